@@ -1,0 +1,27 @@
+/* Log lines and progress, on standard error. Results go to standard output and never through here. */
+#ifndef FT_LOG_H
+#define FT_LOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+void ft_log_quiet(bool quiet);                                                /* --quiet: no log lines, no progress */
+void ft_log(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "forty: TEXT" */
+void ft_warn(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "forty: warning: TEXT" */
+
+double ft_now(void); /* seconds, monotonic */
+
+/* A bar on a terminal for work that lasts over 2 s, a plain line every 20 s elsewhere. */
+typedef struct {
+    const char *what;
+    int64_t total;
+    double start, last;
+    bool shown;
+    char note[96]; /* for example the loss; shown after the time left */
+} ft_progress;
+
+void ft_progress_start(ft_progress *p, const char *what, int64_t total);
+void ft_progress_step(ft_progress *p, int64_t done);
+void ft_progress_end(ft_progress *p, int64_t done);
+
+#endif

@@ -1,0 +1,201 @@
+/* Tensors, nodes and leaves: the recording half of the core. */
+#include "common/graph/graph.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/graph/node.h"
+
+ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream)
+{
+    ft_graph *g = ft_alloc(sizeof *g);
+    if (!g || !(g->arena = ft_arena_new())) {
+        ft_free(g);
+        return NULL;
+    }
+    g->params = params;
+    g->compute = compute;
+    g->stream = stream;
+    g->training = true;
+    g->dead = (ft_tensor){.graph = g, .base = &g->dead, .ndim = 1, .count = 1, .dim = {1}, .param = -1};
+    return g;
+}
+
+void ft_graph_free(ft_graph *g)
+{
+    if (!g) return;
+    for (int i = 0; i < g->n_node; i++)
+        if (g->node[i]->call.free_state) g->node[i]->call.free_state(g->node[i]->call.state);
+    ft_free(g->tensor);
+    ft_free(g->node);
+    ft_arena_free(g->arena);
+    ft_free(g);
+}
+
+ft_dtype ft_compute(const ft_graph *g) { return g->compute; }
+void ft_training(ft_graph *g, bool training) { g->training = training; }
+const char *ft_graph_error(const ft_graph *g) { return g->failed ? g->error : NULL; }
+int ft_ndim(ft_t t) { return t->ndim; }
+int64_t ft_dim(ft_t t, int axis) { return t->dim[axis < 0 ? axis + t->ndim : axis]; }
+int64_t ft_count(ft_t t) { return t->count; }
+ft_dtype ft_dtype_of(ft_t t) { return t->dtype; }
+size_t ft_dtype_size(ft_dtype d) { return d == FT_BF16 ? 2 : 4; }
+void *ft_data(ft_t t) { return t->data; }
+
+const char *ft__shape(ft_t t)
+{
+    static _Thread_local char ring[8][96];
+    static _Thread_local int turn;
+    char *s = ring[turn++ % 8];
+    int n = snprintf(s, sizeof ring[0], "(");
+    for (int i = 0; i < t->ndim; i++)
+        n += snprintf(s + n, sizeof ring[0] - (size_t)n, "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    snprintf(s + n, sizeof ring[0] - (size_t)n, ") %s", t->dtype == FT_F32 ? "f32" : t->dtype == FT_BF16 ? "bf16" : "i32");
+    return s;
+}
+
+const char *ft__op_name(ft_op op)
+{
+    static const char *const names[] = {
+#define OP(name, grad, prep, place) #name,
+        FT_OP_TABLE(OP)
+#undef OP
+    };
+    return names[op];
+}
+
+ft_t ft__fail(ft_graph *g, const char *op, const char *format, ...)
+{
+    if (!g->failed) { /* the first error is the cause, later ones follow from it */
+        g->failed = true;
+        int n = snprintf(g->error, sizeof g->error, "%s: ", op);
+        va_list args;
+        va_start(args, format);
+        vsnprintf(g->error + n, sizeof g->error - (size_t)n, format, args);
+        va_end(args);
+    }
+    return &g->dead;
+}
+
+static ft_t tensor(ft_graph *g, ft_tensor_kind kind, ft_dtype dtype, int ndim, const int64_t *dim)
+{
+    if (g->failed) return &g->dead;
+    if (ndim < 1 || ndim > FT_MAX_DIMS) return ft__fail(g, "tensor", "%d dims, 1 to %d are possible", ndim, FT_MAX_DIMS);
+    ft_tensor *t = ft_arena_alloc(g->arena, sizeof *t);
+    if (!t || ft_grow(&g->tensor, (size_t)g->n_tensor, sizeof *g->tensor) < 0) return ft__fail(g, "tensor", "no memory");
+    *t = (ft_tensor){.graph = g, .kind = kind, .dtype = dtype, .ndim = ndim, .count = 1, .base = t, .param = -1, .id = g->n_tensor};
+    for (int i = 0; i < ndim; i++) {
+        if (dim[i] < 1) return ft__fail(g, "tensor", "dim %d is %lld", i, (long long)dim[i]);
+        t->count *= t->dim[i] = dim[i];
+    }
+    g->tensor[g->n_tensor++] = t;
+    return t;
+}
+
+ft_node *ft__node(ft_graph *g, ft_op op, int n_in, const ft_t *in)
+{
+    if (g->failed) return NULL;
+    ft_node *n = ft_arena_alloc(g->arena, sizeof *n);
+    if (!n || ft_grow(&g->node, (size_t)g->n_node, sizeof *g->node) < 0) {
+        ft__fail(g, ft__op_name(op), "no memory");
+        return NULL;
+    }
+    n->op = op;
+    n->n_in = n_in;
+    n->id = g->n_node;
+    n->stream = g->stream * 65536u + (uint32_t)g->n_node;
+    for (int i = 0; i < n_in; i++) n->in[i] = in[i];
+    g->node[g->n_node++] = n;
+    return n;
+}
+
+ft_t ft__out(ft_graph *g, ft_node *n, ft_dtype dtype, int ndim, const int64_t *dim)
+{
+    if (!n) return &g->dead;
+    ft_t t = tensor(g, FT_IS_ACT, dtype, ndim, dim);
+    t->maker = n;
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] && n->in[i]->needs_grad) t->needs_grad = true;
+    n->out[n->n_out++] = t;
+    return t;
+}
+
+ft_t ft__out_like(ft_graph *g, ft_node *n, ft_t like) { return ft__out(g, n, like->dtype, like->ndim, like->dim); }
+
+ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int64_t *dim)
+{
+    ft_t t = tensor(g, FT_IS_INPUT, dtype, ndim, dim);
+    t->name = ft_arena_strdup(g->arena, name);
+    if (!g->failed && !(t->data = ft_arena_alloc(g->arena, (size_t)t->count * ft_dtype_size(dtype))))
+        return ft__fail(g, "input", "no memory for %s", ft__shape(t));
+    return t;
+}
+
+ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const void *data)
+{
+    ft_t t = ft_input(g, "", dtype, ndim, dim);
+    if (g->failed) return t;
+    t->kind = FT_IS_CONST;
+    memcpy(t->data, data, (size_t)t->count * ft_dtype_size(dtype));
+    return t;
+}
+
+static ft_t param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained)
+{
+    if (g->failed) return &g->dead;
+    int i = ft__params_find(g->params, name, ndim, dim, init, trained);
+    if (i < 0) return ft__fail(g, "param", "%s", ft_error_message());
+    for (int k = 0; k < g->n_tensor; k++) /* one tensor per graph, so that gradients of shared weights add up */
+        if (g->tensor[k]->param == i) return g->tensor[k];
+    ft_t t = tensor(g, FT_IS_PARAM, FT_F32, ndim, dim);
+    t->param = i;
+    t->name = ft_params_at(g->params, i)->name;
+    t->needs_grad = trained;
+    return t;
+}
+
+ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init)
+{
+    return param(g, name, ndim, dim, init, true);
+}
+
+ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init)
+{
+    return param(g, name, ndim, dim, init, false);
+}
+
+void ft_keep(ft_t t) { t->kept = true; }
+
+static ft_t view(ft_graph *g, ft_t x, int ndim, const int64_t *dim)
+{
+    ft_t t = tensor(g, FT_IS_ACT, x->dtype, ndim, dim);
+    if (g->failed) return t;
+    t->base = x; /* resolved to the owner when planning */
+    return t;
+}
+
+ft_t ft_reshape(ft_graph *g, ft_t x, int ndim, const int64_t *dim)
+{
+    if (g->failed) return &g->dead;
+    int64_t d[FT_MAX_DIMS], known = 1;
+    int open = -1;
+    for (int i = 0; i < ndim; i++) {
+        d[i] = dim[i];
+        if (d[i] == -1) open = i;
+        else known *= d[i];
+    }
+    if (open >= 0) d[open] = x->count / known;
+    ft_t t = view(g, x, ndim, d);
+    if (!g->failed && t->count != x->count) return ft__fail(g, "reshape", "%s to %s", ft__shape(x), ft__shape(t));
+    t->needs_grad = x->needs_grad;
+    return t;
+}
+
+ft_t ft_stop_grad(ft_graph *g, ft_t x)
+{
+    ft_t t = view(g, x, x->ndim, x->dim);
+    return t;
+}

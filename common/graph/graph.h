@@ -1,0 +1,177 @@
+/* The compute core: record once, plan once, replay.
+ *
+ * A network is a C function that calls the builders below; they only note nodes. ft_backward adds the gradient nodes, the
+ * optimiser calls add the update, ft_plan_new gives every tensor its place in one slab, and ft_run replays the list. No
+ * allocation, shape logic or dispatch happens inside a step.
+ *
+ *     ft_graph *g = ft_graph_new(params, FT_BF16, 7);
+ *     ft_t x = ft_input(g, "x", FT_F32, 2, (int64_t[]){8, 64});                       // (B, C)
+ *     ft_t y = ft_linear(g, ft_cast(g, x, FT_BF16), ft_param(g, "fc.weight", ...), bias); // (B, N)
+ *     ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
+ *     ft_keep(loss);
+ *     ft_backward(g, loss);
+ *     ft_adamw(g, ...);
+ *     FT_TRY(ft_plan_new(&plan, g, FT_WEIGHTS));
+ *     FT_TRY(ft_run(plan, &step));
+ *     float l = *(float *)ft_data(loss);
+ *
+ * Rules: at most 6 dims; channels last everywhere, (B,T,H,W,C), so that a convolution's output is a token matrix; dtype
+ * belongs to the tensor (f32 or bf16 storage, arithmetic and accumulation in f32). Parameters are f32; bf16 copies for the
+ * matrix units are packed by the kernels when the parameters change. A builder that fails marks the graph with the first
+ * error (place and shapes) and returns a dead tensor; ft_plan_new reports it, so model code has no check per line.
+ */
+#ifndef FT_GRAPH_H
+#define FT_GRAPH_H
+
+#include "kernels/kernel.h"
+
+typedef struct ft_tensor ft_tensor;
+typedef ft_tensor *ft_t;
+typedef struct ft_node ft_node;
+typedef struct ft_graph ft_graph;
+typedef struct ft_plan ft_plan;
+
+/* ---- parameters: one flat f32 store shared by all graphs of a model (params.c) ------------------------------------- */
+
+typedef struct ft_params ft_params;
+typedef enum { FT_WEIGHTS, FT_EMA } ft_bank; /* which copy a plan computes with */
+
+typedef enum { FT_INIT_ZERO, FT_INIT_ONE, FT_INIT_UNIFORM, FT_INIT_NORMAL, FT_INIT_VALUES } ft_init_kind;
+typedef struct {
+    ft_init_kind kind;
+    double scale;        /* UNIFORM: +-scale; NORMAL: std */
+    const float *values; /* VALUES: copied */
+} ft_init;
+#define FT_ZERO ((ft_init){FT_INIT_ZERO, 0, NULL})
+#define FT_ONE ((ft_init){FT_INIT_ONE, 0, NULL})
+ft_init ft_init_xavier(int64_t fan_in, int64_t fan_out);      /* U(+-sqrt(6/(in+out))) */
+ft_init ft_init_uniform_fan(int64_t fan_in);                  /* PyTorch's conv and linear default: U(+-1/sqrt(in)) */
+ft_init ft_init_kaiming_out(int64_t fan_out);                 /* N(0, sqrt(2/out)) */
+
+ft_params *ft_params_new(uint64_t seed);
+void ft_params_free(ft_params *p);
+
+typedef struct {
+    const char *name;
+    int ndim;
+    int64_t dim[FT_MAX_DIMS], count, offset; /* offset in floats, into the flat arrays below */
+    bool trained;                            /* false: a buffer (running statistics, fixed tables) */
+    bool decay;                              /* weight decay applies: trained and of 2 dims or more */
+} ft_param_info;
+
+int ft_params_count(const ft_params *p);
+const ft_param_info *ft_params_at(const ft_params *p, int i);
+int64_t ft_params_total(const ft_params *p, bool buffers_too); /* number of values */
+
+/* Fixes the layout and fills initial values. Called by the first ft_plan_new over the store, or before loading weights. */
+int ft_params_seal(ft_params *p);
+float *ft_params_flat(ft_params *p, ft_bank bank); /* trained values first, then buffers; sealed stores only */
+float *ft_params_grad(ft_params *p);               /* gradients of the trained values */
+float *ft_params_moment(ft_params *p, int which);  /* optimiser state: 0 = momentum or m, 1 = v */
+int64_t ft_params_flat_size(const ft_params *p);   /* values in one bank, with padding */
+int64_t ft_params_trained_size(const ft_params *p);
+void ft_params_touched(ft_params *p); /* after writing to a bank from outside: packed copies are made again */
+
+/* ---- tensors and graphs (graph.c) ---------------------------------------------------------------------------------- */
+
+/* `compute` is the storage dtype of activations (FT_F32 or FT_BF16); `stream` separates the random numbers of graphs. */
+ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream);
+void ft_graph_free(ft_graph *g);
+ft_dtype ft_compute(const ft_graph *g);
+void ft_training(ft_graph *g, bool training); /* batch statistics and dropout; on by default */
+const char *ft_graph_error(const ft_graph *g); /* NULL if none */
+
+ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int64_t *dim); /* filled by the caller */
+ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const void *data); /* copied */
+/* The parameter of that name: made at first use, found again by later graphs (shape must agree). */
+ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
+ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
+void ft_keep(ft_t t);        /* may be read with ft_data after a run */
+ft_t ft_stop_grad(ft_graph *g, ft_t x);
+
+int ft_ndim(ft_t t);
+int64_t ft_dim(ft_t t, int axis); /* axis -1 is the last */
+int64_t ft_count(ft_t t);
+ft_dtype ft_dtype_of(ft_t t);
+size_t ft_dtype_size(ft_dtype d);
+void *ft_data(ft_t t); /* after planning: inputs, constants, parameters, kept tensors */
+
+/* ---- builders: see op_table.h for the rows. Shapes: (..., C) means any leading dims. -------------------------------- */
+
+ft_t ft_cast(ft_graph *g, ft_t x, ft_dtype dtype);
+ft_t ft_reshape(ft_graph *g, ft_t x, int ndim, const int64_t *dim); /* a view; one dim may be -1 */
+ft_t ft_permute(ft_graph *g, ft_t x, const int *perm);
+ft_t ft_concat(ft_graph *g, int axis, int n, const ft_t *x);
+ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length);
+ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);             /* (..., T, C): y[k] = x[permutation[k]] */
+ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t n, bool replicate);      /* n copies of the first slice, or zeros */
+ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);                   /* nearest, (B,T,H,W,C) */
+
+ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x);
+ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high);
+ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b); /* b is broadcast to a: same ndim, dims equal or 1 */
+#define ft_add(g, a, b) ft_binary(g, FT_ADD, a, b)
+#define ft_sub(g, a, b) ft_binary(g, FT_SUB, a, b)
+#define ft_mul(g, a, b) ft_binary(g, FT_MUL, a, b)
+ft_t ft_affine(ft_graph *g, ft_t x, float scale, float shift); /* scale * x + shift */
+ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean); /* bit a of axes: reduce axis a; dims kept as 1 */
+ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale); /* dims of x equal or 1 */
+
+ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b); /* (..., K), w (N, K), b (N) or NULL -> (..., N) */
+
+ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* (B,T,H,W,C), w (O,C,kt,kh,kw) -> (B,T',H',W',O) */
+ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
+
+/* (..., C); gamma, beta (C) or NULL; shift, scale (B, C) or NULL: LN(x)*gamma+beta, then *(1+scale)+shift per sample. */
+ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t scale, float eps);
+ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate); /* x + gate (B, C) * y */
+ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps); /* w * u/rms(u), u = y * SiLU(z); Mamba-2 */
+ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act);
+/* Training: statistics of the batch, taken apart for the first `first` samples and for the rest (first = 0 or B: one
+ * segment); only the first segment moves the running statistics. Evaluation: running statistics. See classify/README.md. */
+ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t var, int64_t first, float momentum, float eps,
+                  ft_act act);
+
+/* Windowed local attention with rotary positions, one head: q, k, v (S, T, C); key j for query i when |i-j| <= window.
+ * Positions as lucidrains/local-attention with look-back and look-forward 1 (spec medsora 2.2). */
+ft_t ft_attention_local(ft_graph *g, ft_t q, ft_t k, ft_t v, int window, float dropout);
+/* Mamba-2 state space scan, one chunk: xbc (S, T, E+2N) after conv and SiLU, dt (S, T, heads) raw; E = heads * headdim. */
+ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state);
+
+ft_t ft_dropout(ft_graph *g, ft_t x, float p);
+ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
+ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width); /* t (B) f32 -> (B, width): cos half, sin half */
+
+ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);        /* scalar (1) f32 */
+ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight);      /* (B,C) f32; target (B,C); weight (B): mean of w*H */
+ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight); /* one-hot (B,C) and [max p >= threshold] (B) */
+ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha);        /* (B,T,H,W,C) -> scalar; Jiang et al. 2021 */
+
+/* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
+
+void ft_backward(ft_graph *g, ft_t loss); /* adds the gradient nodes; parameter gradients land in ft_params_grad */
+ft_t ft_grad(ft_graph *g, ft_t t);        /* gradient of an input or parameter after ft_backward; NULL if none */
+
+/* Update of all trained values with the step's lr, then EMA with the step's decay. A non-finite gradient norm skips the
+ * update; the norm (before clipping) is kept in the returned scalar. */
+ft_t ft_optimise(ft_graph *g, ft_optim_opt opt);
+
+double ft_lr_cosine(double lr, int64_t step, int64_t steps, int64_t warmup); /* to 0 over `steps`, linear warm-up */
+double ft_ema_decay(double decay, int64_t step);                             /* min(decay, (1+step)/(10+step)) */
+
+/* ---- planning and running (plan.c, exec.c) --------------------------------------------------------------------------- */
+
+int ft_plan_new(ft_plan **plan, ft_graph *g, ft_bank bank);
+void ft_plan_free(ft_plan *plan);
+int ft_run(ft_plan *plan, const ft_step *step);
+
+typedef struct {
+    size_t act_bytes, live_bytes, param_bytes; /* slab, its lower bound (largest live sum), parameter store */
+    int nodes;
+} ft_plan_info;
+ft_plan_info ft_plan_describe(const ft_plan *plan);
+
+/* Time by op since planning, when profiling is on (FORTY_PROFILE=1): printed to standard error. */
+void ft_plan_profile(const ft_plan *plan);
+
+#endif

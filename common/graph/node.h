@@ -1,0 +1,64 @@
+/* What stands behind ft_t: shared by the graph's own files. Users include graph.h, kernels kernel.h. */
+#ifndef FT_NODE_H
+#define FT_NODE_H
+
+#include "common/graph/graph.h"
+
+typedef enum { FT_IS_ACT, FT_IS_INPUT, FT_IS_CONST, FT_IS_PARAM, FT_IS_GRAD } ft_tensor_kind;
+
+struct ft_tensor {
+    ft_graph *graph;
+    ft_tensor_kind kind;
+    union {
+        ft_buf buf;
+        struct {
+            FT_BUF_FIELDS
+        };
+    };
+    int id;
+    const char *name;  /* inputs and parameters */
+    ft_node *maker;    /* node that writes it; NULL for leaves and views */
+    ft_tensor *base;   /* storage owner: itself unless a view or an in-place result */
+    int param;         /* index in the store; -1 if none */
+    bool needs_grad, kept;
+    ft_tensor *grad;   /* set by ft_backward */
+    int first, last;   /* positions in the list between which the storage lives (owners only) */
+    size_t offset;     /* in the slab (owners only) */
+};
+
+struct ft_node {
+    ft_op op;
+    int n_in, n_out, id;
+    ft_t in[FT_MAX_IN], out[FT_MAX_OUT]; /* absent optional inputs and unwanted outputs are NULL */
+    ft_attr attr;
+    uint32_t stream; /* of random numbers: equal for a node and its backward twin */
+    ft_call call;    /* filled when planning */
+    double seconds;
+};
+
+struct ft_graph {
+    struct ft_arena *arena;
+    ft_params *params;
+    ft_dtype compute;
+    uint32_t stream;
+    bool training, failed;
+    char error[512];
+    ft_tensor **tensor;
+    ft_node **node;
+    int n_tensor, n_node;
+    ft_tensor dead;
+};
+
+/* Building (graph.c). ft__node checks nothing; op_build.c does. */
+ft_node *ft__node(ft_graph *g, ft_op op, int n_in, const ft_t *in);
+ft_t ft__out(ft_graph *g, ft_node *n, ft_dtype dtype, int ndim, const int64_t *dim);
+ft_t ft__out_like(ft_graph *g, ft_node *n, ft_t like);
+ft_t ft__fail(ft_graph *g, const char *op, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const char *ft__shape(ft_t t); /* "(8,16,64) bf16", in a ring of static buffers */
+const char *ft__op_name(ft_op op);
+
+/* The store (params.c). */
+int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained);
+ft_store *ft__params_store(ft_params *p);
+
+#endif

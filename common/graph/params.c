@@ -1,0 +1,141 @@
+/* The parameter store. All trained values lie in one flat f32 array, buffers behind them, each tensor on a cache line.
+ * So the optimiser, EMA, clipping and checkpoints are loops over flat arrays, and a graph can compute with the weights or
+ * with their EMA by changing one pointer. */
+#include <math.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/graph/node.h"
+
+typedef struct {
+    ft_param_info info;
+    ft_init init;
+    float *values;
+} entry;
+
+struct ft_params {
+    ft_arena *arena;
+    entry *list;
+    int n;
+    uint64_t seed;
+    bool sealed, *decay;
+    ft_store store;
+};
+
+ft_init ft_init_xavier(int64_t fan_in, int64_t fan_out)
+{
+    return (ft_init){FT_INIT_UNIFORM, sqrt(6.0 / (double)(fan_in + fan_out)), NULL};
+}
+ft_init ft_init_uniform_fan(int64_t fan_in) { return (ft_init){FT_INIT_UNIFORM, 1.0 / sqrt((double)fan_in), NULL}; }
+ft_init ft_init_kaiming_out(int64_t fan_out) { return (ft_init){FT_INIT_NORMAL, sqrt(2.0 / (double)fan_out), NULL}; }
+
+ft_params *ft_params_new(uint64_t seed)
+{
+    ft_params *p = ft_alloc(sizeof *p);
+    if (!p || !(p->arena = ft_arena_new())) {
+        ft_free(p);
+        return NULL;
+    }
+    p->seed = seed;
+    p->store.version = 1;
+    return p;
+}
+
+void ft_params_free(ft_params *p)
+{
+    if (!p) return;
+    for (int i = 0; i < 2; i++) ft_free(p->store.bank[i]), ft_free(p->store.moment[i]);
+    ft_free(p->store.grad);
+    ft_free(p->decay);
+    ft_free(p->list);
+    ft_arena_free(p->arena);
+    ft_free(p);
+}
+
+int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained)
+{
+    for (int i = 0; i < p->n; i++) {
+        ft_param_info *e = &p->list[i].info;
+        if (strcmp(e->name, name)) continue;
+        bool same = e->ndim == ndim && e->trained == trained;
+        for (int d = 0; same && d < ndim; d++) same = e->dim[d] == dim[d];
+        return same ? i : FT_FAIL(FT_EGRAPH, "parameter %s is used with two shapes", name);
+    }
+    if (p->sealed) return FT_FAIL(FT_EGRAPH, "parameter %s appears after the store was sealed: build the largest graph first", name);
+    FT_TRY(ft_grow(&p->list, (size_t)p->n, sizeof *p->list));
+    entry *e = &p->list[p->n];
+    memset(e, 0, sizeof *e);
+    e->info = (ft_param_info){ft_arena_strdup(p->arena, name), ndim, {0}, 1, 0, trained, trained && ndim >= 2};
+    for (int d = 0; d < ndim; d++) e->info.count *= e->info.dim[d] = dim[d];
+    e->init = init;
+    if (init.kind == FT_INIT_VALUES && (e->values = ft_arena_alloc(p->arena, (size_t)e->info.count * sizeof(float))))
+        memcpy(e->values, init.values, (size_t)e->info.count * sizeof(float));
+    if (!e->info.name || (init.kind == FT_INIT_VALUES && !e->values)) return FT_FAIL(FT_ENOMEM, "no memory for parameter %s", name);
+    return p->n++;
+}
+
+static void fill(const ft_params *p, const entry *e, float *v)
+{
+    /* the stream is the name, so adding a layer does not change how the others start */
+    uint32_t stream = 2166136261u;
+    for (const char *s = e->info.name; *s; s++) stream = (stream ^ (unsigned char)*s) * 16777619u;
+    ft_rng r = ft_rng_make(p->seed, stream, 0);
+    for (int64_t i = 0; i < e->info.count; i++) switch (e->init.kind) {
+            case FT_INIT_ZERO: v[i] = 0; break;
+            case FT_INIT_ONE: v[i] = 1; break;
+            case FT_INIT_UNIFORM: v[i] = (float)ft_rng_range(&r, -e->init.scale, e->init.scale); break;
+            case FT_INIT_NORMAL: v[i] = (float)(e->init.scale * ft_rng_normal(&r)); break;
+            case FT_INIT_VALUES: v[i] = e->values[i]; break;
+        }
+}
+
+int ft_params_seal(ft_params *p)
+{
+    if (p->sealed) return FT_OK;
+    ft_store *st = &p->store;
+    int64_t at = 0;
+    for (int pass = 0; pass < 2; pass++) { /* trained values first */
+        for (int i = 0; i < p->n; i++) {
+            ft_param_info *e = &p->list[i].info;
+            if (e->trained != (pass == 0)) continue;
+            e->offset = at;
+            at += (e->count + 15) / 16 * 16;
+        }
+        if (pass == 0) st->trained = at;
+    }
+    st->total = at;
+    size_t all = (size_t)st->total * sizeof(float), learn = (size_t)st->trained * sizeof(float);
+    for (int i = 0; i < 2; i++) st->bank[i] = ft_alloc(all), st->moment[i] = ft_alloc(learn);
+    st->grad = ft_alloc(learn);
+    st->decay = p->decay = ft_alloc((size_t)st->trained / 16 + 1);
+    if (!st->bank[0] || !st->bank[1] || !st->grad || !st->moment[0] || !st->moment[1] || !p->decay)
+        return FT_FAIL(FT_ENOMEM, "no memory for %lld parameters (%.0f MiB). Choose a smaller model", (long long)st->total,
+                       (double)(2 * all + 3 * learn) / 1048576.0);
+    for (int i = 0; i < p->n; i++)
+        if (p->list[i].info.decay)
+            memset(p->decay + p->list[i].info.offset / 16, 1, (size_t)(p->list[i].info.count + 15) / 16);
+    for (int i = 0; i < p->n; i++) fill(p, &p->list[i], st->bank[0] + p->list[i].info.offset);
+    memcpy(st->bank[1], st->bank[0], all);
+    p->sealed = true;
+    return FT_OK;
+}
+
+int ft_params_count(const ft_params *p) { return p->n; }
+const ft_param_info *ft_params_at(const ft_params *p, int i) { return &p->list[i].info; }
+float *ft_params_flat(ft_params *p, ft_bank bank) { return p->store.bank[bank]; }
+float *ft_params_grad(ft_params *p) { return p->store.grad; }
+float *ft_params_moment(ft_params *p, int which) { return p->store.moment[which]; }
+int64_t ft_params_flat_size(const ft_params *p) { return p->store.total; }
+int64_t ft_params_trained_size(const ft_params *p) { return p->store.trained; }
+void ft_params_touched(ft_params *p) { p->store.version++; }
+ft_store *ft__params_store(ft_params *p) { return &p->store; }
+
+int64_t ft_params_total(const ft_params *p, bool buffers_too)
+{
+    int64_t n = 0;
+    for (int i = 0; i < p->n; i++)
+        if (p->list[i].info.trained || buffers_too) n += p->list[i].info.count;
+    return n;
+}

@@ -1,0 +1,267 @@
+/* Planning and running: liveness -> offsets in one slab, then a plain loop over the list.
+ *
+ * Placement is greedy by size (largest first, lowest gap that fits): on transformer and U-Net training graphs it reaches the
+ * lower bound (the largest sum of live tensors). Views share their owner's storage; an elementwise op whose input dies with
+ * it writes over that input. FT_PLAN_GUARD=1 reuses nothing, puts guard bands around each tensor and fills it with NaN
+ * before it is born and after it dies: results must be bitwise those of the packed plan. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/graph/node.h"
+
+enum { ALIGN = 64, GUARD = 256 };
+static const unsigned char guard_byte = 0xC3;
+
+struct ft_plan {
+    ft_graph *g;
+    const ft_backend *backend;
+    ft_bank bank;
+    char *slab, *work;
+    size_t slab_size, live_max;
+    uint64_t packed; /* version of the parameters that packed copies were made from */
+    bool guard, profile;
+};
+
+static size_t bytes(ft_t t) { return ((size_t)t->count * ft_dtype_size(t->dtype) + ALIGN - 1) / ALIGN * ALIGN; }
+static bool on_slab(ft_t t) { return t->base == t && t->kind == FT_IS_ACT; }
+
+static ft_t owner(ft_t t)
+{
+    while (t->base != t) t = t->base;
+    return t;
+}
+
+static void touch(ft_t t, int at)
+{
+    t = owner(t);
+    if (t->first < 0) t->first = at;
+    if (at > t->last) t->last = at;
+}
+
+static void liveness(ft_graph *g)
+{
+    for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->first = g->tensor[i]->last = -1;
+    for (int i = 0; i < g->n_node; i++) {
+        for (int k = 0; k < g->node[i]->n_in; k++)
+            if (g->node[i]->in[k]) touch(g->node[i]->in[k], i);
+        for (int k = 0; k < g->node[i]->n_out; k++)
+            if (g->node[i]->out[k]) touch(g->node[i]->out[k], i);
+    }
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->kept && owner(g->tensor[i])->first >= 0) owner(g->tensor[i])->last = g->n_node;
+}
+
+static const bool may_write_over[] = {
+#define COPY false
+#define INPLACE true
+#define OP(name, grad, prep, place) place,
+    FT_OP_TABLE(OP)
+#undef OP
+};
+
+static void in_place(ft_graph *g)
+{
+    for (int i = 0; i < g->n_node; i++) {
+        ft_node *n = g->node[i];
+        if (!may_write_over[n->op]) continue;
+        ft_t x = owner(n->in[0]), y = n->out[0];
+        bool read_twice = n->n_in > 1 && owner(n->in[1]) == x;
+        if (!on_slab(x) || !on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count || read_twice)
+            continue;
+        y->base = x;
+        x->last = y->last > x->last ? y->last : x->last;
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const ft_tensor *x = *(ft_tensor *const *)a, *y = *(ft_tensor *const *)b;
+    size_t sx = bytes((ft_t)x), sy = bytes((ft_t)y);
+    return sx != sy ? (sx < sy ? 1 : -1) : x->id - y->id;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const ft_tensor *x = *(ft_tensor *const *)a, *y = *(ft_tensor *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static int place(ft_plan *p)
+{
+    ft_graph *g = p->g;
+    ft_tensor **list = ft_alloc(sizeof *list * (size_t)(g->n_tensor + 1)), **busy = ft_alloc(sizeof *busy * (size_t)(g->n_tensor + 1));
+    size_t *live = ft_alloc(sizeof *live * (size_t)(g->n_node + 2));
+    int n = 0, rc = FT_OK;
+    if (!list || !busy || !live) rc = FT_FAIL(FT_ENOMEM, "no memory to plan %d tensors", g->n_tensor);
+    for (int i = 0; rc == FT_OK && i < g->n_tensor; i++)
+        if (on_slab(g->tensor[i]) && g->tensor[i]->first >= 0) list[n++] = g->tensor[i];
+    if (n) qsort(list, (size_t)n, sizeof *list, by_size);
+    for (int i = 0; i < n; i++) {
+        ft_t t = list[i];
+        for (int k = t->first; k <= t->last; k++) live[k] += bytes(t);
+        if (p->guard) {
+            t->offset = p->slab_size + GUARD;
+            p->slab_size = t->offset + bytes(t) + GUARD;
+            continue;
+        }
+        int m = 0;
+        for (int k = 0; k < i; k++)
+            if (list[k]->first <= t->last && t->first <= list[k]->last) busy[m++] = list[k];
+        if (m) qsort(busy, (size_t)m, sizeof *busy, by_offset);
+        size_t at = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+        for (int k = 0; k <= m; k++) { /* the tightest gap that fits, else the end */
+            size_t gap = k == m ? SIZE_MAX : busy[k]->offset > at ? busy[k]->offset - at : 0;
+            if (gap >= bytes(t) && gap < best_gap) best = at, best_gap = gap;
+            if (k == m && best == SIZE_MAX) best = at;
+            if (k < m && busy[k]->offset + bytes(busy[k]) > at) at = busy[k]->offset + bytes(busy[k]);
+        }
+        t->offset = best;
+        if (t->offset + bytes(t) > p->slab_size) p->slab_size = t->offset + bytes(t);
+    }
+    for (int k = 0; rc == FT_OK && k <= g->n_node; k++)
+        if (live[k] > p->live_max) p->live_max = live[k];
+    ft_free(list);
+    ft_free(busy);
+    ft_free(live);
+    return rc;
+}
+
+static int address(ft_plan *p)
+{
+    ft_graph *g = p->g;
+    float *flat = ft_params_flat(g->params, p->bank), *grad = ft_params_grad(g->params);
+    for (int i = 0; i < g->n_tensor; i++) {
+        ft_t t = g->tensor[i];
+        if (t->base != t) continue;
+        if (t->kind == FT_IS_PARAM) t->data = flat + ft_params_at(g->params, t->param)->offset;
+        else if (t->kind == FT_IS_GRAD) t->data = grad + ft_params_at(g->params, (int)t->offset)->offset;
+        else if (on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
+    }
+    for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->data = owner(g->tensor[i])->data;
+    return FT_OK;
+}
+
+static void describe(ft_plan *p, ft_node *n)
+{
+    ft_call *c = &n->call;
+    c->n_in = n->n_in;
+    c->n_out = n->n_out;
+    for (int k = 0; k < n->n_in; k++) c->in[k] = n->in[k] ? &n->in[k]->buf : NULL;
+    for (int k = 0; k < n->n_out; k++) c->out[k] = n->out[k] ? &n->out[k]->buf : NULL;
+    c->attr = &n->attr;
+    c->stream = n->stream;
+    c->store = ft__params_store(p->g->params);
+}
+
+int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
+{
+    *out = NULL;
+    if (g->failed) return FT_FAIL(FT_EGRAPH, "the network cannot be built: %s", g->error);
+    FT_TRY(ft_params_seal(g->params));
+    ft_plan *p = ft_alloc(sizeof *p);
+    if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
+    *p = (ft_plan){.g = g, .backend = ft_backend_cpu(), .bank = bank};
+    const char *guard = getenv("FT_PLAN_GUARD"), *profile = getenv("FORTY_PROFILE");
+    p->guard = guard && *guard == '1';
+    p->profile = profile && *profile == '1';
+    liveness(g);
+    if (!p->guard) in_place(g);
+    int rc = place(p);
+    size_t work = 0;
+    for (int i = 0; rc == FT_OK && i < g->n_node; i++) {
+        ft_node *n = g->node[i];
+        if (!p->backend->kernel[n->op]) rc = FT_FAIL(FT_EDEVICE, "%s has no kernel for %s", p->backend->name, ft__op_name(n->op));
+        describe(p, n);
+        if (rc == FT_OK && p->backend->prepare[n->op]) rc = p->backend->prepare[n->op](&n->call);
+        if (n->call.work_size > work) work = n->call.work_size;
+    }
+    if (rc == FT_OK && (!(p->slab = ft_alloc(p->slab_size + ALIGN)) || !(p->work = ft_alloc(work + ALIGN))))
+        rc = FT_FAIL(FT_ENOMEM, "no memory for %.0f MiB of activations. Use a smaller batch, fewer frames or a smaller model",
+                     (double)(p->slab_size + work) / 1048576.0);
+    if (rc == FT_OK) rc = address(p);
+    if (rc == FT_OK && p->guard) memset(p->slab, guard_byte, p->slab_size);
+    if (rc < 0) {
+        ft_plan_free(p);
+        return rc;
+    }
+    *out = p;
+    return FT_OK;
+}
+
+void ft_plan_free(ft_plan *p)
+{
+    if (!p) return;
+    ft_free(p->slab);
+    ft_free(p->work);
+    ft_free(p);
+}
+
+static int check_guards(const ft_plan *p, const ft_node *n)
+{
+    for (int k = 0; k < n->n_out; k++) {
+        ft_t t = n->out[k] ? owner(n->out[k]) : NULL;
+        if (!t || !on_slab(t)) continue;
+        const unsigned char *front = (const unsigned char *)p->slab + t->offset - GUARD;
+        const unsigned char *back = (const unsigned char *)p->slab + t->offset + bytes(t);
+        for (int i = 0; i < GUARD; i++)
+            if (front[i] != guard_byte || back[i] != guard_byte)
+                return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));
+    }
+    return FT_OK;
+}
+
+int ft_run(ft_plan *p, const ft_step *step)
+{
+    ft_graph *g = p->g;
+    uint64_t version = ft__params_store(g->params)->version;
+    bool changed = version != p->packed;
+    p->packed = version;
+    for (int i = 0; i < g->n_node; i++) {
+        ft_node *n = g->node[i];
+        n->call.step = step;
+        n->call.work = p->work;
+        n->call.weights_changed = changed;
+        if (p->guard)
+            for (int k = 0; k < n->n_out; k++)
+                if (n->out[k] && on_slab(owner(n->out[k]))) memset(n->out[k]->data, 0xFF, bytes(n->out[k])); /* NaN */
+        double start = p->profile ? ft_now() : 0;
+        p->backend->kernel[n->op](&n->call);
+        if (p->profile) n->seconds += ft_now() - start;
+        if (!p->guard) continue;
+        FT_TRY(check_guards(p, n));
+        for (int k = 0; k < n->n_in; k++) {
+            ft_t t = n->in[k] ? owner(n->in[k]) : NULL;
+            if (t && on_slab(t) && t->last == i) memset(t->data, 0xFF, bytes(t));
+        }
+    }
+    return FT_OK;
+}
+
+ft_plan_info ft_plan_describe(const ft_plan *p)
+{
+    return (ft_plan_info){p->slab_size, p->live_max, (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float), p->g->n_node};
+}
+
+void ft_plan_profile(const ft_plan *p)
+{
+    double by_op[FT_OP_COUNT] = {0}, all = 0;
+    int count[FT_OP_COUNT] = {0};
+    if (!p || !p->profile) return;
+    for (int i = 0; i < p->g->n_node; i++) {
+        by_op[p->g->node[i]->op] += p->g->node[i]->seconds;
+        count[p->g->node[i]->op]++;
+        all += p->g->node[i]->seconds;
+    }
+    for (int shown = 0; shown < 14; shown++) {
+        int best = 0;
+        for (int k = 1; k < FT_OP_COUNT; k++)
+            if (by_op[k] > by_op[best]) best = k;
+        if (by_op[best] <= 0) break;
+        fprintf(stderr, "  %-22s %8.2f s %5.1f %%  %d nodes\n", ft__op_name((ft_op)best), by_op[best], 100 * by_op[best] / all, count[best]);
+        by_op[best] = 0;
+    }
+}

@@ -1,0 +1,71 @@
+/* What the CPU kernels share. Every kernel file is compiled once per instruction set (CMake: FT_ISA = base, v3, v4) and
+ * cpu_select.c picks the table at start. All kernels compute in f32: bf16 is a storage format, widened in L1.
+ *
+ * Loops over threads are `#pragma omp parallel for`; reductions have a fixed number of parts (FT_PARTS), so results do not
+ * depend on the thread count. */
+#ifndef FT_CPU_H
+#define FT_CPU_H
+
+#include <string.h>
+
+#include "kernels/elem.h"
+
+#define FT_JOIN3(a, b, c) a##b##_##c
+#define FT_JOIN(a, b, c) FT_JOIN3(a, b, c)
+#define FT_CPU(name) FT_JOIN(ft_cpu_, name, FT_ISA)
+#define FT_PREPARE(name) FT_JOIN(ft_prepare_, name, FT_ISA)
+
+enum { FT_BLOCK = 1024, FT_PARTS = 32, FT_SMALL = 16384 }; /* FT_SMALL: elements below which one thread is faster */
+
+#define FT_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define FT_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static inline size_t ft_size(ft_dtype d) { return d == FT_BF16 ? 2 : 4; }
+static inline char *ft_at(const ft_buf *b, int64_t i) { return (char *)b->data + (size_t)i * ft_size(b->dtype); }
+
+static inline void ft_widen(float *dst, const uint16_t *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) dst[i] = ft_from_bf16(src[i]);
+}
+static inline void ft_narrow(uint16_t *dst, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) dst[i] = ft_to_bf16(src[i]);
+}
+
+/* n values from position i as f32: the buffer itself, or `tmp` filled. */
+static inline const float *ft_load(float *tmp, const ft_buf *b, int64_t i, int64_t n)
+{
+    if (b->dtype == FT_F32) return (const float *)b->data + i;
+    ft_widen(tmp, (const uint16_t *)b->data + i, n);
+    return tmp;
+}
+/* Where to compute n values for position i (the buffer itself or `tmp`); ft_store then rounds them into place. */
+static inline float *ft_into(float *tmp, const ft_buf *b, int64_t i) { return b->dtype == FT_F32 ? (float *)b->data + i : tmp; }
+static inline void ft_store_at(const ft_buf *b, int64_t i, const float *v, int64_t n)
+{
+    if (b->dtype == FT_BF16) ft_narrow((uint16_t *)b->data + i, v, n);
+    else if (v != (const float *)b->data + i) memcpy((float *)b->data + i, v, (size_t)n * sizeof(float));
+}
+
+static inline int64_t ft_last(const ft_buf *b) { return b->dim[b->ndim - 1]; }
+static inline int64_t ft_part(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
+
+/* rows marked LIB exist once (the library has its own dispatch), all others once per instruction set */
+#define FT_KERNEL_PREP(name) FT_CPU(name)
+#define FT_KERNEL_NOPREP(name) FT_CPU(name)
+#define FT_KERNEL_LIB(name) ft_cpu_##name
+#define FT_PROTO_PREP(name) ft_prepare FT_PREPARE(name);
+#define FT_PROTO_NOPREP(name)
+#define FT_PROTO_LIB(name) ft_prepare ft_prepare_##name;
+#ifdef FT_ISA
+#define OP(name, grad, prep, place)   \
+    ft_kernel FT_KERNEL_##prep(name); \
+    FT_PROTO_##prep(name)
+FT_OP_TABLE(OP)
+#undef OP
+#endif
+
+int ft_cpu_threads(void);   /* cpu_select.c */
+int ft_cpu_thread_id(void);
+
+#endif

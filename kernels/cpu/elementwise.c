@@ -1,0 +1,282 @@
+/* Elementwise ops, broadcasts, reductions and random numbers. */
+#include "common/base/rng.h"
+#include "kernels/cpu/cpu.h"
+
+static void unary_row(ft_unary_kind kind, float a, float b, const float *x, float *y, int64_t n)
+{
+#define EACH(expr) \
+    for (int64_t i = 0; i < n; i++) { float v = x[i]; y[i] = (expr); } \
+    break
+    switch (kind) {
+        case FT_RELU: EACH(v > 0 ? v : 0);
+        case FT_SILU: EACH(ft_silu1(v));
+        case FT_SIGMOID: EACH(ft_sigmoid1(v));
+        case FT_EXP: EACH(expf(v));
+        case FT_SQUARE: EACH(v * v);
+        case FT_CLAMP: EACH(v < a ? a : v > b ? b : v);
+        case FT_TANH: EACH(tanhf(v));
+        case FT_ABS: EACH(fabsf(v));
+    }
+#undef EACH
+}
+
+/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
+static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, const float *dy, float *dx, int64_t n)
+{
+#define EACH(expr) \
+    for (int64_t i = 0; i < n; i++) { float v = x[i]; dx[i] = dy[i] * (expr); } \
+    break
+    switch (kind) {
+        case FT_RELU: EACH(v > 0 ? 1.0f : 0.0f);
+        case FT_SILU: EACH(ft_silu_d1(v));
+        case FT_SIGMOID: EACH(ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v)));
+        case FT_EXP: EACH(expf(v));
+        case FT_SQUARE: EACH(2.0f * v);
+        case FT_CLAMP: EACH(v >= a && v <= b ? 1.0f : 0.0f);
+        case FT_TANH: EACH(1.0f - tanhf(v) * tanhf(v));
+        case FT_ABS: EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f);
+    }
+#undef EACH
+}
+
+void FT_CPU(unary)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
+        float tx[FT_BLOCK], ty[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
+        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
+        unary_row((ft_unary_kind)c->attr->scalar.kind, c->attr->scalar.a, c->attr->scalar.b, ft_load(tx, x, at, n), y, n);
+        ft_store_at(c->out[0], at, y, n);
+    }
+}
+
+void FT_CPU(unary_bwd)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[1];
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
+        float tx[FT_BLOCK], td[FT_BLOCK], ty[FT_BLOCK], *dx = ft_into(ty, c->out[0], at);
+        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
+        unary_bwd_row((ft_unary_kind)c->attr->scalar.kind, c->attr->scalar.a, c->attr->scalar.b, ft_load(tx, x, at, n),
+                      ft_load(td, dy, at, n), dx, n);
+        ft_store_at(c->out[0], at, dx, n);
+    }
+}
+
+void FT_CPU(affine)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    float a = c->attr->scalar.a, b = c->attr->scalar.b;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
+        float tx[FT_BLOCK], ty[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
+        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
+        const float *v = ft_load(tx, x, at, n);
+        for (int64_t i = 0; i < n; i++) y[i] = a * v[i] + b;
+        ft_store_at(c->out[0], at, y, n);
+    }
+}
+
+static void binary_row(int kind, const float *a, const float *b, float *y, int64_t n)
+{
+    if (kind == FT_ADD)
+        for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+    else if (kind == FT_SUB)
+        for (int64_t i = 0; i < n; i++) y[i] = a[i] - b[i];
+    else
+        for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+}
+
+/* Strides of b over a's dims (0 where b is broadcast). */
+static void broadcast_strides(const ft_buf *a, const ft_buf *b, int64_t stride[FT_MAX_DIMS])
+{
+    int64_t s = 1;
+    for (int i = a->ndim - 1; i >= 0; i--) {
+        stride[i] = b->dim[i] == 1 ? 0 : s;
+        s *= b->dim[i];
+    }
+}
+
+static int64_t offset_of(const ft_buf *a, const int64_t *stride, int upto, int64_t index)
+{
+    int64_t at = 0;
+    for (int i = upto; i >= 0; i--) at += index % a->dim[i] * stride[i], index /= a->dim[i];
+    return at;
+}
+
+/* a's trailing dims over which b is either dense or constant form one run; the rest is walked by index */
+static int64_t run_of(const ft_buf *a, const ft_buf *b, int *outer, bool *constant)
+{
+    int i = a->ndim - 1;
+    int64_t run = 1;
+    while (i > 0 && a->dim[i] == 1) i--;
+    *constant = b->dim[i] == 1 && a->dim[i] != 1;
+    for (; i >= 0 && (a->dim[i] == 1 || (b->dim[i] == 1) == *constant); i--) run *= a->dim[i];
+    *outer = i;
+    return run;
+}
+
+void FT_CPU(binary)(const ft_call *c)
+{
+    const ft_buf *a = c->in[0], *b = c->in[1];
+    int outer, kind = c->attr->scalar.kind;
+    bool constant;
+    int64_t stride[FT_MAX_DIMS], run = run_of(a, b, &outer, &constant), rows = a->count / run;
+    broadcast_strides(a, b, stride);
+    int64_t blocks = (run + FT_BLOCK - 1) / FT_BLOCK;
+#pragma omp parallel for if (a->count > FT_SMALL)
+    for (int64_t task = 0; task < rows * blocks; task++) {
+        int64_t r = task / blocks, at = task % blocks * FT_BLOCK, n = FT_MIN(FT_BLOCK, run - at);
+        float ta[FT_BLOCK], tb[FT_BLOCK], ty[FT_BLOCK];
+        int64_t from = offset_of(a, stride, outer, r);
+        const float *vb;
+        if (constant) {
+            float one = *ft_load(tb, b, from, 1);
+            for (int64_t i = 0; i < n; i++) tb[i] = one;
+            vb = tb;
+        } else vb = ft_load(tb, b, from + at, n);
+        float *y = ft_into(ty, c->out[0], r * run + at);
+        binary_row(kind, ft_load(ta, a, r * run + at, n), vb, y, n);
+        ft_store_at(c->out[0], r * run + at, y, n);
+    }
+}
+
+void FT_CPU(broadcast)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    ft_buf *y = c->out[0];
+    int outer;
+    bool constant;
+    int64_t stride[FT_MAX_DIMS], run = run_of(y, x, &outer, &constant), rows = y->count / run;
+    broadcast_strides(y, x, stride);
+    float scale = c->attr->scalar.a;
+    int64_t blocks = (run + FT_BLOCK - 1) / FT_BLOCK;
+#pragma omp parallel for if (y->count > FT_SMALL)
+    for (int64_t task = 0; task < rows * blocks; task++) {
+        int64_t r = task / blocks, at = task % blocks * FT_BLOCK, n = FT_MIN(FT_BLOCK, run - at);
+        float tx[FT_BLOCK], ty[FT_BLOCK], *v = ft_into(ty, y, r * run + at);
+        int64_t from = offset_of(y, stride, outer, r);
+        if (constant) {
+            float one = scale * *ft_load(tx, x, from, 1);
+            for (int64_t i = 0; i < n; i++) v[i] = one;
+        } else {
+            const float *u = ft_load(tx, x, from + at, n);
+            for (int64_t i = 0; i < n; i++) v[i] = scale * u[i];
+        }
+        ft_store_at(y, r * run + at, v, n);
+    }
+}
+
+/* Sums over axes. Each output is a sum over reduced indices in order; a long sum into few outputs is cut into FT_PARTS. */
+static float sum_row(const float *v, int64_t n)
+{
+    float lane[16] = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] += v[i + k];
+    double s = 0;
+    for (; i < n; i++) s += v[i];
+    for (int k = 0; k < 16; k++) s += lane[k];
+    return (float)s;
+}
+
+void FT_CPU(reduce)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    ft_buf *y = c->out[0];
+    int64_t dim[FT_MAX_DIMS], stride[FT_MAX_DIMS], s = 1, n_red = 1;
+    bool red[FT_MAX_DIMS];
+    int nd = 0;
+    for (int i = 0; i < x->ndim; i++) { /* neighbouring axes of one kind are one axis */
+        bool r = c->attr->reduce.axes >> i & 1;
+        if (x->dim[i] == 1) continue;
+        if (nd && red[nd - 1] == r) dim[nd - 1] *= x->dim[i];
+        else dim[nd] = x->dim[i], red[nd++] = r;
+    }
+    if (nd == 0) dim[0] = 1, red[0] = false, nd = 1;
+    for (int i = nd - 1; i >= 0; i--) stride[i] = s, s *= dim[i];
+    for (int i = 0; i < nd; i++)
+        if (red[i]) n_red *= dim[i];
+    float scale = c->attr->reduce.mean ? 1.0f / (float)n_red : 1.0f;
+    bool inner_red = red[nd - 1];
+    int64_t inner = dim[nd - 1], outer_red = inner_red ? n_red / inner : n_red, outputs = y->count / (inner_red ? 1 : inner);
+    int64_t block = inner_red ? inner : FT_MIN(inner, 256), blocks = inner_red ? 1 : (inner + block - 1) / block;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < outputs * blocks; task++) {
+        int64_t o = task / blocks, at = task % blocks * block, n = FT_MIN(block, inner - at), base = 0, rest = o;
+        for (int i = nd - 1 - !inner_red; i >= 0; i--)
+            if (!red[i]) base += rest % dim[i] * stride[i], rest /= dim[i];
+        float acc[256] = {0}, part[256], tmp[FT_BLOCK];
+        double total = 0;
+        for (int64_t r = 0; r < outer_red;) {
+            memset(part, 0, sizeof part);
+            int64_t stop = FT_MIN(outer_red, r + 64); /* short partial sums keep the rounding error small */
+            for (; r < stop; r++) {
+                int64_t from = base, k = r;
+                for (int i = nd - 1 - inner_red; i >= 0; i--)
+                    if (red[i]) from += k % dim[i] * stride[i], k /= dim[i];
+                if (inner_red) {
+                    for (int64_t q = 0; q < inner; q += FT_BLOCK) {
+                        int64_t m = FT_MIN(FT_BLOCK, inner - q);
+                        total += sum_row(ft_load(tmp, x, from + q, m), m);
+                    }
+                } else {
+                    const float *v = ft_load(tmp, x, from + at, n);
+                    for (int64_t i = 0; i < n; i++) part[i] += v[i];
+                }
+            }
+            for (int64_t i = 0; i < 256; i++) acc[i] += part[i];
+        }
+        if (inner_red) acc[0] = (float)total, n = 1;
+        for (int64_t i = 0; i < n; i++) acc[i] *= scale;
+        ft_store_at(y, inner_red ? o : o * inner + at, acc, n);
+    }
+}
+
+void FT_CPU(dropout)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    float p = c->attr->scalar.a, keep = 1.0f / (1.0f - p);
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
+        float tx[FT_BLOCK], ty[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
+        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
+        const float *v = ft_load(tx, x, at, n);
+        for (int64_t i = 0; i < n; i += 4) {
+            uint32_t bits[4];
+            ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
+            for (int64_t k = i; k < n && k < i + 4; k++) y[k] = ft_philox_uniform(bits[k - i]) >= p ? v[k] * keep : 0.0f;
+        }
+        ft_store_at(c->out[0], at, y, n);
+    }
+}
+
+void FT_CPU(randn)(const ft_call *c)
+{
+    ft_buf *y = c->out[0];
+#pragma omp parallel for if (y->count > 1024)
+    for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
+        float v[FT_BLOCK];
+        int64_t n = FT_MIN(FT_BLOCK, y->count - at);
+        for (int64_t i = 0; i < n; i += 4) {
+            uint32_t bits[4];
+            ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
+            ft_philox_normal(bits, v + i);
+        }
+        ft_store_at(y, at, v, n);
+    }
+}
+
+void FT_CPU(timestep_embed)(const ft_call *c)
+{
+    const float *t = c->in[0]->data;
+    float *y = c->out[0]->data;
+    int64_t half = c->out[0]->dim[1] / 2;
+    for (int64_t b = 0; b < c->in[0]->count; b++)
+        for (int64_t k = 0; k < half; k++) {
+            double a = (double)t[b] * exp(-log(10000.0) * (double)k / (double)half);
+            y[b * 2 * half + k] = (float)cos(a);
+            y[b * 2 * half + half + k] = (float)sin(a);
+        }
+}

@@ -1,0 +1,309 @@
+/* Matrix products and convolutions by oneDNN (C API of 2.x). The only file that knows it.
+ *
+ * A node keeps its primitive, its memories and, where the library wants another weight layout or bf16, a packed copy of the
+ * weights, made again only when the parameters changed (ft_call.weights_changed). Activations are channels last. */
+#include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "common/base/status.h"
+#define FT_ISA base /* for the prototypes */
+#include "kernels/cpu/cpu.h"
+
+
+enum { MAX_ARGS = 5 };
+
+typedef struct {
+    dnnl_primitive_t main, pack; /* pack: reorder between our weight layout and the library's, before or after main */
+    dnnl_memory_t user, packed;  /* weights as ours, and as the library's (NULL when equal) */
+    int n;
+    dnnl_exec_arg_t arg[MAX_ARGS];
+    const void **from[MAX_ARGS]; /* where each argument's address is found at run time; NULL: fixed */
+} onednn_state;
+
+static dnnl_engine_t engine;
+static dnnl_stream_t stream;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void start(void)
+{
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success || dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
+        engine = NULL;
+}
+
+static void free_state(void *p)
+{
+    onednn_state *s = p;
+    if (!s) return;
+    for (int i = 0; i < s->n; i++)
+        if (s->arg[i].memory != s->packed) dnnl_memory_destroy(s->arg[i].memory);
+    dnnl_memory_destroy(s->packed);
+    dnnl_memory_destroy(s->user);
+    dnnl_primitive_destroy(s->main);
+    dnnl_primitive_destroy(s->pack);
+    free(s);
+}
+
+static dnnl_data_type_t type_of(ft_dtype d) { return d == FT_BF16 ? dnnl_bf16 : dnnl_f32; }
+
+static int bad(dnnl_status_t st, const char *what)
+{
+    if (st == dnnl_out_of_memory) return FT_FAIL(FT_ENOMEM, "oneDNN has no memory for %s", what);
+    return FT_FAIL(FT_EDEVICE, "oneDNN cannot do %s here (status %d)%s", what, (int)st,
+                   ft_cpu_has_bf16() ? "" : ". This processor has no bf16 products: use --precision f32");
+}
+#define DNNL(call, what)                                   \
+    do {                                                   \
+        dnnl_status_t st_ = (call);                        \
+        if (st_ != dnnl_success) return bad(st_, (what)); \
+    } while (0)
+
+static onednn_state *begin(ft_call *c)
+{
+    pthread_once(&once, start);
+    onednn_state *s = engine ? calloc(1, sizeof *s) : NULL;
+    c->state = s;
+    c->free_state = free_state;
+    return s;
+}
+
+static int add(onednn_state *s, int id, const dnnl_memory_desc_t *md, const void *const *from)
+{
+    dnnl_memory_t m;
+    DNNL(dnnl_memory_create(&m, md, engine, DNNL_MEMORY_NONE), "a buffer");
+    s->from[s->n] = (const void **)from;
+    s->arg[s->n++] = (dnnl_exec_arg_t){id, m};
+    return FT_OK;
+}
+
+/* Weights: `ours` is our layout, `theirs` the library's choice. to_library: packed before main; else unpacked after it. */
+static int add_weights(onednn_state *s, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs, const void *const *from, bool to_library)
+{
+    if (dnnl_memory_desc_equal(ours, theirs)) return add(s, id, ours, from);
+    dnnl_primitive_desc_t pd;
+    DNNL(dnnl_memory_create(&s->packed, theirs, engine, DNNL_MEMORY_ALLOCATE), "packed weights");
+    DNNL(dnnl_memory_create(&s->user, ours, engine, DNNL_MEMORY_NONE), "weights");
+    DNNL(to_library ? dnnl_reorder_primitive_desc_create(&pd, ours, engine, theirs, engine, NULL)
+                    : dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL), "a weight reorder");
+    dnnl_status_t st = dnnl_primitive_create(&s->pack, pd);
+    dnnl_primitive_desc_destroy(pd);
+    DNNL(st, "a weight reorder");
+    s->from[s->n] = NULL;
+    s->arg[s->n++] = (dnnl_exec_arg_t){id, s->packed};
+    return FT_OK;
+}
+
+static void run(const ft_call *c, const void *weights, bool to_library)
+{
+    onednn_state *s = c->state;
+    dnnl_status_t st = dnnl_success;
+    for (int i = 0; i < s->n; i++)
+        if (s->from[i]) dnnl_memory_set_data_handle_v2(s->arg[i].memory, (void *)*s->from[i], stream);
+    if (s->pack) dnnl_memory_set_data_handle_v2(s->user, (void *)weights, stream);
+    if (s->pack && to_library && c->weights_changed) {
+        dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->user}, {DNNL_ARG_TO, s->packed}};
+        st = dnnl_primitive_execute(s->pack, stream, 2, a);
+    }
+    if (st == dnnl_success) st = dnnl_primitive_execute(s->main, stream, s->n, s->arg);
+    if (s->pack && !to_library && st == dnnl_success) {
+        dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->packed}, {DNNL_ARG_TO, s->user}};
+        st = dnnl_primitive_execute(s->pack, stream, 2, a);
+    }
+    FT_ASSERT(st == dnnl_success);
+}
+
+static int finish(onednn_state *s, dnnl_primitive_desc_t pd)
+{
+    dnnl_status_t st = dnnl_primitive_create(&s->main, pd);
+    dnnl_primitive_desc_destroy(pd);
+    DNNL(st, "a primitive");
+    return FT_OK;
+}
+
+#define AT(buf) ((const void *const *)&(buf)->data)
+
+/* ---- linear: x (M, K), w (N, K), y (M, N) ------------------------------------------------------------------------------- */
+
+typedef struct {
+    dnnl_memory_desc_t x, w, w_any, b, y;
+} linear_descs;
+
+static int describe_linear(linear_descs *d, const ft_buf *x, int64_t n, ft_dtype weights, bool bias)
+{
+    int64_t k = ft_last(x), m = x->count / k;
+    DNNL(dnnl_memory_desc_init_by_tag(&d->x, 2, (dnnl_dims_t){m, k}, type_of(x->dtype), dnnl_nc), "linear");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_oi), "linear");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, 2, (dnnl_dims_t){n, k}, type_of(weights), dnnl_format_tag_any), "linear");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->b, bias ? 1 : 0, (dnnl_dims_t){n}, dnnl_f32, dnnl_x), "linear");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->y, 2, (dnnl_dims_t){m, n}, type_of(x->dtype), dnnl_nc), "linear");
+    return FT_OK;
+}
+
+static int linear_forward(dnnl_primitive_desc_t *pd, const linear_descs *d, bool bias)
+{
+    dnnl_inner_product_desc_t op;
+    DNNL(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &d->x, &d->w_any, bias ? &d->b : NULL, &d->y), "linear");
+    DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a linear layer");
+    return FT_OK;
+}
+
+int ft_prepare_linear(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    const ft_buf *x = c->in[0];
+    bool bias = c->in[2];
+    linear_descs d;
+    dnnl_primitive_desc_t pd;
+    FT_TRY(describe_linear(&d, x, ft_last(c->out[0]), x->dtype, bias));
+    FT_TRY(linear_forward(&pd, &d, bias));
+    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
+    FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
+    if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
+    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    return finish(s, pd);
+}
+void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data, true); }
+
+int ft_prepare_linear_bwd_x(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    const ft_buf *dx = c->out[0];
+    linear_descs d;
+    dnnl_primitive_desc_t hint, pd;
+    dnnl_inner_product_desc_t op;
+    FT_TRY(describe_linear(&d, dx, ft_last(c->in[0]), dx->dtype, false));
+    FT_TRY(linear_forward(&hint, &d, false));
+    DNNL(dnnl_inner_product_backward_data_desc_init(&op, &d.x, &d.w_any, &d.y), "linear");
+    DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a linear layer's gradient");
+    dnnl_primitive_desc_destroy(hint);
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(dx)));
+    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    return finish(s, pd);
+}
+void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
+
+int ft_prepare_linear_bwd_w(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    const ft_buf *x = c->in[0], *dy = c->in[1];
+    bool bias = c->n_out > 1 && c->out[1];
+    linear_descs d;
+    dnnl_primitive_desc_t hint, pd;
+    dnnl_inner_product_desc_t op;
+    FT_TRY(describe_linear(&d, x, ft_last(dy), x->dtype, bias));
+    FT_TRY(linear_forward(&hint, &d, bias));
+    d.w_any.data_type = dnnl_f32;
+    DNNL(dnnl_inner_product_backward_weights_desc_init(&op, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y), "linear");
+    DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a linear layer's weight gradient");
+    dnnl_primitive_desc_destroy(hint);
+    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
+    if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
+    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0), AT(c->out[0]), false));
+    return finish(s, pd);
+}
+void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
+
+/* ---- convolution ----------------------------------------------------------------------------------------------------------
+ * A kernel without extent in time is a 2-D convolution over B*T images. */
+
+typedef struct {
+    dnnl_memory_desc_t x, w, w_any, b, y;
+    dnnl_dims_t stride, front, back;
+} conv_descs;
+
+static int describe_conv(conv_descs *d, const ft_buf *x, const ft_buf *y, const ft_conv_opt *o, ft_dtype type, bool bias)
+{
+    bool flat = o->kernel[0] == 1 && o->stride[0] == 1 && o->pad_front[0] == 0 && o->pad_back[0] == 0;
+    int nd = flat ? 4 : 5, skip = flat ? 1 : 0;
+    dnnl_dims_t xs = {flat ? x->dim[0] * x->dim[1] : x->dim[0], x->dim[4]}, ys = {xs[0], y->dim[4]}, ws = {y->dim[4], x->dim[4]};
+    for (int i = skip; i < 3; i++) {
+        xs[2 + i - skip] = x->dim[1 + i];
+        ys[2 + i - skip] = y->dim[1 + i];
+        ws[2 + i - skip] = o->kernel[i];
+        d->stride[i - skip] = o->stride[i];
+        d->front[i - skip] = o->pad_front[i];
+        /* what the output does not use is cut off behind */
+        d->back[i - skip] = (y->dim[1 + i] - 1) * o->stride[i] + o->kernel[i] - x->dim[1 + i] - o->pad_front[i];
+    }
+    dnnl_format_tag_t data = flat ? dnnl_nhwc : dnnl_ndhwc, weights = flat ? dnnl_oihw : dnnl_oidhw;
+    DNNL(dnnl_memory_desc_init_by_tag(&d->x, nd, xs, type_of(type), data), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->y, nd, ys, type_of(type), data), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w, nd, ws, dnnl_f32, weights), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, nd, ws, type_of(type), dnnl_format_tag_any), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->b, bias ? 1 : 0, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x), "conv");
+    return FT_OK;
+}
+
+static int conv_forward(dnnl_primitive_desc_t *pd, const conv_descs *d, bool bias)
+{
+    dnnl_convolution_desc_t op;
+    DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &d->x, &d->w_any, bias ? &d->b : NULL,
+                                            &d->y, d->stride, d->front, d->back), "conv");
+    DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a convolution");
+    return FT_OK;
+}
+
+int ft_prepare_conv(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    bool bias = c->in[2];
+    conv_descs d;
+    dnnl_primitive_desc_t pd;
+    FT_TRY(describe_conv(&d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, bias));
+    FT_TRY(conv_forward(&pd, &d, bias));
+    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
+    if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
+    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    return finish(s, pd);
+}
+void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data, true); }
+
+int ft_prepare_conv_bwd_x(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    conv_descs d;
+    dnnl_primitive_desc_t hint, pd;
+    dnnl_convolution_desc_t op;
+    FT_TRY(describe_conv(&d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
+    FT_TRY(conv_forward(&hint, &d, false));
+    DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, &d.y, d.stride, d.front, d.back), "conv");
+    DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a convolution's gradient");
+    dnnl_primitive_desc_destroy(hint);
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(c->out[0])));
+    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    return finish(s, pd);
+}
+void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
+
+int ft_prepare_conv_bwd_w(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    bool bias = c->n_out > 1 && c->out[1];
+    conv_descs d;
+    dnnl_primitive_desc_t hint, pd;
+    dnnl_convolution_desc_t op;
+    FT_TRY(describe_conv(&d, c->in[0], c->in[1], &c->attr->conv, c->in[0]->dtype, bias));
+    FT_TRY(conv_forward(&hint, &d, bias));
+    d.w_any.data_type = dnnl_f32;
+    DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y, d.stride,
+                                                     d.front, d.back), "conv");
+    DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a convolution's weight gradient");
+    dnnl_primitive_desc_destroy(hint);
+    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[1])));
+    if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
+    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0), AT(c->out[0]), false));
+    return finish(s, pd);
+}
+void ft_cpu_conv_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
+

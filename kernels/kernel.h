@@ -1,0 +1,98 @@
+/* What a kernel sees: raw buffers in, raw buffers out. CPU and CUDA kernels are twins behind this one call. */
+#ifndef FT_KERNEL_H
+#define FT_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/op_table.h"
+
+enum { FT_MAX_DIMS = 6, FT_MAX_IN = 8, FT_MAX_OUT = 6 };
+
+typedef enum { FT_F32, FT_BF16, FT_I32 } ft_dtype;
+typedef enum { FT_RELU, FT_SILU, FT_SIGMOID, FT_EXP, FT_SQUARE, FT_CLAMP, FT_TANH, FT_ABS } ft_unary_kind;
+typedef enum { FT_ADD, FT_SUB, FT_MUL } ft_binary_kind;
+typedef enum { FT_ACT_NONE, FT_ACT_RELU, FT_ACT_SILU } ft_act;
+typedef enum { FT_MSE, FT_L1 } ft_loss_kind;
+
+typedef struct {
+    int64_t kernel[3], stride[3], pad_front[3], pad_back[3]; /* T, H, W; stride 0 means 1 */
+} ft_conv_opt;
+
+typedef struct {
+    float beta1, beta2, eps, weight_decay; /* zeros: 0.9, 0.999, 1e-8, 0 */
+    float clip;                            /* global L2 norm; 0: none */
+    bool sgd;                              /* SGD with Nesterov momentum beta1 */
+} ft_optim_opt;
+
+typedef struct {
+    uint64_t seed;
+    int64_t step;  /* counts from 0; random numbers and bias correction depend on it */
+    float lr, ema; /* this step's learning rate and EMA decay */
+} ft_step;
+
+/* A dense row-major array; dims beyond ndim are unused. */
+#define FT_BUF_FIELDS         \
+    ft_dtype dtype;           \
+    int ndim;                 \
+    int64_t dim[FT_MAX_DIMS]; \
+    int64_t count;            \
+    void *data;
+typedef struct {
+    FT_BUF_FIELDS
+} ft_buf;
+
+/* Attributes of a node, one struct for each family of ops. */
+typedef union {
+    struct { int perm[FT_MAX_DIMS]; } permute;
+    struct { int axis; int64_t start, length; bool replicate; } span; /* concat, slice, pad_front */
+    struct { const int32_t *index; } gather;
+    struct { int64_t factor[3]; } upsample;
+    struct { int kind; float a, b; } scalar; /* unary, binary, affine, broadcast, dropout, losses */
+    struct { unsigned axes; bool mean; } reduce;
+    ft_conv_opt conv;
+    struct { float eps, momentum; int groups; ft_act act; int64_t first; bool training; } norm;
+    struct { int window; float dropout; int64_t heads, state; } seq;
+    ft_optim_opt optim;
+} ft_attr;
+
+/* The flat parameter store, for the optimiser's kernels. */
+typedef struct {
+    float *bank[2], *grad, *moment[2]; /* weights and EMA; gradients; m (or momentum) and v */
+    int64_t trained, total;            /* values: trained first, buffers behind */
+    const bool *decay;                 /* per block of 16 trained values: weight decay applies */
+    uint64_t version;                  /* changes whenever a bank does */
+} ft_store;
+
+typedef struct ft_call ft_call;
+struct ft_call {
+    int n_in, n_out;
+    const ft_buf *in[FT_MAX_IN]; /* absent optional inputs and unwanted outputs are NULL */
+    ft_buf *out[FT_MAX_OUT];
+    const ft_attr *attr;
+    uint32_t stream; /* of random numbers: equal for a node and its backward twin */
+    /* set by ft_prepare_x */
+    size_t work_size;
+    void *state; /* kept between steps: primitives, packed weights */
+    void (*free_state)(void *state);
+    /* set for each run */
+    const ft_step *step;
+    ft_store *store;
+    void *work;
+    bool weights_changed; /* packed weight copies must be made again */
+};
+
+typedef void ft_kernel(const ft_call *c);
+typedef int ft_prepare(ft_call *c);
+typedef struct {
+    const char *name; /* "cpu x86-64-v4" */
+    ft_kernel *kernel[FT_OP_COUNT];
+    ft_prepare *prepare[FT_OP_COUNT];
+} ft_backend;
+
+const ft_backend *ft_backend_cpu(void); /* the best the processor has; kernels/cpu/cpu_select.c */
+bool ft_cpu_has_bf16(void);             /* products of bf16 are possible (AVX-512) */
+bool ft_cpu_fast_bf16(void);            /* and faster than f32 (AMX or AVX512-BF16) */
+
+#endif
