@@ -1,0 +1,56 @@
+/* Clip stores: HDF5 files of fixed-size clips (docs: the interface page). Open in h5py, HDFView, MATLAB.
+ *
+ *   /clips uint8 (N,F,H,W,3) RGB, one clip a chunk; /clip/{video,start,stride}; /video/{name,label,group,split,source,frames,
+ *   fps,sha256}; root attributes format, version, frames, stride, size, created_by, config. */
+#ifndef FT_CLIPSTORE_H
+#define FT_CLIPSTORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    char *name, *label, *group, *split, *source, *sha256;
+    int32_t frames;
+    double fps;
+} ft_store_video;
+
+typedef struct {
+    int32_t video, start;
+    double stride;
+} ft_store_clip;
+
+/* ---- reading: everything in memory (uint8), since training walks it in random order ---- */
+typedef struct {
+    char *path, *config;
+    int64_t n_clip, n_video;
+    int frames, size; /* F; H = W = size */
+    double stride;
+    uint8_t *pixels; /* (N,F,H,W,3) */
+    ft_store_clip *clip;
+    ft_store_video *video;
+    char id[65]; /* SHA-256 of pixels, labels, groups and splits: identity for caches */
+} ft_clipstore;
+
+int ft_clipstore_read(ft_clipstore *s, const char *path);
+void ft_clipstore_free(ft_clipstore *s);
+int64_t ft_clip_bytes(const ft_clipstore *s);
+static inline const uint8_t *ft_clip_pixels(const ft_clipstore *s, int64_t i)
+{
+    return s->pixels + i * ((int64_t)s->frames * s->size * s->size * 3);
+}
+
+/* ---- writing: appears under its name when ft_clipwriter_finish succeeds ---- */
+typedef struct ft_clipwriter ft_clipwriter;
+typedef struct {
+    int frames, size;
+    double stride;
+    bool gzip;
+    const char *config; /* resolved settings as JSON; NULL: {} */
+} ft_clipwriter_opt;
+int ft_clipwriter_open(ft_clipwriter **w, const char *path, const ft_clipwriter_opt *opt);
+int ft_clipwriter_video(ft_clipwriter *w, const ft_store_video *video); /* its row; strings are copied; NULL strings are "" */
+int ft_clipwriter_clip(ft_clipwriter *w, int video, int start, double stride, const uint8_t *rgb); /* (F,H,W,3) */
+int ft_clipwriter_finish(ft_clipwriter *w); /* frees w in any case */
+void ft_clipwriter_abort(ft_clipwriter *w); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,405 @@
+#include "common/io/config.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/config_keys.h"
+
+typedef enum { TEXT, CHOICE, INT, REAL, BOOL, LIST } value_type;
+static const char *const type_names[] = {"text", "one of", "a whole number", "a number", "true or false", "a list"};
+
+typedef struct {
+    const char *name;
+    value_type type;
+    const char *standard;
+    double low, high;
+    const char *help;
+} key_row;
+
+static const key_row keys[] = {
+#define KEY(name, type, standard, low, high, help) {name, type, standard, low, high, help},
+    FT_CONFIG_TABLE(KEY)
+#undef KEY
+};
+enum { N_KEYS = sizeof keys / sizeof *keys };
+
+typedef struct {
+    char *text;     /* as written; for lists NULL */
+    char **item;    /* lists */
+    int n;
+    char *origin;
+} value;
+
+struct ft_config {
+    ft_arena *arena;
+    value v[N_KEYS];
+};
+
+static int index_of(const char *name)
+{
+    for (int i = 0; i < N_KEYS; i++)
+        if (!strcmp(keys[i].name, name)) return i;
+    return -1;
+}
+
+/* nearest key, for "did you mean" */
+static int distance(const char *a, const char *b)
+{
+    int row[128], n = (int)strlen(b);
+    if (n >= 127 || strlen(a) >= 127) return 999;
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int up = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+            if (up + 1 < best) best = up + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = up;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static const char *nearest(const char *name)
+{
+    int best = 0;
+    for (int i = 1; i < N_KEYS; i++)
+        if (distance(name, keys[i].name) < distance(name, keys[best].name)) best = i;
+    return keys[best].name;
+}
+
+static bool in_choices(const key_row *k, const char *s)
+{
+    size_t n = strlen(s);
+    const char *end = strchr(k->help, ':');
+    for (const char *p = k->help; p < end;) {
+        const char *stop = p + strcspn(p, "|:");
+        if ((size_t)(stop - p) == n && !memcmp(p, s, n)) return true;
+        p = stop + 1;
+    }
+    return n == 0 && !*k->standard;
+}
+
+static int check(const key_row *k, const char *s, const char *where)
+{
+    char *end;
+    errno = 0;
+    switch (k->type) {
+        case TEXT:
+        case LIST: return FT_OK;
+        case CHOICE:
+            if (in_choices(k, s)) return FT_OK;
+            return FT_FAIL(FT_ECONFIG, "%s: %s is '%s'; it is one of %.*s", where, k->name, s, (int)strcspn(k->help, ":"), k->help);
+        case BOOL:
+            if (!strcmp(s, "true") || !strcmp(s, "false")) return FT_OK;
+            break;
+        case INT: {
+            long long v = strtoll(s, &end, 10);
+            if (*end || end == s || errno) break;
+            if ((double)v < k->low || (double)v > k->high) return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
+            return FT_OK;
+        }
+        case REAL: {
+            double v = strtod(s, &end);
+            if (*end || end == s || !isfinite(v)) break;
+            if (v < k->low || v > k->high) return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
+            return FT_OK;
+        }
+    }
+    return FT_FAIL(FT_ECONFIG, "%s: %s is '%s'; %s is needed", where, k->name, s, type_names[k->type]);
+}
+
+static int no_memory(void) { return FT_FAIL(FT_ENOMEM, "no memory for settings"); }
+
+static int store(ft_config *c, int i, const char *text, int n, char **item, const char *origin)
+{
+    value *v = &c->v[i];
+    if (text) FT_TRY(check(&keys[i], text, origin));
+    *v = (value){text ? ft_arena_strdup(c->arena, text) : NULL, ft_arena_alloc(c->arena, sizeof(char *) * (size_t)(n + 1)), n, ft_arena_strdup(c->arena, origin)};
+    for (int k = 0; v->item && k < n; k++)
+        if (!(v->item[k] = ft_arena_strdup(c->arena, item[k]))) return no_memory();
+    return (text && !v->text) || !v->item || !v->origin ? no_memory() : FT_OK;
+}
+
+/* a,b,c for lists; else one value */
+static int store_written(ft_config *c, int i, const char *text, const char *origin)
+{
+    if (keys[i].type != LIST) return store(c, i, text, 0, NULL, origin);
+    char *copy = ft_arena_strdup(c->arena, text), *item[256], *save = NULL;
+    int n = 0;
+    if (!copy) return no_memory();
+    for (char *p = strtok_r(copy, ",", &save); p && n < 256; p = strtok_r(NULL, ",", &save)) item[n++] = p + strspn(p, " ");
+    return store(c, i, NULL, n, item, origin);
+}
+
+int ft_config_new(ft_config **out)
+{
+    ft_config *c = *out = ft_alloc(sizeof *c);
+    if (!c || !(c->arena = ft_arena_new())) {
+        ft_free(c);
+        *out = NULL;
+        return no_memory();
+    }
+    for (int i = 0; i < N_KEYS; i++) {
+        int rc = store_written(c, i, keys[i].standard, "default");
+        if (rc < 0) {
+            ft_config_free(c);
+            *out = NULL;
+            return rc;
+        }
+    }
+    return FT_OK;
+}
+
+void ft_config_free(ft_config *c)
+{
+    if (!c) return;
+    ft_arena_free(c->arena);
+    ft_free(c);
+}
+
+static int unknown(const char *where, const char *name)
+{
+    return FT_FAIL(FT_ECONFIG, "%s: the key %s is not known. Did you mean %s? `forty experiment --help` lists all", where, name, nearest(name));
+}
+
+int ft_config_set(ft_config *c, const char *assignment, const char *origin)
+{
+    const char *eq = strchr(assignment, '=');
+    char name[128];
+    if (!eq || eq == assignment || eq - assignment >= (int)sizeof name) return FT_FAIL(FT_EUSAGE, "%s %s: key.path=value is needed", origin, assignment);
+    snprintf(name, sizeof name, "%.*s", (int)(eq - assignment), assignment);
+    int i = index_of(name);
+    return i < 0 ? unknown(origin, name) : store_written(c, i, eq + 1, origin);
+}
+
+/* ---- YAML --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    ft_config *c;
+    yaml_document_t *doc;
+    const char *path;
+    bool seen[N_KEYS];
+} yaml_walk;
+
+static const char *at(yaml_walk *w, const yaml_node_t *n, char *out, size_t size)
+{
+    snprintf(out, size, "%s:%zu:%zu", w->path, n->start_mark.line + 1, n->start_mark.column + 1);
+    return out;
+}
+
+static const char *scalar(const yaml_node_t *n) { return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL; }
+
+static int list_items(yaml_walk *w, const yaml_node_t *n, char **item, int room, int *count)
+{
+    char where[600];
+    *count = 0;
+    if (n->type == YAML_SEQUENCE_NODE)
+        for (yaml_node_item_t *p = n->data.sequence.items.start; p < n->data.sequence.items.top; p++) {
+            const yaml_node_t *e = yaml_document_get_node(w->doc, *p);
+            int more = 1;
+            if (*count >= room) return FT_FAIL(FT_ECONFIG, "%s: more than %d entries", at(w, e, where, sizeof where), room);
+            if (scalar(e)) item[*count] = ft_arena_strdup(w->c->arena, scalar(e));
+            else if (e->type == YAML_MAPPING_NODE) FT_TRY(list_items(w, e, item + *count, room - *count, &more));
+            else return FT_FAIL(FT_ECONFIG, "%s: a list inside a list", at(w, e, where, sizeof where));
+            *count += more;
+        }
+    else if (n->type == YAML_MAPPING_NODE)
+        for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
+            const yaml_node_t *k = yaml_document_get_node(w->doc, p->key), *v = yaml_document_get_node(w->doc, p->value);
+            if (!scalar(k) || !scalar(v) || *count >= room) return FT_FAIL(FT_ECONFIG, "%s: `name: value` is needed", at(w, v, where, sizeof where));
+            char pair[600];
+            snprintf(pair, sizeof pair, "%s: %s", scalar(k), scalar(v));
+            item[(*count)++] = ft_arena_strdup(w->c->arena, pair);
+        }
+    else item[(*count)++] = ft_arena_strdup(w->c->arena, scalar(n));
+    for (int i = 0; i < *count; i++)
+        if (!item[i]) return no_memory();
+    return FT_OK;
+}
+
+static int mapping(yaml_walk *w, const yaml_node_t *node, const char *prefix)
+{
+    char where[600], name[256];
+    for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
+        const yaml_node_t *k = yaml_document_get_node(w->doc, p->key), *v = yaml_document_get_node(w->doc, p->value);
+        at(w, k, where, sizeof where);
+        if (!scalar(k)) return FT_FAIL(FT_ECONFIG, "%s: a key must be a word", where);
+        snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", scalar(k));
+        int i = index_of(name);
+        if (i < 0) {
+            bool section = false;
+            for (int q = 0; q < N_KEYS; q++)
+                if (!strncmp(keys[q].name, name, strlen(name)) && keys[q].name[strlen(name)] == '.') section = true;
+            if (!section) return unknown(where, name);
+            if (v->type != YAML_MAPPING_NODE) return FT_FAIL(FT_ECONFIG, "%s: %s holds further keys, not a value", where, name);
+            FT_TRY(mapping(w, v, name));
+            continue;
+        }
+        if (w->seen[i]) return FT_FAIL(FT_ECONFIG, "%s: %s is given twice in this file", where, name);
+        w->seen[i] = true;
+        if (keys[i].type == LIST) {
+            char *item[256];
+            int n;
+            FT_TRY(list_items(w, v, item, 256, &n));
+            FT_TRY(store(w->c, i, NULL, n, item, where));
+        } else {
+            if (!scalar(v)) return FT_FAIL(FT_ECONFIG, "%s: %s needs %s, not %s", where, name, type_names[keys[i].type], v->type == YAML_MAPPING_NODE ? "further keys" : "a list");
+            FT_TRY(store(w->c, i, scalar(v), 0, NULL, where));
+        }
+    }
+    return FT_OK;
+}
+
+int ft_config_read(ft_config *c, const char *path)
+{
+    char *text;
+    size_t size;
+    FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
+    yaml_parser_t parser;
+    yaml_document_t doc;
+    int rc = FT_OK;
+    if (!yaml_parser_initialize(&parser)) {
+        ft_free(text);
+        return no_memory();
+    }
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    if (!yaml_parser_load(&parser, &doc)) {
+        rc = FT_FAIL(FT_ECONFIG, "%s:%zu:%zu: %s. Check indentation and colons", path, parser.problem_mark.line + 1, parser.problem_mark.column + 1,
+                     parser.problem ? parser.problem : "not YAML");
+    } else {
+        yaml_node_t *root = yaml_document_get_root_node(&doc);
+        yaml_walk w = {.c = c, .doc = &doc, .path = path};
+        if (root && root->type != YAML_MAPPING_NODE) rc = FT_FAIL(FT_ECONFIG, "%s:1: `key: value` lines are needed", path);
+        else if (root) rc = mapping(&w, root, "");
+        yaml_document_delete(&doc);
+    }
+    yaml_parser_delete(&parser);
+    ft_free(text);
+    return rc;
+}
+
+/* ---- reading out --------------------------------------------------------------------------------------------------------- */
+
+static const value *get(const ft_config *c, const char *key, value_type type)
+{
+    int i = index_of(key);
+    FT_ASSERT(i >= 0 && (keys[i].type == type || (type == TEXT && keys[i].type == CHOICE)));
+    return &c->v[i];
+}
+
+const char *ft_config_text(const ft_config *c, const char *key) { return get(c, key, TEXT)->text; }
+int64_t ft_config_int(const ft_config *c, const char *key) { return strtoll(get(c, key, INT)->text, NULL, 10); }
+double ft_config_real(const ft_config *c, const char *key) { return strtod(get(c, key, REAL)->text, NULL); }
+bool ft_config_bool(const ft_config *c, const char *key) { return !strcmp(get(c, key, BOOL)->text, "true"); }
+
+int ft_config_list(const ft_config *c, const char *key, const char *const **items)
+{
+    const value *v = get(c, key, LIST);
+    *items = (const char *const *)v->item;
+    return v->n;
+}
+
+const char *ft_config_origin(const ft_config *c, const char *key)
+{
+    int i = index_of(key);
+    FT_ASSERT(i >= 0);
+    return c->v[i].origin;
+}
+
+bool ft_config_given(const ft_config *c, const char *key) { return strcmp(ft_config_origin(c, key), "default") != 0; }
+
+static void quoted(FILE *f, const char *s)
+{
+    bool plain = *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-") == strlen(s);
+    if (plain) fputs(s, f);
+    else {
+        fputc('"', f);
+        for (; *s; s++) fprintf(f, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+        fputc('"', f);
+    }
+}
+
+static void print(const ft_config *c, FILE *f, bool origins)
+{
+    char section[64] = "";
+    for (int i = 0; i < N_KEYS; i++) {
+        const char *dot = strchr(keys[i].name, '.');
+        const char *leaf = dot ? dot + 1 : keys[i].name;
+        char mine[64];
+        snprintf(mine, sizeof mine, "%.*s", dot ? (int)(dot - keys[i].name) : 0, keys[i].name);
+        if (strcmp(mine, section)) {
+            snprintf(section, sizeof section, "%s", mine);
+            if (*section) fprintf(f, "%s:\n", section);
+        }
+        fprintf(f, "%s%s: ", dot ? "  " : "", leaf);
+        if (keys[i].type == LIST) {
+            fputc('[', f);
+            for (int k = 0; k < c->v[i].n; k++) {
+                const char *colon = strstr(c->v[i].item[k], ": ");
+                if (k) fputs(", ", f);
+                if (colon) {
+                    fprintf(f, "{%.*s: ", (int)(colon - c->v[i].item[k]), c->v[i].item[k]);
+                    quoted(f, colon + 2);
+                    fputc('}', f);
+                } else quoted(f, c->v[i].item[k]);
+            }
+            fputc(']', f);
+        } else quoted(f, c->v[i].text);
+        if (origins) fprintf(f, "  # %s", c->v[i].origin);
+        fputc('\n', f);
+    }
+}
+
+void ft_config_print(const ft_config *c, FILE *f) { print(c, f, true); }
+
+int ft_config_write(const ft_config *c, const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (!f) return no_memory();
+    print(c, f, false);
+    fclose(f);
+    int rc = ft_write_file(path, text, size);
+    free(text);
+    return rc;
+}
+
+json_t *ft_config_json(const ft_config *c, const char *const *prefix)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < N_KEYS; i++) {
+        bool take = !prefix;
+        for (int k = 0; prefix && prefix[k]; k++) take |= !strncmp(keys[i].name, prefix[k], strlen(prefix[k]));
+        if (!take) continue;
+        const value *v = &c->v[i];
+        json_t *j = NULL;
+        switch (keys[i].type) {
+            case TEXT:
+            case CHOICE: j = json_string(v->text); break;
+            case INT: j = json_integer(strtoll(v->text, NULL, 10)); break;
+            case REAL: j = json_real(strtod(v->text, NULL)); break;
+            case BOOL: j = json_boolean(!strcmp(v->text, "true")); break;
+            case LIST:
+                j = json_array();
+                for (int k = 0; k < v->n; k++) json_array_append_new(j, json_string(v->item[k]));
+        }
+        json_object_set_new(o, keys[i].name, j);
+    }
+    return o;
+}
+
+void ft_config_help(FILE *f)
+{
+    fprintf(f, "Keys of a configuration file (YAML; `data.size` is `size` under `data:`), also for --set KEY=VALUE:\n");
+    for (int i = 0; i < N_KEYS; i++) fprintf(f, "  %-26s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard, *keys[i].standard ? "]" : "");
+}

@@ -1,0 +1,32 @@
+/* Settings: a typed table (config_keys.h), YAML files, and --set. Unknown keys, wrong types, duplicates and values out of range
+ * are errors with file, line and column. Every value remembers where it came from. */
+#ifndef FT_CONFIG_H
+#define FT_CONFIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct ft_config ft_config;
+
+int ft_config_new(ft_config **c); /* defaults */
+void ft_config_free(ft_config *c);
+int ft_config_read(ft_config *c, const char *path);           /* YAML, later values win over earlier files */
+int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* "key.path=value"; lists: a,b,c */
+
+/* Reading. The key must be in the table (assert): a wrong key is a fault of forty. */
+const char *ft_config_text(const ft_config *c, const char *key);
+int64_t ft_config_int(const ft_config *c, const char *key);
+double ft_config_real(const ft_config *c, const char *key);
+bool ft_config_bool(const ft_config *c, const char *key);
+int ft_config_list(const ft_config *c, const char *key, const char *const **items); /* number of items; "k: v" for mappings */
+bool ft_config_given(const ft_config *c, const char *key); /* not the default */
+const char *ft_config_origin(const ft_config *c, const char *key); /* "default", "FILE:LINE", "--set" */
+
+int ft_config_write(const ft_config *c, const char *path);             /* resolved YAML */
+void ft_config_print(const ft_config *c, FILE *f);                     /* the same with origins as comments */
+json_t *ft_config_json(const ft_config *c, const char *const *prefix); /* keys that start with one of the prefixes (NULL: all) */
+void ft_config_help(FILE *f);
+
+#endif

@@ -1,0 +1,50 @@
+#include "common/io/image.h"
+
+#include <png.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+
+int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size)
+{
+    png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)w, .height = (png_uint_32)h, .format = PNG_FORMAT_RGB};
+    png_alloc_size_t n = PNG_IMAGE_PNG_SIZE_MAX(image);
+    *data = ft_alloc(n);
+    if (!*data) return FT_FAIL(FT_ENOMEM, "no memory for a picture of %dx%d", w, h);
+    if (!png_image_write_to_memory(&image, *data, &n, 0, rgb, 0, NULL)) {
+        ft_free(*data);
+        return FT_FAIL(FT_EIO, "a picture of %dx%d cannot be written: %s", w, h, image.message);
+    }
+    *size = n;
+    return FT_OK;
+}
+
+int ft_png_write(const char *path, const uint8_t *rgb, int w, int h)
+{
+    uint8_t *data;
+    size_t size;
+    FT_TRY(ft_png_encode(rgb, w, h, &data, &size));
+    int rc = ft_write_file(path, data, size);
+    ft_free(data);
+    return rc;
+}
+
+int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, uint8_t **rgb, int *w, int *h)
+{
+    enum { GAP = 2 };
+    if (shown > frames) shown = frames;
+    *w = shown * (size + GAP) - GAP;
+    *h = n * (size + GAP) - GAP;
+    if (!(*rgb = ft_alloc((size_t)*w * (size_t)*h * 3))) return FT_FAIL(FT_ENOMEM, "no memory for a sheet of %d clips", n);
+    memset(*rgb, 255, (size_t)*w * (size_t)*h * 3);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < shown; k++) {
+            int f = shown > 1 ? k * (frames - 1) / (shown - 1) : 0;
+            for (int y = 0; y < size; y++)
+                memcpy(*rgb + (((size_t)(i * (size + GAP) + y)) * (size_t)*w + (size_t)(k * (size + GAP))) * 3,
+                       clip[i] + (((size_t)f * (size_t)size + (size_t)y) * (size_t)size) * 3, (size_t)size * 3);
+        }
+    return FT_OK;
+}

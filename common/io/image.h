@@ -1,0 +1,15 @@
+/* PNG pictures: contact sheets of clips. */
+#ifndef FT_IMAGE_H
+#define FT_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* RGB (h, w, 3) as PNG, atomically to a file or into fresh memory (free with ft_free). */
+int ft_png_write(const char *path, const uint8_t *rgb, int w, int h);
+int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size);
+
+/* One row per clip, `shown` frames of each evenly over its length; frames are `size` wide with a 2-pixel gap. Fresh memory. */
+int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, uint8_t **rgb, int *w, int *h);
+
+#endif

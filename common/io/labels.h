@@ -1,0 +1,21 @@
+/* Label lists: CSV with a header `video,label[,group][,split]` (other columns are kept out), or PolypDiag's headerless
+ * `name.mp4,1`. Quotes, CRLF, a BOM, commas and newlines inside quotes are right; a bad row names file and line. */
+#ifndef FT_LABELS_H
+#define FT_LABELS_H
+
+typedef struct {
+    char *video, *label, *group, *split; /* group: the video's own name when the list has none; split: "" */
+    int line;
+} ft_label;
+
+typedef struct {
+    ft_label *row;
+    int n;
+} ft_labels;
+
+int ft_labels_read(ft_labels *l, const char *path);
+/* A folder per class: every file in FOLDER/CLASS/ is a video of that class. */
+int ft_labels_from_folders(ft_labels *l, const char *folder);
+void ft_labels_free(ft_labels *l);
+
+#endif

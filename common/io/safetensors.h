@@ -1,0 +1,38 @@
+/* safetensors files (huggingface/safetensors, format 0.x): 8 bytes header length, JSON header, raw little-endian data. */
+#ifndef FT_SAFETENSORS_H
+#define FT_SAFETENSORS_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FT_ST_DIMS = 8 };
+typedef struct {
+    char *name, dtype[12]; /* "F32", "BF16", "F16", "F64", "I64", "I32", "U8", "BOOL" ... as in the file */
+    int ndim;
+    int64_t dim[FT_ST_DIMS], count;
+    const void *data;
+    size_t bytes;
+} ft_st_tensor;
+
+typedef struct {
+    ft_st_tensor *tensor;
+    int n;
+    json_t *metadata; /* object of strings, or NULL */
+    char *file;       /* owns the data */
+    size_t file_size;
+} ft_safetensors;
+
+/* Reads and checks everything: header bounds, JSON, dtypes, shapes against offsets, overlaps, duplicate names. FT_EDATA names
+ * the file and the tensor. Free with ft_safetensors_free. */
+int ft_safetensors_read(ft_safetensors *st, const char *path);
+void ft_safetensors_free(ft_safetensors *st);
+const ft_st_tensor *ft_safetensors_find(const ft_safetensors *st, const char *name); /* NULL if absent */
+
+/* Values as f32 into dst (count values): F32, F64, F16, BF16, I64, I32. FT_EDATA for other dtypes. */
+int ft_safetensors_f32(const ft_st_tensor *t, float *dst);
+
+/* Atomically writes tensors (dtype, shape, data given) with metadata (object of strings, may be NULL). */
+int ft_safetensors_write(const char *path, const ft_st_tensor *tensor, int n, const json_t *metadata);
+
+#endif

@@ -1,0 +1,95 @@
+#include "common/io/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/safetensors.h"
+
+int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata)
+{
+    int n = ft_params_count(p);
+    ft_st_tensor *t = ft_alloc(sizeof *t * (size_t)(n + 1));
+    if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory for %d tensors", path, n);
+    for (int i = 0; i < n; i++) {
+        const ft_param_info *e = ft_params_at(p, i);
+        t[i] = (ft_st_tensor){.name = (char *)e->name, .dtype = "F32", .ndim = e->ndim, .count = e->count,
+                              .data = ft_params_flat(p, bank) + e->offset, .bytes = (size_t)e->count * 4};
+        memcpy(t[i].dim, e->dim, sizeof e->dim);
+    }
+    int rc = ft_safetensors_write(path, t, n, metadata);
+    ft_free(t);
+    return rc;
+}
+
+int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metadata)
+{
+    ft_safetensors st;
+    FT_TRY(ft_params_seal(p));
+    FT_TRY(ft_safetensors_read(&st, path));
+    int n = ft_params_count(p), missing = 0, known = 0, rc = FT_OK;
+    char first[200] = "";
+    for (int i = 0; i < n && rc == FT_OK; i++) {
+        const ft_param_info *e = ft_params_at(p, i);
+        const ft_st_tensor *t = ft_safetensors_find(&st, e->name);
+        if (!t) {
+            if (!missing++) snprintf(first, sizeof first, "%s", e->name);
+            continue;
+        }
+        known++;
+        bool same = t->count == e->count && t->ndim == e->ndim;
+        for (int k = 0; same && k < e->ndim; k++) same = t->dim[k] == e->dim[k];
+        if (!same)
+            rc = FT_FAIL(FT_EDATA, "%s: tensor %s has %lld values in %d dims, the model needs %lld in %d. Is it the right model?", path,
+                         e->name, (long long)t->count, t->ndim, (long long)e->count, e->ndim);
+        else rc = ft_safetensors_f32(t, ft_params_flat(p, bank) + e->offset);
+    }
+    if (rc == FT_OK && missing)
+        rc = FT_FAIL(FT_EDATA, "%s: %d of the model's %d tensors are missing, the first is %s. Is it the right model?", path, missing, n, first);
+    if (rc == FT_OK && known < st.n)
+        rc = FT_FAIL(FT_EDATA, "%s: %d tensors are not part of the model. Is it the right model?", path, st.n - known);
+    if (rc == FT_OK && metadata) *metadata = json_incref(st.metadata);
+    ft_safetensors_free(&st);
+    ft_params_touched(p);
+    return rc;
+}
+
+/* flat arrays under their own names: the layout is the store's, so a state file fits one version of one model only */
+static const char *const state_names[] = {"weights", "ema", "moment1", "moment2"};
+
+static float *state_part(ft_params *p, int i, int64_t *count)
+{
+    *count = i < 2 ? ft_params_flat_size(p) : ft_params_trained_size(p);
+    return i < 2 ? ft_params_flat(p, (ft_bank)i) : ft_params_moment(p, i - 2);
+}
+
+int ft_state_save(const char *path, ft_params *p, const json_t *extra)
+{
+    ft_st_tensor t[4];
+    for (int i = 0; i < 4; i++) {
+        int64_t n;
+        const float *v = state_part(p, i, &n);
+        t[i] = (ft_st_tensor){.name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
+    }
+    return ft_safetensors_write(path, t, 4, extra);
+}
+
+int ft_state_load(const char *path, ft_params *p, json_t **extra)
+{
+    ft_safetensors st;
+    FT_TRY(ft_params_seal(p));
+    FT_TRY(ft_safetensors_read(&st, path));
+    int rc = FT_OK;
+    for (int i = 0; i < 4 && rc == FT_OK; i++) {
+        int64_t n;
+        float *v = state_part(p, i, &n);
+        const ft_st_tensor *t = ft_safetensors_find(&st, state_names[i]);
+        if (!t || t->count != n) rc = FT_FAIL(FT_EDATA, "%s: does not fit this model. Remove it to start again", path);
+        else rc = ft_safetensors_f32(t, v);
+    }
+    if (rc == FT_OK) *extra = json_incref(st.metadata);
+    ft_safetensors_free(&st);
+    ft_params_touched(p);
+    return rc;
+}

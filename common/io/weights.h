@@ -1,0 +1,20 @@
+/* Parameter stores to and from safetensors, under the public tensor names. */
+#ifndef FT_WEIGHTS_IO_H
+#define FT_WEIGHTS_IO_H
+
+#include <jansson.h>
+
+#include "common/graph/graph.h"
+
+/* One bank of a sealed store; metadata (object of strings) may be NULL. */
+int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata);
+
+/* Fills one bank by name. Every parameter must be there with its shape; left-over tensors are an error too. The message
+ * lists what is missing and left over. `metadata` (may be NULL) receives a new reference. */
+int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metadata);
+
+/* Everything that a resumed run needs: both banks, optimiser moments, and `extra` (object of strings). */
+int ft_state_save(const char *path, ft_params *p, const json_t *extra);
+int ft_state_load(const char *path, ft_params *p, json_t **extra);
+
+#endif
