@@ -117,7 +117,8 @@ ft_t ft_affine(ft_graph *g, ft_t x, float scale, float shift); /* scale * x + sh
 ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean); /* bit a of axes: reduce axis a; dims kept as 1 */
 ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale); /* dims of x equal or 1 */
 
-ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b); /* (..., K), w (N, K), b (N) or NULL -> (..., N) */
+/* (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */
+ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b);
 
 ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* (B,T,H,W,C), w (O,C,kt,kh,kw) -> (B,T',H',W',O) */
 ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */

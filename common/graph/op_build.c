@@ -163,7 +163,7 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
 
 ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b)
 {
-    NEED(w->ndim == 2 && x->dim[x->ndim - 1] == w->dim[1] && is_vector(b, w->dim[0]), "x %s, w %s", ft__shape(x), ft__shape(w));
+    NEED(x->dim[x->ndim - 1] == w->count / w->dim[0] && is_vector(b, w->dim[0]), "x %s, w %s", ft__shape(x), ft__shape(w));
     int64_t dim[FT_MAX_DIMS];
     memcpy(dim, x->dim, sizeof dim);
     dim[x->ndim - 1] = w->dim[0];

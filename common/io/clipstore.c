@@ -33,12 +33,12 @@ struct ft_clipwriter {
 
 static void free_video(ft_store_video *v)
 {
-    ft_free(v->name);
-    ft_free(v->label);
-    ft_free(v->group);
-    ft_free(v->split);
-    ft_free(v->source);
-    ft_free(v->sha256);
+    ft_free((void *)v->name);
+    ft_free((void *)v->label);
+    ft_free((void *)v->group);
+    ft_free((void *)v->split);
+    ft_free((void *)v->source);
+    ft_free((void *)v->sha256);
 }
 
 static void free_writer(ft_clipwriter *w)

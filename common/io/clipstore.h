@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 typedef struct {
-    char *name, *label, *group, *split, *source, *sha256;
+    const char *name, *label, *group, *split, *source, *sha256;
     int32_t frames;
     double fps;
 } ft_store_video;

@@ -1,0 +1,17 @@
+/* Weak and strong views of a clip. All parameters are drawn once per clip and shared by its frames.
+ *
+ * weak: horizontal flip, crop of 80 to 100 % at a random place, scaled back. strong: weak, then two operations of RandAugment
+ * (Cubuk et al. 2020; magnitudes uniform as in FixMatch's appendix B) and one cutout tube. Operations: identity,
+ * autocontrast, brightness, color, contrast, posterize, solarize, rotate, shear x/y, translate x/y. */
+#ifndef FT_AUGMENT_H
+#define FT_AUGMENT_H
+
+#include <stdint.h>
+
+typedef enum { FT_VIEW_NONE, FT_VIEW_WEAK, FT_VIEW_STRONG } ft_view;
+
+/* rgb (F,S,S,3) -> out (F,S,S,3) f32, normalised for classifiers. Draws depend on (seed, step, item) only; the strong view of an
+ * item has the same crop and flip as its weak view. */
+void ft_augment(ft_view view, const uint8_t *rgb, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *out);
+
+#endif

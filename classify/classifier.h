@@ -1,0 +1,71 @@
+/* Video classifiers: networks, training (supervised and semi-supervised), prediction. Adding a network is one file and one row
+ * of `families` in classifier.c.
+ *
+ * BatchNorm with mixed batches. A step forwards labelled, weak and strong clips in one batch. Batch statistics are taken apart
+ * for the labelled clips and for the rest (ft_batchnorm's `first`), and only the labelled clips move the running statistics.
+ * So the labelled half of a step is the same computation in every arm, and clips from another distribution (noise, samples of
+ * a poor generator) cannot spoil the statistics that the test uses; what they can do, they do through the loss. */
+#ifndef FT_CLASSIFIER_H
+#define FT_CLASSIFIER_H
+
+#include "common/graph/graph.h"
+#include "common/io/clipstore.h"
+#include "common/io/config.h"
+
+typedef struct {
+    const char *family;
+    const char *(*preset)(int i);
+    /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
+     * features (may be NULL): pooled features before the head, (B,D) f32. */
+    ft_t (*network)(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);
+} ft_classifier;
+
+const ft_classifier *ft_classifier_find(const char *preset);
+const ft_classifier *ft_classifier_at(int i);
+
+/* pixel 0..255 -> (v/255 - 0.45) / 0.225, as the field's video classifiers take it */
+static inline float ft_classifier_input(float v) { return (v * (1.0f / 255.0f) - 0.45f) * (1.0f / 0.225f); }
+
+/* What a classifier learns from. Clips of a video share its label; draws go over videos, then over the clips of a video. */
+typedef struct {
+    const ft_clipstore *store;
+    const int64_t *clip; /* labelled clips */
+    const int *label;    /* class of each */
+    int64_t n;
+    const ft_clipstore *unlabelled_store; /* NULL: supervised only */
+    const int64_t *unlabelled;
+    int64_t n_unlabelled;
+    const char *const *classes;
+    int n_classes;
+    const ft_clipstore *validation_store; /* for selection: validation; may be NULL */
+    const int64_t *validation;
+    const int *validation_label;
+    int64_t n_validation;
+    int positive;
+} ft_training_set;
+
+typedef struct {
+    double utilisation; /* mean share of unlabelled clips that got a pseudo-label; 0 without */
+    double seconds;
+    int64_t best_step; /* selection: validation; else the last */
+} ft_training_result;
+
+int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume, ft_training_result *result);
+
+/* Class probabilities (n, classes) of clips, from a run folder's EMA weights. Reads model, classes and clip shape from its
+ * run.json; a store of another shape is an error. */
+typedef struct {
+    char model[64], positive[128];
+    char **classes;
+    int n_classes, frames, size, stride, clips_per_video;
+} ft_classifier_info;
+int ft_classifier_info_read(ft_classifier_info *info, const char *dir);
+void ft_classifier_info_free(ft_classifier_info *info);
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip, int64_t n, float *prob);
+
+/* Pooled features (n, D) of clips from a fixed random network (seed 0) of this preset, whose BatchNorm statistics are those of
+ * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
+int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref, const ft_clipstore *store,
+                           const int64_t *clip, int64_t n, float **features);
+
+#endif

@@ -1,0 +1,135 @@
+#include "classify/scores.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+
+static int arg_max(const float *p, int n)
+{
+    int best = 0;
+    for (int k = 1; k < n; k++)
+        if (p[k] > p[best]) best = k;
+    return best;
+}
+
+static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+static double f1_of(const int64_t *confusion, int classes, int positive)
+{
+    double total = 0;
+    for (int c = 0; c < classes; c++) {
+        double tp = (double)confusion[c * classes + c], fp = 0, fn = 0;
+        for (int k = 0; k < classes; k++)
+            if (k != c) fp += (double)confusion[k * classes + c], fn += (double)confusion[c * classes + k];
+        double f1 = ratio(2 * tp, 2 * tp + fp + fn);
+        if (classes == 2 && c == positive) return f1;
+        total += f1;
+    }
+    return total / classes;
+}
+
+double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes, int positive)
+{
+    int64_t confusion[FT_MAX_CLASSES * FT_MAX_CLASSES] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = pick ? pick[i] : i;
+        confusion[label[k] * classes + arg_max(prob + k * classes, classes)]++;
+    }
+    return f1_of(confusion, classes, positive);
+}
+
+typedef struct {
+    float p;
+    int hit;
+} ranked;
+
+static int falling(const void *a, const void *b)
+{
+    float x = ((const ranked *)a)->p, y = ((const ranked *)b)->p;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Mann-Whitney AUROC and average precision of class c, tied scores taken together */
+static void ranking(const float *prob, const int *label, int64_t n, int classes, int c, double *auroc, double *ap)
+{
+    ranked *r = ft_alloc(sizeof *r * (size_t)(n + 1));
+    double pos = 0, neg, area = 0, precision = 0, tp = 0, fp = 0;
+    *auroc = *ap = 0;
+    if (!r) return;
+    for (int64_t i = 0; i < n; i++) r[i] = (ranked){prob[i * classes + c], label[i] == c}, pos += label[i] == c;
+    neg = (double)n - pos;
+    if (n) qsort(r, (size_t)n, sizeof *r, falling);
+    for (int64_t i = 0; i < n;) {
+        double t = 0, f = 0;
+        int64_t k = i;
+        for (; k < n && r[k].p >= r[i].p; k++) t += r[k].hit, f += !r[k].hit;
+        area += f * (tp + t / 2);
+        tp += t, fp += f;
+        precision += ratio(t, pos) * ratio(tp, tp + fp);
+        i = k;
+    }
+    *auroc = ratio(area, pos * neg);
+    *ap = precision;
+    ft_free(r);
+}
+
+ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive)
+{
+    enum { BINS = 15 };
+    ft_scores s = {.classes = classes};
+    int64_t flat[FT_MAX_CLASSES * FT_MAX_CLASSES] = {0};
+    double bin_n[BINS] = {0}, bin_p[BINS] = {0}, bin_hit[BINS] = {0}, right = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const float *p = prob + i * classes;
+        int guess = arg_max(p, classes), b = (int)((double)p[guess] * BINS);
+        if (b >= BINS) b = BINS - 1;
+        flat[label[i] * classes + guess]++;
+        s.confusion[label[i]][guess]++;
+        right += guess == label[i];
+        bin_n[b]++, bin_p[b] += (double)p[guess], bin_hit[b] += guess == label[i];
+        for (int c = 0; c < classes; c++)
+            if (classes > 2 || c == positive) s.brier += ((double)p[c] - (label[i] == c)) * ((double)p[c] - (label[i] == c));
+    }
+    s.brier = ratio(s.brier, (double)n);
+    s.accuracy = ratio(right, (double)n);
+    for (int b = 0; b < BINS; b++) s.ece += ratio(fabs(bin_hit[b] - bin_p[b]), (double)n);
+    s.f1 = f1_of(flat, classes, positive);
+    double samples = (double)n, cov = 0, tt = 0, pp = 0, recall[FT_MAX_CLASSES], kinds = 0;
+    for (int c = 0; c < classes; c++) {
+        double t = 0, p = 0;
+        for (int k = 0; k < classes; k++) t += (double)s.confusion[c][k], p += (double)s.confusion[k][c];
+        recall[c] = ratio((double)s.confusion[c][c], t);
+        if (t > 0) s.balanced_accuracy += recall[c], kinds++;
+        cov += t * p, tt += t * t, pp += p * p;
+    }
+    s.balanced_accuracy = ratio(s.balanced_accuracy, kinds);
+    s.mcc = ratio(right * samples - cov, sqrt(samples * samples - pp) * sqrt(samples * samples - tt));
+    s.sensitivity = recall[positive];
+    double tn = 0, others = 0; /* of the positive class against the rest */
+    for (int c = 0; c < classes; c++)
+        for (int k = 0; c != positive && k < classes; k++) others += (double)s.confusion[c][k], tn += k == positive ? 0 : (double)s.confusion[c][k];
+    s.specificity = ratio(tn, others);
+    for (int c = 0; c < classes; c++) {
+        double a, p;
+        if (classes == 2 && c != positive) continue;
+        ranking(prob, label, n, classes, c, &a, &p);
+        s.auroc += a / (classes == 2 ? 1 : classes);
+        s.auprc += p / (classes == 2 ? 1 : classes);
+    }
+    return s;
+}
+
+json_t *ft_scores_json(const ft_scores *s)
+{
+    json_t *m = json_array();
+    for (int c = 0; c < s->classes; c++) {
+        json_t *row = json_array();
+        for (int k = 0; k < s->classes; k++) json_array_append_new(row, json_integer(s->confusion[c][k]));
+        json_array_append_new(m, row);
+    }
+    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "f1", s->f1, "accuracy", s->accuracy, "balanced_accuracy", s->balanced_accuracy,
+                     "sensitivity", s->sensitivity, "specificity", s->specificity, "mcc", s->mcc, "auroc", s->auroc, "auprc", s->auprc,
+                     "brier", s->brier, "ece", s->ece, "confusion", m);
+}

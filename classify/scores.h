@@ -1,0 +1,23 @@
+/* Scores of class probabilities. Binary F1 counts `positive`; with more than two classes F1 is the macro mean. Undefined
+ * ratios (0/0) are 0, as in scikit-learn. Predictions are the arg max, ties go to the lower class. */
+#ifndef FT_SCORES_H
+#define FT_SCORES_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+enum { FT_MAX_CLASSES = 32 };
+typedef struct {
+    double f1, accuracy, balanced_accuracy, sensitivity, specificity, mcc, auroc, auprc, brier, ece;
+    int64_t confusion[FT_MAX_CLASSES][FT_MAX_CLASSES]; /* [true][predicted] */
+    int classes;
+} ft_scores;
+
+/* prob (n, classes), label n. ECE has 15 bins of the winning probability; AUROC and AUPRC (average precision) are those of
+ * `positive`, or one-versus-rest means with more than two classes; Brier is the mean squared error of p(positive), or the sum
+ * over classes with more than two. */
+ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive);
+double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes, int positive); /* of picked rows; NULL: all */
+json_t *ft_scores_json(const ft_scores *s);
+
+#endif

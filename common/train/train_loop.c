@@ -1,0 +1,189 @@
+#include "common/train/train_loop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/io/weights.h"
+
+volatile sig_atomic_t ft_interrupted;
+static void on_signal(int sig) { (void)sig, ft_interrupted = 1; }
+
+void ft_catch_interrupts(void)
+{
+    struct sigaction a = {.sa_handler = on_signal};
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k)
+{
+    /* a keyed permutation of [0, n) by cycle walking over a Feistel network: no table, no state */
+    int64_t pass = k / n, i = k % n;
+    int bits = 2;
+    while ((int64_t)1 << bits < n) bits += 2;
+    uint64_t half = (uint64_t)bits / 2, mask = ((uint64_t)1 << half) - 1, x = (uint64_t)i;
+    do {
+        uint64_t l = x >> half, r = x & mask;
+        for (uint32_t round = 0; round < 6; round++) {
+            uint32_t out[4];
+            ft_philox(seed, stream, (uint64_t)pass * 8 + round, r, out);
+            uint64_t next = (l ^ out[0]) & mask;
+            l = r;
+            r = next;
+        }
+        x = l << half | r;
+    } while (x >= (uint64_t)n);
+    return (int64_t)x;
+}
+
+typedef struct {
+    char log[1100], state[1100];
+    char *text; /* log.csv so far: it is rewritten whole, and small */
+    size_t size;
+    int64_t step;
+} position;
+
+static void keep_log_before(position *p, int64_t step)
+{
+    /* rows from `step` on belong to a time that the saved state does not know */
+    char *line = p->text;
+    for (int row = 0; line && *line; row++) {
+        if (row > 0 && atoll(line) >= step) break;
+        char *end = strchr(line, '\n');
+        line = end ? end + 1 : line + strlen(line);
+    }
+    if (line) p->size = (size_t)(line - p->text), *line = 0;
+}
+
+static int append(position *p, const char *text)
+{
+    size_t n = strlen(text);
+    char *bigger = ft_realloc(p->text, p->size + n + 1);
+    if (!bigger) return FT_FAIL(FT_ENOMEM, "no memory for the log");
+    p->text = bigger;
+    memcpy(p->text + p->size, text, n + 1);
+    p->size += n;
+    return FT_OK;
+}
+
+static int save(const ft_trainer *t, position *p)
+{
+    json_t *extra = t->extra ? t->extra(t->ctx) : json_object();
+    char step[32];
+    snprintf(step, sizeof step, "%lld", (long long)p->step);
+    json_object_set_new(extra, "step", json_string(step));
+    int rc = ft_write_file(p->log, p->text, p->size); /* the log first: rows beyond the state are dropped on resume */
+    if (rc == FT_OK) rc = ft_state_save(p->state, t->params, extra);
+    json_decref(extra);
+    return rc;
+}
+
+static int begin(ft_trainer *t, position *p)
+{
+    snprintf(p->log, sizeof p->log, "%s/log.csv", t->dir);
+    snprintf(p->state, sizeof p->state, "%s/state.safetensors", t->dir);
+    FT_TRY(ft_mkdirs(t->dir));
+    if (t->resume && ft_exists(p->state)) {
+        json_t *extra;
+        FT_TRY(ft_state_load(p->state, t->params, &extra));
+        const char *step = json_string_value(json_object_get(extra, "step"));
+        p->step = step ? atoll(step) : 0;
+        int rc = t->restore ? t->restore(t->ctx, extra) : FT_OK;
+        json_decref(extra);
+        FT_TRY(rc);
+        if (ft_exists(p->log)) FT_TRY(ft_read_file(p->log, 0, &p->text, &p->size));
+        keep_log_before(p, p->step);
+        ft_log("%s: continues at step %lld of %lld", t->what, (long long)p->step, (long long)t->steps);
+        return FT_OK;
+    }
+    char head[512];
+    int n = snprintf(head, sizeof head, "step,lr");
+    for (int i = 0; i < t->n_logged; i++) n += snprintf(head + n, sizeof head - (size_t)n, ",%s", t->logged_name[i]);
+    snprintf(head + n, sizeof head - (size_t)n, ",grad_norm\n");
+    return append(p, head);
+}
+
+static json_t *metadata(const ft_trainer *t)
+{
+    json_t *m = t->metadata ? json_deep_copy(t->metadata) : json_object();
+    char steps[32];
+    snprintf(steps, sizeof steps, "%lld", (long long)t->steps);
+    json_object_set_new(m, "model", json_string(t->model));
+    json_object_set_new(m, "step", json_string(steps));
+    json_object_set_new(m, "forty_version", json_string(FT_VERSION));
+    return m;
+}
+
+static int finish(ft_trainer *t, position *p)
+{
+    char path[1100];
+    json_t *m = metadata(t);
+    int rc = save(t, p);
+    snprintf(path, sizeof path, "%s/weights.safetensors", t->dir);
+    if (rc == FT_OK) rc = ft_weights_save(path, t->params, FT_WEIGHTS, m);
+    snprintf(path, sizeof path, "%s/ema.safetensors", t->dir);
+    if (rc == FT_OK) rc = ft_weights_save(path, t->params, FT_EMA, m);
+    json_object_set_new(m, "mean_loss", json_real(t->mean_loss));
+    json_object_set_new(m, "seconds", json_real(t->seconds));
+    char *text = json_dumps(m, JSON_INDENT(2));
+    snprintf(path, sizeof path, "%s/run.json", t->dir);
+    if (rc == FT_OK) rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    free(text);
+    json_decref(m);
+    return rc;
+}
+
+int ft_train(ft_trainer *t)
+{
+    position p = {0};
+    ft_progress bar;
+    double start = ft_now(), tail = 0;
+    int64_t tail_n = 0, log_every = t->steps / 200 + 1;
+    int bad = 0, rc = begin(t, &p);
+    ft_progress_start(&bar, t->what, t->steps);
+    while (rc == FT_OK && p.step < t->steps) {
+        ft_step s = {t->seed, p.step, (float)ft_lr_cosine(t->lr, p.step, t->steps, t->warmup), (float)ft_ema_decay(t->ema, p.step)};
+        FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
+        FT_TRY_TO(rc, out, ft_run(t->plan, &s));
+        float loss = *(const float *)ft_data(t->logged[0]), norm = *(const float *)ft_data(t->grad_norm);
+        bad = isfinite(loss) && isfinite(norm) ? 0 : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
+        if (bad == 10) {
+            rc = FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32", t->what, (long long)p.step - 9);
+            goto out;
+        }
+        if (p.step % log_every == 0 || p.step + 1 == t->steps) {
+            char row[512];
+            int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
+            for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(t->logged[i]));
+            snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
+            FT_TRY_TO(rc, out, append(&p, row));
+        }
+        if (p.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) tail += (double)loss, tail_n++;
+        p.step++;
+        if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p.step));
+        snprintf(bar.note, sizeof bar.note, "%s %.4g", t->logged_name[0], (double)loss);
+        ft_progress_step(&bar, p.step);
+        if (ft_interrupted) {
+            rc = save(t, &p);
+            if (rc == FT_OK) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume", (long long)p.step, (long long)t->steps, t->dir);
+            goto out;
+        }
+        if (p.step % t->save_every == 0 && p.step < t->steps) FT_TRY_TO(rc, out, save(t, &p));
+    }
+    t->mean_loss = tail_n ? tail / (double)tail_n : 0;
+    t->seconds = ft_now() - start;
+    ft_progress_end(&bar, p.step);
+    if (rc == FT_OK) rc = finish(t, &p);
+out:
+    ft_free(p.text);
+    ft_plan_profile(t->plan);
+    return rc;
+}

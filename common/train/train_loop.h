@@ -1,0 +1,49 @@
+/* The training loop that VAEs, generators and classifiers share: schedule, log, saving, resume, interruption.
+ *
+ * A run folder holds config.yaml (the caller's), weights.safetensors, ema.safetensors, state.safetensors, log.csv, run.json.
+ * Batches depend on (seed, step) only, so a resumed run is bit-identical to one that never stopped. */
+#ifndef FT_TRAIN_LOOP_H
+#define FT_TRAIN_LOOP_H
+
+#include <jansson.h>
+#include <signal.h>
+
+#include "common/graph/graph.h"
+
+enum { FT_LOGGED = 8 };
+
+typedef struct {
+    const char *dir;   /* run folder; made if absent */
+    const char *what;  /* for the progress bar: "vae", "medsora-tiny", "classifier" */
+    const char *model; /* preset name, into the metadata */
+    ft_params *params;
+    ft_plan *plan;
+    int64_t steps, warmup, save_every;
+    double lr, ema;
+    uint64_t seed;
+    bool resume;                             /* continue from state.safetensors if it is there */
+    int (*feed)(void *ctx, int64_t step);    /* fills the inputs of this step */
+    int (*after)(void *ctx, int64_t step);   /* after the update; may be NULL */
+    json_t *(*extra)(void *ctx);             /* strings to keep in the state (algorithm state); may be NULL */
+    int (*restore)(void *ctx, const json_t *extra);
+    void *ctx;
+    int n_logged; /* scalars for log.csv; the first is the loss, FT_LOGGED at most */
+    const char *logged_name[FT_LOGGED];
+    ft_t logged[FT_LOGGED];
+    ft_t grad_norm;
+    json_t *metadata; /* for the weights files and run.json; borrowed */
+    double mean_loss; /* out: mean of the loss over the last tenth */
+    double seconds;   /* out: of this call */
+} ft_trainer;
+
+/* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
+int ft_train(ft_trainer *t);
+
+/* Set by SIGINT and SIGTERM once ft_catch_interrupts was called. */
+extern volatile sig_atomic_t ft_interrupted;
+void ft_catch_interrupts(void);
+
+/* Index of the k-th draw in an endless sequence of shuffled passes over n items (seeded). */
+int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k);
+
+#endif

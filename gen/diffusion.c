@@ -1,0 +1,72 @@
+#include "gen/diffusion.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/status.h"
+
+const double *ft_alpha_bar(void)
+{
+    static double table[FT_T];
+    if (table[0] == 0) {
+        double product = 1;
+        for (int t = 0; t < FT_T; t++) {
+            product *= 1 - (1e-4 + t * (0.02 - 1e-4) / (FT_T - 1));
+            table[t] = product;
+        }
+    }
+    return table;
+}
+
+void ft_sample_times(int steps, int *tau)
+{
+    for (int i = 0; i < steps; i++)
+        tau[i] = steps > 1 ? (int)lround((double)(steps - 1 - i) * (FT_T - 1) / (double)(steps - 1)) : FT_T - 1;
+}
+
+static double lambda(double alpha, double sigma) { return log(alpha / sigma); }
+
+int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x, int64_t n,
+                   ft_eps_fn *eps, void *ctx)
+{
+    /* m0: x0-prediction at the current point, m1: at the one before; before: x at the previous point, not corrected again */
+    float *buffer = ft_alloc((size_t)n * 4 * sizeof *buffer), *m0 = buffer, *m1 = m0 + n, *before = m1 + n, *out = before + n;
+    if (!buffer) return FT_FAIL(FT_ENOMEM, "no memory to sample %lld values", (long long)n);
+    int rc = FT_OK;
+    for (int i = 0; i < steps && rc == FT_OK; i++) {
+        double a = alpha[i], s = sigma[i], a2 = alpha[i + 1], s2 = sigma[i + 1];
+        FT_TRY_TO(rc, done, eps(ctx, i, x, out));
+        for (int64_t k = 0; k < n; k++) out[k] = (float)(((double)x[k] - s * (double)out[k]) / a); /* x0 at this point */
+        if (kind == FT_UNIPC && i > 0) { /* corrector: redo the step that led here, now that this point's x0 is known */
+            double ap = alpha[i - 1], sp = sigma[i - 1], h = lambda(a, s) - lambda(ap, sp), B = expm1(-h);
+            double r1 = i > 1 ? (lambda(alpha[i - 2], sigma[i - 2]) - lambda(ap, sp)) / h : 0, phi = B / -h - 1, b1 = phi / B,
+                   b2 = 2 * (phi / -h - 0.5) / B;
+            double rho1 = i > 1 ? (b1 - b2) / (1 - r1) : 0, rho2 = i > 1 ? b1 - rho1 : 0.5;
+            for (int64_t k = 0; k < n; k++) {
+                double d1 = i > 1 ? ((double)m1[k] - (double)m0[k]) / r1 : 0;
+                x[k] = (float)(s / sp * (double)before[k] - a * B * (double)m0[k] - a * B * (rho1 * d1 + rho2 * ((double)out[k] - (double)m0[k])));
+            }
+        }
+        float *swap = m1; /* m1 <- m0 <- out */
+        m1 = m0;
+        m0 = out;
+        out = swap;
+        memcpy(before, x, (size_t)n * sizeof *x);
+        if (s2 <= 0) {
+            memcpy(x, m0, (size_t)n * sizeof *x);
+            continue;
+        }
+        double h = lambda(a2, s2) - lambda(a, s), B = expm1(-h);
+        int second = kind == FT_UNIPC && i > 0 && !(lower_order_final && i + 1 == steps);
+        double r = second ? (lambda(a, s) - lambda(alpha[i - 1], sigma[i - 1])) / h : 1;
+        for (int64_t k = 0; k < n; k++) {
+            double y = s2 / s * (double)x[k] - a2 * B * (double)m0[k];
+            if (second) y -= 0.5 * a2 * B * ((double)m0[k] - (double)m1[k]) / r;
+            x[k] = (float)y;
+        }
+    }
+done:
+    ft_free(buffer);
+    return rc;
+}

@@ -1,0 +1,293 @@
+#include "gen/medsora.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+
+static const ft_medsora_preset presets[] = {
+    /* name           depth width expand headdim state patch frames size channels dropout */
+    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
+    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
+    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
+    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  8,  0.0, false},
+    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
+};
+
+const ft_medsora_preset *ft_medsora_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+
+const ft_medsora_preset *ft_medsora_find(const char *name)
+{
+    for (int i = 0; ft_medsora_at(i); i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+/* ---- the spiral -------------------------------------------------------------------------------------------------------- */
+
+/* Clockwise from the top left corner; counter-clockwise starts down the first column. visit[k] = raster index. */
+static void spiral(int R, int C, bool clockwise, int32_t *visit)
+{
+    int top = 0, bottom = R - 1, left = 0, right = C - 1, k = 0;
+    while (left <= right && top <= bottom) {
+        if (clockwise) {
+            for (int x = left; x <= right; x++) visit[k++] = top * C + x;
+            top++;
+            for (int y = top; y <= bottom; y++) visit[k++] = y * C + right;
+            right--;
+            if (top <= bottom) {
+                for (int x = right; x >= left; x--) visit[k++] = bottom * C + x;
+                bottom--;
+            }
+            if (left <= right) {
+                for (int y = bottom; y >= top; y--) visit[k++] = y * C + left;
+                left++;
+            }
+        } else {
+            for (int y = top; y <= bottom; y++) visit[k++] = y * C + left;
+            left++;
+            if (top <= bottom) {
+                for (int x = left; x <= right; x++) visit[k++] = bottom * C + x;
+                bottom--;
+            }
+            if (left <= right) {
+                for (int y = bottom; y >= top; y--) visit[k++] = y * C + right;
+                right--;
+            }
+            if (top <= bottom) {
+                for (int x = right; x >= left; x--) visit[k++] = top * C + x;
+                top++;
+            }
+        }
+    }
+}
+
+void ft_medsora_scan(int R, int C, int variant, bool reverse, bool released, int32_t *order)
+{
+    int n = R * C;
+    spiral(R, C, variant < 4, order);
+    for (int k = 0; k < n; k++) { /* mirror left-right (1), top-bottom (2), both (3) */
+        int y = order[k] / C, x = order[k] % C;
+        if (variant & 1) x = C - 1 - x;
+        if (variant & 2) y = R - 1 - y;
+        order[k] = y * C + x;
+    }
+    if (released) { /* the rank of each cell, used as if it were the order */
+        int32_t *rank = ft_alloc((size_t)n * sizeof *rank);
+        for (int k = 0; rank && k < n; k++) rank[order[k]] = k;
+        for (int k = 0; rank && k < n; k++) order[k] = reverse ? n - 1 - rank[k] : rank[k];
+        ft_free(rank);
+        return;
+    }
+    for (int k = 0; reverse && k < n / 2; k++) {
+        int32_t swap = order[k];
+        order[k] = order[n - 1 - k];
+        order[n - 1 - k] = swap;
+    }
+}
+
+/* ---- layers -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const ft_medsora_preset *p;
+    int64_t B, n, grid, d, E, N, H; /* batch, latent frames, tokens per side, width, inner width, state, heads */
+    int block;
+} shape;
+
+static ft_t linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s.weight", name);
+    ft_t w = ft_param(g, key, 2, (int64_t[]){out, ft_dim(x, -1)}, init), b = NULL;
+    if (bias) {
+        snprintf(key, sizeof key, "%s.bias", name);
+        b = ft_param(g, key, 1, &out, FT_ZERO);
+    }
+    return ft_linear(g, x, w, b);
+}
+
+static ft_t xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias)
+{
+    return linear(g, name, x, out, bias, ft_init_xavier(ft_dim(x, -1), out));
+}
+
+typedef struct {
+    ft_t dt_bias, a_log, d, conv_w, conv_b, norm_w;
+    char name[96];
+} mamba;
+
+static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
+{
+    mamba m;
+    char key[160];
+    float dt[256], a[256];
+    int64_t wide = s->E + 2 * s->N;
+    snprintf(m.name, sizeof m.name, "%s", name);
+#define KEY(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
+    ft_rng r = ft_rng_make(0, 0x55D, (uint64_t)s->block * 2 + (strstr(name, "temporal") != NULL));
+    for (int64_t h = 0; h < s->H && h < 256; h++) { /* softplus(dt_bias) is log-uniform in [0.001, 0.1]; A in [1, 16] */
+        double v = fmax(exp(ft_rng_uniform(&r) * (log(0.1) - log(0.001)) + log(0.001)), 1e-4);
+        dt[h] = (float)(v + log(-expm1(-v)));
+        a[h] = (float)log(ft_rng_range(&r, 1, 16));
+    }
+    m.dt_bias = ft_param(g, KEY("dt_bias"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, dt});
+    m.a_log = ft_param(g, KEY("A_log"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, a});
+    m.d = ft_param(g, KEY("D"), 1, &s->H, FT_ONE);
+    m.conv_w = ft_param(g, KEY("conv1d.weight"), 3, (int64_t[]){wide, 1, 4}, ft_init_uniform_fan(4));
+    m.conv_w = ft_reshape(g, m.conv_w, 5, (int64_t[]){wide, 1, 1, 1, 4});
+    m.conv_b = ft_param(g, KEY("conv1d.bias"), 1, &wide, ft_init_uniform_fan(4));
+    m.norm_w = ft_param(g, KEY("norm.weight"), 1, &s->E, FT_ONE);
+#undef KEY
+    return m;
+}
+
+/* zxbcdt (S,T,2E+2N+H), order z x B C dt -> (S,T,d): causal conv, SSD, gated RMSNorm, output projection */
+static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, ft_t zxbcdt)
+{
+    char key[160];
+    int64_t S = ft_dim(zxbcdt, 0), T = ft_dim(zxbcdt, 1), wide = s->E + 2 * s->N;
+    ft_t z = ft_slice(g, zxbcdt, 2, 0, s->E);                    /* (S,T,E) */
+    ft_t xbc = ft_slice(g, zxbcdt, 2, s->E, wide);               /* (S,T,E+2N) */
+    ft_t dt = ft_slice(g, zxbcdt, 2, s->E + wide, s->H);         /* (S,T,H) */
+    xbc = ft_reshape(g, xbc, 5, (int64_t[]){S, 1, 1, T, wide});
+    xbc = ft_unary(g, FT_SILU, ft_conv_dw(g, xbc, m->conv_w, m->conv_b, (ft_conv_opt){.pad_front = {0, 0, 3}}));
+    ft_t y = ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
+    y = ft_rmsnorm_gated(g, y, z, m->norm_w, 1e-5f);
+    snprintf(key, sizeof key, "%s.out_proj", m->name);
+    return xavier(g, key, y, s->d, false); /* (S,T,d) */
+}
+
+/* u (B,n,grid,grid,d) -> same. One set of weights for both views and both directions, so all four scans are one batch. */
+static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
+{
+    char key[160];
+    mamba m = mamba_weights(g, s, name);
+    int64_t wide = 2 * s->E + 2 * s->N + s->H, T = s->n * s->grid, S = s->B * s->grid;
+    snprintf(key, sizeof key, "%s.in_proj", name);
+    ft_t zx = xavier(g, key, u, wide, false); /* (B,n,grid,grid,wide) */
+    int32_t *order = ft_alloc((size_t)(2 * T) * sizeof *order), *back = order ? order + T : NULL;
+    if (!order) return u;
+    ft_t scan[4], view[2];
+    static const int to_view[2][5] = {{0, 2, 1, 3, 4}, {0, 3, 1, 2, 4}}, from_view[2][5] = {{0, 2, 1, 3, 4}, {0, 2, 3, 1, 4}};
+    for (int v = 0; v < 2; v++) { /* width: a row's frames x columns; height: a column's frames x rows */
+        ft_t seq = ft_reshape(g, ft_permute(g, zx, to_view[v]), 3, (int64_t[]){S, T, wide});
+        for (int r = 0; r < 2; r++) {
+            ft_medsora_scan((int)s->n, (int)s->grid, s->block % 8, r, s->p->released_scan, order);
+            scan[2 * v + r] = ft_gather_rows(g, seq, order); /* permute before the convolution, as the released code does */
+        }
+    }
+    ft_t out = mamba_core(g, s, &m, ft_concat(g, 0, 4, scan)); /* (4S,T,d) */
+    for (int v = 0; v < 2; v++) {
+        ft_t dir[2];
+        for (int r = 0; r < 2; r++) {
+            ft_medsora_scan((int)s->n, (int)s->grid, s->block % 8, r, s->p->released_scan, order);
+            for (int32_t k = 0; k < T; k++) back[order[k]] = k;
+            dir[r] = ft_gather_rows(g, ft_slice(g, out, 0, (2 * v + r) * S, S), back);
+        }
+        ft_t y = ft_reshape(g, ft_add(g, dir[0], dir[1]), 5, (int64_t[]){s->B, s->grid, s->n, s->grid, s->d});
+        y = ft_permute(g, y, from_view[v]); /* (B,n,grid,grid,d) */
+        snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
+        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, xavier(g, key, y, s->d, true))); /* Eq (9) */
+    }
+    ft_free(order);
+    return ft_add(g, view[0], view[1]);
+}
+
+/* u (B,n,grid,grid,d) -> same; causal over the frames of each position */
+static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
+{
+    char key[160];
+    mamba m = mamba_weights(g, s, name);
+    snprintf(key, sizeof key, "%s.in_proj", name);
+    ft_t zx = xavier(g, key, u, 2 * s->E + 2 * s->N + s->H, false);
+    zx = ft_reshape(g, ft_permute(g, zx, (int[]){0, 2, 3, 1, 4}), 3, (int64_t[]){s->B * s->grid * s->grid, s->n, ft_dim(zx, 4)});
+    ft_t y = mamba_core(g, s, &m, zx); /* (B*grid*grid,n,d) */
+    return ft_permute(g, ft_reshape(g, y, 5, (int64_t[]){s->B, s->grid, s->grid, s->n, s->d}), (int[]){0, 3, 1, 2, 4});
+}
+
+/* Single head as wide as the model, no output projection; a window is one row of the grid. */
+static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t u)
+{
+    char key[160];
+    ft_t qkv[3];
+    static const char *const names[] = {"to_q", "to_k", "to_v"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(key, sizeof key, "%s.%s", name, names[i]);
+        qkv[i] = ft_reshape(g, xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
+    }
+    ft_t y = ft_attention_local(g, qkv[0], qkv[1], qkv[2], (int)s->grid, (float)s->p->dropout);
+    return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
+}
+
+/* x (B,n,grid,grid,d), c = SiLU(t embedding) (B,d) */
+static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c)
+{
+    char name[96], key[160];
+    snprintf(name, sizeof name, "blocks.%d", s->block);
+    snprintf(key, sizeof key, "%s.adaLN_modulation.1", name);
+    ft_t mod = ft_cast(g, linear(g, key, c, 9 * s->d, true, FT_ZERO), FT_F32); /* (B,9d): shift, scale, gate of each sub-layer */
+    static const char *const part[] = {"local_attn", "spatial_mamba", "temporal_mamba"};
+    for (int i = 0; i < 3; i++) {
+        ft_t shift = ft_slice(g, mod, 1, (3 * i + 0) * s->d, s->d), scale = ft_slice(g, mod, 1, (3 * i + 1) * s->d, s->d),
+             gate = ft_slice(g, mod, 1, (3 * i + 2) * s->d, s->d);
+        snprintf(key, sizeof key, "%s.norm%d.weight", name, i + 1);
+        ft_t gamma = ft_param(g, key, 1, &s->d, FT_ONE);
+        snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
+        ft_t h = ft_layernorm(g, x, gamma, ft_param(g, key, 1, &s->d, FT_ZERO), shift, scale, 1e-5f);
+        snprintf(key, sizeof key, "%s.%s", name, part[i]);
+        h = i == 0 ? local_attention(g, s, key, h) : i == 1 ? spatial_mamba(g, s, key, h) : temporal_mamba(g, s, key, h);
+        x = ft_gate_residual(g, x, h, gate);
+    }
+    return x;
+}
+
+/* fixed 2-D sin-cos table (grid*grid, d): first half encodes the column, second the row */
+static ft_t position_embedding(ft_graph *g, const shape *s)
+{
+    int64_t d = s->d, q = d / 4, dim[5] = {1, 1, s->grid, s->grid, d};
+    float *v = ft_alloc((size_t)(s->grid * s->grid * d) * sizeof *v);
+    if (!v) return NULL;
+    for (int64_t y = 0; y < s->grid; y++)
+        for (int64_t x = 0; x < s->grid; x++)
+            for (int64_t k = 0; k < q; k++) {
+                double w = pow(10000.0, -(double)k / (double)q);
+                float *e = v + (y * s->grid + x) * d;
+                e[k] = (float)sin((double)x * w);
+                e[q + k] = (float)cos((double)x * w);
+                e[2 * q + k] = (float)sin((double)y * w);
+                e[3 * q + k] = (float)cos((double)y * w);
+            }
+    ft_t t = ft_buffer(g, "pos_embed", 3, (int64_t[]){1, s->grid * s->grid, d}, (ft_init){FT_INIT_VALUES, 0, v});
+    ft_free(v);
+    return ft_reshape(g, t, 5, dim);
+}
+
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_t z, ft_t t)
+{
+    shape s = {p, ft_dim(z, 0), ft_dim(z, 1), ft_dim(z, 2) / p->patch, p->width, p->expand * p->width, p->state, p->expand * p->width / p->headdim, 0};
+    int64_t c = ft_dim(z, 4), patch = p->patch, out = 2 * c;
+    ft_dtype compute = ft_compute(g);
+
+    ft_t w = ft_param(g, "x_embedder.proj.weight", 4, (int64_t[]){s.d, c, patch, patch}, ft_init_xavier(c * patch * patch, s.d));
+    w = ft_reshape(g, w, 5, (int64_t[]){s.d, c, 1, patch, patch});
+    ft_t x = ft_conv(g, ft_cast(g, z, compute), w, ft_param(g, "x_embedder.proj.bias", 1, &s.d, FT_ZERO),
+                     (ft_conv_opt){.stride = {1, patch, patch}}); /* (B,n,grid,grid,d) */
+    x = ft_add(g, x, ft_cast(g, position_embedding(g, &s), compute));
+
+    ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
+    ft_t e = ft_cast(g, ft_timestep_embed(g, t, 256), compute); /* (B,256) */
+    e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.0", e, s.d, true, small));
+    e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.2", e, s.d, true, small)); /* SiLU(c), as every adaLN wants it */
+
+    for (s.block = 0; s.block < p->depth; s.block++) x = block(g, &s, x, e);
+
+    ft_t mod = ft_cast(g, linear(g, "final_layer.adaLN_modulation.1", e, 2 * s.d, true, FT_ZERO), FT_F32); /* shift, scale */
+    x = ft_layernorm(g, x, NULL, NULL, ft_slice(g, mod, 1, 0, s.d), ft_slice(g, mod, 1, s.d, s.d), 1e-6f);
+    x = linear(g, "final_layer.linear", x, patch * patch * out, true, FT_ZERO); /* (B,n,grid,grid,p*q*2c) */
+    x = ft_reshape(g, x, 6, (int64_t[]){s.B * s.n, s.grid, s.grid, patch, patch, out});
+    x = ft_permute(g, x, (int[]){0, 1, 3, 2, 4, 5});
+    return ft_cast(g, ft_reshape(g, x, 5, (int64_t[]){s.B, s.n, s.grid * patch, s.grid * patch, out}), FT_F32);
+}

@@ -1,0 +1,26 @@
+/* Procedural colonoscopy phantom: the embedded data set. A camera moves through a tube with haustral folds, vessels, light
+ * falling off, wet highlights, bubbles and residue; half of the videos hold a polyp on the wall. Everything but the polyp is
+ * nuisance and varies by video: colour, speed, path, blur, noise, brightness, and look-alikes (fold bumps, residue). */
+#ifndef FT_PHANTOM_H
+#define FT_PHANTOM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int videos, frames, size;
+    double balance;        /* share of polyp videos */
+    uint64_t seed;
+    const char *mp4;       /* folder for whole videos; NULL: none */
+    bool length_by_class;  /* whole videos only: normal ones are longer, for studies of that leak */
+} ft_phantom_opt;
+
+/* One frame at time t (seconds) of video `index`, (size, size, 3). */
+void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *rgb);
+bool ft_phantom_has_polyp(const ft_phantom_opt *opt, int index);
+
+/* The clip store: one clip a video at 8 frames a second; a quarter of the videos are `test`, an eighth `validation`, the rest
+ * `train`, each with the same balance; labels normal and polyp; every video its own group. */
+int ft_phantom_write(const ft_phantom_opt *opt, const char *path);
+
+#endif
