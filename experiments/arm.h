@@ -1,0 +1,20 @@
+/* Arms: what a classifier learns from beside its labelled videos. Adding one is a file experiments/arm_NAME.c that defines
+ * `const ft_arm ft_arm_NAME`, and a row of arm_table.h; see CONTRIBUTING.md. */
+#ifndef FT_ARM_H
+#define FT_ARM_H
+
+#include "experiments/experiment.h"
+
+typedef struct {
+    const char *name, *help;
+    bool (*matches)(const char *arm); /* NULL: the arm's name must equal `name` */
+    /* Sets unlabelled_store, clips and n_clips of the context (or leaves them for a supervised arm), or replaces `labelled`. */
+    int (*prepare)(ft_arm_context *c);
+    /* Facts for the report about what was generated (psnr, eps_mse, log); may be NULL. */
+    int (*facts)(ft_arm_context *c, ft_arm_result *result);
+} ft_arm;
+
+const ft_arm *ft_arm_find(const char *arm); /* NULL if no row fits */
+const ft_arm *ft_arm_at(int i);
+
+#endif

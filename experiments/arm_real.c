@@ -1,0 +1,34 @@
+/* Arms that need no generated clips. */
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "experiments/arm.h"
+
+static int labelled_only(ft_arm_context *c) { return (void)c, FT_OK; }
+
+extern const ft_arm ft_arm_supervised, ft_arm_fully_supervised, ft_arm_real_unlabelled;
+const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, labelled_only, NULL};
+
+static int all_labels(ft_arm_context *c)
+{
+    const ft_videos *pool = &c->x->folds[c->fold].pool;
+    ft_videos all = {ft_alloc((size_t)(pool->n + 1) * sizeof(int64_t)), 0};
+    if (!all.video) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    for (int64_t i = 0; i < pool->n; i++)
+        if (c->x->classes.of_video[pool->video[i]] >= 0) all.video[all.n++] = pool->video[i];
+    ft_free(c->labelled.video);
+    c->labelled = all;
+    return FT_OK;
+}
+const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels, NULL};
+
+static int rest_of_pool(ft_arm_context *c)
+{
+    const char *more = ft_config_text(c->x->cfg, "data.unlabelled");
+    if (*more) return ft_arm_use_file(c, more);
+    if (c->unlabelled.n == 0) return FT_FAIL(FT_EDATA, "the arm real-unlabelled has no videos: all of the pool are labelled. Lower labels, or name data.unlabelled");
+    c->unlabelled_store = &c->x->store;
+    return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
+}
+const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL, rest_of_pool, NULL};

@@ -1,0 +1,57 @@
+#include "experiments/environment.h"
+
+#include <hdf5.h>
+#include <libavformat/version.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/base/threads.h"
+#include "kernels/kernel.h"
+
+static void processor(char *out, size_t size)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    snprintf(out, size, "unknown");
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, "model name", 10) && strchr(line, ':')) {
+            snprintf(out, size, "%.*s", (int)strcspn(strchr(line, ':') + 2, "\n"), strchr(line, ':') + 2);
+            break;
+        }
+    if (f) fclose(f);
+}
+
+json_t *ft_environment(void)
+{
+    char cpu[200], dnnl[48], hdf[48];
+    unsigned a, b, c;
+    const dnnl_version_t *v = dnnl_version();
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    processor(cpu, sizeof cpu);
+    snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
+    H5get_libversion(&a, &b, &c);
+    snprintf(hdf, sizeof hdf, "%u.%u.%u", a, b, c);
+    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "processor", cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend",
+                     ft_backend_cpu()->name, "bf16", ft_cpu_has_bf16(), "bf16_fast", ft_cpu_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg",
+                     AV_STRINGIFY(LIBAVFORMAT_VERSION), "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024));
+}
+
+int ft_environment_write(const char *path, const char *command)
+{
+    json_t *o = ft_environment();
+    if (command) json_object_set_new(o, "command", json_string(command));
+    char *text = json_dumps(o, JSON_INDENT(2));
+    json_decref(o);
+    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    free(text);
+    return rc;
+}

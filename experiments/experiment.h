@@ -1,0 +1,86 @@
+/* The main job: every arm x label split x seed, each stage cached by content, then tables and the report.
+ *
+ * A stage's key is the SHA-256 of {stage, its settings, the identity of its inputs, the code version}; its folder is
+ * runs/STAGE-KEY, complete when done.json is there. A second run finds every folder and only reports. */
+#ifndef FT_EXPERIMENT_H
+#define FT_EXPERIMENT_H
+
+#include "common/io/clipstore.h"
+#include "common/io/config.h"
+#include "experiments/splits.h"
+#include "experiments/stats.h"
+
+enum { FT_PATH = 1200 };
+
+typedef struct {
+    ft_config *cfg;
+    char dir[600]; /* results/NAME */
+    ft_clipstore store;
+    ft_classes classes;
+    ft_fold *folds;
+    int n_folds;
+    bool resume;
+    int computed, cached; /* stages of this call */
+} ft_experiment;
+
+/* One arm in one fold and split, being prepared: see arm.h. */
+typedef struct {
+    ft_experiment *x;
+    const char *arm; /* as in the configuration */
+    int fold, split;
+    ft_videos labelled, unlabelled;      /* of the split; an arm may replace `labelled` */
+    const ft_clipstore *unlabelled_store; /* out: where unlabelled clips come from; NULL: supervised */
+    int64_t *clips, n_clips;             /* out: which; fresh memory */
+    ft_clipstore own;                    /* holds unlabelled_store when it is a file of this arm */
+} ft_arm_context;
+
+/* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
+int ft_experiment_run(ft_config *cfg, const char *dir, const char *command);
+int ft_experiment_status(ft_config *cfg, const char *dir);
+
+/* Stage folder for a key; *done tells whether it is complete. `key` is consumed. */
+int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done);
+int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts); /* facts are consumed */
+json_t *ft_stage_facts(const char *folder);                            /* NULL if not done */
+
+/* The VAE and latents of a fold's pool, trained if needed: folders and files by name. */
+typedef struct {
+    char vae[FT_PATH], latents[FT_PATH], held_out[FT_PATH]; /* held_out: latents of the validation videos; "" if none */
+    double psnr;                                            /* on them */
+} ft_fold_vae;
+int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *out);
+
+/* Reads a clip store as the unlabelled clips of an arm: all of its clips. */
+int ft_arm_use_file(ft_arm_context *c, const char *path);
+json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
+
+/* ---- what the report needs ---- */
+typedef struct {
+    char name[128];
+    int n; /* runs: (split, seed) */
+    ft_run_scores *run;
+    json_t **line; /* as in results.jsonl */
+    ft_interval f1, delta; /* delta against `supervised`; NaN without it */
+    double p, p_holm;
+    char clips[FT_PATH]; /* clip store of its unlabelled clips; "" if none */
+    double psnr, eps_mse, frechet; /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
+    char log[FT_PATH], generator_log[FT_PATH]; /* log.csv of one run, of the generator */
+} ft_arm_result;
+
+typedef struct {
+    ft_experiment *x;
+    ft_arm_result *arm;
+    int n;
+    double trivial_positive, trivial_negative, trivial_prior; /* F1 of the trivial answers on the test videos */
+    int64_t test_videos;
+    double psnr, frechet_real; /* VAE on held-out videos; held-out real clips to the pool's */
+    char vae_log[FT_PATH];
+    double seconds; /* of all stages, this call or before */
+    const char *command;
+} ft_result;
+
+int ft_report_write(const ft_result *r, const char *path);   /* report.html */
+int ft_summary_write(const ft_result *r);                    /* summary.csv, .md, .tex in the results folder */
+void ft_summary_print(const ft_result *r, FILE *f);          /* the table on the screen */
+
+#endif

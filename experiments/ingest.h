@@ -1,0 +1,22 @@
+/* Videos and labels to a clip store. */
+#ifndef FT_INGEST_H
+#define FT_INGEST_H
+
+#include <stdbool.h>
+
+typedef struct {
+    const char *videos, *labels; /* folder; label list, or NULL for a folder per class */
+    int frames, stride, size, clips; /* clips per video, 0: all that fit */
+    double fps;                  /* resample to this rate first; 0: as it is */
+    bool skip;                   /* a bad video is reported and left out instead of ending everything */
+    bool gzip;
+    const char *config;          /* JSON to store; NULL: none */
+} ft_ingest_opt;
+
+typedef struct {
+    int videos, clips, skipped, shortened; /* shortened: taken at a smaller stride */
+} ft_ingest_result;
+
+int ft_ingest(const ft_ingest_opt *opt, const char *path, ft_ingest_result *result);
+
+#endif

@@ -1,0 +1,356 @@
+#include "experiments/splits.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "classify/scores.h"
+
+/* ---- classes ---------------------------------------------------------------------------------------------------------- */
+
+static const char *mapped(const ft_config *cfg, const char *label)
+{
+    const char *const *map;
+    int n = ft_config_list(cfg, "data.map", &map);
+    size_t length = strlen(label);
+    for (int i = 0; i < n; i++)
+        if (!strncmp(map[i], label, length) && !strncmp(map[i] + length, ": ", 2)) return map[i] + length + 2;
+    return label;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
+{
+    memset(c, 0, sizeof *c);
+    int rc = FT_OK;
+    c->of_video = ft_alloc((size_t)(store->n_video + 1) * sizeof *c->of_video);
+    if (!c->of_video) return FT_FAIL(FT_ENOMEM, "no memory for classes");
+    for (int64_t i = 0; i < store->n_video && rc == FT_OK; i++) {
+        const char *label = mapped(cfg, store->video[i].label);
+        bool known = !*label;
+        for (int k = 0; k < c->n; k++) known |= !strcmp(c->name[k], label);
+        if (known) continue;
+        if (c->n == FT_MAX_CLASSES) {
+            rc = FT_FAIL(FT_EDATA, "%s: more than %d classes. Join some with data.map", store->path, FT_MAX_CLASSES);
+            break;
+        }
+        rc = ft_grow(&c->name, (size_t)c->n, sizeof *c->name);
+        if (rc == FT_OK && !(c->name[c->n++] = ft_strdup(label))) rc = FT_FAIL(FT_ENOMEM, "no memory for classes");
+    }
+    if (rc == FT_OK && c->n < 2)
+        rc = FT_FAIL(FT_EDATA, "%s: %s%s. A classifier needs two classes: check the column label and data.map", store->path,
+                     c->n ? "all videos have the label " : "no video has a label", c->n ? c->name[0] : "");
+    if (rc == FT_OK) {
+        qsort(c->name, (size_t)c->n, sizeof *c->name, by_text);
+        const char *positive = ft_config_text(cfg, "positive");
+        c->positive = *positive ? -1 : c->n - 1;
+        for (int k = 0; k < c->n; k++)
+            if (!strcmp(c->name[k], positive)) c->positive = k;
+        if (c->positive < 0) rc = FT_FAIL(FT_ECONFIG, "%s: positive is %s; the classes are %s, %s%s", ft_config_origin(cfg, "positive"), positive, c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
+    }
+    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
+        c->of_video[i] = -1;
+        for (int k = 0; k < c->n; k++)
+            if (!strcmp(c->name[k], mapped(cfg, store->video[i].label))) c->of_video[i] = k;
+    }
+    if (rc < 0) ft_classes_free(c);
+    return rc;
+}
+
+void ft_classes_free(ft_classes *c)
+{
+    for (int i = 0; i < c->n; i++) ft_free(c->name[i]);
+    ft_free(c->name);
+    ft_free(c->of_video);
+    memset(c, 0, sizeof *c);
+}
+
+/* ---- groups -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t *of_video, n; /* group number of every video, number of groups */
+} groups;
+
+static int groups_make(groups *g, const ft_clipstore *s)
+{
+    g->n = 0;
+    if (!(g->of_video = ft_alloc((size_t)(s->n_video + 1) * sizeof *g->of_video))) return FT_FAIL(FT_ENOMEM, "no memory for groups");
+    for (int64_t i = 0; i < s->n_video; i++) {
+        g->of_video[i] = -1;
+        for (int64_t k = 0; k < i && g->of_video[i] < 0; k++)
+            if (!strcmp(s->video[k].group, s->video[i].group)) g->of_video[i] = g->of_video[k];
+        if (g->of_video[i] < 0) g->of_video[i] = g->n++;
+    }
+    return FT_OK;
+}
+
+/* Deals whole groups of the videos with side[i] == from into `sides` parts of given share, keeping the classes balanced: large
+ * groups first (equal sizes in random order), each to the part that then lacks the most of its classes. */
+static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from, int sides, const double *share, ft_rng r)
+{
+    groups g;
+    FT_TRY(groups_make(&g, s));
+    int64_t *order = ft_alloc((size_t)(g.n + 1) * sizeof *order), *size = ft_alloc((size_t)(g.n + 1) * sizeof *size);
+    double *have = ft_alloc((size_t)(sides * c->n) * sizeof *have), *total = ft_alloc((size_t)c->n * sizeof *total);
+    int *to = ft_alloc((size_t)(g.n + 1) * sizeof *to), rc = order && size && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
+    if (rc < 0) goto done;
+    for (int64_t i = 0; i < g.n; i++) order[i] = i, to[i] = -1;
+    ft_rng_shuffle(&r, order, g.n);
+    for (int64_t i = 0; i < s->n_video; i++)
+        if (side[i] == from) {
+            size[g.of_video[i]]++;
+            if (c->of_video[i] >= 0) total[c->of_video[i]]++;
+        }
+    for (int64_t i = 1; i < g.n; i++) /* insertion sort: stable, largest first */
+        for (int64_t k = i; k > 0 && size[order[k - 1]] < size[order[k]]; k--) {
+            int64_t t = order[k];
+            order[k] = order[k - 1], order[k - 1] = t;
+        }
+    for (int64_t q = 0; q < g.n; q++) {
+        int64_t group = order[q];
+        double best = -1e30;
+        if (!size[group]) continue;
+        for (int p = 0; p < sides; p++) {
+            double lack = 0;
+            for (int64_t i = 0; i < s->n_video; i++)
+                if (side[i] == from && g.of_video[i] == group && c->of_video[i] >= 0) {
+                    int k = c->of_video[i];
+                    lack += (share[p] * total[k] - have[p * c->n + k]) / (share[p] * total[k] + 1e-9);
+                }
+            if (lack > best + 1e-12) best = lack, to[group] = p;
+        }
+        for (int64_t i = 0; i < s->n_video; i++)
+            if (side[i] == from && g.of_video[i] == group && c->of_video[i] >= 0) have[to[group] * c->n + c->of_video[i]]++;
+    }
+    for (int64_t i = 0; i < s->n_video; i++)
+        if (side[i] == from) side[i] = 100 + to[g.of_video[i]];
+done:
+    ft_free(g.of_video);
+    ft_free(order);
+    ft_free(size);
+    ft_free(have);
+    ft_free(total);
+    ft_free(to);
+    return rc;
+}
+
+/* ---- folds ------------------------------------------------------------------------------------------------------------------ */
+
+enum { POOL, VALIDATION, TEST };
+
+static int collect(ft_videos *v, const ft_clipstore *s, const int *side, int which)
+{
+    if (!(v->video = ft_alloc((size_t)(s->n_video + 1) * sizeof *v->video))) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    for (int64_t i = 0; i < s->n_video; i++)
+        if (side[i] == which) v->video[v->n++] = i;
+    return FT_OK;
+}
+
+static void rename_side(int *side, int64_t n, int from, int to)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (side[i] == from) side[i] = to;
+}
+
+/* A validation set from the pool, as many videos as asked or as leave the pool its labels. */
+static int take_validation(const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side, ft_rng r)
+{
+    int64_t want = ft_config_int(cfg, "validation"), labels = ft_config_int(cfg, "labels"), pool = 0;
+    for (int64_t i = 0; i < s->n_video; i++) pool += side[i] == POOL && c->of_video[i] >= 0;
+    if (want < 0) want = pool - labels < labels ? (pool - labels) / 2 : labels;
+    if (want <= 0) return FT_OK;
+    double share[2] = {1 - (double)want / (double)pool, (double)want / (double)pool};
+    if (share[0] <= 0) return FT_FAIL(FT_EDATA, "%s: %lld validation videos asked of a pool of %lld. Lower validation", s->path, (long long)want, (long long)pool);
+    FT_TRY(deal(s, c, side, POOL, 2, share, r));
+    rename_side(side, s->n_video, 100, POOL);
+    rename_side(side, s->n_video, 101, VALIDATION);
+    return FT_OK;
+}
+
+static int add_fold(ft_fold **folds, int *n, const ft_clipstore *s, const int *side, int repeat, int fold)
+{
+    FT_TRY(ft_grow(folds, (size_t)*n, sizeof **folds));
+    ft_fold *f = &(*folds)[(*n)++];
+    *f = (ft_fold){.repeat = repeat, .fold = fold};
+    FT_TRY(collect(&f->test, s, side, TEST));
+    FT_TRY(collect(&f->validation, s, side, VALIDATION));
+    return collect(&f->pool, s, side, POOL);
+}
+
+static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
+{
+    bool named = false, named_validation = false;
+    for (int64_t i = 0; i < s->n_video; i++) {
+        const char *w = s->video[i].split;
+        side[i] = !strcmp(w, "test") ? TEST : !strcmp(w, "validation") || !strcmp(w, "val") ? VALIDATION : POOL;
+        if (*w && side[i] == POOL && strcmp(w, "train")) return FT_FAIL(FT_EDATA, "%s: the split of %s is '%s'; train, validation and test are known", s->path, s->video[i].name, w);
+        named |= side[i] == TEST, named_validation |= side[i] == VALIDATION;
+    }
+    if (!named) {
+        double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
+        FT_TRY(deal(s, c, side, POOL, 2, share, ft_rng_make(0, 0x7E57, 0)));
+        rename_side(side, s->n_video, 100, POOL);
+        rename_side(side, s->n_video, 101, TEST);
+    }
+    if (!named_validation) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, 0x7A11D, 0)));
+    return add_fold(folds, n, s, side, 0, 0);
+}
+
+static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
+{
+    int k = (int)ft_config_int(cfg, "folds"), repeats = (int)ft_config_int(cfg, "splits"), *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), rc = FT_OK;
+    double *share = ft_alloc((size_t)k * sizeof *share);
+    if (!part || !share) rc = FT_FAIL(FT_ENOMEM, "no memory for folds");
+    for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
+    for (int repeat = 0; rc == FT_OK && repeat < repeats; repeat++) {
+        for (int64_t i = 0; i < s->n_video; i++) part[i] = POOL;
+        rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, 0xF01D, (uint64_t)repeat));
+        for (int fold = 0; rc == FT_OK && fold < k; fold++) {
+            for (int64_t i = 0; i < s->n_video; i++) side[i] = part[i] == 100 + fold ? TEST : POOL;
+            rc = take_validation(cfg, s, c, side, ft_rng_make(1, 0x7A11D, (uint64_t)(repeat * k + fold)));
+            if (rc == FT_OK) rc = add_fold(folds, n, s, side, repeat, fold);
+        }
+    }
+    ft_free(part);
+    ft_free(share);
+    return rc;
+}
+
+int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c)
+{
+    *folds = NULL;
+    *n = 0;
+    int *side = ft_alloc((size_t)(s->n_video + 1) * sizeof *side);
+    if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    bool cv = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation");
+    int rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
+    for (int i = 0; rc == FT_OK && i < *n; i++)
+        for (int k = 0; rc == FT_OK && k < c->n; k++) {
+            int64_t t = 0;
+            for (int64_t q = 0; q < (*folds)[i].test.n; q++) t += c->of_video[(*folds)[i].test.video[q]] == k;
+            if (!t && !cv) rc = FT_FAIL(FT_EDATA, "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation", s->path, c->name[k]);
+        }
+    ft_free(side);
+    if (rc < 0) ft_folds_free(*folds, *n), *folds = NULL, *n = 0;
+    return rc;
+}
+
+void ft_folds_free(ft_fold *folds, int n)
+{
+    for (int i = 0; i < n; i++) {
+        ft_free(folds[i].test.video);
+        ft_free(folds[i].validation.video);
+        ft_free(folds[i].pool.video);
+    }
+    ft_free(folds);
+}
+
+/* ---- label splits --------------------------------------------------------------------------------------------------------------- */
+
+int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, const ft_fold *fold, int split)
+{
+    int64_t want = ft_config_int(cfg, "labels"), n = fold->pool.n, have[FT_MAX_CLASSES] = {0}, quota[FT_MAX_CLASSES], total = 0;
+    int64_t *order = ft_alloc((size_t)(n + 1) * sizeof *order);
+    bool *chosen = ft_alloc((size_t)(n + 1) * sizeof *chosen);
+    memset(labelled, 0, sizeof *labelled);
+    memset(unlabelled, 0, sizeof *unlabelled);
+    labelled->video = ft_alloc((size_t)(n + 1) * sizeof(int64_t));
+    unlabelled->video = ft_alloc((size_t)(n + 1) * sizeof(int64_t));
+    int rc = order && chosen && labelled->video && unlabelled->video ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
+    for (int64_t i = 0; rc == FT_OK && i < n; i++) {
+        order[i] = i;
+        int k = c->of_video[fold->pool.video[i]];
+        if (k >= 0) have[k]++, total++;
+    }
+    if (rc == FT_OK && total < want)
+        rc = FT_FAIL(FT_EDATA, "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos", s->path,
+                     (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
+    if (rc < 0) goto done;
+    /* equal numbers of each class, as far as a class has that many */
+    int64_t left = want;
+    memset(quota, 0, sizeof quota);
+    while (left > 0)
+        for (int k = 0; k < c->n && left > 0; k++)
+            if (quota[k] < have[k]) quota[k]++, left--;
+    for (int k = 0; k < c->n; k++)
+        if (quota[k] == 0) rc = FT_FAIL(FT_EDATA, "%s: the training pool has no video of class %s. Use fewer folds, or a smaller test_fraction", s->path, c->name[k]);
+    if (rc < 0) goto done;
+    ft_rng r = ft_rng_make((uint64_t)split, 0x1ABE1, (uint64_t)(fold->repeat * 1000 + fold->fold));
+    ft_rng_shuffle(&r, order, n);
+    for (int64_t i = 0; i < n; i++) {
+        int k = c->of_video[fold->pool.video[order[i]]];
+        if (k >= 0 && quota[k] > 0) quota[k]--, chosen[order[i]] = true;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        ft_videos *to = chosen[i] ? labelled : unlabelled;
+        to->video[to->n++] = fold->pool.video[i];
+    }
+done:
+    ft_free(order);
+    ft_free(chosen);
+    if (rc < 0) {
+        ft_free(labelled->video);
+        ft_free(unlabelled->video);
+        memset(labelled, 0, sizeof *labelled);
+        memset(unlabelled, 0, sizeof *unlabelled);
+    }
+    return rc;
+}
+
+static void assert_disjoint(const ft_clipstore *s, const ft_videos *a, const ft_videos *b)
+{
+    for (int64_t i = 0; i < a->n; i++)
+        for (int64_t k = 0; k < b->n; k++) FT_ASSERT(strcmp(s->video[a->video[i]].group, s->video[b->video[k]].group) != 0);
+}
+
+static json_t *names(const ft_clipstore *s, const ft_videos *v)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < v->n; i++) json_array_append_new(a, json_string(s->video[v->video[i]].name));
+    return a;
+}
+
+int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, const ft_videos *labelled, int split)
+{
+    /* lists that come with the data may divide a group: that is the data's word, and an error */
+    const ft_videos *side[3] = {&fold->pool, &fold->validation, &fold->test};
+    for (int a = 0; a < 3; a++)
+        for (int b = a + 1; b < 3; b++)
+            for (int64_t i = 0; i < side[a]->n; i++)
+                for (int64_t k = 0; k < side[b]->n; k++)
+                    if (!strcmp(s->video[side[a]->video[i]].group, s->video[side[b]->video[k]].group))
+                        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split", s->path,
+                                       s->video[side[a]->video[i]].group, s->video[side[a]->video[i]].name, s->video[side[b]->video[k]].name);
+    assert_disjoint(s, labelled, &fold->test);
+    assert_disjoint(s, labelled, &fold->validation);
+    json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold, "labelled", names(s, labelled),
+                          "pool", names(s, &fold->pool), "validation", names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
+                          "none: no group of test or validation is in the pool; VAE and generators are trained on the pool only");
+    char *text = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
+    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    free(text);
+    return rc;
+}
+
+int ft_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t **clip, int64_t *n)
+{
+    bool *wanted = ft_alloc((size_t)(s->n_video + 1));
+    *clip = ft_alloc((size_t)(s->n_clip + 1) * sizeof **clip);
+    *n = 0;
+    if (!wanted || !*clip) {
+        ft_free(wanted);
+        ft_free(*clip);
+        return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    }
+    for (int64_t i = 0; i < v->n; i++) wanted[v->video[i]] = true;
+    for (int64_t i = 0; i < s->n_clip; i++)
+        if (wanted[s->clip[i].video]) (*clip)[(*n)++] = i;
+    ft_free(wanted);
+    return FT_OK;
+}

@@ -1,0 +1,45 @@
+/* Who learns from what. Everything is decided per group (patient), saved as a file, and asserted: no group of the test or
+ * validation list reaches a generator, a VAE or a classifier's training.
+ *
+ * A fold is {test, validation, pool}; with a test list there is one, with cross-validation `folds` for each repeat. A split
+ * draws the labelled videos of a fold from its pool, balanced over classes; the rest of the pool is its unlabelled set. */
+#ifndef FT_SPLITS_H
+#define FT_SPLITS_H
+
+#include "common/io/clipstore.h"
+#include "common/io/config.h"
+
+typedef struct {
+    char **name;
+    int n, positive;
+    int *of_video; /* class of every video of the store; -1: unlabelled (pool only) */
+} ft_classes;
+
+/* Classes of the store's labels through data.map, in alphabetical order. */
+int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store);
+void ft_classes_free(ft_classes *c);
+
+typedef struct {
+    int64_t *video;
+    int64_t n;
+} ft_videos;
+
+typedef struct {
+    ft_videos test, validation, pool;
+    int repeat, fold;
+} ft_fold;
+
+int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *store, const ft_classes *classes);
+void ft_folds_free(ft_fold *folds, int n);
+
+/* The labelled videos of split `split` in a fold; unlabelled: the rest of the pool. */
+int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *store, const ft_classes *classes,
+                  const ft_fold *fold, int split);
+
+/* Asserts that no group is on two sides and writes names of all videos as JSON. */
+int ft_split_save(const char *path, const ft_clipstore *store, const ft_fold *fold, const ft_videos *labelled, int split);
+
+/* Clips of some videos, in order of the store. Fresh memory. */
+int ft_clips_of(const ft_clipstore *store, const ft_videos *videos, int64_t **clip, int64_t *n);
+
+#endif

@@ -1,0 +1,37 @@
+/* Statistics of an experiment (docs: protocol). Intervals are hierarchical bootstraps; differences are paired. */
+#ifndef FT_STATS_H
+#define FT_STATS_H
+
+#include <stdint.h>
+
+/* Predictions of one run on its test videos. */
+typedef struct {
+    int split, seed;
+    const float *prob; /* (n, classes) */
+    const int *label;
+    int64_t n;
+    double f1;
+} ft_run_scores;
+
+typedef struct {
+    double mean, std, low, high; /* 95 % percentile interval */
+} ft_interval;
+
+/* F1 of an arm: mean over runs, sample std (n - 1; 0 for one run), and an interval from resampling splits, seeds within splits,
+ * and test videos within classes (the same videos in all runs that share a test list). */
+ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int positive, int samples);
+
+/* F1 of `a` minus F1 of `b`, run by run with the same split and seed; both resampled together. */
+ft_interval ft_paired_interval(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples);
+
+/* Exact sign-flip p-value (two-sided) of paired differences; NaN where n pairs cannot reach 0.05 (n < 6), and for n > 20 by
+ * 100,000 random flips. */
+double ft_sign_flip(const double *difference, int n);
+
+/* Holm's correction of m p-values, in place of `p`; NaN stays NaN and does not count. */
+void ft_holm(double *p, int m);
+
+/* Frechet distance of the Gaussians fitted to two sets of d-dimensional features (Dowson & Landau 1982). Needs LAPACK. */
+int ft_frechet(const float *a, int64_t n, const float *b, int64_t m, int d, double *distance);
+
+#endif

@@ -1,0 +1,122 @@
+/* The tables: screen, CSV, Markdown, LaTeX. All show percent of F1 except summary.csv, which holds fractions. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/files.h"
+#include "common/base/status.h"
+#include "experiments/experiment.h"
+
+static void number(char out[32], double v, const char *format)
+{
+    if (isnan(v)) out[0] = 0;
+    else snprintf(out, 32, format, v);
+}
+
+static void csv(const ft_result *r, FILE *f)
+{
+    fprintf(f, "arm,runs,f1_mean,f1_std,f1_ci_low,f1_ci_high,delta_f1,delta_ci_low,delta_ci_high,p_value,p_holm\n");
+    for (int i = 0; i < r->n; i++) {
+        const ft_arm_result *a = &r->arm[i];
+        double v[] = {a->f1.mean, a->f1.std, a->f1.low, a->f1.high, a->delta.mean, a->delta.low, a->delta.high, a->p, a->p_holm};
+        fprintf(f, "%s,%d", a->name, a->n);
+        for (int k = 0; k < 9; k++) {
+            char s[32];
+            number(s, v[k], "%.6f");
+            fprintf(f, ",%s", s);
+        }
+        fputc('\n', f);
+    }
+}
+
+/* rows of cells: arm, F1 with interval, difference with interval, p */
+static void cells(const ft_arm_result *a, char f1[64], char delta[64], char p[32])
+{
+    snprintf(f1, 64, "%.1f [%.1f, %.1f]", 100 * a->f1.mean, 100 * a->f1.low, 100 * a->f1.high);
+    delta[0] = 0;
+    if (!isnan(a->delta.mean)) snprintf(delta, 64, "%+.1f [%+.1f, %+.1f]", 100 * a->delta.mean, 100 * a->delta.low, 100 * a->delta.high);
+    number(p, a->p_holm, "%.3f");
+}
+
+static void trivial(const ft_result *r, FILE *f, const char *format)
+{
+    fprintf(f, format, "always positive", 100 * r->trivial_positive);
+    fprintf(f, format, "always negative", 100 * r->trivial_negative);
+    fprintf(f, format, "guess by prior", 100 * r->trivial_prior);
+}
+
+static void steps(const ft_result *r, FILE *f)
+{
+    const ft_config *c = r->x->cfg;
+    fprintf(f, "protocol %s: %lld labels, %lld test videos, %lld splits x %lld seeds, %s; steps: VAE %lld, generator %lld, classifier %lld", ft_config_text(c, "protocol"),
+            (long long)ft_config_int(c, "labels"), (long long)r->test_videos, (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"),
+            ft_config_text(c, "evaluation"), (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"), (long long)ft_config_int(c, "classifier.steps"));
+}
+
+void ft_summary_print(const ft_result *r, FILE *f)
+{
+    fprintf(f, "\n%-20s %5s  %-22s %-24s %s\n", "arm", "runs", "F1 [95 % interval]", "difference to supervised", "p (Holm)");
+    for (int i = 0; i < r->n; i++) {
+        char f1[64], delta[64], p[32];
+        cells(&r->arm[i], f1, delta, p);
+        fprintf(f, "%-20s %5d  %-22s %-24s %s\n", r->arm[i].name, r->arm[i].n, f1, delta, p);
+    }
+    trivial(r, f, "%-20s     -  %.1f\n");
+    steps(r, f);
+    fputc('\n', f);
+    for (int i = 0; i < r->n; i++)
+        if (!isnan(r->arm[i].eps_mse)) fprintf(f, "%s: epsilon MSE on held-out videos %.3f (predicting zero: 1)\n", r->arm[i].name, r->arm[i].eps_mse);
+    if (!isnan(r->psnr)) fprintf(f, "VAE: %.1f dB PSNR on held-out videos\n", r->psnr);
+    for (int i = 0; i < r->n; i++)
+        if (!isnan(r->arm[i].frechet)) fprintf(f, "%s: self-feature Frechet distance to real clips %.3g\n", r->arm[i].name, r->arm[i].frechet);
+    if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
+}
+
+static void markdown(const ft_result *r, FILE *f)
+{
+    fprintf(f, "| arm | runs | F1 [95 %% interval] | difference to supervised | p (Holm) |\n| --- | --- | --- | --- | --- |\n");
+    for (int i = 0; i < r->n; i++) {
+        char f1[64], delta[64], p[32];
+        cells(&r->arm[i], f1, delta, p);
+        fprintf(f, "| %s | %d | %s | %s | %s |\n", r->arm[i].name, r->arm[i].n, f1, delta, p);
+    }
+    trivial(r, f, "| %s | - | %.1f | | |\n");
+    fputc('\n', f);
+    steps(r, f);
+    fputc('\n', f);
+}
+
+static void latex(const ft_result *r, FILE *f)
+{
+    fprintf(f, "\\begin{tabular}{lrlll}\narm & runs & F1 [95\\,\\%%] & difference & $p$ (Holm) \\\\\n\\hline\n");
+    for (int i = 0; i < r->n; i++) {
+        char f1[64], delta[64], p[32];
+        cells(&r->arm[i], f1, delta, p);
+        for (const char *s = r->arm[i].name; *s; s++) fprintf(f, *s == '_' || *s == '&' || *s == '%' ? "\\%c" : "%c", *s);
+        fprintf(f, " & %d & %s & %s & %s \\\\\n", r->arm[i].n, f1, delta, p);
+    }
+    fprintf(f, "\\hline\n");
+    trivial(r, f, "%s & & %.1f & & \\\\\n");
+    fprintf(f, "\\end{tabular}\n");
+}
+
+int ft_summary_write(const ft_result *r)
+{
+    static const struct {
+        const char *name;
+        void (*write)(const ft_result *r, FILE *f);
+    } files[] = {{"summary.csv", csv}, {"summary.md", markdown}, {"summary.tex", latex}};
+    for (int i = 0; i < 3; i++) {
+        char path[FT_PATH], *text = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&text, &size);
+        if (!f) return FT_FAIL(FT_ENOMEM, "no memory for tables");
+        files[i].write(r, f);
+        fclose(f);
+        snprintf(path, sizeof path, "%s/%s", r->x->dir, files[i].name);
+        int rc = ft_write_file(path, text, size);
+        free(text);
+        FT_TRY(rc);
+    }
+    return FT_OK;
+}

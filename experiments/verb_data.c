@@ -1,0 +1,157 @@
+/* Verbs about data: ingest, phantom, info. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/clipstore.h"
+#include "common/io/safetensors.h"
+#include "common/io/video.h"
+#include "experiments/cli.h"
+#include "experiments/ingest.h"
+#include "gen/phantom.h"
+
+static int run_ingest(ft_cli *c)
+{
+    int64_t frames, stride, size, clips = 0;
+    double fps;
+    ft_config *cfg;
+    const char *videos = ft_cli_text(c, "--videos"), *out = ft_cli_text(c, "-o"), *k = ft_cli_text(c, "--clips-per-video"), *on_error = ft_cli_text(c, "--on-error");
+    if (!videos || !out) return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", videos ? "-o CLIPS.h5" : "--videos DIR", ft_verb_ingest.usage);
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    ft_config_free(cfg);
+    FT_TRY(ft_cli_int(c, "--frames", 1, 1024, &frames));
+    FT_TRY(ft_cli_int(c, "--stride", 1, 10000, &stride));
+    FT_TRY(ft_cli_int(c, "--size", 8, 1024, &size));
+    FT_TRY(ft_cli_real(c, "--fps", 0, 1000, &fps));
+    if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
+    if (strcmp(on_error, "stop") && strcmp(on_error, "skip")) return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride, "size", (json_int_t)size, "fps", fps, "clips_per_video", k);
+    char *config = json_dumps(settings, JSON_COMPACT);
+    json_decref(settings);
+    ft_ingest_opt o = {videos, ft_cli_text(c, "--labels"), (int)frames, (int)stride, (int)size, (int)clips, fps, !strcmp(on_error, "skip"), !strcmp(ft_cli_text(c, "--compress"), "gzip"), config};
+    ft_ingest_result r;
+    int rc = ft_ingest(&o, out, &r);
+    free(config);
+    FT_TRY(rc);
+    ft_cli_print(c, json_pack("{s:s,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped, "shortened", r.shortened),
+                 "%s: %d clips of %d videos (%d at a smaller stride, %d left out)\n", out, r.clips, r.videos, r.shortened, r.skipped);
+    return FT_OK;
+}
+
+static const ft_option ingest_options[] = {
+    {"--videos", "DIR", NULL, "folder of the videos"},
+    {"--labels", "FILE.csv", NULL, "video,label[,group][,split]; without it: a folder per class"},
+    {"-o", "CLIPS.h5", NULL, "clip store to write"},
+    {"--frames", "N", "16", "frames of a clip"},
+    {"--stride", "N", "3", "source frames from frame to frame"},
+    {"--fps", "N", "0", "resample to this rate first; 0: as it is"},
+    {"--size", "N", "128", "pixels: short side scaled to it, centre cropped"},
+    {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
+    {"--on-error", "stop|skip", "stop", "what a bad video does"},
+    {"--compress", "none|gzip", "none", "compression of the clips"},
+    {NULL, NULL, NULL, NULL},
+};
+const ft_verb ft_verb_ingest = {"ingest", "videos and a label list to a clip store", "ingest --videos DIR --labels FILE.csv -o CLIPS.h5",
+                                "forty ingest --videos videos --labels labels.csv -o clips.h5 --size 96 --clips-per-video 3", ingest_options, run_ingest};
+
+static int run_phantom(ft_cli *c)
+{
+    int64_t videos, frames, size, seed;
+    double balance;
+    const char *out = ft_cli_text(c, "-o"), *s = ft_cli_text(c, "--seed");
+    if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_phantom.usage);
+    FT_TRY(ft_cli_int(c, "--videos", 2, 100000, &videos));
+    FT_TRY(ft_cli_int(c, "--frames", 1, 256, &frames));
+    FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
+    FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
+    seed = s ? atoll(s) : 0;
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    ft_phantom_opt o = {(int)videos, (int)frames, (int)size, balance, (uint64_t)seed, ft_cli_text(c, "--mp4"), ft_cli_flag(c, "--length-by-class")};
+    if (o.mp4) FT_TRY(ft_mkdirs(o.mp4));
+    FT_TRY(ft_phantom_write(&o, out));
+    ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out, (long long)videos);
+    return FT_OK;
+}
+
+static const ft_option phantom_options[] = {
+    {"-o", "CLIPS.h5", NULL, "clip store to write"},
+    {"--videos", "N", "320", "number of videos"},
+    {"--frames", "N", "16", "frames of a clip"},
+    {"--size", "N", "64", "pixels"},
+    {"--balance", "P", "0.5", "share of polyp videos"},
+    {"--mp4", "DIR", NULL, "also write whole videos and their label list"},
+    {"--length-by-class", NULL, NULL, "whole videos of normal scenes are longer: for studies of that leak"},
+    {NULL, NULL, NULL, NULL},
+};
+const ft_verb ft_verb_phantom = {"phantom", "procedural colonoscopy phantom, the embedded data set", "phantom -o CLIPS.h5", "forty phantom -o phantom.h5 --mp4 phantom-videos", phantom_options, run_phantom};
+
+static int info_store(ft_cli *c, const char *path)
+{
+    ft_clipstore s;
+    FT_TRY(ft_clipstore_read(&s, path));
+    json_t *labels = json_object(), *splits = json_object();
+    for (int64_t i = 0; i < s.n_video; i++) {
+        json_object_set_new(labels, s.video[i].label, json_integer(json_integer_value(json_object_get(labels, s.video[i].label)) + 1));
+        json_object_set_new(splits, s.video[i].split, json_integer(json_integer_value(json_object_get(splits, s.video[i].split)) + 1));
+    }
+    char *l = json_dumps(labels, JSON_COMPACT), *p = json_dumps(splits, JSON_COMPACT);
+    ft_cli_print(c, json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips", (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video,
+                              "frames", s.frames, "size", s.size, "stride", s.stride, "labels", labels, "splits", splits, "sha256", s.id),
+                 "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n", path, (long long)s.n_clip,
+                 (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
+    free(l);
+    free(p);
+    ft_clipstore_free(&s);
+    return FT_OK;
+}
+
+static int info_weights(ft_cli *c, const char *path)
+{
+    ft_safetensors st;
+    FT_TRY(ft_safetensors_read(&st, path));
+    int64_t values = 0;
+    for (int i = 0; i < st.n; i++) values += st.tensor[i].count;
+    char *meta = st.metadata ? json_dumps(st.metadata, JSON_INDENT(1)) : NULL;
+    ft_cli_print(c, json_pack("{s:s,s:s,s:i,s:I,s:O}", "file", path, "kind", "safetensors", "tensors", st.n, "values", (json_int_t)values, "metadata", st.metadata ? st.metadata : json_null()),
+                 "%s: %d tensors, %lld values\n%s\n", path, st.n, (long long)values, meta ? meta : "no metadata");
+    free(meta);
+    ft_safetensors_free(&st);
+    return FT_OK;
+}
+
+static int info_video(ft_cli *c, const char *path)
+{
+    ft_video v;
+    FT_TRY(ft_video_open(&v, path));
+    ft_cli_print(c, json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f}", "file", path, "kind", "video", "frames", (json_int_t)v.frames, "fps", v.fps, "width", v.width, "height", v.height,
+                              "rotation", v.rotation, "seconds", v.time[v.frames - 1]),
+                 "%s: video, %lld frames of %dx%d at %.3g a second, rotation %d\n", path, (long long)v.frames, v.width, v.height, v.fps, v.rotation);
+    ft_video_close(&v);
+    return FT_OK;
+}
+
+static int run_info(ft_cli *c)
+{
+    const char *const *arg;
+    FT_TRY(ft_cli_need(c, 1, "FILE"));
+    ft_cli_args(c, &arg);
+    const char *dot = strrchr(arg[0], '.');
+    if (ft_is_dir(arg[0])) { /* a run folder */
+        char path[1100], *text;
+        size_t size;
+        snprintf(path, sizeof path, "%s/run.json", arg[0]);
+        FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
+        printf("%s\n", text);
+        ft_free(text);
+        return FT_OK;
+    }
+    if (dot && !strcmp(dot, ".h5")) return info_store(c, arg[0]);
+    if (dot && !strcmp(dot, ".safetensors")) return info_weights(c, arg[0]);
+    return info_video(c, arg[0]);
+}
+const ft_verb ft_verb_info = {"info", "what a clip store, weights file, run folder or video holds", "info FILE", "forty info clips.h5 --json", NULL, run_info};

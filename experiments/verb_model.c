@@ -1,0 +1,522 @@
+/* Verbs about models: models, train, generate, evaluate, predict, experiment, doctor, bench. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "classify/classifier.h"
+#include "classify/scores.h"
+#include "classify/ssl.h"
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/base/threads.h"
+#include "common/io/video.h"
+#include "experiments/arm.h"
+#include "experiments/cli.h"
+#include "experiments/environment.h"
+#include "experiments/ingest.h"
+#include "gen/generator.h"
+#include "gen/medsora.h"
+
+/* ---- models ------------------------------------------------------------------------------------------------------------- */
+
+static int64_t count_params(ft_params *p, ft_graph *g)
+{
+    int64_t n = ft_graph_error(g) ? -1 : ft_params_total(p, true);
+    for (int i = 0; n >= 0 && i < ft_params_count(p); i++) /* running statistics are state, not parameters; fixed tables count */
+        if (strstr(ft_params_at(p, i)->name, "running_")) n -= ft_params_at(p, i)->count;
+    ft_graph_free(g);
+    ft_params_free(p);
+    return n;
+}
+
+static int add_model(json_t *list, const char *name, const char *kind, const char *input, int64_t n)
+{
+    json_array_append_new(list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", kind, "parameters", (json_int_t)n, "input", input));
+    return FT_OK;
+}
+
+static int run_models(ft_cli *c)
+{
+    json_t *list = json_array();
+    ft_config *cfg;
+    char input[64];
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    for (int i = 0; ft_vae_at(i); i++) {
+        const ft_vae_preset *v = ft_vae_at(i);
+        ft_params *p = ft_params_new(0);
+        ft_graph *g = ft_graph_new(p, FT_F32, 0);
+        ft_vae_loss(g, v, ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 16, 64, 64, 3}), 1, 1);
+        add_model(list, v->name, "vae", "(B,16,64,64,3)", count_params(p, g));
+    }
+    for (int i = 0; ft_medsora_at(i); i++) {
+        const ft_medsora_preset *m = ft_medsora_at(i);
+        ft_params *p = ft_params_new(0);
+        ft_graph *g = ft_graph_new(p, FT_F32, 0);
+        int64_t one = 1;
+        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}), ft_input(g, "t", FT_F32, 1, &one));
+        snprintf(input, sizeof input, "(B,%d,%d,%d,%d) latent", m->frames, m->size, m->size, m->channels);
+        add_model(list, m->name, "generator", input, count_params(p, g));
+    }
+    for (int i = 0; ft_classifier_at(i); i++)
+        for (int k = 0; ft_classifier_at(i)->preset(k); k++) {
+            ft_params *p = ft_params_new(0);
+            ft_graph *g = ft_graph_new(p, FT_F32, 0);
+            const char *name = ft_classifier_at(i)->preset(k);
+            ft_classifier_at(i)->network(g, name, ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 16, 64, 64, 3}), 2, 0, 0, NULL);
+            add_model(list, name, "classifier", "(B,F,S,S,3), 2 classes", count_params(p, g));
+        }
+    ft_config_free(cfg);
+    if (!ft_cli_json(c)) {
+        size_t i;
+        json_t *m;
+        printf("%-16s %-12s %14s  %s\n", "model", "kind", "parameters", "input");
+        json_array_foreach(list, i, m) printf("%-16s %-12s %14lld  %s\n", json_string_value(json_object_get(m, "name")), json_string_value(json_object_get(m, "kind")),
+                                             (long long)json_integer_value(json_object_get(m, "parameters")), json_string_value(json_object_get(m, "input")));
+        printf("\nsemi-supervised algorithms (ssl.algorithm):\n");
+        for (int k = 0; ft_ssl_at(k); k++) printf("  %-18s %s\n", ft_ssl_at(k)->name, ft_ssl_at(k)->help);
+        printf("\narms of an experiment:\n");
+        for (int k = 0; ft_arm_at(k); k++) printf("  %-18s %s\n", ft_arm_at(k)->name, ft_arm_at(k)->help);
+    }
+    ft_cli_print(c, list, "%s", "");
+    return FT_OK;
+}
+const ft_verb ft_verb_models = {"models", "every preset: name, kind, parameters, input; algorithms and arms", "models", "forty models --json", NULL, run_models};
+
+/* ---- train ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    ft_clipstore store;
+    ft_classes classes;
+    ft_fold *folds;
+    int n_folds;
+    ft_videos labelled, unlabelled;
+} train_data;
+
+static void train_data_free(train_data *d)
+{
+    ft_free(d->labelled.video);
+    ft_free(d->unlabelled.video);
+    ft_folds_free(d->folds, d->n_folds);
+    ft_classes_free(&d->classes);
+    ft_clipstore_free(&d->store);
+}
+
+static int all_but_test(const ft_clipstore *s, int64_t **clip, int64_t *n)
+{
+    *n = 0;
+    if (!(*clip = ft_alloc((size_t)(s->n_clip + 1) * sizeof **clip))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; i < s->n_clip; i++) {
+        const char *split = s->video[s->clip[i].video].split;
+        if (strcmp(split, "test") && strcmp(split, "validation") && strcmp(split, "val")) (*clip)[(*n)++] = i;
+    }
+    return *n ? FT_OK : FT_FAIL(FT_EDATA, "%s: no clips to train on", s->path);
+}
+
+static int train_task(ft_config *cfg, const char *dir, bool resume)
+{
+    const char *task = ft_config_text(cfg, "task"), *clips = ft_config_text(cfg, "data.clips");
+    uint64_t seed = (uint64_t)ft_config_int(cfg, "seed");
+    train_data d = {0};
+    char path[1200], vae[1200];
+    if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator or classifier");
+    if (!*clips) return FT_FAIL(FT_ECONFIG, "data.clips is missing: make a clip store with forty ingest or forty phantom");
+    FT_TRY(ft_clipstore_read(&d.store, clips));
+    int rc = FT_OK;
+    int64_t *clip = NULL, *held = NULL, n, m;
+    int *label = NULL, *held_label = NULL;
+    if (strcmp(task, "classifier")) {
+        FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
+        ft_pool pool = {&d.store, clip, n};
+        snprintf(vae, sizeof vae, "%s%s", dir, strcmp(task, "vae") ? "/vae" : "");
+        snprintf(path, sizeof path, "%s/run.json", vae);
+        if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_train(cfg, &pool, vae, seed, resume));
+        if (!strcmp(task, "vae")) goto done;
+        snprintf(path, sizeof path, "%s/latents.safetensors", dir); /* a generator's run folder carries its VAE */
+        if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
+        rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), path, dir, seed, resume);
+        goto done;
+    }
+    FT_TRY_TO(rc, done, ft_classes_make(&d.classes, cfg, &d.store));
+    FT_TRY_TO(rc, done, ft_folds_make(&d.folds, &d.n_folds, cfg, &d.store, &d.classes));
+    FT_TRY_TO(rc, done, ft_split_make(&d.labelled, &d.unlabelled, cfg, &d.store, &d.classes, &d.folds[0], 0));
+    snprintf(path, sizeof path, "%s/split.json", dir);
+    FT_TRY_TO(rc, done, ft_split_save(path, &d.store, &d.folds[0], &d.labelled, 0));
+    FT_TRY_TO(rc, done, ft_clips_of(&d.store, &d.labelled, &clip, &n));
+    FT_TRY_TO(rc, done, ft_clips_of(&d.store, &d.folds[0].validation, &held, &m));
+    label = ft_alloc((size_t)(n + 1) * sizeof *label), held_label = ft_alloc((size_t)(m + 1) * sizeof *held_label);
+    for (int64_t i = 0; label && i < n; i++) label[i] = d.classes.of_video[d.store.clip[clip[i]].video];
+    for (int64_t i = 0; held_label && i < m; i++) held_label[i] = d.classes.of_video[d.store.clip[held[i]].video];
+    ft_clipstore more = {0};
+    const char *unlabelled = ft_config_text(cfg, "data.unlabelled");
+    ft_training_set set = {.store = &d.store, .clip = clip, .label = label, .n = n, .classes = (const char *const *)d.classes.name, .n_classes = d.classes.n,
+                           .validation_store = &d.store, .validation = held, .validation_label = held_label, .n_validation = m, .positive = d.classes.positive};
+    int64_t *all = NULL;
+    if (*unlabelled) {
+        FT_TRY_TO(rc, done, ft_clipstore_read(&more, unlabelled));
+        all = ft_alloc((size_t)(more.n_clip + 1) * sizeof *all);
+        for (int64_t i = 0; all && i < more.n_clip; i++) all[i] = i;
+        set.unlabelled_store = &more, set.unlabelled = all, set.n_unlabelled = more.n_clip;
+    }
+    ft_training_result r = {0};
+    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_train(cfg, &set, dir, seed, resume, &r) : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    ft_free(all);
+    ft_clipstore_free(&more);
+done:
+    ft_free(clip);
+    ft_free(held);
+    ft_free(label);
+    ft_free(held_label);
+    train_data_free(&d);
+    return rc;
+}
+
+static int run_train(ft_cli *c)
+{
+    const char *const *arg, *dir = ft_cli_text(c, "-o");
+    char path[1200];
+    ft_config *cfg;
+    FT_TRY(ft_cli_need(c, 1, "CONFIG.yaml"));
+    ft_cli_args(c, &arg);
+    if (!dir) return FT_FAIL(FT_EUSAGE, "-o RUN is missing. usage: forty %s", ft_verb_train.usage);
+    bool resume = ft_cli_flag(c, "--resume");
+    if (!resume) {
+        FT_TRY(ft_claim_output(dir, ft_cli_flag(c, "--force")));
+        FT_TRY(ft_remove_tree(dir));
+    }
+    FT_TRY(ft_cli_config(c, arg[0], &cfg));
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    int rc = ft_config_write(cfg, path);
+    if (rc == FT_OK) rc = train_task(cfg, dir, resume);
+    ft_config_free(cfg);
+    FT_TRY(rc);
+    ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);
+    return FT_OK;
+}
+static const ft_option train_options[] = {{"-o", "RUN", NULL, "run folder"}, {"--resume", NULL, NULL, "continue an interrupted run"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_train = {"train", "trains what the configuration names: a VAE, a generator, a classifier", "train CONFIG.yaml -o RUN [--resume]",
+                               "forty train experiments/generator.yaml -o runs/medsora --set data.clips=clips.h5", train_options, run_train};
+
+/* ---- generate ---------------------------------------------------------------------------------------------------------------- */
+
+static int export_clips(const char *store, const char *dir, const char *extension)
+{
+    ft_clipstore s;
+    FT_TRY(ft_clipstore_read(&s, store));
+    int rc = FT_OK;
+    for (int64_t i = 0; rc == FT_OK && i < s.n_clip; i++) {
+        char *path = ft_format("%s/%s.%s", dir, s.video[s.clip[i].video].name, extension);
+        rc = path ? ft_video_write(path, ft_clip_pixels(&s, i), s.frames, s.size, s.size, 8) : FT_FAIL(FT_ENOMEM, "no memory");
+        ft_free(path);
+    }
+    ft_clipstore_free(&s);
+    return rc;
+}
+
+static int run_generate(ft_cli *c)
+{
+    const char *const *arg, *out = ft_cli_text(c, "-o"), *sampler = ft_cli_text(c, "--sampler");
+    char path[1200], vae[1200], latents[1200], set[64];
+    int64_t n, steps;
+    ft_config *cfg = NULL;
+    ft_clipstore s = {0};
+    FT_TRY(ft_cli_need(c, 1, "RUN"));
+    ft_cli_args(c, &arg);
+    if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_generate.usage);
+    FT_TRY(ft_cli_int(c, "-n", 1, 1000000, &n));
+    FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
+    FT_TRY(ft_cli_config(c, path, &cfg));
+    int rc = FT_OK;
+    snprintf(set, sizeof set, "generator.sampler=%s", sampler);
+    FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--sampler"));
+    snprintf(set, sizeof set, "generator.sample_steps=%lld", (long long)steps);
+    FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--steps"));
+    snprintf(vae, sizeof vae, "%s/vae", arg[0]);
+    snprintf(latents, sizeof latents, "%s/latents.safetensors", arg[0]);
+    FT_TRY_TO(rc, done, ft_clipstore_read(&s, ft_config_text(cfg, "data.clips"))); /* the shape of the training clips */
+    FT_TRY_TO(rc, done, ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, n, s.frames, s.size, (uint64_t)ft_config_int(cfg, "seed"), out));
+    if (ft_cli_text(c, "--mp4")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--mp4"), "mp4"));
+    if (ft_cli_text(c, "--gif")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--gif"), "gif"));
+    ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "clips", (json_int_t)n), "%s: %lld clips\n", out, (long long)n);
+done:
+    ft_clipstore_free(&s);
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option generate_options[] = {
+    {"-n", "N", "200", "clips to sample"},     {"-o", "CLIPS.h5", NULL, "clip store to write"}, {"--sampler", "unipc|ddim", "unipc", "sampler"}, {"--steps", "N", "20", "sampling steps"},
+    {"--mp4", "DIR", NULL, "also write MP4 files"}, {"--gif", "DIR", NULL, "also write GIF files"},  {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_generate = {"generate", "samples clips from a trained generator", "generate RUN -n 200 -o CLIPS.h5", "forty generate runs/medsora -n 50 -o fake.h5 --gif gifs", generate_options, run_generate};
+
+/* ---- evaluate, predict ----------------------------------------------------------------------------------------------------------- */
+
+static int class_index(const ft_classifier_info *info, const char *name)
+{
+    for (int k = 0; k < info->n_classes; k++)
+        if (!strcmp(info->classes[k], name)) return k;
+    return -1;
+}
+
+static int run_evaluate(ft_cli *c)
+{
+    const char *const *arg, *data = ft_cli_text(c, "--data"), *split = ft_cli_text(c, "--split");
+    char path[1200];
+    ft_classifier_info info;
+    ft_config *cfg = NULL;
+    ft_clipstore s = {0};
+    ft_classes classes = {0};
+    FT_TRY(ft_cli_need(c, 1, "RUN"));
+    ft_cli_args(c, &arg);
+    if (!data) return FT_FAIL(FT_EUSAGE, "--data CLIPS.h5 is missing. usage: forty %s", ft_verb_evaluate.usage);
+    FT_TRY(ft_classifier_info_read(&info, arg[0]));
+    int rc = FT_OK, C = info.n_classes;
+    int64_t *clip = NULL, n = 0, videos = 0;
+    float *prob = NULL, *rows = NULL;
+    int *label = NULL;
+    snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
+    FT_TRY_TO(rc, done, ft_cli_config(c, ft_exists(path) ? path : NULL, &cfg)); /* for data.map */
+    FT_TRY_TO(rc, done, ft_clipstore_read(&s, data));
+    FT_TRY_TO(rc, done, ft_classes_make(&classes, cfg, &s));
+    clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *clip);
+    rows = ft_alloc((size_t)(s.n_video * C + 1) * sizeof *rows);
+    label = ft_alloc((size_t)(s.n_video + 1) * sizeof *label);
+    prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
+    if (!clip || !rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
+    for (int64_t i = 0; i < s.n_clip; i++)
+        if (!*split || !strcmp(split, "all") || !strcmp(s.video[s.clip[i].video].split, split)) clip[n++] = i;
+    if (n == 0) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: no clips in the split %s. Use --split all", data, split));
+    FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, clip, n, prob));
+    for (int64_t i = 0; i < n;) { /* clips of a video stand together */
+        int64_t k = i, v = s.clip[clip[i]].video;
+        int own = classes.of_video[v] < 0 ? -1 : class_index(&info, classes.name[classes.of_video[v]]);
+        if (own < 0) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", data, s.video[v].name, s.video[v].label));
+        for (; k < n && s.clip[clip[k]].video == v; k++)
+            for (int q = 0; q < C; q++) rows[videos * C + q] += prob[k * C + q];
+        for (int q = 0; q < C; q++) rows[videos * C + q] /= (float)(k - i);
+        label[videos++] = own;
+        i = k;
+    }
+    int positive = class_index(&info, info.positive);
+    ft_scores sc = ft_score(rows, label, videos, C, positive < 0 ? C - 1 : positive);
+    json_t *o = ft_scores_json(&sc);
+    json_object_set_new(o, "videos", json_integer(videos));
+    json_object_set_new(o, "positive", json_string(info.positive));
+    ft_cli_print(c, o, "%lld videos, positive: %s\nF1 %.1f  accuracy %.1f  balanced %.1f  sensitivity %.1f  specificity %.1f  MCC %.3f  AUROC %.3f  AUPRC %.3f  Brier %.3f  ECE %.3f\n",
+                 (long long)videos, info.positive, 100 * sc.f1, 100 * sc.accuracy, 100 * sc.balanced_accuracy, 100 * sc.sensitivity, 100 * sc.specificity, sc.mcc, sc.auroc, sc.auprc, sc.brier, sc.ece);
+done:
+    ft_free(clip);
+    ft_free(rows);
+    ft_free(label);
+    ft_free(prob);
+    ft_classes_free(&classes);
+    ft_clipstore_free(&s);
+    ft_config_free(cfg);
+    ft_classifier_info_free(&info);
+    return rc;
+}
+static const ft_option evaluate_options[] = {{"--data", "CLIPS.h5", NULL, "labelled clips"}, {"--split", "NAME", "test", "videos of this split; all: every video"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_evaluate = {"evaluate", "scores a trained classifier, per video", "evaluate RUN --data CLIPS.h5 [--split test]", "forty evaluate runs/x3d --data clips.h5 --json", evaluate_options, run_evaluate};
+
+static int predict_one(const char *run, const ft_classifier_info *info, const char *video, float *mean)
+{
+    enum { ROOM = 64 };
+    ft_video v;
+    int64_t start[ROOM], index[ROOM * 256];
+    int n, used;
+    FT_TRY(ft_video_open(&v, video));
+    int rc = ft_clip_starts(video, v.frames, info->frames, info->stride, info->clips_per_video, start, ROOM, &n, &used);
+    ft_clipstore s = {.path = (char *)video, .frames = info->frames, .size = info->size};
+    memset(mean, 0, (size_t)info->n_classes * sizeof *mean);
+    if (rc == FT_OK && info->frames > 256) rc = FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
+    for (int k = 0; rc == FT_OK && k < n; k++) {
+        for (int f = 0; f < info->frames; f++) index[f] = start[k] + (int64_t)f * used;
+        if (!s.pixels && !(s.pixels = ft_alloc((size_t)ft_clip_bytes(&s)))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", video);
+        if (rc == FT_OK) rc = ft_video_frames(&v, index, info->frames, info->size, s.pixels);
+        float prob[FT_MAX_CLASSES];
+        if (rc == FT_OK) rc = ft_classifier_predict(run, info, &s, (int64_t[]){0}, 1, prob);
+        for (int q = 0; rc == FT_OK && q < info->n_classes; q++) mean[q] += prob[q] / (float)n;
+    }
+    ft_free(s.pixels);
+    ft_video_close(&v);
+    return rc;
+}
+
+static int run_predict(ft_cli *c)
+{
+    const char *const *arg, *out = ft_cli_text(c, "-o");
+    ft_classifier_info info;
+    ft_config *cfg;
+    FT_TRY(ft_cli_need(c, 2, "RUN VIDEO"));
+    int n = ft_cli_args(c, &arg), rc = FT_OK;
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    ft_config_free(cfg);
+    if (out) FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    FT_TRY(ft_classifier_info_read(&info, arg[0]));
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    json_t *list = json_array();
+    if (!f) rc = FT_FAIL(FT_ENOMEM, "no memory");
+    if (f) fprintf(f, "video,predicted");
+    for (int k = 0; f && k < info.n_classes; k++) fprintf(f, ",p_%s", info.classes[k]);
+    if (f) fputc('\n', f);
+    for (int i = 1; rc == FT_OK && i < n; i++) {
+        float p[FT_MAX_CLASSES];
+        int best = 0;
+        FT_TRY_TO(rc, done, predict_one(arg[0], &info, arg[i], p));
+        json_t *probs = json_object();
+        for (int k = 0; k < info.n_classes; k++) {
+            if (p[k] > p[best]) best = k;
+            json_object_set_new(probs, info.classes[k], json_real((double)p[k]));
+        }
+        fprintf(f, "%s%s%s,%s", strchr(arg[i], ',') ? "\"" : "", arg[i], strchr(arg[i], ',') ? "\"" : "", info.classes[best]);
+        for (int k = 0; k < info.n_classes; k++) fprintf(f, ",%.6f", (double)p[k]);
+        fputc('\n', f);
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", info.classes[best], "probabilities", probs));
+    }
+done:
+    if (f) fclose(f);
+    if (rc == FT_OK && out) rc = ft_write_file(out, text, size);
+    if (rc == FT_OK) ft_cli_print(c, json_incref(list), "%s", out ? "" : text);
+    json_decref(list);
+    free(text);
+    ft_classifier_info_free(&info);
+    return rc;
+}
+static const ft_option predict_options[] = {{"-o", "OUT.csv", NULL, "write here instead of the screen"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_predict = {"predict", "class probabilities of raw videos", "predict RUN VIDEO... [-o OUT.csv]", "forty predict runs/x3d new/*.mp4 -o predictions.csv", predict_options, run_predict};
+
+/* ---- experiment -------------------------------------------------------------------------------------------------------------------- */
+
+static int run_experiment(ft_cli *c)
+{
+    const char *const *arg, *out = ft_cli_text(c, "-o");
+    char dir[600], command[2048];
+    ft_config *cfg;
+    FT_TRY(ft_cli_need(c, 2, "run|status|report CONFIG.yaml"));
+    ft_cli_args(c, &arg);
+    bool run = !strcmp(arg[0], "run"), report = !strcmp(arg[0], "report"), status = !strcmp(arg[0], "status");
+    if (!run && !report && !status) return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report", arg[0]);
+    FT_TRY(ft_cli_config(c, arg[1], &cfg));
+    if (out) snprintf(dir, sizeof dir, "%s", out);
+    else {
+        const char *base = ft_base_name(arg[1]);
+        snprintf(dir, sizeof dir, "results/%.*s", (int)strcspn(base, "."), base);
+    }
+    int rc = FT_OK;
+    if (ft_cli_flag(c, "--print-config")) ft_config_print(cfg, stdout);
+    else if (status) rc = ft_experiment_status(cfg, dir);
+    else {
+        /* the overrides are part of the command; paths of this machine are not kept, only names */
+        snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(arg[1]));
+        rc = ft_experiment_run(cfg, dir, command);
+    }
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option experiment_options[] = {{"-o", "DIR", "results/NAME", "results folder"},
+                                               {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
+                                               {"--print-config", NULL, NULL, "show every setting and where it comes from"},
+                                               {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_experiment = {"experiment", "the main job: arms x splits x seeds, then the table and the report", "experiment run|status|report CONFIG.yaml [-o results/NAME]",
+                                    "forty experiment run experiments/quickstart.yaml", experiment_options, run_experiment};
+
+/* ---- doctor, bench --------------------------------------------------------------------------------------------------------------------- */
+
+static int run_doctor(ft_cli *c)
+{
+    json_t *e = ft_environment();
+    char *text = json_dumps(e, JSON_INDENT(1));
+    ft_cli_print(c, e, "%s\nCUDA: this build computes on the CPU; the CUDA backend is not part of it yet\n", text);
+    free(text);
+    return FT_OK;
+}
+const ft_verb ft_verb_doctor = {"doctor", "devices, backends, library versions, what is missing", "doctor", "forty doctor --json", NULL, run_doctor};
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* forward, MSE to a fixed target, backward, AdamW, no EMA */
+static int run_bench(ft_cli *c)
+{
+    const char *const *arg, *model = ft_cli_text(c, "--model");
+    int64_t batch, runs, size, frames;
+    ft_config *cfg;
+    ft_dtype dtype;
+    FT_TRY(ft_cli_need(c, 1, "train-step|forward"));
+    ft_cli_args(c, &arg);
+    bool train = !strcmp(arg[0], "train-step");
+    if (!train && strcmp(arg[0], "forward")) return FT_FAIL(FT_EUSAGE, "bench %s is not known: train-step, forward", arg[0]);
+    FT_TRY(ft_cli_int(c, "--batch", 1, 4096, &batch));
+    FT_TRY(ft_cli_int(c, "--runs", 1, 100000, &runs));
+    FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
+    FT_TRY(ft_cli_int(c, "--frames", 4, 256, &frames));
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    int rc = ft_precision(cfg, &dtype);
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_plan *plan = NULL;
+    double *ms = ft_alloc((size_t)runs * sizeof *ms);
+    if (rc == FT_OK && (!g || !ms)) rc = FT_FAIL(FT_ENOMEM, "no memory");
+    if (rc < 0) goto done;
+    int64_t clip[5] = {batch, frames, size, size, 3};
+    ft_t y, x;
+    if (ft_vae_find(model)) {
+        x = ft_input(g, "x", FT_F32, 5, clip);
+        ft_t m = ft_vae_encode(g, ft_vae_find(model), x);
+        y = ft_vae_decode(g, ft_vae_find(model), ft_slice(g, m, 4, 0, ft_dim(m, 4) / 2));
+    } else if (ft_medsora_find(model)) {
+        const ft_medsora_preset *p = ft_medsora_find(model);
+        x = ft_input(g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
+        y = ft_medsora(g, p, x, ft_input(g, "t", FT_F32, 1, &batch));
+    } else if (ft_classifier_find(model)) {
+        x = ft_input(g, "x", FT_F32, 5, clip);
+        y = ft_classifier_find(model)->network(g, model, x, 2, 0, 0, NULL);
+    } else {
+        rc = FT_FAIL(FT_ECONFIG, "the model %s is not known. `forty models` lists the presets", model);
+        goto done;
+    }
+    for (int64_t i = 0; !ft_graph_error(g) && i < ft_count(x); i++) ((float *)ft_data(x))[i] = (float)((i * 2654435761u % 2001) / 1000.0 - 1.0);
+    ft_t target = ft_input(g, "target", FT_F32, ft_graph_error(g) ? 1 : ft_ndim(y), (int64_t[]){ft_dim(y, 0), ft_ndim(y) > 1 ? ft_dim(y, 1) : 1, ft_ndim(y) > 2 ? ft_dim(y, 2) : 1, ft_ndim(y) > 3 ? ft_dim(y, 3) : 1, ft_ndim(y) > 4 ? ft_dim(y, 4) : 1});
+    ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
+    ft_keep(loss);
+    if (train) {
+        ft_backward(g, loss);
+        ft_optimise(g, (ft_optim_opt){0});
+    }
+    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    for (int64_t k = -3; k < runs; k++) { /* three warm-up runs */
+        ft_step s = {0, k + 3, 1e-4f, 0};
+        double start = ft_now();
+        FT_TRY_TO(rc, done, ft_run(plan, &s));
+        if (k >= 0) ms[k] = 1000 * (ft_now() - start);
+    }
+    qsort(ms, (size_t)runs, sizeof *ms, by_value);
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    ft_plan_info info = ft_plan_describe(plan);
+    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:O}", "what", arg[0], "model", model, "batch", (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads",
+                          ft_threads_get(), "ms", "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "act_mib",
+                          (double)info.act_bytes / 1048576.0, "live_mib", (double)info.live_bytes / 1048576.0, "versions", ft_environment());
+    ft_cli_print(c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n", model, arg[0], (long long)batch,
+                 dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1], (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
+    ft_plan_profile(plan);
+done:
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_free(ms);
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"}, {"--batch", "N", "8", "batch"},   {"--runs", "N", "10", "timed runs"},
+                                          {"--size", "N", "64", "pixels"},           {"--frames", "N", "16", "frames"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_bench = {"bench", "time of a training step or forward pass", "bench train-step|forward --model NAME [--batch N]", "forty bench train-step --model medsora-tiny --batch 16", bench_options, run_bench};
