@@ -79,9 +79,9 @@ static scene make_scene(const ft_phantom_opt *opt, int index)
         bool p = polyp && i == 0;
         bump *b = &s.b[s.n++];
         /* the polyp is in front of the camera for most of the clip, whichever way it moves */
-        b->z = ft_rng_range(&r, 1.3, 2.9) + s.speed;
+        b->z = ft_rng_range(&r, 0.85, 1.7) + s.speed;
         b->a = ft_rng_range(&r, 0, 6.28);
-        b->r = p ? ft_rng_range(&r, 0.24, 0.44) : ft_rng_range(&r, 0.14, 0.42);
+        b->r = p ? ft_rng_range(&r, 0.30, 0.50) : ft_rng_range(&r, 0.14, 0.42);
         b->h = p ? ft_rng_range(&r, 0.50, 0.90) : ft_rng_range(&r, 0.0, 0.30);
         b->red = p ? ft_rng_range(&r, 0.10, 0.50) : ft_rng_range(&r, -0.65, 0.15);
         b->gloss = p ? ft_rng_range(&r, 0.2, 0.9) : ft_rng_range(&r, 0.0, 0.7);

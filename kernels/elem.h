@@ -12,7 +12,26 @@
 #define FT_FN static inline
 #endif
 
-FT_FN float ft_sigmoid1(float x) { return 1.0f / (1.0f + expf(-x)); }
+/* exp to 2 ulp in a form that every compiler turns into vectors: x = n ln2 + r, |r| <= ln2/2, degree 6 for exp(r). */
+FT_FN float ft_exp1(float x)
+{
+    union { uint32_t u; float f; } scale;
+    float c = x > 89.0f ? 89.0f : x; /* n = 128 makes the scale Inf, n = -127 makes it 0; NaN comes through */
+    c = c < -88.0f ? -88.0f : c;
+    float y = c * 1.44269504f;
+    int32_t n = (int32_t)(y + 128.5f) - 128; /* to nearest, without a branch */
+#ifdef __FMA__
+    float r = fmaf((float)n, 1.42860677e-6f, fmaf((float)n, -0.693148613f, c)); /* ln2 in two parts */
+#else
+    float r = (float)((double)c - (double)n * 0.69314718055994531);
+#endif
+    float p = 1.0f + r * (1.0f + r * (0.5f + r * (0.166666672f + r * (0.0416666418f + r * (0.00833345205f + r * 0.00138888f)))));
+    scale.u = (uint32_t)(n + 127) << 23;
+    return p * scale.f;
+}
+
+FT_FN float ft_sigmoid1(float x) { return 1.0f / (1.0f + ft_exp1(-x)); }
+FT_FN float ft_tanh1(float x) { return 2.0f * ft_sigmoid1(2.0f * x) - 1.0f; }
 FT_FN float ft_silu1(float x) { return x * ft_sigmoid1(x); }
 FT_FN float ft_silu_d1(float x)
 {

@@ -104,7 +104,7 @@ void FT_CPU(attention_local)(const ft_call *c)
                 p[d] = j < 0 || j >= s.t ? -INFINITY : dot(qr + i * s.c, kr + j * s.c, s.c);
                 if (p[d] > top) top = p[d];
             }
-            for (int64_t d = 0; d < s.slots; d++) total += p[d] = expf(p[d] - top);
+            for (int64_t d = 0; d < s.slots; d++) total += p[d] = ft_exp1(p[d] - top);
             float *y = ft_into(o, c->out[0], q * tc + i * s.c);
             memset(y, 0, (size_t)s.c * sizeof(float));
             for (int64_t d = 0; d < s.slots; d++) {

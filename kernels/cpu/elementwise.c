@@ -11,10 +11,10 @@ static void unary_row(ft_unary_kind kind, float a, float b, const float *x, floa
         case FT_RELU: EACH(v > 0 ? v : 0);
         case FT_SILU: EACH(ft_silu1(v));
         case FT_SIGMOID: EACH(ft_sigmoid1(v));
-        case FT_EXP: EACH(expf(v));
+        case FT_EXP: EACH(ft_exp1(v));
         case FT_SQUARE: EACH(v * v);
         case FT_CLAMP: EACH(v < a ? a : v > b ? b : v);
-        case FT_TANH: EACH(tanhf(v));
+        case FT_TANH: EACH(ft_tanh1(v));
         case FT_ABS: EACH(fabsf(v));
     }
 #undef EACH
@@ -30,10 +30,10 @@ static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, 
         case FT_RELU: EACH(v > 0 ? 1.0f : 0.0f);
         case FT_SILU: EACH(ft_silu_d1(v));
         case FT_SIGMOID: EACH(ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v)));
-        case FT_EXP: EACH(expf(v));
+        case FT_EXP: EACH(ft_exp1(v));
         case FT_SQUARE: EACH(2.0f * v);
         case FT_CLAMP: EACH(v >= a && v <= b ? 1.0f : 0.0f);
-        case FT_TANH: EACH(1.0f - tanhf(v) * tanhf(v));
+        case FT_TANH: EACH(1.0f - ft_tanh1(v) * ft_tanh1(v));
         case FT_ABS: EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f);
     }
 #undef EACH

@@ -76,13 +76,13 @@ void FT_CPU(ssd)(const ft_call *c)
             for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
         float *out = ft_into(y, c->out[0], q * s.t * s.e);
         for (int64_t h = 0; h < s.heads; h++) {
-            decay(&s, c->in[1], q, h, dt_bias[h], -expf(a_log[h]), dt, cum);
+            decay(&s, c->in[1], q, h, dt_bias[h], -ft_exp1(a_log[h]), dt, cum);
             for (int64_t i = 0; i < s.t; i++) {
                 float *o = out + i * s.e + h * s.p;
                 const float *xi = v + i * s.width + h * s.p;
                 for (int64_t k = 0; k < s.p; k++) o[k] = d[h] * xi[k];
                 for (int64_t j = 0; j <= i; j++)
-                    axpy(o, expf(cum[i] - cum[j]) * cb[i * s.t + j] * dt[j], v + j * s.width + h * s.p, s.p);
+                    axpy(o, ft_exp1(cum[i] - cum[j]) * cb[i * s.t + j] * dt[j], v + j * s.width + h * s.p, s.p);
             }
         }
         ft_store_at(c->out[0], q * s.t * s.e, out, s.t * s.e);
@@ -106,7 +106,7 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
         for (int64_t i = 0; i < s.t; i++)
             for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
         for (int64_t h = 0; h < s.heads; h++) {
-            float a = -expf(a_log[h]), da = 0, dd = 0, dbias = 0;
+            float a = -ft_exp1(a_log[h]), da = 0, dd = 0, dbias = 0;
             decay(&s, c->in[1], q, h, dt_bias[h], a, dt, cum);
             memset(ds, 0, (size_t)s.t * sizeof(float));
             memset(ddt, 0, (size_t)s.t * sizeof(float));
@@ -115,7 +115,7 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
                 dd += dot(gi, v + i * s.width + h * s.p, s.p);
                 axpy(dx + i * s.width + h * s.p, d[h], gi, s.p);
                 for (int64_t j = 0; j <= i; j++) {
-                    float l = expf(cum[i] - cum[j]), g = dot(gi, v + j * s.width + h * s.p, s.p);
+                    float l = ft_exp1(cum[i] - cum[j]), g = dot(gi, v + j * s.width + h * s.p, s.p);
                     float m = l * cb[i * s.t + j] * dt[j];
                     axpy(dx + j * s.width + h * s.p, m, gi, s.p);
                     dcb[i * s.t + j] += g * l * dt[j];
