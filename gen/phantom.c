@@ -55,9 +55,9 @@ static scene make_scene(const ft_phantom_opt *opt, int index)
     ft_rng r = ft_rng_make(opt->seed, 0xC0104, (uint64_t)index);
     scene s = {0};
     double warm = ft_rng_range(&r, -1, 1), pale = ft_rng_range(&r, 0, 1);
-    s.base[0] = 0.78 + 0.12 * pale;
-    s.base[1] = 0.36 + 0.10 * warm + 0.16 * pale;
-    s.base[2] = 0.28 + 0.08 * warm + 0.14 * pale;
+    s.base[0] = 0.80 + 0.05 * pale;
+    s.base[1] = 0.46 + 0.04 * warm + 0.07 * pale;
+    s.base[2] = 0.36 + 0.03 * warm + 0.06 * pale;
     s.fold_spacing = ft_rng_range(&r, 0.9, 1.7);
     s.fold_depth = ft_rng_range(&r, 0.12, 0.34);
     s.fold_phase = ft_rng_range(&r, 0, 6.28);
@@ -67,7 +67,7 @@ static scene make_scene(const ft_phantom_opt *opt, int index)
     s.sway_rate = ft_rng_range(&r, 0.5, 1.6);
     s.sway_phase = ft_rng_range(&r, 0, 6.28);
     s.roll = ft_rng_range(&r, -0.25, 0.25);
-    s.light = ft_rng_range(&r, 0.75, 1.2);
+    s.light = ft_rng_range(&r, 0.75, 1.0);
     s.blur = ft_rng_range(&r, 0, 0.9);
     s.noise = ft_rng_range(&r, 1, 6);
     s.bubbles = ft_rng_range(&r, 0, 5);
@@ -81,9 +81,9 @@ static scene make_scene(const ft_phantom_opt *opt, int index)
         /* the polyp is in front of the camera for most of the clip, whichever way it moves */
         b->z = ft_rng_range(&r, 0.85, 1.7) + s.speed;
         b->a = ft_rng_range(&r, 0, 6.28);
-        b->r = p ? ft_rng_range(&r, 0.30, 0.50) : ft_rng_range(&r, 0.14, 0.42);
-        b->h = p ? ft_rng_range(&r, 0.50, 0.90) : ft_rng_range(&r, 0.0, 0.30);
-        b->red = p ? ft_rng_range(&r, 0.10, 0.50) : ft_rng_range(&r, -0.65, 0.15);
+        b->r = p ? ft_rng_range(&r, 0.45, 0.75) : ft_rng_range(&r, 0.15, 0.50);
+        b->h = p ? ft_rng_range(&r, 0.60, 1.00) : ft_rng_range(&r, 0.0, 0.30);
+        b->red = p ? ft_rng_range(&r, 0.45, 0.90) : ft_rng_range(&r, -0.65, 0.10);
         b->gloss = p ? ft_rng_range(&r, 0.2, 0.9) : ft_rng_range(&r, 0.0, 0.7);
     }
     return s;
@@ -115,7 +115,7 @@ static void shade(const scene *s, double a, double z, double travelled, double d
         gloss += b->gloss * b->h * exp(-14 * (hx * hx + hz * hz));
     }
     double wet = smooth_noise(s->salt + 5, turn * 30, wall * 8, 30) + ridge * 0.35;
-    if (wet > 0.80) gloss += (wet - 0.80) * 3.0;
+    if (wet > 0.92) gloss += (wet - 0.92) * 3.0;
     rgb[0] = s->base[0] * tone * (1 + 0.18 * red) - 0.25 * vessel * fall;
     rgb[1] = s->base[1] * tone * (1 - 0.40 * red) - 0.60 * vessel * fall;
     rgb[2] = s->base[2] * tone * (1 - 0.30 * red) - 0.45 * vessel * fall;

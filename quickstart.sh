@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Sets up, builds, and runs the main job on the embedded phantom: a table on the screen, a page in results/quickstart/.
+# A second call only reports. Further arguments go to `forty experiment run` (for example --set classifier.steps=400).
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./setup.sh
+install_missing
+[ -x build/release/forty ] || echo "forty: building ..." >&2
+build release -DBUILD_TESTING=OFF
+exec build/release/forty experiment run experiments/quickstart.yaml -o results/quickstart "$@"
