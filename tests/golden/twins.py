@@ -80,3 +80,258 @@ class X3D(nn.Module):
         h = self.blocks[-1]
         x = F.relu(h.pool.pre_norm(h.pool.pre_conv(x))).mean((2, 3, 4), keepdim=True)
         return h.proj(F.relu(h.pool.post_conv(x)).flatten(1))
+
+
+# ---- MedSora -------------------------------------------------------------------------------------------------------------
+
+
+def spiral(R, C, clockwise):
+    seen, out = set(), []
+    y, x, d = 0, 0, (0, 1) if clockwise else (1, 0)
+    turn = {(0, 1): (1, 0), (1, 0): (0, -1), (0, -1): (-1, 0), (-1, 0): (0, 1)}
+    if not clockwise:
+        turn = {v: k for k, v in turn.items()}
+    for _ in range(R * C):
+        out.append(y * C + x)
+        seen.add((y, x))
+        n = (y + d[0], x + d[1])
+        if not (0 <= n[0] < R and 0 <= n[1] < C) or n in seen:
+            d = turn[d]
+            n = (y + d[0], x + d[1])
+        y, x = n
+    return out
+
+
+def scan_order(R, C, variant, reverse):
+    order = []
+    for k in spiral(R, C, variant < 4):
+        y, x = divmod(k, C)
+        order.append((R - 1 - y if variant & 2 else y) * C + (C - 1 - x if variant & 1 else x))
+    return torch.tensor(order[::-1] if reverse else order)
+
+
+class Mamba(nn.Module):
+    """Mamba-2 by its recurrence, one step at a time."""
+
+    def __init__(self, d, expand, headdim, state, gates):
+        super().__init__()
+        E, N = d * expand, state
+        H = E // headdim
+        self.E, self.N, self.H = E, N, H
+        self.in_proj = nn.Linear(d, 2 * E + 2 * N + H, bias=False)
+        self.conv1d = nn.Conv1d(E + 2 * N, E + 2 * N, 4, groups=E + 2 * N, padding=3)
+        self.dt_bias, self.A_log, self.D = (nn.Parameter(torch.zeros(H)) for _ in range(3))
+        self.norm = nn.Module()
+        self.norm.weight = nn.Parameter(torch.ones(E))
+        self.out_proj = nn.Linear(E, d, bias=False)
+        if gates:
+            self.gate1, self.gate2 = nn.Linear(d, d), nn.Linear(d, d)
+
+    def core(self, zx):  # (S,T,2E+2N+H)
+        E, N, H = self.E, self.N, self.H
+        z, xbc, dt = zx.split([E, E + 2 * N, H], -1)
+        T = zx.shape[1]
+        a = F.silu(self.conv1d(xbc.transpose(1, 2))[..., :T].transpose(1, 2))
+        x, B, C = a.split([E, N, N], -1)
+        x = x.unflatten(-1, (H, E // H))
+        dt = F.softplus(dt + self.dt_bias)
+        state, out = 0, []
+        for t in range(T):
+            keep = torch.exp(-dt[:, t] * self.A_log.exp())[:, :, None, None]
+            state = keep * state + dt[:, t][:, :, None, None] * x[:, t][..., None] * B[:, t][:, None, None, :]
+            out.append((state * C[:, t][:, None, None, :]).sum(-1) + self.D[:, None] * x[:, t])
+        u = torch.stack(out, 1).flatten(2) * F.silu(z)
+        return self.out_proj(self.norm.weight * u * torch.rsqrt(u.pow(2).mean(-1, keepdim=True) + 1e-5))
+
+
+class LocalAttention(nn.Module):
+    def __init__(self, d, window):
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(d, d, bias=False) for _ in range(3))
+        self.window = window
+
+    def forward(self, u):  # (S,T,d)
+        T, d, w = u.shape[1], u.shape[2], self.window
+        i = torch.arange(T, dtype=torch.float32)
+        theta = 10000 ** (-2 * torch.arange(d // 2) / d)
+
+        def rotate(x, pos):
+            a, b = x.chunk(2, -1)
+            ang = pos[:, None] * theta
+            return torch.cat([a * ang.cos() - b * ang.sin(), b * ang.cos() + a * ang.sin()], -1)
+
+        q, k = rotate(self.to_q(u) * d**-0.5, i + w), rotate(self.to_k(u), i)
+        s = q @ k.transpose(1, 2)
+        s = s.masked_fill((i[:, None] - i[None]).abs() > w, float("-inf"))
+        return s.softmax(-1) @ self.to_v(u)
+
+
+class MedSoraBlock(nn.Module):
+    def __init__(self, d, expand, headdim, state, grid, index):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d) for _ in range(3))
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 9 * d))
+        self.local_attn = LocalAttention(d, grid)
+        self.spatial_mamba = Mamba(d, expand, headdim, state, True)
+        self.temporal_mamba = Mamba(d, expand, headdim, state, False)
+        self.index = index
+
+    def spatial(self, u):  # (B,n,g,g,d)
+        m, (B, n, g, _, d) = self.spatial_mamba, u.shape
+        zx, y = m.in_proj(u), 0
+        for view, gate in ((0, m.gate1), (1, m.gate2)):
+            s = zx.permute(0, 2, 1, 3, 4) if view == 0 else zx.permute(0, 3, 1, 2, 4)
+            s = s.reshape(B * g, n * g, -1)
+            o = 0
+            for reverse in (False, True):
+                order = scan_order(n, g, self.index % 8, reverse)
+                o = o + m.core(s[:, order])[:, torch.argsort(order)]
+            o = o.view(B, g, n, g, d)
+            o = o.permute(0, 2, 1, 3, 4) if view == 0 else o.permute(0, 2, 3, 1, 4)
+            y = y + torch.sigmoid(gate(o)) * o
+        return y
+
+    def temporal(self, u):
+        m, (B, n, g, _, d) = self.temporal_mamba, u.shape
+        s = m.in_proj(u).permute(0, 2, 3, 1, 4).reshape(B * g * g, n, -1)
+        return m.core(s).view(B, g, g, n, d).permute(0, 3, 1, 2, 4)
+
+    def forward(self, x, c):
+        mod = self.adaLN_modulation(c)[:, None, None, None].chunk(9, -1)
+        B, n, g, _, d = x.shape
+        parts = [lambda h: self.local_attn(h.reshape(B * n, g * g, d)).view(B, n, g, g, d), self.spatial, self.temporal]
+        for i, norm in enumerate((self.norm1, self.norm2, self.norm3)):
+            h = norm(x) * (1 + mod[3 * i + 1]) + mod[3 * i]
+            x = x + mod[3 * i + 2] * parts[i](h)
+        return x
+
+
+class MedSora(nn.Module):
+    def __init__(self, depth=4, d=128, expand=2, headdim=32, state=32, grid=4, channels=8):
+        super().__init__()
+        self.d, self.grid, self.channels = d, grid, channels
+        self.x_embedder = nn.Module()
+        self.x_embedder.proj = nn.Conv2d(channels, d, 2, 2)
+        self.t_embedder = nn.Module()
+        self.t_embedder.mlp = nn.Sequential(nn.Linear(256, d), nn.SiLU(), nn.Linear(d, d))
+        self.blocks = nn.ModuleList(MedSoraBlock(d, expand, headdim, state, grid, i) for i in range(depth))
+        self.final_layer = nn.Module()
+        self.final_layer.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 2 * d))
+        self.final_layer.linear = nn.Linear(d, 4 * 2 * channels)
+        q = d // 4
+        w = 10000 ** (-torch.arange(q) / q)
+        y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+        table = [f(p[..., None] * w) for p in (x, y) for f in (torch.sin, torch.cos)]
+        self.register_buffer("pos_embed", torch.cat(table, -1).reshape(1, grid * grid, d))
+
+    def forward(self, z, t):  # z (B,n,s,s,c)
+        B, n, s, _, c = z.shape
+        g, d = self.grid, self.d
+        x = self.x_embedder.proj(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(B, n, g, g, d)
+        x = x + self.pos_embed.view(g, g, d)
+        f = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(128) / 128) * t[:, None]
+        e = F.silu(self.t_embedder.mlp(torch.cat([f.cos(), f.sin()], -1)))
+        for b in self.blocks:
+            x = b(x, e)
+        shift, scale = self.final_layer.adaLN_modulation(e)[:, None, None, None].chunk(2, -1)
+        x = F.layer_norm(x, (d,), eps=1e-6) * (1 + scale) + shift
+        x = self.final_layer.linear(x).view(B * n, g, g, 2, 2, 2 * c).permute(0, 1, 3, 2, 4, 5)
+        return x.reshape(B, n, s, s, 2 * c)
+
+
+# ---- the causal video VAE --------------------------------------------------------------------------------------------------
+
+
+class Causal(nn.Module):
+    def __init__(self, cin, cout, kt):
+        super().__init__()
+        self.conv = nn.Conv3d(cin, cout, (kt, 3, 3), padding=(0, 1, 1))
+        self.kt = kt
+
+    def forward(self, x):
+        return self.conv(torch.cat([x[:, :, :1]] * (self.kt - 1) + [x], 2))
+
+
+class Res(nn.Module):
+    def __init__(self, cin, cout, kt, groups):
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(groups, cin, 1e-6), nn.GroupNorm(groups, cout, 1e-6)
+        self.conv1, self.conv2 = Causal(cin, cout, kt), Causal(cout, cout, kt)
+        if cin != cout:
+            self.conv_shortcut = nn.Conv3d(cin, cout, 1)
+
+    def forward(self, x):
+        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        return (self.conv_shortcut(x) if hasattr(self, "conv_shortcut") else x) + h
+
+
+class FrameConv(nn.Module):
+    def __init__(self, c, stride):
+        super().__init__()
+        self.conv = nn.Conv2d(c, c, 3, stride, 0 if stride == 2 else 1)
+        self.stride = stride
+
+    def forward(self, x):
+        b, c, t, h, w = x.shape
+        y = x.transpose(1, 2).reshape(b * t, c, h, w)
+        y = self.conv(F.pad(y, (0, 1, 0, 1)) if self.stride == 2 else y)
+        return y.view(b, t, c, *y.shape[2:]).transpose(1, 2)
+
+
+class VAE(nn.Module):
+    def __init__(self, z=8, patch=4, channels=(48, 96, 96), kernel_t=(1, 3, 3), down_t=(2, 2, 1), down_s=(2, 1, 1), groups=8):
+        super().__init__()
+        self.z, self.patch, self.down_t, self.down_s, n = z, patch, down_t, down_s, len(channels)
+        e = self.encoder = nn.Module()
+        e.conv_in = Causal(3 * patch * patch, channels[0], kernel_t[0])
+        e.down_blocks, c = nn.ModuleList(), channels[0]
+        for i in range(n):
+            b = nn.Module()
+            b.resnets = nn.ModuleList([Res(c, channels[i], kernel_t[i], groups)])
+            if i + 1 < n:
+                b.downsamplers = nn.ModuleList([FrameConv(channels[i], down_s[i])])
+            e.down_blocks.append(b)
+            c = channels[i]
+        e.mid_block = nn.Module()
+        e.mid_block.resnets = nn.ModuleList([Res(c, c, 3, groups)])
+        e.norm_out, e.conv_out = nn.GroupNorm(groups, c, 1e-6), Causal(c, 2 * z, 3)
+        d = self.decoder = nn.Module()
+        d.conv_in = Causal(z, c, 3)
+        d.mid_block = nn.Module()
+        d.mid_block.resnets = nn.ModuleList([Res(c, c, 3, groups)])
+        d.up_blocks = nn.ModuleList()
+        for i in reversed(range(n)):
+            b = nn.Module()
+            b.resnets = nn.ModuleList([Res(c, channels[i], kernel_t[i], groups)])
+            if i > 0:
+                b.upsamplers = nn.ModuleList([FrameConv(channels[i], 1)])
+            d.up_blocks.append(b)
+            c = channels[i]
+        d.norm_out, d.conv_out = nn.GroupNorm(groups, c, 1e-6), Causal(c, 3 * patch * patch, kernel_t[0])
+
+    def encode(self, x):  # (B,F,S,S,3) -> (B,f,s,s,2z)
+        b, t, s, _, _ = x.shape
+        p, e = self.patch, self.encoder
+        h = x.view(b, t, s // p, p, s // p, p, 3).permute(0, 3, 5, 6, 1, 2, 4).reshape(b, 3 * p * p, t, s // p, s // p)
+        h = e.conv_in(h)
+        for i, blk in enumerate(e.down_blocks):
+            h = blk.resnets[0](h)
+            if hasattr(blk, "downsamplers"):
+                if self.down_t[i] == 2:
+                    h = h.unflatten(2, (-1, 2)).mean(3)
+                h = blk.downsamplers[0](h)
+        h = e.conv_out(F.silu(e.norm_out(e.mid_block.resnets[0](h)))).permute(0, 2, 3, 4, 1)
+        return torch.cat([h[..., : self.z], h[..., self.z :].clamp(-30, 20)], -1)
+
+    def decode(self, z):  # (B,f,s,s,z) -> (B,F,S,S,3)
+        d, p, n = self.decoder, self.patch, len(self.down_t)
+        h = d.mid_block.resnets[0](d.conv_in(z.permute(0, 4, 1, 2, 3)))
+        for i, blk in enumerate(d.up_blocks):
+            h = blk.resnets[0](h)
+            if hasattr(blk, "upsamplers"):
+                k = n - 2 - i
+                h = h.repeat_interleave(self.down_t[k], 2).repeat_interleave(self.down_s[k], 3).repeat_interleave(self.down_s[k], 4)
+                h = blk.upsamplers[0](h)
+        h = d.conv_out(F.silu(d.norm_out(h)))
+        b, _, t, s, _ = h.shape
+        return h.view(b, p, p, 3, t, s, s).permute(0, 4, 5, 1, 6, 2, 3).reshape(b, t, s * p, s * p, 3)
