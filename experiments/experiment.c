@@ -605,6 +605,12 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command)
             }
     FT_TRY_TO(rc, done, distances(&r));
     compare(&r);
+    for (int i = 0; i < n; i++)
+        if (!isnan(r.arm[i].psnr) && !*r.vae_log) {
+            ft_fold_vae v;
+            FT_TRY_TO(rc, done, ft_fold_vae_get(&x, 0, &v));
+            snprintf(r.vae_log, sizeof r.vae_log, "%.1100s/log.csv", v.vae);
+        }
     for (int i = 0; i < n; i++) {
         if (!isnan(r.arm[i].psnr)) r.psnr = r.arm[i].psnr;
         for (int k = 0; k < r.arm[i].n; k++) r.seconds += json_number_value(json_object_get(r.arm[i].line[k], "wall_s"));

@@ -13,7 +13,7 @@ static const ft_medsora_preset presets[] = {
     {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
     {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
     {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
-    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  8,  0.0, false},
+    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0, false},
     {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
 };
 

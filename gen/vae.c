@@ -5,7 +5,7 @@
 
 static const ft_vae_preset presets[] = {
     /* name       z  patch levels layers groups channels       kernel_t   down_t     down_s */
-    {"vae-tiny",  8, 4, 3, 1, 8, {48, 96, 96},  {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},
+    {"vae-tiny",  16, 4, 3, 1, 8, {48, 96, 96},  {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},
     {"vae-small", 16, 4, 3, 2, 16, {96, 192, 192}, {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},
 };
 

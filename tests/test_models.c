@@ -78,11 +78,11 @@ static ft_t build_x3d(ft_graph *g) { return ft_x3d(g, ft_x3d_find("x3d-tiny"), c
 static ft_t build_vae(ft_graph *g)
 {
     const ft_vae_preset *p = ft_vae_find("vae-tiny");
-    return ft_cast(g, ft_vae_decode(g, p, ft_slice(g, ft_vae_encode(g, p, clip(g)), 4, 0, 8)), FT_F32);
+    return ft_cast(g, ft_vae_decode(g, p, ft_slice(g, ft_vae_encode(g, p, clip(g)), 4, 0, 16)), FT_F32);
 }
 static ft_t build_medsora(ft_graph *g)
 {
-    ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 8}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
+    ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     fill_input(z, "z");
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
     return ft_medsora(g, ft_medsora_find("medsora-tiny"), z, t);
@@ -215,7 +215,7 @@ static float *run_medsora(bool change, bool init)
     ft_keep(y);
     for (int i = 0; change && i < g->n_tensor; i++)
         if (g->tensor[i]->kind == FT_IS_INPUT && g->tensor[i]->ndim == 5)
-            for (int k = 0; k < 512; k++) ((float *)g->tensor[i]->data)[3 * 512 + k] += 1; /* the last latent frame of sample 0 */
+            for (int k = 0; k < 1024; k++) ((float *)g->tensor[i]->data)[3 * 1024 + k] += 1; /* the last latent frame of sample 0 */
     if (!init) fill(params);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
@@ -233,11 +233,11 @@ static void test_medsora_properties(void **state)
 {
     (void)state;
     float *zero = run_medsora(false, true), *a = run_medsora(false, false), *b = run_medsora(true, false);
-    for (int i = 0; i < 2 * 4 * 8 * 8 * 16; i++) assert_true(zero[i] == 0); /* adaLN-zero: nothing comes out at the start */
+    for (int i = 0; i < 2 * 4 * 8 * 8 * 32; i++) assert_true(zero[i] == 0); /* adaLN-zero: nothing comes out at the start */
     bool moved = false;
-    for (int i = 0; i < 512 * 2; i++) moved |= a[i] != b[i]; /* the spatial scans join frames: frame 0 sees frame 3 */
+    for (int i = 0; i < 1024 * 2; i++) moved |= a[i] != b[i]; /* the spatial scans join frames: frame 0 sees frame 3 */
     assert_true(moved);
-    for (int i = 4 * 8 * 8 * 16; i < 2 * 4 * 8 * 8 * 16; i++) assert_true(a[i] == b[i]); /* samples do not see each other */
+    for (int i = 4 * 8 * 8 * 32; i < 2 * 4 * 8 * 8 * 32; i++) assert_true(a[i] == b[i]); /* samples do not see each other */
     free(zero);
     free(a);
     free(b);

@@ -36,7 +36,7 @@
     KEY("vae.model", TEXT, "vae-tiny", 0, 0, "video VAE preset")                                                                 \
     KEY("vae.steps", INT, "2000", 1, 1e8, "training steps")                                                                      \
     KEY("vae.batch", INT, "4", 1, 4096, "clips a step")                                                                          \
-    KEY("vae.lr", REAL, "0.001", 0, 1, "learning rate, cosine to 0")                                                             \
+    KEY("vae.lr", REAL, "0.002", 0, 1, "learning rate, cosine to 0")                                                             \
     KEY("vae.kl", REAL, "1e-6", 0, 1, "weight of the KL term (sum over latent values)")                                          \
     KEY("vae.ffl", REAL, "0.1", 0, 100, "weight of the focal frequency loss")                                                    \
     KEY("vae.ema", REAL, "0.999", 0, 1, "EMA decay, warmed up")                                                                  \

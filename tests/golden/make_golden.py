@@ -44,11 +44,11 @@ def golden(name, model, forward):
         g = p.grad.flatten().double()
         out["grad." + k] = torch.stack([(g * value("a", g.numel())).sum(), (g * value("b", g.numel())).sum(), g.norm()]).float()
     save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".safetensors"))
-    print(name, tuple(y.shape), float(y.abs().mean()))
+    print(name, tuple(y.shape), float(y.detach().abs().mean()))
 
 
 torch.manual_seed(0)
 clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
-golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 8).view(2, 4, 8, 8, 8), torch.tensor([17.0, 900.0])))
-golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :8]))
+golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
+golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))

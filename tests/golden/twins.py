@@ -207,7 +207,7 @@ class MedSoraBlock(nn.Module):
 
 
 class MedSora(nn.Module):
-    def __init__(self, depth=4, d=128, expand=2, headdim=32, state=32, grid=4, channels=8):
+    def __init__(self, depth=4, d=128, expand=2, headdim=32, state=32, grid=4, channels=16):
         super().__init__()
         self.d, self.grid, self.channels = d, grid, channels
         self.x_embedder = nn.Module()
@@ -279,7 +279,7 @@ class FrameConv(nn.Module):
 
 
 class VAE(nn.Module):
-    def __init__(self, z=8, patch=4, channels=(48, 96, 96), kernel_t=(1, 3, 3), down_t=(2, 2, 1), down_s=(2, 1, 1), groups=8):
+    def __init__(self, z=16, patch=4, channels=(48, 96, 96), kernel_t=(1, 3, 3), down_t=(2, 2, 1), down_s=(2, 1, 1), groups=8):
         super().__init__()
         self.z, self.patch, self.down_t, self.down_s, n = z, patch, down_t, down_s, len(channels)
         e = self.encoder = nn.Module()
