@@ -129,6 +129,7 @@ ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int
 {
     ft_t t = tensor(g, FT_IS_INPUT, dtype, ndim, dim);
     t->name = ft_arena_strdup(g->arena, name);
+    if (!g->failed && !t->name) return ft__fail(g, "input", "no memory for a name");
     if (!g->failed && !(t->data = ft_arena_alloc(g->arena, (size_t)t->count * ft_dtype_size(dtype))))
         return ft__fail(g, "input", "no memory for %s", ft__shape(t));
     return t;

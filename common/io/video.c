@@ -234,6 +234,7 @@ static int drain(AVCodecContext *c, AVFormatContext *f, AVStream *s, AVPacket *p
         rc = avcodec_receive_packet(c, packet);
         if (rc == AVERROR(EAGAIN) || rc == AVERROR_EOF) return 0;
         if (rc < 0) return rc;
+        packet->duration = 1; /* the encoder leaves it open; without it the file ends one frame early */
         av_packet_rescale_ts(packet, c->time_base, s->time_base);
         packet->stream_index = s->index;
         rc = av_interleaved_write_frame(f, packet);
@@ -265,6 +266,7 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
         c->height = gif ? h : h / 2 * 2;
         c->pix_fmt = gif ? AV_PIX_FMT_RGB8 : AV_PIX_FMT_YUV420P;
         c->time_base = (AVRational){100, (int)lround(fps * 100)};
+        c->framerate = av_inv_q(c->time_base);
         c->thread_count = 1; /* the same bytes on every machine */
         if (!gif) av_opt_set(c->priv_data, "crf", "16", 0);
         if (f->oformat->flags & AVFMT_GLOBALHEADER) c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;

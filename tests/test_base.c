@@ -1,0 +1,308 @@
+/* common/base and common/io: random numbers, memory, files, label lists, settings, safetensors, clip stores; hostile input. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "classify/x3d.h"
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/io/clipstore.h"
+#include "common/io/config.h"
+#include "common/io/labels.h"
+#include "common/io/safetensors.h"
+#include "common/io/video.h"
+#include "common/io/weights.h"
+#include "common/train/train_loop.h"
+
+static char dir[] = "/tmp/forty-test-XXXXXX";
+static char path_buffer[256];
+static const char *in_dir(const char *name)
+{
+    snprintf(path_buffer, sizeof path_buffer, "%s/%s", dir, name);
+    return path_buffer;
+}
+static void put(const char *name, const char *text) { assert_int_equal(ft_write_file(in_dir(name), text, strlen(text)), FT_OK); }
+
+/* known answers of Random123 for philox4x32-10 */
+static void test_philox(void **state)
+{
+    (void)state;
+    uint32_t out[4];
+    ft_philox(0, 0, 0, 0, out);
+    assert_true(out[0] == 0x6627e8d5 && out[1] == 0xe169c58d && out[2] == 0xbc57ac4c && out[3] == 0x9b00dbd8);
+    ft_philox(UINT64_MAX, 0, UINT64_MAX, UINT64_MAX, out);
+    assert_true(out[0] == 0x408f276d && out[1] == 0x41c83b0e && out[2] == 0xa20bc7c6 && out[3] == 0x6d5451fd);
+    ft_rng r = ft_rng_make(1, 2, 3);
+    double s1 = 0, s2 = 0;
+    for (int i = 0; i < 20000; i++) {
+        double x = ft_rng_normal(&r);
+        s1 += x, s2 += x * x;
+    }
+    assert_true(fabs(s1 / 20000) < 4 / sqrt(20000) && fabs(s2 / 20000 - 1) < 4 * sqrt(2.0 / 20000)); /* four standard errors */
+}
+
+static void test_shuffled(void **state)
+{
+    (void)state;
+    for (int64_t n = 1; n < 70; n += 3)
+        for (int64_t pass = 0; pass < 3; pass++) {
+            bool seen[70] = {false};
+            for (int64_t i = 0; i < n; i++) {
+                int64_t k = ft_shuffled(9, 1, n, pass * n + i);
+                assert_true(k >= 0 && k < n && !seen[k]); /* every pass takes every item once */
+                seen[k] = true;
+            }
+        }
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    ft_alloc_fail_at(2);
+    void *a = ft_alloc(10), *b = ft_alloc(10), *c = ft_alloc(10);
+    assert_non_null(a);
+    assert_null(b);
+    assert_non_null(c);
+    ft_free(a);
+    ft_free(c);
+    ft_alloc_fail_at(0);
+    int *list = NULL;
+    for (size_t i = 0; i < 1000; i++) {
+        assert_int_equal(ft_grow(&list, i, sizeof *list), FT_OK);
+        list[i] = (int)i;
+    }
+    for (int i = 0; i < 1000; i++) assert_int_equal(list[i], i);
+    ft_free(list);
+}
+
+/* the n-th allocation fails, for every n: building and planning a network ends with a status, never a crash */
+static void test_allocation_failures(void **state)
+{
+    (void)state;
+    int failed = 0, done = 0;
+    for (int64_t n = 1; n < 100000 && !done; n += n < 60 ? 1 : 97) {
+        ft_alloc_fail_at(n);
+        ft_params *p = ft_params_new(0);
+        ft_graph *g = p ? ft_graph_new(p, FT_F32, 0) : NULL;
+        ft_plan *plan = NULL;
+        int rc = FT_ENOMEM;
+        if (g) {
+            ft_t y = ft_x3d(g, ft_x3d_find("x3d-tiny"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3}), 2, 0, 0.1, NULL);
+            ft_backward(g, ft_loss_mean(g, y, ft_input(g, "t", FT_F32, 2, (int64_t[]){1, 2}), FT_MSE));
+            ft_optimise(g, (ft_optim_opt){0});
+            rc = ft_plan_new(&plan, g, FT_WEIGHTS);
+        }
+        failed += rc < 0;
+        if (n > 20000 && rc < 0) fail_msg("%s", ft_error_message());
+        done = rc == FT_OK;
+        ft_alloc_fail_at(0);
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(p);
+    }
+    assert_true(done && failed > 60);
+}
+
+static void test_labels(void **state)
+{
+    (void)state;
+    ft_labels l;
+    put("a.csv", "\xEF\xBB\xBFvideo,label,group,other\r\n\"a,1.mp4\",x,g1,\"line\nbreak\"\r\n\r\nb.mp4,\"y\"\"y\",,z\r\n");
+    if (ft_labels_read(&l, in_dir("a.csv")) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(l.n, 2);
+    assert_string_equal(l.row[0].video, "a,1.mp4");
+    assert_string_equal(l.row[0].group, "g1");
+    assert_string_equal(l.row[1].label, "y\"y");
+    assert_string_equal(l.row[1].group, "b.mp4"); /* no group: its own */
+    ft_labels_free(&l);
+    put("p.txt", "one.mp4,1\ntwo.mp4,0\n"); /* PolypDiag */
+    assert_int_equal(ft_labels_read(&l, in_dir("p.txt")), FT_OK);
+    assert_int_equal(l.n, 2);
+    ft_labels_free(&l);
+    static const struct { const char *text, *says; } bad[] = {
+        {"video,label\na,1\nb\n", "bad.csv:3"}, {"video,label\na,\n", "bad.csv:2"},          {"video,label\na,1\na,0\n", "bad.csv:3"},
+        {"x,y,z\n1,2,3\n", "bad.csv:1"},        {"video,label\n\"a,1\n", "quote"},           {"", "no rows"},
+        {"video,label\n", "no rows"},           {"video,group\na,b\n", "no column named label"}, {"video,label\na,\"b\"c\n", "bad.csv:2"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("bad.csv", bad[i].text);
+        assert_true(ft_labels_read(&l, in_dir("bad.csv")) < 0);
+        if (!strstr(ft_error_message(), bad[i].says)) fail_msg("case %zu says: %s", i, ft_error_message());
+    }
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    ft_config *c;
+    const char *const *items;
+    assert_int_equal(ft_config_new(&c), FT_OK);
+    put("c.yaml", "labels: 30\ndata:\n  size: 96\n  map: {covid: ill}\narms: [supervised, clips: x.h5]\nvae:\n  lr: 1e-4\n");
+    if (ft_config_read(c, in_dir("c.yaml")) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_config_int(c, "labels"), 30);
+    assert_true(ft_config_real(c, "vae.lr") == 1e-4);
+    assert_int_equal(ft_config_list(c, "arms", &items), 2);
+    assert_string_equal(items[1], "clips: x.h5");
+    assert_non_null(strstr(ft_config_origin(c, "data.size"), "c.yaml:3"));
+    assert_int_equal(ft_config_set(c, "labels=12", "--set"), FT_OK);
+    assert_int_equal(ft_config_int(c, "labels"), 12);
+    assert_int_equal(ft_config_write(c, in_dir("again.yaml")), FT_OK); /* what is written reads back equal */
+    ft_config *d;
+    assert_int_equal(ft_config_new(&d), FT_OK);
+    if (ft_config_read(d, in_dir("again.yaml")) < 0) fail_msg("%s", ft_error_message());
+    json_t *x = ft_config_json(c, NULL), *y = ft_config_json(d, NULL);
+    assert_true(json_equal(x, y));
+    json_decref(x);
+    json_decref(y);
+    ft_config_free(d);
+    static const struct { const char *text, *says; } bad[] = {
+        {"lables: 3\n", "Did you mean labels"}, {"labels: many\n", "bad.yaml:1"},       {"labels: 3\nlabels: 4\n", "twice"},
+        {"vae: 3\n", "holds further keys"},     {"labels: [1, 2]\n", "not a list"},      {"vae:\n  lr: 7\n", "between"},
+        {"evaluation: twice\n", "one of"},      {"a: [1\n", "bad.yaml:"},                {"- 1\n", "key: value"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("bad.yaml", bad[i].text);
+        assert_true(ft_config_read(c, in_dir("bad.yaml")) < 0);
+        if (!strstr(ft_error_message(), bad[i].says)) fail_msg("case %zu says: %s", i, ft_error_message());
+    }
+    assert_true(ft_config_set(c, "nonsense", "--set") < 0);
+    ft_config_free(c);
+}
+
+static void test_safetensors(void **state)
+{
+    (void)state;
+    float v[6] = {1, 2, 3, 4, 5, 6}, back[6];
+    ft_st_tensor t[2] = {{.name = "a", .dtype = "F32", .ndim = 2, .dim = {2, 3}, .data = v, .bytes = 24}, {.name = "b", .dtype = "F32", .ndim = 1, .dim = {2}, .data = v, .bytes = 8}};
+    json_t *meta = json_pack("{s:s}", "model", "m");
+    assert_int_equal(ft_safetensors_write(in_dir("w.safetensors"), t, 2, meta), FT_OK);
+    json_decref(meta);
+    ft_safetensors st;
+    assert_int_equal(ft_safetensors_read(&st, in_dir("w.safetensors")), FT_OK);
+    assert_int_equal(ft_safetensors_f32(ft_safetensors_find(&st, "a"), back), FT_OK);
+    assert_memory_equal(v, back, sizeof v);
+    ft_safetensors_free(&st);
+    char *whole;
+    size_t size;
+    assert_int_equal(ft_read_file(in_dir("w.safetensors"), 0, &whole, &size), FT_OK);
+    for (size_t cut = 0; cut < size; cut++) { /* cut anywhere: an error, never a crash */
+        assert_int_equal(ft_write_file(in_dir("cut.safetensors"), whole, cut), FT_OK);
+        assert_true(ft_safetensors_read(&st, in_dir("cut.safetensors")) < 0);
+        assert_non_null(strstr(ft_error_message(), "cut.safetensors"));
+    }
+    ft_rng r = ft_rng_make(4, 4, 4);
+    for (int i = 0; i < 3000; i++) { /* a changed byte: read or refused, never a crash */
+        char *copy = malloc(size);
+        memcpy(copy, whole, size);
+        copy[ft_rng_below(&r, (int64_t)size)] = (char)ft_rng_bits(&r);
+        ft_write_file(in_dir("cut.safetensors"), copy, size);
+        if (ft_safetensors_read(&st, in_dir("cut.safetensors")) == FT_OK) ft_safetensors_free(&st);
+        free(copy);
+    }
+    ft_free(whole);
+    static const char *const hostile[] = {
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],\"data_offsets\":[0,4]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", "{\"a\":1}", "[1]", "{\"a\":{}}"};
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        char file[512] = {0};
+        size_t n = strlen(hostile[i]);
+        file[0] = (char)n;
+        memcpy(file + 8, hostile[i], n);
+        ft_write_file(in_dir("cut.safetensors"), file, 8 + n + 8);
+        assert_true(ft_safetensors_read(&st, in_dir("cut.safetensors")) < 0);
+    }
+}
+
+static void test_clipstore(void **state)
+{
+    (void)state;
+    uint8_t clip[2 * 8 * 8 * 3];
+    ft_clipwriter *w;
+    ft_clipstore s;
+    for (size_t i = 0; i < sizeof clip; i++) clip[i] = (uint8_t)(i * 7);
+    for (int gzip = 0; gzip < 2; gzip++) {
+        assert_int_equal(ft_clipwriter_open(&w, in_dir("c.h5"), &(ft_clipwriter_opt){2, 8, 3, gzip, "{}"}), FT_OK);
+        int v = ft_clipwriter_video(w, &(ft_store_video){.name = "na\xC3\xAFve.mp4", .label = "x", .group = "g", .split = "test", .frames = 9, .fps = 12.5});
+        assert_int_equal(v, 0);
+        for (int i = 0; i < 3; i++) {
+            clip[0] = (uint8_t)i;
+            assert_int_equal(ft_clipwriter_clip(w, v, i * 2, 3, clip), FT_OK);
+        }
+        assert_false(gzip == 0 && ft_exists(in_dir("c.h5"))); /* nothing under the final name yet */
+        assert_int_equal(ft_clipwriter_finish(w), FT_OK);
+        if (ft_clipstore_read(&s, in_dir("c.h5")) < 0) fail_msg("%s", ft_error_message());
+        assert_true(s.n_clip == 3 && s.n_video == 1 && s.frames == 2 && s.size == 8 && s.clip[2].start == 4 && s.video[0].fps == 12.5);
+        assert_string_equal(s.video[0].name, "na\xC3\xAFve.mp4");
+        assert_memory_equal(ft_clip_pixels(&s, 2), clip, sizeof clip);
+        ft_clipstore_free(&s);
+    }
+    char *whole;
+    size_t size;
+    assert_int_equal(ft_read_file(in_dir("c.h5"), 0, &whole, &size), FT_OK);
+    for (size_t part = 0; part < 8; part++) {
+        ft_write_file(in_dir("half.h5"), whole, size * part / 8);
+        assert_true(ft_clipstore_read(&s, in_dir("half.h5")) < 0);
+        assert_non_null(strstr(ft_error_message(), "half.h5"));
+    }
+    ft_free(whole);
+}
+
+static void test_clip_starts(void **state)
+{
+    (void)state;
+    int64_t start[8];
+    int n, used;
+    assert_int_equal(ft_clip_starts("v", 100, 16, 3, 3, start, 8, &n, &used), FT_OK);
+    assert_true(n == 3 && used == 3 && start[0] == 0 && start[1] == 27 && start[2] == 54); /* evenly over the whole video */
+    assert_int_equal(ft_clip_starts("v", 33, 16, 3, 1, start, 8, &n, &used), FT_OK);
+    assert_true(used == 2 && start[0] == 1);
+    assert_int_equal(ft_clip_starts("v", 16, 16, 3, 1, start, 8, &n, &used), FT_OK);
+    assert_true(used == 1 && start[0] == 0);
+    assert_true(ft_clip_starts("v", 15, 16, 3, 1, start, 8, &n, &used) < 0);
+}
+
+/* what is written comes back through the decoder: sizes, frame count, colours within the codec's loss */
+static void test_video(void **state)
+{
+    (void)state;
+    enum { N = 12, S = 32 };
+    static uint8_t rgb[N * S * S * 3], back[N * 16 * 16 * 3];
+    for (int f = 0; f < N; f++)
+        for (int i = 0; i < S * S; i++) rgb[(f * S * S + i) * 3] = (uint8_t)(20 * f), rgb[(f * S * S + i) * 3 + 1] = 128, rgb[(f * S * S + i) * 3 + 2] = 40;
+    static const char *const names[] = {"v.mp4", "v.gif"};
+    for (int k = 0; k < 2; k++) {
+        ft_video v;
+        if (ft_video_write(in_dir(names[k]), rgb, N, S, S, 8) < 0) fail_msg("%s", ft_error_message());
+        if (ft_video_open(&v, in_dir(names[k])) < 0) fail_msg("%s", ft_error_message());
+        if (v.frames != N || v.width != S || v.height != S) fail_msg("%s: %lld frames of %dx%d", names[k], (long long)v.frames, v.width, v.height);
+        assert_int_equal(ft_video_frames(&v, (int64_t[]){0, 5, 5, 11}, 4, 16, back), FT_OK);
+        assert_true(abs(back[16 * 16 * 3] - 100) < (k ? 24 : 8)); /* GIF has 8 levels of red */
+        assert_memory_equal(back + 16 * 16 * 3, back + 2 * 16 * 16 * 3, 16 * 16 * 3);
+        ft_video_close(&v);
+    }
+    put("text.mp4", "this is not a video, however it is called\n");
+    ft_video v;
+    assert_true(ft_video_open(&v, in_dir("text.mp4")) < 0);
+    assert_non_null(strstr(ft_error_message(), "text.mp4"));
+}
+
+static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
+static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),      cmocka_unit_test(test_shuffled),    cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_labels), cmocka_unit_test(test_config),
+                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),   cmocka_unit_test(test_clip_starts),
+                                       cmocka_unit_test(test_video)};
+    return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
+}

@@ -1,0 +1,380 @@
+/* Diffusion, samplers, losses, semi-supervised algorithms, optimisers, scores, statistics: reference values and properties. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "classify/augment.h"
+#include "classify/scores.h"
+#include "classify/ssl.h"
+#include "classify/x3d.h"
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/config.h"
+#include "experiments/stats.h"
+#include "gen/diffusion.h"
+#include "gen/generator.h"
+#include "gen/phantom.h"
+#include "gen/vae.h"
+
+#define NEAR(a, b, tol)                                                                              \
+    do {                                                                                             \
+        double a_ = (a), b_ = (b);                                                                   \
+        if (!(fabs(a_ - b_) <= (tol))) fail_msg(#a " is %.10g, should be %.10g", a_, b_); \
+    } while (0)
+
+/* ---- diffusion: reference values of the specification ---- */
+static void test_schedule(void **state)
+{
+    (void)state;
+    const double *a = ft_alpha_bar();
+    NEAR(a[0], 0.9999, 1e-12);
+    NEAR(a[250], 0.5214230, 5e-8);
+    NEAR(a[500], 0.0777967, 5e-8);
+    NEAR(a[999], 4.03583e-5, 5e-11);
+    int tau[250];
+    ft_sample_times(250, tau);
+    for (int i = 0; i < 250; i++) assert_int_equal(tau[249 - i], i <= 41 ? 4 * i : i <= 124 ? 4 * i + 1 : i <= 207 ? 4 * i + 2 : 4 * i + 3);
+}
+
+typedef struct {
+    const double *alpha, *sigma;
+} toy;
+
+static int toy_eps(void *ctx, int i, const float *x, float *eps) /* data N(0.7, 0.25): the exact denoiser */
+{
+    const toy *t = ctx;
+    double a = t->alpha[i], s = t->sigma[i], x0 = 0.7 + a * 0.25 / (a * a * 0.25 + s * s) * ((double)*x - a * 0.7);
+    *eps = (float)(((double)*x - a * x0) / s);
+    return FT_OK;
+}
+
+static void test_samplers(void **state)
+{
+    (void)state;
+    double alpha[11], sigma[11], from = log(1 / tan(M_PI * 0.98 / 2)), to = log(1 / tan(M_PI * 0.02 / 2));
+    for (int i = 0; i <= 10; i++) { /* uniform in lambda = log(alpha / sigma), alpha^2 + sigma^2 = 1 */
+        double l = from + (to - from) * i / 10;
+        alpha[i] = sqrt(1 / (1 + exp(-2 * l)));
+        sigma[i] = sqrt(1 / (1 + exp(2 * l)));
+    }
+    toy t = {alpha, sigma};
+    float x = 1.3f;
+    assert_int_equal(ft_sample_path(FT_DDIM, 10, alpha, sigma, 0, &x, 1, toy_eps, &t), FT_OK);
+    NEAR((double)x, 1.238514308, 2e-5); /* the state is f32: ten steps of 2^-24, amplified by 1/alpha = 32 at the start */
+    x = 1.3f;
+    assert_int_equal(ft_sample_path(FT_UNIPC, 10, alpha, sigma, 0, &x, 1, toy_eps, &t), FT_OK);
+    NEAR((double)x, 1.354880569, 2e-5);
+}
+
+static void test_focal_frequency(void **state)
+{
+    (void)state;
+    static const float diff[16] = {1, 2, 0, -1, 0, 1, 1, 0, 2, 0, -1, 1, 0, 0, 1, 3};
+    static const struct { float alpha; double loss, row[4]; } golden[] = {{1, 1.074529207, {0.095225, 0.193090, 0.054775, -0.043090}}, {2, 0.85, {0.085, 0.155, 0.070, 0}}};
+    for (int k = 0; k < 2; k++) {
+        ft_params *p = ft_params_new(0);
+        ft_graph *g = ft_graph_new(p, FT_F32, 0);
+        int64_t dim[5] = {1, 1, 4, 4, 1};
+        float zero[16] = {0};
+        ft_t x = ft_param(g, "x", 5, dim, (ft_init){FT_INIT_VALUES, 0, diff});
+        ft_t loss = ft_focal_frequency(g, x, ft_const(g, FT_F32, 5, dim, zero), golden[k].alpha);
+        ft_keep(loss);
+        ft_backward(g, loss);
+        ft_plan *plan;
+        assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+        ft_step s = {0, 0, 0, 0};
+        ft_run(plan, &s);
+        NEAR((double)*(float *)ft_data(loss), golden[k].loss, 1e-6);
+        for (int i = 0; i < 4; i++) NEAR((double)((float *)ft_data(ft_grad(g, x)))[i], golden[k].row[i], 1e-6);
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(p);
+    }
+}
+
+/* ---- every term of the VAE's loss moves gradients ---- */
+static double gradient_norm(double kl, double ffl, bool l1)
+{
+    ft_params *p = ft_params_new(1);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3});
+    for (int i = 0; i < 4 * 16 * 16 * 3; i++) ((float *)ft_data(x))[i] = (float)sin(i * 0.37);
+    ft_vae_loss_terms l = ft_vae_loss(g, ft_vae_find("vae-tiny"), x, kl, ffl);
+    ft_t total = l1 ? l.total : ft_sub(g, l.total, l.l1);
+    ft_backward(g, total);
+    ft_t norm = ft_optimise(g, (ft_optim_opt){0});
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    ft_step s = {0, 0, 0, 0};
+    ft_run(plan, &s);
+    double n = (double)*(float *)ft_data(norm);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+    return n;
+}
+
+static void test_vae_terms(void **state)
+{
+    (void)state;
+    assert_true(gradient_norm(0, 0, true) > 1e-4);
+    assert_true(gradient_norm(1e-3, 0, false) > 1e-6);
+    assert_true(gradient_norm(0, 1, false) > 1e-6);
+    assert_true(gradient_norm(0, 0, false) < 1e-9);
+}
+
+/* ---- FixMatch: the label comes from the weak view, the gradient goes into the strong one ---- */
+static void unlabelled_gradients(const char *algorithm, double *weak, double *strong, float *mask_mean)
+{
+    static const float w[8] = {4, -4, 0.1f, 0, -3, 3, 0, 0.2f}, s[8] = {0.3f, 0.1f, 1, 2, 0.5f, -1, 0, 0};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    ft_params *p = ft_params_new(0);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    int64_t dim[2] = {4, 2};
+    ft_t a = ft_param(g, "weak", 2, dim, (ft_init){FT_INIT_VALUES, 0, w}), b = ft_param(g, "strong", 2, dim, (ft_init){FT_INIT_VALUES, 0, s}), mask;
+    ft_t loss = ft_ssl_find(algorithm)->loss(g, a, b, cfg, &mask);
+    ft_t mean = ft_reduce(g, mask, 1, true);
+    ft_keep(mean);
+    ft_backward(g, loss);
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    ft_step st = {0, 0, 0, 0};
+    ft_run(plan, &st);
+    *weak = *strong = 0;
+    for (int i = 0; i < 8; i++) {
+        if (ft_grad(g, a)) *weak += fabs((double)((float *)ft_data(ft_grad(g, a)))[i]);
+        if (ft_grad(g, b)) *strong += fabs((double)((float *)ft_data(ft_grad(g, b)))[i]);
+    }
+    if (ft_grad(g, b)) assert_true(((float *)ft_data(ft_grad(g, b)))[2] == 0); /* row 1 is not confident: no gradient */
+    *mask_mean = *(float *)ft_data(mean);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+    ft_config_free(cfg);
+}
+
+static void test_fixmatch(void **state)
+{
+    (void)state;
+    double weak, strong;
+    float used;
+    unlabelled_gradients("fixmatch", &weak, &strong, &used);
+    assert_true(weak == 0 && strong > 0.1 && used == 0.5f);
+    unlabelled_gradients("pseudolabel", &weak, &strong, &used);
+    assert_true(weak > 1e-4 && strong == 0 && used == 0.5f);
+}
+
+/* the labelled half of a semi-supervised step is the supervised step, whatever the unlabelled clips are */
+static void labelled_logits(int unlabelled, float fill, float out[4], float running[16])
+{
+    ft_params *p = ft_params_new(2);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    int64_t n = 2 + unlabelled, each = 4 * 16 * 16 * 3;
+    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){n, 4, 16, 16, 3});
+    for (int64_t i = 0; i < n * each; i++) ((float *)ft_data(x))[i] = i < 2 * each ? (float)sin((double)i * 0.11) : fill * (float)cos((double)i);
+    ft_t y = ft_x3d(g, ft_x3d_find("x3d-tiny"), x, 2, unlabelled ? 2 : 0, 0, NULL);
+    ft_keep(y);
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    ft_step s = {0, 0, 0, 0};
+    ft_run(plan, &s);
+    memcpy(out, ft_data(y), 4 * sizeof *out);
+    for (int i = 0; i < ft_params_count(p); i++)
+        if (!strcmp(ft_params_at(p, i)->name, "blocks.0.norm.running_mean")) memcpy(running, ft_params_flat(p, FT_WEIGHTS) + ft_params_at(p, i)->offset, 16 * sizeof *running);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+}
+
+static void test_batchnorm_segments(void **state)
+{
+    (void)state;
+    float a[4], b[4], c[4], ra[16], rb[16], rc[16];
+    labelled_logits(0, 0, a, ra);
+    labelled_logits(3, 1, b, rb);
+    labelled_logits(3, 50, c, rc);
+    for (int i = 0; i < 4; i++) NEAR((double)a[i], (double)b[i], 1e-5);
+    assert_memory_equal(b, c, sizeof b); /* nothing of the unlabelled clips reaches the labelled ones */
+    assert_memory_equal(rb, rc, sizeof rb);
+    for (int i = 0; i < 16; i++) NEAR((double)ra[i], (double)rb[i], 1e-6);
+}
+
+static void test_augment(void **state)
+{
+    (void)state;
+    enum { F = 3, S = 16, N = F * S * S * 3 };
+    static uint8_t clip[N];
+    static float a[N], b[N], plain[N];
+    for (int i = 0; i < N; i++) clip[i] = (uint8_t)(i % (S * S * 3) * 5); /* all frames equal */
+    ft_augment(FT_VIEW_NONE, clip, F, S, 0, 0, 0, plain);
+    NEAR((double)plain[1], (5 / 255.0 - 0.45) / 0.225, 1e-5);
+    bool differs = false;
+    for (uint64_t step = 0; step < 40; step++) {
+        ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, a);
+        ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, b);
+        assert_memory_equal(a, b, sizeof a);                                           /* a draw depends on (seed, step, item) only */
+        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float));              /* and is shared by all frames */
+        for (int i = 0; i < N; i++) assert_true(a[i] >= -2.01f && a[i] <= 2.45f);
+        ft_augment(FT_VIEW_WEAK, clip, F, S, 1, step, 3, b);
+        differs |= memcmp(a, b, sizeof a) != 0;
+    }
+    assert_true(differs);
+}
+
+/* ---- optimisers against PyTorch's formulas, done by hand in double ---- */
+static void test_optimisers(void **state)
+{
+    (void)state;
+    for (int sgd = 0; sgd < 2; sgd++) {
+        float start[2] = {1.0f, -2.0f}, goal[2] = {0.5f, 0.25f};
+        ft_params *p = ft_params_new(0);
+        ft_graph *g = ft_graph_new(p, FT_F32, 0);
+        int64_t dim[2] = {1, 2};
+        ft_t w = ft_param(g, "w", 2, dim, (ft_init){FT_INIT_VALUES, 0, start});
+        ft_backward(g, ft_loss_mean(g, w, ft_const(g, FT_F32, 2, dim, goal), FT_MSE));
+        ft_optimise(g, (ft_optim_opt){.sgd = sgd, .weight_decay = 0.1f, .clip = 1.0f});
+        ft_plan *plan;
+        assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+        double x[2] = {1, -2}, m[2] = {0}, v[2] = {0}, ema[2] = {1, -2};
+        for (int t = 0; t < 5; t++) {
+            ft_step s = {0, t, 0.1f, 0.9f};
+            ft_run(plan, &s);
+            double gr[2] = {x[0] - 0.5, x[1] - 0.25}, norm = hypot(gr[0], gr[1]), scale = fmin(1, 1 / (norm + 1e-6));
+            for (int i = 0; i < 2; i++) {
+                double d = gr[i] * scale;
+                if (sgd) {
+                    d += 0.1 * x[i];
+                    m[i] = 0.9 * m[i] + d;
+                    x[i] -= 0.1 * (d + 0.9 * m[i]);
+                } else {
+                    m[i] = 0.9 * m[i] + 0.1 * d;
+                    v[i] = 0.999 * v[i] + 0.001 * d * d;
+                    x[i] = x[i] * (1 - 0.1 * 0.1) - 0.1 * (m[i] / (1 - pow(0.9, t + 1))) / (sqrt(v[i] / (1 - pow(0.999, t + 1))) + 1e-8);
+                }
+                ema[i] = 0.9 * ema[i] + 0.1 * x[i];
+                NEAR((double)ft_params_flat(p, FT_WEIGHTS)[i], x[i], 1e-5);
+                NEAR((double)ft_params_flat(p, FT_EMA)[i], ema[i], 1e-5);
+            }
+        }
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(p);
+    }
+    NEAR(ft_ema_decay(0.9999, 0), 0.1, 1e-12);
+    NEAR(ft_lr_cosine(1, 50, 100, 0), 0.5, 1e-12);
+}
+
+/* a gradient that is not finite changes nothing */
+static void test_nan_is_skipped(void **state)
+{
+    (void)state;
+    float start[2] = {1, 2};
+    ft_params *p = ft_params_new(0);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    int64_t dim[2] = {1, 2};
+    ft_t w = ft_param(g, "w", 2, dim, (ft_init){FT_INIT_VALUES, 0, start}), goal = ft_input(g, "goal", FT_F32, 2, dim);
+    ft_backward(g, ft_loss_mean(g, w, goal, FT_MSE));
+    ft_t norm = ft_optimise(g, (ft_optim_opt){0});
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    ((float *)ft_data(goal))[0] = NAN;
+    ft_step s = {0, 0, 0.1f, 0.5f};
+    ft_run(plan, &s);
+    assert_true(isnan(*(float *)ft_data(norm)));
+    assert_memory_equal(ft_params_flat(p, FT_WEIGHTS), start, sizeof start);
+    assert_memory_equal(ft_params_flat(p, FT_EMA), start, sizeof start);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+}
+
+/* ---- scores and statistics: values of the specification and of scikit-learn's documentation ---- */
+static void test_scores(void **state)
+{
+    (void)state;
+    float prob[160];
+    int label[80], at = 0;
+    static const struct { int n, truth, guess; } cells[] = {{49, 1, 1}, {11, 1, 0}, {4, 0, 1}, {16, 0, 0}};
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < cells[k].n; i++, at++) label[at] = cells[k].truth, prob[2 * at + 1] = cells[k].guess ? 0.9f : 0.2f, prob[2 * at] = 1 - prob[2 * at + 1];
+    ft_scores s = ft_score(prob, label, 80, 2, 1);
+    NEAR(s.f1, 0.8672566, 1e-7);
+    NEAR(s.sensitivity, 49 / 60.0, 1e-12);
+    NEAR(s.specificity, 16 / 20.0, 1e-12);
+    NEAR(s.balanced_accuracy, (49 / 60.0 + 0.8) / 2, 1e-12);
+    NEAR(s.mcc, (49.0 * 16 - 4 * 11) / sqrt(53.0 * 60 * 20 * 27), 1e-12);
+    NEAR(s.brier, (49 * 0.01 + 11 * 0.64 + 4 * 0.81 + 16 * 0.04) / 80, 1e-6);
+    for (int i = 0; i < 80; i++) prob[2 * i + 1] = 1, prob[2 * i] = 0;
+    NEAR(ft_f1(prob, label, NULL, 80, 2, 1), 0.8571429, 1e-7); /* always positive on 60 and 20 */
+    const float four[8] = {0.9f, 0.1f, 0.6f, 0.4f, 0.65f, 0.35f, 0.2f, 0.8f};
+    const int truth[4] = {0, 0, 1, 1};
+    s = ft_score(four, truth, 4, 2, 1);
+    NEAR(s.auroc, 0.75, 1e-12);
+    NEAR(s.auprc, 0.8333333, 1e-6);
+}
+
+static void test_statistics(void **state)
+{
+    (void)state;
+    double p[4] = {0.01, 0.04, 0.03, NAN}, d;
+    ft_holm(p, 4);
+    NEAR(p[0], 0.03, 1e-12);
+    NEAR(p[1], 0.06, 1e-12);
+    NEAR(p[2], 0.06, 1e-12);
+    assert_true(isnan(p[3]));
+    const double six[6] = {1, 2, 1, 3, 1, 2};
+    NEAR(ft_sign_flip(six, 6), 2.0 / 64, 1e-12);
+    assert_true(isnan(ft_sign_flip(six, 5)));
+    /* samples with exactly the wanted moments: N(0, diag(1,4)) against N((1,2), diag(9,16)) -> 13 */
+    const float one[4][2] = {{1, 2}, {1, -2}, {-1, 2}, {-1, -2}};
+    float a[8], b[8];
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 2; k++) {
+            double unit = (double)one[i][k] / (k ? 2 : 1) * sqrt(3.0 / 4);
+            a[2 * i + k] = (float)(unit * (k ? 2 : 1));
+            b[2 * i + k] = (float)(unit * (k ? 4 : 3) + (k ? 2 : 1));
+        }
+    assert_int_equal(ft_frechet(a, 4, b, 4, 2, &d), FT_OK);
+    NEAR(d, 13, 1e-5);
+    /* an interval that has to hold: coverage of the bootstrap of one run is checked where it is exact: no spread, no width */
+    float prob[8] = {0, 1, 0, 1, 1, 0, 1, 0};
+    int label[4] = {1, 1, 0, 0};
+    ft_run_scores runs[2] = {{0, 0, prob, label, 4, 1}, {1, 0, prob, label, 4, 1}};
+    ft_interval v = ft_arm_interval(runs, 2, 2, 1, 200);
+    assert_true(v.mean == 1 && v.low == 1 && v.high == 1);
+    v = ft_paired_interval(runs, runs, 2, 2, 1, 200);
+    assert_true(v.mean == 0 && v.low == 0 && v.high == 0);
+}
+
+static void test_phantom(void **state)
+{
+    (void)state;
+    static uint8_t a[16 * 16 * 3], b[16 * 16 * 3];
+    ft_phantom_opt o = {32, 4, 16, 0.5, 0, NULL, false}, other = {32, 4, 16, 0.5, 1, NULL, false};
+    ft_phantom_frame(&o, 3, 0.5, a);
+    ft_phantom_frame(&o, 3, 0.5, b);
+    assert_memory_equal(a, b, sizeof a);
+    ft_phantom_frame(&other, 3, 0.5, b);
+    assert_memory_not_equal(a, b, sizeof a);
+    int polyps = 0;
+    for (int i = 0; i < 32; i++) polyps += ft_phantom_has_polyp(&o, i);
+    assert_int_equal(polyps, 16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),   cmocka_unit_test(test_samplers),           cmocka_unit_test(test_focal_frequency),
+                                       cmocka_unit_test(test_vae_terms),  cmocka_unit_test(test_fixmatch),           cmocka_unit_test(test_batchnorm_segments),
+                                       cmocka_unit_test(test_augment),    cmocka_unit_test(test_optimisers),         cmocka_unit_test(test_nan_is_skipped),
+                                       cmocka_unit_test(test_scores),     cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
+    return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
+}
