@@ -557,8 +557,9 @@ static int write_lines(const ft_result *r)
 static int copy_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
 {
     for (int i = 0; i < r->n; i++) {
-        char path[FT_PATH + 160], to[FT_PATH];
-        if (!*r->arm[i].clips || strncmp(r->arm[i].clips, r->x->dir, strlen(r->x->dir))) continue;
+        char path[FT_PATH + 160], to[FT_PATH], runs[FT_PATH];
+        snprintf(runs, sizeof runs, "%s/runs/", r->x->dir);
+        if (strncmp(r->arm[i].clips, runs, strlen(runs))) continue; /* a file of somebody else stays where it is */
         snprintf(path, sizeof path, "%s/clips/%s.h5", r->x->dir, r->arm[i].name);
         snprintf(to, sizeof to, "..%s", r->arm[i].clips + strlen(r->x->dir));
         FT_TRY(ft_mkdirs_for(path));

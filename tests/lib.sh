@@ -1,0 +1,26 @@
+# Helpers of the shell tests: `fails CODE WORDS... -- COMMAND...` and `says WORDS -- COMMAND`.
+F=$1
+T=$(mktemp -d)
+trap 'rm -rf "$T"' EXIT
+cd "$T"
+passed=0
+die() { echo "FAILED: $*" >&2; exit 1; }
+# fails CODE "word" "word" -- command: ends with CODE, its message holds every word
+fails() {
+  local code=$1 words=() rc=0
+  shift
+  while [ "$1" != -- ]; do words+=("$1"); shift; done
+  shift
+  "$@" >out 2>err || rc=$?
+  [ "$rc" = "$code" ] || { cat err >&2; die "'$*' ended with $rc, not $code"; }
+  for w in "${words[@]}"; do grep -qF -- "$w" err || { cat err >&2; die "'$*' does not say '$w'"; }; done
+  ls -- *.partial */*.partial >/dev/null 2>&1 && die "'$*' left a partial file"
+  passed=$((passed + 1))
+}
+works() {
+  local rc=0
+  "$@" >out 2>err || rc=$?
+  [ $rc = 0 ] || { cat err >&2; die "'$*' ended with $rc"; }
+  passed=$((passed + 1))
+}
+done_testing() { echo "$passed passed, 0 failed"; }

@@ -1,0 +1,108 @@
+# The program as a user meets it: help, JSON, every kind of bad input with its message, nothing half-written.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+works "$F" --help
+works "$F" --version
+for v in ingest phantom info models train generate evaluate predict experiment bench doctor; do
+  works "$F" $v --help
+  grep -q "^example: forty $v" out || die "$v --help has no example"
+done
+fails 2 "not known" -- "$F" nonsense
+fails 2 "--nonsense" -- "$F" phantom --nonsense
+fails 2 "needs a value" -- "$F" phantom -o
+fails 2 "-o" -- "$F" phantom
+fails 2 "--videos is many" -- "$F" phantom -o p.h5 --videos many
+works "$F" models --json
+python3 -c 'import json; m = json.load(open("out")); assert any(x["name"] == "medsora-b" and x["parameters"] == 86466304 for x in m)'
+works "$F" doctor --json
+python3 -c 'import json; json.load(open("out"))'
+
+# videos to work on
+works "$F" phantom -o p.h5 --videos 32 --size 32 --mp4 v
+fails 1 "p.h5" "--force" -- "$F" phantom -o p.h5 --videos 4 --size 32
+works "$F" info p.h5 --json
+python3 -c 'import json; i = json.load(open("out")); assert i["clips"] == 32 and i["labels"] == {"normal": 16, "polyp": 16}, i'
+works "$F" info v/phantom-00000.mp4
+grep -q "32 frames" out || die "a whole video has 32 frames: $(cat out)"
+works "$F" ingest --videos v --labels v/labels.csv -o c.h5 --size 32 --clips-per-video 2 --json
+python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 32 and r["clips"] == 64 and r["shortened"] == 32, r'
+
+# bad videos
+mkdir bad && cp v/phantom-00001.mp4 bad/good.mp4
+echo "a text, not a video" >bad/text.mp4
+printf 'video,label\ngood.mp4,a\ntext.mp4,b\n' >l.csv
+fails 1 "text.mp4" "--on-error skip" -- "$F" ingest --videos bad --labels l.csv -o x.h5
+[ ! -e x.h5 ] || die "a failed ingest left its output"
+works "$F" ingest --videos bad --labels l.csv -o x.h5 --on-error skip
+grep -q "text.mp4" err || die "what was skipped is not said"
+head -c 4000 v/phantom-00002.mp4 >bad/text.mp4
+fails 1 "text.mp4" -- "$F" ingest --videos bad --labels l.csv -o y.h5
+python3 - <<'P' # a file whose index is whole and whose last frames are gone
+d = open("v/phantom-00003.mp4", "rb").read()
+moov, mdat = d.index(b"moov") - 4, d.index(b"mdat") - 4
+if moov > mdat:  # index behind the data: damage the data in the middle instead
+    n = (moov - mdat) // 2
+    d = d[: mdat + n] + bytes(moov - mdat - n) + d[moov:]
+open("bad/text.mp4", "wb").write(d)
+P
+fails 1 "text.mp4" -- "$F" ingest --videos bad --labels l.csv -o y.h5
+fails 1 "good.mp4" "frames" -- "$F" ingest --videos bad --labels l.csv -o y.h5 --frames 60
+mkdir empty
+fails 1 "empty" -- "$F" ingest --videos empty -o y.h5
+fails 1 "nowhere" -- "$F" ingest --videos nowhere --labels l.csv -o y.h5
+printf 'video,label\ngood.mp4,a\nmissing.mp4,b\n' >l.csv
+fails 1 "missing.mp4" "line 3" -- "$F" ingest --videos bad --labels l.csv -o y.h5
+printf 'video,label\ngood.mp4\n' >l.csv
+fails 1 "l.csv:2" -- "$F" ingest --videos bad --labels l.csv -o y.h5
+[ ! -e y.h5 ] || die "a failed ingest left its output"
+fails 1 "/proc/nowhere" -- "$F" phantom -o /proc/nowhere/p.h5 --videos 2 --size 16
+
+# bad data for an experiment
+conf() { printf '%s\n' "$@" >e.yaml; }
+conf "data: {clips: p.h5}" "labels: 40"
+fails 1 "40" "labels" "pool has 20" -- "$F" experiment run e.yaml -o r
+conf "data: {clips: p.h5}" "lables: 4"
+fails 1 "e.yaml:2" "Did you mean labels" -- "$F" experiment run e.yaml -o r
+conf "data: {clips: p.h5}" "labels: four"
+fails 1 "e.yaml:2" "whole number" -- "$F" experiment run e.yaml -o r
+conf "data: {clips: p.h5}" "labels: 4" "arms: [supervised, magic]"
+fails 1 "magic" "forty models" -- "$F" experiment run e.yaml -o r
+conf "data: {clips: p.h5, map: {normal: polyp}}" "labels: 4"
+fails 1 "polyp" "two classes" -- "$F" experiment run e.yaml -o r
+conf "data: {clips: p.h5}" "labels: 4" "positive: cancer"
+fails 1 "cancer" -- "$F" experiment run e.yaml -o r
+head -c $(($(stat -c %s p.h5) / 2)) p.h5 >half.h5
+conf "data: {clips: half.h5}" "labels: 4"
+fails 1 "half.h5" -- "$F" experiment run e.yaml -o r
+fails 1 "none.yaml" -- "$F" experiment run none.yaml -o r
+conf "data: {clips: p.h5}" "labels: 4"
+works "$F" experiment run e.yaml -o r --print-config --set labels=6
+grep -q "^labels: 6  # --set" out || die "--print-config does not tell the origin"
+
+# a classifier from training to raw videos
+conf "task: classifier" "data: {clips: p.h5}" "labels: 8" "classifier: {steps: 12, batch: 4}" "save_every: 4"
+works "$F" train e.yaml -o run
+works "$F" evaluate run --data p.h5 --json
+python3 -c 'import json; m = json.load(open("out")); assert m["videos"] == 8 and 0 <= m["f1"] <= 1, m'
+works "$F" predict run v/phantom-00001.mp4 v/phantom-00002.mp4 -o pred.csv
+python3 -c 'import csv; r = list(csv.DictReader(open("pred.csv"))); assert len(r) == 2 and abs(float(r[0]["p_normal"]) + float(r[0]["p_polyp"]) - 1) < 1e-5, r'
+fails 1 "text.mp4" -- "$F" predict run bad/text.mp4
+fails 1 "64" -- "$F" evaluate run --data "$( "$F" phantom -o q.h5 --videos 16 --size 64 >/dev/null 2>&1; echo q.h5)"
+fails 1 "run" "--force" -- "$F" train e.yaml -o run
+fails 1 "e.yaml" -- "$F" info e.yaml
+
+# a resumed run is bit-identical to one that never stopped: the state of step 8 of 12, then on
+works "$F" train e.yaml -o whole
+works "$F" train e.yaml -o part --set save_every=1 &
+pid=$!
+for i in $(seq 600); do [ -e part/state.safetensors ] && break; sleep 0.05; done
+kill -9 $pid 2>/dev/null || true
+pkill -9 -P $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+works "$F" train e.yaml -o part --resume
+cmp whole/weights.safetensors part/weights.safetensors || die "resume is not bit-exact"
+cmp whole/ema.safetensors part/ema.safetensors || die "resume is not bit-exact (EMA)"
+cmp whole/log.csv part/log.csv || die "the log of a resumed run differs"
+
+done_testing

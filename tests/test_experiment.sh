@@ -1,0 +1,78 @@
+# The main job on a tiny phantom: all arms, caching, cross-validation, other people's clips, and kill -9.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+cat >e.yaml <<'Y'
+data: {phantom: true, size: 32, frames: 8}
+phantom: {videos: 48}
+positive: polyp
+labels: 12
+generated: 12
+splits: 2
+seeds: 1
+arms: [supervised, fully-supervised, real-unlabelled, noise, medsora-tiny]
+bootstrap: 200
+vae: {steps: 6, batch: 2}
+generator: {steps: 6, batch: 4, sample_steps: 4}
+classifier: {steps: 6, batch: 4}
+Y
+works "$F" experiment run e.yaml -o a
+grep -q "medsora-tiny" out && grep -q "always positive" out || die "the table lacks rows"
+for f in results.jsonl summary.csv summary.md summary.tex report.html environment.json config.yaml splits/split-0.json clips/medsora-tiny.h5; do
+  [ -e a/$f ] || die "a/$f is missing"
+done
+python3 - <<'P'
+import json, csv
+lines = [json.loads(l) for l in open("a/results.jsonl")]
+assert len(lines) == 10, len(lines)
+for l in lines:
+    assert set("arm split seed metrics utilisation steps wall_s config_hash scores".split()) <= set(l), l
+    rows = list(csv.DictReader(open("a/" + l["scores"])))
+    assert len(rows) == 12 and abs(float(rows[0]["p_normal"]) + float(rows[0]["p_polyp"]) - 1) < 1e-5
+s = list(csv.DictReader(open("a/summary.csv")))
+assert [r["arm"] for r in s] == ["supervised", "fully-supervised", "real-unlabelled", "noise", "medsora-tiny"]
+assert s[0]["delta_f1"] == "" and s[4]["delta_ci_low"] != "" and s[4]["p_value"] == "", s  # two pairs cannot reach 0.05
+split = json.load(open("a/splits/split-0.json"))
+assert len(split["labelled"]) == 12 and not set(split["pool"]) & set(split["test"]) and not set(split["labelled"]) & set(split["validation"])
+page = open("a/report.html").read()
+assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", ""), "the page asks the network"
+assert page.count("data:image/png") >= 4 and "<svg" in page
+P
+# a second run only reports; a classifier key reruns classifier stages only
+works "$F" experiment run e.yaml -o a
+grep -q "(0 stages computed" out || die "the second run computed again: $(tail -1 out)"
+works "$F" experiment run e.yaml -o a --set classifier.lr=0.001
+grep -q "(9 stages computed" out || die "a classifier key reran other stages: $(tail -1 out)"
+works "$F" experiment status e.yaml -o a
+# the same from nothing, killed three times: equal numbers
+for t in 1 2 3; do
+  "$F" experiment run e.yaml -o b >/dev/null 2>&1 &
+  pid=$!
+  sleep 0.$((t * 3))
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+done
+works "$F" experiment run e.yaml -o b
+works "$F" experiment run e.yaml -o a
+cmp a/summary.csv b/summary.csv || die "a killed and resumed experiment gives other numbers"
+# clips of any origin
+works "$F" experiment run e.yaml -o a --set "arms=supervised,clips: a/clips/medsora-tiny.h5"
+grep -q "^medsora-tiny" out || die "the arm of a file is not in the table"
+works "$F" phantom -o other.h5 --videos 4 --size 64 --frames 8
+fails 1 "other.h5" "Make them alike" -- "$F" experiment run e.yaml -o a --set "arms=supervised,clips: other.h5"
+# cross-validation: everything is retrained inside each fold
+works "$F" experiment run e.yaml -o cv --set evaluation=cross-validation --set folds=2 --set splits=1 --set "arms=supervised,medsora-tiny" --set labels=8
+python3 - <<'P'
+import json, csv
+lines = [json.loads(l) for l in open("cv/results.jsonl")]
+assert len(lines) == 2
+rows = list(csv.DictReader(open("cv/" + lines[0]["scores"])))
+assert len({r["video"] for r in rows}) == 48, "every video is tested once"
+f = [json.load(open(f"cv/splits/split-0-fold-{k}.json")) for k in (0, 1)]
+assert not set(f[0]["test"]) & set(f[1]["test"]) and not set(f[0]["test"]) & set(f[0]["pool"])
+import os
+assert sum(d.startswith("vae-") for d in os.listdir("cv/runs")) == 2, "one VAE a fold"
+P
+# selection by the validation list
+works "$F" experiment run e.yaml -o a --set selection=validation --set "arms=supervised"
+done_testing
