@@ -43,7 +43,7 @@ static const char style[] =
     "td,th{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}th{font-weight:600;color:var(--soft)}"
     "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .soft{fill:var(--soft);font-size:11px}"
     "img{max-width:100%;image-rendering:pixelated;border:1px solid var(--line)}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}"
-    "figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9rem}@media print{body{max-width:none}}</style>";
+    ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem}figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9rem}@media print{body{max-width:none}}</style>";
 
 static void sentence(FILE *f, const ft_arm_result *a)
 {
@@ -245,9 +245,10 @@ int ft_report_write(const ft_result *r, const char *path)
           "left out where so few runs cannot reach 0.05. Every arm is scored by the EMA of its weights after the same number of steps. The test list was looked at once a run.</p>\n", f);
     fputs("<h2>Is the generator trained?</h2>\n", f);
     checks(f, r);
-    fputs("<h2>Clips</h2>\n", f);
+    fputs("<h2>Clips</h2>\n<div class=row>", f);
     int rc = sheets(f, r);
-    fputs("<h2>Training</h2>\n", f);
+    fputs("</div>\n<h2>Training</h2>\n<div class=row>", f);
+    if (*r->vae_log) curve(f, r->vae_log, "l1", "VAE: L1 error");
     for (int i = 0; i < r->n; i++) {
         char title[300];
         if (*r->arm[i].generator_log) {
@@ -259,8 +260,7 @@ int ft_report_write(const ft_result *r, const char *path)
         snprintf(title, sizeof title, "%s: share of unlabelled clips with a pseudo-label", r->arm[i].name);
         curve(f, r->arm[i].log, "utilisation", title);
     }
-    if (*r->vae_log) curve(f, r->vae_log, "l1", "VAE: L1 error");
-    fputs("<h2>How this was made</h2><pre>", f);
+    fputs("</div>\n<h2>How this was made</h2><pre>", f);
     if (r->command) text(f, r->command);
     json_t *e = ft_environment();
     char *env = json_dumps(e, JSON_INDENT(1));
