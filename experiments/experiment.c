@@ -160,7 +160,7 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
     snprintf(v->held_out, sizeof v->held_out, "%.1100s/held-out.safetensors", v->vae);
     if (f->validation.n == 0) *v->held_out = 0;
     if (!done) {
-        int64_t *clip = NULL, *held = NULL, n, m;
+        int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
         double start = ft_now(), psnr = NAN;
         int rc = ft_clips_of(&x->store, &f->pool, &clip, &n);
         if (rc == FT_OK) rc = ft_clips_of(&x->store, &f->validation, &held, &m);
@@ -451,7 +451,7 @@ static int distances(ft_result *r)
     for (int i = 0; i < r->n; i++) json_array_append_new(arms, json_string(r->arm[i].clips));
     FT_TRY(ft_stage(x, "distances", json_pack("{s:s,s:o}", "store", x->store.id, "arms", arms), folder, &done));
     if (!done) {
-        int64_t *pool = NULL, *held = NULL, n, m;
+        int64_t *pool = NULL, *held = NULL, n = 0, m = 0;
         float *real = NULL, *other = NULL;
         json_t *facts = json_object();
         double d;
@@ -569,7 +569,7 @@ static int copy_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
     return FT_OK;
 }
 
-int ft_experiment_run(ft_config *cfg, const char *dir, const char *command)
+int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json)
 {
     ft_experiment x = {.cfg = cfg, .resume = true};
     ft_result r = {.x = &x, .command = command, .psnr = NAN, .frechet_real = NAN};
@@ -623,8 +623,18 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command)
     FT_TRY_TO(rc, done, ft_environment_write(path, command));
     snprintf(path, sizeof path, "%s/report.html", dir);
     FT_TRY_TO(rc, done, ft_report_write(&r, path));
-    ft_summary_print(&r, stdout);
-    printf("\n%s (%d stages computed, %d from the cache, %.0f s)\n", path, x.computed, x.cached, ft_now() - start);
+    if (json) {
+        json_t *o = ft_summary_json(&r);
+        json_object_set_new(o, "report", json_string(path));
+        json_object_set_new(o, "computed", json_integer(x.computed));
+        json_object_set_new(o, "cached", json_integer(x.cached));
+        json_dumpf(o, stdout, JSON_INDENT(2));
+        printf("\n");
+        json_decref(o);
+    } else {
+        ft_summary_print(&r, stdout);
+        printf("\n%s (%d stages computed, %d from the cache, %.0f s)\n", path, x.computed, x.cached, ft_now() - start);
+    }
 done:
     for (int i = 0; r.arm && i < n; i++) {
         for (int k = 0; r.arm[i].run && k < r.arm[i].n; k++) {

@@ -35,7 +35,7 @@ typedef struct {
 } ft_arm_context;
 
 /* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
-int ft_experiment_run(ft_config *cfg, const char *dir, const char *command);
+int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json);
 int ft_experiment_status(ft_config *cfg, const char *dir);
 
 /* Stage folder for a key; *done tells whether it is complete. `key` is consumed. */
@@ -80,6 +80,7 @@ typedef struct {
 } ft_result;
 
 int ft_report_write(const ft_result *r, const char *path);   /* report.html */
+json_t *ft_summary_json(const ft_result *r);
 int ft_summary_write(const ft_result *r);                    /* summary.csv, .md, .tex in the results folder */
 void ft_summary_print(const ft_result *r, FILE *f);          /* the table on the screen */
 

@@ -72,6 +72,21 @@ void ft_summary_print(const ft_result *r, FILE *f)
     if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
 }
 
+static json_t *real(double v) { return isnan(v) ? json_null() : json_real(v); }
+
+json_t *ft_summary_json(const ft_result *r)
+{
+    json_t *arms = json_array();
+    for (int i = 0; i < r->n; i++) {
+        const ft_arm_result *a = &r->arm[i];
+        json_array_append_new(arms, json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std,
+                                              "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high",
+                                              real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet)));
+    }
+    return json_pack("{s:o,s:{s:f,s:f,s:f},s:o,s:o,s:I}", "arms", arms, "trivial", "always_positive", r->trivial_positive, "always_negative", r->trivial_negative, "prior",
+                     r->trivial_prior, "vae_psnr", real(r->psnr), "frechet_held_out", real(r->frechet_real), "test_videos", (json_int_t)r->test_videos);
+}
+
 static void markdown(const ft_result *r, FILE *f)
 {
     fprintf(f, "| arm | runs | F1 [95 %% interval] | difference to supervised | p (Holm) |\n| --- | --- | --- | --- | --- |\n");

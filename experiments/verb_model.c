@@ -414,7 +414,7 @@ static int run_experiment(ft_cli *c)
     else {
         /* the overrides are part of the command; paths of this machine are not kept, only names */
         snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(arg[1]));
-        rc = ft_experiment_run(cfg, dir, command);
+        rc = ft_experiment_run(cfg, dir, command, ft_cli_json(c));
     }
     ft_config_free(cfg);
     return rc;

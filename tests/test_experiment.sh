@@ -44,6 +44,8 @@ grep -q "(0 stages computed" out || die "the second run computed again: $(tail -
 works "$F" experiment run e.yaml -o a --set classifier.lr=0.001
 grep -q "(9 stages computed" out || die "a classifier key reran other stages: $(tail -1 out)"
 works "$F" experiment status e.yaml -o a
+works "$F" experiment run e.yaml -o a --json
+python3 -c 'import json; o = json.load(open("out")); assert o["computed"] == 0 and len(o["arms"]) == 5 and o["vae_psnr"] > 0, o'
 # the same from nothing, killed three times: equal numbers
 for t in 1 2 3; do
   "$F" experiment run e.yaml -o b >/dev/null 2>&1 &

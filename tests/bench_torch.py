@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""The opponent of SPEED.md: training steps of the twins in tests/golden/twins.py with today's PyTorch, interleaved with forty.
+
+    venv/bin/python tests/bench_torch.py build/release/forty x3d-tiny:24 x3d-s:8 vae-tiny:4 medsora-tiny:16 medsora-b:2
+
+A step is forward, MSE to a fixed target, backward, fused AdamW; two threads; the best of eager and compiled, channels last,
+f32 and bf16 autocast. Each pair is timed in turns and the median of the turns is printed."""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
+import torch
+import torch.nn.functional as F
+import twins
+
+torch.set_num_threads(2)
+
+
+def fast_core(self, zx):
+    """Mamba core in matrix form: what a good PyTorch user would write."""
+    E, N, H = self.E, self.N, self.H
+    z, xbc, dt = zx.split([E, E + 2 * N, H], -1)
+    a = F.silu(self.conv1d(xbc.transpose(1, 2))[..., : zx.shape[1]].transpose(1, 2))
+    x, B, C = a.split([E, N, N], -1)
+    dt = F.softplus(dt.float() + self.dt_bias)
+    y = twins.ssd_matrix(x.unflatten(-1, (H, E // H)), B, C, dt, -self.A_log.exp(), self.D).flatten(2)
+    u = y * F.silu(z)
+    return self.out_proj(self.norm.weight * u * torch.rsqrt(u.float().pow(2).mean(-1, keepdim=True) + 1e-5).to(u.dtype))
+
+
+def fast_spatial(self, u):
+    """All four scans as one batch."""
+    m, (B, n, g, _, d) = self.spatial_mamba, u.shape
+    zx = m.in_proj(u)
+    order = [twins.scan_order(n, g, self.index % 8, r) for r in (False, True)]
+    views = [zx.permute(*p).reshape(B * g, n * g, -1) for p in ((0, 2, 1, 3, 4), (0, 3, 1, 2, 4))]
+    out = m.core(torch.cat([v[:, o] for v in views for o in order])).chunk(4)
+    y = 0
+    for k, (gate, back) in enumerate(((m.gate1, (0, 2, 1, 3, 4)), (m.gate2, (0, 2, 3, 1, 4)))):
+        o = sum(out[2 * k + r][:, torch.argsort(order[r])] for r in (0, 1)).view(B, g, n, g, d).permute(*back)
+        y = y + torch.sigmoid(gate(o)) * o
+    return y
+
+
+twins.Mamba.core = fast_core
+twins.MedSoraBlock.spatial = fast_spatial
+
+
+def problem(name, batch):
+    if name.startswith("x3d"):
+        m, x = twins.X3D(name, 2), torch.randn(batch, 3, 16, 64, 64).to(memory_format=torch.channels_last_3d)
+        return m.to(memory_format=torch.channels_last_3d), lambda: m(x)
+    if name.startswith("vae"):
+        m, x = twins.VAE(), torch.randn(batch, 16, 64, 64, 3)
+        m = m.to(memory_format=torch.channels_last_3d)
+        return m, lambda: m.decode(m.encode(x)[..., : m.z])
+    tiny = name == "medsora-tiny"
+    m = twins.MedSora() if tiny else twins.MedSora(12, 512, 2, 64, 128, 8, 16)
+    z = torch.randn(batch, 4, 8, 8, 16) if tiny else torch.randn(batch, 6, 16, 16, 16)
+    t = torch.rand(batch) * 999
+    return m, lambda: m(z, t)
+
+
+def torch_ms(name, batch, bf16, compiled, runs):
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    m, forward = problem(name, batch)
+    opt = torch.optim.AdamW(m.parameters(), 1e-4, fused=True)
+
+    def loss():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return forward().float().pow(2).mean()
+
+    fn = torch.compile(loss) if compiled else loss
+
+    def step():
+        opt.zero_grad(set_to_none=True)
+        fn().backward()
+        opt.step()
+
+    for _ in range(3):
+        step()
+    out = []
+    for _ in range(runs):
+        s = time.perf_counter()
+        step()
+        out.append(1000 * (time.perf_counter() - s))
+    return statistics.median(out)
+
+
+def forty_ms(program, name, batch, precision, runs):
+    args = [program, "bench", "train-step", "--model", name, "--batch", str(batch), "--precision", precision, "--runs", str(runs), "--threads", "2", "--json"]
+    return json.loads(subprocess.run(args, capture_output=True, check=True).stdout)["ms"]["median"]
+
+
+if __name__ == "__main__":
+    print("torch", torch.__version__)
+    for arg in sys.argv[2:]:
+        name, batch = arg.split(":")
+        for precision in ("f32", "bf16"):
+            best = None
+            ours = []
+            for compiled in (False, True):
+                ours.append(forty_ms(sys.argv[1], name, int(batch), precision, 5))
+                try:
+                    t = torch_ms(name, int(batch), precision == "bf16", compiled, 5)
+                except Exception as e:  # a form that does not compile is no opponent
+                    print("  ", name, "compiled" if compiled else "eager", "failed:", str(e).splitlines()[0][:80])
+                    continue
+                print(f"   {name} {precision} {'compiled' if compiled else 'eager'} {t:.1f} ms", flush=True)
+                best = t if best is None else min(best, t)
+            mine = statistics.median(ours)
+            print(f"{name}, batch {batch}, {precision}: forty {mine:.1f} ms, PyTorch {best:.1f} ms, ratio {best / mine:.2f}", flush=True)
