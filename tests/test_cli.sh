@@ -105,4 +105,21 @@ cmp whole/weights.safetensors part/weights.safetensors || die "resume is not bit
 cmp whole/ema.safetensors part/ema.safetensors || die "resume is not bit-exact (EMA)"
 cmp whole/log.csv part/log.csv || die "the log of a resumed run differs"
 
+# a generator from training to pictures
+conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 4, batch: 2}" "generator: {steps: 4, batch: 4}"
+works "$F" train e.yaml -o gen
+for f in vae/ema.safetensors ema.safetensors weights.safetensors state.safetensors latents.safetensors log.csv run.json config.yaml; do
+  [ -e gen/$f ] || die "gen/$f is missing"
+done
+works "$F" generate gen -n 3 -o fake.h5 --steps 3 --mp4 fake-mp4 --gif fake-gif
+works "$F" generate gen -n 3 -o again.h5 --steps 3 --sampler ddim
+works "$F" info fake.h5
+grep -q "3 clips" out || die "three clips were asked: $(cat out)"
+works "$F" info fake-gif/medsora-tiny-00002.gif
+works "$F" info fake-mp4/medsora-tiny-00002.mp4
+grep -q "16 frames" out || die "an exported clip has 16 frames: $(cat out)"
+fails 1 "no-such-run" -- "$F" generate no-such-run -n 3 -o x2.h5
+head -c 3000 gen/ema.safetensors >gen/half && mv gen/half gen/ema.safetensors
+fails 1 "ema.safetensors" -- "$F" generate gen -n 3 -o x3.h5
+[ ! -e x3.h5 ] || die "a failed generate left its output"
 done_testing

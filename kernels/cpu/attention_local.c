@@ -42,17 +42,6 @@ static int need(ft_call *c)
 int FT_PREPARE(attention_local)(ft_call *c) { return need(c); }
 int FT_PREPARE(attention_local_bwd)(ft_call *c) { return need(c); }
 
-static float dot(const float *a, const float *b, int64_t n)
-{
-    float lane[16] = {0}, s = 0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k] * b[i + k];
-    for (; i < n; i++) s += a[i] * b[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
-}
-
 /* y = R(position) x * scale; direction -1 undoes it */
 static void rotate(float *y, const float *x, const float *table, int64_t c, float scale, float direction)
 {
@@ -101,7 +90,7 @@ void FT_CPU(attention_local)(const ft_call *c)
             float *p = prob + (q * s.t + i) * s.slots, top = -INFINITY, total = 0;
             for (int64_t d = 0; d < s.slots; d++) {
                 int64_t j = i + d - s.reach;
-                p[d] = j < 0 || j >= s.t ? -INFINITY : dot(qr + i * s.c, kr + j * s.c, s.c);
+                p[d] = j < 0 || j >= s.t ? -INFINITY : ft_dot(qr + i * s.c, kr + j * s.c, s.c);
                 if (p[d] > top) top = p[d];
             }
             for (int64_t d = 0; d < s.slots; d++) total += p[d] = ft_exp1(p[d] - top);
@@ -142,7 +131,7 @@ void FT_CPU(attention_local_bwd)(const ft_call *c)
                 dp[d] = 0;
                 if (j < 0 || j >= s.t) continue;
                 mask[d] = keep(c, (q * s.t + i) * s.slots + d);
-                dp[d] = mask[d] * dot(dy, vv + j * s.c, s.c);
+                dp[d] = mask[d] * ft_dot(dy, vv + j * s.c, s.c);
                 inner += p[d] * dp[d];
                 float w = p[d] * mask[d], *to = dv + j * s.c;
                 for (int64_t k = 0; k < s.c; k++) to[k] += w * dy[k];

@@ -47,6 +47,29 @@ static inline void ft_store_at(const ft_buf *b, int64_t i, const float *v, int64
     else if (v != (const float *)b->data + i) memcpy((float *)b->data + i, v, (size_t)n * sizeof(float));
 }
 
+/* Sixteen lanes, added at the end: the compiler keeps them in one vector. */
+static inline float ft_dot(const float *a, const float *b, int64_t n)
+{
+    float lane[16] = {0}, s = 0;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] += a[i + k] * b[i + k];
+    for (; i < n; i++) s += a[i] * b[i];
+    for (int k = 0; k < 16; k++) s += lane[k];
+    return s;
+}
+
+static inline float ft_sum(const float *a, int64_t n)
+{
+    float lane[16] = {0}, s = 0;
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] += a[i + k];
+    for (; i < n; i++) s += a[i];
+    for (int k = 0; k < 16; k++) s += lane[k];
+    return s;
+}
+
 static inline int64_t ft_last(const ft_buf *b) { return b->dim[b->ndim - 1]; }
 static inline int64_t ft_part(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 

@@ -169,18 +169,6 @@ void FT_CPU(broadcast)(const ft_call *c)
 }
 
 /* Sums over axes. Each output is a sum over reduced indices in order; a long sum into few outputs is cut into FT_PARTS. */
-static float sum_row(const float *v, int64_t n)
-{
-    float lane[16] = {0};
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += v[i + k];
-    double s = 0;
-    for (; i < n; i++) s += v[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return (float)s;
-}
-
 void FT_CPU(reduce)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
@@ -219,7 +207,7 @@ void FT_CPU(reduce)(const ft_call *c)
                 if (inner_red) {
                     for (int64_t q = 0; q < inner; q += FT_BLOCK) {
                         int64_t m = FT_MIN(FT_BLOCK, inner - q);
-                        total += sum_row(ft_load(tmp, x, from + q, m), m);
+                        total += ft_sum(ft_load(tmp, x, from + q, m), m);
                     }
                 } else {
                     const float *v = ft_load(tmp, x, from + at, n);

@@ -4,28 +4,6 @@
 
 enum { WIDE = 8192 }; /* widest row */
 
-static float dot(const float *a, const float *b, int64_t n)
-{
-    float lane[16] = {0}, s = 0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k] * b[i + k];
-    for (; i < n; i++) s += a[i] * b[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
-}
-
-static float sum(const float *a, int64_t n)
-{
-    float lane[16] = {0}, s = 0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k];
-    for (; i < n; i++) s += a[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
-}
-
 /* ---- layernorm (+ affine, + adaLN modulation) ---------------------------------------------------------------------- */
 
 void FT_CPU(layernorm)(const ft_call *c)
@@ -40,7 +18,7 @@ void FT_CPU(layernorm)(const ft_call *c)
     for (int64_t r = 0; r < rows; r++) {
         float tx[WIDE], ty[WIDE], *y = ft_into(ty, c->out[0], r * n);
         const float *v = ft_load(tx, x, r * n, n);
-        float mean = sum(v, n) / (float)n, var = 0;
+        float mean = ft_sum(v, n) / (float)n, var = 0;
         for (int64_t i = 0; i < n; i++) var += (v[i] - mean) * (v[i] - mean);
         float rstd = 1.0f / sqrtf(var / (float)n + c->attr->norm.eps);
         for (int64_t i = 0; i < n; i++) y[i] = (v[i] - mean) * rstd;
@@ -99,7 +77,7 @@ void FT_CPU(layernorm_bwd)(const ft_call *c)
                     dn[i] *= gamma[i];
                 }
             if (!c->out[0]) continue;
-            float m1 = sum(dn, n) / (float)n, m2 = dot(dn, hat, n) / (float)n;
+            float m1 = ft_sum(dn, n) / (float)n, m2 = ft_dot(dn, hat, n) / (float)n;
             float *dx = ft_into(tx, c->out[0], r * n);
             for (int64_t i = 0; i < n; i++) dx[i] = rstd * (dn[i] - m1 - hat[i] * m2);
             ft_store_at(c->out[0], r * n, dx, n);
@@ -184,7 +162,7 @@ void FT_CPU(rmsnorm_gated)(const ft_call *c)
         float ty[WIDE], tz[WIDE], u[WIDE], to[WIDE], *o = ft_into(to, c->out[0], r * n);
         const float *a = ft_load(ty, y, r * n, n), *b = ft_load(tz, z, r * n, n);
         for (int64_t i = 0; i < n; i++) u[i] = a[i] * ft_silu1(b[i]);
-        float rr = 1.0f / sqrtf(dot(u, u, n) / (float)n + c->attr->norm.eps);
+        float rr = 1.0f / sqrtf(ft_dot(u, u, n) / (float)n + c->attr->norm.eps);
         for (int64_t i = 0; i < n; i++) o[i] = w[i] * u[i] * rr;
         ft_store_at(c->out[0], r * n, o, n);
     }
@@ -211,13 +189,13 @@ void FT_CPU(rmsnorm_gated_bwd)(const ft_call *c)
             float ty[WIDE], tz[WIDE], td[WIDE], u[WIDE], g[WIDE];
             const float *a = ft_load(ty, y, r * n, n), *b = ft_load(tz, z, r * n, n), *e = ft_load(td, d, r * n, n);
             for (int64_t i = 0; i < n; i++) u[i] = a[i] * ft_silu1(b[i]);
-            float rr = 1.0f / sqrtf(dot(u, u, n) / (float)n + c->attr->norm.eps);
+            float rr = 1.0f / sqrtf(ft_dot(u, u, n) / (float)n + c->attr->norm.eps);
             for (int64_t i = 0; i < n; i++) {
                 u[i] *= rr;
                 dw[i] += e[i] * u[i];
                 g[i] = e[i] * w[i];
             }
-            float m = dot(g, u, n) / (float)n;
+            float m = ft_dot(g, u, n) / (float)n;
             for (int64_t i = 0; i < n; i++) g[i] = rr * (g[i] - u[i] * m); /* du */
             float to[WIDE];
             if (c->out[1]) {

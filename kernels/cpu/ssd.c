@@ -36,17 +36,6 @@ int FT_PREPARE(ssd_bwd)(ft_call *c)
     return FT_OK;
 }
 
-static float dot(const float *a, const float *b, int64_t n)
-{
-    float lane[16] = {0}, s = 0;
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k] * b[i + k];
-    for (; i < n; i++) s += a[i] * b[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
-}
-
 static void axpy(float *y, float a, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
@@ -73,7 +62,7 @@ void FT_CPU(ssd)(const ft_call *c)
         float *y = x + s.t * s.width, *dt = cb + 4 * s.t * s.t, *cum = dt + s.t;
         const float *v = ft_load(x, c->in[0], q * s.t * s.width, s.t * s.width);
         for (int64_t i = 0; i < s.t; i++)
-            for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
+            for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = ft_dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
         float *out = ft_into(y, c->out[0], q * s.t * s.e);
         for (int64_t h = 0; h < s.heads; h++) {
             decay(&s, c->in[1], q, h, dt_bias[h], -ft_exp1(a_log[h]), dt, cum);
@@ -104,7 +93,7 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
         memset(dx, 0, (size_t)(s.t * s.width) * sizeof(float));
         memset(dcb, 0, (size_t)(s.t * s.t) * sizeof(float));
         for (int64_t i = 0; i < s.t; i++)
-            for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
+            for (int64_t j = 0; j <= i; j++) cb[i * s.t + j] = ft_dot(v + i * s.width + s.e + s.n, v + j * s.width + s.e, s.n);
         for (int64_t h = 0; h < s.heads; h++) {
             float a = -ft_exp1(a_log[h]), da = 0, dd = 0, dbias = 0;
             decay(&s, c->in[1], q, h, dt_bias[h], a, dt, cum);
@@ -112,10 +101,10 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
             memset(ddt, 0, (size_t)s.t * sizeof(float));
             for (int64_t i = 0; i < s.t; i++) {
                 const float *gi = dy + i * s.e + h * s.p;
-                dd += dot(gi, v + i * s.width + h * s.p, s.p);
+                dd += ft_dot(gi, v + i * s.width + h * s.p, s.p);
                 axpy(dx + i * s.width + h * s.p, d[h], gi, s.p);
                 for (int64_t j = 0; j <= i; j++) {
-                    float l = ft_exp1(cum[i] - cum[j]), g = dot(gi, v + j * s.width + h * s.p, s.p);
+                    float l = ft_exp1(cum[i] - cum[j]), g = ft_dot(gi, v + j * s.width + h * s.p, s.p);
                     float m = l * cb[i * s.t + j] * dt[j];
                     axpy(dx + j * s.width + h * s.p, m, gi, s.p);
                     dcb[i * s.t + j] += g * l * dt[j];
