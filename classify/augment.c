@@ -17,7 +17,21 @@ static affine then(affine p, affine q) /* q after p */
                     q.d * p.a + q.e * p.d, q.d * p.b + q.e * p.e, q.d * p.c + q.e * p.f + q.f};
 }
 
-typedef enum { IDENTITY, AUTOCONTRAST, BRIGHTNESS, COLOR, CONTRAST, POSTERIZE, SOLARIZE, ROTATE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, N_OPS } op_kind;
+typedef enum {
+    IDENTITY,
+    AUTOCONTRAST,
+    BRIGHTNESS,
+    COLOR,
+    CONTRAST,
+    POSTERIZE,
+    SOLARIZE,
+    ROTATE,
+    SHEAR_X,
+    SHEAR_Y,
+    TRANSLATE_X,
+    TRANSLATE_Y,
+    N_OPS
+} op_kind;
 
 typedef struct {
     op_kind kind;
@@ -108,7 +122,8 @@ void ft_augment(ft_view view, const uint8_t *rgb, int frames, int size, uint64_t
     double half = (size - 1) / 2.0;
     for (int y = 0; y < size; y++)
         for (int x = 0; x < size; x++) { /* where the pixel comes from is the same in every frame */
-            double u = map.a * (x - half) + map.b * (y - half) + map.c + half, v = map.d * (x - half) + map.e * (y - half) + map.f + half;
+            double u = map.a * (x - half) + map.b * (y - half) + map.c + half,
+                   v = map.d * (x - half) + map.e * (y - half) + map.f + half;
             int64_t at = (int64_t)y * size + x;
             if (u < -0.5 || v < -0.5 || u > size - 0.5 || v > size - 0.5) {
                 for (int f = 0; f < frames; f++)
@@ -118,7 +133,8 @@ void ft_augment(ft_view view, const uint8_t *rgb, int frames, int size, uint64_t
             u = fmin(fmax(u, 0), size - 1), v = fmin(fmax(v, 0), size - 1);
             int x0 = (int)u, y0 = (int)v, x1 = x0 + (x0 + 1 < size), y1 = y0 + (y0 + 1 < size);
             float fx = (float)(u - x0), fy = (float)(v - y0), w[4] = {(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy};
-            int64_t from[4] = {((int64_t)y0 * size + x0) * 3, ((int64_t)y0 * size + x1) * 3, ((int64_t)y1 * size + x0) * 3, ((int64_t)y1 * size + x1) * 3};
+            int64_t from[4] = {((int64_t)y0 * size + x0) * 3, ((int64_t)y0 * size + x1) * 3, ((int64_t)y1 * size + x0) * 3,
+                               ((int64_t)y1 * size + x1) * 3};
             for (int f = 0; f < frames; f++) {
                 const uint8_t *p = rgb + (int64_t)f * plane * 3;
                 float *q = out + (f * plane + at) * 3;
@@ -128,7 +144,8 @@ void ft_augment(ft_view view, const uint8_t *rgb, int frames, int size, uint64_t
         }
     if (view == FT_VIEW_STRONG) {
         for (int k = 0; k < 2; k++) colour(&o[k], out, n);
-        int side_px = (int)(ft_rng_range(&rs, 0, 0.5) * size), cx = (int)ft_rng_below(&rs, size), cy = (int)ft_rng_below(&rs, size);
+        int side_px = (int)(ft_rng_range(&rs, 0, 0.5) * size), cx = (int)ft_rng_below(&rs, size),
+            cy = (int)ft_rng_below(&rs, size);
         for (int f = 0; f < frames; f++)
             for (int y = cy - side_px / 2; y < cy + side_px / 2; y++)
                 for (int x = cx - side_px / 2; x < cx + side_px / 2; x++)

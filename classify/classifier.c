@@ -20,7 +20,8 @@
 /* ---- the table --------------------------------------------------------------------------------------------------------- */
 
 static const char *x3d_preset(int i) { return ft_x3d_at(i) ? ft_x3d_at(i)->name : NULL; }
-static ft_t x3d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
+static ft_t x3d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                        ft_t *features)
 {
     return ft_x3d(g, ft_x3d_find(preset), x, classes, labelled, dropout, features);
 }
@@ -39,7 +40,10 @@ const ft_classifier *ft_classifier_find(const char *preset)
     return NULL;
 }
 
-static int unknown(const char *preset) { return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset); }
+static int unknown(const char *preset)
+{
+    return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
+}
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
 
@@ -83,14 +87,15 @@ static int feed(void *ctx, int64_t step)
             int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, step * f->batch + b);
             ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(step * f->batch + b));
             int64_t i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
-            ft_augment(FT_VIEW_WEAK, ft_clip_pixels(s->store, s->clip[i]), frames, size, f->seed, (uint64_t)step, (uint32_t)b, x + b * each);
+            ft_augment(FT_VIEW_WEAK, ft_clip_pixels(s->store, s->clip[i]), frames, size, f->seed, (uint64_t)step, (uint32_t)b,
+                       x + b * each);
             for (int c = 0; c < s->n_classes; c++) y[b * s->n_classes + c] = c == s->label[i];
         } else { /* weak views, then strong views of the same clips */
             int64_t u = (b - f->batch) % f->unlabelled;
             bool strong = b - f->batch >= f->unlabelled;
             int64_t k = s->unlabelled[ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, step * f->unlabelled + u)];
-            ft_augment(strong ? FT_VIEW_STRONG : FT_VIEW_WEAK, ft_clip_pixels(s->unlabelled_store, k), frames, size, f->seed, (uint64_t)step,
-                       (uint32_t)(f->batch + u), x + b * each);
+            ft_augment(strong ? FT_VIEW_STRONG : FT_VIEW_WEAK, ft_clip_pixels(s->unlabelled_store, k), frames, size, f->seed,
+                       (uint64_t)step, (uint32_t)(f->batch + u), x + b * each);
         }
     }
     return FT_OK;
@@ -108,13 +113,15 @@ static void softmax(const float *z, int n, float *p)
 }
 
 /* out (n, width) of `from` (EVAL_BATCH, width), through softmax or as it is */
-static int run_clips(ft_plan *plan, ft_t x, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n, bool probabilities, float *out)
+static int run_clips(ft_plan *plan, ft_t x, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n, bool probabilities,
+                     float *out)
 {
     int64_t each = ft_clip_bytes(s), width = ft_dim(from, 1);
     for (int64_t at = 0; at < n; at += EVAL_BATCH) {
         int64_t m = n - at < EVAL_BATCH ? n - at : EVAL_BATCH;
         for (int64_t b = 0; b < m; b++)
-            ft_augment(FT_VIEW_NONE, ft_clip_pixels(s, clip[at + b]), s->frames, s->size, 0, 0, 0, (float *)ft_data(x) + b * each);
+            ft_augment(FT_VIEW_NONE, ft_clip_pixels(s, clip[at + b]), s->frames, s->size, 0, 0, 0,
+                       (float *)ft_data(x) + b * each);
         FT_TRY(ft_run(plan, &still));
         for (int64_t b = 0; b < m; b++) {
             const float *z = (const float *)ft_data(from) + b * width;
@@ -159,7 +166,8 @@ static json_t *extra(void *ctx)
 static int restore(void *ctx, const json_t *e)
 {
     feeder *f = ctx;
-    const char *used = json_string_value(json_object_get(e, "used")), *steps = json_string_value(json_object_get(e, "used_steps"));
+    const char *used = json_string_value(json_object_get(e, "used")),
+               *steps = json_string_value(json_object_get(e, "used_steps"));
     if (used) f->used = strtod(used, NULL);
     if (steps) f->used_steps = atoll(steps);
     return FT_OK;
@@ -188,7 +196,8 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s)
     return m;
 }
 
-static int eval_graph(ft_graph **g, ft_plan **plan, ft_params *params, const char *model, int frames, int size, int classes, ft_t *x, ft_t *logits)
+static int eval_graph(ft_graph **g, ft_plan **plan, ft_params *params, const char *model, int frames, int size, int classes,
+                      ft_t *x, ft_t *logits)
 {
     *plan = NULL;
     if (!(*g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
@@ -199,21 +208,31 @@ static int eval_graph(ft_graph **g, ft_plan **plan, ft_params *params, const cha
     return ft_plan_new(plan, *g, FT_EMA);
 }
 
-int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume, ft_training_result *result)
+int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
+                        ft_training_result *result)
 {
     const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = ft_config_text(cfg, "ssl.algorithm");
     const ft_classifier *family = ft_classifier_find(model);
     const ft_ssl *ssl = ft_ssl_find(algorithm);
     const ft_clipstore *s = set->store;
     if (!family) return unknown(model);
-    if (!ssl) return FT_FAIL(FT_ECONFIG, "%s: ssl.algorithm %s is not known. `forty models` lists the algorithms", ft_config_origin(cfg, "ssl.algorithm"), algorithm);
+    if (!ssl)
+        return FT_FAIL(FT_ECONFIG, "%s: ssl.algorithm %s is not known. `forty models` lists the algorithms",
+                       ft_config_origin(cfg, "ssl.algorithm"), algorithm);
     if (set->unlabelled_store && (set->unlabelled_store->frames != s->frames || set->unlabelled_store->size != s->size))
-        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike", set->unlabelled_store->path,
-                       set->unlabelled_store->frames, set->unlabelled_store->size, s->frames, s->size);
-    ft_dtype dtype = !strcmp(ft_config_text(cfg, "precision"), "bf16") ? FT_BF16 : FT_F32; /* auto: narrow channels gain nothing from bf16 */
+        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike",
+                       set->unlabelled_store->path, set->unlabelled_store->frames, set->unlabelled_store->size, s->frames,
+                       s->size);
+    ft_dtype dtype =
+        !strcmp(ft_config_text(cfg, "precision"), "bf16") ? FT_BF16 : FT_F32; /* auto: narrow channels gain nothing from bf16 */
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0;
-    feeder f = {.set = set, .batch = B, .unlabelled = semi ? B * ft_config_int(cfg, "classifier.mu") : 0, .seed = seed, .steps = steps, .every = steps / 10 + 1};
+    feeder f = {.set = set,
+                .batch = B,
+                .unlabelled = semi ? B * ft_config_int(cfg, "classifier.mu") : 0,
+                .seed = seed,
+                .steps = steps,
+                .every = steps / 10 + 1};
     int64_t total = B + 2 * f.unlabelled, U = f.unlabelled;
     f.video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f.video_first);
     f.video_count = f.video_first ? f.video_first + set->n + 1 : NULL;
@@ -240,27 +259,50 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_keep(loss);
     ft_keep(supervised);
     ft_backward(g, loss);
-    ft_t norm = ft_optimise(g, (ft_optim_opt){.weight_decay = (float)ft_config_real(cfg, "classifier.weight_decay"), .clip = 5.0f});
+    ft_t norm =
+        ft_optimise(g, (ft_optim_opt){.weight_decay = (float)ft_config_real(cfg, "classifier.weight_decay"), .clip = 5.0f});
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     if (!strcmp(ft_config_text(cfg, "selection"), "validation") && set->n_validation > 0) {
-        FT_TRY_TO(rc, done, eval_graph(&f.eval, &f.eval_plan, params, model, s->frames, s->size, set->n_classes, &f.eval_x, &f.eval_logits));
+        FT_TRY_TO(
+            rc, done,
+            eval_graph(&f.eval, &f.eval_plan, params, model, s->frames, s->size, set->n_classes, &f.eval_x, &f.eval_logits));
         if (!(f.best_weights = ft_alloc((size_t)ft_params_flat_size(params) * sizeof(float)))) {
             rc = FT_FAIL(FT_ENOMEM, "no memory to keep the best weights");
             goto done;
         }
         resume = false; /* the best weights so far are not in the state: begin again */
     }
-    ft_trainer t = {.dir = dir, .what = "classifier", .model = model, .params = params, .plan = plan, .steps = steps, .warmup = steps / 20 + 1,
-                    .save_every = ft_config_int(cfg, "save_every"), .lr = ft_config_real(cfg, "classifier.lr"), .ema = ft_config_real(cfg, "classifier.ema"),
-                    .seed = seed, .resume = resume, .feed = feed, .after = after, .extra = extra, .restore = restore, .ctx = &f,
-                    .n_logged = semi ? 4 : 2, .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
-                    .logged = {loss, supervised, unsupervised, f.utilisation}, .grad_norm = norm, .metadata = meta};
+    ft_trainer t = {.dir = dir,
+                    .what = "classifier",
+                    .model = model,
+                    .params = params,
+                    .plan = plan,
+                    .steps = steps,
+                    .warmup = steps / 20 + 1,
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .lr = ft_config_real(cfg, "classifier.lr"),
+                    .ema = ft_config_real(cfg, "classifier.ema"),
+                    .seed = seed,
+                    .resume = resume,
+                    .feed = feed,
+                    .after = after,
+                    .extra = extra,
+                    .restore = restore,
+                    .ctx = &f,
+                    .n_logged = semi ? 4 : 2,
+                    .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
+                    .logged = {loss, supervised, unsupervised, f.utilisation},
+                    .grad_norm = norm,
+                    .metadata = meta};
     FT_TRY_TO(rc, done, ft_train(&t));
     result->seconds = t.seconds;
     result->utilisation = f.used_steps ? f.used / (double)f.used_steps : 0;
     result->best_step = f.best_step ? f.best_step : steps;
-    if (semi && result->utilisation < 0.01) ft_warn("only %.2f %% of the unlabelled clips got a pseudo-label: the unlabelled loss did next to nothing", 100 * result->utilisation);
-    if (semi && result->utilisation > 0.99) ft_warn("%.2f %% of the unlabelled clips got a pseudo-label: the threshold selects nothing", 100 * result->utilisation);
+    if (semi && result->utilisation < 0.01)
+        ft_warn("only %.2f %% of the unlabelled clips got a pseudo-label: the unlabelled loss did next to nothing",
+                100 * result->utilisation);
+    if (semi && result->utilisation > 0.99)
+        ft_warn("%.2f %% of the unlabelled clips got a pseudo-label: the threshold selects nothing", 100 * result->utilisation);
     if (f.best_weights && f.best_step) { /* what is scored is what the validation chose */
         char path[1100];
         memcpy(ft_params_flat(params, FT_EMA), f.best_weights, (size_t)ft_params_flat_size(params) * sizeof(float));
@@ -297,7 +339,8 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
     json_t *m = json_loads(text, 0, NULL);
     ft_free(text);
-    const char *classes = json_string_value(json_object_get(m, "classes")), *model = json_string_value(json_object_get(m, "model"));
+    const char *classes = json_string_value(json_object_get(m, "classes")),
+               *model = json_string_value(json_object_get(m, "model"));
     int rc = FT_OK;
     if (!classes || !model || !ft_classifier_find(model)) {
         rc = FT_FAIL(FT_EDATA, "%s: does not describe a classifier. Give the folder of a trained classifier", path);
@@ -315,27 +358,33 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     for (const char *p = classes; rc == FT_OK && *p;) {
         size_t n = strcspn(p, "\n");
         rc = ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes);
-        if (rc == FT_OK && !(info->classes[info->n_classes++] = ft_format("%.*s", (int)n, p))) rc = FT_FAIL(FT_ENOMEM, "no memory");
+        if (rc == FT_OK && !(info->classes[info->n_classes++] = ft_format("%.*s", (int)n, p)))
+            rc = FT_FAIL(FT_ENOMEM, "no memory");
         p += n + (p[n] == '\n');
     }
-    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES || info->frames < 1 || info->size < 1)) rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
+    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES || info->frames < 1 || info->size < 1))
+        rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
 done:
     json_decref(m);
     if (rc < 0) ft_classifier_info_free(info);
     return rc;
 }
 
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip, int64_t n, float *prob)
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
+                          int64_t n, float *prob)
 {
     char path[1100];
     if (store->frames != info->frames || store->size != info->size)
-        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the classifier was trained on %d and %d. Ingest with --frames %d --size %d", store->path,
-                       store->frames, store->size, info->frames, info->size, info->frames, info->size);
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: clips of %d frames and %d pixels, the classifier was trained on %d and %d. Ingest with --frames %d --size %d",
+            store->path, store->frames, store->size, info->frames, info->size, info->frames, info->size);
     ft_params *params = ft_params_new(0);
     ft_graph *g = NULL;
     ft_plan *plan = NULL;
     ft_t x, logits;
-    int rc = params ? eval_graph(&g, &plan, params, info->model, info->frames, info->size, info->n_classes, &x, &logits) : FT_FAIL(FT_ENOMEM, "no memory");
+    int rc = params ? eval_graph(&g, &plan, params, info->model, info->frames, info->size, info->n_classes, &x, &logits)
+                    : FT_FAIL(FT_ENOMEM, "no memory");
     snprintf(path, sizeof path, "%s/ema.safetensors", dir);
     if (rc == FT_OK) rc = ft_weights_load(path, params, FT_EMA, NULL);
     if (rc == FT_OK) rc = run_clips(plan, x, logits, store, clip, n, true, prob);
@@ -345,8 +394,8 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
     return rc;
 }
 
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref, const ft_clipstore *store,
-                           const int64_t *clip, int64_t n, float **features)
+int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
+                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
 {
     const ft_classifier *family = ft_classifier_find(preset);
     if (!family) return unknown(preset);
@@ -371,7 +420,8 @@ int ft_classifier_features(const char *preset, const ft_clipstore *reference, co
         if (!(*features = ft_alloc((size_t)(room * D) * sizeof(float)))) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
     }
     /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
-    for (int pass = 0; rc == FT_OK && pass < 3; pass++) rc = run_clips(cal_plan, x[0], f[0], reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, false, *features);
+    for (int pass = 0; rc == FT_OK && pass < 3; pass++)
+        rc = run_clips(cal_plan, x[0], f[0], reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, false, *features);
     if (rc == FT_OK) rc = run_clips(plan, x[1], f[1], store, clip, n, false, *features);
     ft_plan_free(plan);
     ft_plan_free(cal_plan);

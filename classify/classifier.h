@@ -50,7 +50,8 @@ typedef struct {
     int64_t best_step; /* selection: validation; else the last */
 } ft_training_result;
 
-int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume, ft_training_result *result);
+int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
+                        ft_training_result *result);
 
 /* Class probabilities (n, classes) of clips, from a run folder's EMA weights. Reads model, classes and clip shape from its
  * run.json; a store of another shape is an error. */
@@ -61,11 +62,12 @@ typedef struct {
 } ft_classifier_info;
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir);
 void ft_classifier_info_free(ft_classifier_info *info);
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip, int64_t n, float *prob);
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
+                          int64_t n, float *prob);
 
 /* Pooled features (n, D) of clips from a fixed random network (seed 0) of this preset, whose BatchNorm statistics are those of
  * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref, const ft_clipstore *store,
-                           const int64_t *clip, int64_t n, float **features);
+int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
+                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features);
 
 #endif

@@ -109,7 +109,8 @@ ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, 
     s.sensitivity = recall[positive];
     double tn = 0, others = 0; /* of the positive class against the rest */
     for (int c = 0; c < classes; c++)
-        for (int k = 0; c != positive && k < classes; k++) others += (double)s.confusion[c][k], tn += k == positive ? 0 : (double)s.confusion[c][k];
+        for (int k = 0; c != positive && k < classes; k++)
+            others += (double)s.confusion[c][k], tn += k == positive ? 0 : (double)s.confusion[c][k];
     s.specificity = ratio(tn, others);
     for (int c = 0; c < classes; c++) {
         double a, p;
@@ -129,7 +130,7 @@ json_t *ft_scores_json(const ft_scores *s)
         for (int k = 0; k < s->classes; k++) json_array_append_new(row, json_integer(s->confusion[c][k]));
         json_array_append_new(m, row);
     }
-    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "f1", s->f1, "accuracy", s->accuracy, "balanced_accuracy", s->balanced_accuracy,
-                     "sensitivity", s->sensitivity, "specificity", s->specificity, "mcc", s->mcc, "auroc", s->auroc, "auprc", s->auprc,
-                     "brier", s->brier, "ece", s->ece, "confusion", m);
+    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "f1", s->f1, "accuracy", s->accuracy, "balanced_accuracy",
+                     s->balanced_accuracy, "sensitivity", s->sensitivity, "specificity", s->specificity, "mcc", s->mcc, "auroc",
+                     s->auroc, "auprc", s->auprc, "brier", s->brier, "ece", s->ece, "confusion", m);
 }

@@ -17,7 +17,8 @@ typedef struct {
  * `positive`, or one-versus-rest means with more than two classes; Brier is the mean squared error of p(positive), or the sum
  * over classes with more than two. */
 ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive);
-double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes, int positive); /* of picked rows; NULL: all */
+double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes,
+             int positive); /* of picked rows; NULL: all */
 json_t *ft_scores_json(const ft_scores *s);
 
 #endif

@@ -1,4 +1,4 @@
 /* One row per algorithm; NAME is defined as `const ft_ssl ft_ssl_NAME` in classify/ssl_NAME.c. */
-#define FT_SSL_TABLE(SSL) \
-    SSL(fixmatch)         \
+#define FT_SSL_TABLE(SSL)                                                                                                        \
+    SSL(fixmatch)                                                                                                                \
     SSL(pseudolabel)

@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* clang-format off: one row, one line */
 static const ft_x3d_preset presets[] = {
     /* name     stem  out                inner                blocks         head  stem_time */
     {"x3d-s",   24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5},
     {"x3d-tiny", 16, {16, 32, 48, 64}, {32, 64, 96, 128},   {1, 2, 2, 1},  256,  3},
 };
+/* clang-format on */
 
 const ft_x3d_preset *ft_x3d_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
 
@@ -49,14 +51,18 @@ static ft_t norm(scope *s, const char *name, ft_t x, ft_act act)
 /* 1x1x1 convolution without bias: a linear layer over channels */
 static ft_t pointwise(scope *s, const char *name, ft_t x, int64_t out)
 {
-    return ft_linear(s->g, x, ft_param(s->g, key(s, name), 5, (int64_t[]){out, ft_dim(x, -1), 1, 1, 1}, ft_init_kaiming_out(out)), NULL);
+    return ft_linear(s->g, x, ft_param(s->g, key(s, name), 5, (int64_t[]){out, ft_dim(x, -1), 1, 1, 1}, ft_init_kaiming_out(out)),
+                     NULL);
 }
 
 static ft_t depthwise(scope *s, const char *name, ft_t x, int64_t kt, int64_t ks, int64_t stride)
 {
     int64_t c = ft_dim(x, -1);
     ft_t w = ft_param(s->g, key(s, name), 5, (int64_t[]){c, 1, kt, ks, ks}, ft_init_kaiming_out(kt * ks * ks));
-    return ft_conv_dw(s->g, x, w, NULL, (ft_conv_opt){.stride = {1, stride, stride}, .pad_front = {kt / 2, ks / 2, ks / 2}, .pad_back = {kt / 2, ks / 2, ks / 2}});
+    return ft_conv_dw(s->g, x, w, NULL,
+                      (ft_conv_opt){.stride = {1, stride, stride},
+                                    .pad_front = {kt / 2, ks / 2, ks / 2},
+                                    .pad_back = {kt / 2, ks / 2, ks / 2}});
 }
 
 /* fvcore's round_width(c, 1/16): multiples of 8, not below 90 % */
@@ -109,7 +115,8 @@ ft_t ft_x3d(ft_graph *g, const ft_x3d_preset *p, ft_t x, int64_t classes, int64_
     scope s = {g, labelled, "blocks.0"};
     x = ft_cast(g, x, ft_compute(g));
     ft_t w = ft_param(g, "blocks.0.conv.conv_t.weight", 5, (int64_t[]){p->stem, 3, 1, 3, 3}, ft_init_kaiming_out(9 * p->stem));
-    x = ft_conv(g, x, w, NULL, (ft_conv_opt){.stride = {1, 2, 2}, .pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}}); /* (B,T,H/2,W/2,stem) */
+    x = ft_conv(g, x, w, NULL,
+                (ft_conv_opt){.stride = {1, 2, 2}, .pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}}); /* (B,T,H/2,W/2,stem) */
     x = depthwise(&s, "conv.conv_xy.weight", x, p->stem_time, 1, 1);
     x = norm(&s, "norm", x, FT_ACT_RELU);
     for (int i = 0; i < FT_X3D_STAGES; i++)
@@ -117,11 +124,12 @@ ft_t ft_x3d(ft_graph *g, const ft_x3d_preset *p, ft_t x, int64_t classes, int64_
             snprintf(s.name, sizeof s.name, "blocks.%d.res_blocks.%d", i + 1, j);
             x = res_block(&s, x, p->inner[i], p->out[i], j == 0 ? 2 : 1, j % 2 == 0);
         }
-    if (features) *features = ft_cast(g, ft_reshape(g, ft_reduce(g, x, 0xE, true), 2, (int64_t[]){ft_dim(x, 0), ft_dim(x, 4)}), FT_F32);
+    if (features)
+        *features = ft_cast(g, ft_reshape(g, ft_reduce(g, x, 0xE, true), 2, (int64_t[]){ft_dim(x, 0), ft_dim(x, 4)}), FT_F32);
     snprintf(s.name, sizeof s.name, "blocks.5");
     x = norm(&s, "pool.pre_norm", pointwise(&s, "pool.pre_conv.weight", x, p->inner[FT_X3D_STAGES - 1]), FT_ACT_RELU);
-    x = ft_reduce(g, x, 0xE, true);                                                   /* (B,1,1,1,inner) */
-    x = ft_unary(g, FT_RELU, pointwise(&s, "pool.post_conv.weight", x, p->head));     /* (B,1,1,1,head) */
+    x = ft_reduce(g, x, 0xE, true);                                               /* (B,1,1,1,inner) */
+    x = ft_unary(g, FT_RELU, pointwise(&s, "pool.post_conv.weight", x, p->head)); /* (B,1,1,1,head) */
     x = ft_dropout(g, ft_reshape(g, x, 2, (int64_t[]){ft_dim(x, 0), p->head}), (float)dropout);
     ft_t proj = ft_param(g, "blocks.5.proj.weight", 2, (int64_t[]){classes, p->head}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
     return ft_cast(g, ft_linear(g, x, proj, ft_param(g, "blocks.5.proj.bias", 1, &classes, FT_ZERO)), FT_F32);

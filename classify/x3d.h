@@ -8,10 +8,10 @@
 enum { FT_X3D_STAGES = 4 };
 typedef struct {
     const char *name;
-    int stem;                                                   /* channels of the stem */
+    int stem; /* channels of the stem */
     int out[FT_X3D_STAGES], inner[FT_X3D_STAGES], blocks[FT_X3D_STAGES];
-    int head;                                                   /* channels of the last convolution */
-    int stem_time;                                              /* time kernel of the stem's depthwise convolution */
+    int head;      /* channels of the last convolution */
+    int stem_time; /* time kernel of the stem's depthwise convolution */
 } ft_x3d_preset;
 
 const ft_x3d_preset *ft_x3d_find(const char *name);

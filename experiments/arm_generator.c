@@ -12,26 +12,32 @@ static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; 
 
 static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], char samples[FT_PATH])
 {
-    static const char *const training[] = {"generator.steps", "generator.batch", "generator.lr", "generator.warmup", "generator.ema", "generator.clip", "generator.scan", "precision", NULL};
+    static const char *const training[] = {"generator.steps",  "generator.batch", "generator.lr",
+                                           "generator.warmup", "generator.ema",   "generator.clip",
+                                           "generator.scan",   "precision",       NULL};
     static const char *const sampling[] = {"generator.sample", "generated", "generator.scan", "precision", NULL};
     ft_experiment *x = c->x;
     bool done;
     char path[FT_PATH + 16];
     FT_TRY(ft_fold_vae_get(x, c->fold, vae));
-    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", ft_config_json(x->cfg, training), "latents", strrchr(vae->vae, '/') + 1);
+    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", ft_config_json(x->cfg, training), "latents",
+                            strrchr(vae->vae, '/') + 1);
     FT_TRY(ft_stage(x, "generator", key, generator, &done));
     if (!done) {
         double mse = NAN, start = ft_now();
         FT_TRY(ft_generator_train(x->cfg, c->arm, vae->latents, generator, 0, x->resume));
         if (*vae->held_out) FT_TRY(ft_generator_eps_mse(x->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
-        FT_TRY(ft_stage_done(x, generator, json_pack("{s:o,s:f}", "eps_mse", isnan(mse) ? json_null() : json_real(mse), "seconds", ft_now() - start)));
+        FT_TRY(ft_stage_done(
+            x, generator,
+            json_pack("{s:o,s:f}", "eps_mse", isnan(mse) ? json_null() : json_real(mse), "seconds", ft_now() - start)));
     }
     key = json_pack("{s:s,s:o}", "generator", strrchr(generator, '/') + 1, "config", ft_config_json(x->cfg, sampling));
     FT_TRY(ft_stage(x, "samples", key, samples, &done));
     if (!done) {
         double start = ft_now();
         snprintf(path, sizeof path, "%s/clips.h5", samples);
-        FT_TRY(ft_generator_sample(x->cfg, c->arm, generator, vae->vae, vae->latents, ft_config_int(x->cfg, "generated"), x->store.frames, x->store.size, 0, path));
+        FT_TRY(ft_generator_sample(x->cfg, c->arm, generator, vae->vae, vae->latents, ft_config_int(x->cfg, "generated"),
+                                   x->store.frames, x->store.size, 0, path));
         FT_TRY(ft_stage_done(x, samples, json_pack("{s:f}", "seconds", ft_now() - start)));
     }
     return FT_OK;
@@ -60,4 +66,5 @@ static int facts(ft_arm_context *c, ft_arm_result *r)
 }
 
 extern const ft_arm ft_arm_generator;
-const ft_arm ft_arm_generator = {"GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, prepare, facts};
+const ft_arm ft_arm_generator = {"GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset,
+                                 prepare, facts};

@@ -21,14 +21,19 @@ static int all_labels(ft_arm_context *c)
     c->labelled = all;
     return FT_OK;
 }
-const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels, NULL};
+const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels,
+                                        NULL};
 
 static int rest_of_pool(ft_arm_context *c)
 {
     const char *more = ft_config_text(c->x->cfg, "data.unlabelled");
     if (*more) return ft_arm_use_file(c, more);
-    if (c->unlabelled.n == 0) return FT_FAIL(FT_EDATA, "the arm real-unlabelled has no videos: all of the pool are labelled. Lower labels, or name data.unlabelled");
+    if (c->unlabelled.n == 0)
+        return FT_FAIL(
+            FT_EDATA,
+            "the arm real-unlabelled has no videos: all of the pool are labelled. Lower labels, or name data.unlabelled");
     c->unlabelled_store = &c->x->store;
     return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
 }
-const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL, rest_of_pool, NULL};
+const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL,
+                                       rest_of_pool, NULL};

@@ -1,8 +1,8 @@
 /* One row per arm; NAME is defined as `const ft_arm ft_arm_NAME`. */
-#define FT_ARM_TABLE(ARM) \
-    ARM(supervised)       \
-    ARM(fully_supervised) \
-    ARM(real_unlabelled)  \
-    ARM(noise)            \
-    ARM(generator)        \
+#define FT_ARM_TABLE(ARM)                                                                                                        \
+    ARM(supervised)                                                                                                              \
+    ARM(fully_supervised)                                                                                                        \
+    ARM(real_unlabelled)                                                                                                         \
+    ARM(noise)                                                                                                                   \
+    ARM(generator)                                                                                                               \
     ARM(clips)

@@ -50,7 +50,8 @@ static void help(const ft_verb *v)
         for (const ft_option *o = lists[i]; o && o->name; o++) {
             char left[64];
             snprintf(left, sizeof left, "%s %s", o->name, o->value ? o->value : "");
-            printf("  %-28s %s%s%s%s\n", left, o->help, o->standard ? " [" : "", o->standard ? o->standard : "", o->standard ? "]" : "");
+            printf("  %-28s %s%s%s%s\n", left, o->help, o->standard ? " [" : "", o->standard ? o->standard : "",
+                   o->standard ? "]" : "");
         }
     printf("\nexample: %s\n", v->example);
     if (strstr(v->usage, "CONFIG")) {
@@ -68,7 +69,9 @@ static int parse(ft_cli *c, int argc, char **argv)
         }
         size_t n = strcspn(argv[i], "=");
         const ft_option *o = find(c->verb, argv[i], argv[i][1] == '-' ? n : strlen(argv[i]));
-        if (!o) return FT_FAIL(FT_EUSAGE, "forty %s does not know %s. `forty %s --help` lists its options", c->verb->name, argv[i], c->verb->name);
+        if (!o)
+            return FT_FAIL(FT_EUSAGE, "forty %s does not know %s. `forty %s --help` lists its options", c->verb->name, argv[i],
+                           c->verb->name);
         const char *value = "";
         if (o->value) {
             if (argv[i][1] == '-' && argv[i][n] == '=') value = argv[i] + n + 1;

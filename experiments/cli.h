@@ -24,27 +24,28 @@ typedef struct {
 
 const char *ft_cli_text(const ft_cli *c, const char *option); /* given, else standard, else NULL */
 bool ft_cli_flag(const ft_cli *c, const char *option);
-int ft_cli_int(const ft_cli *c, const char *option, int64_t low, int64_t high, int64_t *value); /* FT_EUSAGE if not a number in range */
+int ft_cli_int(const ft_cli *c, const char *option, int64_t low, int64_t high,
+               int64_t *value); /* FT_EUSAGE if not a number in range */
 int ft_cli_real(const ft_cli *c, const char *option, double low, double high, double *value);
 int ft_cli_args(const ft_cli *c, const char *const **args); /* positional arguments */
-int ft_cli_need(const ft_cli *c, int n, const char *what);   /* FT_EUSAGE unless there are n or more */
+int ft_cli_need(const ft_cli *c, int n, const char *what);  /* FT_EUSAGE unless there are n or more */
 bool ft_cli_json(const ft_cli *c);
 /* Configuration: file (may be NULL), then --set, --seed, --threads, --precision, --device. Sets the thread count. */
 int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg);
 /* Prints `o` when --json was given, else the text. Takes the reference. */
 void ft_cli_print(const ft_cli *c, json_t *o, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-#define FT_VERB_TABLE(VERB) \
-    VERB(ingest)            \
-    VERB(phantom)           \
-    VERB(info)              \
-    VERB(models)            \
-    VERB(train)             \
-    VERB(generate)          \
-    VERB(evaluate)          \
-    VERB(predict)           \
-    VERB(experiment)        \
-    VERB(bench)             \
+#define FT_VERB_TABLE(VERB)                                                                                                      \
+    VERB(ingest)                                                                                                                 \
+    VERB(phantom)                                                                                                                \
+    VERB(info)                                                                                                                   \
+    VERB(models)                                                                                                                 \
+    VERB(train)                                                                                                                  \
+    VERB(generate)                                                                                                               \
+    VERB(evaluate)                                                                                                               \
+    VERB(predict)                                                                                                                \
+    VERB(experiment)                                                                                                             \
+    VERB(bench)                                                                                                                  \
     VERB(doctor)
 #define VERB(name) extern const ft_verb ft_verb_##name;
 FT_VERB_TABLE(VERB)

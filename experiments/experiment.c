@@ -79,8 +79,8 @@ int ft_arm_use_file(ft_arm_context *c, const char *path)
 {
     FT_TRY(ft_clipstore_read(&c->own, path));
     if (c->own.frames != c->x->store.frames || c->own.size != c->x->store.size)
-        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels; the labelled videos have %d and %d. Make them alike", path, c->own.frames,
-                       c->own.size, c->x->store.frames, c->x->store.size);
+        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels; the labelled videos have %d and %d. Make them alike",
+                       path, c->own.frames, c->own.size, c->x->store.frames, c->x->store.size);
     if (c->own.n_clip == 0) return FT_FAIL(FT_EDATA, "%s: holds no clips", path);
     c->unlabelled_store = &c->own;
     c->n_clips = c->own.n_clip;
@@ -89,7 +89,8 @@ int ft_arm_use_file(ft_arm_context *c, const char *path)
     return FT_OK;
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------------------------------------
+ */
 
 /* names, sizes and times of the videos stand for their content, so that a second run need not read them */
 static json_t *folder_identity(const char *dir)
@@ -101,7 +102,8 @@ static json_t *folder_identity(const char *dir)
     for (int i = 0; i < n; i++) {
         char *path = ft_format("%s/%s", dir, name[i]);
         struct stat st;
-        if (path && stat(path, &st) == 0) json_array_append_new(a, json_pack("[s,I,I]", name[i], (json_int_t)st.st_size, (json_int_t)st.st_mtime));
+        if (path && stat(path, &st) == 0)
+            json_array_append_new(a, json_pack("[s,I,I]", name[i], (json_int_t)st.st_size, (json_int_t)st.st_mtime));
         ft_free(path);
         ft_free(name[i]);
     }
@@ -121,40 +123,60 @@ static int open_data(ft_experiment *x)
         FT_TRY(ft_stage(x, "phantom", ft_config_json(cfg, keys), folder, &done));
         snprintf(path, sizeof path, "%s/clips.h5", folder);
         if (!done) {
-            ft_phantom_opt o = {(int)ft_config_int(cfg, "phantom.videos"), (int)ft_config_int(cfg, "data.frames"), (int)ft_config_int(cfg, "data.size"),
-                                ft_config_real(cfg, "phantom.balance"), (uint64_t)ft_config_int(cfg, "phantom.seed"), NULL, false};
+            ft_phantom_opt o = {(int)ft_config_int(cfg, "phantom.videos"),
+                                (int)ft_config_int(cfg, "data.frames"),
+                                (int)ft_config_int(cfg, "data.size"),
+                                ft_config_real(cfg, "phantom.balance"),
+                                (uint64_t)ft_config_int(cfg, "phantom.seed"),
+                                NULL,
+                                false};
             FT_TRY(ft_phantom_write(&o, path));
             FT_TRY(ft_stage_done(x, folder, json_object()));
         }
         return ft_clipstore_read(&x->store, path);
     }
     if (!*videos) return FT_FAIL(FT_ECONFIG, "no data: set data.videos and data.labels, data.clips, or data.phantom: true");
-    static const char *const keys[] = {"data.frames", "data.stride", "data.fps", "data.size", "data.clips_per_video", "data.on_error", NULL};
+    static const char *const keys[] = {"data.frames",          "data.stride",   "data.fps", "data.size",
+                                       "data.clips_per_video", "data.on_error", NULL};
     char labels[65] = "";
     if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_sha256_file(ft_config_text(cfg, "data.labels"), labels));
-    if (!ft_is_dir(videos)) return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
-    FT_TRY(ft_stage(x, "ingest", json_pack("{s:o,s:s,s:o}", "config", ft_config_json(cfg, keys), "labels", labels, "videos", folder_identity(videos)), folder, &done));
+    if (!ft_is_dir(videos))
+        return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
+    FT_TRY(ft_stage(
+        x, "ingest",
+        json_pack("{s:o,s:s,s:o}", "config", ft_config_json(cfg, keys), "labels", labels, "videos", folder_identity(videos)),
+        folder, &done));
     snprintf(path, sizeof path, "%s/clips.h5", folder);
     if (!done) {
-        ft_ingest_opt o = {videos, ft_config_text(cfg, "data.labels"), (int)ft_config_int(cfg, "data.frames"), (int)ft_config_int(cfg, "data.stride"),
-                           (int)ft_config_int(cfg, "data.size"), (int)ft_config_int(cfg, "data.clips_per_video"), ft_config_real(cfg, "data.fps"),
-                           !strcmp(ft_config_text(cfg, "data.on_error"), "skip"), false, NULL};
+        ft_ingest_opt o = {videos,
+                           ft_config_text(cfg, "data.labels"),
+                           (int)ft_config_int(cfg, "data.frames"),
+                           (int)ft_config_int(cfg, "data.stride"),
+                           (int)ft_config_int(cfg, "data.size"),
+                           (int)ft_config_int(cfg, "data.clips_per_video"),
+                           ft_config_real(cfg, "data.fps"),
+                           !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                           false,
+                           NULL};
         ft_ingest_result r;
         FT_TRY(ft_ingest(&o, path, &r));
-        FT_TRY(ft_stage_done(x, folder, json_pack("{s:i,s:i,s:i,s:i}", "videos", r.videos, "clips", r.clips, "skipped", r.skipped, "shortened", r.shortened)));
+        FT_TRY(ft_stage_done(x, folder,
+                             json_pack("{s:i,s:i,s:i,s:i}", "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
+                                       "shortened", r.shortened)));
     }
     return ft_clipstore_read(&x->store, path);
 }
 
-/* ---- VAE of a fold -------------------------------------------------------------------------------------------------------------- */
+/* ---- VAE of a fold
+ * -------------------------------------------------------------------------------------------------------------- */
 
 int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
 {
     static const char *const keys[] = {"vae.", "precision", NULL};
     const ft_fold *f = &x->folds[fold];
     bool done;
-    json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(x->cfg, keys), "store", x->store.id, "pool", ft_video_names(&x->store, &f->pool),
-                            "held_out", ft_video_names(&x->store, &f->validation));
+    json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(x->cfg, keys), "store", x->store.id, "pool",
+                            ft_video_names(&x->store, &f->pool), "held_out", ft_video_names(&x->store, &f->validation));
     FT_TRY(ft_stage(x, "vae", key, v->vae, &done));
     snprintf(v->latents, sizeof v->latents, "%.1100s/latents.safetensors", v->vae);
     snprintf(v->held_out, sizeof v->held_out, "%.1100s/held-out.safetensors", v->vae);
@@ -172,7 +194,8 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
         ft_free(clip);
         ft_free(held);
         FT_TRY(rc);
-        FT_TRY(ft_stage_done(x, v->vae, json_pack("{s:o,s:f}", "psnr", isnan(psnr) ? json_null() : json_real(psnr), "seconds", ft_now() - start)));
+        FT_TRY(ft_stage_done(
+            x, v->vae, json_pack("{s:o,s:f}", "psnr", isnan(psnr) ? json_null() : json_real(psnr), "seconds", ft_now() - start)));
     }
     json_t *facts = ft_stage_facts(v->vae), *p = json_object_get(facts, "psnr");
     v->psnr = json_is_number(p) ? json_number_value(p) : NAN;
@@ -180,7 +203,8 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
     return FT_OK;
 }
 
-/* ---- one classifier run ------------------------------------------------------------------------------------------------------------ */
+/* ---- one classifier run
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static int training_labels(const ft_experiment *x, const ft_videos *v, int64_t **clip, int **label, int64_t *n)
 {
@@ -258,7 +282,9 @@ static int load_predictions(const ft_experiment *x, const char *path, const ft_v
     int rc = FT_OK, C = x->classes.n;
     for (int64_t i = 0; rc == FT_OK && i < v->n; i++) {
         char *end = line ? strchr(line + 1, '\n') : NULL, *p = end;
-        if (!end) rc = FT_FAIL(FT_EDATA, "%s: %lld of %lld rows. Remove its folder to compute it again", path, (long long)i, (long long)v->n);
+        if (!end)
+            rc = FT_FAIL(FT_EDATA, "%s: %lld of %lld rows. Remove its folder to compute it again", path, (long long)i,
+                         (long long)v->n);
         for (int c = C - 1; rc == FT_OK && c >= 0; c--) { /* numbers stand last, so names cannot confuse them */
             *p = 0;
             while (p > line && *p != ',') p--;
@@ -280,7 +306,9 @@ typedef struct {
 
 static int classify(ft_arm_context *c, int seed, run_facts *out)
 {
-    static const char *const keys[] = {"classifier.", "ssl.", "selection", "precision", NULL}, *const plain[] = {"classifier.", "selection", "precision", NULL};
+    static const char *const keys[] = {"classifier.", "ssl.", "selection", "precision", NULL}, *const plain[] = {
+                                                                                                   "classifier.", "selection",
+                                                                                                   "precision", NULL};
     ft_experiment *x = c->x;
     const ft_fold *f = &x->folds[c->fold];
     bool done;
@@ -294,16 +322,24 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
     const char *const *map;
     int n_map = ft_config_list(x->cfg, "data.map", &map);
     for (int k = 0; k < n_map; k++) json_array_append_new(classes, json_string(map[k]));
-    json_t *key = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", ft_config_json(x->cfg, c->unlabelled_store ? keys : plain), "store", x->store.id, "labelled",
-                            ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test", ft_video_names(&x->store, &f->test), "validation",
-                            ft_video_names(&x->store, &f->validation), "classes", classes, "seed", seed, "positive", x->classes.positive);
+    json_t *key =
+        json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", ft_config_json(x->cfg, c->unlabelled_store ? keys : plain),
+                  "store", x->store.id, "labelled", ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test",
+                  ft_video_names(&x->store, &f->test), "validation", ft_video_names(&x->store, &f->validation), "classes",
+                  classes, "seed", seed, "positive", x->classes.positive);
     FT_TRY(ft_stage(x, "classifier", key, out->folder, &done));
     snprintf(out->hash, sizeof out->hash, "%s", strrchr(out->folder, '-') + 1);
     char path[FT_PATH + 32];
     snprintf(path, sizeof path, "%s/test.csv", out->folder);
     if (!done) {
-        ft_training_set set = {.store = &x->store, .unlabelled_store = c->unlabelled_store, .unlabelled = c->clips, .n_unlabelled = c->n_clips,
-                               .classes = (const char *const *)x->classes.name, .n_classes = x->classes.n, .validation_store = &x->store, .positive = x->classes.positive};
+        ft_training_set set = {.store = &x->store,
+                               .unlabelled_store = c->unlabelled_store,
+                               .unlabelled = c->clips,
+                               .n_unlabelled = c->n_clips,
+                               .classes = (const char *const *)x->classes.name,
+                               .n_classes = x->classes.n,
+                               .validation_store = &x->store,
+                               .positive = x->classes.positive};
         int64_t *clip = NULL, *held = NULL;
         int *label = NULL, *held_label = NULL;
         ft_training_result r = {0};
@@ -311,10 +347,14 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
         int rc = prob ? training_labels(x, &c->labelled, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
         if (rc == FT_OK) rc = training_labels(x, &f->validation, &held, &held_label, &set.n_validation);
         set.clip = clip, set.label = label, set.validation = held, set.validation_label = held_label;
-        if (rc == FT_OK) rc = ft_classifier_train(x->cfg, &set, out->folder, (uint64_t)(ft_config_int(x->cfg, "seed") + seed), x->resume, &r);
+        if (rc == FT_OK)
+            rc = ft_classifier_train(x->cfg, &set, out->folder, (uint64_t)(ft_config_int(x->cfg, "seed") + seed), x->resume, &r);
         if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* the only look at the test list */
         if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
-        if (rc == FT_OK) rc = ft_stage_done(x, out->folder, json_pack("{s:f,s:f,s:I}", "utilisation", r.utilisation, "seconds", r.seconds, "step", (json_int_t)r.best_step));
+        if (rc == FT_OK)
+            rc = ft_stage_done(
+                x, out->folder,
+                json_pack("{s:f,s:f,s:I}", "utilisation", r.utilisation, "seconds", r.seconds, "step", (json_int_t)r.best_step));
         ft_free(prob);
         ft_free(clip);
         ft_free(held);
@@ -330,7 +370,8 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
     return FT_OK;
 }
 
-/* ---- an arm over splits and seeds --------------------------------------------------------------------------------------------------- */
+/* ---- an arm over splits and seeds
+ * --------------------------------------------------------------------------------------------------- */
 
 static void context_free(ft_arm_context *c)
 {
@@ -390,8 +431,10 @@ static int one_run(ft_experiment *x, const char *name, ft_arm_result *arm, int s
         ft_scores s = ft_score(prob, label, total, C, x->classes.positive);
         snprintf(path, sizeof path, "%s/scores/%s-split-%d-seed-%d.csv", x->dir, arm->name, split, seed);
         rc = save_predictions(x, path, &all, prob);
-        arm->line[arm->n] = json_pack("{s:s,s:i,s:i,s:o,s:f,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics", ft_scores_json(&s), "utilisation",
-                                      utilisation / (double)folds, "steps", (json_int_t)(steps / folds), "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
+        arm->line[arm->n] =
+            json_pack("{s:s,s:i,s:i,s:o,s:f,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
+                      ft_scores_json(&s), "utilisation", utilisation / (double)folds, "steps", (json_int_t)(steps / folds),
+                      "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
         arm->run[arm->n++] = (ft_run_scores){split, seed, prob, label, total, s.f1};
     } else {
         ft_free(prob);
@@ -408,7 +451,8 @@ static void arm_label(char out[128], const char *arm)
     else snprintf(out, 128, "%s", arm);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * -------------------------------------------------------------------------------------------------------------------------- */
 
 static int check_arms(const ft_config *cfg)
 {
@@ -416,13 +460,18 @@ static int check_arms(const ft_config *cfg)
     int n = ft_config_list(cfg, "arms", &arm);
     if (n == 0) return FT_FAIL(FT_ECONFIG, "%s: arms is empty. Name at least supervised", ft_config_origin(cfg, "arms"));
     for (int i = 0; i < n; i++) {
-        if (!ft_arm_find(arm[i])) return FT_FAIL(FT_ECONFIG, "%s: the arm %s is not known. `forty models` lists arms and generators", ft_config_origin(cfg, "arms"), arm[i]);
+        if (!ft_arm_find(arm[i]))
+            return FT_FAIL(FT_ECONFIG, "%s: the arm %s is not known. `forty models` lists arms and generators",
+                           ft_config_origin(cfg, "arms"), arm[i]);
         for (int k = 0; k < i; k++)
-            if (!strcmp(arm[i], arm[k])) return FT_FAIL(FT_ECONFIG, "%s: the arm %s stands there twice", ft_config_origin(cfg, "arms"), arm[i]);
-        if (!strncmp(arm[i], "clips: ", 7) && !ft_exists(arm[i] + 7)) return FT_FAIL(FT_EIO, "%s: %s is not there", ft_config_origin(cfg, "arms"), arm[i] + 7);
+            if (!strcmp(arm[i], arm[k]))
+                return FT_FAIL(FT_ECONFIG, "%s: the arm %s stands there twice", ft_config_origin(cfg, "arms"), arm[i]);
+        if (!strncmp(arm[i], "clips: ", 7) && !ft_exists(arm[i] + 7))
+            return FT_FAIL(FT_EIO, "%s: %s is not there", ft_config_origin(cfg, "arms"), arm[i] + 7);
     }
     if (!ft_classifier_find(ft_config_text(cfg, "classifier.model")))
-        return FT_FAIL(FT_ECONFIG, "%s: classifier.model %s is not known. `forty models` lists the presets", ft_config_origin(cfg, "classifier.model"), ft_config_text(cfg, "classifier.model"));
+        return FT_FAIL(FT_ECONFIG, "%s: classifier.model %s is not known. `forty models` lists the presets",
+                       ft_config_origin(cfg, "classifier.model"), ft_config_text(cfg, "classifier.model"));
     return FT_OK;
 }
 
@@ -575,14 +624,16 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
     ft_result r = {.x = &x, .command = command, .psnr = NAN, .frechet_real = NAN};
     const char *const *arm;
     char path[FT_PATH];
-    int n = ft_config_list(cfg, "arms", &arm), splits = (int)ft_config_int(cfg, "splits"), seeds = (int)ft_config_int(cfg, "seeds"), rc;
+    int n = ft_config_list(cfg, "arms", &arm), splits = (int)ft_config_int(cfg, "splits"),
+        seeds = (int)ft_config_int(cfg, "seeds"), rc;
     double start = ft_now();
     snprintf(x.dir, sizeof x.dir, "%s", dir);
     FT_TRY_TO(rc, done, open_experiment(&x));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     FT_TRY_TO(rc, done, ft_config_write(cfg, path));
-    ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %d splits x %d seeds", (long long)x.store.n_video,
-           (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n, x.classes.name[x.classes.positive], n, splits, seeds);
+    ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %d splits x %d seeds",
+           (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
+           x.classes.name[x.classes.positive], n, splits, seeds);
     r.n = n;
     r.arm = ft_alloc(sizeof *r.arm * (size_t)n);
     for (int i = 0; r.arm && i < n; i++) {
@@ -602,7 +653,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
             for (int seed = 0; seed < seeds; seed++) {
                 int before = x.computed;
                 FT_TRY_TO(rc, done, one_run(&x, arm[i], &r.arm[i], split, seed));
-                if (x.computed > before) ft_log("%s, split %d, seed %d: F1 %.1f", r.arm[i].name, split, seed, 100 * r.arm[i].run[r.arm[i].n - 1].f1);
+                if (x.computed > before)
+                    ft_log("%s, split %d, seed %d: F1 %.1f", r.arm[i].name, split, seed, 100 * r.arm[i].run[r.arm[i].n - 1].f1);
             }
     FT_TRY_TO(rc, done, distances(&r));
     compare(&r);

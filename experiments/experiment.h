@@ -28,10 +28,10 @@ typedef struct {
     ft_experiment *x;
     const char *arm; /* as in the configuration */
     int fold, split;
-    ft_videos labelled, unlabelled;      /* of the split; an arm may replace `labelled` */
+    ft_videos labelled, unlabelled;       /* of the split; an arm may replace `labelled` */
     const ft_clipstore *unlabelled_store; /* out: where unlabelled clips come from; NULL: supervised */
-    int64_t *clips, n_clips;             /* out: which; fresh memory */
-    ft_clipstore own;                    /* holds unlabelled_store when it is a file of this arm */
+    int64_t *clips, n_clips;              /* out: which; fresh memory */
+    ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
 } ft_arm_context;
 
 /* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
@@ -41,7 +41,7 @@ int ft_experiment_status(ft_config *cfg, const char *dir);
 /* Stage folder for a key; *done tells whether it is complete. `key` is consumed. */
 int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done);
 int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts); /* facts are consumed */
-json_t *ft_stage_facts(const char *folder);                            /* NULL if not done */
+json_t *ft_stage_facts(const char *folder);                             /* NULL if not done */
 
 /* The VAE and latents of a fold's pool, trained if needed: folders and files by name. */
 typedef struct {
@@ -59,11 +59,11 @@ typedef struct {
     char name[128];
     int n; /* runs: (split, seed) */
     ft_run_scores *run;
-    json_t **line; /* as in results.jsonl */
+    json_t **line;         /* as in results.jsonl */
     ft_interval f1, delta; /* delta against `supervised`; NaN without it */
     double p, p_holm;
-    char clips[FT_PATH]; /* clip store of its unlabelled clips; "" if none */
-    double psnr, eps_mse, frechet; /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
+    char clips[FT_PATH];                       /* clip store of its unlabelled clips; "" if none */
+    double psnr, eps_mse, frechet;             /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
     char log[FT_PATH], generator_log[FT_PATH]; /* log.csv of one run, of the generator */
 } ft_arm_result;
 
@@ -79,9 +79,9 @@ typedef struct {
     const char *command;
 } ft_result;
 
-int ft_report_write(const ft_result *r, const char *path);   /* report.html */
+int ft_report_write(const ft_result *r, const char *path); /* report.html */
 json_t *ft_summary_json(const ft_result *r);
-int ft_summary_write(const ft_result *r);                    /* summary.csv, .md, .tex in the results folder */
-void ft_summary_print(const ft_result *r, FILE *f);          /* the table on the screen */
+int ft_summary_write(const ft_result *r);           /* summary.csv, .md, .tex in the results folder */
+void ft_summary_print(const ft_result *r, FILE *f); /* the table on the screen */
 
 #endif

@@ -36,7 +36,8 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
     int n, used, rc = path ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     if (rc < 0) return rc;
     if (!ft_exists(path)) {
-        rc = FT_FAIL(FT_EIO, "%s: not there, though the label list names it in line %d. Check --videos and the list", path, label->line);
+        rc = FT_FAIL(FT_EIO, "%s: not there, though the label list names it in line %d. Check --videos and the list", path,
+                     label->line);
         goto done;
     }
     FT_TRY_TO(rc, done, ft_video_open(&v, path));
@@ -50,7 +51,8 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
     int64_t all = (int64_t)n * o->frames;
     /* one pass over the file for all clips: the wanted frames in rising order, then each clip picks its own */
     index = ft_alloc((size_t)all * sizeof *index);
-    int64_t *unique = ft_alloc((size_t)ticks * sizeof *unique), *place = ft_alloc((size_t)(v.frames + 1) * sizeof *place), kinds = 0;
+    int64_t *unique = ft_alloc((size_t)ticks * sizeof *unique), *place = ft_alloc((size_t)(v.frames + 1) * sizeof *place),
+            kinds = 0;
     if (!index || !unique || !place) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     for (int64_t i = 0; rc == FT_OK && i < all; i++) {
         int64_t t = starts[i / o->frames] + i % o->frames * used;
@@ -61,21 +63,30 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
         if (place[f]) place[f] = kinds, unique[kinds++] = f;
     size_t each = (size_t)o->size * (size_t)o->size * 3;
     uint8_t *clip = rc == FT_OK ? ft_alloc(each * (size_t)o->frames) : NULL;
-    if (rc == FT_OK && (!clip || !(rgb = ft_alloc(each * (size_t)kinds)))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels", path, (long long)kinds, o->size);
+    if (rc == FT_OK && (!clip || !(rgb = ft_alloc(each * (size_t)kinds))))
+        rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels", path, (long long)kinds, o->size);
     if (rc == FT_OK) rc = ft_video_frames(&v, unique, kinds, o->size, rgb);
     if (rc == FT_OK) {
-        int row = ft_clipwriter_video(w, &(ft_store_video){.name = label->video, .label = label->label, .group = label->group, .split = label->split,
-                                                           .source = path, .sha256 = hex, .frames = (int32_t)v.frames, .fps = v.fps});
+        int row = ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
+                                                           .label = label->label,
+                                                           .group = label->group,
+                                                           .split = label->split,
+                                                           .source = path,
+                                                           .sha256 = hex,
+                                                           .frames = (int32_t)v.frames,
+                                                           .fps = v.fps});
         rc = row < 0 ? row : FT_OK;
         for (int k = 0; rc == FT_OK && k < n; k++) {
-            for (int f = 0; f < o->frames; f++) memcpy(clip + (size_t)f * each, rgb + (size_t)place[index[k * o->frames + f]] * each, each);
+            for (int f = 0; f < o->frames; f++)
+                memcpy(clip + (size_t)f * each, rgb + (size_t)place[index[k * o->frames + f]] * each, each);
             rc = ft_clipwriter_clip(w, row, (int)starts[k], used, clip);
         }
         result->videos++;
         result->clips += n;
         if (used < o->stride) {
             result->shortened++;
-            ft_log("%s: %lld frames are too few for stride %d: taken at stride %d", label->video, (long long)ticks, o->stride, used);
+            ft_log("%s: %lld frames are too few for stride %d: taken at stride %d", label->video, (long long)ticks, o->stride,
+                   used);
         }
     }
     ft_free(clip);

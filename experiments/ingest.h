@@ -5,12 +5,12 @@
 #include <stdbool.h>
 
 typedef struct {
-    const char *videos, *labels; /* folder; label list, or NULL for a folder per class */
+    const char *videos, *labels;     /* folder; label list, or NULL for a folder per class */
     int frames, stride, size, clips; /* clips per video, 0: all that fit */
-    double fps;                  /* resample to this rate first; 0: as it is */
-    bool skip;                   /* a bad video is reported and left out instead of ending everything */
+    double fps;                      /* resample to this rate first; 0: as it is */
+    bool skip;                       /* a bad video is reported and left out instead of ending everything */
     bool gzip;
-    const char *config;          /* JSON to store; NULL: none */
+    const char *config; /* JSON to store; NULL: none */
 } ft_ingest_opt;
 
 typedef struct {

@@ -36,27 +36,38 @@ static void base64(FILE *f, const uint8_t *p, size_t n)
 
 static const char style[] =
     "<style>:root{--ink:#1d2733;--soft:#5c6b7a;--line:#d8dfe6;--paper:#fff;--accent:#0b6bcb;--zero:#b3261e}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9aa8b5;--line:#35414d;--paper:#14191f;--accent:#6ab0ff;--zero:#ff8a80}}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9aa8b5;--line:#35414d;--paper:#14191f;--accent:#6ab0ff;--zero:"
+    "#ff8a80}}"
     "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:960px;margin:0 auto;padding:1rem}"
-    "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p,li{max-width:70ch}.soft{color:var(--soft);font-size:.9rem}"
+    "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 "
+    ".5rem}p,li{max-width:70ch}.soft{color:var(--soft);font-size:.9rem}"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.95rem}"
-    "td,th{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}th{font-weight:600;color:var(--soft)}"
-    "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg .soft{fill:var(--soft);font-size:11px}"
-    "img{max-width:100%;image-rendering:pixelated;border:1px solid var(--line)}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}"
-    ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem}figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9rem}@media print{body{max-width:none}}</style>";
+    "td,th{padding:.3rem .7rem;border-bottom:1px solid "
+    "var(--line);text-align:left;white-space:nowrap}th{font-weight:600;color:var(--soft)}"
+    "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg "
+    ".soft{fill:var(--soft);font-size:11px}"
+    "img{max-width:100%;image-rendering:pixelated;border:1px solid "
+    "var(--line)}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}"
+    ".row{display:flex;flex-wrap:wrap;gap:0 1.5rem}figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9rem}@media "
+    "print{body{max-width:none}}</style>";
 
 static void sentence(FILE *f, const ft_arm_result *a)
 {
     if (isnan(a->delta.mean)) return;
     fputs("<li><b>", f);
     text(f, a->name);
-    const char *verdict = a->delta.low > 0 ? "better than supervised" : a->delta.high < 0 ? "worse than supervised" : "no difference shown";
-    fprintf(f, "</b>: %+.1f F1, 95 %% interval %+.1f to %+.1f: %s.</li>\n", 100 * a->delta.mean, 100 * a->delta.low, 100 * a->delta.high, verdict);
+    const char *verdict = a->delta.low > 0    ? "better than supervised"
+                          : a->delta.high < 0 ? "worse than supervised"
+                                              : "no difference shown";
+    fprintf(f, "</b>: %+.1f F1, 95 %% interval %+.1f to %+.1f: %s.</li>\n", 100 * a->delta.mean, 100 * a->delta.low,
+            100 * a->delta.high, verdict);
 }
 
 static void table(FILE *f, const ft_result *r)
 {
-    fputs("<div class=wide><table><tr><th>arm<th>runs<th>F1<th>95 % interval<th>difference<th>95 % interval<th>p (Holm)<th>AUROC<th>balanced acc.<th>sens.<th>spec.<th>utilisation</tr>\n", f);
+    fputs("<div class=wide><table><tr><th>arm<th>runs<th>F1<th>95 % interval<th>difference<th>95 % interval<th>p "
+          "(Holm)<th>AUROC<th>balanced acc.<th>sens.<th>spec.<th>utilisation</tr>\n",
+          f);
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         static const char *const also[] = {"auroc", "balanced_accuracy", "sensitivity", "specificity"};
@@ -73,9 +84,12 @@ static void table(FILE *f, const ft_result *r)
         else fprintf(f, "<td>%+.1f<td>%+.1f to %+.1f", 100 * a->delta.mean, 100 * a->delta.low, 100 * a->delta.high);
         if (isnan(a->p_holm)) fputs("<td>", f);
         else fprintf(f, "<td>%.3f", a->p_holm);
-        fprintf(f, "<td>%.3f<td>%.1f<td>%.1f<td>%.1f<td>%.0f %%</tr>\n", mean[0], 100 * mean[1], 100 * mean[2], 100 * mean[3], 100 * used);
+        fprintf(f, "<td>%.3f<td>%.1f<td>%.1f<td>%.1f<td>%.0f %%</tr>\n", mean[0], 100 * mean[1], 100 * mean[2], 100 * mean[3],
+                100 * used);
     }
-    fprintf(f, "<tr><td>always positive<td><td>%.1f<td colspan=9></tr><tr><td>always negative<td><td>%.1f<td colspan=9></tr><tr><td>guess by prior<td><td>%.1f<td colspan=9></tr>\n",
+    fprintf(f,
+            "<tr><td>always positive<td><td>%.1f<td colspan=9></tr><tr><td>always negative<td><td>%.1f<td "
+            "colspan=9></tr><tr><td>guess by prior<td><td>%.1f<td colspan=9></tr>\n",
             100 * r->trivial_positive, 100 * r->trivial_negative, 100 * r->trivial_prior);
     fputs("</table></div>\n", f);
 }
@@ -90,18 +104,24 @@ static void bars(FILE *f, const ft_result *r)
     }
     low = fmax(0, floor(low * 20) / 20 - 0.05);
     int left = 170, width = 720, height = 40 * r->n + 50;
-#define X(v) (left + (width - left - 20) * ((v) - low) / (high - low))
+#define X(v) (left + (width - left - 20) * ((v)-low) / (high - low))
     fprintf(f, "<svg viewBox=\"0 0 %d %d\" role=img aria-label=\"F1 with intervals\">", width, height);
     for (double v = low; v <= high + 1e-9; v += 0.1)
-        fprintf(f, "<line x1=%.1f x2=%.1f y1=10 y2=%d stroke=\"var(--line)\"/><text class=soft x=%.1f y=%d text-anchor=middle>%.0f</text>", X(v), X(v), height - 30, X(v), height - 15, 100 * v);
-    fprintf(f, "<line x1=%.1f x2=%.1f y1=10 y2=%d stroke=\"var(--zero)\" stroke-dasharray=\"4 3\"/><text class=soft x=%.1f y=%d text-anchor=middle>always positive</text>", X(r->trivial_positive),
-            X(r->trivial_positive), height - 30, X(r->trivial_positive), height - 2);
+        fprintf(f,
+                "<line x1=%.1f x2=%.1f y1=10 y2=%d stroke=\"var(--line)\"/><text class=soft x=%.1f y=%d "
+                "text-anchor=middle>%.0f</text>",
+                X(v), X(v), height - 30, X(v), height - 15, 100 * v);
+    fprintf(f,
+            "<line x1=%.1f x2=%.1f y1=10 y2=%d stroke=\"var(--zero)\" stroke-dasharray=\"4 3\"/><text class=soft x=%.1f y=%d "
+            "text-anchor=middle>always positive</text>",
+            X(r->trivial_positive), X(r->trivial_positive), height - 30, X(r->trivial_positive), height - 2);
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         int y = 30 + 40 * i;
         fprintf(f, "<text x=%d y=%d text-anchor=end>", left - 12, y + 4);
         text(f, a->name);
-        fprintf(f, "</text><line x1=%.1f x2=%.1f y1=%d y2=%d stroke=\"var(--accent)\" stroke-width=3 opacity=.55 />", X(a->f1.low), X(a->f1.high), y, y);
+        fprintf(f, "</text><line x1=%.1f x2=%.1f y1=%d y2=%d stroke=\"var(--accent)\" stroke-width=3 opacity=.55 />",
+                X(a->f1.low), X(a->f1.high), y, y);
         for (int k = 0; k < a->n; k++) fprintf(f, "<circle cx=%.1f cy=%d r=2.5 fill=\"var(--soft)\"/>", X(a->run[k].f1), y + 11);
         fprintf(f, "<circle cx=%.1f cy=%d r=6 fill=\"var(--accent)\"/>", X(a->f1.mean), y);
     }
@@ -138,10 +158,16 @@ static void curve(FILE *f, const char *path, const char *column, const char *tit
         high = fmax(high, i > n / 20 ? smooth[i] : low); /* the first steps would squash the rest */
     }
     if (!(high > low)) high = low + 1;
-    fputs("<figure><svg viewBox=\"0 0 340 170\" width=340 role=img><polyline fill=none stroke=\"var(--accent)\" stroke-width=1.5 points=\"", f);
-    for (int i = 0; i < n; i++) fprintf(f, "%.1f,%.1f ", 45 + 285 * step[i] / step[n - 1], 140 - 120 * (fmin(smooth[i], high) - low) / (high - low));
-    fprintf(f, "\"/><line x1=45 x2=330 y1=145 y2=145 stroke=\"var(--line)\"/><text class=soft x=40 y=25 text-anchor=end>%.3g</text><text class=soft x=40 y=143 text-anchor=end>%.3g</text>"
-               "<text class=soft x=330 y=160 text-anchor=end>step %.0f</text></svg><figcaption>", high, low, step[n - 1] + 1);
+    fputs("<figure><svg viewBox=\"0 0 340 170\" width=340 role=img><polyline fill=none stroke=\"var(--accent)\" stroke-width=1.5 "
+          "points=\"",
+          f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%.1f,%.1f ", 45 + 285 * step[i] / step[n - 1], 140 - 120 * (fmin(smooth[i], high) - low) / (high - low));
+    fprintf(f,
+            "\"/><line x1=45 x2=330 y1=145 y2=145 stroke=\"var(--line)\"/><text class=soft x=40 y=25 "
+            "text-anchor=end>%.3g</text><text class=soft x=40 y=143 text-anchor=end>%.3g</text>"
+            "<text class=soft x=330 y=160 text-anchor=end>step %.0f</text></svg><figcaption>",
+            high, low, step[n - 1] + 1);
     text(f, title);
     fputs("</figcaption></figure>\n", f);
 }
@@ -184,7 +210,8 @@ static int sheets(FILE *f, const ft_result *r)
                     break;
                 }
         }
-        snprintf(caption, sizeof caption, "Real clips, class %s (a row is a clip, 8 of its %d frames)", x->classes.name[c], x->store.frames);
+        snprintf(caption, sizeof caption, "Real clips, class %s (a row is a clip, 8 of its %d frames)", x->classes.name[c],
+                 x->store.frames);
         FT_TRY(sheet(f, &x->store, pick, n, caption));
     }
     for (int i = 0; i < r->n; i++) {
@@ -219,7 +246,9 @@ static void checks(FILE *f, const ft_result *r)
             if (!isnan(r->frechet_real)) fprintf(f, "%.3g for held-out real clips", r->frechet_real);
             fputs("</tr>\n", f);
         }
-    fputs("</table></div><p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the real pool. It is not FVD and compares only within this page.</p>\n", f);
+    fputs("</table></div><p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the "
+          "real pool. It is not FVD and compares only within this page.</p>\n",
+          f);
 }
 
 int ft_report_write(const ft_result *r, const char *path)
@@ -229,20 +258,29 @@ int ft_report_write(const ft_result *r, const char *path)
     FILE *f = open_memstream(&page, &size);
     const ft_config *c = r->x->cfg;
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    fprintf(f, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><title>forty: %s</title>%s", ft_base_name(r->x->dir), style);
+    fprintf(f,
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
+            "content=\"width=device-width,initial-scale=1\"><title>forty: %s</title>%s",
+            ft_base_name(r->x->dir), style);
     fputs("<h1>Do generated clips help?</h1><p class=soft>", f);
     text(f, ft_base_name(r->x->dir));
-    fprintf(f, " &middot; protocol %s &middot; %lld labelled videos a split, %lld test videos, %lld splits &times; %lld seeds, %s &middot; positive class ", ft_config_text(c, "protocol"),
-            (long long)ft_config_int(c, "labels"), (long long)r->test_videos, (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"));
+    fprintf(f,
+            " &middot; protocol %s &middot; %lld labelled videos a split, %lld test videos, %lld splits &times; %lld seeds, %s "
+            "&middot; positive class ",
+            ft_config_text(c, "protocol"), (long long)ft_config_int(c, "labels"), (long long)r->test_videos,
+            (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"));
     text(f, r->x->classes.name[r->x->classes.positive]);
-    fprintf(f, " &middot; steps: VAE %lld, generator %lld, classifier %lld</p>\n<ul>", (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
-            (long long)ft_config_int(c, "classifier.steps"));
+    fprintf(f, " &middot; steps: VAE %lld, generator %lld, classifier %lld</p>\n<ul>", (long long)ft_config_int(c, "vae.steps"),
+            (long long)ft_config_int(c, "generator.steps"), (long long)ft_config_int(c, "classifier.steps"));
     for (int i = 0; i < r->n; i++) sentence(f, &r->arm[i]);
     fputs("</ul>\n", f);
     bars(f, r);
     table(f, r);
-    fputs("<p class=soft>Intervals: hierarchical bootstrap over splits, seeds and test videos. Differences: paired with the supervised arm by split and seed. p: sign flips over runs, Holm over arms; "
-          "left out where so few runs cannot reach 0.05. Every arm is scored by the EMA of its weights after the same number of steps. The test list was looked at once a run.</p>\n", f);
+    fputs("<p class=soft>Intervals: hierarchical bootstrap over splits, seeds and test videos. Differences: paired with the "
+          "supervised arm by split and seed. p: sign flips over runs, Holm over arms; "
+          "left out where so few runs cannot reach 0.05. Every arm is scored by the EMA of its weights after the same number of "
+          "steps. The test list was looked at once a run.</p>\n",
+          f);
     fputs("<h2>Is the generator trained?</h2>\n", f);
     checks(f, r);
     fputs("<h2>Clips</h2>\n<div class=row>", f);

@@ -51,7 +51,9 @@ int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *sto
         c->positive = *positive ? -1 : c->n - 1;
         for (int k = 0; k < c->n; k++)
             if (!strcmp(c->name[k], positive)) c->positive = k;
-        if (c->positive < 0) rc = FT_FAIL(FT_ECONFIG, "%s: positive is %s; the classes are %s, %s%s", ft_config_origin(cfg, "positive"), positive, c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
+        if (c->positive < 0)
+            rc = FT_FAIL(FT_ECONFIG, "%s: positive is %s; the classes are %s, %s%s", ft_config_origin(cfg, "positive"), positive,
+                         c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
     }
     for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
         c->of_video[i] = -1;
@@ -79,7 +81,8 @@ typedef struct {
 static int groups_make(groups *g, const ft_clipstore *s)
 {
     g->n = 0;
-    if (!(g->of_video = ft_alloc((size_t)(s->n_video + 1) * sizeof *g->of_video))) return FT_FAIL(FT_ENOMEM, "no memory for groups");
+    if (!(g->of_video = ft_alloc((size_t)(s->n_video + 1) * sizeof *g->of_video)))
+        return FT_FAIL(FT_ENOMEM, "no memory for groups");
     for (int64_t i = 0; i < s->n_video; i++) {
         g->of_video[i] = -1;
         for (int64_t k = 0; k < i && g->of_video[i] < 0; k++)
@@ -97,7 +100,8 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
     FT_TRY(groups_make(&g, s));
     int64_t *order = ft_alloc((size_t)(g.n + 1) * sizeof *order), *size = ft_alloc((size_t)(g.n + 1) * sizeof *size);
     double *have = ft_alloc((size_t)(sides * c->n) * sizeof *have), *total = ft_alloc((size_t)c->n * sizeof *total);
-    int *to = ft_alloc((size_t)(g.n + 1) * sizeof *to), rc = order && size && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
+    int *to = ft_alloc((size_t)(g.n + 1) * sizeof *to),
+        rc = order && size && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
     if (rc < 0) goto done;
     for (int64_t i = 0; i < g.n; i++) order[i] = i, to[i] = -1;
     ft_rng_shuffle(&r, order, g.n);
@@ -139,7 +143,8 @@ done:
     return rc;
 }
 
-/* ---- folds ------------------------------------------------------------------------------------------------------------------ */
+/* ---- folds ------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { POOL, VALIDATION, TEST };
 
@@ -165,7 +170,9 @@ static int take_validation(const ft_config *cfg, const ft_clipstore *s, const ft
     if (want < 0) want = pool - labels < labels ? (pool - labels) / 2 : labels;
     if (want <= 0) return FT_OK;
     double share[2] = {1 - (double)want / (double)pool, (double)want / (double)pool};
-    if (share[0] <= 0) return FT_FAIL(FT_EDATA, "%s: %lld validation videos asked of a pool of %lld. Lower validation", s->path, (long long)want, (long long)pool);
+    if (share[0] <= 0)
+        return FT_FAIL(FT_EDATA, "%s: %lld validation videos asked of a pool of %lld. Lower validation", s->path, (long long)want,
+                       (long long)pool);
     FT_TRY(deal(s, c, side, POOL, 2, share, r));
     rename_side(side, s->n_video, 100, POOL);
     rename_side(side, s->n_video, 101, VALIDATION);
@@ -188,7 +195,9 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
     for (int64_t i = 0; i < s->n_video; i++) {
         const char *w = s->video[i].split;
         side[i] = !strcmp(w, "test") ? TEST : !strcmp(w, "validation") || !strcmp(w, "val") ? VALIDATION : POOL;
-        if (*w && side[i] == POOL && strcmp(w, "train")) return FT_FAIL(FT_EDATA, "%s: the split of %s is '%s'; train, validation and test are known", s->path, s->video[i].name, w);
+        if (*w && side[i] == POOL && strcmp(w, "train"))
+            return FT_FAIL(FT_EDATA, "%s: the split of %s is '%s'; train, validation and test are known", s->path,
+                           s->video[i].name, w);
         named |= side[i] == TEST, named_validation |= side[i] == VALIDATION;
     }
     if (!named) {
@@ -203,7 +212,8 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
 
 static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
 {
-    int k = (int)ft_config_int(cfg, "folds"), repeats = (int)ft_config_int(cfg, "splits"), *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), rc = FT_OK;
+    int k = (int)ft_config_int(cfg, "folds"), repeats = (int)ft_config_int(cfg, "splits"),
+        *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), rc = FT_OK;
     double *share = ft_alloc((size_t)k * sizeof *share);
     if (!part || !share) rc = FT_FAIL(FT_ENOMEM, "no memory for folds");
     for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
@@ -233,7 +243,10 @@ int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipst
         for (int k = 0; rc == FT_OK && k < c->n; k++) {
             int64_t t = 0;
             for (int64_t q = 0; q < (*folds)[i].test.n; q++) t += c->of_video[(*folds)[i].test.video[q]] == k;
-            if (!t && !cv) rc = FT_FAIL(FT_EDATA, "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation", s->path, c->name[k]);
+            if (!t && !cv)
+                rc = FT_FAIL(FT_EDATA,
+                             "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation",
+                             s->path, c->name[k]);
         }
     ft_free(side);
     if (rc < 0) ft_folds_free(*folds, *n), *folds = NULL, *n = 0;
@@ -250,9 +263,11 @@ void ft_folds_free(ft_fold *folds, int n)
     ft_free(folds);
 }
 
-/* ---- label splits --------------------------------------------------------------------------------------------------------------- */
+/* ---- label splits
+ * --------------------------------------------------------------------------------------------------------------- */
 
-int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, const ft_fold *fold, int split)
+int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c,
+                  const ft_fold *fold, int split)
 {
     int64_t want = ft_config_int(cfg, "labels"), n = fold->pool.n, have[FT_MAX_CLASSES] = {0}, quota[FT_MAX_CLASSES], total = 0;
     int64_t *order = ft_alloc((size_t)(n + 1) * sizeof *order);
@@ -268,8 +283,9 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
         if (k >= 0) have[k]++, total++;
     }
     if (rc == FT_OK && total < want)
-        rc = FT_FAIL(FT_EDATA, "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos", s->path,
-                     (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
+        rc = FT_FAIL(FT_EDATA,
+                     "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos",
+                     s->path, (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
     if (rc < 0) goto done;
     /* equal numbers of each class, as far as a class has that many */
     int64_t left = want;
@@ -278,7 +294,9 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
         for (int k = 0; k < c->n && left > 0; k++)
             if (quota[k] < have[k]) quota[k]++, left--;
     for (int k = 0; k < c->n; k++)
-        if (quota[k] == 0) rc = FT_FAIL(FT_EDATA, "%s: the training pool has no video of class %s. Use fewer folds, or a smaller test_fraction", s->path, c->name[k]);
+        if (quota[k] == 0)
+            rc = FT_FAIL(FT_EDATA, "%s: the training pool has no video of class %s. Use fewer folds, or a smaller test_fraction",
+                         s->path, c->name[k]);
     if (rc < 0) goto done;
     ft_rng r = ft_rng_make((uint64_t)split, 0x1ABE1, (uint64_t)(fold->repeat * 1000 + fold->fold));
     ft_rng_shuffle(&r, order, n);
@@ -324,12 +342,14 @@ int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, 
             for (int64_t i = 0; i < side[a]->n; i++)
                 for (int64_t k = 0; k < side[b]->n; k++)
                     if (!strcmp(s->video[side[a]->video[i]].group, s->video[side[b]->video[k]].group))
-                        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split", s->path,
-                                       s->video[side[a]->video[i]].group, s->video[side[a]->video[i]].name, s->video[side[b]->video[k]].name);
+                        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split",
+                                       s->path, s->video[side[a]->video[i]].group, s->video[side[a]->video[i]].name,
+                                       s->video[side[b]->video[k]].name);
     assert_disjoint(s, labelled, &fold->test);
     assert_disjoint(s, labelled, &fold->validation);
-    json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold, "labelled", names(s, labelled),
-                          "pool", names(s, &fold->pool), "validation", names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
+    json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold,
+                          "labelled", names(s, labelled), "pool", names(s, &fold->pool), "validation",
+                          names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
                           "none: no group of test or validation is in the pool; VAE and generators are trained on the pool only");
     char *text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);

@@ -33,8 +33,8 @@ int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipst
 void ft_folds_free(ft_fold *folds, int n);
 
 /* The labelled videos of split `split` in a fold; unlabelled: the rest of the pool. */
-int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *store, const ft_classes *classes,
-                  const ft_fold *fold, int split);
+int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *store,
+                  const ft_classes *classes, const ft_fold *fold, int split);
 
 /* Asserts that no group is on two sides and writes names of all videos as JSON. */
 int ft_split_save(const char *path, const ft_clipstore *store, const ft_fold *fold, const ft_videos *labelled, int split);

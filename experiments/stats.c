@@ -82,7 +82,10 @@ static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int
     return out;
 }
 
-ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int positive, int samples) { return bootstrap(run, NULL, n, classes, positive, samples); }
+ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int positive, int samples)
+{
+    return bootstrap(run, NULL, n, classes, positive, samples);
+}
 ft_interval ft_paired_interval(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples)
 {
     return bootstrap(a, b, n, classes, positive, samples);
@@ -133,7 +136,8 @@ static void moments(const float *x, int64_t n, int d, double *mean, double *cov)
         for (int k = 0; k < d; k++) mean[k] += (double)x[i * d + k] / (double)n;
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < d; k++)
-            for (int q = 0; q <= k; q++) cov[k * d + q] += ((double)x[i * d + k] - mean[k]) * ((double)x[i * d + q] - mean[q]) / (double)(n - 1);
+            for (int q = 0; q <= k; q++)
+                cov[k * d + q] += ((double)x[i * d + k] - mean[k]) * ((double)x[i * d + q] - mean[q]) / (double)(n - 1);
     for (int k = 0; k < d; k++)
         for (int q = k + 1; q < d; q++) cov[k * d + q] = cov[q * d + k];
 }
@@ -160,7 +164,9 @@ int ft_frechet(const float *a, int64_t n, const float *b, int64_t m, int d, doub
     for (int i = 0; i < d; i++) trace += c1[i * d + i] + c2[i * d + i], shift += (m1[i] - m2[i]) * (m1[i] - m2[i]);
     /* tr sqrt(C1 C2) = sum of roots of the eigenvalues of R C2 R with R = sqrt(C1), which is symmetric */
     memcpy(v, c1, dd * sizeof *v);
-    int rc = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', d, v, d, w) == 0 ? FT_OK : FT_FAIL(FT_EDATA, "the covariance has no eigenvalues: are there NaN features?");
+    int rc = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', d, v, d, w) == 0
+                 ? FT_OK
+                 : FT_FAIL(FT_EDATA, "the covariance has no eigenvalues: are there NaN features?");
     if (rc == FT_OK) {
         for (int i = 0; i < d; i++)
             for (int j = 0; j < d; j++) {

@@ -34,7 +34,8 @@ static void cells(const ft_arm_result *a, char f1[64], char delta[64], char p[32
 {
     snprintf(f1, 64, "%.1f [%.1f, %.1f]", 100 * a->f1.mean, 100 * a->f1.low, 100 * a->f1.high);
     delta[0] = 0;
-    if (!isnan(a->delta.mean)) snprintf(delta, 64, "%+.1f [%+.1f, %+.1f]", 100 * a->delta.mean, 100 * a->delta.low, 100 * a->delta.high);
+    if (!isnan(a->delta.mean))
+        snprintf(delta, 64, "%+.1f [%+.1f, %+.1f]", 100 * a->delta.mean, 100 * a->delta.low, 100 * a->delta.high);
     number(p, a->p_holm, "%.3f");
 }
 
@@ -48,9 +49,13 @@ static void trivial(const ft_result *r, FILE *f, const char *format)
 static void steps(const ft_result *r, FILE *f)
 {
     const ft_config *c = r->x->cfg;
-    fprintf(f, "protocol %s: %lld labels, %lld test videos, %lld splits x %lld seeds, %s; steps: VAE %lld, generator %lld, classifier %lld", ft_config_text(c, "protocol"),
-            (long long)ft_config_int(c, "labels"), (long long)r->test_videos, (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"),
-            ft_config_text(c, "evaluation"), (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"), (long long)ft_config_int(c, "classifier.steps"));
+    fprintf(f,
+            "protocol %s: %lld labels, %lld test videos, %lld splits x %lld seeds, %s; steps: VAE %lld, generator %lld, "
+            "classifier %lld",
+            ft_config_text(c, "protocol"), (long long)ft_config_int(c, "labels"), (long long)r->test_videos,
+            (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"),
+            (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
+            (long long)ft_config_int(c, "classifier.steps"));
 }
 
 void ft_summary_print(const ft_result *r, FILE *f)
@@ -65,10 +70,12 @@ void ft_summary_print(const ft_result *r, FILE *f)
     steps(r, f);
     fputc('\n', f);
     for (int i = 0; i < r->n; i++)
-        if (!isnan(r->arm[i].eps_mse)) fprintf(f, "%s: epsilon MSE on held-out videos %.3f (predicting zero: 1)\n", r->arm[i].name, r->arm[i].eps_mse);
+        if (!isnan(r->arm[i].eps_mse))
+            fprintf(f, "%s: epsilon MSE on held-out videos %.3f (predicting zero: 1)\n", r->arm[i].name, r->arm[i].eps_mse);
     if (!isnan(r->psnr)) fprintf(f, "VAE: %.1f dB PSNR on held-out videos\n", r->psnr);
     for (int i = 0; i < r->n; i++)
-        if (!isnan(r->arm[i].frechet)) fprintf(f, "%s: self-feature Frechet distance to real clips %.3g\n", r->arm[i].name, r->arm[i].frechet);
+        if (!isnan(r->arm[i].frechet))
+            fprintf(f, "%s: self-feature Frechet distance to real clips %.3g\n", r->arm[i].name, r->arm[i].frechet);
     if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
 }
 
@@ -79,12 +86,16 @@ json_t *ft_summary_json(const ft_result *r)
     json_t *arms = json_array();
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
-        json_array_append_new(arms, json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std,
-                                              "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high",
-                                              real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet)));
+        json_array_append_new(arms,
+                              json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "arm", a->name, "runs", a->n,
+                                        "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high",
+                                        a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
+                                        "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm),
+                                        "eps_mse", real(a->eps_mse), "frechet", real(a->frechet)));
     }
-    return json_pack("{s:o,s:{s:f,s:f,s:f},s:o,s:o,s:I}", "arms", arms, "trivial", "always_positive", r->trivial_positive, "always_negative", r->trivial_negative, "prior",
-                     r->trivial_prior, "vae_psnr", real(r->psnr), "frechet_held_out", real(r->frechet_real), "test_videos", (json_int_t)r->test_videos);
+    return json_pack("{s:o,s:{s:f,s:f,s:f},s:o,s:o,s:I}", "arms", arms, "trivial", "always_positive", r->trivial_positive,
+                     "always_negative", r->trivial_negative, "prior", r->trivial_prior, "vae_psnr", real(r->psnr),
+                     "frechet_held_out", real(r->frechet_real), "test_videos", (json_int_t)r->test_videos);
 }
 
 static void markdown(const ft_result *r, FILE *f)

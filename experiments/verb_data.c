@@ -19,8 +19,11 @@ static int run_ingest(ft_cli *c)
     int64_t frames, stride, size, clips = 0;
     double fps;
     ft_config *cfg;
-    const char *videos = ft_cli_text(c, "--videos"), *out = ft_cli_text(c, "-o"), *k = ft_cli_text(c, "--clips-per-video"), *on_error = ft_cli_text(c, "--on-error");
-    if (!videos || !out) return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", videos ? "-o CLIPS.h5" : "--videos DIR", ft_verb_ingest.usage);
+    const char *videos = ft_cli_text(c, "--videos"), *out = ft_cli_text(c, "-o"), *k = ft_cli_text(c, "--clips-per-video"),
+               *on_error = ft_cli_text(c, "--on-error");
+    if (!videos || !out)
+        return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", videos ? "-o CLIPS.h5" : "--videos DIR",
+                       ft_verb_ingest.usage);
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_config_free(cfg);
     FT_TRY(ft_cli_int(c, "--frames", 1, 1024, &frames));
@@ -28,18 +31,32 @@ static int run_ingest(ft_cli *c)
     FT_TRY(ft_cli_int(c, "--size", 8, 1024, &size));
     FT_TRY(ft_cli_real(c, "--fps", 0, 1000, &fps));
     if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
-    if (strcmp(on_error, "stop") && strcmp(on_error, "skip")) return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
+    if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
+        return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride, "size", (json_int_t)size, "fps", fps, "clips_per_video", k);
+    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride, "size",
+                                 (json_int_t)size, "fps", fps, "clips_per_video", k);
     char *config = json_dumps(settings, JSON_COMPACT);
     json_decref(settings);
-    ft_ingest_opt o = {videos, ft_cli_text(c, "--labels"), (int)frames, (int)stride, (int)size, (int)clips, fps, !strcmp(on_error, "skip"), !strcmp(ft_cli_text(c, "--compress"), "gzip"), config};
+    ft_ingest_opt o = {videos,
+                       ft_cli_text(c, "--labels"),
+                       (int)frames,
+                       (int)stride,
+                       (int)size,
+                       (int)clips,
+                       fps,
+                       !strcmp(on_error, "skip"),
+                       !strcmp(ft_cli_text(c, "--compress"), "gzip"),
+                       config};
     ft_ingest_result r;
     int rc = ft_ingest(&o, out, &r);
     free(config);
     FT_TRY(rc);
-    ft_cli_print(c, json_pack("{s:s,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped, "shortened", r.shortened),
-                 "%s: %d clips of %d videos (%d at a smaller stride, %d left out)\n", out, r.clips, r.videos, r.shortened, r.skipped);
+    ft_cli_print(c,
+                 json_pack("{s:s,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
+                           "shortened", r.shortened),
+                 "%s: %d clips of %d videos (%d at a smaller stride, %d left out)\n", out, r.clips, r.videos, r.shortened,
+                 r.skipped);
     return FT_OK;
 }
 
@@ -56,8 +73,12 @@ static const ft_option ingest_options[] = {
     {"--compress", "none|gzip", "none", "compression of the clips"},
     {NULL, NULL, NULL, NULL},
 };
-const ft_verb ft_verb_ingest = {"ingest", "videos and a label list to a clip store", "ingest --videos DIR --labels FILE.csv -o CLIPS.h5",
-                                "forty ingest --videos videos --labels labels.csv -o clips.h5 --size 96 --clips-per-video 3", ingest_options, run_ingest};
+const ft_verb ft_verb_ingest = {"ingest",
+                                "videos and a label list to a clip store",
+                                "ingest --videos DIR --labels FILE.csv -o CLIPS.h5",
+                                "forty ingest --videos videos --labels labels.csv -o clips.h5 --size 96 --clips-per-video 3",
+                                ingest_options,
+                                run_ingest};
 
 static int run_phantom(ft_cli *c)
 {
@@ -71,10 +92,17 @@ static int run_phantom(ft_cli *c)
     FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
     seed = s ? atoll(s) : 0;
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    ft_phantom_opt o = {(int)videos, (int)frames, (int)size, balance, (uint64_t)seed, ft_cli_text(c, "--mp4"), ft_cli_flag(c, "--length-by-class")};
+    ft_phantom_opt o = {(int)videos,
+                        (int)frames,
+                        (int)size,
+                        balance,
+                        (uint64_t)seed,
+                        ft_cli_text(c, "--mp4"),
+                        ft_cli_flag(c, "--length-by-class")};
     if (o.mp4) FT_TRY(ft_mkdirs(o.mp4));
     FT_TRY(ft_phantom_write(&o, out));
-    ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out, (long long)videos);
+    ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out,
+                 (long long)videos);
     return FT_OK;
 }
 
@@ -88,7 +116,12 @@ static const ft_option phantom_options[] = {
     {"--length-by-class", NULL, NULL, "whole videos of normal scenes are longer: for studies of that leak"},
     {NULL, NULL, NULL, NULL},
 };
-const ft_verb ft_verb_phantom = {"phantom", "procedural colonoscopy phantom, the embedded data set", "phantom -o CLIPS.h5", "forty phantom -o phantom.h5 --mp4 phantom-videos", phantom_options, run_phantom};
+const ft_verb ft_verb_phantom = {"phantom",
+                                 "procedural colonoscopy phantom, the embedded data set",
+                                 "phantom -o CLIPS.h5",
+                                 "forty phantom -o phantom.h5 --mp4 phantom-videos",
+                                 phantom_options,
+                                 run_phantom};
 
 static int info_store(ft_cli *c, const char *path)
 {
@@ -96,14 +129,18 @@ static int info_store(ft_cli *c, const char *path)
     FT_TRY(ft_clipstore_read(&s, path));
     json_t *labels = json_object(), *splits = json_object();
     for (int64_t i = 0; i < s.n_video; i++) {
-        json_object_set_new(labels, s.video[i].label, json_integer(json_integer_value(json_object_get(labels, s.video[i].label)) + 1));
-        json_object_set_new(splits, s.video[i].split, json_integer(json_integer_value(json_object_get(splits, s.video[i].split)) + 1));
+        json_object_set_new(labels, s.video[i].label,
+                            json_integer(json_integer_value(json_object_get(labels, s.video[i].label)) + 1));
+        json_object_set_new(splits, s.video[i].split,
+                            json_integer(json_integer_value(json_object_get(splits, s.video[i].split)) + 1));
     }
     char *l = json_dumps(labels, JSON_COMPACT), *p = json_dumps(splits, JSON_COMPACT);
-    ft_cli_print(c, json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips", (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video,
-                              "frames", s.frames, "size", s.size, "stride", s.stride, "labels", labels, "splits", splits, "sha256", s.id),
-                 "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n", path, (long long)s.n_clip,
-                 (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
+    ft_cli_print(c,
+                 json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips",
+                           (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video, "frames", s.frames, "size", s.size, "stride",
+                           s.stride, "labels", labels, "splits", splits, "sha256", s.id),
+                 "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n",
+                 path, (long long)s.n_clip, (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
     free(l);
     free(p);
     ft_clipstore_free(&s);
@@ -117,7 +154,9 @@ static int info_weights(ft_cli *c, const char *path)
     int64_t values = 0;
     for (int i = 0; i < st.n; i++) values += st.tensor[i].count;
     char *meta = st.metadata ? json_dumps(st.metadata, JSON_INDENT(1)) : NULL;
-    ft_cli_print(c, json_pack("{s:s,s:s,s:i,s:I,s:O}", "file", path, "kind", "safetensors", "tensors", st.n, "values", (json_int_t)values, "metadata", st.metadata ? st.metadata : json_null()),
+    ft_cli_print(c,
+                 json_pack("{s:s,s:s,s:i,s:I,s:O}", "file", path, "kind", "safetensors", "tensors", st.n, "values",
+                           (json_int_t)values, "metadata", st.metadata ? st.metadata : json_null()),
                  "%s: %d tensors, %lld values\n%s\n", path, st.n, (long long)values, meta ? meta : "no metadata");
     free(meta);
     ft_safetensors_free(&st);
@@ -128,9 +167,12 @@ static int info_video(ft_cli *c, const char *path)
 {
     ft_video v;
     FT_TRY(ft_video_open(&v, path));
-    ft_cli_print(c, json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f}", "file", path, "kind", "video", "frames", (json_int_t)v.frames, "fps", v.fps, "width", v.width, "height", v.height,
-                              "rotation", v.rotation, "seconds", v.time[v.frames - 1]),
-                 "%s: video, %lld frames of %dx%d at %.3g a second, rotation %d\n", path, (long long)v.frames, v.width, v.height, v.fps, v.rotation);
+    ft_cli_print(c,
+                 json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f}", "file", path, "kind", "video", "frames", (json_int_t)v.frames,
+                           "fps", v.fps, "width", v.width, "height", v.height, "rotation", v.rotation, "seconds",
+                           v.time[v.frames - 1]),
+                 "%s: video, %lld frames of %dx%d at %.3g a second, rotation %d\n", path, (long long)v.frames, v.width, v.height,
+                 v.fps, v.rotation);
     ft_video_close(&v);
     return FT_OK;
 }
@@ -154,4 +196,6 @@ static int run_info(ft_cli *c)
     if (dot && !strcmp(dot, ".safetensors")) return info_weights(c, arg[0]);
     return info_video(c, arg[0]);
 }
-const ft_verb ft_verb_info = {"info", "what a clip store, weights file, run folder or video holds", "info FILE", "forty info clips.h5 --json", NULL, run_info};
+const ft_verb ft_verb_info = {"info",      "what a clip store, weights file, run folder or video holds",
+                              "info FILE", "forty info clips.h5 --json",
+                              NULL,        run_info};

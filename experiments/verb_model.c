@@ -35,7 +35,8 @@ static int64_t count_params(ft_params *p, ft_graph *g)
 
 static int add_model(json_t *list, const char *name, const char *kind, const char *input, int64_t n)
 {
-    json_array_append_new(list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", kind, "parameters", (json_int_t)n, "input", input));
+    json_array_append_new(
+        list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", kind, "parameters", (json_int_t)n, "input", input));
     return FT_OK;
 }
 
@@ -57,7 +58,8 @@ static int run_models(ft_cli *c)
         ft_params *p = ft_params_new(0);
         ft_graph *g = ft_graph_new(p, FT_F32, 0);
         int64_t one = 1;
-        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}), ft_input(g, "t", FT_F32, 1, &one));
+        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
+                   ft_input(g, "t", FT_F32, 1, &one));
         snprintf(input, sizeof input, "(B,%d,%d,%d,%d) latent", m->frames, m->size, m->size, m->channels);
         add_model(list, m->name, "generator", input, count_params(p, g));
     }
@@ -74,8 +76,10 @@ static int run_models(ft_cli *c)
         size_t i;
         json_t *m;
         printf("%-16s %-12s %14s  %s\n", "model", "kind", "parameters", "input");
-        json_array_foreach(list, i, m) printf("%-16s %-12s %14lld  %s\n", json_string_value(json_object_get(m, "name")), json_string_value(json_object_get(m, "kind")),
-                                             (long long)json_integer_value(json_object_get(m, "parameters")), json_string_value(json_object_get(m, "input")));
+        json_array_foreach(list, i, m)
+            printf("%-16s %-12s %14lld  %s\n", json_string_value(json_object_get(m, "name")),
+                   json_string_value(json_object_get(m, "kind")), (long long)json_integer_value(json_object_get(m, "parameters")),
+                   json_string_value(json_object_get(m, "input")));
         printf("\nsemi-supervised algorithms (ssl.algorithm):\n");
         for (int k = 0; ft_ssl_at(k); k++) printf("  %-18s %s\n", ft_ssl_at(k)->name, ft_ssl_at(k)->help);
         printf("\narms of an experiment:\n");
@@ -84,7 +88,9 @@ static int run_models(ft_cli *c)
     ft_cli_print(c, list, "%s", "");
     return FT_OK;
 }
-const ft_verb ft_verb_models = {"models", "every preset: name, kind, parameters, input; algorithms and arms", "models", "forty models --json", NULL, run_models};
+const ft_verb ft_verb_models = {"models", "every preset: name, kind, parameters, input; algorithms and arms",
+                                "models", "forty models --json",
+                                NULL,     run_models};
 
 /* ---- train ---------------------------------------------------------------------------------------------------------------- */
 
@@ -152,8 +158,17 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     for (int64_t i = 0; held_label && i < m; i++) held_label[i] = d.classes.of_video[d.store.clip[held[i]].video];
     ft_clipstore more = {0};
     const char *unlabelled = ft_config_text(cfg, "data.unlabelled");
-    ft_training_set set = {.store = &d.store, .clip = clip, .label = label, .n = n, .classes = (const char *const *)d.classes.name, .n_classes = d.classes.n,
-                           .validation_store = &d.store, .validation = held, .validation_label = held_label, .n_validation = m, .positive = d.classes.positive};
+    ft_training_set set = {.store = &d.store,
+                           .clip = clip,
+                           .label = label,
+                           .n = n,
+                           .classes = (const char *const *)d.classes.name,
+                           .n_classes = d.classes.n,
+                           .validation_store = &d.store,
+                           .validation = held,
+                           .validation_label = held_label,
+                           .n_validation = m,
+                           .positive = d.classes.positive};
     int64_t *all = NULL;
     if (*unlabelled) {
         FT_TRY_TO(rc, done, ft_clipstore_read(&more, unlabelled));
@@ -162,7 +177,8 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         set.unlabelled_store = &more, set.unlabelled = all, set.n_unlabelled = more.n_clip;
     }
     ft_training_result r = {0};
-    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_train(cfg, &set, dir, seed, resume, &r) : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_train(cfg, &set, dir, seed, resume, &r)
+                                                      : FT_FAIL(FT_ENOMEM, "no memory for labels");
     ft_free(all);
     ft_clipstore_free(&more);
 done:
@@ -196,11 +212,17 @@ static int run_train(ft_cli *c)
     ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);
     return FT_OK;
 }
-static const ft_option train_options[] = {{"-o", "RUN", NULL, "run folder"}, {"--resume", NULL, NULL, "continue an interrupted run"}, {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_train = {"train", "trains what the configuration names: a VAE, a generator, a classifier", "train CONFIG.yaml -o RUN [--resume]",
-                               "forty train experiments/generator.yaml -o runs/medsora --set data.clips=clips.h5", train_options, run_train};
+static const ft_option train_options[] = {
+    {"-o", "RUN", NULL, "run folder"}, {"--resume", NULL, NULL, "continue an interrupted run"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_train = {"train",
+                               "trains what the configuration names: a VAE, a generator, a classifier",
+                               "train CONFIG.yaml -o RUN [--resume]",
+                               "forty train experiments/generator.yaml -o runs/medsora --set data.clips=clips.h5",
+                               train_options,
+                               run_train};
 
-/* ---- generate ---------------------------------------------------------------------------------------------------------------- */
+/* ---- generate ----------------------------------------------------------------------------------------------------------------
+ */
 
 static int export_clips(const char *store, const char *dir, const char *extension)
 {
@@ -239,7 +261,9 @@ static int run_generate(ft_cli *c)
     snprintf(vae, sizeof vae, "%s/vae", arg[0]);
     snprintf(latents, sizeof latents, "%s/latents.safetensors", arg[0]);
     FT_TRY_TO(rc, done, ft_clipstore_read(&s, ft_config_text(cfg, "data.clips"))); /* the shape of the training clips */
-    FT_TRY_TO(rc, done, ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, n, s.frames, s.size, (uint64_t)ft_config_int(cfg, "seed"), out));
+    FT_TRY_TO(rc, done,
+              ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, n, s.frames, s.size,
+                                  (uint64_t)ft_config_int(cfg, "seed"), out));
     if (ft_cli_text(c, "--mp4")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--mp4"), "mp4"));
     if (ft_cli_text(c, "--gif")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--gif"), "gif"));
     ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "clips", (json_int_t)n), "%s: %lld clips\n", out, (long long)n);
@@ -248,12 +272,22 @@ done:
     ft_config_free(cfg);
     return rc;
 }
-static const ft_option generate_options[] = {
-    {"-n", "N", "200", "clips to sample"},     {"-o", "CLIPS.h5", NULL, "clip store to write"}, {"--sampler", "unipc|ddim", "unipc", "sampler"}, {"--steps", "N", "20", "sampling steps"},
-    {"--mp4", "DIR", NULL, "also write MP4 files"}, {"--gif", "DIR", NULL, "also write GIF files"},  {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_generate = {"generate", "samples clips from a trained generator", "generate RUN -n 200 -o CLIPS.h5", "forty generate runs/medsora -n 50 -o fake.h5 --gif gifs", generate_options, run_generate};
+static const ft_option generate_options[] = {{"-n", "N", "200", "clips to sample"},
+                                             {"-o", "CLIPS.h5", NULL, "clip store to write"},
+                                             {"--sampler", "unipc|ddim", "unipc", "sampler"},
+                                             {"--steps", "N", "20", "sampling steps"},
+                                             {"--mp4", "DIR", NULL, "also write MP4 files"},
+                                             {"--gif", "DIR", NULL, "also write GIF files"},
+                                             {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_generate = {"generate",
+                                  "samples clips from a trained generator",
+                                  "generate RUN -n 200 -o CLIPS.h5",
+                                  "forty generate runs/medsora -n 50 -o fake.h5 --gif gifs",
+                                  generate_options,
+                                  run_generate};
 
-/* ---- evaluate, predict ----------------------------------------------------------------------------------------------------------- */
+/* ---- evaluate, predict
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static int class_index(const ft_classifier_info *info, const char *name)
 {
@@ -294,7 +328,10 @@ static int run_evaluate(ft_cli *c)
     for (int64_t i = 0; i < n;) { /* clips of a video stand together */
         int64_t k = i, v = s.clip[clip[i]].video;
         int own = classes.of_video[v] < 0 ? -1 : class_index(&info, classes.name[classes.of_video[v]]);
-        if (own < 0) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", data, s.video[v].name, s.video[v].label));
+        if (own < 0)
+            FT_TRY_TO(rc, done,
+                      FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", data,
+                              s.video[v].name, s.video[v].label));
         for (; k < n && s.clip[clip[k]].video == v; k++)
             for (int q = 0; q < C; q++) rows[videos * C + q] += prob[k * C + q];
         for (int q = 0; q < C; q++) rows[videos * C + q] /= (float)(k - i);
@@ -306,8 +343,11 @@ static int run_evaluate(ft_cli *c)
     json_t *o = ft_scores_json(&sc);
     json_object_set_new(o, "videos", json_integer(videos));
     json_object_set_new(o, "positive", json_string(info.positive));
-    ft_cli_print(c, o, "%lld videos, positive: %s\nF1 %.1f  accuracy %.1f  balanced %.1f  sensitivity %.1f  specificity %.1f  MCC %.3f  AUROC %.3f  AUPRC %.3f  Brier %.3f  ECE %.3f\n",
-                 (long long)videos, info.positive, 100 * sc.f1, 100 * sc.accuracy, 100 * sc.balanced_accuracy, 100 * sc.sensitivity, 100 * sc.specificity, sc.mcc, sc.auroc, sc.auprc, sc.brier, sc.ece);
+    ft_cli_print(c, o,
+                 "%lld videos, positive: %s\nF1 %.1f  accuracy %.1f  balanced %.1f  sensitivity %.1f  specificity %.1f  MCC %.3f "
+                 " AUROC %.3f  AUPRC %.3f  Brier %.3f  ECE %.3f\n",
+                 (long long)videos, info.positive, 100 * sc.f1, 100 * sc.accuracy, 100 * sc.balanced_accuracy,
+                 100 * sc.sensitivity, 100 * sc.specificity, sc.mcc, sc.auroc, sc.auprc, sc.brier, sc.ece);
 done:
     ft_free(clip);
     ft_free(rows);
@@ -319,8 +359,15 @@ done:
     ft_classifier_info_free(&info);
     return rc;
 }
-static const ft_option evaluate_options[] = {{"--data", "CLIPS.h5", NULL, "labelled clips"}, {"--split", "NAME", "test", "videos of this split; all: every video"}, {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_evaluate = {"evaluate", "scores a trained classifier, per video", "evaluate RUN --data CLIPS.h5 [--split test]", "forty evaluate runs/x3d --data clips.h5 --json", evaluate_options, run_evaluate};
+static const ft_option evaluate_options[] = {{"--data", "CLIPS.h5", NULL, "labelled clips"},
+                                             {"--split", "NAME", "test", "videos of this split; all: every video"},
+                                             {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_evaluate = {"evaluate",
+                                  "scores a trained classifier, per video",
+                                  "evaluate RUN --data CLIPS.h5 [--split test]",
+                                  "forty evaluate runs/x3d --data clips.h5 --json",
+                                  evaluate_options,
+                                  run_evaluate};
 
 static int predict_one(const char *run, const ft_classifier_info *info, const char *video, float *mean)
 {
@@ -377,7 +424,8 @@ static int run_predict(ft_cli *c)
         fprintf(f, "%s%s%s,%s", strchr(arg[i], ',') ? "\"" : "", arg[i], strchr(arg[i], ',') ? "\"" : "", info.classes[best]);
         for (int k = 0; k < info.n_classes; k++) fprintf(f, ",%.6f", (double)p[k]);
         fputc('\n', f);
-        json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", info.classes[best], "probabilities", probs));
+        json_array_append_new(
+            list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", info.classes[best], "probabilities", probs));
     }
 done:
     if (f) fclose(f);
@@ -388,10 +436,17 @@ done:
     ft_classifier_info_free(&info);
     return rc;
 }
-static const ft_option predict_options[] = {{"-o", "OUT.csv", NULL, "write here instead of the screen"}, {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_predict = {"predict", "class probabilities of raw videos", "predict RUN VIDEO... [-o OUT.csv]", "forty predict runs/x3d new/*.mp4 -o predictions.csv", predict_options, run_predict};
+static const ft_option predict_options[] = {{"-o", "OUT.csv", NULL, "write here instead of the screen"},
+                                            {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_predict = {"predict",
+                                 "class probabilities of raw videos",
+                                 "predict RUN VIDEO... [-o OUT.csv]",
+                                 "forty predict runs/x3d new/*.mp4 -o predictions.csv",
+                                 predict_options,
+                                 run_predict};
 
-/* ---- experiment -------------------------------------------------------------------------------------------------------------------- */
+/* ---- experiment
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 static int run_experiment(ft_cli *c)
 {
@@ -423,10 +478,15 @@ static const ft_option experiment_options[] = {{"-o", "DIR", "results/NAME", "re
                                                {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
                                                {"--print-config", NULL, NULL, "show every setting and where it comes from"},
                                                {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_experiment = {"experiment", "the main job: arms x splits x seeds, then the table and the report", "experiment run|status|report CONFIG.yaml [-o results/NAME]",
-                                    "forty experiment run experiments/quickstart.yaml", experiment_options, run_experiment};
+const ft_verb ft_verb_experiment = {"experiment",
+                                    "the main job: arms x splits x seeds, then the table and the report",
+                                    "experiment run|status|report CONFIG.yaml [-o results/NAME]",
+                                    "forty experiment run experiments/quickstart.yaml",
+                                    experiment_options,
+                                    run_experiment};
 
-/* ---- doctor, bench --------------------------------------------------------------------------------------------------------------------- */
+/* ---- doctor, bench
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 static int run_doctor(ft_cli *c)
 {
@@ -436,7 +496,8 @@ static int run_doctor(ft_cli *c)
     free(text);
     return FT_OK;
 }
-const ft_verb ft_verb_doctor = {"doctor", "devices, backends, library versions, what is missing", "doctor", "forty doctor --json", NULL, run_doctor};
+const ft_verb ft_verb_doctor = {
+    "doctor", "devices, backends, library versions, what is missing", "doctor", "forty doctor --json", NULL, run_doctor};
 
 static int by_value(const void *a, const void *b)
 {
@@ -484,8 +545,11 @@ static int run_bench(ft_cli *c)
         rc = FT_FAIL(FT_ECONFIG, "the model %s is not known. `forty models` lists the presets", model);
         goto done;
     }
-    for (int64_t i = 0; !ft_graph_error(g) && i < ft_count(x); i++) ((float *)ft_data(x))[i] = (float)((i * 2654435761u % 2001) / 1000.0 - 1.0);
-    ft_t target = ft_input(g, "target", FT_F32, ft_graph_error(g) ? 1 : ft_ndim(y), (int64_t[]){ft_dim(y, 0), ft_ndim(y) > 1 ? ft_dim(y, 1) : 1, ft_ndim(y) > 2 ? ft_dim(y, 2) : 1, ft_ndim(y) > 3 ? ft_dim(y, 3) : 1, ft_ndim(y) > 4 ? ft_dim(y, 4) : 1});
+    for (int64_t i = 0; !ft_graph_error(g) && i < ft_count(x); i++)
+        ((float *)ft_data(x))[i] = (float)((i * 2654435761u % 2001) / 1000.0 - 1.0);
+    ft_t target = ft_input(g, "target", FT_F32, ft_graph_error(g) ? 1 : ft_ndim(y),
+                           (int64_t[]){ft_dim(y, 0), ft_ndim(y) > 1 ? ft_dim(y, 1) : 1, ft_ndim(y) > 2 ? ft_dim(y, 2) : 1,
+                                       ft_ndim(y) > 3 ? ft_dim(y, 3) : 1, ft_ndim(y) > 4 ? ft_dim(y, 4) : 1});
     ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
     ft_keep(loss);
     if (train) {
@@ -503,11 +567,15 @@ static int run_bench(ft_cli *c)
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:O}", "what", arg[0], "model", model, "batch", (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads",
-                          ft_threads_get(), "ms", "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "act_mib",
-                          (double)info.act_bytes / 1048576.0, "live_mib", (double)info.live_bytes / 1048576.0, "versions", ft_environment());
-    ft_cli_print(c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n", model, arg[0], (long long)batch,
-                 dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1], (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
+    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:O}", "what", arg[0], "model", model, "batch",
+                          (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
+                          "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
+                          (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",
+                          (double)info.live_bytes / 1048576.0, "versions", ft_environment());
+    ft_cli_print(
+        c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
+        model, arg[0], (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
+        (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
     ft_plan_profile(plan);
 done:
     ft_plan_free(plan);
@@ -517,6 +585,12 @@ done:
     ft_config_free(cfg);
     return rc;
 }
-static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"}, {"--batch", "N", "8", "batch"},   {"--runs", "N", "10", "timed runs"},
-                                          {"--size", "N", "64", "pixels"},           {"--frames", "N", "16", "frames"}, {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_bench = {"bench", "time of a training step or forward pass", "bench train-step|forward --model NAME [--batch N]", "forty bench train-step --model medsora-tiny --batch 16", bench_options, run_bench};
+static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"}, {"--batch", "N", "8", "batch"},
+                                          {"--runs", "N", "10", "timed runs"},       {"--size", "N", "64", "pixels"},
+                                          {"--frames", "N", "16", "frames"},         {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_bench = {"bench",
+                               "time of a training step or forward pass",
+                               "bench train-step|forward --model NAME [--batch N]",
+                               "forty bench train-step --model medsora-tiny --batch 16",
+                               bench_options,
+                               run_bench};

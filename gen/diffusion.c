@@ -27,8 +27,8 @@ void ft_sample_times(int steps, int *tau)
 
 static double lambda(double alpha, double sigma) { return log(alpha / sigma); }
 
-int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x, int64_t n,
-                   ft_eps_fn *eps, void *ctx)
+int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x,
+                   int64_t n, ft_eps_fn *eps, void *ctx)
 {
     /* m0: x0-prediction at the current point, m1: at the one before; before: x at the previous point, not corrected again */
     float *buffer = ft_alloc((size_t)n * 4 * sizeof *buffer), *m0 = buffer, *m1 = m0 + n, *before = m1 + n, *out = before + n;
@@ -45,7 +45,8 @@ int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double
             double rho1 = i > 1 ? (b1 - b2) / (1 - r1) : 0, rho2 = i > 1 ? b1 - rho1 : 0.5;
             for (int64_t k = 0; k < n; k++) {
                 double d1 = i > 1 ? ((double)m1[k] - (double)m0[k]) / r1 : 0;
-                x[k] = (float)(s / sp * (double)before[k] - a * B * (double)m0[k] - a * B * (rho1 * d1 + rho2 * ((double)out[k] - (double)m0[k])));
+                x[k] = (float)(s / sp * (double)before[k] - a * B * (double)m0[k] -
+                               a * B * (rho1 * d1 + rho2 * ((double)out[k] - (double)m0[k])));
             }
         }
         float *swap = m1; /* m1 <- m0 <- out */

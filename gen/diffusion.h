@@ -17,8 +17,8 @@ typedef int ft_eps_fn(void *ctx, int i, const float *x, float *eps);
 /* Walks from point 0 to point `steps` (steps + 1 values of alpha and sigma, sigma[0] > ... >= 0; x = alpha x0 + sigma eps).
  * DDIM with eta 0, or UniPC-2 (bh2) in predictor-corrector form. x (n values) starts as noise and ends as the sample.
  * `lower_order_final`: the last UniPC step is of first order, as the reference does. A final sigma of 0 gives x0 itself. */
-int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x, int64_t n,
-                   ft_eps_fn *eps, void *ctx);
+int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x,
+                   int64_t n, ft_eps_fn *eps, void *ctx);
 
 /* The training steps that a sampler of `steps` visits: tau[i] from 999 down to 0, evenly (MedSora's list, reversed). */
 void ft_sample_times(int steps, int *tau);

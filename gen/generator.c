@@ -46,7 +46,8 @@ int ft_precision(const ft_config *cfg, ft_dtype *dtype)
 {
     const char *p = ft_config_text(cfg, "precision");
     *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_cpu_fast_bf16()) ? FT_BF16 : FT_F32;
-    if (*dtype == FT_BF16 && !ft_cpu_has_bf16()) return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
+    if (*dtype == FT_BF16 && !ft_cpu_has_bf16())
+        return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
     return FT_OK;
 }
 
@@ -55,12 +56,15 @@ const ft_vae_preset *ft_vae_of(const ft_config *cfg, int frames, int size)
     const char *name = ft_config_text(cfg, "vae.model");
     const ft_vae_preset *p = ft_vae_find(name);
     if (!p) {
-        ft_fail(FT_ECONFIG, __FILE__, __LINE__, "%s: vae.model %s is not known. `forty models` lists the presets", ft_config_origin(cfg, "vae.model"), name);
+        ft_fail(FT_ECONFIG, __FILE__, __LINE__, "%s: vae.model %s is not known. `forty models` lists the presets",
+                ft_config_origin(cfg, "vae.model"), name);
         return NULL;
     }
     int ft = ft_vae_time_factor(p), fs = ft_vae_space_factor(p) * 2; /* 2: the networks' patch */
     if (frames % ft || size % fs) {
-        ft_fail(FT_ECONFIG, __FILE__, __LINE__, "clips of %d frames and %d pixels do not fit %s: frames a multiple of %d, pixels of %d", frames, size, name, ft, fs);
+        ft_fail(FT_ECONFIG, __FILE__, __LINE__,
+                "clips of %d frames and %d pixels do not fit %s: frames a multiple of %d, pixels of %d", frames, size, name, ft,
+                fs);
         return NULL;
     }
     return p;
@@ -100,7 +104,8 @@ static int feed_vae(void *ctx, int64_t step)
     ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)step);
     for (int64_t b = 0; b < f->batch; b++) {
         int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, step * f->batch + b);
-        to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size, ft_rng_bits(&r) & 1);
+        to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
+                ft_rng_bits(&r) & 1);
     }
     return FT_OK;
 }
@@ -127,10 +132,24 @@ int ft_vae_train(const ft_config *cfg, const ft_pool *pool, const char *dir, uin
     ft_backward(g, l.total);
     ft_t norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    ft_trainer t = {.dir = dir, .what = "VAE", .model = p->name, .params = params, .plan = plan, .steps = ft_config_int(cfg, "vae.steps"), .warmup = 20,
-                    .save_every = ft_config_int(cfg, "save_every"), .lr = ft_config_real(cfg, "vae.lr"), .ema = ft_config_real(cfg, "vae.ema"), .seed = seed,
-                    .resume = resume, .feed = feed_vae, .ctx = &feed, .n_logged = 4, .logged_name = {"loss", "l1", "kl", "ffl"},
-                    .logged = {l.total, l.l1, l.kl, l.ffl}, .grad_norm = norm};
+    ft_trainer t = {.dir = dir,
+                    .what = "VAE",
+                    .model = p->name,
+                    .params = params,
+                    .plan = plan,
+                    .steps = ft_config_int(cfg, "vae.steps"),
+                    .warmup = 20,
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .lr = ft_config_real(cfg, "vae.lr"),
+                    .ema = ft_config_real(cfg, "vae.ema"),
+                    .seed = seed,
+                    .resume = resume,
+                    .feed = feed_vae,
+                    .ctx = &feed,
+                    .n_logged = 4,
+                    .logged_name = {"loss", "l1", "kl", "ffl"},
+                    .logged = {l.total, l.l1, l.kl, l.ffl},
+                    .grad_norm = norm};
     rc = ft_train(&t);
 done:
     ft_plan_free(plan);
@@ -173,7 +192,8 @@ static int vae_runner(runner *r, const ft_config *cfg, const char *dir, int what
         runner_free(r);
         return FT_FAIL(FT_ENOMEM, "no memory for the VAE");
     }
-    ft_t x = ft_input(whole, "x", FT_F32, 5, (int64_t[]){1, frames, size, size, 3}), z = ft_input(whole, "z", FT_F32, 5, (int64_t[]){1, f, s, s, p->latent});
+    ft_t x = ft_input(whole, "x", FT_F32, 5, (int64_t[]){1, frames, size, size, 3}),
+         z = ft_input(whole, "z", FT_F32, 5, (int64_t[]){1, f, s, s, p->latent});
     ft_vae_encode(whole, p, x);
     ft_vae_decode(whole, p, z);
     ft_graph_free(whole);
@@ -199,13 +219,16 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool 
     const ft_clipstore *s = pool->store;
     runner r;
     FT_TRY(vae_runner(&r, cfg, vae_dir, ENCODE, VAE_BATCH, s->frames, s->size));
-    int64_t each = ft_count(r.out) / VAE_BATCH, z = ft_dim(r.out, 4) / 2, half = each / 2, total = 2 * pool->n, dim[5] = {total, ft_dim(r.out, 1), ft_dim(r.out, 2), ft_dim(r.out, 3), z};
-    float *mean = ft_alloc((size_t)(total * half) * sizeof *mean), *logvar = ft_alloc((size_t)(total * half) * sizeof *logvar), *stat = ft_alloc((size_t)(2 * z) * sizeof *stat);
+    int64_t each = ft_count(r.out) / VAE_BATCH, z = ft_dim(r.out, 4) / 2, half = each / 2, total = 2 * pool->n,
+            dim[5] = {total, ft_dim(r.out, 1), ft_dim(r.out, 2), ft_dim(r.out, 3), z};
+    float *mean = ft_alloc((size_t)(total * half) * sizeof *mean), *logvar = ft_alloc((size_t)(total * half) * sizeof *logvar),
+          *stat = ft_alloc((size_t)(2 * z) * sizeof *stat);
     int rc = mean && logvar && stat ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %lld latent clips", (long long)total);
     for (int64_t at = 0; rc == FT_OK && at < total; at += VAE_BATCH) {
         int64_t n = total - at < VAE_BATCH ? total - at : VAE_BATCH;
         for (int64_t b = 0; b < n; b++)
-            to_unit((float *)ft_data(r.in) + b * ft_clip_bytes(s), ft_clip_pixels(s, pool->clip[(at + b) % pool->n]), (int64_t)s->frames * s->size, s->size, at + b >= pool->n);
+            to_unit((float *)ft_data(r.in) + b * ft_clip_bytes(s), ft_clip_pixels(s, pool->clip[(at + b) % pool->n]),
+                    (int64_t)s->frames * s->size, s->size, at + b >= pool->n);
         FT_TRY_TO(rc, done, ft_run(r.plan, &still));
         const float *out = ft_data(r.out);
         for (int64_t i = 0; i < n * each; i++) {
@@ -215,14 +238,16 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool 
     }
     for (int64_t k = 0; rc == FT_OK && k < z; k++) { /* of samples: variance of the means plus mean of the variances */
         double s1 = 0, s2 = 0, n = (double)(total * half / z);
-        for (int64_t i = k; i < total * half; i += z) s1 += (double)mean[i], s2 += (double)mean[i] * (double)mean[i] + exp((double)logvar[i]);
+        for (int64_t i = k; i < total * half; i += z)
+            s1 += (double)mean[i], s2 += (double)mean[i] * (double)mean[i] + exp((double)logvar[i]);
         stat[k] = (float)(s1 / n);
         stat[z + k] = (float)sqrt(fmax(s2 / n - s1 / n * (s1 / n), 1e-12));
     }
     if (rc == FT_OK) {
-        ft_st_tensor t[3] = {{.name = "mean", .dtype = "F32", .ndim = 5, .data = mean, .bytes = (size_t)(total * half) * 4},
-                             {.name = "logvar", .dtype = "F32", .ndim = 5, .data = logvar, .bytes = (size_t)(total * half) * 4},
-                             {.name = "channel", .dtype = "F32", .ndim = 2, .dim = {2, z}, .data = stat, .bytes = (size_t)(2 * z) * 4}};
+        ft_st_tensor t[3] = {
+            {.name = "mean", .dtype = "F32", .ndim = 5, .data = mean, .bytes = (size_t)(total * half) * 4},
+            {.name = "logvar", .dtype = "F32", .ndim = 5, .data = logvar, .bytes = (size_t)(total * half) * 4},
+            {.name = "channel", .dtype = "F32", .ndim = 2, .dim = {2, z}, .data = stat, .bytes = (size_t)(2 * z) * 4}};
         memcpy(t[0].dim, dim, sizeof dim);
         memcpy(t[1].dim, dim, sizeof dim);
         rc = ft_safetensors_write(path, t, 3, NULL);
@@ -247,7 +272,8 @@ int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, 
     for (int64_t at = 0; rc == FT_OK && at < pool->n; at += VAE_BATCH) {
         int64_t n = pool->n - at < VAE_BATCH ? pool->n - at : VAE_BATCH;
         for (int64_t b = 0; b < n; b++)
-            to_unit((float *)ft_data(r.in) + b * each, ft_clip_pixels(s, pool->clip[at + b]), (int64_t)s->frames * s->size, s->size, false);
+            to_unit((float *)ft_data(r.in) + b * each, ft_clip_pixels(s, pool->clip[at + b]), (int64_t)s->frames * s->size,
+                    s->size, false);
         FT_TRY_TO(rc, done, ft_run(r.plan, &still));
         for (int64_t b = 0; b < n; b++) {
             const uint8_t *real = ft_clip_pixels(s, pool->clip[at + b]);
@@ -291,7 +317,8 @@ static int latents_read(latents *l, const char *path, const char *stats)
         ft_safetensors_free(&ref);
         return rc;
     }
-    const ft_st_tensor *m = ft_safetensors_find(&st, "mean"), *v = ft_safetensors_find(&st, "logvar"), *c = ft_safetensors_find(&ref, "channel");
+    const ft_st_tensor *m = ft_safetensors_find(&st, "mean"), *v = ft_safetensors_find(&st, "logvar"),
+                       *c = ft_safetensors_find(&ref, "channel");
     if (!m || !v || !c || m->ndim != 5 || m->count != v->count || c->count != 2 * m->dim[4] || m->count == 0) {
         rc = FT_FAIL(FT_EDATA, "%s: not a file of latents. Remove it to make it again", path);
     } else {
@@ -385,10 +412,24 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const char *pat
     ft_backward(g, loss);
     ft_t norm = ft_optimise(g, (ft_optim_opt){.clip = (float)ft_config_real(cfg, "generator.clip")});
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    ft_trainer t = {.dir = dir, .what = preset, .model = preset, .params = params, .plan = plan, .steps = ft_config_int(cfg, "generator.steps"),
-                    .warmup = ft_config_int(cfg, "generator.warmup"), .save_every = ft_config_int(cfg, "save_every"),
-                    .lr = ft_config_real(cfg, "generator.lr"), .ema = ft_config_real(cfg, "generator.ema"), .seed = seed, .resume = resume,
-                    .feed = feed_diffusion, .ctx = &f, .n_logged = 1, .logged_name = {"eps_mse"}, .logged = {loss}, .grad_norm = norm};
+    ft_trainer t = {.dir = dir,
+                    .what = preset,
+                    .model = preset,
+                    .params = params,
+                    .plan = plan,
+                    .steps = ft_config_int(cfg, "generator.steps"),
+                    .warmup = ft_config_int(cfg, "generator.warmup"),
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .lr = ft_config_real(cfg, "generator.lr"),
+                    .ema = ft_config_real(cfg, "generator.ema"),
+                    .seed = seed,
+                    .resume = resume,
+                    .feed = feed_diffusion,
+                    .ctx = &f,
+                    .n_logged = 1,
+                    .logged_name = {"eps_mse"},
+                    .logged = {loss},
+                    .grad_norm = norm};
     rc = ft_train(&t);
 done:
     ft_plan_free(plan);
@@ -405,7 +446,8 @@ static int load_ema(ft_params *params, const char *dir)
     return ft_weights_load(path, params, FT_EMA, NULL);
 }
 
-int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *path, const char *dir, const char *pool_latents, double *mse)
+int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *path, const char *dir, const char *pool_latents,
+                         double *mse)
 {
     ft_dtype dtype;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
@@ -440,7 +482,8 @@ done:
     return rc;
 }
 
-/* ---- sampling --------------------------------------------------------------------------------------------------------------- */
+/* ---- sampling ---------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct {
     ft_plan *plan;
@@ -458,8 +501,8 @@ static int predict(void *ctx, int i, const float *x, float *eps)
     return FT_OK;
 }
 
-int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents, int64_t n,
-                        int frames, int size, uint64_t seed, const char *path)
+int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
+                        int64_t n, int frames, int size, uint64_t seed, const char *path)
 {
     enum { BATCH = 8 };
     ft_dtype dtype;
@@ -471,7 +514,8 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     FT_TRY(latents_read(&l, pool_latents, pool_latents));
     int steps = (int)ft_config_int(cfg, "generator.sample_steps"), *tau = ft_alloc((size_t)steps * sizeof *tau);
     double *alpha = ft_alloc((size_t)(steps + 1) * 2 * sizeof *alpha), *sigma = alpha ? alpha + steps + 1 : NULL;
-    int64_t dim[5] = {BATCH, frames / ft_vae_time_factor(p), size / ft_vae_space_factor(p), size / ft_vae_space_factor(p), p->latent};
+    int64_t dim[5] = {BATCH, frames / ft_vae_time_factor(p), size / ft_vae_space_factor(p), size / ft_vae_space_factor(p),
+                      p->latent};
     int64_t each = dim[1] * dim[2] * dim[3] * dim[4], clip = (int64_t)frames * size * size * 3;
     float *x = ft_alloc((size_t)(BATCH * each) * 4);
     uint8_t *pixels = ft_alloc((size_t)clip);
@@ -481,7 +525,8 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     sampler_net net = {.tau = tau};
     ft_clipwriter *w = NULL;
     int rc = tau && alpha && x && pixels && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    if (rc == FT_OK && (l.z != p->latent || l.each != each)) rc = FT_FAIL(FT_EDATA, "%s does not fit clips of %d frames and %d pixels", pool_latents, frames, size);
+    if (rc == FT_OK && (l.z != p->latent || l.each != each))
+        rc = FT_FAIL(FT_EDATA, "%s does not fit clips of %d frames and %d pixels", pool_latents, frames, size);
     if (rc < 0) goto done;
     ft_training(g, false);
     net.z = ft_input(g, "z", FT_F32, 5, dim);
@@ -514,7 +559,8 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
             to_pixels(pixels, ft_data(decoder.out), clip);
             char name[64];
             snprintf(name, sizeof name, "%s-%05lld", preset, (long long)(at + b));
-            int v = ft_clipwriter_video(w, &(ft_store_video){.name = name, .group = name, .source = preset, .frames = frames, .fps = 8});
+            int v = ft_clipwriter_video(
+                w, &(ft_store_video){.name = name, .group = name, .source = preset, .frames = frames, .fps = 8});
             FT_TRY_TO(rc, done, v);
             FT_TRY_TO(rc, done, ft_clipwriter_clip(w, v, 0, 1, pixels));
         }
@@ -548,7 +594,8 @@ int ft_noise_clips(const ft_pool *pool, int64_t n, uint64_t seed, const char *pa
     }
     uint8_t *clip = ft_alloc((size_t)each);
     ft_clipwriter *w = NULL;
-    int rc = clip ? ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = s->frames, .size = s->size, .stride = 1}) : FT_FAIL(FT_ENOMEM, "no memory for a clip");
+    int rc = clip ? ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = s->frames, .size = s->size, .stride = 1})
+                  : FT_FAIL(FT_ENOMEM, "no memory for a clip");
     for (int64_t i = 0; rc == FT_OK && i < n; i++) {
         float v[4] = {0};
         for (int64_t k = 0; k < each; k++) {
@@ -562,7 +609,8 @@ int ft_noise_clips(const ft_pool *pool, int64_t n, uint64_t seed, const char *pa
         }
         char name[32];
         snprintf(name, sizeof name, "noise-%05lld", (long long)i);
-        int row = ft_clipwriter_video(w, &(ft_store_video){.name = name, .group = name, .source = "noise", .frames = s->frames, .fps = 8});
+        int row = ft_clipwriter_video(
+            w, &(ft_store_video){.name = name, .group = name, .source = "noise", .frames = s->frames, .fps = 8});
         FT_TRY_TO(rc, done, row);
         FT_TRY_TO(rc, done, ft_clipwriter_clip(w, row, 0, 1, clip));
     }

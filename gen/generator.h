@@ -11,8 +11,8 @@
 #include "gen/vae.h"
 
 typedef struct {
-    const char *family;                 /* "medsora" */
-    const char *(*preset)(int i);       /* names, NULL past the end */
+    const char *family;           /* "medsora" */
+    const char *(*preset)(int i); /* names, NULL past the end */
     /* z (B,n,s,s,c) noised latents, t (B) -> epsilon (B,n,s,s,c) f32. Latent sizes come from z. */
     ft_t (*network)(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, ft_t t);
 } ft_generator;
@@ -39,14 +39,16 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool 
 int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr, uint8_t *rebuilt);
 
 /* Trains preset on encoded latents into `dir`. */
-int ft_generator_train(const ft_config *cfg, const char *preset, const char *latents, const char *dir, uint64_t seed, bool resume);
+int ft_generator_train(const ft_config *cfg, const char *preset, const char *latents, const char *dir, uint64_t seed,
+                       bool resume);
 
 /* Mean squared error of the EMA network's epsilon over held-out latents, averaged over t (1 = predicting zero). */
-int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents, double *mse);
+int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents,
+                         double *mse);
 
 /* Samples n clips with the EMA weights into a clip store whose videos are named PREFIX-00000. */
-int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents, int64_t n,
-                        int frames, int size, uint64_t seed, const char *path);
+int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
+                        int64_t n, int frames, int size, uint64_t seed, const char *path);
 
 /* Clips of independent Gaussian pixels with the pool's mean and std: the control arm `noise`. */
 int ft_noise_clips(const ft_pool *pool, int64_t n, uint64_t seed, const char *path);

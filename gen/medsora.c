@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 
+/* clang-format off: one row, one line */
 static const ft_medsora_preset presets[] = {
     /* name           depth width expand headdim state patch frames size channels dropout */
     {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
@@ -16,6 +17,7 @@ static const ft_medsora_preset presets[] = {
     {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0, false},
     {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
 };
+/* clang-format on */
 
 const ft_medsora_preset *ft_medsora_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
 
@@ -149,9 +151,9 @@ static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, ft_t zxbcdt)
 {
     char key[160];
     int64_t S = ft_dim(zxbcdt, 0), T = ft_dim(zxbcdt, 1), wide = s->E + 2 * s->N;
-    ft_t z = ft_slice(g, zxbcdt, 2, 0, s->E);                    /* (S,T,E) */
-    ft_t xbc = ft_slice(g, zxbcdt, 2, s->E, wide);               /* (S,T,E+2N) */
-    ft_t dt = ft_slice(g, zxbcdt, 2, s->E + wide, s->H);         /* (S,T,H) */
+    ft_t z = ft_slice(g, zxbcdt, 2, 0, s->E);            /* (S,T,E) */
+    ft_t xbc = ft_slice(g, zxbcdt, 2, s->E, wide);       /* (S,T,E+2N) */
+    ft_t dt = ft_slice(g, zxbcdt, 2, s->E + wide, s->H); /* (S,T,H) */
     xbc = ft_reshape(g, xbc, 5, (int64_t[]){S, 1, 1, T, wide});
     xbc = ft_unary(g, FT_SILU, ft_conv_dw(g, xbc, m->conv_w, m->conv_b, (ft_conv_opt){.pad_front = {0, 0, 3}}));
     ft_t y = ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
@@ -267,7 +269,9 @@ static ft_t position_embedding(ft_graph *g, const shape *s)
 
 ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_t z, ft_t t)
 {
-    shape s = {p, ft_dim(z, 0), ft_dim(z, 1), ft_dim(z, 2) / p->patch, p->width, p->expand * p->width, p->state, p->expand * p->width / p->headdim, 0};
+    shape s = {p,        ft_dim(z, 0),         ft_dim(z, 1), ft_dim(z, 2) / p->patch,
+               p->width, p->expand * p->width, p->state,     p->expand * p->width / p->headdim,
+               0};
     int64_t c = ft_dim(z, 4), patch = p->patch, out = 2 * c;
     ft_dtype compute = ft_compute(g);
 

@@ -21,7 +21,8 @@ typedef struct {
 } bump;
 
 typedef struct {
-    double base[3], fold_spacing, fold_depth, fold_phase, vessel, speed, sway, sway_rate, sway_phase, roll, light, blur, noise, bubbles, haze;
+    double base[3], fold_spacing, fold_depth, fold_phase, vessel, speed, sway, sway_rate, sway_phase, roll, light, blur, noise,
+        bubbles, haze;
     bump b[MAX_BUMPS];
     int n;
     uint32_t salt;
@@ -99,7 +100,8 @@ static void shade(const scene *s, double a, double z, double travelled, double d
     double ridge = 0.5 + 0.5 * sin(6.283185307179586 * (wall / s->fold_spacing) + s->fold_phase + 0.9 * bend + 0.5 * cos(3 * a));
     ridge = ridge * ridge * ridge;
     double lit = 1 - s->fold_depth + 1.6 * s->fold_depth * ridge;
-    double mottle = 0.06 * smooth_noise(s->salt + 1, turn * 24, wall * 5, 24) + 0.03 * smooth_noise(s->salt + 2, turn * 48, wall * 11, 48);
+    double mottle =
+        0.06 * smooth_noise(s->salt + 1, turn * 24, wall * 5, 24) + 0.03 * smooth_noise(s->salt + 2, turn * 48, wall * 11, 48);
     double v = fabs(smooth_noise(s->salt + 3, turn * 10, wall * 2.2, 10));
     double vessel = v < 0.10 ? s->vessel * (1 - v / 0.10) : 0;
     double fall = s->light * 1.35 / (0.55 + 0.42 * d * d), tone = (lit + mottle) * fall, gloss = 0;
@@ -109,7 +111,8 @@ static void shade(const scene *s, double a, double z, double travelled, double d
         double da = remainder(a - b->a, 6.283185307179586), dz = wall - b->z, q = (da * da + dz * dz) / (b->r * b->r);
         if (q > 2.2) continue;
         double in = q < 1 ? sqrt(1 - q) : 0, edge = exp(-6 * (sqrt(q) - 1) * (sqrt(q) - 1));
-        tone *= 1 + b->h * (0.55 * in * (0.6 - 0.8 * dz / b->r) - 0.40 * edge * (dz > 0 ? 1 : 0.35)); /* lit side, shadow behind */
+        tone *=
+            1 + b->h * (0.55 * in * (0.6 - 0.8 * dz / b->r) - 0.40 * edge * (dz > 0 ? 1 : 0.35)); /* lit side, shadow behind */
         red += b->red * (q < 1 ? 0.4 + 0.6 * in : 0.4 * edge);
         double hx = da / b->r + 0.25, hz = dz / b->r + 0.35;
         gloss += b->gloss * b->h * exp(-14 * (hx * hx + hz * hz));
@@ -129,7 +132,7 @@ void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *r
     double cx = s.sway * sin(s.sway_rate * t + s.sway_phase), cy = s.sway * cos(0.8 * s.sway_rate * t + 1.7 * s.sway_phase);
     double travelled = s.speed * t, roll = s.roll * t;
     ft_rng r = ft_rng_make(opt->seed ^ 0xF4A3E, (uint32_t)index, (uint64_t)llround(t * 1000));
-    double (*image)[3] = ft_alloc(sizeof *image * (size_t)(n * n)); /* small; a failure leaves the frame black */
+    double(*image)[3] = ft_alloc(sizeof *image * (size_t)(n * n)); /* small; a failure leaves the frame black */
     memset(rgb, 0, (size_t)(n * n * 3));
     if (!image) return;
     for (int y = 0; y < n; y++)
@@ -145,12 +148,14 @@ void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *r
         }
     ft_rng br = ft_rng_make(opt->seed ^ 0xB0BB1E, (uint32_t)index, 0);
     for (int i = 0; i < (int)s.bubbles; i++) { /* on the lens side of the scene, drifting */
-        double bx = ft_rng_range(&br, -0.9, 0.9) + 0.06 * t * ft_rng_range(&br, -1, 1), by = ft_rng_range(&br, -0.9, 0.9) + 0.05 * t, rr = ft_rng_range(&br, 0.03, 0.12);
+        double bx = ft_rng_range(&br, -0.9, 0.9) + 0.06 * t * ft_rng_range(&br, -1, 1),
+               by = ft_rng_range(&br, -0.9, 0.9) + 0.05 * t, rr = ft_rng_range(&br, 0.03, 0.12);
         for (int y = 0; y < n; y++)
             for (int x = 0; x < n; x++) {
                 double u = (x + 0.5) / n * 2 - 1 - bx, v = (y + 0.5) / n * 2 - 1 - by, q = sqrt(u * u + v * v) / rr;
                 if (q > 1.3) continue;
-                double ring = exp(-30 * (q - 1) * (q - 1)) * 0.22 + exp(-40 * ((u / rr + 0.4) * (u / rr + 0.4) + (v / rr + 0.4) * (v / rr + 0.4))) * 0.5;
+                double ring = exp(-30 * (q - 1) * (q - 1)) * 0.22 +
+                              exp(-40 * ((u / rr + 0.4) * (u / rr + 0.4) + (v / rr + 0.4) * (v / rr + 0.4))) * 0.5;
                 for (int k = 0; k < 3; k++) image[y * n + x][k] += ring;
             }
     }
@@ -160,7 +165,8 @@ void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *r
                 double c = image[y * n + x][k], side = 0;
                 side += image[(y > 0 ? y - 1 : y) * n + x][k] + image[(y < n - 1 ? y + 1 : y) * n + x][k];
                 side += image[y * n + (x > 0 ? x - 1 : x)][k] + image[y * n + (x < n - 1 ? x + 1 : x)][k];
-                double w = s.blur * 0.2, value = 255 * (c * (1 - 4 * w) + w * side) + s.noise * (ft_rng_uniform(&r) + ft_rng_uniform(&r) - 1) * 2.4;
+                double w = s.blur * 0.2,
+                       value = 255 * (c * (1 - 4 * w) + w * side) + s.noise * (ft_rng_uniform(&r) + ft_rng_uniform(&r) - 1) * 2.4;
                 rgb[(y * n + x) * 3 + k] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value + 0.5);
             }
     ft_free(image);
@@ -194,8 +200,10 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
 {
     ft_clipwriter *w;
     char config[256];
-    snprintf(config, sizeof config, "{\"phantom\": {\"videos\": %d, \"balance\": %g, \"seed\": %llu}}", opt->videos, opt->balance, (unsigned long long)opt->seed);
-    FT_TRY(ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = opt->frames, .size = opt->size, .stride = 1, .config = config}));
+    snprintf(config, sizeof config, "{\"phantom\": {\"videos\": %d, \"balance\": %g, \"seed\": %llu}}", opt->videos, opt->balance,
+             (unsigned long long)opt->seed);
+    FT_TRY(ft_clipwriter_open(&w, path,
+                              &(ft_clipwriter_opt){.frames = opt->frames, .size = opt->size, .stride = 1, .config = config}));
     size_t each = (size_t)opt->size * (size_t)opt->size * 3;
     uint8_t *rgb = ft_alloc(each * (size_t)opt->frames);
     char *labels = NULL;
@@ -211,7 +219,13 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
         snprintf(name, sizeof name, "phantom-%05d", i);
 #pragma omp parallel for
         for (int f = 0; f < opt->frames; f++) ft_phantom_frame(opt, i, (double)f / FPS, rgb + (size_t)f * each);
-        int row = ft_clipwriter_video(w, &(ft_store_video){.name = name, .label = label, .group = name, .split = split_of(opt, i), .source = "phantom", .frames = opt->frames, .fps = FPS});
+        int row = ft_clipwriter_video(w, &(ft_store_video){.name = name,
+                                                           .label = label,
+                                                           .group = name,
+                                                           .split = split_of(opt, i),
+                                                           .source = "phantom",
+                                                           .frames = opt->frames,
+                                                           .fps = FPS});
         FT_TRY_TO(rc, done, row);
         FT_TRY_TO(rc, done, ft_clipwriter_clip(w, row, 0, 1, rgb));
         if (opt->mp4) {

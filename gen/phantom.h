@@ -9,10 +9,10 @@
 
 typedef struct {
     int videos, frames, size;
-    double balance;        /* share of polyp videos */
+    double balance; /* share of polyp videos */
     uint64_t seed;
-    const char *mp4;       /* folder for whole videos; NULL: none */
-    bool length_by_class;  /* whole videos only: normal ones are longer, for studies of that leak */
+    const char *mp4;      /* folder for whole videos; NULL: none */
+    bool length_by_class; /* whole videos only: normal ones are longer, for studies of that leak */
 } ft_phantom_opt;
 
 /* One frame at time t (seconds) of video `index`, (size, size, 3). */

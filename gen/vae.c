@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* clang-format off: one row, one line */
 static const ft_vae_preset presets[] = {
     /* name       z  patch levels layers groups channels       kernel_t   down_t     down_s */
     {"vae-tiny",  16, 4, 3, 1, 8, {48, 96, 96},  {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},
     {"vae-small", 16, 4, 3, 2, 16, {96, 192, 192}, {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},
 };
+/* clang-format on */
 
 const ft_vae_preset *ft_vae_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
 
@@ -41,7 +43,8 @@ static ft_t causal_conv(ft_graph *g, const char *name, ft_t x, int64_t out, int6
     ft_t w = ft_param(g, key, 5, (int64_t[]){out, in, kt, ks, ks}, ft_init_uniform_fan(fan));
     snprintf(key, sizeof key, "%s.conv.bias", name);
     ft_t b = ft_param(g, key, 1, &out, ft_init_uniform_fan(fan));
-    return ft_conv(g, ft_pad_front(g, x, 1, kt - 1, true), w, b, (ft_conv_opt){.pad_front = {0, ks / 2, ks / 2}, .pad_back = {0, ks / 2, ks / 2}});
+    return ft_conv(g, ft_pad_front(g, x, 1, kt - 1, true), w, b,
+                   (ft_conv_opt){.pad_front = {0, ks / 2, ks / 2}, .pad_back = {0, ks / 2, ks / 2}});
 }
 
 /* One 3x3 convolution per frame, stride s. (B,T,H,W,C) -> (B,T,H/s,W/s,C) */
@@ -56,7 +59,8 @@ static ft_t frame_conv(ft_graph *g, const char *name, ft_t x, int64_t stride)
     ft_t b = ft_param(g, key, 1, &c, ft_init_uniform_fan(9 * c));
     /* stride 2: one zero at right and bottom, as the reference pads */
     int64_t front = stride == 2 ? 0 : 1;
-    return ft_conv(g, x, w, b, (ft_conv_opt){.stride = {1, stride, stride}, .pad_front = {0, front, front}, .pad_back = {0, 1, 1}});
+    return ft_conv(g, x, w, b,
+                   (ft_conv_opt){.stride = {1, stride, stride}, .pad_front = {0, front, front}, .pad_back = {0, 1, 1}});
 }
 
 static ft_t norm_silu(ft_graph *g, const ft_vae_preset *p, const char *name, ft_t x)

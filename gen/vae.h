@@ -10,11 +10,11 @@
 enum { FT_VAE_LEVELS = 4 };
 typedef struct {
     const char *name;
-    int latent;                         /* channels z */
-    int patch;                          /* pixels folded into channels, per side */
-    int levels, layers, groups;         /* layers: residual blocks of a level; groups of GroupNorm */
+    int latent;                 /* channels z */
+    int patch;                  /* pixels folded into channels, per side */
+    int levels, layers, groups; /* layers: residual blocks of a level; groups of GroupNorm */
     int channels[FT_VAE_LEVELS];
-    int kernel_t[FT_VAE_LEVELS];        /* time kernel of a level's convolutions: 1 or 3 */
+    int kernel_t[FT_VAE_LEVELS];                      /* time kernel of a level's convolutions: 1 or 3 */
     int down_t[FT_VAE_LEVELS], down_s[FT_VAE_LEVELS]; /* factor 1 or 2 after the level (not after the last) */
 } ft_vae_preset;
 

@@ -15,7 +15,10 @@
 /* exp to 2 ulp in a form that every compiler turns into vectors: x = n ln2 + r, |r| <= ln2/2, degree 6 for exp(r). */
 FT_FN float ft_exp1(float x)
 {
-    union { uint32_t u; float f; } scale;
+    union {
+        uint32_t u;
+        float f;
+    } scale;
     float c = x > 89.0f ? 89.0f : x; /* n = 128 makes the scale Inf, n = -127 makes it 0; NaN comes through */
     c = c < -88.0f ? -88.0f : c;
     float y = c * 1.44269504f;
@@ -40,7 +43,10 @@ FT_FN float ft_silu_d1(float x)
 }
 FT_FN float ft_softplus1(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
 
-FT_FN float ft_act1(ft_act act, float x) { return act == FT_ACT_RELU ? (x > 0 ? x : 0.0f) : act == FT_ACT_SILU ? ft_silu1(x) : x; }
+FT_FN float ft_act1(ft_act act, float x)
+{
+    return act == FT_ACT_RELU ? (x > 0 ? x : 0.0f) : act == FT_ACT_SILU ? ft_silu1(x) : x;
+}
 FT_FN float ft_act_d1(ft_act act, float x)
 {
     return act == FT_ACT_RELU ? (x > 0 ? 1.0f : 0.0f) : act == FT_ACT_SILU ? ft_silu_d1(x) : 1.0f;
@@ -49,13 +55,19 @@ FT_FN float ft_act_d1(ft_act act, float x)
 /* bf16 is the upper half of an f32; rounding to nearest even, NaN kept. */
 FT_FN float ft_from_bf16(uint16_t h)
 {
-    union { uint32_t u; float f; } v;
+    union {
+        uint32_t u;
+        float f;
+    } v;
     v.u = (uint32_t)h << 16;
     return v.f;
 }
 FT_FN uint16_t ft_to_bf16(float f)
 {
-    union { float f; uint32_t u; } v;
+    union {
+        float f;
+        uint32_t u;
+    } v;
     v.f = f;
     uint32_t rounded = (v.u + 0x7FFFu + (v.u >> 16 & 1)) >> 16;
     return (uint16_t)((v.u & 0x7FFFFFFFu) > 0x7F800000u ? (v.u >> 16 | 0x40u) : rounded);

@@ -33,11 +33,11 @@ typedef struct {
 } ft_step;
 
 /* A dense row-major array; dims beyond ndim are unused. */
-#define FT_BUF_FIELDS         \
-    ft_dtype dtype;           \
-    int ndim;                 \
-    int64_t dim[FT_MAX_DIMS]; \
-    int64_t count;            \
+#define FT_BUF_FIELDS                                                                                                            \
+    ft_dtype dtype;                                                                                                              \
+    int ndim;                                                                                                                    \
+    int64_t dim[FT_MAX_DIMS];                                                                                                    \
+    int64_t count;                                                                                                               \
     void *data;
 typedef struct {
     FT_BUF_FIELDS
@@ -45,15 +45,41 @@ typedef struct {
 
 /* Attributes of a node, one struct for each family of ops. */
 typedef union {
-    struct { int perm[FT_MAX_DIMS]; } permute;
-    struct { int axis; int64_t start, length; bool replicate; } span; /* concat, slice, pad_front */
-    struct { const int32_t *index; } gather;
-    struct { int64_t factor[3]; } upsample;
-    struct { int kind; float a, b; } scalar; /* unary, binary, affine, broadcast, dropout, losses */
-    struct { unsigned axes; bool mean; } reduce;
+    struct {
+        int perm[FT_MAX_DIMS];
+    } permute;
+    struct {
+        int axis;
+        int64_t start, length;
+        bool replicate;
+    } span; /* concat, slice, pad_front */
+    struct {
+        const int32_t *index;
+    } gather;
+    struct {
+        int64_t factor[3];
+    } upsample;
+    struct {
+        int kind;
+        float a, b;
+    } scalar; /* unary, binary, affine, broadcast, dropout, losses */
+    struct {
+        unsigned axes;
+        bool mean;
+    } reduce;
     ft_conv_opt conv;
-    struct { float eps, momentum; int groups; ft_act act; int64_t first; bool training; } norm;
-    struct { int window; float dropout; int64_t heads, state; } seq;
+    struct {
+        float eps, momentum;
+        int groups;
+        ft_act act;
+        int64_t first;
+        bool training;
+    } norm;
+    struct {
+        int window;
+        float dropout;
+        int64_t heads, state;
+    } seq;
     ft_optim_opt optim;
 } ft_attr;
 

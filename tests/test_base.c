@@ -97,7 +97,8 @@ static void test_allocation_failures(void **state)
         ft_plan *plan = NULL;
         int rc = FT_ENOMEM;
         if (g) {
-            ft_t y = ft_x3d(g, ft_x3d_find("x3d-tiny"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3}), 2, 0, 0.1, NULL);
+            ft_t y =
+                ft_x3d(g, ft_x3d_find("x3d-tiny"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3}), 2, 0, 0.1, NULL);
             ft_backward(g, ft_loss_mean(g, y, ft_input(g, "t", FT_F32, 2, (int64_t[]){1, 2}), FT_MSE));
             ft_optimise(g, (ft_optim_opt){0});
             rc = ft_plan_new(&plan, g, FT_WEIGHTS);
@@ -129,10 +130,17 @@ static void test_labels(void **state)
     assert_int_equal(ft_labels_read(&l, in_dir("p.txt")), FT_OK);
     assert_int_equal(l.n, 2);
     ft_labels_free(&l);
-    static const struct { const char *text, *says; } bad[] = {
-        {"video,label\na,1\nb\n", "bad.csv:3"}, {"video,label\na,\n", "bad.csv:2"},          {"video,label\na,1\na,0\n", "bad.csv:3"},
-        {"x,y,z\n1,2,3\n", "bad.csv:1"},        {"video,label\n\"a,1\n", "quote"},           {"", "no rows"},
-        {"video,label\n", "no rows"},           {"video,group\na,b\n", "no column named label"}, {"video,label\na,\"b\"c\n", "bad.csv:2"}};
+    static const struct {
+        const char *text, *says;
+    } bad[] = {{"video,label\na,1\nb\n", "bad.csv:3"},
+               {"video,label\na,\n", "bad.csv:2"},
+               {"video,label\na,1\na,0\n", "bad.csv:3"},
+               {"x,y,z\n1,2,3\n", "bad.csv:1"},
+               {"video,label\n\"a,1\n", "quote"},
+               {"", "no rows"},
+               {"video,label\n", "no rows"},
+               {"video,group\na,b\n", "no column named label"},
+               {"video,label\na,\"b\"c\n", "bad.csv:2"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put("bad.csv", bad[i].text);
         assert_true(ft_labels_read(&l, in_dir("bad.csv")) < 0);
@@ -164,10 +172,11 @@ static void test_config(void **state)
     json_decref(x);
     json_decref(y);
     ft_config_free(d);
-    static const struct { const char *text, *says; } bad[] = {
-        {"lables: 3\n", "Did you mean labels"}, {"labels: many\n", "bad.yaml:1"},       {"labels: 3\nlabels: 4\n", "twice"},
-        {"vae: 3\n", "holds further keys"},     {"labels: [1, 2]\n", "not a list"},      {"vae:\n  lr: 7\n", "between"},
-        {"evaluation: twice\n", "one of"},      {"a: [1\n", "bad.yaml:"},                {"- 1\n", "key: value"}};
+    static const struct {
+        const char *text, *says;
+    } bad[] = {{"lables: 3\n", "Did you mean labels"}, {"labels: many\n", "bad.yaml:1"},   {"labels: 3\nlabels: 4\n", "twice"},
+               {"vae: 3\n", "holds further keys"},     {"labels: [1, 2]\n", "not a list"}, {"vae:\n  lr: 7\n", "between"},
+               {"evaluation: twice\n", "one of"},      {"a: [1\n", "bad.yaml:"},           {"- 1\n", "key: value"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put("bad.yaml", bad[i].text);
         assert_true(ft_config_read(c, in_dir("bad.yaml")) < 0);
@@ -181,7 +190,8 @@ static void test_safetensors(void **state)
 {
     (void)state;
     float v[6] = {1, 2, 3, 4, 5, 6}, back[6];
-    ft_st_tensor t[2] = {{.name = "a", .dtype = "F32", .ndim = 2, .dim = {2, 3}, .data = v, .bytes = 24}, {.name = "b", .dtype = "F32", .ndim = 1, .dim = {2}, .data = v, .bytes = 8}};
+    ft_st_tensor t[2] = {{.name = "a", .dtype = "F32", .ndim = 2, .dim = {2, 3}, .data = v, .bytes = 24},
+                         {.name = "b", .dtype = "F32", .ndim = 1, .dim = {2}, .data = v, .bytes = 8}};
     json_t *meta = json_pack("{s:s}", "model", "m");
     assert_int_equal(ft_safetensors_write(in_dir("w.safetensors"), t, 2, meta), FT_OK);
     json_decref(meta);
@@ -210,8 +220,13 @@ static void test_safetensors(void **state)
     ft_free(whole);
     static const char *const hostile[] = {
         "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],\"data_offsets\":[0,4]}}",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", "{\"a\":1}", "[1]", "{\"a\":{}}"};
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":"
+        "[2,6]}}",
+        "{\"a\":1}",
+        "[1]",
+        "{\"a\":{}}"};
     for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
         char file[512] = {0};
         size_t n = strlen(hostile[i]);
@@ -231,7 +246,9 @@ static void test_clipstore(void **state)
     for (size_t i = 0; i < sizeof clip; i++) clip[i] = (uint8_t)(i * 7);
     for (int gzip = 0; gzip < 2; gzip++) {
         assert_int_equal(ft_clipwriter_open(&w, in_dir("c.h5"), &(ft_clipwriter_opt){2, 8, 3, gzip, "{}"}), FT_OK);
-        int v = ft_clipwriter_video(w, &(ft_store_video){.name = "na\xC3\xAFve.mp4", .label = "x", .group = "g", .split = "test", .frames = 9, .fps = 12.5});
+        int v = ft_clipwriter_video(
+            w,
+            &(ft_store_video){.name = "na\xC3\xAFve.mp4", .label = "x", .group = "g", .split = "test", .frames = 9, .fps = 12.5});
         assert_int_equal(v, 0);
         for (int i = 0; i < 3; i++) {
             clip[0] = (uint8_t)i;
@@ -240,7 +257,8 @@ static void test_clipstore(void **state)
         assert_false(gzip == 0 && ft_exists(in_dir("c.h5"))); /* nothing under the final name yet */
         assert_int_equal(ft_clipwriter_finish(w), FT_OK);
         if (ft_clipstore_read(&s, in_dir("c.h5")) < 0) fail_msg("%s", ft_error_message());
-        assert_true(s.n_clip == 3 && s.n_video == 1 && s.frames == 2 && s.size == 8 && s.clip[2].start == 4 && s.video[0].fps == 12.5);
+        assert_true(s.n_clip == 3 && s.n_video == 1 && s.frames == 2 && s.size == 8 && s.clip[2].start == 4 &&
+                    s.video[0].fps == 12.5);
         assert_string_equal(s.video[0].name, "na\xC3\xAFve.mp4");
         assert_memory_equal(ft_clip_pixels(&s, 2), clip, sizeof clip);
         ft_clipstore_free(&s);
@@ -277,13 +295,15 @@ static void test_video(void **state)
     enum { N = 12, S = 32 };
     static uint8_t rgb[N * S * S * 3], back[N * 16 * 16 * 3];
     for (int f = 0; f < N; f++)
-        for (int i = 0; i < S * S; i++) rgb[(f * S * S + i) * 3] = (uint8_t)(20 * f), rgb[(f * S * S + i) * 3 + 1] = 128, rgb[(f * S * S + i) * 3 + 2] = 40;
+        for (int i = 0; i < S * S; i++)
+            rgb[(f * S * S + i) * 3] = (uint8_t)(20 * f), rgb[(f * S * S + i) * 3 + 1] = 128, rgb[(f * S * S + i) * 3 + 2] = 40;
     static const char *const names[] = {"v.mp4", "v.gif"};
     for (int k = 0; k < 2; k++) {
         ft_video v;
         if (ft_video_write(in_dir(names[k]), rgb, N, S, S, 8) < 0) fail_msg("%s", ft_error_message());
         if (ft_video_open(&v, in_dir(names[k])) < 0) fail_msg("%s", ft_error_message());
-        if (v.frames != N || v.width != S || v.height != S) fail_msg("%s: %lld frames of %dx%d", names[k], (long long)v.frames, v.width, v.height);
+        if (v.frames != N || v.width != S || v.height != S)
+            fail_msg("%s: %lld frames of %dx%d", names[k], (long long)v.frames, v.width, v.height);
         assert_int_equal(ft_video_frames(&v, (int64_t[]){0, 5, 5, 11}, 4, 16, back), FT_OK);
         assert_true(abs(back[16 * 16 * 3] - 100) < (k ? 24 : 8)); /* GIF has 8 levels of red */
         assert_memory_equal(back + 16 * 16 * 3, back + 2 * 16 * 16 * 3, 16 * 16 * 3);
@@ -300,9 +320,10 @@ static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),      cmocka_unit_test(test_shuffled),    cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_labels), cmocka_unit_test(test_config),
-                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),   cmocka_unit_test(test_clip_starts),
-                                       cmocka_unit_test(test_video)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),      cmocka_unit_test(test_shuffled),
+                                       cmocka_unit_test(test_memory),      cmocka_unit_test(test_allocation_failures),
+                                       cmocka_unit_test(test_labels),      cmocka_unit_test(test_config),
+                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),
+                                       cmocka_unit_test(test_clip_starts), cmocka_unit_test(test_video)};
     return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
 }

@@ -24,10 +24,10 @@
 #include "gen/phantom.h"
 #include "gen/vae.h"
 
-#define NEAR(a, b, tol)                                                                              \
-    do {                                                                                             \
-        double a_ = (a), b_ = (b);                                                                   \
-        if (!(fabs(a_ - b_) <= (tol))) fail_msg(#a " is %.10g, should be %.10g", a_, b_); \
+#define NEAR(a, b, tol)                                                                                                          \
+    do {                                                                                                                         \
+        double a_ = (a), b_ = (b);                                                                                               \
+        if (!(fabs(a_ - b_) <= (tol))) fail_msg(#a " is %.10g, should be %.10g", a_, b_);                                        \
     } while (0)
 
 /* ---- diffusion: reference values of the specification ---- */
@@ -41,7 +41,8 @@ static void test_schedule(void **state)
     NEAR(a[999], 4.03583e-5, 5e-11);
     int tau[250];
     ft_sample_times(250, tau);
-    for (int i = 0; i < 250; i++) assert_int_equal(tau[249 - i], i <= 41 ? 4 * i : i <= 124 ? 4 * i + 1 : i <= 207 ? 4 * i + 2 : 4 * i + 3);
+    for (int i = 0; i < 250; i++)
+        assert_int_equal(tau[249 - i], i <= 41 ? 4 * i : i <= 124 ? 4 * i + 1 : i <= 207 ? 4 * i + 2 : 4 * i + 3);
 }
 
 typedef struct {
@@ -78,7 +79,10 @@ static void test_focal_frequency(void **state)
 {
     (void)state;
     static const float diff[16] = {1, 2, 0, -1, 0, 1, 1, 0, 2, 0, -1, 1, 0, 0, 1, 3};
-    static const struct { float alpha; double loss, row[4]; } golden[] = {{1, 1.074529207, {0.095225, 0.193090, 0.054775, -0.043090}}, {2, 0.85, {0.085, 0.155, 0.070, 0}}};
+    static const struct {
+        float alpha;
+        double loss, row[4];
+    } golden[] = {{1, 1.074529207, {0.095225, 0.193090, 0.054775, -0.043090}}, {2, 0.85, {0.085, 0.155, 0.070, 0}}};
     for (int k = 0; k < 2; k++) {
         ft_params *p = ft_params_new(0);
         ft_graph *g = ft_graph_new(p, FT_F32, 0);
@@ -140,7 +144,8 @@ static void unlabelled_gradients(const char *algorithm, double *weak, double *st
     ft_params *p = ft_params_new(0);
     ft_graph *g = ft_graph_new(p, FT_F32, 0);
     int64_t dim[2] = {4, 2};
-    ft_t a = ft_param(g, "weak", 2, dim, (ft_init){FT_INIT_VALUES, 0, w}), b = ft_param(g, "strong", 2, dim, (ft_init){FT_INIT_VALUES, 0, s}), mask;
+    ft_t a = ft_param(g, "weak", 2, dim, (ft_init){FT_INIT_VALUES, 0, w}),
+         b = ft_param(g, "strong", 2, dim, (ft_init){FT_INIT_VALUES, 0, s}), mask;
     ft_t loss = ft_ssl_find(algorithm)->loss(g, a, b, cfg, &mask);
     ft_t mean = ft_reduce(g, mask, 1, true);
     ft_keep(mean);
@@ -180,7 +185,8 @@ static void labelled_logits(int unlabelled, float fill, float out[4], float runn
     ft_graph *g = ft_graph_new(p, FT_F32, 0);
     int64_t n = 2 + unlabelled, each = 4 * 16 * 16 * 3;
     ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){n, 4, 16, 16, 3});
-    for (int64_t i = 0; i < n * each; i++) ((float *)ft_data(x))[i] = i < 2 * each ? (float)sin((double)i * 0.11) : fill * (float)cos((double)i);
+    for (int64_t i = 0; i < n * each; i++)
+        ((float *)ft_data(x))[i] = i < 2 * each ? (float)sin((double)i * 0.11) : fill * (float)cos((double)i);
     ft_t y = ft_x3d(g, ft_x3d_find("x3d-tiny"), x, 2, unlabelled ? 2 : 0, 0, NULL);
     ft_keep(y);
     ft_plan *plan;
@@ -189,7 +195,8 @@ static void labelled_logits(int unlabelled, float fill, float out[4], float runn
     ft_run(plan, &s);
     memcpy(out, ft_data(y), 4 * sizeof *out);
     for (int i = 0; i < ft_params_count(p); i++)
-        if (!strcmp(ft_params_at(p, i)->name, "blocks.0.norm.running_mean")) memcpy(running, ft_params_flat(p, FT_WEIGHTS) + ft_params_at(p, i)->offset, 16 * sizeof *running);
+        if (!strcmp(ft_params_at(p, i)->name, "blocks.0.norm.running_mean"))
+            memcpy(running, ft_params_flat(p, FT_WEIGHTS) + ft_params_at(p, i)->offset, 16 * sizeof *running);
     ft_plan_free(plan);
     ft_graph_free(g);
     ft_params_free(p);
@@ -221,8 +228,8 @@ static void test_augment(void **state)
     for (uint64_t step = 0; step < 40; step++) {
         ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, a);
         ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, b);
-        assert_memory_equal(a, b, sizeof a);                                           /* a draw depends on (seed, step, item) only */
-        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float));              /* and is shared by all frames */
+        assert_memory_equal(a, b, sizeof a);                              /* a draw depends on (seed, step, item) only */
+        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float)); /* and is shared by all frames */
         for (int i = 0; i < N; i++) assert_true(a[i] >= -2.01f && a[i] <= 2.45f);
         ft_augment(FT_VIEW_WEAK, clip, F, S, 1, step, 3, b);
         differs |= memcmp(a, b, sizeof a) != 0;
@@ -258,7 +265,8 @@ static void test_optimisers(void **state)
                 } else {
                     m[i] = 0.9 * m[i] + 0.1 * d;
                     v[i] = 0.999 * v[i] + 0.001 * d * d;
-                    x[i] = x[i] * (1 - 0.1 * 0.1) - 0.1 * (m[i] / (1 - pow(0.9, t + 1))) / (sqrt(v[i] / (1 - pow(0.999, t + 1))) + 1e-8);
+                    x[i] = x[i] * (1 - 0.1 * 0.1) -
+                           0.1 * (m[i] / (1 - pow(0.9, t + 1))) / (sqrt(v[i] / (1 - pow(0.999, t + 1))) + 1e-8);
                 }
                 ema[i] = 0.9 * ema[i] + 0.1 * x[i];
                 NEAR((double)ft_params_flat(p, FT_WEIGHTS)[i], x[i], 1e-5);
@@ -303,9 +311,12 @@ static void test_scores(void **state)
     (void)state;
     float prob[160];
     int label[80], at = 0;
-    static const struct { int n, truth, guess; } cells[] = {{49, 1, 1}, {11, 1, 0}, {4, 0, 1}, {16, 0, 0}};
+    static const struct {
+        int n, truth, guess;
+    } cells[] = {{49, 1, 1}, {11, 1, 0}, {4, 0, 1}, {16, 0, 0}};
     for (int k = 0; k < 4; k++)
-        for (int i = 0; i < cells[k].n; i++, at++) label[at] = cells[k].truth, prob[2 * at + 1] = cells[k].guess ? 0.9f : 0.2f, prob[2 * at] = 1 - prob[2 * at + 1];
+        for (int i = 0; i < cells[k].n; i++, at++)
+            label[at] = cells[k].truth, prob[2 * at + 1] = cells[k].guess ? 0.9f : 0.2f, prob[2 * at] = 1 - prob[2 * at + 1];
     ft_scores s = ft_score(prob, label, 80, 2, 1);
     NEAR(s.f1, 0.8672566, 1e-7);
     NEAR(s.sensitivity, 49 / 60.0, 1e-12);
@@ -372,9 +383,10 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),   cmocka_unit_test(test_samplers),           cmocka_unit_test(test_focal_frequency),
-                                       cmocka_unit_test(test_vae_terms),  cmocka_unit_test(test_fixmatch),           cmocka_unit_test(test_batchnorm_segments),
-                                       cmocka_unit_test(test_augment),    cmocka_unit_test(test_optimisers),         cmocka_unit_test(test_nan_is_skipped),
-                                       cmocka_unit_test(test_scores),     cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schedule),  cmocka_unit_test(test_samplers),   cmocka_unit_test(test_focal_frequency),
+        cmocka_unit_test(test_vae_terms), cmocka_unit_test(test_fixmatch),   cmocka_unit_test(test_batchnorm_segments),
+        cmocka_unit_test(test_augment),   cmocka_unit_test(test_optimisers), cmocka_unit_test(test_nan_is_skipped),
+        cmocka_unit_test(test_scores),    cmocka_unit_test(test_statistics), cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

@@ -40,7 +40,10 @@ static float value(uint32_t name, int64_t i)
     return (float)(h >> 8) / 8388608.0f - 1.0f;
 }
 
-static bool ends(const char *s, const char *tail) { return strlen(s) >= strlen(tail) && !strcmp(s + strlen(s) - strlen(tail), tail); }
+static bool ends(const char *s, const char *tail)
+{
+    return strlen(s) >= strlen(tail) && !strcmp(s + strlen(s) - strlen(tail), tail);
+}
 
 static void fill(ft_params *p)
 {
@@ -52,7 +55,8 @@ static void fill(ft_params *p)
         if (!e->trained) continue;
         bool one = ends(e->name, "weight") || ends(e->name, "A_log") || ends(e->name, ".D");
         for (int64_t k = 0; k < e->count; k++)
-            v[k] = e->ndim >= 2 ? (float)((double)value(name, k) * pow((double)(e->count / e->dim[0]), -0.5)) : 0.2f * value(name, k) + (one ? 1.0f : 0.0f);
+            v[k] = e->ndim >= 2 ? (float)((double)value(name, k) * pow((double)(e->count / e->dim[0]), -0.5))
+                                : 0.2f * value(name, k) + (one ? 1.0f : 0.0f);
     }
     ft_params_touched(p);
 }
@@ -123,7 +127,8 @@ static void test_golden(void **state)
     for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)w[i]));
     for (int64_t i = 0; i < n; i++)
         if (!(fabs((double)((float *)ft_data(y))[i] - (double)w[i]) <= tolerance * top))
-            fail_msg("%s: output %lld is %g, PyTorch has %g", m->name, (long long)i, (double)((float *)ft_data(y))[i], (double)w[i]);
+            fail_msg("%s: output %lld is %g, PyTorch has %g", m->name, (long long)i, (double)((float *)ft_data(y))[i],
+                     (double)w[i]);
     int known = 0;
     for (int i = 0; i < ft_params_count(params); i++) {
         const ft_param_info *e = ft_params_at(params, i);
@@ -143,8 +148,10 @@ static void test_golden(void **state)
         }
         norm = sqrt(norm);
         double allowed = 5 * tolerance * (double)ref[2] + 1e-5;
-        if (!(fabs(a - (double)ref[0]) <= allowed) || !(fabs(b - (double)ref[1]) <= allowed) || !(fabs(norm - (double)ref[2]) <= allowed))
-            fail_msg("%s: gradient of %s: (%g, %g, %g), PyTorch has (%g, %g, %g)", m->name, e->name, a, b, norm, (double)ref[0], (double)ref[1], (double)ref[2]);
+        if (!(fabs(a - (double)ref[0]) <= allowed) || !(fabs(b - (double)ref[1]) <= allowed) ||
+            !(fabs(norm - (double)ref[2]) <= allowed))
+            fail_msg("%s: gradient of %s: (%g, %g, %g), PyTorch has (%g, %g, %g)", m->name, e->name, a, b, norm, (double)ref[0],
+                     (double)ref[1], (double)ref[2]);
         known++;
     }
     assert_int_equal(known, golden.n - 1); /* no parameter of the twin is missing here */
@@ -178,7 +185,8 @@ static void test_totals(void **state)
         ft_params *p = ft_params_new(0);
         ft_graph *g = ft_graph_new(p, FT_F32, 0);
         int64_t one = 1;
-        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}), ft_input(g, "t", FT_F32, 1, &one));
+        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
+                   ft_input(g, "t", FT_F32, 1, &one));
         assert_int_equal(total(p, g), medsora[i].n);
     }
     ft_params *p = ft_params_new(0);
@@ -203,7 +211,8 @@ static void test_spiral(void **state)
         ft_medsora_scan(6, 8, variant, false, false, order);
         ft_medsora_scan(6, 8, variant, true, false, back);
         for (int k = 0; k < 48; k++) assert_int_equal(order[k], back[47 - k]); /* the reverse is the time reversal */
-        for (int k = 1; k < 48; k++) assert_int_equal(abs(order[k] / 8 - order[k - 1] / 8) + abs(order[k] % 8 - order[k - 1] % 8), 1);
+        for (int k = 1; k < 48; k++)
+            assert_int_equal(abs(order[k] / 8 - order[k - 1] / 8) + abs(order[k] % 8 - order[k - 1] % 8), 1);
     }
 }
 
@@ -215,7 +224,8 @@ static float *run_medsora(bool change, bool init)
     ft_keep(y);
     for (int i = 0; change && i < g->n_tensor; i++)
         if (g->tensor[i]->kind == FT_IS_INPUT && g->tensor[i]->ndim == 5)
-            for (int k = 0; k < 1024; k++) ((float *)g->tensor[i]->data)[3 * 1024 + k] += 1; /* the last latent frame of sample 0 */
+            for (int k = 0; k < 1024; k++)
+                ((float *)g->tensor[i]->data)[3 * 1024 + k] += 1; /* the last latent frame of sample 0 */
     if (!init) fill(params);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);

@@ -30,7 +30,11 @@ struct row {
     build_fn *build;
     ref_fn *ref;
     int n;
-    struct { int nd; int64_t d[6]; int fixed; } in[MAXN]; /* fixed: f32 also in a bf16 graph (norm parameters, gates) */
+    struct {
+        int nd;
+        int64_t d[6];
+        int fixed;
+    } in[MAXN]; /* fixed: f32 also in a bf16 graph (norm parameters, gates) */
     int64_t p[12];
     int64_t terms;
     int stages;
@@ -50,7 +54,10 @@ static double silu(double x) { return x * sigmoid(x); }
 static double act(int64_t a, double x) { return a == FT_ACT_RELU ? (x > 0 ? x : 0) : a == FT_ACT_SILU ? silu(x) : x; }
 
 /* ---- shape ops ---- */
-static ft_t b_permute(ft_graph *g, ft_t *in, const row *c) { return ft_permute(g, in[0], (int[]){(int)c->p[0], (int)c->p[1], (int)c->p[2], (int)c->p[3]}); }
+static ft_t b_permute(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_permute(g, in[0], (int[]){(int)c->p[0], (int)c->p[1], (int)c->p[2], (int)c->p[3]});
+}
 static void r_permute(const row *c, double **in, double *out)
 {
     int64_t d[4] = {D(0, 0), D(0, 1), D(0, 2), D(0, 3)}, st[4] = {d[1] * d[2] * d[3], d[2] * d[3], d[3], 1}, at = 0;
@@ -58,7 +65,8 @@ static void r_permute(const row *c, double **in, double *out)
     for (int64_t a = 0; a < d[p[0]]; a++)
         for (int64_t b = 0; b < d[p[1]]; b++)
             for (int64_t e = 0; e < d[p[2]]; e++)
-                for (int64_t f = 0; f < d[p[3]]; f++) out[at++] = in[0][a * st[p[0]] + b * st[p[1]] + e * st[p[2]] + f * st[p[3]]];
+                for (int64_t f = 0; f < d[p[3]]; f++)
+                    out[at++] = in[0][a * st[p[0]] + b * st[p[1]] + e * st[p[2]] + f * st[p[3]]];
 }
 static ft_t b_concat(ft_graph *g, ft_t *in, const row *c) { return ft_concat(g, (int)c->p[0], 2, in); }
 static void r_concat(const row *c, double **in, double *out) /* axis 1 of 3 */
@@ -75,7 +83,11 @@ static void r_slice(const row *c, double **in, double *out)
             for (int64_t k = 0; k < D(0, 2); k++) *out++ = in[0][(a * D(0, 1) + b) * D(0, 2) + k];
 }
 static const int32_t five[5] = {3, 0, 4, 1, 2};
-static ft_t b_gather(ft_graph *g, ft_t *in, const row *c) { (void)c; return ft_gather_rows(g, in[0], five); }
+static ft_t b_gather(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    return ft_gather_rows(g, in[0], five);
+}
 static void r_gather(const row *c, double **in, double *out)
 {
     for (int64_t a = 0; a < D(0, 0); a++)
@@ -87,7 +99,8 @@ static void r_pad(const row *c, double **in, double *out)
 {
     for (int64_t a = 0; a < D(0, 0); a++)
         for (int64_t t = -c->p[0]; t < D(0, 1); t++)
-            for (int64_t k = 0; k < D(0, 2); k++) *out++ = t >= 0 ? in[0][(a * D(0, 1) + t) * D(0, 2) + k] : c->p[1] ? in[0][a * D(0, 1) * D(0, 2) + k] : 0;
+            for (int64_t k = 0; k < D(0, 2); k++)
+                *out++ = t >= 0 ? in[0][(a * D(0, 1) + t) * D(0, 2) + k] : c->p[1] ? in[0][a * D(0, 1) * D(0, 2) + k] : 0;
 }
 static ft_t b_up(ft_graph *g, ft_t *in, const row *c) { return ft_upsample(g, in[0], c->p); }
 static void r_up(const row *c, double **in, double *out)
@@ -97,7 +110,8 @@ static void r_up(const row *c, double **in, double *out)
             for (int64_t h = 0; h < D(0, 2) * c->p[1]; h++)
                 for (int64_t w = 0; w < D(0, 3) * c->p[2]; w++)
                     for (int64_t k = 0; k < D(0, 4); k++)
-                        *out++ = in[0][(((b * D(0, 1) + t / c->p[0]) * D(0, 2) + h / c->p[1]) * D(0, 3) + w / c->p[2]) * D(0, 4) + k];
+                        *out++ =
+                            in[0][(((b * D(0, 1) + t / c->p[0]) * D(0, 2) + h / c->p[1]) * D(0, 3) + w / c->p[2]) * D(0, 4) + k];
 }
 
 /* ---- elementwise ---- */
@@ -135,7 +149,11 @@ static void r_binary(const row *c, double **in, double *out)
         out[i] = c->p[0] == FT_ADD ? a + b : c->p[0] == FT_SUB ? a - b : a * b;
     }
 }
-static ft_t b_affine(ft_graph *g, ft_t *in, const row *c) { (void)c; return ft_affine(g, in[0], -1.5f, 0.25f); }
+static ft_t b_affine(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    return ft_affine(g, in[0], -1.5f, 0.25f);
+}
 static void r_affine(const row *c, double **in, double *out)
 {
     for (int64_t i = 0; i < count(c, 0); i++) out[i] = -1.5 * in[0][i] + 0.25;
@@ -207,7 +225,10 @@ static ft_conv_opt conv_opt(const row *c) /* p: stride 3, pad front 3, pad back 
     return o;
 }
 static ft_t b_conv(ft_graph *g, ft_t *in, const row *c) { return ft_conv(g, in[0], in[1], c->n > 2 ? in[2] : NULL, conv_opt(c)); }
-static ft_t b_conv_dw(ft_graph *g, ft_t *in, const row *c) { return ft_conv_dw(g, in[0], in[1], c->n > 2 ? in[2] : NULL, conv_opt(c)); }
+static ft_t b_conv_dw(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_conv_dw(g, in[0], in[1], c->n > 2 ? in[2] : NULL, conv_opt(c));
+}
 static void r_conv(const row *c, double **in, double *out)
 {
     int64_t C = D(0, 4), O = D(1, 0), I = D(1, 1), o[3];
@@ -223,8 +244,10 @@ static void r_conv(const row *c, double **in, double *out)
                             for (int64_t x = 0; x < D(1, 2); x++)
                                 for (int64_t y = 0; y < D(1, 3); y++)
                                     for (int64_t z = 0; z < D(1, 4); z++) {
-                                        int64_t tt = t * c->p[0] + x - c->p[3], hh = h * c->p[1] + y - c->p[4], ww = w * c->p[2] + z - c->p[5];
-                                        if (tt < 0 || hh < 0 || ww < 0 || tt >= D(0, 1) || hh >= D(0, 2) || ww >= D(0, 3)) continue;
+                                        int64_t tt = t * c->p[0] + x - c->p[3], hh = h * c->p[1] + y - c->p[4],
+                                                ww = w * c->p[2] + z - c->p[5];
+                                        if (tt < 0 || hh < 0 || ww < 0 || tt >= D(0, 1) || hh >= D(0, 2) || ww >= D(0, 3))
+                                            continue;
                                         s += in[0][(((b * D(0, 1) + tt) * D(0, 2) + hh) * D(0, 3) + ww) * C + (dw ? n : i)] *
                                              in[1][(((n * I + i) * D(1, 2) + x) * D(1, 3) + y) * D(1, 4) + z];
                                     }
@@ -236,7 +259,8 @@ static void r_conv(const row *c, double **in, double *out)
 static ft_t b_layernorm(ft_graph *g, ft_t *in, const row *c)
 {
     bool affine = c->p[0], mod = c->p[1];
-    return ft_layernorm(g, in[0], affine ? in[1] : NULL, affine ? in[2] : NULL, mod ? in[c->n - 2] : NULL, mod ? in[c->n - 1] : NULL, 1e-5f);
+    return ft_layernorm(g, in[0], affine ? in[1] : NULL, affine ? in[2] : NULL, mod ? in[c->n - 2] : NULL,
+                        mod ? in[c->n - 1] : NULL, 1e-5f);
 }
 static void r_layernorm(const row *c, double **in, double *out)
 {
@@ -253,23 +277,35 @@ static void r_layernorm(const row *c, double **in, double *out)
         }
     }
 }
-static ft_t b_gate(ft_graph *g, ft_t *in, const row *c) { (void)c; return ft_gate_residual(g, in[0], in[1], in[2]); }
+static ft_t b_gate(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    return ft_gate_residual(g, in[0], in[1], in[2]);
+}
 static void r_gate(const row *c, double **in, double *out)
 {
     int64_t n = D(0, 2), per = D(0, 1);
     for (int64_t i = 0; i < count(c, 0); i++) out[i] = in[0][i] + in[2][i / (n * per) * n + i % n] * in[1][i];
 }
-static ft_t b_rms(ft_graph *g, ft_t *in, const row *c) { (void)c; return ft_rmsnorm_gated(g, in[0], in[1], in[2], 1e-5f); }
+static ft_t b_rms(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    return ft_rmsnorm_gated(g, in[0], in[1], in[2], 1e-5f);
+}
 static void r_rms(const row *c, double **in, double *out)
 {
     int64_t n = D(0, 1);
     for (int64_t r = 0; r < D(0, 0); r++) {
         double s = 0;
         for (int64_t i = 0; i < n; i++) s += pow(in[0][r * n + i] * silu(in[1][r * n + i]), 2) / (double)n;
-        for (int64_t i = 0; i < n; i++) out[r * n + i] = in[2][i] * in[0][r * n + i] * silu(in[1][r * n + i]) / sqrt(s + (double)1e-5f);
+        for (int64_t i = 0; i < n; i++)
+            out[r * n + i] = in[2][i] * in[0][r * n + i] * silu(in[1][r * n + i]) / sqrt(s + (double)1e-5f);
     }
 }
-static ft_t b_group(ft_graph *g, ft_t *in, const row *c) { return ft_groupnorm(g, in[0], in[1], in[2], (int)c->p[0], 1e-6f, (ft_act)c->p[1]); }
+static ft_t b_group(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_groupnorm(g, in[0], in[1], in[2], (int)c->p[0], 1e-6f, (ft_act)c->p[1]);
+}
 static void r_group(const row *c, double **in, double *out)
 {
     int64_t n = D(0, c->in[0].nd - 1), B = D(0, 0), rows = count(c, 0) / n / B, per = n / c->p[0];
@@ -282,7 +318,8 @@ static void r_group(const row *c, double **in, double *out)
                 for (int64_t i = g * per; i < (g + 1) * per; i++) v += pow(in[0][(b * rows + r) * n + i] - m, 2) / cnt;
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t i = g * per; i < (g + 1) * per; i++)
-                    out[(b * rows + r) * n + i] = act(c->p[1], (in[0][(b * rows + r) * n + i] - m) / sqrt(v + (double)1e-6f) * in[1][i] + in[2][i]);
+                    out[(b * rows + r) * n + i] =
+                        act(c->p[1], (in[0][(b * rows + r) * n + i] - m) / sqrt(v + (double)1e-6f) * in[1][i] + in[2][i]);
         }
 }
 static ft_t b_batch(ft_graph *g, ft_t *in, const row *c) /* p: first, act */
@@ -300,7 +337,8 @@ static void r_batch(const row *c, double **in, double *out)
             double m = 0, v = 0;
             for (int64_t r = from; r < to; r++) m += in[0][r * n + i] / (double)(to - from);
             for (int64_t r = from; r < to; r++) v += pow(in[0][r * n + i] - m, 2) / (double)(to - from);
-            for (int64_t r = from; r < to; r++) out[r * n + i] = act(c->p[1], (in[0][r * n + i] - m) / sqrt(v + (double)1e-5f) * in[1][i] + in[2][i]);
+            for (int64_t r = from; r < to; r++)
+                out[r * n + i] = act(c->p[1], (in[0][r * n + i] - m) / sqrt(v + (double)1e-5f) * in[1][i] + in[2][i]);
         }
     }
 }
@@ -353,7 +391,8 @@ static void r_ssd(const row *c, double **in, double *out) /* the recurrence, not
             memset(st, 0, sizeof(double) * (size_t)(P * N));
             for (int64_t t = 0; t < T; t++) {
                 const double *x = in[0] + (s * T + t) * W, *B = x + E, *C = B + N;
-                double raw = in[1][(s * T + t) * H + h] + in[2][h], dt = raw > 30 ? raw : log1p(exp(raw)), keep = exp(-dt * exp(in[3][h]));
+                double raw = in[1][(s * T + t) * H + h] + in[2][h], dt = raw > 30 ? raw : log1p(exp(raw)),
+                       keep = exp(-dt * exp(in[3][h]));
                 for (int64_t p = 0; p < P; p++) {
                     double y = in[4][h] * x[h * P + p];
                     for (int64_t n = 0; n < N; n++) {
@@ -368,7 +407,10 @@ static void r_ssd(const row *c, double **in, double *out) /* the recurrence, not
 }
 
 /* ---- losses ---- */
-static ft_t b_loss(ft_graph *g, ft_t *in, const row *c) { return ft_loss_mean(g, in[0], ft_stop_grad(g, in[1]), (ft_loss_kind)c->p[0]); }
+static ft_t b_loss(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_loss_mean(g, in[0], ft_stop_grad(g, in[1]), (ft_loss_kind)c->p[0]);
+}
 static void r_loss(const row *c, double **in, double *out)
 {
     *out = 0;
@@ -394,7 +436,10 @@ static void r_xent(const row *c, double **in, double *out)
 }
 static double frozen[4096]; /* the weights are constants for the gradient: taken at the unperturbed point */
 static int freeze;
-static ft_t b_ffl(ft_graph *g, ft_t *in, const row *c) { return ft_focal_frequency(g, in[0], ft_stop_grad(g, in[1]), (float)c->p[0]); }
+static ft_t b_ffl(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_focal_frequency(g, in[0], ft_stop_grad(g, in[1]), (float)c->p[0]);
+}
 static void r_ffl(const row *c, double **in, double *out)
 {
     int64_t F = D(0, 0) * D(0, 1), H = D(0, 2), W = D(0, 3), C = D(0, 4), at = 0;
@@ -408,7 +453,8 @@ static void r_ffl(const row *c, double **in, double *out)
                     for (int64_t y = 0; y < H; y++)
                         for (int64_t x = 0; x < W; x++) {
                             int64_t i = ((f * H + y) * W + x) * C + k;
-                            double d = in[0][i] - in[1][i], ph = -2 * M_PI * ((double)(u * y) / (double)H + (double)(v * x) / (double)W);
+                            double d = in[0][i] - in[1][i],
+                                   ph = -2 * M_PI * ((double)(u * y) / (double)H + (double)(v * x) / (double)W);
                             a += d * cos(ph) / sqrt((double)(H * W)), b += d * sin(ph) / sqrt((double)(H * W));
                         }
                     re[u * W + v] = a, im[u * W + v] = b;
@@ -422,6 +468,7 @@ static void r_ffl(const row *c, double **in, double *out)
 }
 
 #define S1 1, 1, 1
+/* clang-format off: one row, one line */
 static const row cases[] = {
     {"permute_last", b_permute, r_permute, 1, {{4, {3, 5, 7, 2}, 0}}, {2, 0, 1, 3}, 1, 1, 9},
     {"permute_all", b_permute, r_permute, 1, {{4, {3, 5, 7, 2}, 0}}, {3, 1, 0, 2}, 1, 1, 9},
@@ -485,6 +532,7 @@ static const row cases[] = {
     {"focal_frequency", b_ffl, r_ffl, 2, {{5, {2, 2, 8, 6, 3}, 0}, {5, {2, 2, 8, 6, 3}, 0}}, {1}, 96, 0, 1},
     {"focal_frequency_odd", b_ffl, r_ffl, 2, {{5, {1, 2, 5, 7, 3}, 0}, {5, {1, 2, 5, 7, 3}, 0}}, {2}, 96, 0, 1},
 };
+/* clang-format on */
 
 static double out_weight[MAX_VALUES];
 
@@ -542,7 +590,8 @@ static void check_case(const row *c, ft_dtype dtype)
     const float *got = ft_data(y32);
     for (int64_t k = 0; k < n; k++)
         if (!(fabs((double)got[k] - ref[k]) <= unit * top + 1e-30))
-            fail_msg("%s %s: output %lld is %.9g, should be %.9g (allowed %.2g)", c->name, dtype ? "bf16" : "f32", (long long)k, (double)got[k], ref[k], unit * top);
+            fail_msg("%s %s: output %lld is %.9g, should be %.9g (allowed %.2g)", c->name, dtype ? "bf16" : "f32", (long long)k,
+                     (double)got[k], ref[k], unit * top);
     for (int i = 0; i < c->n && i < c->no_grad; i++) {
         ft_t d = ft_grad(g, p[i]);
         if (!d) fail_msg("%s: input %d has no gradient", c->name, i);
@@ -567,8 +616,8 @@ static void check_case(const row *c, ft_dtype dtype)
         double gunit = 2 * unit + (dtype == FT_BF16 ? pow(2, -8) : 0), own = 1e-7 * gtop + 1e-8;
         for (int64_t t = 0; t < tries; t++)
             if (!(fabs((double)gi[at[t]] - fd[t]) <= gunit * gtop + own))
-                fail_msg("%s %s: gradient of input %d at %lld is %.9g, should be %.9g (allowed %.2g)", c->name, dtype ? "bf16" : "f32", i,
-                         (long long)at[t], (double)gi[at[t]], fd[t], gunit * gtop + own);
+                fail_msg("%s %s: gradient of input %d at %lld is %.9g, should be %.9g (allowed %.2g)", c->name,
+                         dtype ? "bf16" : "f32", i, (long long)at[t], (double)gi[at[t]], fd[t], gunit * gtop + own);
     }
     ft_plan_free(plan);
     ft_graph_free(g);
@@ -586,7 +635,6 @@ int main(void)
 {
     enum { N = sizeof cases / sizeof *cases };
     struct CMUnitTest tests[N];
-    for (size_t i = 0; i < N; i++)
-        tests[i] = (struct CMUnitTest){cases[i].name, run_case, NULL, NULL, (void *)&cases[i]};
+    for (size_t i = 0; i < N; i++) tests[i] = (struct CMUnitTest){cases[i].name, run_case, NULL, NULL, (void *)&cases[i]};
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);
 }

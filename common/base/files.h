@@ -9,9 +9,9 @@
 
 bool ft_exists(const char *path);
 bool ft_is_dir(const char *path);
-int ft_mkdirs(const char *path);        /* with parents; fine if there */
-int ft_mkdirs_for(const char *path);    /* the folder that holds `path` */
-int ft_remove_tree(const char *path);   /* fine if absent */
+int ft_mkdirs(const char *path);      /* with parents; fine if there */
+int ft_mkdirs_for(const char *path);  /* the folder that holds `path` */
+int ft_remove_tree(const char *path); /* fine if absent */
 const char *ft_base_name(const char *path);
 
 /* Whole file into fresh memory with a 0 byte behind it; free with ft_free. At most `limit` bytes (0: 1 GiB). */

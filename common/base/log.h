@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void ft_log_quiet(bool quiet);                                                /* --quiet: no log lines, no progress */
+void ft_log_quiet(bool quiet);                                               /* --quiet: no log lines, no progress */
 void ft_log(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "forty: TEXT" */
 void ft_warn(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "forty: warning: TEXT" */
 

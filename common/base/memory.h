@@ -21,7 +21,7 @@ int64_t ft_alloc_count(void); /* allocations so far */
 int ft_grow(void *array, size_t count, size_t size);
 
 typedef struct ft_arena ft_arena;
-ft_arena *ft_arena_new(void);                      /* NULL when memory is short */
+ft_arena *ft_arena_new(void);                       /* NULL when memory is short */
 void *ft_arena_alloc(ft_arena *arena, size_t size); /* zero-filled; NULL when memory is short */
 char *ft_arena_strdup(ft_arena *arena, const char *s);
 int ft_arena_check(const ft_arena *arena); /* FT_OK, or FT_EGRAPH when a redzone was overwritten (always FT_OK in release) */

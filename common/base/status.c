@@ -39,7 +39,7 @@ const char *ft_error_place(void) { return place; }
 const char *ft_status_text(int code)
 {
     switch (code) {
-#define X(name, value, text) \
+#define X(name, value, text)                                                                                                     \
     case name: return text;
         FT_STATUS_TABLE(X)
 #undef X

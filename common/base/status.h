@@ -14,15 +14,15 @@
 #define FT_STATUS_H
 
 /*       name        value  what it means to a caller */
-#define FT_STATUS_TABLE(X)                                \
-    X(FT_OK, 0, "done")                                   \
-    X(FT_EIO, -1, "a file could not be read or written")  \
-    X(FT_EDATA, -2, "data is not what it should be")      \
-    X(FT_ECONFIG, -3, "a setting is wrong")               \
-    X(FT_ENOMEM, -4, "memory could not be had")           \
-    X(FT_EDEVICE, -5, "the device cannot do this")        \
-    X(FT_EUSAGE, -6, "the command line is wrong")         \
-    X(FT_EINTERRUPTED, -7, "interrupted, state is saved") \
+#define FT_STATUS_TABLE(X)                                                                                                       \
+    X(FT_OK, 0, "done")                                                                                                          \
+    X(FT_EIO, -1, "a file could not be read or written")                                                                         \
+    X(FT_EDATA, -2, "data is not what it should be")                                                                             \
+    X(FT_ECONFIG, -3, "a setting is wrong")                                                                                      \
+    X(FT_ENOMEM, -4, "memory could not be had")                                                                                  \
+    X(FT_EDEVICE, -5, "the device cannot do this")                                                                               \
+    X(FT_EUSAGE, -6, "the command line is wrong")                                                                                \
+    X(FT_EINTERRUPTED, -7, "interrupted, state is saved")                                                                        \
     X(FT_EGRAPH, -8, "a network was built wrongly")
 
 typedef enum {
@@ -42,17 +42,17 @@ const char *ft_error_message(void); /* of the last failure on this thread; "" if
 const char *ft_error_place(void);   /* "file:line" in forty's sources of that failure */
 const char *ft_status_text(int code);
 
-#define FT_TRY(call)                        \
-    do {                                    \
-        int ft_try_rc_ = (call);            \
-        if (ft_try_rc_ < 0) return ft_try_rc_; \
+#define FT_TRY(call)                                                                                                             \
+    do {                                                                                                                         \
+        int ft_try_rc_ = (call);                                                                                                 \
+        if (ft_try_rc_ < 0) return ft_try_rc_;                                                                                   \
     } while (0)
 
 /* As FT_TRY, but jumps to `label` with `rc` set, for functions that own something. */
-#define FT_TRY_TO(rc, label, call)     \
-    do {                               \
-        (rc) = (call);                 \
-        if ((rc) < 0) goto label;      \
+#define FT_TRY_TO(rc, label, call)                                                                                               \
+    do {                                                                                                                         \
+        (rc) = (call);                                                                                                           \
+        if ((rc) < 0) goto label;                                                                                                \
     } while (0)
 
 void ft_assert_failed(const char *file, int line, const char *what) __attribute__((noreturn));

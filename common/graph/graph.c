@@ -86,7 +86,8 @@ static ft_t tensor(ft_graph *g, ft_tensor_kind kind, ft_dtype dtype, int ndim, c
     if (ndim < 1 || ndim > FT_MAX_DIMS) return ft__fail(g, "tensor", "%d dims, 1 to %d are possible", ndim, FT_MAX_DIMS);
     ft_tensor *t = ft_arena_alloc(g->arena, sizeof *t);
     if (!t || ft_grow(&g->tensor, (size_t)g->n_tensor, sizeof *g->tensor) < 0) return ft__fail(g, "tensor", "no memory");
-    *t = (ft_tensor){.graph = g, .kind = kind, .dtype = dtype, .ndim = ndim, .count = 1, .base = t, .param = -1, .id = g->n_tensor};
+    *t = (ft_tensor){
+        .graph = g, .kind = kind, .dtype = dtype, .ndim = ndim, .count = 1, .base = t, .param = -1, .id = g->n_tensor};
     for (int i = 0; i < ndim; i++) {
         if (dim[i] < 1) return ft__fail(g, "tensor", "dim %d is %lld", i, (long long)dim[i]);
         t->count *= t->dim[i] = dim[i];

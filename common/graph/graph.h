@@ -43,10 +43,10 @@ typedef struct {
     const float *values; /* VALUES: copied */
 } ft_init;
 #define FT_ZERO ((ft_init){FT_INIT_ZERO, 0, NULL})
-#define FT_ONE ((ft_init){FT_INIT_ONE, 0, NULL})
-ft_init ft_init_xavier(int64_t fan_in, int64_t fan_out);      /* U(+-sqrt(6/(in+out))) */
-ft_init ft_init_uniform_fan(int64_t fan_in);                  /* PyTorch's conv and linear default: U(+-1/sqrt(in)) */
-ft_init ft_init_kaiming_out(int64_t fan_out);                 /* N(0, sqrt(2/out)) */
+#define FT_ONE  ((ft_init){FT_INIT_ONE, 0, NULL})
+ft_init ft_init_xavier(int64_t fan_in, int64_t fan_out); /* U(+-sqrt(6/(in+out))) */
+ft_init ft_init_uniform_fan(int64_t fan_in);             /* PyTorch's conv and linear default: U(+-1/sqrt(in)) */
+ft_init ft_init_kaiming_out(int64_t fan_out);            /* N(0, sqrt(2/out)) */
 
 ft_params *ft_params_new(uint64_t seed);
 void ft_params_free(ft_params *p);
@@ -78,7 +78,7 @@ void ft_params_touched(ft_params *p); /* after writing to a bank from outside: p
 ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream);
 void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);
-void ft_training(ft_graph *g, bool training); /* batch statistics and dropout; on by default */
+void ft_training(ft_graph *g, bool training);  /* batch statistics and dropout; on by default */
 const char *ft_graph_error(const ft_graph *g); /* NULL if none */
 
 ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int64_t *dim); /* filled by the caller */
@@ -86,7 +86,7 @@ ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const v
 /* The parameter of that name: made at first use, found again by later graphs (shape must agree). */
 ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
 ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
-void ft_keep(ft_t t);        /* may be read with ft_data after a run */
+void ft_keep(ft_t t); /* may be read with ft_data after a run */
 ft_t ft_stop_grad(ft_graph *g, ft_t x);
 
 int ft_ndim(ft_t t);
@@ -103,9 +103,9 @@ ft_t ft_reshape(ft_graph *g, ft_t x, int ndim, const int64_t *dim); /* a view; o
 ft_t ft_permute(ft_graph *g, ft_t x, const int *perm);
 ft_t ft_concat(ft_graph *g, int axis, int n, const ft_t *x);
 ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length);
-ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);             /* (..., T, C): y[k] = x[permutation[k]] */
-ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t n, bool replicate);      /* n copies of the first slice, or zeros */
-ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);                   /* nearest, (B,T,H,W,C) */
+ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);        /* (..., T, C): y[k] = x[permutation[k]] */
+ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t n, bool replicate); /* n copies of the first slice, or zeros */
+ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);              /* nearest, (B,T,H,W,C) */
 
 ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x);
 ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high);
@@ -120,12 +120,12 @@ ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale
 /* (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */
 ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b);
 
-ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* (B,T,H,W,C), w (O,C,kt,kh,kw) -> (B,T',H',W',O) */
+ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);    /* (B,T,H,W,C), w (O,C,kt,kh,kw) -> (B,T',H',W',O) */
 ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
 
 /* (..., C); gamma, beta (C) or NULL; shift, scale (B, C) or NULL: LN(x)*gamma+beta, then *(1+scale)+shift per sample. */
 ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t scale, float eps);
-ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate); /* x + gate (B, C) * y */
+ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate);         /* x + gate (B, C) * y */
 ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps); /* w * u/rms(u), u = y * SiLU(z); Mamba-2 */
 ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act);
 /* Training: statistics of the batch, taken apart for the first `first` samples and for the rest (first = 0 or B: one
@@ -143,8 +143,8 @@ ft_t ft_dropout(ft_graph *g, ft_t x, float p);
 ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
 ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width); /* t (B) f32 -> (B, width): cos half, sin half */
 
-ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);        /* scalar (1) f32 */
-ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight);      /* (B,C) f32; target (B,C); weight (B): mean of w*H */
+ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);   /* scalar (1) f32 */
+ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight); /* (B,C) f32; target (B,C); weight (B): mean of w*H */
 ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight); /* one-hot (B,C) and [max p >= threshold] (B) */
 ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha);        /* (B,T,H,W,C) -> scalar; Jiang et al. 2021 */
 

@@ -16,14 +16,14 @@ struct ft_tensor {
         };
     };
     int id;
-    const char *name;  /* inputs and parameters */
-    ft_node *maker;    /* node that writes it; NULL for leaves and views */
-    ft_tensor *base;   /* storage owner: itself unless a view or an in-place result */
-    int param;         /* index in the store; -1 if none */
+    const char *name; /* inputs and parameters */
+    ft_node *maker;   /* node that writes it; NULL for leaves and views */
+    ft_tensor *base;  /* storage owner: itself unless a view or an in-place result */
+    int param;        /* index in the store; -1 if none */
     bool needs_grad, kept;
-    ft_tensor *grad;   /* set by ft_backward */
-    int first, last;   /* positions in the list between which the storage lives (owners only) */
-    size_t offset;     /* in the slab (owners only) */
+    ft_tensor *grad; /* set by ft_backward */
+    int first, last; /* positions in the list between which the storage lives (owners only) */
+    size_t offset;   /* in the slab (owners only) */
 };
 
 struct ft_node {

@@ -4,10 +4,10 @@
 #include "common/base/memory.h"
 #include "common/graph/node.h"
 
-#define NEED(cond, ...) \
-    do {                \
-        if (g->failed) return &g->dead; \
-        if (!(cond)) return ft__fail(g, __func__, __VA_ARGS__); \
+#define NEED(cond, ...)                                                                                                          \
+    do {                                                                                                                         \
+        if (g->failed) return &g->dead;                                                                                          \
+        if (!(cond)) return ft__fail(g, __func__, __VA_ARGS__);                                                                  \
     } while (0)
 
 static bool same_shape(ft_t a, ft_t b)
@@ -142,7 +142,8 @@ ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean)
 ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale)
 {
     NEED(x->ndim == ndim, "%s to %d dims", ft__shape(x), ndim);
-    for (int i = 0; i < ndim; i++) NEED(x->dim[i] == dim[i] || x->dim[i] == 1, "%s: dim %d to %lld", ft__shape(x), i, (long long)dim[i]);
+    for (int i = 0; i < ndim; i++)
+        NEED(x->dim[i] == dim[i] || x->dim[i] == 1, "%s: dim %d to %lld", ft__shape(x), i, (long long)dim[i]);
     ft_node *n = ft__node(g, FT_OP_broadcast, 1, &x);
     if (n) n->attr.scalar.a = scale;
     return ft__out(g, n, x->dtype, ndim, dim);
@@ -197,7 +198,8 @@ ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t s
 {
     int64_t c = x->dim[x->ndim - 1], per_sample = x->dim[0] * c;
     NEED(is_vector(gamma, c) && is_vector(beta, c) && !gamma == !beta, "x %s", ft__shape(x));
-    NEED(is_vector(shift, per_sample) && is_vector(scale, per_sample) && !shift == !scale, "x %s: shift and scale (B, C) f32", ft__shape(x));
+    NEED(is_vector(shift, per_sample) && is_vector(scale, per_sample) && !shift == !scale, "x %s: shift and scale (B, C) f32",
+         ft__shape(x));
     ft_node *n = ft__node(g, FT_OP_layernorm, 5, (ft_t[]){x, gamma, beta, shift, scale});
     if (n) n->attr.norm.eps = eps;
     ft_t y = ft__out_like(g, n, x);
@@ -224,7 +226,8 @@ ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps)
 ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act)
 {
     int64_t c = x->dim[x->ndim - 1];
-    NEED(groups > 0 && c % groups == 0 && gamma && is_vector(gamma, c) && beta && is_vector(beta, c), "x %s, %d groups", ft__shape(x), groups);
+    NEED(groups > 0 && c % groups == 0 && gamma && is_vector(gamma, c) && beta && is_vector(beta, c), "x %s, %d groups",
+         ft__shape(x), groups);
     ft_node *n = ft__node(g, FT_OP_groupnorm, 3, (ft_t[]){x, gamma, beta});
     if (n) n->attr.norm.eps = eps, n->attr.norm.groups = groups, n->attr.norm.act = act;
     ft_t y = ft__out_like(g, n, x);
@@ -236,7 +239,8 @@ ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t va
                   ft_act act)
 {
     int64_t c = x->dim[x->ndim - 1];
-    NEED(gamma && is_vector(gamma, c) && beta && is_vector(beta, c) && is_vector(mean, c) && is_vector(var, c) && first >= 0 && first <= x->dim[0],
+    NEED(gamma && is_vector(gamma, c) && beta && is_vector(beta, c) && is_vector(mean, c) && is_vector(var, c) && first >= 0 &&
+             first <= x->dim[0],
          "x %s, first %lld", ft__shape(x), (long long)first);
     ft_node *n = ft__node(g, FT_OP_batchnorm, 5, (ft_t[]){x, gamma, beta, mean, var});
     if (n) {
@@ -254,7 +258,8 @@ ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t va
 ft_t ft_attention_local(ft_graph *g, ft_t q, ft_t k, ft_t v, int window, float dropout)
 {
     NEED(q->ndim == 3 && same_shape(q, k) && same_shape(q, v) && window > 0 && q->dim[1] % window == 0 && q->dim[2] % 2 == 0,
-         "q %s, k %s, v %s, window %d: (S,T,C), T a multiple of the window, C even", ft__shape(q), ft__shape(k), ft__shape(v), window);
+         "q %s, k %s, v %s, window %d: (S,T,C), T a multiple of the window, C even", ft__shape(q), ft__shape(k), ft__shape(v),
+         window);
     ft_node *n = ft__node(g, FT_OP_attention_local, 3, (ft_t[]){q, k, v});
     if (n) n->attr.seq.window = window, n->attr.seq.dropout = g->training ? dropout : 0;
     ft_t y = ft__out_like(g, n, q);

@@ -105,7 +105,10 @@ void ft_grad_binary(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
     }
 }
 
-void ft_grad_affine(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) { din[0] = ft_affine(g, dy[0], n->attr.scalar.a, 0); }
+void ft_grad_affine(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = ft_affine(g, dy[0], n->attr.scalar.a, 0);
+}
 
 void ft_grad_reduce(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
@@ -224,11 +227,11 @@ void ft_grad_focal_frequency(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t
 
 typedef void grad_rule(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din);
 
-#define RULE_GRAD(name) ft_grad_##name
-#define RULE_NOGRAD_BACKWARD(name) NULL  /* a backward op: second order comes with composed rules */
-#define RULE_NOGRAD_NO_INPUT(name) NULL  /* nothing flows in */
-#define RULE_NOGRAD_DATA(name) NULL      /* its input is data */
-#define RULE_NOGRAD_INTEGER(name) NULL   /* piecewise constant */
+#define RULE_GRAD(name)             ft_grad_##name
+#define RULE_NOGRAD_BACKWARD(name)  NULL /* a backward op: second order comes with composed rules */
+#define RULE_NOGRAD_NO_INPUT(name)  NULL /* nothing flows in */
+#define RULE_NOGRAD_DATA(name)      NULL /* its input is data */
+#define RULE_NOGRAD_INTEGER(name)   NULL /* piecewise constant */
 #define RULE_NOGRAD_OPTIMISER(name) NULL /* after the gradients */
 
 static grad_rule *const rules[] = {

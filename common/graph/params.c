@@ -63,7 +63,8 @@ int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim
         for (int d = 0; same && d < ndim; d++) same = e->dim[d] == dim[d];
         return same ? i : FT_FAIL(FT_EGRAPH, "parameter %s is used with two shapes", name);
     }
-    if (p->sealed) return FT_FAIL(FT_EGRAPH, "parameter %s appears after the store was sealed: build the largest graph first", name);
+    if (p->sealed)
+        return FT_FAIL(FT_EGRAPH, "parameter %s appears after the store was sealed: build the largest graph first", name);
     FT_TRY(ft_grow(&p->list, (size_t)p->n, sizeof *p->list));
     entry *e = &p->list[p->n];
     memset(e, 0, sizeof *e);
@@ -72,7 +73,8 @@ int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim
     e->init = init;
     if (init.kind == FT_INIT_VALUES && (e->values = ft_arena_alloc(p->arena, (size_t)e->info.count * sizeof(float))))
         memcpy(e->values, init.values, (size_t)e->info.count * sizeof(float));
-    if (!e->info.name || (init.kind == FT_INIT_VALUES && !e->values)) return FT_FAIL(FT_ENOMEM, "no memory for parameter %s", name);
+    if (!e->info.name || (init.kind == FT_INIT_VALUES && !e->values))
+        return FT_FAIL(FT_ENOMEM, "no memory for parameter %s", name);
     return p->n++;
 }
 
@@ -114,8 +116,7 @@ int ft_params_seal(ft_params *p)
         return FT_FAIL(FT_ENOMEM, "no memory for %lld parameters (%.0f MiB). Choose a smaller model", (long long)st->total,
                        (double)(2 * all + 3 * learn) / 1048576.0);
     for (int i = 0; i < p->n; i++)
-        if (p->list[i].info.decay)
-            memset(p->decay + p->list[i].info.offset / 16, 1, (size_t)(p->list[i].info.count + 15) / 16);
+        if (p->list[i].info.decay) memset(p->decay + p->list[i].info.offset / 16, 1, (size_t)(p->list[i].info.count + 15) / 16);
     for (int i = 0; i < p->n; i++) fill(p, &p->list[i], st->bank[0] + p->list[i].info.offset);
     memcpy(st->bank[1], st->bank[0], all);
     p->sealed = true;

@@ -56,8 +56,8 @@ static void liveness(ft_graph *g)
 }
 
 static const bool may_write_over[] = {
-#define COPY false
-#define INPLACE true
+#define COPY                        false
+#define INPLACE                     true
 #define OP(name, grad, prep, place) place,
     FT_OP_TABLE(OP)
 #undef OP
@@ -70,7 +70,8 @@ static void in_place(ft_graph *g)
         if (!may_write_over[n->op]) continue;
         ft_t x = owner(n->in[0]), y = n->out[0];
         bool read_twice = n->n_in > 1 && owner(n->in[1]) == x;
-        if (!on_slab(x) || !on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count || read_twice)
+        if (!on_slab(x) || !on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count ||
+            read_twice)
             continue;
         y->base = x;
         x->last = y->last > x->last ? y->last : x->last;
@@ -93,7 +94,8 @@ static int by_offset(const void *a, const void *b)
 static int place(ft_plan *p)
 {
     ft_graph *g = p->g;
-    ft_tensor **list = ft_alloc(sizeof *list * (size_t)(g->n_tensor + 1)), **busy = ft_alloc(sizeof *busy * (size_t)(g->n_tensor + 1));
+    ft_tensor **list = ft_alloc(sizeof *list * (size_t)(g->n_tensor + 1)),
+              **busy = ft_alloc(sizeof *busy * (size_t)(g->n_tensor + 1));
     size_t *live = ft_alloc(sizeof *live * (size_t)(g->n_node + 2));
     int n = 0, rc = FT_OK;
     if (!list || !busy || !live) rc = FT_FAIL(FT_ENOMEM, "no memory to plan %d tensors", g->n_tensor);
@@ -261,7 +263,8 @@ void ft_plan_profile(const ft_plan *p)
         for (int k = 1; k < FT_OP_COUNT; k++)
             if (by_op[k] > by_op[best]) best = k;
         if (by_op[best] <= 0) break;
-        fprintf(stderr, "  %-22s %8.2f s %5.1f %%  %d nodes\n", ft__op_name((ft_op)best), by_op[best], 100 * by_op[best] / all, count[best]);
+        fprintf(stderr, "  %-22s %8.2f s %5.1f %%  %d nodes\n", ft__op_name((ft_op)best), by_op[best], 100 * by_op[best] / all,
+                count[best]);
         by_op[best] = 0;
     }
 }

@@ -50,7 +50,10 @@ static void free_writer(ft_clipwriter *w)
     ft_free(w);
 }
 
-static int write_failed(const ft_clipwriter *w) { return FT_FAIL(FT_EIO, "%s: cannot be written. Is the disk full?", w->file.final); }
+static int write_failed(const ft_clipwriter *w)
+{
+    return FT_FAIL(FT_EIO, "%s: cannot be written. Is the disk full?", w->file.final);
+}
 
 int ft_clipwriter_open(ft_clipwriter **out, const char *path, const ft_clipwriter_opt *opt)
 {
@@ -92,9 +95,11 @@ int ft_clipwriter_video(ft_clipwriter *w, const ft_store_video *v)
     FT_TRY(ft_grow(&w->video, (size_t)w->n_video, sizeof *w->video));
 #define COPY(s) ft_strdup((s) ? (s) : "")
     ft_store_video *e = &w->video[w->n_video];
-    *e = (ft_store_video){COPY(v->name), COPY(v->label), COPY(v->group), COPY(v->split), COPY(v->source), COPY(v->sha256), v->frames, v->fps};
+    *e = (ft_store_video){COPY(v->name),   COPY(v->label),  COPY(v->group), COPY(v->split),
+                          COPY(v->source), COPY(v->sha256), v->frames,      v->fps};
     w->n_video++;
-    if (!e->name || !e->label || !e->group || !e->split || !e->source || !e->sha256) return FT_FAIL(FT_ENOMEM, "%s: no memory", w->file.final);
+    if (!e->name || !e->label || !e->group || !e->split || !e->source || !e->sha256)
+        return FT_FAIL(FT_ENOMEM, "%s: no memory", w->file.final);
     return (int)w->n_video - 1;
 }
 
@@ -144,8 +149,8 @@ static int finish(ft_clipwriter *w)
     hid_t text = string_type(), g1 = H5Gcreate2(w->h5, "clip", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
           g2 = H5Gcreate2(w->h5, "video", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     herr_t bad = g1 < 0 || g2 < 0 ? -1 : 0;
-#define COLUMN(array, name, type, n, expr)                     \
-    for (int64_t i = 0; i < (n); i++) (array)[i] = (expr);     \
+#define COLUMN(array, name, type, n, expr)                                                                                       \
+    for (int64_t i = 0; i < (n); i++) (array)[i] = (expr);                                                                       \
     if (put(w->h5, name, type, n, column) < 0) bad = -1
     COLUMN(i32, "clip/video", H5T_NATIVE_INT32, w->n_clip, w->clip[i].video);
     COLUMN(i32, "clip/start", H5T_NATIVE_INT32, w->n_clip, w->clip[i].start);
@@ -205,15 +210,20 @@ static int wrong(const char *path, const char *what)
 static int get(hid_t h5, const char *path, const char *name, hid_t type, size_t size, int64_t *n, void *out)
 {
     hid_t set = H5Dopen2(h5, name, H5P_DEFAULT);
-    if (set < 0) return FT_FAIL(FT_EDATA, "%s: /%s is missing. It is damaged, cut off, or no clip store: make it again with forty ingest", path, name);
+    if (set < 0)
+        return FT_FAIL(FT_EDATA, "%s: /%s is missing. It is damaged, cut off, or no clip store: make it again with forty ingest",
+                       path, name);
     hid_t space = H5Dget_space(set);
     int64_t have = H5Sget_simple_extent_ndims(space) == 1 ? (int64_t)H5Sget_simple_extent_npoints(space) : -1;
     H5Sclose(space);
     int rc = FT_OK;
     void *p = NULL;
-    if (have < 0 || (*n >= 0 && have != *n)) rc = FT_FAIL(FT_EDATA, "%s: /%s has %lld entries, %lld expected. Make the store again", path, name, (long long)have, (long long)*n);
+    if (have < 0 || (*n >= 0 && have != *n))
+        rc = FT_FAIL(FT_EDATA, "%s: /%s has %lld entries, %lld expected. Make the store again", path, name, (long long)have,
+                     (long long)*n);
     else if (!(p = ft_alloc((size_t)(have + 1) * size))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for /%s", path, name);
-    else if (have > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, p) < 0) rc = FT_FAIL(FT_EDATA, "%s: /%s cannot be read. The file is damaged", path, name);
+    else if (have > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, p) < 0)
+        rc = FT_FAIL(FT_EDATA, "%s: /%s cannot be read. The file is damaged", path, name);
     if (rc < 0) ft_free(p), p = NULL;
     H5Dclose(set);
     *n = have;
@@ -259,15 +269,17 @@ static int read_all(ft_clipstore *s, hid_t h5)
     hid_t clips = H5Dopen2(h5, "clips", H5P_DEFAULT), space = clips < 0 ? -1 : H5Dget_space(clips);
     hsize_t dim[5] = {0};
     int rc = FT_OK;
-    if (clips < 0 || H5Sget_simple_extent_ndims(space) != 5 || H5Sget_simple_extent_dims(space, dim, NULL) < 0 || dim[2] != dim[3] || dim[4] != 3 ||
-        dim[1] < 1 || dim[1] > 4096 || dim[2] < 1 || dim[2] > 8192)
+    if (clips < 0 || H5Sget_simple_extent_ndims(space) != 5 || H5Sget_simple_extent_dims(space, dim, NULL) < 0 ||
+        dim[2] != dim[3] || dim[4] != 3 || dim[1] < 1 || dim[1] > 4096 || dim[2] < 1 || dim[2] > 8192)
         rc = wrong(s->path, "/clips is not (N,F,S,S,3)");
     if (rc == FT_OK) {
         s->n_clip = (int64_t)dim[0], s->frames = (int)dim[1], s->size = (int)dim[2];
         double bytes = (double)s->n_clip * (double)ft_clip_bytes(s);
         if (bytes > 16e9 || !(s->pixels = ft_alloc((size_t)bytes)))
-            rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video", s->path, bytes / 1e9);
-        else if (s->n_clip > 0 && H5Dread(clips, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->pixels) < 0) rc = wrong(s->path, "/clips cannot be read");
+            rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video",
+                         s->path, bytes / 1e9);
+        else if (s->n_clip > 0 && H5Dread(clips, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->pixels) < 0)
+            rc = wrong(s->path, "/clips cannot be read");
     }
     if (space >= 0) H5Sclose(space);
     if (clips >= 0) H5Dclose(clips);
@@ -281,7 +293,8 @@ static int read_all(ft_clipstore *s, hid_t h5)
     if (rc == FT_OK) rc = get(h5, s->path, "clip/stride", H5T_NATIVE_DOUBLE, 8, &s->n_clip, &stride);
     if (rc == FT_OK) rc = get(h5, s->path, "video/frames", H5T_NATIVE_INT32, 4, &s->n_video, &frames);
     if (rc == FT_OK) rc = get(h5, s->path, "video/fps", H5T_NATIVE_DOUBLE, 8, &s->n_video, &fps);
-    if (rc == FT_OK && (!(s->clip = ft_alloc(sizeof *s->clip * (size_t)(s->n_clip + 1))) || !(s->video = ft_alloc(sizeof *s->video * (size_t)(s->n_video + 1)))))
+    if (rc == FT_OK && (!(s->clip = ft_alloc(sizeof *s->clip * (size_t)(s->n_clip + 1))) ||
+                        !(s->video = ft_alloc(sizeof *s->video * (size_t)(s->n_video + 1)))))
         rc = FT_FAIL(FT_ENOMEM, "%s: no memory", s->path);
     for (int64_t i = 0; rc == FT_OK && i < s->n_clip; i++) {
         if (video[i] < 0 || video[i] >= s->n_video) rc = wrong(s->path, "a clip points to a video that is not there");
@@ -293,7 +306,7 @@ static int read_all(ft_clipstore *s, hid_t h5)
     ft_free(stride);
     ft_free(frames);
     ft_free(fps);
-#define STRINGS(name) \
+#define STRINGS(name)                                                                                                            \
     if (rc == FT_OK) rc = get_strings(s, h5, "video/" #name, offsetof(ft_store_video, name))
     STRINGS(name);
     STRINGS(label);

@@ -50,7 +50,7 @@ typedef struct {
 int ft_clipwriter_open(ft_clipwriter **w, const char *path, const ft_clipwriter_opt *opt);
 int ft_clipwriter_video(ft_clipwriter *w, const ft_store_video *video); /* its row; strings are copied; NULL strings are "" */
 int ft_clipwriter_clip(ft_clipwriter *w, int video, int start, double stride, const uint8_t *rgb); /* (F,H,W,3) */
-int ft_clipwriter_finish(ft_clipwriter *w); /* frees w in any case */
-void ft_clipwriter_abort(ft_clipwriter *w); /* NULL is allowed */
+int ft_clipwriter_finish(ft_clipwriter *w);                                                        /* frees w in any case */
+void ft_clipwriter_abort(ft_clipwriter *w);                                                        /* NULL is allowed */
 
 #endif

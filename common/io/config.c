@@ -30,8 +30,8 @@ static const key_row keys[] = {
 enum { N_KEYS = sizeof keys / sizeof *keys };
 
 typedef struct {
-    char *text;     /* as written; for lists NULL */
-    char **item;    /* lists */
+    char *text;  /* as written; for lists NULL */
+    char **item; /* lists */
     int n;
     char *origin;
 } value;
@@ -97,20 +97,23 @@ static int check(const key_row *k, const char *s, const char *where)
         case LIST: return FT_OK;
         case CHOICE:
             if (in_choices(k, s)) return FT_OK;
-            return FT_FAIL(FT_ECONFIG, "%s: %s is '%s'; it is one of %.*s", where, k->name, s, (int)strcspn(k->help, ":"), k->help);
+            return FT_FAIL(FT_ECONFIG, "%s: %s is '%s'; it is one of %.*s", where, k->name, s, (int)strcspn(k->help, ":"),
+                           k->help);
         case BOOL:
             if (!strcmp(s, "true") || !strcmp(s, "false")) return FT_OK;
             break;
         case INT: {
             long long v = strtoll(s, &end, 10);
             if (*end || end == s || errno) break;
-            if ((double)v < k->low || (double)v > k->high) return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
+            if ((double)v < k->low || (double)v > k->high)
+                return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
             return FT_OK;
         }
         case REAL: {
             double v = strtod(s, &end);
             if (*end || end == s || !isfinite(v)) break;
-            if (v < k->low || v > k->high) return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
+            if (v < k->low || v > k->high)
+                return FT_FAIL(FT_ECONFIG, "%s: %s is %s; it lies between %g and %g", where, k->name, s, k->low, k->high);
             return FT_OK;
         }
     }
@@ -123,7 +126,8 @@ static int store(ft_config *c, int i, const char *text, int n, char **item, cons
 {
     value *v = &c->v[i];
     if (text) FT_TRY(check(&keys[i], text, origin));
-    *v = (value){text ? ft_arena_strdup(c->arena, text) : NULL, ft_arena_alloc(c->arena, sizeof(char *) * (size_t)(n + 1)), n, ft_arena_strdup(c->arena, origin)};
+    *v = (value){text ? ft_arena_strdup(c->arena, text) : NULL, ft_arena_alloc(c->arena, sizeof(char *) * (size_t)(n + 1)), n,
+                 ft_arena_strdup(c->arena, origin)};
     for (int k = 0; v->item && k < n; k++)
         if (!(v->item[k] = ft_arena_strdup(c->arena, item[k]))) return no_memory();
     return (text && !v->text) || !v->item || !v->origin ? no_memory() : FT_OK;
@@ -168,14 +172,16 @@ void ft_config_free(ft_config *c)
 
 static int unknown(const char *where, const char *name)
 {
-    return FT_FAIL(FT_ECONFIG, "%s: the key %s is not known. Did you mean %s? `forty experiment --help` lists all", where, name, nearest(name));
+    return FT_FAIL(FT_ECONFIG, "%s: the key %s is not known. Did you mean %s? `forty experiment --help` lists all", where, name,
+                   nearest(name));
 }
 
 int ft_config_set(ft_config *c, const char *assignment, const char *origin)
 {
     const char *eq = strchr(assignment, '=');
     char name[128];
-    if (!eq || eq == assignment || eq - assignment >= (int)sizeof name) return FT_FAIL(FT_EUSAGE, "%s %s: key.path=value is needed", origin, assignment);
+    if (!eq || eq == assignment || eq - assignment >= (int)sizeof name)
+        return FT_FAIL(FT_EUSAGE, "%s %s: key.path=value is needed", origin, assignment);
     snprintf(name, sizeof name, "%.*s", (int)(eq - assignment), assignment);
     int i = index_of(name);
     return i < 0 ? unknown(origin, name) : store_written(c, i, eq + 1, origin);
@@ -196,7 +202,10 @@ static const char *at(yaml_walk *w, const yaml_node_t *n, char *out, size_t size
     return out;
 }
 
-static const char *scalar(const yaml_node_t *n) { return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL; }
+static const char *scalar(const yaml_node_t *n)
+{
+    return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : NULL;
+}
 
 static int list_items(yaml_walk *w, const yaml_node_t *n, char **item, int room, int *count)
 {
@@ -215,7 +224,8 @@ static int list_items(yaml_walk *w, const yaml_node_t *n, char **item, int room,
     else if (n->type == YAML_MAPPING_NODE)
         for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
             const yaml_node_t *k = yaml_document_get_node(w->doc, p->key), *v = yaml_document_get_node(w->doc, p->value);
-            if (!scalar(k) || !scalar(v) || *count >= room) return FT_FAIL(FT_ECONFIG, "%s: `name: value` is needed", at(w, v, where, sizeof where));
+            if (!scalar(k) || !scalar(v) || *count >= room)
+                return FT_FAIL(FT_ECONFIG, "%s: `name: value` is needed", at(w, v, where, sizeof where));
             char pair[600];
             snprintf(pair, sizeof pair, "%s: %s", scalar(k), scalar(v));
             item[(*count)++] = ft_arena_strdup(w->c->arena, pair);
@@ -252,7 +262,9 @@ static int mapping(yaml_walk *w, const yaml_node_t *node, const char *prefix)
             FT_TRY(list_items(w, v, item, 256, &n));
             FT_TRY(store(w->c, i, NULL, n, item, where));
         } else {
-            if (!scalar(v)) return FT_FAIL(FT_ECONFIG, "%s: %s needs %s, not %s", where, name, type_names[keys[i].type], v->type == YAML_MAPPING_NODE ? "further keys" : "a list");
+            if (!scalar(v))
+                return FT_FAIL(FT_ECONFIG, "%s: %s needs %s, not %s", where, name, type_names[keys[i].type],
+                               v->type == YAML_MAPPING_NODE ? "further keys" : "a list");
             FT_TRY(store(w->c, i, scalar(v), 0, NULL, where));
         }
     }
@@ -273,8 +285,8 @@ int ft_config_read(ft_config *c, const char *path)
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     if (!yaml_parser_load(&parser, &doc)) {
-        rc = FT_FAIL(FT_ECONFIG, "%s:%zu:%zu: %s. Check indentation and colons", path, parser.problem_mark.line + 1, parser.problem_mark.column + 1,
-                     parser.problem ? parser.problem : "not YAML");
+        rc = FT_FAIL(FT_ECONFIG, "%s:%zu:%zu: %s. Check indentation and colons", path, parser.problem_mark.line + 1,
+                     parser.problem_mark.column + 1, parser.problem ? parser.problem : "not YAML");
     } else {
         yaml_node_t *root = yaml_document_get_root_node(&doc);
         yaml_walk w = {.c = c, .doc = &doc, .path = path};
@@ -401,5 +413,7 @@ json_t *ft_config_json(const ft_config *c, const char *const *prefix)
 void ft_config_help(FILE *f)
 {
     fprintf(f, "Keys of a configuration file (YAML; `data.size` is `size` under `data:`), also for --set KEY=VALUE:\n");
-    for (int i = 0; i < N_KEYS; i++) fprintf(f, "  %-26s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard, *keys[i].standard ? "]" : "");
+    for (int i = 0; i < N_KEYS; i++)
+        fprintf(f, "  %-26s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard,
+                *keys[i].standard ? "]" : "");
 }

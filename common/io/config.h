@@ -12,7 +12,7 @@ typedef struct ft_config ft_config;
 
 int ft_config_new(ft_config **c); /* defaults */
 void ft_config_free(ft_config *c);
-int ft_config_read(ft_config *c, const char *path);           /* YAML, later values win over earlier files */
+int ft_config_read(ft_config *c, const char *path);                          /* YAML, later values win over earlier files */
 int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* "key.path=value"; lists: a,b,c */
 
 /* Reading. The key must be in the table (assert): a wrong key is a fault of forty. */
@@ -21,8 +21,8 @@ int64_t ft_config_int(const ft_config *c, const char *key);
 double ft_config_real(const ft_config *c, const char *key);
 bool ft_config_bool(const ft_config *c, const char *key);
 int ft_config_list(const ft_config *c, const char *key, const char *const **items); /* number of items; "k: v" for mappings */
-bool ft_config_given(const ft_config *c, const char *key); /* not the default */
-const char *ft_config_origin(const ft_config *c, const char *key); /* "default", "FILE:LINE", "--set" */
+bool ft_config_given(const ft_config *c, const char *key);                          /* not the default */
+const char *ft_config_origin(const ft_config *c, const char *key);                  /* "default", "FILE:LINE", "--set" */
 
 int ft_config_write(const ft_config *c, const char *path);             /* resolved YAML */
 void ft_config_print(const ft_config *c, FILE *f);                     /* the same with origins as comments */

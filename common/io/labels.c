@@ -55,7 +55,10 @@ static void header(reader *r)
     r->expected = r->fields;
     if (!named) {
         if (r->fields != 2) {
-            r->rc = FT_FAIL(FT_EDATA, "%s:1: no column named video, and not the two columns of a headerless list. Start the file with video,label", r->path);
+            r->rc = FT_FAIL(
+                FT_EDATA,
+                "%s:1: no column named video, and not the two columns of a headerless list. Start the file with video,label",
+                r->path);
             return;
         }
         r->column[VIDEO] = 0, r->column[LABEL] = 1;
@@ -73,7 +76,8 @@ static void header(reader *r)
 static void body(reader *r)
 {
     if (r->fields != r->expected) {
-        r->rc = FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", r->path, r->start_line, r->fields, r->expected);
+        r->rc = FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", r->path,
+                        r->start_line, r->fields, r->expected);
         return;
     }
     if ((r->rc = ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row)) < 0) return;
@@ -84,7 +88,8 @@ static void body(reader *r)
         return;
     }
     if (!*e->video || !*e->label) {
-        r->rc = FT_FAIL(FT_EDATA, "%s:%d: %s is empty", r->path, r->start_line, *e->video ? "the label" : "the name of the video");
+        r->rc =
+            FT_FAIL(FT_EDATA, "%s:%d: %s is empty", r->path, r->start_line, *e->video ? "the label" : "the name of the video");
         return;
     }
     if (!*e->group) { /* each video is its own group */
@@ -93,7 +98,8 @@ static void body(reader *r)
     }
     for (int i = 0; i + 1 < r->l->n && r->rc == FT_OK; i++)
         if (!strcmp(r->l->row[i].video, e->video))
-            r->rc = FT_FAIL(FT_EDATA, "%s:%d: video %s stands in line %d already", r->path, r->start_line, e->video, r->l->row[i].line);
+            r->rc = FT_FAIL(FT_EDATA, "%s:%d: video %s stands in line %d already", r->path, r->start_line, e->video,
+                            r->l->row[i].line);
 }
 
 static void take_row(int c, void *ctx)
@@ -126,7 +132,8 @@ int ft_labels_read(ft_labels *l, const char *path)
         size_t n = end ? (size_t)(end - (text + at)) + 1 : size - at;
         int before = r.rows;
         size_t done = csv_parse(&p, text + at, n, take_field, take_row, &r);
-        if (done != n && r.rc == FT_OK) r.rc = FT_FAIL(FT_EDATA, "%s:%d: %s. Check the quotes", path, r.line, csv_strerror(csv_error(&p)));
+        if (done != n && r.rc == FT_OK)
+            r.rc = FT_FAIL(FT_EDATA, "%s:%d: %s. Check the quotes", path, r.line, csv_strerror(csv_error(&p)));
         at += n;
         r.line++;
         if (r.rows != before || r.fields == 0) r.start_line = r.line;
@@ -166,7 +173,8 @@ int ft_labels_from_folders(ft_labels *l, const char *folder)
     }
     ft_free(class);
     if (rc == FT_OK && l->n == 0)
-        rc = FT_FAIL(FT_EDATA, "%s: no videos in folders by class. Give --labels FILE.csv, or make %s/CLASS/VIDEO", folder, folder);
+        rc = FT_FAIL(FT_EDATA, "%s: no videos in folders by class. Give --labels FILE.csv, or make %s/CLASS/VIDEO", folder,
+                     folder);
     if (rc < 0) ft_labels_free(l);
     return rc;
 }

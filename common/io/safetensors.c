@@ -14,8 +14,8 @@
 static const struct {
     const char *name;
     size_t size;
-} dtypes[] = {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U64", 8}, {"I32", 4}, {"U32", 4},
-              {"I16", 2}, {"U16", 2}, {"I8", 1},  {"U8", 1},   {"BOOL", 1}};
+} dtypes[] = {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U64", 8}, {"I32", 4},
+              {"U32", 4}, {"I16", 2}, {"U16", 2}, {"I8", 1},   {"U8", 1},  {"BOOL", 1}};
 
 static size_t dtype_size(const char *name)
 {
@@ -35,9 +35,11 @@ static int one(ft_st_tensor *t, const char *path, const char *name, json_t *v, c
     json_t *shape = json_object_get(v, "shape"), *span = json_object_get(v, "data_offsets");
     const char *dtype = json_string_value(json_object_get(v, "dtype"));
     if (!dtype || !json_is_array(shape) || json_array_size(span) != 2 || json_array_size(shape) > FT_ST_DIMS)
-        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype, shape (at most %d dims) or data_offsets is missing. The file is damaged", path, name, FT_ST_DIMS);
+        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype, shape (at most %d dims) or data_offsets is missing. The file is damaged",
+                       path, name, FT_ST_DIMS);
     size_t each = dtype_size(dtype);
-    if (!each) return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype %.20s is not known. Convert it to F32, F16 or BF16", path, name, dtype);
+    if (!each)
+        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype %.20s is not known. Convert it to F32, F16 or BF16", path, name, dtype);
     snprintf(t->dtype, sizeof t->dtype, "%s", dtype);
     t->ndim = (int)json_array_size(shape);
     t->count = 1;
@@ -50,7 +52,9 @@ static int one(ft_st_tensor *t, const char *path, const char *name, json_t *v, c
     }
     int64_t from = json_integer_value(json_array_get(span, 0)), to = json_integer_value(json_array_get(span, 1));
     if (from < 0 || to < from || (uint64_t)to > size || (uint64_t)(to - from) != (uint64_t)t->count * each)
-        return FT_FAIL(FT_EDATA, "%s: tensor %s: bytes %lld to %lld do not hold its %lld values of %s (%zu bytes of data). The file is damaged or cut off",
+        return FT_FAIL(FT_EDATA,
+                       "%s: tensor %s: bytes %lld to %lld do not hold its %lld values of %s (%zu bytes of data). The file is "
+                       "damaged or cut off",
                        path, name, (long long)from, (long long)to, (long long)t->count, dtype, size);
     t->data = data + from;
     t->bytes = (size_t)(to - from);
@@ -68,7 +72,8 @@ int ft_safetensors_read(ft_safetensors *st, const char *path)
     if (st->file_size >= 8)
         for (int i = 7; i >= 0; i--) length = length << 8 | (unsigned char)st->file[i];
     if (st->file_size < 8 || length > st->file_size - 8 || length > (100u << 20)) {
-        rc = FT_FAIL(FT_EDATA, "%s: not a safetensors file (%zu bytes, header of %llu). Check the path", path, st->file_size, (unsigned long long)length);
+        rc = FT_FAIL(FT_EDATA, "%s: not a safetensors file (%zu bytes, header of %llu). Check the path", path, st->file_size,
+                     (unsigned long long)length);
         goto done;
     }
     json_error_t err;
@@ -96,7 +101,8 @@ int ft_safetensors_read(ft_safetensors *st, const char *path)
     if (st->n) qsort(st->tensor, (size_t)st->n, sizeof *st->tensor, by_begin);
     for (int i = 1; i < st->n; i++)
         if ((const char *)st->tensor[i].data < (const char *)st->tensor[i - 1].data + st->tensor[i - 1].bytes) {
-            rc = FT_FAIL(FT_EDATA, "%s: tensors %s and %s overlap. The file is damaged", path, st->tensor[i - 1].name, st->tensor[i].name);
+            rc = FT_FAIL(FT_EDATA, "%s: tensors %s and %s overlap. The file is damaged", path, st->tensor[i - 1].name,
+                         st->tensor[i].name);
             goto done;
         }
 done:

@@ -46,14 +46,19 @@ static int open_decoder(decoder *d, const char *path)
     av_log_set_level(AV_LOG_QUIET);
     if (ft_is_dir(path)) return FT_FAIL(FT_EDATA, "%s: a folder, not a video. Give the path of a video file", path);
     int rc = avformat_open_input(&d->format, path, NULL, NULL);
-    if (rc < 0) return FT_FAIL(rc == AVERROR(ENOENT) || rc == AVERROR(EACCES) ? FT_EIO : FT_EDATA, "%s: cannot be read as a video (%s). Check the file, or leave it out with --on-error skip", path, reason(rc));
+    if (rc < 0)
+        return FT_FAIL(rc == AVERROR(ENOENT) || rc == AVERROR(EACCES) ? FT_EIO : FT_EDATA,
+                       "%s: cannot be read as a video (%s). Check the file, or leave it out with --on-error skip", path,
+                       reason(rc));
     rc = avformat_find_stream_info(d->format, NULL);
     const AVCodec *codec = NULL;
     if (rc >= 0) rc = d->stream = av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
     /* a text file has a demuxer too: its "video" is a terminal picture */
-    if (rc < 0 || !codec || codec->id == AV_CODEC_ID_ANSI || codec->id == AV_CODEC_ID_BINTEXT || codec->id == AV_CODEC_ID_XBIN || codec->id == AV_CODEC_ID_IDF) {
+    if (rc < 0 || !codec || codec->id == AV_CODEC_ID_ANSI || codec->id == AV_CODEC_ID_BINTEXT || codec->id == AV_CODEC_ID_XBIN ||
+        codec->id == AV_CODEC_ID_IDF) {
         close_decoder(d);
-        return FT_FAIL(FT_EDATA, "%s: holds no video that can be decoded. Check the file, or leave it out with --on-error skip", path);
+        return FT_FAIL(FT_EDATA, "%s: holds no video that can be decoded. Check the file, or leave it out with --on-error skip",
+                       path);
     }
     d->codec = avcodec_alloc_context3(codec);
     d->packet = av_packet_alloc();
@@ -66,7 +71,8 @@ static int open_decoder(decoder *d, const char *path)
     }
     if (rc >= 0) return FT_OK;
     close_decoder(d);
-    return FT_FAIL(rc == AVERROR(ENOMEM) ? FT_ENOMEM : FT_EDATA, "%s: its %s stream cannot be decoded (%s)", path, codec->name, reason(rc));
+    return FT_FAIL(rc == AVERROR(ENOMEM) ? FT_ENOMEM : FT_EDATA, "%s: its %s stream cannot be decoded (%s)", path, codec->name,
+                   reason(rc));
 }
 
 /* 1: d->frame holds the next frame; 0: end; negative: FFmpeg's code */
@@ -132,13 +138,16 @@ int ft_video_open(ft_video *v, const char *path)
     for (int64_t i = 0; i < v->frames; i++)
         if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0;
     int64_t promised = s->nb_frames;
-    if (st == FT_OK && v->frames == 0) st = FT_FAIL(FT_EDATA, "%s: no frame can be decoded. Check the file, or leave it out with --on-error skip", path);
+    if (st == FT_OK && v->frames == 0)
+        st = FT_FAIL(FT_EDATA, "%s: no frame can be decoded. Check the file, or leave it out with --on-error skip", path);
     /* containers that count their frames tell when some are gone; a few may be hidden by an edit list */
     else if (st == FT_OK && promised > 0 && v->frames < promised - 2 - promised / 50)
-        st = FT_FAIL(FT_EDATA, "%s: cut off: %lld of %lld frames can be decoded. Copy the file again, or leave it out with --on-error skip", path,
-                     (long long)v->frames, (long long)promised);
+        st = FT_FAIL(FT_EDATA,
+                     "%s: cut off: %lld of %lld frames can be decoded. Copy the file again, or leave it out with --on-error skip",
+                     path, (long long)v->frames, (long long)promised);
     else if (st == FT_OK && d.damaged)
-        st = FT_FAIL(FT_EDATA, "%s: damaged near frame %lld. Copy the file again, or leave it out with --on-error skip", path, (long long)v->frames);
+        st = FT_FAIL(FT_EDATA, "%s: damaged near frame %lld. Copy the file again, or leave it out with --on-error skip", path,
+                     (long long)v->frames);
     close_decoder(&d);
     if (st == FT_OK && !(v->path = ft_strdup(path))) st = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     if (st < 0) ft_video_close(v);
@@ -163,7 +172,8 @@ static void rotate_square(uint8_t *dst, const uint8_t *src, int n, int rotation)
 }
 
 /* short side to `size`, centre crop */
-static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotation, uint8_t *scaled, uint8_t *turned, uint8_t *out)
+static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotation, uint8_t *scaled, uint8_t *turned,
+                  uint8_t *out)
 {
     int w = f->width < f->height ? size : (int)(((int64_t)f->width * size + f->height / 2) / f->height);
     int h = f->width < f->height ? (int)(((int64_t)f->height * size + f->width / 2) / f->width) : size;
@@ -175,7 +185,8 @@ static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotat
     sws_scale(*sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, plane, stride);
     int x0 = (w - size) / 2, y0 = (h - size) / 2;
     uint8_t *to = rotation ? turned : out;
-    for (int y = 0; y < size; y++) memcpy(to + (size_t)y * (size_t)size * 3, scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
+    for (int y = 0; y < size; y++)
+        memcpy(to + (size_t)y * (size_t)size * 3, scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
     if (rotation) rotate_square(out, turned, size, rotation);
     return FT_OK;
 }
@@ -186,17 +197,21 @@ int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size
     FT_TRY(open_decoder(&d, v->path));
     struct SwsContext *sws = NULL;
     int longest = v->width > v->height ? v->width : v->height, shortest = v->width > v->height ? v->height : v->width;
-    size_t room = (size_t)size * ((size_t)size * (size_t)longest / (size_t)(shortest ? shortest : 1) + 64) * 3 + 64, each = (size_t)size * (size_t)size * 3;
+    size_t room = (size_t)size * ((size_t)size * (size_t)longest / (size_t)(shortest ? shortest : 1) + 64) * 3 + 64,
+           each = (size_t)size * (size_t)size * 3;
     uint8_t *scaled = ft_alloc(room * 4), *turned = ft_alloc(each);
     int rc = scaled && turned ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path);
     int64_t at = 0, k = 0;
     while (rc == FT_OK && k < n && next_frame(&d) == 1) {
         bool odd_size = d.frame->width != v->width || d.frame->height != v->height; /* a stream may change its size */
-        if (at == index[k] && odd_size && (size_t)d.frame->width * (size_t)d.frame->height > (size_t)longest * (size_t)longest * 4)
-            rc = FT_FAIL(FT_EDATA, "%s: frame %lld changes the size to %dx%d", v->path, (long long)at, d.frame->width, d.frame->height);
+        if (at == index[k] && odd_size &&
+            (size_t)d.frame->width * (size_t)d.frame->height > (size_t)longest * (size_t)longest * 4)
+            rc = FT_FAIL(FT_EDATA, "%s: frame %lld changes the size to %dx%d", v->path, (long long)at, d.frame->width,
+                         d.frame->height);
         if (rc == FT_OK && at == index[k]) {
             rc = square(&sws, d.frame, size, v->rotation, scaled, turned, rgb + (size_t)k * each);
-            for (k++; k < n && index[k] == at && rc == FT_OK; k++) memcpy(rgb + (size_t)k * each, rgb + (size_t)(k - 1) * each, each);
+            for (k++; k < n && index[k] == at && rc == FT_OK; k++)
+                memcpy(rgb + (size_t)k * each, rgb + (size_t)(k - 1) * each, each);
         }
         at++;
         av_frame_unref(d.frame);
@@ -259,7 +274,8 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     struct SwsContext *sws = NULL;
     AVStream *s = NULL;
     int rc = avformat_alloc_output_context2(&f, NULL, gif ? "gif" : "mp4", a.temp);
-    if (rc >= 0 && (!codec || !frame || !packet || !(s = avformat_new_stream(f, NULL)) || !(c = avcodec_alloc_context3(codec)))) rc = AVERROR(ENOMEM);
+    if (rc >= 0 && (!codec || !frame || !packet || !(s = avformat_new_stream(f, NULL)) || !(c = avcodec_alloc_context3(codec))))
+        rc = AVERROR(ENOMEM);
     if (rc >= 0) {
         /* H.264 in 4:2:0 needs even sizes */
         c->width = gif ? w : w / 2 * 2;
@@ -281,7 +297,8 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     if (rc >= 0) {
         frame->width = c->width, frame->height = c->height, frame->format = c->pix_fmt;
         rc = av_frame_get_buffer(frame, 0);
-        sws = sws_getContext(w, h, AV_PIX_FMT_RGB24, c->width, c->height, c->pix_fmt, SWS_BILINEAR | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
+        sws = sws_getContext(w, h, AV_PIX_FMT_RGB24, c->width, c->height, c->pix_fmt,
+                             SWS_BILINEAR | SWS_ACCURATE_RND | SWS_BITEXACT, NULL, NULL, NULL);
         if (!sws) rc = AVERROR(ENOMEM);
     }
     for (int64_t i = 0; rc >= 0 && i < n; i++) {

@@ -14,8 +14,12 @@ int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *
     if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory for %d tensors", path, n);
     for (int i = 0; i < n; i++) {
         const ft_param_info *e = ft_params_at(p, i);
-        t[i] = (ft_st_tensor){.name = (char *)e->name, .dtype = "F32", .ndim = e->ndim, .count = e->count,
-                              .data = ft_params_flat(p, bank) + e->offset, .bytes = (size_t)e->count * 4};
+        t[i] = (ft_st_tensor){.name = (char *)e->name,
+                              .dtype = "F32",
+                              .ndim = e->ndim,
+                              .count = e->count,
+                              .data = ft_params_flat(p, bank) + e->offset,
+                              .bytes = (size_t)e->count * 4};
         memcpy(t[i].dim, e->dim, sizeof e->dim);
     }
     int rc = ft_safetensors_write(path, t, n, metadata);
@@ -41,12 +45,13 @@ int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metad
         bool same = t->count == e->count && t->ndim == e->ndim;
         for (int k = 0; same && k < e->ndim; k++) same = t->dim[k] == e->dim[k];
         if (!same)
-            rc = FT_FAIL(FT_EDATA, "%s: tensor %s has %lld values in %d dims, the model needs %lld in %d. Is it the right model?", path,
-                         e->name, (long long)t->count, t->ndim, (long long)e->count, e->ndim);
+            rc = FT_FAIL(FT_EDATA, "%s: tensor %s has %lld values in %d dims, the model needs %lld in %d. Is it the right model?",
+                         path, e->name, (long long)t->count, t->ndim, (long long)e->count, e->ndim);
         else rc = ft_safetensors_f32(t, ft_params_flat(p, bank) + e->offset);
     }
     if (rc == FT_OK && missing)
-        rc = FT_FAIL(FT_EDATA, "%s: %d of the model's %d tensors are missing, the first is %s. Is it the right model?", path, missing, n, first);
+        rc = FT_FAIL(FT_EDATA, "%s: %d of the model's %d tensors are missing, the first is %s. Is it the right model?", path,
+                     missing, n, first);
     if (rc == FT_OK && known < st.n)
         rc = FT_FAIL(FT_EDATA, "%s: %d tensors are not part of the model. Is it the right model?", path, st.n - known);
     if (rc == FT_OK && metadata) *metadata = json_incref(st.metadata);
@@ -70,7 +75,8 @@ int ft_state_save(const char *path, ft_params *p, const json_t *extra)
     for (int i = 0; i < 4; i++) {
         int64_t n;
         const float *v = state_part(p, i, &n);
-        t[i] = (ft_st_tensor){.name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
+        t[i] = (ft_st_tensor){
+            .name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
     }
     return ft_safetensors_write(path, t, 4, extra);
 }

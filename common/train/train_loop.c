@@ -150,19 +150,24 @@ int ft_train(ft_trainer *t)
     int bad = 0, rc = begin(t, &p);
     ft_progress_start(&bar, t->what, t->steps);
     while (rc == FT_OK && p.step < t->steps) {
-        ft_step s = {t->seed, p.step, (float)ft_lr_cosine(t->lr, p.step, t->steps, t->warmup), (float)ft_ema_decay(t->ema, p.step)};
+        ft_step s = {t->seed, p.step, (float)ft_lr_cosine(t->lr, p.step, t->steps, t->warmup),
+                     (float)ft_ema_decay(t->ema, p.step)};
         FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
         FT_TRY_TO(rc, out, ft_run(t->plan, &s));
         float loss = *(const float *)ft_data(t->logged[0]), norm = *(const float *)ft_data(t->grad_norm);
-        bad = isfinite(loss) && isfinite(norm) ? 0 : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
+        bad = isfinite(loss) && isfinite(norm)
+                  ? 0
+                  : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
         if (bad == 10) {
-            rc = FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32", t->what, (long long)p.step - 9);
+            rc = FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32",
+                         t->what, (long long)p.step - 9);
             goto out;
         }
         if (p.step % log_every == 0 || p.step + 1 == t->steps) {
             char row[512];
             int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
-            for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(t->logged[i]));
+            for (int i = 0; i < t->n_logged; i++)
+                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(t->logged[i]));
             snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
             FT_TRY_TO(rc, out, append(&p, row));
         }
@@ -173,7 +178,10 @@ int ft_train(ft_trainer *t)
         ft_progress_step(&bar, p.step);
         if (ft_interrupted) {
             rc = save(t, &p);
-            if (rc == FT_OK) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume", (long long)p.step, (long long)t->steps, t->dir);
+            if (rc == FT_OK)
+                rc =
+                    FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume",
+                            (long long)p.step, (long long)t->steps, t->dir);
             goto out;
         }
         if (p.step % t->save_every == 0 && p.step < t->steps) FT_TRY_TO(rc, out, save(t, &p));

@@ -21,10 +21,10 @@ typedef struct {
     int64_t steps, warmup, save_every;
     double lr, ema;
     uint64_t seed;
-    bool resume;                             /* continue from state.safetensors if it is there */
-    int (*feed)(void *ctx, int64_t step);    /* fills the inputs of this step */
-    int (*after)(void *ctx, int64_t step);   /* after the update; may be NULL */
-    json_t *(*extra)(void *ctx);             /* strings to keep in the state (algorithm state); may be NULL */
+    bool resume;                           /* continue from state.safetensors if it is there */
+    int (*feed)(void *ctx, int64_t step);  /* fills the inputs of this step */
+    int (*after)(void *ctx, int64_t step); /* after the update; may be NULL */
+    json_t *(*extra)(void *ctx);           /* strings to keep in the state (algorithm state); may be NULL */
     int (*restore)(void *ctx, const json_t *extra);
     void *ctx;
     int n_logged; /* scalars for log.csv; the first is the loss, FT_LOGGED at most */

@@ -53,7 +53,8 @@ static void rotate(float *y, const float *x, const float *table, int64_t c, floa
     }
 }
 
-static void rotate_all(const shape *s, float *y, const ft_buf *x, int64_t seq, const float *table, int64_t offset, float scale, float *tmp)
+static void rotate_all(const shape *s, float *y, const ft_buf *x, int64_t seq, const float *table, int64_t offset, float scale,
+                       float *tmp)
 {
     for (int64_t i = 0; i < s->t; i++)
         rotate(y + i * s->c, ft_load(tmp, x, (seq * s->t + i) * s->c, s->c), table + (i + offset) * s->c, s->c, scale, 1.0f);

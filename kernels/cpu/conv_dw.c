@@ -85,8 +85,8 @@ static void fill_box(v16 *box, const shape *s, const ft_buf *x, int64_t b, int64
 }
 
 /* four neighbours along W of one output row: acc += sum over taps */
-static inline __attribute__((always_inline)) void taps4(const v16 *in, const v16 *w, v16 acc[4], int64_t kt, int64_t kh, int64_t kw,
-                                                        int64_t row, int64_t plane, int64_t sw)
+static inline __attribute__((always_inline)) void taps4(const v16 *in, const v16 *w, v16 acc[4], int64_t kt, int64_t kh,
+                                                        int64_t kw, int64_t row, int64_t plane, int64_t sw)
 {
     v16 a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
     for (int64_t i = 0; i < kt; i++)
@@ -130,7 +130,10 @@ static int need(ft_call *c, const ft_buf *x, const ft_buf *y, int boxes)
     return FT_OK;
 }
 
-static v16 *scratch(const ft_call *c) { return (v16 *)((char *)c->work + c->work_size / (size_t)ft_cpu_threads() / 64 * 64 * (size_t)ft_cpu_thread_id()); }
+static v16 *scratch(const ft_call *c)
+{
+    return (v16 *)((char *)c->work + c->work_size / (size_t)ft_cpu_threads() / 64 * 64 * (size_t)ft_cpu_thread_id());
+}
 
 int FT_PREPARE(conv_dw)(ft_call *c) { return need(c, c->in[0], c->out[0], 1); }
 int FT_PREPARE(conv_dw_bwd_x)(ft_call *c) { return need(c, c->out[0], c->in[0], 1); }
@@ -202,7 +205,8 @@ void FT_CPU(conv_dw_bwd_x)(const ft_call *c)
 }
 
 /* one row of outputs: acc[tap] += d * in, the taps of one (i, j) kept in registers */
-static inline __attribute__((always_inline)) void weight_row(const v16 *in, const v16 *d, v16 *acc, int64_t kw, int64_t n, int64_t sw)
+static inline __attribute__((always_inline)) void weight_row(const v16 *in, const v16 *d, v16 *acc, int64_t kw, int64_t n,
+                                                             int64_t sw)
 {
     v16 a[8];
     for (int64_t k = 0; k < kw; k++) a[k] = acc[k];

@@ -11,9 +11,9 @@
 #include "kernels/elem.h"
 
 #define FT_JOIN3(a, b, c) a##b##_##c
-#define FT_JOIN(a, b, c) FT_JOIN3(a, b, c)
-#define FT_CPU(name) FT_JOIN(ft_cpu_, name, FT_ISA)
-#define FT_PREPARE(name) FT_JOIN(ft_prepare_, name, FT_ISA)
+#define FT_JOIN(a, b, c)  FT_JOIN3(a, b, c)
+#define FT_CPU(name)      FT_JOIN(ft_cpu_, name, FT_ISA)
+#define FT_PREPARE(name)  FT_JOIN(ft_prepare_, name, FT_ISA)
 
 enum { FT_BLOCK = 1024, FT_PARTS = 32, FT_SMALL = 16384 }; /* FT_SMALL: elements below which one thread is faster */
 
@@ -74,21 +74,21 @@ static inline int64_t ft_last(const ft_buf *b) { return b->dim[b->ndim - 1]; }
 static inline int64_t ft_part(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 /* rows marked LIB exist once (the library has its own dispatch), all others once per instruction set */
-#define FT_KERNEL_PREP(name) FT_CPU(name)
+#define FT_KERNEL_PREP(name)   FT_CPU(name)
 #define FT_KERNEL_NOPREP(name) FT_CPU(name)
-#define FT_KERNEL_LIB(name) ft_cpu_##name
-#define FT_PROTO_PREP(name) ft_prepare FT_PREPARE(name);
+#define FT_KERNEL_LIB(name)    ft_cpu_##name
+#define FT_PROTO_PREP(name)    ft_prepare FT_PREPARE(name);
 #define FT_PROTO_NOPREP(name)
 #define FT_PROTO_LIB(name) ft_prepare ft_prepare_##name;
 #ifdef FT_ISA
-#define OP(name, grad, prep, place)   \
-    ft_kernel FT_KERNEL_##prep(name); \
+#define OP(name, grad, prep, place)                                                                                              \
+    ft_kernel FT_KERNEL_##prep(name);                                                                                            \
     FT_PROTO_##prep(name)
 FT_OP_TABLE(OP)
 #undef OP
 #endif
 
-int ft_cpu_threads(void);   /* cpu_select.c */
+int ft_cpu_threads(void); /* cpu_select.c */
 int ft_cpu_thread_id(void);
 
 #endif

@@ -24,7 +24,8 @@ static bool has_v4(void)
 }
 static bool has_v3(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
 }
 bool ft_cpu_has_bf16(void) { return has_v4(); }
 bool ft_cpu_fast_bf16(void) { return has_v4() && __builtin_cpu_supports("avx512bf16"); }

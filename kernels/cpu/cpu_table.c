@@ -2,11 +2,11 @@
 #include "kernels/cpu/cpu.h"
 
 #define STR2(x) #x
-#define STR(x) STR2(x)
+#define STR(x)  STR2(x)
 
-#define PREPARE_PREP(name) FT_PREPARE(name)
+#define PREPARE_PREP(name)   FT_PREPARE(name)
 #define PREPARE_NOPREP(name) NULL
-#define PREPARE_LIB(name) ft_prepare_##name
+#define PREPARE_LIB(name)    ft_prepare_##name
 
 extern const ft_backend FT_JOIN(ft_backend_cpu_, table, FT_ISA);
 const ft_backend FT_JOIN(ft_backend_cpu_, table, FT_ISA) = {

@@ -4,8 +4,11 @@
 
 static void unary_row(ft_unary_kind kind, float a, float b, const float *x, float *y, int64_t n)
 {
-#define EACH(expr) \
-    for (int64_t i = 0; i < n; i++) { float v = x[i]; y[i] = (expr); } \
+#define EACH(expr)                                                                                                               \
+    for (int64_t i = 0; i < n; i++) {                                                                                            \
+        float v = x[i];                                                                                                          \
+        y[i] = (expr);                                                                                                           \
+    }                                                                                                                            \
     break
     switch (kind) {
         case FT_RELU: EACH(v > 0 ? v : 0);
@@ -23,8 +26,11 @@ static void unary_row(ft_unary_kind kind, float a, float b, const float *x, floa
 /* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
 static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, const float *dy, float *dx, int64_t n)
 {
-#define EACH(expr) \
-    for (int64_t i = 0; i < n; i++) { float v = x[i]; dx[i] = dy[i] * (expr); } \
+#define EACH(expr)                                                                                                               \
+    for (int64_t i = 0; i < n; i++) {                                                                                            \
+        float v = x[i];                                                                                                          \
+        dx[i] = dy[i] * (expr);                                                                                                  \
+    }                                                                                                                            \
     break
     switch (kind) {
         case FT_RELU: EACH(v > 0 ? 1.0f : 0.0f);

@@ -117,12 +117,14 @@ static int need(ft_call *c)
 {
     const ft_buf *x = c->in[0];
     int64_t planes = x->dim[0] * x->dim[1] * x->dim[4];
-    c->work_size = (size_t)ft_cpu_threads() * (size_t)(plane_floats(x) + half_floats(x)) * sizeof(float) + (size_t)planes * sizeof(double);
+    c->work_size =
+        (size_t)ft_cpu_threads() * (size_t)(plane_floats(x) + half_floats(x)) * sizeof(float) + (size_t)planes * sizeof(double);
     fft_state *s = calloc(1, sizeof *s);
     float *a = fftwf_malloc((size_t)plane_floats(x) * sizeof(float)), *b = fftwf_malloc((size_t)half_floats(x) * sizeof(float));
     if (s && a && b) { /* ESTIMATE: the plan, and so the rounding, is the same in every run */
         s->forward = fftwf_plan_dft_r2c_2d((int)x->dim[2], (int)x->dim[3], a, (fftwf_complex *)b, FFTW_ESTIMATE | FFTW_UNALIGNED);
-        s->backward = fftwf_plan_dft_c2r_2d((int)x->dim[2], (int)x->dim[3], (fftwf_complex *)b, a, FFTW_ESTIMATE | FFTW_UNALIGNED);
+        s->backward =
+            fftwf_plan_dft_c2r_2d((int)x->dim[2], (int)x->dim[3], (fftwf_complex *)b, a, FFTW_ESTIMATE | FFTW_UNALIGNED);
     }
     fftwf_free(a);
     fftwf_free(b);

@@ -35,7 +35,10 @@ void FT_CPU(layernorm)(const ft_call *c)
 }
 
 /* parts of every sample, so that few samples still use all threads */
-static int64_t parts_per_sample(const ft_buf *x) { return FT_MAX(1, FT_MIN(FT_PARTS / x->dim[0], x->count / ft_last(x) / x->dim[0])); }
+static int64_t parts_per_sample(const ft_buf *x)
+{
+    return FT_MAX(1, FT_MIN(FT_PARTS / x->dim[0], x->count / ft_last(x) / x->dim[0]));
+}
 
 int FT_PREPARE(layernorm_bwd)(ft_call *c)
 {
@@ -58,7 +61,8 @@ void FT_CPU(layernorm_bwd)(const ft_call *c)
         float *dg = work + task * 4 * n, *db = dg + n, *dsh = db + n, *dsc = dsh + n;
         memset(dg, 0, (size_t)(4 * n) * sizeof(float));
         const float *sc = scale ? scale + s * n : NULL;
-        for (int64_t r = s * per_sample + ft_part(per_sample, part, parts); r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
+        for (int64_t r = s * per_sample + ft_part(per_sample, part, parts);
+             r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
             float tx[WIDE], td[WIDE], hat[WIDE], dn[WIDE];
             const float *v = ft_load(tx, x, r * n, n), *d = ft_load(td, dy, r * n, n);
             float mean = stat[2 * r], rstd = stat[2 * r + 1];
@@ -132,7 +136,8 @@ void FT_CPU(gate_residual_bwd)(const ft_call *c)
         float *dg = work + task * n;
         const float *g = gate + s * n;
         memset(dg, 0, (size_t)n * sizeof(float));
-        for (int64_t r = s * per_sample + ft_part(per_sample, part, parts); r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
+        for (int64_t r = s * per_sample + ft_part(per_sample, part, parts);
+             r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
             float ty[WIDE], td[WIDE], to[WIDE];
             const float *b = ft_load(ty, y, r * n, n), *e = ft_load(td, d, r * n, n);
             for (int64_t i = 0; i < n; i++) dg[i] += e[i] * b[i];
@@ -261,7 +266,8 @@ void FT_CPU(groupnorm)(const ft_call *c)
             for (int64_t i = g * per; i < (g + 1) * per; i++) mean += (double)origin[i] + s1[i] / (double)rows;
             mean /= (double)per;
             for (int64_t i = g * per; i < (g + 1) * per; i++) {
-                double m = (double)origin[i] + s1[i] / (double)rows, v = s2[i] / (double)rows - s1[i] / (double)rows * (s1[i] / (double)rows);
+                double m = (double)origin[i] + s1[i] / (double)rows,
+                       v = s2[i] / (double)rows - s1[i] / (double)rows * (s1[i] / (double)rows);
                 var += v + (m - mean) * (m - mean);
             }
             stat[(s * groups + g) * 2] = (float)mean;

@@ -10,7 +10,6 @@
 #define FT_ISA base /* for the prototypes */
 #include "kernels/cpu/cpu.h"
 
-
 enum { MAX_ARGS = 5 };
 
 typedef struct {
@@ -27,7 +26,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void start(void)
 {
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success || dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
+        dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
         engine = NULL;
 }
 
@@ -52,10 +52,10 @@ static int bad(dnnl_status_t st, const char *what)
     return FT_FAIL(FT_EDEVICE, "oneDNN cannot do %s here (status %d)%s", what, (int)st,
                    ft_cpu_has_bf16() ? "" : ". This processor has no bf16 products: use --precision f32");
 }
-#define DNNL(call, what)                                   \
-    do {                                                   \
-        dnnl_status_t st_ = (call);                        \
-        if (st_ != dnnl_success) return bad(st_, (what)); \
+#define DNNL(call, what)                                                                                                         \
+    do {                                                                                                                         \
+        dnnl_status_t st_ = (call);                                                                                              \
+        if (st_ != dnnl_success) return bad(st_, (what));                                                                        \
     } while (0)
 
 static onednn_state *begin(ft_call *c)
@@ -77,14 +77,16 @@ static int add(onednn_state *s, int id, const dnnl_memory_desc_t *md, const void
 }
 
 /* Weights: `ours` is our layout, `theirs` the library's choice. to_library: packed before main; else unpacked after it. */
-static int add_weights(onednn_state *s, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs, const void *const *from, bool to_library)
+static int add_weights(onednn_state *s, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs,
+                       const void *const *from, bool to_library)
 {
     if (dnnl_memory_desc_equal(ours, theirs)) return add(s, id, ours, from);
     dnnl_primitive_desc_t pd;
     DNNL(dnnl_memory_create(&s->packed, theirs, engine, DNNL_MEMORY_ALLOCATE), "packed weights");
     DNNL(dnnl_memory_create(&s->user, ours, engine, DNNL_MEMORY_NONE), "weights");
     DNNL(to_library ? dnnl_reorder_primitive_desc_create(&pd, ours, engine, theirs, engine, NULL)
-                    : dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL), "a weight reorder");
+                    : dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL),
+         "a weight reorder");
     dnnl_status_t st = dnnl_primitive_create(&s->pack, pd);
     dnnl_primitive_desc_destroy(pd);
     DNNL(st, "a weight reorder");
@@ -142,7 +144,8 @@ static int describe_linear(linear_descs *d, const ft_buf *x, int64_t n, ft_dtype
 static int linear_forward(dnnl_primitive_desc_t *pd, const linear_descs *d, bool bias)
 {
     dnnl_inner_product_desc_t op;
-    DNNL(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &d->x, &d->w_any, bias ? &d->b : NULL, &d->y), "linear");
+    DNNL(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &d->x, &d->w_any, bias ? &d->b : NULL, &d->y),
+         "linear");
     DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a linear layer");
     return FT_OK;
 }
@@ -160,7 +163,8 @@ int ft_prepare_linear(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
-    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    FT_TRY(
+        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(s, pd);
 }
 void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data, true); }
@@ -180,7 +184,8 @@ int ft_prepare_linear_bwd_x(ft_call *c)
     dnnl_primitive_desc_destroy(hint);
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(dx)));
-    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    FT_TRY(
+        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(s, pd);
 }
 void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
@@ -203,7 +208,8 @@ int ft_prepare_linear_bwd_w(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
     if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0), AT(c->out[0]), false));
+    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+                       AT(c->out[0]), false));
     return finish(s, pd);
 }
 void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
@@ -242,8 +248,9 @@ static int describe_conv(conv_descs *d, const ft_buf *x, const ft_buf *y, const 
 static int conv_forward(dnnl_primitive_desc_t *pd, const conv_descs *d, bool bias)
 {
     dnnl_convolution_desc_t op;
-    DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &d->x, &d->w_any, bias ? &d->b : NULL,
-                                            &d->y, d->stride, d->front, d->back), "conv");
+    DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &d->x, &d->w_any,
+                                            bias ? &d->b : NULL, &d->y, d->stride, d->front, d->back),
+         "conv");
     DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a convolution");
     return FT_OK;
 }
@@ -260,7 +267,8 @@ int ft_prepare_conv(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
-    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    FT_TRY(
+        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(s, pd);
 }
 void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data, true); }
@@ -274,12 +282,14 @@ int ft_prepare_conv_bwd_x(ft_call *c)
     dnnl_convolution_desc_t op;
     FT_TRY(describe_conv(&d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
     FT_TRY(conv_forward(&hint, &d, false));
-    DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, &d.y, d.stride, d.front, d.back), "conv");
+    DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, &d.y, d.stride, d.front, d.back),
+         "conv");
     DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a convolution's gradient");
     dnnl_primitive_desc_destroy(hint);
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(c->out[0])));
-    FT_TRY(add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+    FT_TRY(
+        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(s, pd);
 }
 void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
@@ -295,15 +305,16 @@ int ft_prepare_conv_bwd_w(ft_call *c)
     FT_TRY(describe_conv(&d, c->in[0], c->in[1], &c->attr->conv, c->in[0]->dtype, bias));
     FT_TRY(conv_forward(&hint, &d, bias));
     d.w_any.data_type = dnnl_f32;
-    DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y, d.stride,
-                                                     d.front, d.back), "conv");
+    DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y,
+                                                     d.stride, d.front, d.back),
+         "conv");
     DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a convolution's weight gradient");
     dnnl_primitive_desc_destroy(hint);
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[1])));
     if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0), AT(c->out[0]), false));
+    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+                       AT(c->out[0]), false));
     return finish(s, pd);
 }
 void ft_cpu_conv_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
-

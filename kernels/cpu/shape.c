@@ -83,7 +83,8 @@ void FT_CPU(slice)(const ft_call *c)
     int64_t n = c->attr->span.length * after;
 #pragma omp parallel for if (c->out[0]->count > FT_SMALL)
     for (int64_t r = 0; r < before; r++)
-        memcpy(ft_at(c->out[0], r * n), ft_at(x, r * x->dim[axis] * after + c->attr->span.start * after), (size_t)n * ft_size(x->dtype));
+        memcpy(ft_at(c->out[0], r * n), ft_at(x, r * x->dim[axis] * after + c->attr->span.start * after),
+               (size_t)n * ft_size(x->dtype));
 }
 
 void FT_CPU(slice_bwd)(const ft_call *c)

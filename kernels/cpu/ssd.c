@@ -89,7 +89,8 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
         float *x = (float *)c->work + ft_cpu_thread_id() * thread_floats(&s), *dx = x + s.t * s.width, *gy = dx + s.t * s.width;
         float *cb = gy + s.t * s.width, *dcb = cb + s.t * s.t, *dt = dcb + 3 * s.t * s.t, *cum = dt + s.t, *ds = cum + s.t,
               *ddt = ds + s.t, *dr = ddt + 5 * s.t;
-        const float *v = ft_load(x, c->in[0], q * s.t * s.width, s.t * s.width), *dy = ft_load(gy, c->in[5], q * s.t * s.e, s.t * s.e);
+        const float *v = ft_load(x, c->in[0], q * s.t * s.width, s.t * s.width),
+                    *dy = ft_load(gy, c->in[5], q * s.t * s.e, s.t * s.e);
         memset(dx, 0, (size_t)(s.t * s.width) * sizeof(float));
         memset(dcb, 0, (size_t)(s.t * s.t) * sizeof(float));
         for (int64_t i = 0; i < s.t; i++)

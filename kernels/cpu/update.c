@@ -7,7 +7,8 @@ void FT_CPU(grad_norm)(const ft_call *c)
     double part[FT_PARTS], total = 0;
 #pragma omp parallel for
     for (int64_t k = 0; k < FT_PARTS; k++) {
-        int64_t from = ft_part(c->store->trained / 16, k, FT_PARTS) * 16, to = ft_part(c->store->trained / 16, k + 1, FT_PARTS) * 16;
+        int64_t from = ft_part(c->store->trained / 16, k, FT_PARTS) * 16,
+                to = ft_part(c->store->trained / 16, k + 1, FT_PARTS) * 16;
         double s = 0;
         for (int64_t i = from; i < to; i += 16) {
             float lane = 0;
