@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* clang-format off: one row, one line */
+/* one row, one line */
+/* clang-format off */
 static const ft_x3d_preset presets[] = {
     /* name     stem  out                inner                blocks         head  stem_time */
     {"x3d-s",   24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5},

@@ -8,7 +8,8 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 
-/* clang-format off: one row, one line */
+/* one row, one line */
+/* clang-format off */
 static const ft_medsora_preset presets[] = {
     /* name           depth width expand headdim state patch frames size channels dropout */
     {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},

@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* clang-format off: one row, one line */
+/* one row, one line */
+/* clang-format off */
 static const ft_vae_preset presets[] = {
     /* name       z  patch levels layers groups channels       kernel_t   down_t     down_s */
     {"vae-tiny",  16, 4, 3, 1, 8, {48, 96, 96},  {1, 3, 3}, {2, 2, 1}, {2, 1, 1}},

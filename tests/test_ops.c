@@ -468,7 +468,8 @@ static void r_ffl(const row *c, double **in, double *out)
 }
 
 #define S1 1, 1, 1
-/* clang-format off: one row, one line */
+/* one row, one line */
+/* clang-format off */
 static const row cases[] = {
     {"permute_last", b_permute, r_permute, 1, {{4, {3, 5, 7, 2}, 0}}, {2, 0, 1, 3}, 1, 1, 9},
     {"permute_all", b_permute, r_permute, 1, {{4, {3, 5, 7, 2}, 0}}, {3, 1, 0, 2}, 1, 1, 9},
