@@ -40,10 +40,11 @@ json_t *ft_environment(void)
     snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
     H5get_libversion(&a, &b, &c);
     snprintf(hdf, sizeof hdf, "%u.%u.%u", a, b, c);
-    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "processor", cpu, "cores",
-                     get_nprocs(), "threads", ft_threads_get(), "backend", ft_backend_cpu()->name, "bf16", ft_cpu_has_bf16(),
-                     "bf16_fast", ft_cpu_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg", AV_STRINGIFY(LIBAVFORMAT_VERSION),
-                     "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024));
+    return json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT,
+                     "processor", cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", ft_backend_cpu()->name,
+                     "bf16", ft_cpu_has_bf16(), "bf16_fast", ft_cpu_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg",
+                     AV_STRINGIFY(LIBAVFORMAT_VERSION), "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib",
+                     (json_int_t)(use.ru_maxrss / 1024));
 }
 
 int ft_environment_write(const char *path, const char *command)
