@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/display.h>
 
 #include "classify/x3d.h"
 #include "common/base/files.h"
@@ -315,6 +318,82 @@ static void test_video(void **state)
     assert_non_null(strstr(ft_error_message(), "text.mp4"));
 }
 
+/* A file as FFmpeg's own muxers write it: any codec, pixel format, odd sizes, times and rotation. Frame f is grey level
+ * 20 + 15 f, its upper left quarter 100 brighter, so that orientation shows. */
+static void encode(const char *path, enum AVCodecID id, enum AVPixelFormat format, int w, int h, int n, const int64_t *pts,
+                   double rotation)
+{
+    AVFormatContext *f = NULL;
+    const AVCodec *codec = avcodec_find_encoder(id);
+    assert_true(avformat_alloc_output_context2(&f, NULL, NULL, path) >= 0);
+    AVStream *s = avformat_new_stream(f, NULL);
+    AVCodecContext *c = avcodec_alloc_context3(codec);
+    c->width = w, c->height = h, c->pix_fmt = format, c->time_base = (AVRational){1, 100}, c->global_quality = FF_QP2LAMBDA;
+    c->flags |= AV_CODEC_FLAG_QSCALE | (f->oformat->flags & AVFMT_GLOBALHEADER ? AV_CODEC_FLAG_GLOBAL_HEADER : 0);
+    c->strict_std_compliance = FF_COMPLIANCE_UNOFFICIAL;
+    assert_true(avcodec_open2(c, codec, NULL) >= 0);
+    avcodec_parameters_from_context(s->codecpar, c);
+    s->time_base = c->time_base;
+    if (rotation != 0)
+        av_display_rotation_set((int32_t *)(void *)av_stream_new_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, 36), rotation);
+    assert_true(avio_open(&f->pb, path, AVIO_FLAG_WRITE) >= 0 && avformat_write_header(f, NULL) >= 0);
+    AVFrame *frame = av_frame_alloc();
+    AVPacket *packet = av_packet_alloc();
+    frame->width = w, frame->height = h, frame->format = format;
+    assert_true(av_frame_get_buffer(frame, 0) >= 0);
+    for (int k = 0; k <= n; k++) {
+        av_frame_make_writable(frame);
+        for (int p = 0; p < 3 && frame->data[p]; p++)
+            for (int y = 0; y < (p ? (h + 1) / 2 : h); y++)
+                for (int x = 0; x < (p ? (w + 1) / 2 : w); x++)
+                    frame->data[p][y * frame->linesize[p] + x] =
+                        (uint8_t)(p ? 128 : 20 + 15 * k + (y < h / 2 && x < w / 2 ? 100 : 0));
+        frame->pts = k < n ? pts[k] : 0;
+        assert_true(avcodec_send_frame(c, k < n ? frame : NULL) >= 0);
+        while (avcodec_receive_packet(c, packet) >= 0) {
+            packet->duration = 1;
+            av_packet_rescale_ts(packet, c->time_base, s->time_base);
+            assert_true(av_interleaved_write_frame(f, packet) >= 0);
+        }
+    }
+    assert_true(av_write_trailer(f) >= 0);
+    avio_closep(&f->pb);
+    av_frame_free(&frame);
+    av_packet_free(&packet);
+    avcodec_free_context(&c);
+    avformat_free_context(f);
+}
+
+static void test_odd_videos(void **state)
+{
+    (void)state;
+    static uint8_t out[16 * 16 * 3];
+    const int64_t steady[6] = {0, 4, 8, 12, 16, 20}, uneven[6] = {0, 3, 30, 31, 60, 100};
+    ft_video v;
+    encode(in_dir("grey.mkv"), AV_CODEC_ID_FFV1, AV_PIX_FMT_GRAY8, 37, 23, 6, steady, 0); /* odd sizes, one channel */
+    if (ft_video_open(&v, in_dir("grey.mkv")) < 0) fail_msg("%s", ft_error_message());
+    assert_true(v.frames == 6 && v.width == 37 && v.height == 23);
+    assert_int_equal(ft_video_frames(&v, (int64_t[]){2}, 1, 16, out), FT_OK);
+    for (int k = 0; k < 3; k++) assert_true(abs(out[(14 * 16 + 14) * 3 + k] - 50) <= 1);
+    ft_video_close(&v);
+    encode(in_dir("uneven.mkv"), AV_CODEC_ID_FFV1, AV_PIX_FMT_GRAY8, 32, 32, 6, uneven, 0); /* variable frame rate */
+    if (ft_video_open(&v, in_dir("uneven.mkv")) < 0) fail_msg("%s", ft_error_message());
+    for (int k = 0; k < 6; k++) assert_true(fabs(v.time[k] - (double)uneven[k] / 100) < 1e-3);
+    ft_video_close(&v);
+    for (int turn = 0; turn < 360; turn += 90) { /* phones note a rotation instead of turning the pixels */
+        encode(in_dir("turned.mov"), AV_CODEC_ID_MPEG4, AV_PIX_FMT_YUV420P, 48, 32, 6, steady, turn);
+        if (ft_video_open(&v, in_dir("turned.mov")) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(v.rotation, turn);
+        assert_int_equal(ft_video_frames(&v, (int64_t[]){1}, 1, 16, out), FT_OK);
+        int brightest = 0,
+            corner[4] = {out[3 * (2 * 16 + 2)], out[3 * (2 * 16 + 13)], out[3 * (13 * 16 + 13)], out[3 * (13 * 16 + 2)]};
+        for (int k = 1; k < 4; k++)
+            if (corner[k] > corner[brightest]) brightest = k;
+        assert_int_equal(brightest, turn / 90); /* clockwise: upper left goes to upper right, and on */
+        ft_video_close(&v);
+    }
+}
+
 static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
 static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
 
@@ -324,6 +403,7 @@ int main(void)
                                        cmocka_unit_test(test_memory),      cmocka_unit_test(test_allocation_failures),
                                        cmocka_unit_test(test_labels),      cmocka_unit_test(test_config),
                                        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),
-                                       cmocka_unit_test(test_clip_starts), cmocka_unit_test(test_video)};
+                                       cmocka_unit_test(test_clip_starts), cmocka_unit_test(test_video),
+                                       cmocka_unit_test(test_odd_videos)};
     return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
 }

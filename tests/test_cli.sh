@@ -27,6 +27,11 @@ works "$F" info v/phantom-00000.mp4
 grep -q "32 frames" out || die "a whole video has 32 frames: $(cat out)"
 works "$F" ingest --videos v --labels v/labels.csv -o c.h5 --size 32 --clips-per-video 2 --json
 python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 32 and r["clips"] == 64 and r["shortened"] == 32, r'
+works "$F" ingest --videos v --labels v/labels.csv -o half.h5 --size 32 --fps 4 --stride 1 --json
+python3 -c 'import json; r = json.load(open("out")); assert r["clips"] == 32 and r["shortened"] == 0, r' # 32 frames at 8 a second are 16 at 4
+mkdir -p byclass/a byclass/b && cp v/phantom-00000.mp4 byclass/a/ && cp v/phantom-00001.mp4 byclass/b/
+works "$F" ingest --videos byclass -o byclass.h5 --size 32 --json
+python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 2, r'
 
 # bad videos
 mkdir bad && cp v/phantom-00001.mp4 bad/good.mp4
