@@ -409,7 +409,8 @@ static int one_run(ft_experiment *x, const char *name, ft_arm_result *arm, int s
             rc = ft_split_save(path, &x->store, &x->folds[f], &c.labelled, split);
         }
         if (rc == FT_OK) rc = row->prepare(&c);
-        if (rc == FT_OK) rc = classify(&c, seed, &facts);
+        if (rc == FT_OK)
+            rc = classify(&c, seed + 1000 * split, &facts); /* initialisation and order vary with the split, in every arm alike */
         if (rc == FT_OK) {
             snprintf(path, sizeof path, "%s/test.csv", facts.folder);
             rc = load_predictions(x, path, test, prob + at * C);
