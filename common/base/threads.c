@@ -11,7 +11,11 @@ void ft_threads_reexec(char **argv)
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || getenv("FORTY_STARTED")) return;
     setenv("GOMP_SPINCOUNT", "1000", 1);
     setenv("FORTY_STARTED", "1", 1);
-    execv("/proc/self/exe", argv); /* returns only on failure: then the default spinning is slow, not wrong */
+    char path[4096]; /* not /proc/self/exe itself: the process would be called "exe" */
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0) return;
+    path[n] = 0;
+    execv(path, argv); /* returns only on failure: then the default spinning is slow, not wrong */
 }
 
 #ifdef _OPENMP
