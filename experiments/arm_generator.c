@@ -25,7 +25,7 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
     FT_TRY(ft_stage(x, "generator", key, generator, &done));
     if (!done) {
         double mse = NAN, start = ft_now();
-        FT_TRY(ft_generator_train(x->cfg, c->arm, vae->latents, generator, 0, x->resume));
+        FT_TRY(ft_generator_train(x->cfg, c->arm, vae->latents, generator, 0, true));
         if (*vae->held_out) FT_TRY(ft_generator_eps_mse(x->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
         FT_TRY(ft_stage_done(
             x, generator,

@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "classify/classifier.h"
@@ -187,10 +185,10 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
         int rc = ft_clips_of(&x->store, &f->pool, &clip, &n);
         if (rc == FT_OK) rc = ft_clips_of(&x->store, &f->validation, &held, &m);
         ft_pool pool = {&x->store, clip, n}, rest = {&x->store, held, m};
-        if (rc == FT_OK) rc = ft_vae_train(x->cfg, &pool, v->vae, 0, x->resume);
+        if (rc == FT_OK) rc = ft_vae_train(x->cfg, &pool, v->vae, 0, true);
         if (rc == FT_OK) rc = ft_vae_encode_pool(x->cfg, v->vae, &pool, v->latents);
         if (rc == FT_OK && m > 0) rc = ft_vae_encode_pool(x->cfg, v->vae, &rest, v->held_out);
-        if (rc == FT_OK && m > 0) rc = ft_vae_psnr(x->cfg, v->vae, &rest, &psnr, NULL);
+        if (rc == FT_OK && m > 0) rc = ft_vae_psnr(x->cfg, v->vae, &rest, &psnr);
         ft_free(clip);
         ft_free(held);
         FT_TRY(rc);
@@ -348,7 +346,7 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
         if (rc == FT_OK) rc = training_labels(x, &f->validation, &held, &held_label, &set.n_validation);
         set.clip = clip, set.label = label, set.validation = held, set.validation_label = held_label;
         if (rc == FT_OK)
-            rc = ft_classifier_train(x->cfg, &set, out->folder, (uint64_t)(ft_config_int(x->cfg, "seed") + seed), x->resume, &r);
+            rc = ft_classifier_train(x->cfg, &set, out->folder, (uint64_t)(ft_config_int(x->cfg, "seed") + seed), true, &r);
         if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* the only look at the test list */
         if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
         if (rc == FT_OK)
@@ -621,7 +619,7 @@ static int copy_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
 
 int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json)
 {
-    ft_experiment x = {.cfg = cfg, .resume = true};
+    ft_experiment x = {.cfg = cfg};
     ft_result r = {.x = &x, .command = command, .psnr = NAN, .frechet_real = NAN};
     const char *const *arm;
     char path[FT_PATH];

@@ -19,7 +19,6 @@ typedef struct {
     ft_classes classes;
     ft_fold *folds;
     int n_folds;
-    bool resume;
     int computed, cached; /* stages of this call */
 } ft_experiment;
 

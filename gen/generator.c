@@ -158,6 +158,13 @@ done:
     return rc;
 }
 
+static int load_ema(ft_params *params, const char *dir)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "%s/ema.safetensors", dir);
+    return ft_weights_load(path, params, FT_EMA, NULL);
+}
+
 /* An encoder or decoder with trained EMA weights, run batch by batch. */
 typedef struct {
     ft_params *params;
@@ -178,7 +185,6 @@ enum { ENCODE, DECODE, REBUILD };
 
 static int vae_runner(runner *r, const ft_config *cfg, const char *dir, int what, int64_t batch, int frames, int size)
 {
-    char path[1100];
     ft_dtype dtype;
     memset(r, 0, sizeof *r);
     const ft_vae_preset *p = ft_vae_of(cfg, frames, size);
@@ -204,8 +210,7 @@ static int vae_runner(runner *r, const ft_config *cfg, const char *dir, int what
     if (what == REBUILD) r->out = ft_slice(r->g, r->out, 4, 0, p->latent);
     if (what != ENCODE) r->out = ft_cast(r->g, ft_vae_decode(r->g, p, r->out), FT_F32);
     ft_keep(r->out);
-    snprintf(path, sizeof path, "%s/ema.safetensors", dir);
-    int rc = ft_weights_load(path, r->params, FT_EMA, NULL);
+    int rc = load_ema(r->params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&r->plan, r->g, FT_EMA);
     if (rc < 0) runner_free(r);
     return rc;
@@ -260,7 +265,7 @@ done:
     return rc;
 }
 
-int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr, uint8_t *rebuilt)
+int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr)
 {
     const ft_clipstore *s = pool->store;
     runner r;
@@ -281,7 +286,6 @@ int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, 
             to_pixels(out, (const float *)ft_data(r.out) + b * each, each);
             for (int64_t i = 0; i < each; i++) se += ((double)out[i] - (double)real[i]) * ((double)out[i] - (double)real[i]);
             sum += 10 * log10(255.0 * 255.0 / fmax(se / (double)each, 1e-9));
-            if (rebuilt) memcpy(rebuilt + (at + b) * each, out, (size_t)each);
         }
     }
     *psnr = pool->n ? sum / (double)pool->n : 0;
@@ -437,13 +441,6 @@ done:
     ft_params_free(params);
     latents_free(&f.l);
     return rc;
-}
-
-static int load_ema(ft_params *params, const char *dir)
-{
-    char path[1100];
-    snprintf(path, sizeof path, "%s/ema.safetensors", dir);
-    return ft_weights_load(path, params, FT_EMA, NULL);
 }
 
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *path, const char *dir, const char *pool_latents,

@@ -34,9 +34,8 @@ int ft_vae_train(const ft_config *cfg, const ft_pool *pool, const char *dir, uin
  * and mean and std of each latent channel over the pool. Written to a safetensors file. */
 int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, const char *path);
 
-/* PSNR in dB of the VAE's reconstruction (posterior mean, EMA weights) of clips, mean over clips. `rebuilt` (may be NULL)
- * receives the clips (n,F,S,S,3). */
-int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr, uint8_t *rebuilt);
+/* PSNR in dB of the VAE's reconstruction (posterior mean, EMA weights) of clips, mean over clips. */
+int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr);
 
 /* Trains preset on encoded latents into `dir`. */
 int ft_generator_train(const ft_config *cfg, const char *preset, const char *latents, const char *dir, uint64_t seed,

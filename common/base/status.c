@@ -20,19 +20,6 @@ int ft_fail(int code, const char *file, int line, const char *format, ...)
     return code;
 }
 
-int ft_fail_in(int code, const char *format, ...)
-{
-    char text[sizeof message];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n < 0 || n >= (int)sizeof text) n = (int)sizeof text - 1;
-    snprintf(text + n, sizeof text - (size_t)n, ": %s", message);
-    memcpy(message, text, sizeof message);
-    return code;
-}
-
 const char *ft_error_message(void) { return message; }
 const char *ft_error_place(void) { return place; }
 

@@ -35,9 +35,6 @@ typedef enum {
 int ft_fail(int code, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
 #define FT_FAIL(code, ...) ft_fail((code), __FILE__, __LINE__, __VA_ARGS__)
 
-/* Puts "FORMAT...: " in front of the current message: used where a caller knows the place better. Returns `code`. */
-int ft_fail_in(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 const char *ft_error_message(void); /* of the last failure on this thread; "" if none */
 const char *ft_error_place(void);   /* "file:line" in forty's sources of that failure */
 const char *ft_status_text(int code);

@@ -10,7 +10,7 @@
  *     ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
  *     ft_keep(loss);
  *     ft_backward(g, loss);
- *     ft_adamw(g, ...);
+ *     ft_optimise(g, (ft_optim_opt){0});
  *     FT_TRY(ft_plan_new(&plan, g, FT_WEIGHTS));
  *     FT_TRY(ft_run(plan, &step));
  *     float l = *(float *)ft_data(loss);

@@ -327,8 +327,6 @@ const char *ft_config_origin(const ft_config *c, const char *key)
     return c->v[i].origin;
 }
 
-bool ft_config_given(const ft_config *c, const char *key) { return strcmp(ft_config_origin(c, key), "default") != 0; }
-
 static void quoted(FILE *f, const char *s)
 {
     bool plain = *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-") == strlen(s);

@@ -21,7 +21,6 @@ int64_t ft_config_int(const ft_config *c, const char *key);
 double ft_config_real(const ft_config *c, const char *key);
 bool ft_config_bool(const ft_config *c, const char *key);
 int ft_config_list(const ft_config *c, const char *key, const char *const **items); /* number of items; "k: v" for mappings */
-bool ft_config_given(const ft_config *c, const char *key);                          /* not the default */
 const char *ft_config_origin(const ft_config *c, const char *key);                  /* "default", "FILE:LINE", "--set" */
 
 int ft_config_write(const ft_config *c, const char *path);             /* resolved YAML */

@@ -3,7 +3,6 @@
 #include <png.h>
 #include <string.h>
 
-#include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
@@ -19,16 +18,6 @@ int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size
     }
     *size = n;
     return FT_OK;
-}
-
-int ft_png_write(const char *path, const uint8_t *rgb, int w, int h)
-{
-    uint8_t *data;
-    size_t size;
-    FT_TRY(ft_png_encode(rgb, w, h, &data, &size));
-    int rc = ft_write_file(path, data, size);
-    ft_free(data);
-    return rc;
 }
 
 int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, uint8_t **rgb, int *w, int *h)

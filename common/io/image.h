@@ -5,8 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* RGB (h, w, 3) as PNG, atomically to a file or into fresh memory (free with ft_free). */
-int ft_png_write(const char *path, const uint8_t *rgb, int w, int h);
+/* RGB (h, w, 3) as PNG into fresh memory (free with ft_free). */
 int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size);
 
 /* One row per clip, `shown` frames of each evenly over its length; frames are `size` wide with a 2-pixel gap. Fresh memory. */
