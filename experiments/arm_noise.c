@@ -18,7 +18,7 @@ static int prepare(ft_arm_context *c)
     if (rc == 0 && !done) {
         rc = ft_clips_of(&x->store, &x->folds[c->fold].pool, &clip, &count);
         if (rc == 0) {
-            rc = ft_noise_clips(&(ft_pool){&x->store, clip, count}, n, 0, path);
+            rc = ft_noise_clips(&(ft_clip_pool){&x->store, clip, count}, n, 0, path);
             ft_free(clip);
         }
         if (rc == 0) rc = ft_stage_done(x, folder, json_object());

@@ -184,7 +184,7 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
         double start = ft_now(), psnr = NAN;
         int rc = ft_clips_of(&x->store, &f->pool, &clip, &n);
         if (rc == FT_OK) rc = ft_clips_of(&x->store, &f->validation, &held, &m);
-        ft_pool pool = {&x->store, clip, n}, rest = {&x->store, held, m};
+        ft_clip_pool pool = {&x->store, clip, n}, rest = {&x->store, held, m};
         if (rc == FT_OK) rc = ft_vae_train(x->cfg, &pool, v->vae, 0, true);
         if (rc == FT_OK) rc = ft_vae_encode_pool(x->cfg, v->vae, &pool, v->latents);
         if (rc == FT_OK && m > 0) rc = ft_vae_encode_pool(x->cfg, v->vae, &rest, v->held_out);

@@ -136,7 +136,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     int *label = NULL, *held_label = NULL;
     if (strcmp(task, "classifier")) {
         FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
-        ft_pool pool = {&d.store, clip, n};
+        ft_clip_pool pool = {&d.store, clip, n};
         snprintf(vae, sizeof vae, "%s%s", dir, strcmp(task, "vae") ? "/vae" : "");
         snprintf(path, sizeof path, "%s/run.json", vae);
         if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_train(cfg, &pool, vae, seed, resume));

@@ -90,7 +90,7 @@ static void to_pixels(uint8_t *dst, const float *src, int64_t n)
 /* ---- VAE ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const ft_pool *pool;
+    const ft_clip_pool *pool;
     ft_t x;
     int64_t batch;
     uint64_t seed;
@@ -115,7 +115,7 @@ static ft_t clip_input(ft_graph *g, int64_t batch, const ft_clipstore *s)
     return ft_input(g, "x", FT_F32, 5, (int64_t[]){batch, s->frames, s->size, s->size, 3});
 }
 
-int ft_vae_train(const ft_config *cfg, const ft_pool *pool, const char *dir, uint64_t seed, bool resume)
+int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
 {
     ft_dtype dtype;
     const ft_vae_preset *p = ft_vae_of(cfg, pool->store->frames, pool->store->size);
@@ -219,7 +219,7 @@ static int vae_runner(runner *r, const ft_config *cfg, const char *dir, int what
 static const ft_step still = {0, 0, 0, 0};
 enum { VAE_BATCH = 4 };
 
-int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, const char *path)
+int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path)
 {
     const ft_clipstore *s = pool->store;
     runner r;
@@ -265,7 +265,7 @@ done:
     return rc;
 }
 
-int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr)
+int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, double *psnr)
 {
     const ft_clipstore *s = pool->store;
     runner r;
@@ -580,7 +580,7 @@ done:
     return rc;
 }
 
-int ft_noise_clips(const ft_pool *pool, int64_t n, uint64_t seed, const char *path)
+int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const char *path)
 {
     const ft_clipstore *s = pool->store;
     int64_t each = ft_clip_bytes(s);

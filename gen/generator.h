@@ -25,17 +25,17 @@ typedef struct {
     const ft_clipstore *store;
     const int64_t *clip;
     int64_t n;
-} ft_pool;
+} ft_clip_pool;
 
 /* Trains cfg's VAE on the pool into `dir` (a run folder). */
-int ft_vae_train(const ft_config *cfg, const ft_pool *pool, const char *dir, uint64_t seed, bool resume);
+int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume);
 
 /* Posterior of every clip of the pool and of its mirror image: mean and logvar (2n, f, s, s, z), clip k mirrored at n + k;
  * and mean and std of each latent channel over the pool. Written to a safetensors file. */
-int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, const char *path);
+int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path);
 
 /* PSNR in dB of the VAE's reconstruction (posterior mean, EMA weights) of clips, mean over clips. */
-int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_pool *pool, double *psnr);
+int ft_vae_psnr(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, double *psnr);
 
 /* Trains preset on encoded latents into `dir`. */
 int ft_generator_train(const ft_config *cfg, const char *preset, const char *latents, const char *dir, uint64_t seed,
@@ -50,7 +50,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
                         int64_t n, int frames, int size, uint64_t seed, const char *path);
 
 /* Clips of independent Gaussian pixels with the pool's mean and std: the control arm `noise`. */
-int ft_noise_clips(const ft_pool *pool, int64_t n, uint64_t seed, const char *path);
+int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const char *path);
 
 /* The storage dtype that cfg's precision means here. */
 int ft_precision(const ft_config *cfg, ft_dtype *dtype);

@@ -33,6 +33,14 @@ FT_FN float ft_exp1(float x)
     return p * scale.f;
 }
 
+/* erfc(z) for z >= 0, in the form t exp(-z^2 + P(t)) with t = 1/(1 + z/2); P is a Chebyshev fit, 5e-8 off at most. */
+FT_FN float ft_erfc1(float z)
+{
+    float t = 1.0f / (1.0f + 0.5f * z);
+    float p = -1.26545739f + t * (0.998825252f + t * (0.384981334f + t * (0.0425525196f + t * (-0.0221474394f + t * (-0.0361599624f + t * (-0.749625742f + t * (1.19684148f + t * (-0.697868109f + t * 0.148058102f))))))));
+    return t * ft_exp1(p - z * z);
+}
+
 FT_FN float ft_sigmoid1(float x) { return 1.0f / (1.0f + ft_exp1(-x)); }
 FT_FN float ft_tanh1(float x) { return 2.0f * ft_sigmoid1(2.0f * x) - 1.0f; }
 FT_FN float ft_silu1(float x) { return x * ft_sigmoid1(x); }
@@ -41,15 +49,46 @@ FT_FN float ft_silu_d1(float x)
     float s = ft_sigmoid1(x);
     return s * (1.0f + x * (1.0f - s));
 }
-FT_FN float ft_softplus1(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+FT_FN float ft_softplus1(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+
+/* Phi, the normal distribution function, and GELU = x Phi(x) */
+FT_FN float ft_normal_cdf1(float x)
+{
+    float half = 0.5f * ft_erfc1(fabsf(x) * 0.707106781f);
+    return x > 0 ? 1.0f - half : half;
+}
+FT_FN float ft_gelu1(float x) { return x * ft_normal_cdf1(x); }
+FT_FN float ft_gelu_d1(float x) { return ft_normal_cdf1(x) + x * 0.398942280f * ft_exp1(-0.5f * x * x); }
+FT_FN float ft_gelu_tanh1(float x) { return x * ft_sigmoid1(1.59576912f * (x + 0.044715f * x * x * x)); }
+FT_FN float ft_gelu_tanh_d1(float x)
+{
+    float s = ft_sigmoid1(1.59576912f * (x + 0.044715f * x * x * x));
+    return s + x * s * (1.0f - s) * 1.59576912f * (1.0f + 0.134145f * x * x);
+}
 
 FT_FN float ft_act1(ft_act act, float x)
 {
-    return act == FT_ACT_RELU ? (x > 0 ? x : 0.0f) : act == FT_ACT_SILU ? ft_silu1(x) : x;
+    switch (act) {
+        case FT_ACT_NONE: return x;
+        case FT_ACT_RELU: return x > 0 ? x : 0.0f;
+        case FT_ACT_SILU: return ft_silu1(x);
+        case FT_ACT_GELU: return ft_gelu1(x);
+        case FT_ACT_GELU_TANH: return ft_gelu_tanh1(x);
+        case FT_ACT_SIGMOID: return ft_sigmoid1(x);
+    }
+    return x;
 }
 FT_FN float ft_act_d1(ft_act act, float x)
 {
-    return act == FT_ACT_RELU ? (x > 0 ? 1.0f : 0.0f) : act == FT_ACT_SILU ? ft_silu_d1(x) : 1.0f;
+    switch (act) {
+        case FT_ACT_NONE: return 1.0f;
+        case FT_ACT_RELU: return x > 0 ? 1.0f : 0.0f;
+        case FT_ACT_SILU: return ft_silu_d1(x);
+        case FT_ACT_GELU: return ft_gelu_d1(x);
+        case FT_ACT_GELU_TANH: return ft_gelu_tanh_d1(x);
+        case FT_ACT_SIGMOID: return ft_sigmoid1(x) * (1.0f - ft_sigmoid1(x));
+    }
+    return 1.0f;
 }
 
 /* bf16 is the upper half of an f32; rounding to nearest even, NaN kept. */

@@ -11,14 +11,57 @@
 enum { FT_MAX_DIMS = 6, FT_MAX_IN = 8, FT_MAX_OUT = 6 };
 
 typedef enum { FT_F32, FT_BF16, FT_I32 } ft_dtype;
-typedef enum { FT_RELU, FT_SILU, FT_SIGMOID, FT_EXP, FT_SQUARE, FT_CLAMP, FT_TANH, FT_ABS } ft_unary_kind;
-typedef enum { FT_ADD, FT_SUB, FT_MUL } ft_binary_kind;
-typedef enum { FT_ACT_NONE, FT_ACT_RELU, FT_ACT_SILU } ft_act;
-typedef enum { FT_MSE, FT_L1 } ft_loss_kind;
+typedef enum {
+    FT_RELU,
+    FT_SILU,
+    FT_SIGMOID,
+    FT_EXP,
+    FT_SQUARE,
+    FT_CLAMP, /* a: low, b: high */
+    FT_TANH,
+    FT_ABS,
+    FT_LEAKY_RELU, /* a: slope below 0 */
+    FT_GELU,       /* x Phi(x), by erf */
+    FT_GELU_TANH,  /* its tanh approximation */
+    FT_SOFTPLUS,
+    FT_LOG,
+    FT_SQRT,
+    FT_RSQRT,
+    FT_RECIPROCAL,
+    FT_SIN,
+    FT_COS
+} ft_unary_kind;
+typedef enum { FT_ADD, FT_SUB, FT_MUL, FT_DIV } ft_binary_kind;
+typedef enum { FT_ACT_NONE, FT_ACT_RELU, FT_ACT_SILU, FT_ACT_GELU, FT_ACT_GELU_TANH, FT_ACT_SIGMOID } ft_act;
+typedef enum {
+    FT_MSE,
+    FT_L1,
+    FT_HUBER,     /* a: delta (PyTorch's huber_loss) */
+    FT_BCE_LOGIT, /* target in [0, 1] */
+    FT_HINGE      /* max(0, 1 - target * x), target +-1 */
+} ft_loss_kind;
+typedef enum { FT_POOL_MAX, FT_POOL_AVG, FT_POOL_SUM } ft_pool_kind; /* AVG: over the elements inside the input */
 
 typedef struct {
     int64_t kernel[3], stride[3], pad_front[3], pad_back[3]; /* T, H, W; stride 0 means 1 */
+    int64_t groups;                                          /* 0 means 1 */
+    ft_act act;                                              /* of the result */
 } ft_conv_opt;
+
+typedef struct {
+    int64_t heads;  /* width = heads * head dim */
+    bool causal;    /* key j for query i when j <= i */
+    float scale;    /* of the logits; 0: 1 / sqrt(head dim) */
+    bool transpose; /* relative keys by q_j . R(j,i) instead of q_i . R(i,j): LVDM's released code */
+} ft_sdpa_opt;
+
+/* One axis as a fixed sparse matrix: row r of the result is the sum over e in [begin[r], begin[r+1]) of
+ * weight[e] * row index[e]. */
+typedef struct {
+    int64_t rows;
+    const int32_t *begin, *index;
+    const float *weight; /* NULL: all 1 */
+} ft_sparse;
 
 typedef struct {
     float beta1, beta2, eps, weight_decay; /* zeros: 0.9, 0.999, 1e-8, 0 */
@@ -50,23 +93,29 @@ typedef union {
     } permute;
     struct {
         int axis;
-        int64_t start, length;
-        bool replicate;
-    } span; /* concat, slice, pad_front */
+        int64_t start, length; /* slice: from, count; pad: zeros in front, behind */
+    } span;                    /* concat, slice, pad */
     struct {
-        const int32_t *index;
-    } gather;
+        int axis;
+        ft_sparse map, back; /* back: its transpose */
+    } resample;
     struct {
-        int64_t factor[3];
-    } upsample;
+        int kind;
+        int64_t kernel[3], stride[3], pad_front[3];
+    } pool; /* pool, upsample (factor = kernel) */
     struct {
         int kind;
         float a, b;
-    } scalar; /* unary, binary, affine, broadcast, dropout, losses */
+        bool by_sample; /* dropout: one draw for each sample (stochastic depth) */
+    } scalar;           /* unary, binary, affine, broadcast, glu, dropout, losses */
     struct {
         unsigned axes;
         bool mean;
     } reduce;
+    struct {
+        bool ta, tb;
+        ft_act act;
+    } matmul; /* matmul, linear */
     ft_conv_opt conv;
     struct {
         float eps, momentum;
@@ -74,12 +123,18 @@ typedef union {
         ft_act act;
         int64_t first;
         bool training;
+        const int32_t *frame; /* groupnorm: the conditioning frame of each frame; NULL: nearest */
     } norm;
     struct {
         int window;
         float dropout;
         int64_t heads, state;
+        int64_t columns; /* wkv: > 0: tokens of a grid with so many columns, visited column by column */
     } seq;
+    ft_sdpa_opt sdpa;
+    struct {
+        int radius;
+    } corr;
     ft_optim_opt optim;
 } ft_attr;
 
@@ -106,7 +161,7 @@ struct ft_call {
     const ft_step *step;
     ft_store *store;
     void *work;
-    bool weights_changed; /* packed weight copies must be made again */
+    bool weights_changed; /* packed weight copies must be made again: a step moved them, or they are activations */
 };
 
 typedef void ft_kernel(const ft_call *c);

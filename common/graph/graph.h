@@ -98,60 +98,124 @@ void *ft_data(ft_t t); /* after planning: inputs, constants, parameters, kept te
 
 /* ---- builders: see op_table.h for the rows. Shapes: (..., C) means any leading dims. -------------------------------- */
 
+/* shape (op_build.c) */
 ft_t ft_cast(ft_graph *g, ft_t x, ft_dtype dtype);
 ft_t ft_reshape(ft_graph *g, ft_t x, int ndim, const int64_t *dim); /* a view; one dim may be -1 */
 ft_t ft_permute(ft_graph *g, ft_t x, const int *perm);
 ft_t ft_concat(ft_graph *g, int axis, int n, const ft_t *x);
-ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length);
-ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);        /* (..., T, C): y[k] = x[permutation[k]] */
+ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length); /* outermost axis: a view, no copy */
+ft_t ft_select(ft_graph *g, ft_t x, int axis, int64_t index);                /* one slice, without the axis */
+ft_t ft_pad(ft_graph *g, ft_t x, int axis, int64_t front, int64_t back);     /* zeros */
 ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t n, bool replicate); /* n copies of the first slice, or zeros */
-ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);              /* nearest, (B,T,H,W,C) */
+ft_t ft_roll(ft_graph *g, ft_t x, int axis, int64_t shift);                  /* y[i] = x[i - shift mod n] */
+ft_t ft_flip(ft_graph *g, ft_t x, int axis);
+ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);    /* (..., T, C): y[k] = x[permutation[k]] */
+ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map);   /* copied; the general form of the four above */
+ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);          /* nearest, (B,T,H,W,C) */
+ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt where); /* (B,T,H,W,C); kernel, stride, padding of `where` */
+typedef enum { FT_NEAREST, FT_LINEAR, FT_LINEAR_CORNERS, FT_CUBIC } ft_resize_kind; /* PyTorch's interpolate, no antialias */
+/* scale: output per input, for source positions (dst + 0.5) / scale - 0.5; 0: size / old size. CORNERS: align_corners. */
+ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind, double scale);
 
+/* elementwise and reductions */
 ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x);
 ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high);
+ft_t ft_leaky_relu(ft_graph *g, ft_t x, float slope);
 ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b); /* b is broadcast to a: same ndim, dims equal or 1 */
 #define ft_add(g, a, b) ft_binary(g, FT_ADD, a, b)
 #define ft_sub(g, a, b) ft_binary(g, FT_SUB, a, b)
 #define ft_mul(g, a, b) ft_binary(g, FT_MUL, a, b)
+#define ft_div(g, a, b) ft_binary(g, FT_DIV, a, b)
 ft_t ft_affine(ft_graph *g, ft_t x, float scale, float shift); /* scale * x + shift */
+ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last);  /* (..., 2C) -> (..., C): act(gate) * other half */
 ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean); /* bit a of axes: reduce axis a; dims kept as 1 */
 ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale); /* dims of x equal or 1 */
+ft_t ft_softmax(ft_graph *g, ft_t x);                                              /* over the last axis */
+ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps);                              /* x / max(|x|, eps) over the last axis */
 
-/* (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */
+/* random numbers: Philox(seed, step, node, index), the same on every device, in any order, after resume */
+ft_t ft_dropout(ft_graph *g, ft_t x, float p);
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p); /* stochastic depth: one draw for each sample */
+ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
+ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);   /* [0, 1) */
+ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);        /* coefficient (B,2) f32: a, s -> a x0 + s noise */
+ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width);                   /* t (B) f32 -> (B, width): cos half, sin half */
+
+/* Products. Weights are f32: parameters, or activations (then gradients flow to them as well).
+ * linear: (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */
 ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b);
-
-ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);    /* (B,T,H,W,C), w (O,C,kt,kh,kw) -> (B,T',H',W',O) */
+ft_t ft_linear_act(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act); /* one kernel where no training needs the value before act */
+ft_t ft_matmul(ft_graph *g, ft_t a, ft_t b, bool ta, bool tb);       /* (..., M, K) (..., K, N); ta, tb: stored transposed */
+ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);  /* (B,T,H,W,C), w (O,C/groups,kt,kh,kw) -> (B,T',H',W',O) */
 ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
+ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* w (C,O,kt,kh,kw); the adjoint of ft_conv */
+/* StyleGAN2: input channels scaled by style (B, C) per sample; `demodulate`: outputs scaled by 1/|w * style| */
+ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate, ft_conv_opt opt);
 
-/* (..., C); gamma, beta (C) or NULL; shift, scale (B, C) or NULL: LN(x)*gamma+beta, then *(1+scale)+shift per sample. */
+/* Norms (op_build_nn.c). Statistics in f32; gamma, beta, w (C) or NULL. */
+/* shift, scale (B, C) or NULL: LN(x)*gamma+beta, then *(1+scale)+shift per sample. */
 ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t scale, float eps);
 ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate);         /* x + gate (B, C) * y */
-ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps); /* w * u/rms(u), u = y * SiLU(z); Mamba-2 */
-ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act);
+ft_t ft_rmsnorm(ft_graph *g, ft_t x, ft_t w, float eps);               /* w * x / sqrt(mean x^2 + eps) over channels */
+ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps); /* the same of y * SiLU(z); Mamba-2 */
+ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act); /* groups = C: instance norm */
+/* Spatially conditioned: act(GN(x) * scale + shift), scale and shift (B,t,h,w,C) in x's dtype, nearest-resized to x
+ * (B,T,H,W,C); `frame` (T): which frame of the condition each frame reads, NULL: floor(i t / T). CogVideoX's SpatialNorm3D. */
+ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame, int groups,
+                              float eps, ft_act act);
 /* Training: statistics of the batch, taken apart for the first `first` samples and for the rest (first = 0 or B: one
  * segment); only the first segment moves the running statistics. Evaluation: running statistics. See classify/README.md. */
 ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t var, int64_t first, float momentum, float eps,
                   ft_act act);
 
+/* Sequences */
+/* softmax(q k^T scale) v per head: q (S,Tq,C), k, v (S,Tk,C); or k = v = NULL and q (S,T,3C) packed as q|k|v. C = heads * head
+ * dim. rel_k, rel_v (2R+1, head dim) f32 or NULL: relative positions clip(j-i, -R, R) + R, added to keys and values (LVDM). */
+ft_t ft_sdpa(ft_graph *g, ft_t q, ft_t k, ft_t v, ft_sdpa_opt opt);
+ft_t ft_sdpa_relative(ft_graph *g, ft_t q, ft_t k, ft_t v, ft_t rel_k, ft_t rel_v, ft_sdpa_opt opt);
 /* Windowed local attention with rotary positions, one head: q, k, v (S, T, C); key j for query i when |i-j| <= window.
  * Positions as lucidrains/local-attention with look-back and look-forward 1 (spec medsora 2.2). */
 ft_t ft_attention_local(ft_graph *g, ft_t q, ft_t k, ft_t v, int window, float dropout);
-/* Mamba-2 state space scan, one chunk: xbc (S, T, E+2N) after conv and SiLU, dt (S, T, heads) raw; E = heads * headdim. */
-ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state);
+/* Channel attention (Restormer's MDTA, spec feat 1.6c): qkv (S,T,3C) packed; q, k normalised over tokens per channel;
+ * softmax(theta q k^T) over channels of a head, theta (heads) f32 -> (S,T,C) */
+ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads);
+/* Mamba-2 state space scan: xbc (S, T, E+2N) after conv and SiLU, dt (S, T, heads) raw; E = heads * headdim -> (S, T, E).
+ * state (S, heads, N, headdim) f32 or NULL: the state before the first token; *final, if asked for, the state after the last. */
+ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width);
+ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width, ft_t state,
+                  ft_t *final);
+/* Bidirectional WKV, exact (spec feat 2.1): k, v (B, T, C) or (B, T, L, C), scanned over T; w, u (C) f32, already divided by T.
+ * columns > 0: T is a grid with that many columns, visited column by column; nothing is copied. */
+ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns);
 
-ft_t ft_dropout(ft_graph *g, ft_t x, float p);
-ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
-ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width); /* t (B) f32 -> (B, width): cos half, sin half */
+/* Vision, forward only (RAFT, frozen) */
+ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at);       /* x (B,H,W,C), at (B,h,w,2) f32 pixel (x, y): bilinear, zero outside */
+ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int radius); /* at (B,h,w,2); level l (B,h*w,H_l,W_l) */
 
-ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);   /* scalar (1) f32 */
-ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight); /* (B,C) f32; target (B,C); weight (B): mean of w*H */
+/* Losses: a scalar (1) f32 unless said otherwise. Targets and weights get no gradient: use ft_stop_grad. */
+ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);
+ft_t ft_loss_weighted(ft_graph *g, ft_t x, ft_t target, ft_t weight, ft_loss_kind kind, float delta); /* weight (B) or NULL */
+ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight); /* (B,C) f32; target (B,C), or (B) i32 classes (-1: none); weight (B): mean of w*H */
 ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight); /* one-hot (B,C) and [max p >= threshold] (B) */
-ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha);        /* (B,T,H,W,C) -> scalar; Jiang et al. 2021 */
+ft_t ft_gauss_kl(ft_graph *g, ft_t moments); /* (B, ..., 2Z) as mean|logvar: KL to N(0,1), summed, mean over B */
+/* Learned-range variance (spec feat 4.1, in bits): eps, nu, x0, xt (B, ..., C), coefficient (B,8) f32 from ft_vlb_coefficients;
+ * the gradient goes to nu alone. */
+ft_t ft_vlb(ft_graph *g, ft_t nu, ft_t eps, ft_t x0, ft_t xt, ft_t coefficient);
+ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b);                           /* (..., K) -> (rows) f32: correlation over the last axis */
+ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,H,W,C); Jiang et al. 2021 */
 
 /* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
 
 void ft_backward(ft_graph *g, ft_t loss); /* adds the gradient nodes; parameter gradients land in ft_params_grad */
 ft_t ft_grad(ft_graph *g, ft_t t);        /* gradient of an input or parameter after ft_backward; NULL if none */
+void ft_need_grad(ft_t input);            /* an input whose gradient is wanted: before it is used */
+/* dy/dx as a tensor that can be used further, and differentiated again by ft_backward (R1 penalties). y: a scalar. Rows on the
+ * way need gradient rules made of ops with gradients: linear, matmul, convolutions, unary, binary, reductions, shape ops. */
+ft_t ft_gradient(ft_graph *g, ft_t y, ft_t x);
+
+/* Recompute: what is built between begin and end is not kept for the backward pass but computed again there. */
+void ft_remat_begin(ft_graph *g);
+void ft_remat_end(ft_graph *g);
 
 /* Update of all trained values with the step's lr, then EMA with the step's decay. A non-finite gradient norm skips the
  * update; the norm (before clipping) is kept in the returned scalar. */

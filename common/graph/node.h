@@ -20,8 +20,10 @@ struct ft_tensor {
     ft_node *maker;   /* node that writes it; NULL for leaves and views */
     ft_tensor *base;  /* storage owner: itself unless a view or an in-place result */
     int param;        /* index in the store; -1 if none */
+    size_t shift;    /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
     bool needs_grad, kept;
-    ft_tensor *grad; /* set by ft_backward */
+    ft_tensor *grad;       /* set by ft_backward */
+    struct ft_part *parts; /* gradients of slices of it, not yet put together */
     int first, last; /* positions in the list between which the storage lives (owners only) */
     size_t offset;   /* in the slab (owners only) */
 };
@@ -32,6 +34,7 @@ struct ft_node {
     ft_t in[FT_MAX_IN], out[FT_MAX_OUT]; /* absent optional inputs and unwanted outputs are NULL */
     ft_attr attr;
     uint32_t stream; /* of random numbers: equal for a node and its backward twin */
+    bool dead;       /* nobody needs what it makes */
     ft_call call;    /* filled when planning */
     double seconds;
 };
@@ -46,6 +49,7 @@ struct ft_graph {
     ft_tensor **tensor;
     ft_node **node;
     int n_tensor, n_node;
+    struct ft_region *regions; /* to be computed again in the backward pass; the latest first */
     ft_tensor dead;
 };
 

@@ -1,24 +1,9 @@
-/* The builders: shape rules of every op, in the order of op_table.h. They check, note a node, and return its output. */
+/* The builders, first half: shape ops, elementwise, products. They check shapes, note a node, and return its output. */
+#include <math.h>
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "common/graph/node.h"
-
-#define NEED(cond, ...)                                                                                                          \
-    do {                                                                                                                         \
-        if (g->failed) return &g->dead;                                                                                          \
-        if (!(cond)) return ft__fail(g, __func__, __VA_ARGS__);                                                                  \
-    } while (0)
-
-static bool same_shape(ft_t a, ft_t b)
-{
-    if (a->ndim != b->ndim) return false;
-    for (int i = 0; i < a->ndim; i++)
-        if (a->dim[i] != b->dim[i]) return false;
-    return true;
-}
-
-static bool is_vector(ft_t t, int64_t n) { return !t || (t->count == n && t->dtype == FT_F32); }
+#include "common/graph/op_build.h"
 
 ft_t ft_cast(ft_graph *g, ft_t x, ft_dtype dtype)
 {
@@ -59,8 +44,9 @@ ft_t ft_concat(ft_graph *g, int axis, int count, const ft_t *x)
 ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length)
 {
     if (axis < 0) axis += x->ndim;
-    NEED(axis >= 0 && axis < x->ndim && start >= 0 && start + length <= x->dim[axis], "%lld+%lld on axis %d of %s",
+    NEED(axis >= 0 && axis < x->ndim && start >= 0 && length > 0 && start + length <= x->dim[axis], "%lld+%lld on axis %d of %s",
          (long long)start, (long long)length, axis, ft__shape(x));
+    if (length == x->dim[axis]) return x;
     int64_t dim[FT_MAX_DIMS];
     memcpy(dim, x->dim, sizeof dim);
     dim[axis] = length;
@@ -69,29 +55,154 @@ ft_t ft_slice(ft_graph *g, ft_t x, int axis, int64_t start, int64_t length)
     return ft__out(g, n, x->dtype, x->ndim, dim);
 }
 
+ft_t ft_select(ft_graph *g, ft_t x, int axis, int64_t index)
+{
+    if (axis < 0) axis += x->ndim;
+    NEED(x->ndim > 1, "%s has one axis only", ft__shape(x));
+    ft_t y = ft_slice(g, x, axis, index, 1);
+    int64_t dim[FT_MAX_DIMS];
+    for (int i = 0, k = 0; i < y->ndim; i++)
+        if (i != axis) dim[k++] = y->dim[i];
+    return ft_reshape(g, y, x->ndim - 1, dim);
+}
+
+ft_t ft_pad(ft_graph *g, ft_t x, int axis, int64_t front, int64_t back)
+{
+    if (axis < 0) axis += x->ndim;
+    NEED(axis >= 0 && axis < x->ndim && front >= 0 && back >= 0, "%lld and %lld on axis %d of %s", (long long)front,
+         (long long)back, axis, ft__shape(x));
+    if (front + back == 0) return x;
+    int64_t dim[FT_MAX_DIMS];
+    memcpy(dim, x->dim, sizeof dim);
+    dim[axis] += front + back;
+    ft_node *n = ft__node(g, FT_OP_pad, 1, &x);
+    if (n) n->attr.span.axis = axis, n->attr.span.start = front, n->attr.span.length = back;
+    return ft__out(g, n, x->dtype, x->ndim, dim);
+}
+
+/* ---- resampling along one axis: a sparse matrix and its transpose, so that the gradient is a resampling again ------------- */
+
+static bool copy_map(ft_graph *g, ft_sparse *to, const ft_sparse *from)
+{
+    size_t entries = (size_t)from->begin[from->rows];
+    int32_t *begin = ft_arena_alloc(g->arena, ((size_t)from->rows + 1) * sizeof *begin),
+            *index = ft_arena_alloc(g->arena, (entries + 1) * sizeof *index);
+    float *weight = from->weight ? ft_arena_alloc(g->arena, (entries + 1) * sizeof *weight) : NULL;
+    if (!begin || !index || (from->weight && !weight)) return false;
+    memcpy(begin, from->begin, ((size_t)from->rows + 1) * sizeof *begin);
+    memcpy(index, from->index, entries * sizeof *index);
+    if (weight) memcpy(weight, from->weight, entries * sizeof *weight);
+    *to = (ft_sparse){from->rows, begin, index, weight};
+    return true;
+}
+
+static bool transpose_map(ft_graph *g, ft_sparse *to, const ft_sparse *from, int64_t rows)
+{
+    int32_t entries = from->begin[from->rows], *begin = ft_arena_alloc(g->arena, ((size_t)rows + 2) * sizeof *begin),
+            *index = ft_arena_alloc(g->arena, ((size_t)entries + 1) * sizeof *index);
+    float *weight = from->weight ? ft_arena_alloc(g->arena, ((size_t)entries + 1) * sizeof *weight) : NULL;
+    if (!begin || !index || (from->weight && !weight)) return false;
+    memset(begin, 0, ((size_t)rows + 2) * sizeof *begin);
+    for (int32_t e = 0; e < entries; e++) begin[from->index[e] + 2]++;
+    for (int64_t r = 0; r < rows; r++) begin[r + 2] += begin[r + 1];
+    for (int32_t r = 0; r < from->rows; r++) /* begin[i + 1] walks to its final place */
+        for (int32_t e = from->begin[r]; e < from->begin[r + 1]; e++) {
+            int32_t at = begin[from->index[e] + 1]++;
+            index[at] = r;
+            if (weight) weight[at] = from->weight[e];
+        }
+    *to = (ft_sparse){rows, begin, index, weight};
+    return true;
+}
+
+ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map)
+{
+    if (axis < 0) axis += x->ndim;
+    NEED(axis >= 0 && axis < x->ndim && map->rows > 0, "axis %d of %s", axis, ft__shape(x));
+    for (int32_t e = 0; e < map->begin[map->rows]; e++)
+        NEED(map->index[e] >= 0 && map->index[e] < x->dim[axis], "entry %d reads row %d of %s", e, map->index[e], ft__shape(x));
+    ft_node *n = ft__node(g, FT_OP_resample, 1, &x);
+    NEED(n && copy_map(g, &n->attr.resample.map, map) && transpose_map(g, &n->attr.resample.back, map, x->dim[axis]), "no memory");
+    n->attr.resample.axis = axis;
+    int64_t dim[FT_MAX_DIMS];
+    memcpy(dim, x->dim, sizeof dim);
+    dim[axis] = map->rows;
+    return ft__out(g, n, x->dtype, x->ndim, dim);
+}
+
+/* row r reads row index[r] */
+static ft_t by_index(ft_graph *g, ft_t x, int axis, int64_t rows, const int32_t *index)
+{
+    int32_t *begin = ft_arena_alloc(g->arena, ((size_t)rows + 1) * sizeof *begin);
+    NEED(begin, "no memory");
+    for (int32_t r = 0; r <= rows; r++) begin[r] = r;
+    return ft_resample(g, x, axis, &(ft_sparse){rows, begin, index, NULL});
+}
+
 ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation)
 {
     NEED(x->ndim >= 2, "%s", ft__shape(x));
-    int64_t t = x->dim[x->ndim - 2];
-    int32_t *index = ft_arena_alloc(g->arena, (size_t)t * sizeof *index);
-    NEED(index, "no memory");
-    memcpy(index, permutation, (size_t)t * sizeof *index);
-    ft_node *n = ft__node(g, FT_OP_gather_rows, 1, &x);
-    if (n) n->attr.gather.index = index;
-    return ft__out_like(g, n, x);
+    return by_index(g, x, x->ndim - 2, x->dim[x->ndim - 2], permutation);
 }
 
 ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t count, bool replicate)
 {
-    if (count == 0) return x;
+    if (!replicate || count == 0) return ft_pad(g, x, axis, count, 0);
     NEED(axis >= 0 && axis < x->ndim && count > 0, "%lld on axis %d of %s", (long long)count, axis, ft__shape(x));
-    int64_t dim[FT_MAX_DIMS];
-    memcpy(dim, x->dim, sizeof dim);
-    dim[axis] += count;
-    ft_node *n = ft__node(g, FT_OP_pad_front, 1, &x);
-    if (n) n->attr.span.axis = axis, n->attr.span.length = count, n->attr.span.replicate = replicate;
-    return ft__out(g, n, x->dtype, x->ndim, dim);
+    int32_t *index = ft_arena_alloc(g->arena, (size_t)(count + x->dim[axis]) * sizeof *index);
+    NEED(index, "no memory");
+    for (int32_t i = 0; i < count + x->dim[axis]; i++) index[i] = i < count ? 0 : i - (int32_t)count;
+    return by_index(g, x, axis, count + x->dim[axis], index);
 }
+
+static ft_t turn(ft_graph *g, ft_t x, int axis, int64_t shift, bool flip)
+{
+    if (axis < 0) axis += x->ndim;
+    NEED(axis >= 0 && axis < x->ndim, "axis %d of %s", axis, ft__shape(x));
+    int64_t t = x->dim[axis];
+    int32_t *index = ft_arena_alloc(g->arena, (size_t)t * sizeof *index);
+    NEED(index, "no memory");
+    for (int64_t i = 0; i < t; i++) index[i] = (int32_t)(flip ? t - 1 - i : ((i - shift) % t + t) % t);
+    return by_index(g, x, axis, t, index);
+}
+ft_t ft_roll(ft_graph *g, ft_t x, int axis, int64_t shift) { return turn(g, x, axis, shift, false); }
+ft_t ft_flip(ft_graph *g, ft_t x, int axis) { return turn(g, x, axis, 0, true); }
+
+static double cubic(double d) /* Keys' kernel, a = -0.75 */
+{
+    d = fabs(d);
+    return d < 1 ? (1.25 * d - 2.25) * d * d + 1 : d < 2 ? ((-0.75 * d + 3.75) * d - 6) * d + 3 : 0;
+}
+
+ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind, double scale)
+{
+    if (axis < 0) axis += x->ndim;
+    NEED(axis >= 0 && axis < x->ndim && size > 0, "axis %d of %s to %lld", axis, ft__shape(x), (long long)size);
+    int64_t old = x->dim[axis];
+    if (old == size && scale == 0) return x;
+    double step = scale > 0 ? 1 / scale : (double)old / (double)size;
+    if (kind == FT_LINEAR_CORNERS) step = size > 1 ? (double)(old - 1) / (double)(size - 1) : 0;
+    int32_t *begin = ft_arena_alloc(g->arena, ((size_t)size + 1) * sizeof *begin),
+            *index = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *index), n = 0;
+    float *weight = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *weight);
+    NEED(begin && index && weight, "no memory");
+    for (int64_t r = 0; r < size; r++) {
+        double at = kind == FT_NEAREST ? floor((double)r * step) : kind == FT_LINEAR_CORNERS ? (double)r * step
+                                                                                               : ((double)r + 0.5) * step - 0.5;
+        if (kind == FT_LINEAR && at < 0) at = 0;
+        int64_t low = (int64_t)floor(at);
+        begin[r] = n;
+        for (int64_t k = kind == FT_CUBIC ? -1 : 0; k <= (kind == FT_NEAREST ? 0 : kind == FT_CUBIC ? 2 : 1); k++) {
+            double d = at - (double)(low + k), w = kind == FT_NEAREST ? 1 : kind == FT_CUBIC ? cubic(d) : 1 - fabs(d);
+            int64_t i = low + k < 0 ? 0 : low + k >= old ? old - 1 : low + k;
+            if (w != 0) index[n] = (int32_t)i, weight[n++] = (float)w;
+        }
+    }
+    begin[size] = n;
+    return ft_resample(g, x, axis, &(ft_sparse){size, begin, index, kind == FT_NEAREST ? NULL : weight});
+}
+
+/* ---- upsampling and pools on (B,T,H,W,C) ----------------------------------------------------------------------------------- */
 
 ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3])
 {
@@ -100,9 +211,35 @@ ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3])
     memcpy(dim, x->dim, sizeof dim);
     ft_node *n = ft__node(g, FT_OP_upsample, 1, &x);
     for (int i = 0; i < 3; i++) dim[i + 1] *= factor[i];
-    if (n) memcpy(n->attr.upsample.factor, factor, sizeof n->attr.upsample.factor);
+    if (n)
+        for (int i = 0; i < 3; i++) n->attr.pool.kernel[i] = n->attr.pool.stride[i] = factor[i];
     return ft__out(g, n, x->dtype, 5, dim);
 }
+
+ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt o)
+{
+    NEED(x->ndim == 5, "%s, (B,T,H,W,C) needed", ft__shape(x));
+    int64_t dim[FT_MAX_DIMS];
+    memcpy(dim, x->dim, sizeof dim);
+    for (int i = 0; i < 3; i++) {
+        if (o.kernel[i] == 0) o.kernel[i] = 1;
+        if (o.stride[i] == 0) o.stride[i] = 1;
+        int64_t span = x->dim[1 + i] + o.pad_front[i] + o.pad_back[i] - o.kernel[i];
+        NEED(span >= 0 && o.pad_front[i] < o.kernel[i] && o.pad_back[i] < o.kernel[i], "%s by a window of %lld", ft__shape(x),
+             (long long)o.kernel[i]);
+        dim[1 + i] = span / o.stride[i] + 1;
+    }
+    ft_node *n = ft__node(g, FT_OP_pool, 1, &x);
+    if (n) {
+        n->attr.pool.kind = kind;
+        memcpy(n->attr.pool.kernel, o.kernel, sizeof o.kernel);
+        memcpy(n->attr.pool.stride, o.stride, sizeof o.stride);
+        memcpy(n->attr.pool.pad_front, o.pad_front, sizeof o.pad_front);
+    }
+    return ft__out(g, n, x->dtype, 5, dim);
+}
+
+/* ---- elementwise, reductions, random numbers -------------------------------------------------------------------------------- */
 
 static ft_t scalar_op(ft_graph *g, ft_op op, int n_in, const ft_t *in, int kind, float a, float b)
 {
@@ -113,6 +250,7 @@ static ft_t scalar_op(ft_graph *g, ft_op op, int n_in, const ft_t *in, int kind,
 
 ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x) { return scalar_op(g, FT_OP_unary, 1, &x, kind, 0, 0); }
 ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high) { return scalar_op(g, FT_OP_unary, 1, &x, FT_CLAMP, low, high); }
+ft_t ft_leaky_relu(ft_graph *g, ft_t x, float slope) { return scalar_op(g, FT_OP_unary, 1, &x, FT_LEAKY_RELU, slope, 0); }
 ft_t ft_affine(ft_graph *g, ft_t x, float scale, float shift) { return scalar_op(g, FT_OP_affine, 1, &x, 0, scale, shift); }
 
 ft_t ft_dropout(ft_graph *g, ft_t x, float p)
@@ -120,6 +258,28 @@ ft_t ft_dropout(ft_graph *g, ft_t x, float p)
     if (p <= 0 || !g->training) return x;
     return scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
 }
+
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p)
+{
+    if (p <= 0 || !g->training) return x;
+    ft_t y = scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
+    if (y->maker) y->maker->attr.scalar.by_sample = true;
+    return y;
+}
+
+ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last)
+{
+    NEED(x->dim[x->ndim - 1] % 2 == 0, "%s: an even last axis needed", ft__shape(x));
+    int64_t dim[FT_MAX_DIMS];
+    memcpy(dim, x->dim, sizeof dim);
+    dim[x->ndim - 1] /= 2;
+    ft_node *n = ft__node(g, FT_OP_glu, 1, &x);
+    if (n) n->attr.scalar.kind = act, n->attr.scalar.a = gate_last;
+    return ft__out(g, n, x->dtype, x->ndim, dim);
+}
+
+ft_t ft_softmax(ft_graph *g, ft_t x) { return scalar_op(g, FT_OP_softmax, 1, &x, 0, 0, 0); }
+ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps) { return scalar_op(g, FT_OP_l2_normalize, 1, &x, 0, eps, 0); }
 
 ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b)
 {
@@ -155,6 +315,23 @@ ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim)
     return ft__out(g, n, dtype, ndim, dim);
 }
 
+ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim)
+{
+    ft_node *n = ft__node(g, FT_OP_uniform, 0, NULL);
+    return ft__out(g, n, dtype, ndim, dim);
+}
+
+ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise)
+{
+    *noise = &g->dead;
+    NEED(is_vector(coefficient, 2 * x0->dim[0]), "x0 %s, coefficient %s: (B,2) f32", ft__shape(x0), ft__shape(coefficient));
+    ft_node *n = ft__node(g, FT_OP_q_sample, 2, (ft_t[]){x0, coefficient});
+    ft_t y = ft__out_like(g, n, x0);
+    *noise = ft__out_like(g, n, x0);
+    (*noise)->needs_grad = false;
+    return y;
+}
+
 ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
 {
     NEED(t->dtype == FT_F32 && width % 2 == 0, "%s, width %lld", ft__shape(t), (long long)width);
@@ -162,22 +339,63 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
     return ft__out(g, n, FT_F32, 2, (int64_t[]){t->count, width});
 }
 
-ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b)
+/* ---- products --------------------------------------------------------------------------------------------------------------- */
+
+/* The value before the activation is needed by the backward pass, except ReLU's. So in training the activation is a node. */
+static bool fuse(const ft_graph *g, ft_act act) { return act == FT_ACT_NONE || act == FT_ACT_RELU || !g->training; }
+
+static ft_t activate(ft_graph *g, ft_t x, ft_act act)
 {
-    NEED(x->dim[x->ndim - 1] == w->count / w->dim[0] && is_vector(b, w->dim[0]), "x %s, w %s", ft__shape(x), ft__shape(w));
+    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,           [FT_ACT_SILU] = FT_SILU,
+                                         [FT_ACT_GELU] = FT_GELU,           [FT_ACT_GELU_TANH] = FT_GELU_TANH,
+                                         [FT_ACT_SIGMOID] = FT_SIGMOID};
+    return act == FT_ACT_NONE ? x : ft_unary(g, kind[act], x);
+}
+
+ft_t ft_linear_act(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act)
+{
+    NEED(x->dim[x->ndim - 1] == w->count / w->dim[0] && is_vector(b, w->dim[0]) && w->dtype == FT_F32, "x %s, w %s", ft__shape(x),
+         ft__shape(w));
+    if (!fuse(g, act)) return activate(g, ft_linear_act(g, x, w, b, FT_ACT_NONE), act);
     int64_t dim[FT_MAX_DIMS];
     memcpy(dim, x->dim, sizeof dim);
     dim[x->ndim - 1] = w->dim[0];
     ft_node *n = ft__node(g, FT_OP_linear, 3, (ft_t[]){x, w, b});
+    if (n) n->attr.matmul.act = act;
     return ft__out(g, n, x->dtype, x->ndim, dim);
+}
+
+ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b) { return ft_linear_act(g, x, w, b, FT_ACT_NONE); }
+
+ft_t ft_matmul(ft_graph *g, ft_t a, ft_t b, bool ta, bool tb)
+{
+    int nd = a->ndim;
+    NEED(nd >= 2 && nd == b->ndim && a->dtype == b->dtype, "%s by %s", ft__shape(a), ft__shape(b));
+    int64_t dim[FT_MAX_DIMS], m = a->dim[nd - 2 + ta], k = a->dim[nd - 1 - ta], n = b->dim[nd - 1 - tb];
+    for (int i = 0; i < nd - 2; i++) NEED(a->dim[i] == b->dim[i], "%s by %s: dim %d", ft__shape(a), ft__shape(b), i);
+    NEED(b->dim[nd - 2 + tb] == k, "%s%s by %s%s", ft__shape(a), ta ? "^T" : "", ft__shape(b), tb ? "^T" : "");
+    memcpy(dim, a->dim, sizeof dim);
+    dim[nd - 2] = m;
+    dim[nd - 1] = n;
+    ft_node *node = ft__node(g, FT_OP_matmul, 2, (ft_t[]){a, b});
+    if (node) node->attr.matmul.ta = ta, node->attr.matmul.tb = tb;
+    return ft__out(g, node, a->dtype, nd, dim);
 }
 
 static ft_t convolve(ft_graph *g, ft_op op, ft_t x, ft_t w, ft_t b, ft_conv_opt opt)
 {
     bool dw = op == FT_OP_conv_dw;
     NEED(x->ndim == 5 && w->ndim == 5, "x %s, w %s: (B,T,H,W,C) and (O,C,kt,kh,kw) needed", ft__shape(x), ft__shape(w));
-    NEED(dw ? w->dim[0] == x->dim[4] && w->dim[1] == 1 : w->dim[1] == x->dim[4], "x %s, w %s", ft__shape(x), ft__shape(w));
+    if (opt.groups == 0) opt.groups = 1;
+    NEED(w->dtype == FT_F32 && w->dim[0] % opt.groups == 0 &&
+             (dw ? w->dim[0] == x->dim[4] && w->dim[1] == 1 : w->dim[1] * opt.groups == x->dim[4]),
+         "x %s, w %s, %lld groups", ft__shape(x), ft__shape(w), (long long)opt.groups);
     NEED(is_vector(b, w->dim[0]), "bias %s", ft__shape(b));
+    if (opt.act != FT_ACT_NONE && (dw || !fuse(g, opt.act))) {
+        ft_act act = opt.act;
+        opt.act = FT_ACT_NONE;
+        return activate(g, convolve(g, op, x, w, b, opt), act);
+    }
     int64_t dim[5] = {x->dim[0], 0, 0, 0, w->dim[0]};
     for (int i = 0; i < 3; i++) {
         if (opt.stride[i] == 0) opt.stride[i] = 1;
@@ -194,123 +412,37 @@ static ft_t convolve(ft_graph *g, ft_op op, ft_t x, ft_t w, ft_t b, ft_conv_opt 
 ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt) { return convolve(g, FT_OP_conv, x, w, b, opt); }
 ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt) { return convolve(g, FT_OP_conv_dw, x, w, b, opt); }
 
-ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t scale, float eps)
+ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt)
 {
-    int64_t c = x->dim[x->ndim - 1], per_sample = x->dim[0] * c;
-    NEED(is_vector(gamma, c) && is_vector(beta, c) && !gamma == !beta, "x %s", ft__shape(x));
-    NEED(is_vector(shift, per_sample) && is_vector(scale, per_sample) && !shift == !scale, "x %s: shift and scale (B, C) f32",
-         ft__shape(x));
-    ft_node *n = ft__node(g, FT_OP_layernorm, 5, (ft_t[]){x, gamma, beta, shift, scale});
-    if (n) n->attr.norm.eps = eps;
-    ft_t y = ft__out_like(g, n, x);
-    ft__out(g, n, FT_F32, 2, (int64_t[]){x->count / c, 2}); /* mean, 1/std of every row */
-    return y;
-}
-
-ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate)
-{
-    NEED(same_shape(x, y) && x->dtype == y->dtype && is_vector(gate, x->dim[0] * x->dim[x->ndim - 1]), "x %s, y %s, gate %s",
-         ft__shape(x), ft__shape(y), ft__shape(gate));
-    ft_node *n = ft__node(g, FT_OP_gate_residual, 3, (ft_t[]){x, y, gate});
-    return ft__out_like(g, n, x);
-}
-
-ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps)
-{
-    NEED(same_shape(y, z) && y->dtype == z->dtype && is_vector(w, y->dim[y->ndim - 1]), "y %s, z %s", ft__shape(y), ft__shape(z));
-    ft_node *n = ft__node(g, FT_OP_rmsnorm_gated, 3, (ft_t[]){y, z, w});
-    if (n) n->attr.norm.eps = eps;
-    return ft__out_like(g, n, y);
-}
-
-ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act)
-{
-    int64_t c = x->dim[x->ndim - 1];
-    NEED(groups > 0 && c % groups == 0 && gamma && is_vector(gamma, c) && beta && is_vector(beta, c), "x %s, %d groups",
-         ft__shape(x), groups);
-    ft_node *n = ft__node(g, FT_OP_groupnorm, 3, (ft_t[]){x, gamma, beta});
-    if (n) n->attr.norm.eps = eps, n->attr.norm.groups = groups, n->attr.norm.act = act;
-    ft_t y = ft__out_like(g, n, x);
-    ft__out(g, n, FT_F32, 3, (int64_t[]){x->dim[0], groups, 2});
-    return y;
-}
-
-ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t var, int64_t first, float momentum, float eps,
-                  ft_act act)
-{
-    int64_t c = x->dim[x->ndim - 1];
-    NEED(gamma && is_vector(gamma, c) && beta && is_vector(beta, c) && is_vector(mean, c) && is_vector(var, c) && first >= 0 &&
-             first <= x->dim[0],
-         "x %s, first %lld", ft__shape(x), (long long)first);
-    ft_node *n = ft__node(g, FT_OP_batchnorm, 5, (ft_t[]){x, gamma, beta, mean, var});
-    if (n) {
-        n->attr.norm.eps = eps;
-        n->attr.norm.momentum = momentum;
-        n->attr.norm.act = act;
-        n->attr.norm.first = first == 0 ? x->dim[0] : first;
-        n->attr.norm.training = g->training;
+    NEED(x->ndim == 5 && w->ndim == 5 && w->dim[0] == x->dim[4] && opt.groups <= 1 && opt.act == FT_ACT_NONE && w->dtype == FT_F32,
+         "x %s, w %s: (B,T,H,W,C) and (C,O,kt,kh,kw) needed", ft__shape(x), ft__shape(w));
+    NEED(is_vector(b, w->dim[1]), "bias %s", ft__shape(b));
+    int64_t dim[5] = {x->dim[0], 0, 0, 0, w->dim[1]};
+    opt.groups = 1;
+    for (int i = 0; i < 3; i++) {
+        if (opt.stride[i] == 0) opt.stride[i] = 1;
+        opt.kernel[i] = w->dim[2 + i];
+        dim[1 + i] = (x->dim[1 + i] - 1) * opt.stride[i] + opt.kernel[i] - opt.pad_front[i] - opt.pad_back[i];
+        NEED(dim[1 + i] > 0, "x %s with padding %lld leaves nothing", ft__shape(x), (long long)opt.pad_front[i]);
     }
-    ft_t y = ft__out_like(g, n, x);
-    ft__out(g, n, FT_F32, 3, (int64_t[]){2, c, 2}); /* per segment: mean, 1/std */
-    return y;
+    ft_node *n = ft__node(g, FT_OP_conv_bwd_x, 2, (ft_t[]){x, w}); /* the adjoint of the convolution with this weight */
+    if (n) n->attr.conv = opt;
+    ft_t y = ft__out(g, n, x->dtype, 5, dim);
+    if (!b) return y;
+    return ft_add(g, y, ft_cast(g, ft_reshape(g, b, 5, (int64_t[]){1, 1, 1, 1, b->count}), y->dtype));
 }
 
-ft_t ft_attention_local(ft_graph *g, ft_t q, ft_t k, ft_t v, int window, float dropout)
+ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate, ft_conv_opt opt)
 {
-    NEED(q->ndim == 3 && same_shape(q, k) && same_shape(q, v) && window > 0 && q->dim[1] % window == 0 && q->dim[2] % 2 == 0,
-         "q %s, k %s, v %s, window %d: (S,T,C), T a multiple of the window, C even", ft__shape(q), ft__shape(k), ft__shape(v),
-         window);
-    ft_node *n = ft__node(g, FT_OP_attention_local, 3, (ft_t[]){q, k, v});
-    if (n) n->attr.seq.window = window, n->attr.seq.dropout = g->training ? dropout : 0;
-    ft_t y = ft__out_like(g, n, q);
-    ft__out(g, n, FT_F32, 3, (int64_t[]){q->dim[0], q->dim[1], 2 * window + 1}); /* probability of key i + d - window */
-    return y;
-}
-
-ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state)
-{
-    NEED(xbc->ndim == 3 && dt->ndim == 3 && xbc->dim[0] == dt->dim[0] && xbc->dim[1] == dt->dim[1] && dt->dim[2] == heads &&
-             (xbc->dim[2] - 2 * state) % heads == 0 && xbc->dim[2] > 2 * state && is_vector(dt_bias, heads) &&
-             is_vector(a_log, heads) && is_vector(d, heads) && xbc->dtype == dt->dtype,
-         "xbc %s, dt %s, %lld heads, state %lld", ft__shape(xbc), ft__shape(dt), (long long)heads, (long long)state);
-    ft_node *n = ft__node(g, FT_OP_ssd, 5, (ft_t[]){xbc, dt, dt_bias, a_log, d});
-    if (n) n->attr.seq.heads = heads, n->attr.seq.state = state;
-    return ft__out(g, n, xbc->dtype, 3, (int64_t[]){xbc->dim[0], xbc->dim[1], xbc->dim[2] - 2 * state});
-}
-
-ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind)
-{
-    NEED(x->count == target->count, "x %s, target %s", ft__shape(x), ft__shape(target));
-    ft_node *n = ft__node(g, FT_OP_loss_mean, 2, (ft_t[]){x, target});
-    if (n) n->attr.scalar.kind = kind;
-    return ft__out(g, n, FT_F32, 1, (int64_t[]){1});
-}
-
-ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight)
-{
-    NEED(logits->ndim == 2 && same_shape(logits, target) && logits->dtype == FT_F32 && target->dtype == FT_F32 &&
-             is_vector(weight, logits->dim[0]),
-         "logits %s, target %s: f32 (B,C)", ft__shape(logits), ft__shape(target));
-    ft_node *n = ft__node(g, FT_OP_softmax_xent, 3, (ft_t[]){logits, target, weight});
-    return ft__out(g, n, FT_F32, 1, (int64_t[]){1});
-}
-
-ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight)
-{
-    *weight = &g->dead;
-    NEED(logits->ndim == 2 && logits->dtype == FT_F32, "logits %s", ft__shape(logits));
-    ft_node *n = ft__node(g, FT_OP_pseudo_label, 1, &logits);
-    if (n) n->attr.scalar.a = threshold;
-    ft_t y = ft__out_like(g, n, logits);
-    *weight = ft__out(g, n, FT_F32, 1, logits->dim);
-    y->needs_grad = (*weight)->needs_grad = false; /* the weak branch is a label, not a prediction to train (FixMatch eq. 4) */
-    return y;
-}
-
-ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha)
-{
-    NEED(x->ndim == 5 && same_shape(x, target), "x %s, target %s", ft__shape(x), ft__shape(target));
-    ft_node *n = ft__node(g, FT_OP_focal_frequency, 2, (ft_t[]){x, target});
-    if (n) n->attr.scalar.a = alpha;
-    return ft__out(g, n, FT_F32, 1, (int64_t[]){1});
+    NEED(x->ndim == 5 && w->ndim == 5 && is_vector(style, x->dim[0] * x->dim[4]) && w->dim[1] == x->dim[4], "x %s, w %s, style %s",
+         ft__shape(x), ft__shape(w), ft__shape(style));
+    int64_t B = x->dim[0], C = x->dim[4], O = w->dim[0];
+    ft_t s = ft_reshape(g, style, 5, (int64_t[]){B, 1, 1, 1, C});
+    ft_t y = ft_conv(g, ft_mul(g, x, ft_cast(g, s, x->dtype)), w, NULL, opt);
+    if (!demodulate) return y;
+    /* 1 / sqrt(sum over c, k of (w_ock s_bc)^2 + 1e-8) = rsqrt(s^2 . sum_k w^2) */
+    ft_t w2 = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 28, false);                                              /* (O,C,1,1,1) */
+    ft_t d = ft_linear(g, ft_unary(g, FT_SQUARE, ft_reshape(g, style, 2, (int64_t[]){B, C})), w2, NULL);       /* (B,O) */
+    d = ft_unary(g, FT_RSQRT, ft_affine(g, d, 1, 1e-8f));
+    return ft_mul(g, y, ft_cast(g, ft_reshape(g, d, 5, (int64_t[]){B, 1, 1, 1, O}), y->dtype));
 }

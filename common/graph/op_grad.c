@@ -1,12 +1,10 @@
-/* Gradient rules, in the order of op_table.h, and the walk that applies them.
+/* Gradient rules, in the order of op_table.h; backward.c applies them.
  *
  * A rule gets the node and the gradients of its outputs (NULL where none flows) and sets din[i] for every input that needs
- * one. Rules build nodes; fused ops build one x_bwd node. `accumulate` is the only place where gradients are added. */
+ * one. Rules build nodes; fused ops build one x_bwd node. */
 #include "common/graph/op_grad.h"
 
 #include <string.h>
-
-#include "common/base/status.h"
 
 static ft_node *bwd(ft_graph *g, const ft_node *n, ft_op op, int n_in, const ft_t *in)
 {
@@ -47,34 +45,101 @@ void ft_grad_concat(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 
 void ft_grad_slice(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    din[0] = wanted(g, bwd(g, n, FT_OP_slice_bwd, 1, dy), n->in[0], n->in[0]->dtype);
+    (void)din; /* slices of one tensor are gathered first: backward.c */
+    ft__part(g, n->in[0], n->attr.span.axis, n->attr.span.start, dy[0]);
 }
 
-void ft_grad_gather_rows(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+void ft_grad_pad(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    int64_t t = n->in[0]->dim[n->in[0]->ndim - 2];
-    int32_t inverse[4096];
-    if (t > 4096) {
-        din[0] = ft__fail(g, "gather_rows", "%lld rows, at most 4096 have a gradient", (long long)t);
+    int axis = n->attr.span.axis;
+    din[0] = ft_slice(g, dy[0], axis, n->attr.span.start, n->in[0]->dim[axis]);
+}
+
+void ft_grad_resample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_node *b = bwd(g, n, FT_OP_resample, 1, dy);
+    if (b) b->attr.resample.map = n->attr.resample.back, b->attr.resample.back = n->attr.resample.map;
+    din[0] = ft__out(g, b, dy[0]->dtype, n->in[0]->ndim, n->in[0]->dim);
+}
+
+void ft_grad_pool(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_pool_bwd, 2, (ft_t[]){dy[0], n->in[0]}), n->in[0], n->in[0]->dtype);
+}
+
+void ft_grad_pool_bwd(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* linear in dy for sums and means */
+{
+    if (n->attr.pool.kind == FT_POOL_MAX) {
+        ft__fail(g, "pool", "the maximum has no second derivative here");
         return;
     }
-    for (int32_t i = 0; i < t; i++) inverse[n->attr.gather.index[i]] = i;
-    din[0] = ft_gather_rows(g, dy[0], inverse);
+    din[0] = wanted(g, bwd(g, n, FT_OP_pool, 1, dy), n->in[0], n->in[0]->dtype);
 }
 
-void ft_grad_pad_front(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+void ft_grad_upsample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* the sum over each block */
 {
-    din[0] = wanted(g, bwd(g, n, FT_OP_pad_front_bwd, 1, dy), n->in[0], n->in[0]->dtype);
+    ft_node *b = bwd(g, n, FT_OP_pool, 1, dy);
+    if (b) b->attr.pool.kind = FT_POOL_SUM;
+    din[0] = wanted(g, b, n->in[0], n->in[0]->dtype);
 }
 
-void ft_grad_upsample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+static ft_t unary_bwd(ft_graph *g, const ft_node *n, ft_t x, ft_t dy, ft_t like)
 {
-    din[0] = wanted(g, bwd(g, n, FT_OP_upsample_bwd, 1, dy), n->in[0], n->in[0]->dtype);
+    return wanted(g, bwd(g, n, FT_OP_unary_bwd, 2, (ft_t[]){x, dy}), like, dy->dtype);
 }
 
 void ft_grad_unary(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    din[0] = wanted(g, bwd(g, n, FT_OP_unary_bwd, 2, (ft_t[]){n->in[0], dy[0]}), n->in[0], n->in[0]->dtype);
+    din[0] = unary_bwd(g, n, n->in[0], dy[0], n->in[0]);
+}
+
+/* f''(x) out of ops that have gradients themselves; NULL where it is 0 */
+static ft_t second_derivative(ft_graph *g, const ft_node *n, ft_t x)
+{
+    ft_t s, s1;
+    switch ((ft_unary_kind)n->attr.scalar.kind) {
+        case FT_RELU:
+        case FT_CLAMP:
+        case FT_ABS:
+        case FT_LEAKY_RELU: return NULL;
+        case FT_SQUARE: return ft_affine(g, x, 0, 2);
+        case FT_EXP: return ft_unary(g, FT_EXP, x);
+        case FT_SIN: return ft_affine(g, ft_unary(g, FT_SIN, x), -1, 0);
+        case FT_COS: return ft_affine(g, ft_unary(g, FT_COS, x), -1, 0);
+        case FT_LOG: return ft_affine(g, ft_unary(g, FT_SQUARE, ft_unary(g, FT_RECIPROCAL, x)), -1, 0);
+        case FT_RECIPROCAL: s = ft_unary(g, FT_RECIPROCAL, x); return ft_affine(g, ft_mul(g, s, ft_unary(g, FT_SQUARE, s)), 2, 0);
+        case FT_SQRT: s = ft_unary(g, FT_RSQRT, x); return ft_affine(g, ft_mul(g, s, ft_unary(g, FT_SQUARE, s)), -0.25f, 0);
+        case FT_RSQRT:
+            s = ft_unary(g, FT_RSQRT, x);
+            s1 = ft_unary(g, FT_SQUARE, s);
+            return ft_affine(g, ft_mul(g, s, ft_unary(g, FT_SQUARE, s1)), 0.75f, 0);
+        case FT_SIGMOID: /* s (1-s) (1-2s) */
+            s = ft_unary(g, FT_SIGMOID, x);
+            return ft_mul(g, ft_mul(g, s, ft_affine(g, s, -1, 1)), ft_affine(g, s, -2, 1));
+        case FT_SOFTPLUS: s = ft_unary(g, FT_SIGMOID, x); return ft_mul(g, s, ft_affine(g, s, -1, 1));
+        case FT_TANH: /* -2 t (1-t^2) */
+            s = ft_unary(g, FT_TANH, x);
+            return ft_mul(g, ft_affine(g, s, -2, 0), ft_affine(g, ft_unary(g, FT_SQUARE, s), -1, 1));
+        case FT_SILU: /* s (1-s) (2 + x (1-2s)) */
+            s = ft_unary(g, FT_SIGMOID, x);
+            s1 = ft_affine(g, ft_mul(g, x, ft_affine(g, s, -2, 1)), 1, 2);
+            return ft_mul(g, ft_mul(g, s, ft_affine(g, s, -1, 1)), s1);
+        case FT_GELU: /* phi(x) (2 - x^2) */
+            s1 = ft_unary(g, FT_SQUARE, x);
+            s = ft_affine(g, ft_unary(g, FT_EXP, ft_affine(g, s1, -0.5f, 0)), 0.398942280f, 0);
+            return ft_mul(g, s, ft_affine(g, s1, -1, 2));
+        case FT_GELU_TANH: return ft__fail(g, "unary", "the tanh form of GELU has no second derivative here: use GELU");
+    }
+    return NULL;
+}
+
+void ft_grad_unary_bwd(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_t x = n->in[0], d = n->in[1];
+    if (d->needs_grad) din[1] = unary_bwd(g, n, x, dy[0], d);
+    if (!x->needs_grad) return;
+    ft_t f2 = second_derivative(g, n, x);
+    if (f2) din[0] = ft_mul(g, ft_mul(g, f2, d), dy[0]);
 }
 
 static ft_t reduce_like(ft_graph *g, ft_t d, ft_t like)
@@ -102,12 +167,21 @@ void ft_grad_binary(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
             if (a->needs_grad) din[0] = ft_mul(g, dy[0], b);
             if (b->needs_grad) din[1] = reduce_like(g, ft_mul(g, dy[0], a), b);
             break;
+        case FT_DIV: /* y = a / b: dy / b, and -dy y / b */
+            if (a->needs_grad) din[0] = ft_div(g, dy[0], b);
+            if (b->needs_grad) din[1] = reduce_like(g, ft_affine(g, ft_div(g, ft_mul(g, dy[0], n->out[0]), b), -1, 0), b);
+            break;
     }
 }
 
 void ft_grad_affine(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
     din[0] = ft_affine(g, dy[0], n->attr.scalar.a, 0);
+}
+
+void ft_grad_glu(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_glu_bwd, 2, (ft_t[]){n->in[0], dy[0]}), n->in[0], n->in[0]->dtype);
 }
 
 void ft_grad_reduce(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
@@ -123,43 +197,148 @@ void ft_grad_broadcast(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
     din[0] = reduce_like(g, d, n->in[0]);
 }
 
+void ft_grad_softmax(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_softmax_bwd, 2, (ft_t[]){n->out[0], dy[0]}), n->in[0], n->in[0]->dtype);
+}
+
+void ft_grad_l2_normalize(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_l2_normalize_bwd, 2, (ft_t[]){n->in[0], dy[0]}), n->in[0], n->in[0]->dtype);
+}
+
 void ft_grad_dropout(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
     ft_node *b = bwd(g, n, FT_OP_dropout, 1, dy); /* the same stream gives the same mask */
     din[0] = ft__out_like(g, b, dy[0]);
 }
 
-void ft_grad_linear(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+void ft_grad_q_sample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_t x = n->in[0], w = n->in[1], b = n->in[2];
-    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, FT_OP_linear_bwd_x, 2, (ft_t[]){dy[0], w}), x, x->dtype);
-    if (w->needs_grad) {
-        ft_node *m = bwd(g, n, FT_OP_linear_bwd_w, 2, (ft_t[]){x, dy[0]});
-        din[1] = wanted(g, m, w, FT_F32);
-        din[2] = wanted(g, m, b, FT_F32);
-    }
+    int64_t dim[FT_MAX_DIMS] = {n->in[0]->dim[0], 1, 1, 1, 1, 1};
+    ft_t a = ft_reshape(g, ft_slice(g, n->in[1], n->in[1]->ndim - 1, 0, 1), n->in[0]->ndim, dim);
+    din[0] = ft_mul(g, dy[0], ft_cast(g, a, dy[0]->dtype));
 }
 
-static void convolution(ft_graph *g, const ft_node *n, ft_op bwd_x, ft_op bwd_w, const ft_t *dy, ft_t *din)
+/* ---- products: each is the derivative of another, so they differentiate as often as one likes ------------------------------ */
+
+void ft_grad_matmul(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_t a = n->in[0], b = n->in[1];
+    bool ta = n->attr.matmul.ta, tb = n->attr.matmul.tb;
+    if (a->needs_grad) din[0] = ta ? ft_matmul(g, b, dy[0], tb, true) : ft_matmul(g, dy[0], b, false, !tb);
+    if (b->needs_grad) din[1] = tb ? ft_matmul(g, dy[0], a, true, ta) : ft_matmul(g, a, dy[0], !ta, false);
+}
+
+/* The gradient before a fused activation: ReLU's from the result; others compute the value before it again. */
+static ft_t before_act(ft_graph *g, const ft_node *n, ft_act act, ft_t again, ft_t dy)
+{
+    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,           [FT_ACT_SILU] = FT_SILU,
+                                         [FT_ACT_GELU] = FT_GELU,           [FT_ACT_GELU_TANH] = FT_GELU_TANH,
+                                         [FT_ACT_SIGMOID] = FT_SIGMOID};
+    ft_t x = act == FT_ACT_RELU ? n->out[0] : again;
+    ft_node *b = ft__node(g, FT_OP_unary_bwd, 2, (ft_t[]){x, dy});
+    if (b) b->attr.scalar.kind = (int)kind[act];
+    return ft__out_like(g, b, dy);
+}
+
+static ft_t weight_grads(ft_graph *g, const ft_node *n, ft_op op, ft_t x, ft_t dy, ft_t w, ft_t b, ft_t *db)
+{
+    ft_node *m = bwd(g, n, op, 2, (ft_t[]){x, dy});
+    ft_t dw = wanted(g, m, w, FT_F32);
+    ft_t d = wanted(g, m, b, FT_F32);
+    if (db) *db = d;
+    return dw;
+}
+
+void ft_grad_linear(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_t x = n->in[0], w = n->in[1], b = n->in[2], d = dy[0];
+    ft_act act = n->attr.matmul.act;
+    if (act != FT_ACT_NONE) d = before_act(g, n, act, act == FT_ACT_RELU ? NULL : ft_linear(g, x, w, b), d);
+    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, FT_OP_linear_bwd_x, 2, (ft_t[]){d, w}), x, x->dtype);
+    if (w->needs_grad || (b && b->needs_grad)) din[1] = weight_grads(g, n, FT_OP_linear_bwd_w, x, d, w, b, &din[2]);
+}
+
+void ft_grad_linear_bwd_x(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* dx = d w; dy is the gradient of dx */
+{
+    ft_t d = n->in[0], w = n->in[1];
+    if (d->needs_grad) din[0] = ft_linear(g, dy[0], w, NULL);
+    if (w->needs_grad) din[1] = weight_grads(g, n, FT_OP_linear_bwd_w, dy[0], d, w, NULL, NULL);
+}
+
+void ft_grad_linear_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* dw = d^T x, db = sum d */
+{
+    ft_t x = n->in[0], d = n->in[1];
+    if (!dy[0]) {
+        ft__fail(g, "linear_bwd_w", "the second derivative by a bias alone is not built");
+        return;
+    }
+    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, FT_OP_linear_bwd_x, 2, (ft_t[]){d, dy[0]}), x, x->dtype);
+    if (d->needs_grad) din[1] = ft_linear(g, x, dy[0], n->n_out > 1 ? dy[1] : NULL);
+}
+
+/* The three convolutions of a kind: forward, its adjoint by x, and by w. */
+static void conv_forward(ft_graph *g, const ft_node *n, ft_op by_x, ft_op by_w, ft_t d, ft_t *din)
 {
     ft_t x = n->in[0], w = n->in[1], b = n->in[2];
-    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, bwd_x, 2, (ft_t[]){dy[0], w}), x, x->dtype);
-    if (w->needs_grad) {
-        ft_node *m = bwd(g, n, bwd_w, 2, (ft_t[]){x, dy[0]});
-        din[1] = wanted(g, m, w, FT_F32);
-        din[2] = wanted(g, m, b, FT_F32);
+    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, by_x, 2, (ft_t[]){d, w}), x, x->dtype);
+    if (w->needs_grad || (b && b->needs_grad)) din[1] = weight_grads(g, n, by_w, x, d, w, b, &din[2]);
+}
+
+static void conv_by_x(ft_graph *g, const ft_node *n, ft_op forward, ft_op by_w, ft_t dd, ft_t *din) /* dx = conv^T(d, w) */
+{
+    ft_t d = n->in[0], w = n->in[1];
+    if (d->needs_grad) din[0] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){dd, w, NULL}), d, d->dtype);
+    if (w->needs_grad) din[1] = weight_grads(g, n, by_w, dd, d, w, NULL, NULL);
+}
+
+static void conv_by_w(ft_graph *g, const ft_node *n, ft_op forward, ft_op by_x, const ft_t *dw, ft_t *din)
+{
+    ft_t x = n->in[0], d = n->in[1];
+    if (!dw[0]) {
+        ft__fail(g, "conv_bwd_w", "the second derivative by a bias alone is not built");
+        return;
     }
+    if (x->needs_grad) din[0] = wanted(g, bwd(g, n, by_x, 2, (ft_t[]){d, dw[0]}), x, x->dtype);
+    if (d->needs_grad)
+        din[1] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){x, dw[0], n->n_out > 1 ? dw[1] : NULL}), d, d->dtype);
 }
 
 void ft_grad_conv(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    convolution(g, n, FT_OP_conv_bwd_x, FT_OP_conv_bwd_w, dy, din);
+    ft_act act = n->attr.conv.act;
+    if (act == FT_ACT_NONE) {
+        conv_forward(g, n, FT_OP_conv_bwd_x, FT_OP_conv_bwd_w, dy[0], din);
+        return;
+    }
+    ft_node plain = *n;
+    plain.attr.conv.act = FT_ACT_NONE;
+    ft_t again = act == FT_ACT_RELU ? NULL : ft_conv(g, n->in[0], n->in[1], n->in[2], plain.attr.conv);
+    conv_forward(g, &plain, FT_OP_conv_bwd_x, FT_OP_conv_bwd_w, before_act(g, n, act, again, dy[0]), din);
 }
-
+void ft_grad_conv_bwd_x(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    conv_by_x(g, n, FT_OP_conv, FT_OP_conv_bwd_w, dy[0], din);
+}
+void ft_grad_conv_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    conv_by_w(g, n, FT_OP_conv, FT_OP_conv_bwd_x, dy, din);
+}
 void ft_grad_conv_dw(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    convolution(g, n, FT_OP_conv_dw_bwd_x, FT_OP_conv_dw_bwd_w, dy, din);
+    conv_forward(g, n, FT_OP_conv_dw_bwd_x, FT_OP_conv_dw_bwd_w, dy[0], din);
 }
+void ft_grad_conv_dw_bwd_x(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    conv_by_x(g, n, FT_OP_conv_dw, FT_OP_conv_dw_bwd_w, dy[0], din);
+}
+void ft_grad_conv_dw_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    conv_by_w(g, n, FT_OP_conv_dw, FT_OP_conv_dw_bwd_x, dy, din);
+}
+
+/* ---- fused rows: one backward node each ---------------------------------------------------------------------------------------- */
 
 void ft_grad_layernorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
@@ -176,16 +355,17 @@ void ft_grad_gate_residual(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *
     din[2] = wanted(g, b, n->in[2], FT_F32);
 }
 
-void ft_grad_rmsnorm_gated(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+void ft_grad_rmsnorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_node *b = bwd(g, n, FT_OP_rmsnorm_gated_bwd, 4, (ft_t[]){n->in[0], n->in[1], n->in[2], dy[0]});
+    ft_node *b = bwd(g, n, FT_OP_rmsnorm_bwd, 4, (ft_t[]){n->in[0], n->in[1], n->in[2], dy[0]});
     for (int i = 0; i < 3; i++) din[i] = wanted(g, b, n->in[i], i < 2 ? n->in[0]->dtype : FT_F32);
 }
 
 void ft_grad_groupnorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_node *b = bwd(g, n, FT_OP_groupnorm_bwd, 5, (ft_t[]){n->in[0], n->in[1], n->in[2], n->out[1], dy[0]});
-    for (int i = 0; i < 3; i++) din[i] = wanted(g, b, n->in[i], i == 0 ? n->in[0]->dtype : FT_F32);
+    /* inputs: x gamma beta scale shift statistics dy */
+    ft_node *b = bwd(g, n, FT_OP_groupnorm_bwd, 7, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], dy[0]});
+    for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i == 1 || i == 2 ? FT_F32 : n->in[0]->dtype);
 }
 
 void ft_grad_batchnorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
@@ -200,17 +380,44 @@ void ft_grad_attention_local(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t
     for (int i = 0; i < 3; i++) din[i] = wanted(g, b, n->in[i], n->in[i]->dtype);
 }
 
+void ft_grad_sdpa(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    /* inputs: q k v rel_k rel_v lse dy */
+    ft_node *b = bwd(g, n, FT_OP_sdpa_bwd, 7, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], dy[0]});
+    for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i < 3 ? n->in[0]->dtype : FT_F32);
+}
+
+void ft_grad_attention_channel(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_node *b = bwd(g, n, FT_OP_attention_channel_bwd, 4, (ft_t[]){n->in[0], n->in[1], n->out[1], dy[0]});
+    for (int i = 0; i < 2; i++) din[i] = wanted(g, b, n->in[i], i == 0 ? n->in[0]->dtype : FT_F32);
+}
+
 void ft_grad_ssd(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_node *b = bwd(g, n, FT_OP_ssd_bwd, 6, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], dy[0]});
-    for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i < 2 ? n->in[0]->dtype : FT_F32);
+    /* inputs: xbc dt dt_bias a_log d state dy dfinal */
+    ft_t in[8] = {n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->in[5], dy[0], n->n_out > 1 ? dy[1] : NULL};
+    if (!dy[0]) {
+        ft__fail(g, "ssd", "the final state alone has no gradient rule: use the output as well");
+        return;
+    }
+    ft_node *b = bwd(g, n, FT_OP_ssd_bwd, 8, in);
+    for (int i = 0; i < 6; i++) din[i] = wanted(g, b, n->in[i], i < 2 ? n->in[0]->dtype : FT_F32);
+}
+
+void ft_grad_wkv(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_node *b = bwd(g, n, FT_OP_wkv_bwd, 5, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], dy[0]});
+    for (int i = 0; i < 4; i++) din[i] = wanted(g, b, n->in[i], i < 2 ? n->in[0]->dtype : FT_F32);
 }
 
 void ft_grad_loss_mean(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_node *b = bwd(g, n, FT_OP_loss_mean_bwd, 3, (ft_t[]){n->in[0], n->in[1], dy[0]});
+    ft_node *b = bwd(g, n, FT_OP_loss_mean_bwd, 4, (ft_t[]){n->in[0], n->in[1], n->in[2], dy[0]});
     din[0] = wanted(g, b, n->in[0], n->in[0]->dtype);
-    if (n->in[1]->needs_grad) ft__fail(g, "loss_mean", "the target of a loss has no gradient: use ft_stop_grad");
+    for (int i = 1; i < 3; i++)
+        if (n->in[i] && n->in[i]->needs_grad)
+            ft__fail(g, "loss_mean", "targets and weights of a loss have no gradient: use ft_stop_grad");
 }
 
 void ft_grad_softmax_xent(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
@@ -225,72 +432,19 @@ void ft_grad_focal_frequency(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t
     din[0] = wanted(g, b, n->in[0], n->in[0]->dtype);
 }
 
-typedef void grad_rule(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din);
-
-#define RULE_GRAD(name)             ft_grad_##name
-#define RULE_NOGRAD_BACKWARD(name)  NULL /* a backward op: second order comes with composed rules */
-#define RULE_NOGRAD_NO_INPUT(name)  NULL /* nothing flows in */
-#define RULE_NOGRAD_DATA(name)      NULL /* its input is data */
-#define RULE_NOGRAD_INTEGER(name)   NULL /* piecewise constant */
-#define RULE_NOGRAD_OPTIMISER(name) NULL /* after the gradients */
-
-static grad_rule *const rules[] = {
-#define OP(name, grad, prep, place) RULE_##grad(name),
-    FT_OP_TABLE(OP)
-#undef OP
-};
-
-static void accumulate(ft_graph *g, ft_t t, ft_t d)
+void ft_grad_gauss_kl(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    if (g->failed || !t->needs_grad) return;
-    if (t->base != t) { /* a view: the gradient belongs to what it looks at */
-        accumulate(g, t->base, d == &g->dead ? d : ft_reshape(g, d, t->base->ndim, t->base->dim));
-        return;
-    }
-    t->grad = t->grad ? ft_add(g, t->grad, d) : d;
+    din[0] = wanted(g, bwd(g, n, FT_OP_gauss_kl_bwd, 2, (ft_t[]){n->in[0], dy[0]}), n->in[0], n->in[0]->dtype);
 }
 
-void ft_backward(ft_graph *g, ft_t loss)
+void ft_grad_vlb(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* to nu alone: eps is detached (Nichol 2021) */
 {
-    if (g->failed) return;
-    if (loss->count != 1 || !loss->needs_grad) {
-        ft__fail(g, "backward", "%s does not depend on parameters or is not a scalar", ft__shape(loss));
-        return;
-    }
-    int forward = g->n_node;
-    accumulate(g, loss, ft_const(g, FT_F32, 1, (int64_t[]){1}, (float[]){1.0f}));
-    for (int i = forward - 1; i >= 0 && !g->failed; i--) {
-        ft_node *n = g->node[i];
-        ft_t dy[FT_MAX_OUT] = {0}, din[FT_MAX_IN] = {0};
-        bool any = false;
-        for (int k = 0; k < n->n_out; k++)
-            if (n->out[k] && n->out[k]->needs_grad && n->out[k]->grad) dy[k] = n->out[k]->grad, any = true;
-        if (!any || !dy[0]) continue;
-        if (!rules[n->op]) {
-            ft__fail(g, ft__op_name(n->op), "has no gradient, yet one is asked for through %s", ft__shape(n->out[0]));
-            return;
-        }
-        rules[n->op](g, n, dy, din);
-        for (int k = 0; k < n->n_in; k++)
-            if (din[k] && n->in[k]) accumulate(g, n->in[k], din[k]);
-    }
-    for (int i = 0; i < g->n_tensor; i++) { /* gradients of parameters get a fixed place: a node of their own writes it */
-        ft_t t = g->tensor[i];
-        if (t->param < 0 || !t->grad || g->failed) continue;
-        bool shared = t->grad->base != t->grad || !t->grad->maker || t->grad->kind == FT_IS_GRAD;
-        if (shared || t->grad->dtype != FT_F32) {
-            ft_t d = t->grad->dtype == FT_F32 ? ft_affine(g, t->grad, 1, 0) : ft_cast(g, t->grad, FT_F32);
-            t->grad = d;
-        }
-        t->grad->kind = FT_IS_GRAD;
-        t->grad->param = -1;
-        t->grad->offset = (size_t)t->param; /* plan.c turns the parameter index into an address */
-    }
+    ft_node *b = bwd(g, n, FT_OP_vlb_bwd, 6, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], dy[0]});
+    din[0] = wanted(g, b, n->in[0], n->in[0]->dtype);
 }
 
-ft_t ft_grad(ft_graph *g, ft_t t)
+void ft_grad_pearson(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    (void)g;
-    while (t->base != t) t = t->base;
-    return t->grad;
+    ft_node *b = bwd(g, n, FT_OP_pearson_bwd, 3, (ft_t[]){n->in[0], n->in[1], dy[0]});
+    for (int i = 0; i < 2; i++) din[i] = wanted(g, b, n->in[i], n->in[i]->dtype);
 }

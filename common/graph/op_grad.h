@@ -10,8 +10,12 @@
 #define PROTO_NOGRAD_DATA(name)
 #define PROTO_NOGRAD_INTEGER(name)
 #define PROTO_NOGRAD_OPTIMISER(name)
+#define PROTO_NOGRAD_FROZEN(name)
 #define OP(name, grad, prep, place) PROTO_##grad(name)
 FT_OP_TABLE(OP)
 #undef OP
+
+/* backward.c: dy is the gradient of x[start, start + length) along axis */
+void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy);
 
 #endif

@@ -1,6 +1,7 @@
-/* Planning and running: liveness -> offsets in one slab, then a plain loop over the list.
+/* Planning and running: what nobody reads is dropped; liveness -> offsets in one slab; then a plain loop over the list.
  *
- * Placement is greedy by size (largest first, lowest gap that fits): on transformer and U-Net training graphs it reaches the
+ * Slices and concats along the outermost axis are addresses, not copies: a slice looks into its input, the inputs of a concat
+ * are made where the result wants them. Placement is greedy by size (largest first, lowest gap that fits): on transformer and U-Net training graphs it reaches the
  * lower bound (the largest sum of live tensors). Views share their owner's storage; an elementwise op whose input dies with
  * it writes over that input. FT_PLAN_GUARD=1 reuses nothing, puts guard bands around each tensor and fills it with NaN
  * before it is born and after it dies: results must be bitwise those of the packed plan. */
@@ -35,6 +36,13 @@ static ft_t owner(ft_t t)
     return t;
 }
 
+static size_t distance(ft_t t) /* from the owner's first byte */
+{
+    size_t d = 0;
+    for (; t->base != t; t = t->base) d += t->shift;
+    return d;
+}
+
 static void touch(ft_t t, int at)
 {
     t = owner(t);
@@ -42,10 +50,68 @@ static void touch(ft_t t, int at)
     if (at > t->last) t->last = at;
 }
 
+static void need(bool *needed, ft_t t)
+{
+    for (; !needed[t->id]; t = t->base) {
+        needed[t->id] = true;
+        if (t->base == t) break;
+    }
+}
+
+/* A node lives if somebody keeps or reads what it makes, or if it changes the parameter store. */
+static int drop_dead(ft_graph *g)
+{
+    bool *needed = ft_alloc((size_t)g->n_tensor + 1);
+    if (!needed) return FT_FAIL(FT_ENOMEM, "no memory to plan %d tensors", g->n_tensor);
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->kept || g->tensor[i]->kind == FT_IS_GRAD) need(needed, g->tensor[i]);
+    for (int i = g->n_node - 1; i >= 0; i--) {
+        ft_node *n = g->node[i];
+        n->dead = n->n_out > 0 && !(n->op == FT_OP_batchnorm && n->attr.norm.training && n->attr.norm.momentum != 0);
+        for (int k = 0; k < n->n_out; k++)
+            if (n->out[k] && needed[n->out[k]->id]) n->dead = false;
+        for (int k = 0; k < n->n_in && !n->dead; k++)
+            if (n->in[k]) need(needed, n->in[k]);
+    }
+    ft_free(needed);
+    return FT_OK;
+}
+
+static bool outermost(ft_t t, int axis)
+{
+    for (int i = 0; i < axis; i++)
+        if (t->dim[i] != 1) return false;
+    return true;
+}
+
+static void alias(ft_graph *g)
+{
+    for (int i = 0; i < g->n_node; i++) {
+        ft_node *n = g->node[i];
+        ft_t y = n->out[0];
+        if (n->dead || (n->op != FT_OP_slice && n->op != FT_OP_concat) || !outermost(y, n->attr.span.axis)) continue;
+        size_t row = (size_t)(y->count / y->dim[n->attr.span.axis]) * ft_dtype_size(y->dtype), at = 0;
+        if (n->op == FT_OP_slice && on_slab(y)) {
+            y->base = n->in[0];
+            y->shift = (size_t)n->attr.span.start * row;
+        }
+        if (n->op != FT_OP_concat || y->base != y) continue;
+        for (int k = 0; k < n->n_in; k++) {
+            ft_t x = owner(n->in[k]); /* a whole tensor that only this concat places */
+            if (on_slab(x) && x->maker && x->count == n->in[k]->count && distance(n->in[k]) == 0) {
+                x->base = y;
+                x->shift = at;
+            }
+            at += (size_t)n->in[k]->dim[n->attr.span.axis] * row;
+        }
+    }
+}
+
 static void liveness(ft_graph *g)
 {
     for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->first = g->tensor[i]->last = -1;
     for (int i = 0; i < g->n_node; i++) {
+        if (g->node[i]->dead) continue;
         for (int k = 0; k < g->node[i]->n_in; k++)
             if (g->node[i]->in[k]) touch(g->node[i]->in[k], i);
         for (int k = 0; k < g->node[i]->n_out; k++)
@@ -67,7 +133,7 @@ static void in_place(ft_graph *g)
 {
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
-        if (!may_write_over[n->op]) continue;
+        if (n->dead || !may_write_over[n->op]) continue;
         ft_t x = owner(n->in[0]), y = n->out[0];
         bool read_twice = n->n_in > 1 && owner(n->in[1]) == x;
         if (!on_slab(x) || !on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count ||
@@ -143,7 +209,10 @@ static int address(ft_plan *p)
         else if (t->kind == FT_IS_GRAD) t->data = grad + ft_params_at(g->params, (int)t->offset)->offset;
         else if (on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
-    for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->data = owner(g->tensor[i])->data;
+    for (int i = 0; i < g->n_tensor; i++) {
+        ft_t t = g->tensor[i];
+        if (t->base != t && owner(t)->data) t->data = (char *)owner(t)->data + distance(t);
+    }
     return FT_OK;
 }
 
@@ -170,12 +239,15 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     const char *guard = getenv("FT_PLAN_GUARD"), *profile = getenv("FORTY_PROFILE");
     p->guard = guard && *guard == '1';
     p->profile = profile && *profile == '1';
+    int rc = drop_dead(g);
+    if (rc == FT_OK && !p->guard) alias(g);
     liveness(g);
     if (!p->guard) in_place(g);
-    int rc = place(p);
+    if (rc == FT_OK) rc = place(p);
     size_t work = 0;
     for (int i = 0; rc == FT_OK && i < g->n_node; i++) {
         ft_node *n = g->node[i];
+        if (n->dead) continue;
         if (!p->backend->kernel[n->op]) rc = FT_FAIL(FT_EDEVICE, "%s has no kernel for %s", p->backend->name, ft__op_name(n->op));
         describe(p, n);
         if (rc == FT_OK && p->backend->prepare[n->op]) rc = p->backend->prepare[n->op](&n->call);
@@ -224,9 +296,11 @@ int ft_run(ft_plan *p, const ft_step *step)
     p->packed = version;
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
+        if (n->dead) continue;
         n->call.step = step;
         n->call.work = p->work;
-        n->call.weights_changed = changed;
+        ft_t w = n->n_in > 1 && n->in[1] ? owner(n->in[1]) : NULL;
+        n->call.weights_changed = changed || !w || w->kind == FT_IS_ACT || w->kind == FT_IS_GRAD || w->kind == FT_IS_INPUT;
         if (p->guard)
             for (int k = 0; k < n->n_out; k++)
                 if (n->out[k] && on_slab(owner(n->out[k]))) memset(n->out[k]->data, 0xFF, bytes(n->out[k])); /* NaN */

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "common/base/status.h"
 #include "kernels/elem.h"
 
 #define FT_JOIN3(a, b, c) a##b##_##c
@@ -68,6 +69,19 @@ static inline float ft_sum(const float *a, int64_t n)
     for (; i < n; i++) s += a[i];
     for (int k = 0; k < 16; k++) s += lane[k];
     return s;
+}
+
+/* The largest value (NaN aside: the sum that follows shows it). */
+static inline float ft_top(const float *a, int64_t n)
+{
+    float lane[16], top = a[0];
+    for (int k = 0; k < 16; k++) lane[k] = a[0];
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] = lane[k] >= a[i + k] ? lane[k] : a[i + k];
+    for (; i < n; i++) top = top >= a[i] ? top : a[i];
+    for (int k = 0; k < 16; k++) top = top >= lane[k] ? top : lane[k];
+    return top;
 }
 
 static inline int64_t ft_last(const ft_buf *b) { return b->dim[b->ndim - 1]; }

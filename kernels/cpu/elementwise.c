@@ -1,4 +1,4 @@
-/* Elementwise ops, broadcasts, reductions and random numbers. */
+/* Elementwise ops, broadcasts, reductions and random numbers. Work goes in blocks of FT_BLOCK values that stay in L1. */
 #include "common/base/rng.h"
 #include "kernels/cpu/cpu.h"
 
@@ -19,6 +19,16 @@ static void unary_row(ft_unary_kind kind, float a, float b, const float *x, floa
         case FT_CLAMP: EACH(v < a ? a : v > b ? b : v);
         case FT_TANH: EACH(ft_tanh1(v));
         case FT_ABS: EACH(fabsf(v));
+        case FT_LEAKY_RELU: EACH(v > 0 ? v : a * v);
+        case FT_GELU: EACH(ft_gelu1(v));
+        case FT_GELU_TANH: EACH(ft_gelu_tanh1(v));
+        case FT_SOFTPLUS: EACH(ft_softplus1(v));
+        case FT_LOG: EACH(logf(v));
+        case FT_SQRT: EACH(sqrtf(v));
+        case FT_RSQRT: EACH(1.0f / sqrtf(v));
+        case FT_RECIPROCAL: EACH(1.0f / v);
+        case FT_SIN: EACH(sinf(v));
+        case FT_COS: EACH(cosf(v));
     }
 #undef EACH
 }
@@ -41,6 +51,16 @@ static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, 
         case FT_CLAMP: EACH(v >= a && v <= b ? 1.0f : 0.0f);
         case FT_TANH: EACH(1.0f - ft_tanh1(v) * ft_tanh1(v));
         case FT_ABS: EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f);
+        case FT_LEAKY_RELU: EACH(v > 0 ? 1.0f : a);
+        case FT_GELU: EACH(ft_gelu_d1(v));
+        case FT_GELU_TANH: EACH(ft_gelu_tanh_d1(v));
+        case FT_SOFTPLUS: EACH(ft_sigmoid1(v));
+        case FT_LOG: EACH(1.0f / v);
+        case FT_SQRT: EACH(0.5f / sqrtf(v));
+        case FT_RSQRT: EACH(-0.5f / (v * sqrtf(v)));
+        case FT_RECIPROCAL: EACH(-1.0f / (v * v));
+        case FT_SIN: EACH(cosf(v));
+        case FT_COS: EACH(-sinf(v));
     }
 #undef EACH
 }
@@ -90,9 +110,88 @@ static void binary_row(int kind, const float *a, const float *b, float *y, int64
         for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
     else if (kind == FT_SUB)
         for (int64_t i = 0; i < n; i++) y[i] = a[i] - b[i];
-    else
+    else if (kind == FT_MUL)
         for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+    else
+        for (int64_t i = 0; i < n; i++) y[i] = a[i] / b[i];
 }
+
+/* ---- gated linear units: x (rows, 2n); y = act(gate) * other --------------------------------------------------------------- */
+
+static void act_row(ft_act act, float *y, const float *x, int64_t n)
+{
+#define ROW(f)                                                                                                                   \
+    for (int64_t i = 0; i < n; i++) y[i] = f(x[i]);                                                                              \
+    break
+    switch (act) {
+        case FT_ACT_NONE: memcpy(y, x, (size_t)n * sizeof(float)); break;
+        case FT_ACT_RELU:
+            for (int64_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0.0f;
+            break;
+        case FT_ACT_SILU: ROW(ft_silu1);
+        case FT_ACT_GELU: ROW(ft_gelu1);
+        case FT_ACT_GELU_TANH: ROW(ft_gelu_tanh1);
+        case FT_ACT_SIGMOID: ROW(ft_sigmoid1);
+    }
+}
+
+static float sigmoid_d(float x) { return ft_sigmoid1(x) * (1.0f - ft_sigmoid1(x)); }
+
+static void act_d_row(ft_act act, float *y, const float *x, int64_t n)
+{
+    switch (act) {
+        case FT_ACT_NONE:
+            for (int64_t i = 0; i < n; i++) y[i] = 1.0f;
+            break;
+        case FT_ACT_RELU:
+            for (int64_t i = 0; i < n; i++) y[i] = x[i] > 0 ? 1.0f : 0.0f;
+            break;
+        case FT_ACT_SILU: ROW(ft_silu_d1);
+        case FT_ACT_GELU: ROW(ft_gelu_d1);
+        case FT_ACT_GELU_TANH: ROW(ft_gelu_tanh_d1);
+        case FT_ACT_SIGMOID: ROW(sigmoid_d);
+    }
+#undef ROW
+}
+
+void FT_CPU(glu)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    ft_act act = (ft_act)c->attr->scalar.kind;
+    int64_t n = ft_last(c->out[0]), rows = c->out[0]->count / n, gate = c->attr->scalar.a > 0 ? n : 0, blocks = (n + FT_BLOCK - 1) / FT_BLOCK;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < rows * blocks; task++) {
+        int64_t at = task % blocks * FT_BLOCK, m = FT_MIN(FT_BLOCK, n - at), r = task / blocks;
+        float ta[FT_BLOCK], tb[FT_BLOCK], f[FT_BLOCK], to[FT_BLOCK], *y = ft_into(to, c->out[0], r * n + at);
+        const float *v = ft_load(tb, x, r * 2 * n + n - gate + at, m);
+        act_row(act, f, ft_load(ta, x, r * 2 * n + gate + at, m), m);
+        for (int64_t i = 0; i < m; i++) y[i] = f[i] * v[i];
+        ft_store_at(c->out[0], r * n + at, y, m);
+    }
+}
+
+/* in: x dy; out: dx */
+void FT_CPU(glu_bwd)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[1];
+    ft_act act = (ft_act)c->attr->scalar.kind;
+    int64_t n = ft_last(dy), rows = dy->count / n, gate = c->attr->scalar.a > 0 ? n : 0, blocks = (n + FT_BLOCK - 1) / FT_BLOCK;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < rows * blocks; task++) {
+        int64_t at = task % blocks * FT_BLOCK, m = FT_MIN(FT_BLOCK, n - at), r = task / blocks;
+        float ta[FT_BLOCK], tb[FT_BLOCK], td[FT_BLOCK], f[FT_BLOCK], o[FT_BLOCK];
+        const float *u = ft_load(ta, x, r * 2 * n + gate + at, m), *v = ft_load(tb, x, r * 2 * n + n - gate + at, m),
+                    *d = ft_load(td, dy, r * n + at, m);
+        act_row(act, f, u, m);
+        for (int64_t i = 0; i < m; i++) o[i] = d[i] * f[i];
+        ft_store_at(c->out[0], r * 2 * n + n - gate + at, o, m);
+        act_d_row(act, f, u, m);
+        for (int64_t i = 0; i < m; i++) o[i] = d[i] * v[i] * f[i];
+        ft_store_at(c->out[0], r * 2 * n + gate + at, o, m);
+    }
+}
+
+/* ---- broadcasting -------------------------------------------------------------------------------------------------------------- */
 
 /* Strides of b over a's dims (0 where b is broadcast). */
 static void broadcast_strides(const ft_buf *a, const ft_buf *b, int64_t stride[FT_MAX_DIMS])
@@ -228,20 +327,45 @@ void FT_CPU(reduce)(const ft_call *c)
     }
 }
 
+/* ---- random numbers -------------------------------------------------------------------------------------------------------------- */
+
+/* n (at most FT_BLOCK) values of the node's stream from position `at` (a multiple of 4) */
+static void uniforms(const ft_call *c, int64_t at, float *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 4) {
+        uint32_t bits[4];
+        ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
+        for (int64_t k = i; k < n && k < i + 4; k++) u[k] = ft_philox_uniform(bits[k - i]);
+    }
+}
+static void normals(const ft_call *c, int64_t at, float *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 4) {
+        uint32_t bits[4];
+        ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
+        ft_philox_normal(bits, v + i);
+    }
+}
+
 void FT_CPU(dropout)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     float p = c->attr->scalar.a, keep = 1.0f / (1.0f - p);
+    int64_t per_sample = x->count / x->dim[0];
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
-        float tx[FT_BLOCK], ty[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
+        float tx[FT_BLOCK], ty[FT_BLOCK], u[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
         int64_t n = FT_MIN(FT_BLOCK, x->count - at);
         const float *v = ft_load(tx, x, at, n);
-        for (int64_t i = 0; i < n; i += 4) {
-            uint32_t bits[4];
-            ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
-            for (int64_t k = i; k < n && k < i + 4; k++) y[k] = ft_philox_uniform(bits[k - i]) >= p ? v[k] * keep : 0.0f;
-        }
+        if (c->attr->scalar.by_sample)
+            for (int64_t i = 0; i < n; i++) {
+                int64_t sample = (at + i) / per_sample;
+                float four[4];
+                if (i == 0 || (at + i) % per_sample == 0) uniforms(c, sample / 4 * 4, four, 4);
+                u[i] = i == 0 || (at + i) % per_sample == 0 ? four[sample % 4] : u[i - 1];
+            }
+        else uniforms(c, at, u, n);
+        for (int64_t i = 0; i < n; i++) y[i] = u[i] >= p ? v[i] * keep : 0.0f;
         ft_store_at(c->out[0], at, y, n);
     }
 }
@@ -253,12 +377,41 @@ void FT_CPU(randn)(const ft_call *c)
     for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
         float v[FT_BLOCK];
         int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        for (int64_t i = 0; i < n; i += 4) {
-            uint32_t bits[4];
-            ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
-            ft_philox_normal(bits, v + i);
-        }
+        normals(c, at, v, n);
         ft_store_at(y, at, v, n);
+    }
+}
+
+void FT_CPU(uniform)(const ft_call *c)
+{
+    ft_buf *y = c->out[0];
+#pragma omp parallel for if (y->count > 1024)
+    for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
+        float v[FT_BLOCK];
+        int64_t n = FT_MIN(FT_BLOCK, y->count - at);
+        uniforms(c, at, v, n);
+        ft_store_at(y, at, v, n);
+    }
+}
+
+/* in: x0 coefficient (B,2); out: a x0 + s noise, noise */
+void FT_CPU(q_sample)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    const float *k = c->in[1]->data;
+    int64_t per_sample = x->count / x->dim[0];
+#pragma omp parallel for if (x->count > 1024)
+    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
+        float tx[FT_BLOCK], ty[FT_BLOCK], e[FT_BLOCK + 4], *y = ft_into(ty, c->out[0], at);
+        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
+        const float *v = ft_load(tx, x, at, n);
+        normals(c, at, e, n);
+        for (int64_t i = 0; i < n;) {
+            int64_t b = (at + i) / per_sample, stop = FT_MIN(n, (b + 1) * per_sample - at);
+            for (; i < stop; i++) y[i] = k[2 * b] * v[i] + k[2 * b + 1] * e[i];
+        }
+        ft_store_at(c->out[0], at, y, n);
+        ft_store_at(c->out[1], at, e, n);
     }
 }
 

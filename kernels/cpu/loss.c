@@ -1,49 +1,69 @@
-/* Losses. Each gives one f32; sums are carried in double over a fixed number of parts. */
-#include <fftw3.h>
-#include <stdlib.h>
-
+/* Losses. Each gives one f32 (or one per row); sums are carried in double over a fixed number of parts. */
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
+
+/* ---- pointwise losses and their mean --------------------------------------------------------------------------------------------- */
+
+/* y = loss of each pair; d, if wanted, its derivative by x. At kinks the derivative is 0. */
+static void pointwise(int kind, float delta, const float *x, const float *t, float *y, float *d, int64_t n)
+{
+#define EACH(value, slope)                                                                                                       \
+    for (int64_t i = 0; i < n; i++) {                                                                                            \
+        float e = x[i] - t[i];                                                                                                   \
+        (void)e;                                                                                                                 \
+        if (y) y[i] = (value);                                                                                                   \
+        else d[i] = (slope);                                                                                                     \
+    }                                                                                                                            \
+    break
+    switch ((ft_loss_kind)kind) {
+        case FT_MSE: EACH(e * e, 2.0f * e);
+        case FT_L1: EACH(fabsf(e), e > 0 ? 1.0f : e < 0 ? -1.0f : 0.0f);
+        case FT_HUBER:
+            EACH(fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta), e > delta ? delta : e < -delta ? -delta : e);
+        case FT_BCE_LOGIT: EACH(ft_softplus1(x[i]) - x[i] * t[i], ft_sigmoid1(x[i]) - t[i]);
+        case FT_HINGE: EACH(x[i] * t[i] < 1 ? 1 - x[i] * t[i] : 0.0f, x[i] * t[i] < 1 ? -t[i] : 0.0f);
+    }
+#undef EACH
+}
 
 void FT_CPU(loss_mean)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
+    const float *weight = c->in[2] ? c->in[2]->data : NULL;
+    int64_t per_sample = x->count / x->dim[0];
     double part[FT_PARTS] = {0}, total = 0;
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t k = 0; k < FT_PARTS; k++) {
-        int64_t from = ft_part(x->count, k, FT_PARTS), to = ft_part(x->count, k + 1, FT_PARTS);
-        for (int64_t at = from; at < to; at += FT_BLOCK) {
-            float ta[FT_BLOCK], tb[FT_BLOCK], s = 0;
-            int64_t n = FT_MIN(FT_BLOCK, to - at);
-            const float *a = ft_load(ta, x, at, n), *b = ft_load(tb, t, at, n);
-            if (c->attr->scalar.kind == FT_MSE)
-                for (int64_t i = 0; i < n; i++) s += (a[i] - b[i]) * (a[i] - b[i]);
-            else
-                for (int64_t i = 0; i < n; i++) s += fabsf(a[i] - b[i]);
-            part[k] += (double)s;
+        int64_t from = ft_part(x->count, k, FT_PARTS), to = ft_part(x->count, k + 1, FT_PARTS), n;
+        for (int64_t at = from; at < to; at += n) {
+            float ta[FT_BLOCK], tb[FT_BLOCK], y[FT_BLOCK];
+            n = FT_MIN(FT_BLOCK, FT_MIN(to, (at / per_sample + 1) * per_sample) - at); /* within one sample */
+            pointwise(c->attr->scalar.kind, c->attr->scalar.a, ft_load(ta, x, at, n), ft_load(tb, t, at, n), y, NULL, n);
+            part[k] += (double)ft_sum(y, n) * (weight ? (double)weight[at / per_sample] : 1.0);
         }
     }
     for (int k = 0; k < FT_PARTS; k++) total += part[k];
     *(float *)c->out[0]->data = (float)(total / (double)x->count);
 }
 
-/* in: x target dloss; out: dx */
+/* in: x target weight dloss; out: dx */
 void FT_CPU(loss_mean_bwd)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
-    float g = *(const float *)c->in[2]->data / (float)x->count;
+    const float *weight = c->in[2] ? c->in[2]->data : NULL;
+    float g = *(const float *)c->in[3]->data / (float)x->count;
+    int64_t per_sample = x->count / x->dim[0], block = FT_MIN(FT_BLOCK, per_sample), blocks = (per_sample + block - 1) / block;
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
-        float ta[FT_BLOCK], tb[FT_BLOCK], to[FT_BLOCK], *dx = ft_into(to, c->out[0], at);
-        int64_t n = FT_MIN(FT_BLOCK, x->count - at);
-        const float *a = ft_load(ta, x, at, n), *b = ft_load(tb, t, at, n);
-        if (c->attr->scalar.kind == FT_MSE)
-            for (int64_t i = 0; i < n; i++) dx[i] = 2.0f * g * (a[i] - b[i]);
-        else
-            for (int64_t i = 0; i < n; i++) dx[i] = a[i] > b[i] ? g : a[i] < b[i] ? -g : 0.0f;
+    for (int64_t task = 0; task < x->dim[0] * blocks; task++) {
+        int64_t b = task / blocks, at = b * per_sample + task % blocks * block, n = FT_MIN(block, (b + 1) * per_sample - at);
+        float ta[FT_BLOCK], tb[FT_BLOCK], to[FT_BLOCK], *dx = ft_into(to, c->out[0], at), scale = weight ? g * weight[b] : g;
+        pointwise(c->attr->scalar.kind, c->attr->scalar.a, ft_load(ta, x, at, n), ft_load(tb, t, at, n), NULL, dx, n);
+        for (int64_t i = 0; i < n; i++) dx[i] *= scale;
         ft_store_at(c->out[0], at, dx, n);
     }
 }
+
+/* ---- classification: f32, few rows ------------------------------------------------------------------------------------------------ */
 
 static double log_sum_exp(const float *z, int64_t n)
 {
@@ -53,14 +73,21 @@ static double log_sum_exp(const float *z, int64_t n)
     return top + log(s);
 }
 
+/* target of row r: probabilities (B,C) or a class (B); class -1 counts nothing */
+static double target_of(const ft_buf *t, int64_t r, int64_t k, int64_t n)
+{
+    if (t->dtype == FT_I32) return ((const int32_t *)t->data)[r] == k;
+    return (double)((const float *)t->data)[r * n + k];
+}
+
 void FT_CPU(softmax_xent)(const ft_call *c)
 {
     int64_t rows = c->in[0]->dim[0], n = c->in[0]->dim[1];
-    const float *z = c->in[0]->data, *t = c->in[1]->data, *w = c->in[2] ? c->in[2]->data : NULL;
+    const float *z = c->in[0]->data, *w = c->in[2] ? c->in[2]->data : NULL;
     double total = 0;
     for (int64_t r = 0; r < rows; r++) {
         double lse = log_sum_exp(z + r * n, n), h = 0;
-        for (int64_t k = 0; k < n; k++) h += (double)t[r * n + k] * (lse - (double)z[r * n + k]);
+        for (int64_t k = 0; k < n; k++) h += target_of(c->in[1], r, k, n) * (lse - (double)z[r * n + k]);
         total += w ? (double)w[r] * h : h;
     }
     *(float *)c->out[0]->data = (float)(total / (double)rows);
@@ -70,14 +97,14 @@ void FT_CPU(softmax_xent)(const ft_call *c)
 void FT_CPU(softmax_xent_bwd)(const ft_call *c)
 {
     int64_t rows = c->in[0]->dim[0], n = c->in[0]->dim[1];
-    const float *z = c->in[0]->data, *t = c->in[1]->data, *w = c->in[2] ? c->in[2]->data : NULL;
+    const float *z = c->in[0]->data, *w = c->in[2] ? c->in[2]->data : NULL;
     double g = (double)*(const float *)c->in[3]->data / (double)rows;
     for (int64_t r = 0; r < rows; r++) {
         double lse = log_sum_exp(z + r * n, n), mass = 0;
-        for (int64_t k = 0; k < n; k++) mass += (double)t[r * n + k];
+        for (int64_t k = 0; k < n; k++) mass += target_of(c->in[1], r, k, n);
         for (int64_t k = 0; k < n; k++)
-            ((float *)c->out[0]->data)[r * n + k] =
-                (float)((w ? (double)w[r] : 1.0) * g * (exp((double)z[r * n + k] - lse) * mass - (double)t[r * n + k]));
+            ((float *)c->out[0]->data)[r * n + k] = (float)((w ? (double)w[r] : 1.0) * g *
+                                                            (exp((double)z[r * n + k] - lse) * mass - target_of(c->in[1], r, k, n)));
     }
 }
 
@@ -95,110 +122,160 @@ void FT_CPU(pseudo_label)(const ft_call *c)
     }
 }
 
-/* ---- focal frequency loss (Jiang et al., ICCV 2021): one orthonormal 2-D FFT per frame and channel of x - target,
- *      weight |D|^alpha / its maximum over the plane (a constant for the gradient), loss = mean of weight * |D|^2 --------- */
+/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch --------------------------- */
+
+void FT_CPU(gauss_kl)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    int64_t n = ft_last(x) / 2, rows = x->count / n / 2;
+    double part[FT_PARTS] = {0}, total = 0;
+    FT_ASSERT(n <= FT_BLOCK);
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t k = 0; k < FT_PARTS; k++)
+        for (int64_t r = ft_part(rows, k, FT_PARTS); r < ft_part(rows, k + 1, FT_PARTS); r++) {
+            float t[2 * FT_BLOCK], y[FT_BLOCK];
+            const float *mean = ft_load(t, x, r * 2 * n, 2 * n), *logvar = mean + n;
+            for (int64_t i = 0; i < n; i++) y[i] = 0.5f * (mean[i] * mean[i] + ft_exp1(logvar[i]) - 1.0f - logvar[i]);
+            part[k] += (double)ft_sum(y, n);
+        }
+    for (int k = 0; k < FT_PARTS; k++) total += part[k];
+    *(float *)c->out[0]->data = (float)(total / (double)x->dim[0]);
+}
+
+/* in: moments dloss; out: dmoments */
+void FT_CPU(gauss_kl_bwd)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    int64_t n = ft_last(x) / 2, rows = x->count / n / 2;
+    float g = *(const float *)c->in[1]->data / (float)x->dim[0];
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t r = 0; r < rows; r++) {
+        float t[2 * FT_BLOCK], d[2 * FT_BLOCK];
+        const float *mean = ft_load(t, x, r * 2 * n, 2 * n), *logvar = mean + n;
+        for (int64_t i = 0; i < n; i++) {
+            d[i] = g * mean[i];
+            d[n + i] = 0.5f * g * (ft_exp1(logvar[i]) - 1.0f);
+        }
+        ft_store_at(c->out[0], r * 2 * n, d, 2 * n);
+    }
+}
+
+/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits --------------------------------------------------------
+ * coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
+
+static double tanh_cdf(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
+static double tanh_pdf(double x)
+{
+    double th = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
+    return 0.5 * (1 - th * th) * 0.79788456080286536 * (1 + 0.134145 * x * x);
+}
+
+/* one element: the term in nats, and its derivative by nu */
+static double vlb1(const float *k, double nu, double eps, double x0, double xt, double *slope)
+{
+    double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
+    double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
+    if (k[6] == 0) {
+        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp), s = diff * diff * exp(-lp);
+        *slope = 0.5 * (1 - r - s) * dlp;
+        return 0.5 * (-1 + lp - lq + r + s);
+    }
+    double inv = exp(-0.5 * lp), a = inv * (x0 - mean + 1.0 / 255), b = inv * (x0 - mean - 1.0 / 255);
+    double p = x0 < -0.999 ? tanh_cdf(a) : x0 > 0.999 ? 1 - tanh_cdf(b) : tanh_cdf(a) - tanh_cdf(b);
+    double da = x0 > 0.999 ? 0 : tanh_pdf(a) * a, db = x0 < -0.999 ? 0 : tanh_pdf(b) * b;
+    *slope = p > 1e-12 ? 0.5 * (da - db) / p * dlp : 0;
+    return -log(p > 1e-12 ? p : 1e-12);
+}
+
+static void vlb_rows(const ft_call *c, double *part, float scale)
+{
+    const ft_buf *nu = c->in[0];
+    const float *coefficient = c->in[4]->data;
+    int64_t per_sample = nu->count / nu->dim[0];
+#pragma omp parallel for if (nu->count > 1024)
+    for (int64_t k = 0; k < FT_PARTS; k++)
+        for (int64_t i = ft_part(nu->count, k, FT_PARTS); i < ft_part(nu->count, k + 1, FT_PARTS); i++) {
+            float v[4];
+            double slope;
+            for (int j = 0; j < 4; j++) v[j] = *ft_load(&v[j], c->in[j], i, 1);
+            double y = vlb1(coefficient + i / per_sample * 8, (double)v[0], (double)v[1], (double)v[2], (double)v[3], &slope);
+            if (part) part[k] += y;
+            else {
+                float d = scale * (float)slope;
+                ft_store_at(c->out[0], i, &d, 1);
+            }
+        }
+}
+
+void FT_CPU(vlb)(const ft_call *c)
+{
+    double part[FT_PARTS] = {0}, total = 0;
+    vlb_rows(c, part, 0);
+    for (int k = 0; k < FT_PARTS; k++) total += part[k];
+    *(float *)c->out[0]->data = (float)(total / (double)c->in[0]->count / 0.69314718055994531);
+}
+
+/* in: nu eps x0 xt coefficient dloss; out: dnu */
+void FT_CPU(vlb_bwd)(const ft_call *c)
+{
+    vlb_rows(c, NULL, *(const float *)c->in[5]->data / (float)((double)c->in[0]->count * 0.69314718055994531));
+}
+
+/* ---- Pearson correlation over the last axis ------------------------------------------------------------------------------------------ */
 
 typedef struct {
-    fftwf_plan forward, backward;
-} fft_state;
+    double mean[2], inverse[2], rho; /* inverse: 1 / |x - mean|; 0 for a constant row */
+} correlation;
 
-static void free_fft(void *p)
+static correlation correlate_rows(const float *a, const float *b, int64_t n)
 {
-    fft_state *s = p;
-    if (s->forward) fftwf_destroy_plan(s->forward);
-    if (s->backward) fftwf_destroy_plan(s->backward);
-    free(s);
+    correlation r = {.rho = 0};
+    double aa = 0, bb = 0, ab = 0;
+    for (int64_t i = 0; i < n; i++) r.mean[0] += (double)a[i], r.mean[1] += (double)b[i];
+    r.mean[0] /= (double)n, r.mean[1] /= (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double x = (double)a[i] - r.mean[0], y = (double)b[i] - r.mean[1];
+        aa += x * x, bb += y * y, ab += x * y;
+    }
+    r.inverse[0] = aa > 0 ? 1 / sqrt(aa) : 0;
+    r.inverse[1] = bb > 0 ? 1 / sqrt(bb) : 0;
+    r.rho = ab * r.inverse[0] * r.inverse[1];
+    return r;
 }
 
-static int64_t plane_floats(const ft_buf *x) { return (x->dim[2] * x->dim[3] + 31) / 16 * 16; }
-static int64_t half_floats(const ft_buf *x) { return (x->dim[2] * (x->dim[3] / 2 + 1) * 2 + 31) / 16 * 16; }
+enum { PEARSON_WIDE = 16384 };
 
-static int need(ft_call *c)
+void FT_CPU(pearson)(const ft_call *c)
 {
-    const ft_buf *x = c->in[0];
-    int64_t planes = x->dim[0] * x->dim[1] * x->dim[4];
-    c->work_size =
-        (size_t)ft_cpu_threads() * (size_t)(plane_floats(x) + half_floats(x)) * sizeof(float) + (size_t)planes * sizeof(double);
-    fft_state *s = calloc(1, sizeof *s);
-    float *a = fftwf_malloc((size_t)plane_floats(x) * sizeof(float)), *b = fftwf_malloc((size_t)half_floats(x) * sizeof(float));
-    if (s && a && b) { /* ESTIMATE: the plan, and so the rounding, is the same in every run */
-        s->forward = fftwf_plan_dft_r2c_2d((int)x->dim[2], (int)x->dim[3], a, (fftwf_complex *)b, FFTW_ESTIMATE | FFTW_UNALIGNED);
-        s->backward =
-            fftwf_plan_dft_c2r_2d((int)x->dim[2], (int)x->dim[3], (fftwf_complex *)b, a, FFTW_ESTIMATE | FFTW_UNALIGNED);
+    const ft_buf *a = c->in[0], *b = c->in[1];
+    int64_t n = ft_last(a);
+    FT_ASSERT(n <= PEARSON_WIDE);
+#pragma omp parallel for if (a->count > FT_SMALL)
+    for (int64_t r = 0; r < a->count / n; r++) {
+        float ta[PEARSON_WIDE], tb[PEARSON_WIDE];
+        ((float *)c->out[0]->data)[r] = (float)correlate_rows(ft_load(ta, a, r * n, n), ft_load(tb, b, r * n, n), n).rho;
     }
-    fftwf_free(a);
-    fftwf_free(b);
-    c->state = s;
-    c->free_state = free_fft;
-    return s && s->forward && s->backward ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for the Fourier transform");
-}
-int FT_PREPARE(focal_frequency)(ft_call *c) { return need(c); }
-int FT_PREPARE(focal_frequency_bwd)(ft_call *c) { return need(c); }
-
-/* difference of plane p of (B,T,H,W,C), its spectrum, and its spectrum times the weight; returns the plane's loss sum */
-static double spectrum(const ft_call *c, int64_t p, float *plane, float *half)
-{
-    const ft_buf *x = c->in[0], *t = c->in[1];
-    const fft_state *s = c->state;
-    int64_t ch = x->dim[4], hw = x->dim[2] * x->dim[3], w = x->dim[3], hw2 = w / 2 + 1;
-    int64_t frame = p / ch, k = p % ch;
-    for (int64_t i = 0; i < hw; i++) {
-        float a, b;
-        plane[i] = *ft_load(&a, x, (frame * hw + i) * ch + k, 1) - *ft_load(&b, t, (frame * hw + i) * ch + k, 1);
-    }
-    fftwf_execute_dft_r2c(s->forward, plane, (fftwf_complex *)half);
-    float ortho = 1.0f / sqrtf((float)hw), alpha = c->attr->scalar.a, top = 0;
-    for (int64_t i = 0; i < x->dim[2] * hw2; i++) {
-        half[2 * i] *= ortho;
-        half[2 * i + 1] *= ortho;
-        float m = sqrtf(half[2 * i] * half[2 * i] + half[2 * i + 1] * half[2 * i + 1]);
-        top = FT_MAX(top, alpha == 1.0f ? m : powf(m, alpha));
-    }
-    double total = 0;
-    for (int64_t i = 0; i < x->dim[2] * hw2; i++) {
-        float re = half[2 * i], im = half[2 * i + 1], m = sqrtf(re * re + im * im);
-        float weight = top > 0 ? (alpha == 1.0f ? m : powf(m, alpha)) / top : 0.0f;
-        int64_t col = i % hw2; /* the real transform keeps one of each conjugate pair */
-        double twice = col == 0 || (w % 2 == 0 && col == w / 2) ? 1.0 : 2.0;
-        total += twice * (double)(weight * (re * re + im * im));
-        half[2 * i] *= weight * ortho;
-        half[2 * i + 1] *= weight * ortho;
-    }
-    return total;
 }
 
-void FT_CPU(focal_frequency)(const ft_call *c)
+/* in: a b drho; out: da db. d rho / d a = (b^ - rho a^) / |a - mean a|, with a^ the unit centred row. */
+void FT_CPU(pearson_bwd)(const ft_call *c)
 {
-    const ft_buf *x = c->in[0];
-    int64_t planes = x->dim[0] * x->dim[1] * x->dim[4], each = plane_floats(x) + half_floats(x);
-    double *part = (double *)c->work, total = 0;
-    float *scratch = (float *)(part + planes);
-#pragma omp parallel for
-    for (int64_t p = 0; p < planes; p++) {
-        float *plane = scratch + ft_cpu_thread_id() * each;
-        part[p] = spectrum(c, p, plane, plane + plane_floats(x));
-    }
-    for (int64_t p = 0; p < planes; p++) total += part[p];
-    *(float *)c->out[0]->data = (float)(total / (double)x->count);
-}
-
-/* in: x target dloss; out: dx = 2/count * IFFT(weight * D). A task is a frame, so that its channels do not race in bf16. */
-void FT_CPU(focal_frequency_bwd)(const ft_call *c)
-{
-    const ft_buf *x = c->in[0];
-    const fft_state *s = c->state;
-    int64_t ch = x->dim[4], hw = x->dim[2] * x->dim[3], frames = x->dim[0] * x->dim[1], each = plane_floats(x) + half_floats(x);
-    float g = 2.0f * *(const float *)c->in[2]->data / (float)x->count;
-#pragma omp parallel for
-    for (int64_t f = 0; f < frames; f++) {
-        float *plane = (float *)c->work + ft_cpu_thread_id() * each, *half = plane + plane_floats(x);
-        for (int64_t k = 0; k < ch; k++) {
-            spectrum(c, f * ch + k, plane, half);
-            fftwf_execute_dft_c2r(s->backward, (fftwf_complex *)half, plane);
-            for (int64_t i = 0; i < hw; i++) {
-                float v = g * plane[i];
-                ft_store_at(c->out[0], (f * hw + i) * ch + k, &v, 1);
-            }
+    const ft_buf *a = c->in[0], *b = c->in[1];
+    const float *d = c->in[2]->data;
+    int64_t n = ft_last(a);
+#pragma omp parallel for if (a->count > FT_SMALL)
+    for (int64_t r = 0; r < a->count / n; r++) {
+        float ta[PEARSON_WIDE], tb[PEARSON_WIDE], out[PEARSON_WIDE];
+        const float *v[2] = {ft_load(ta, a, r * n, n), ft_load(tb, b, r * n, n)};
+        correlation k = correlate_rows(v[0], v[1], n);
+        for (int side = 0; side < 2; side++) {
+            if (!c->out[side]) continue;
+            const float *own = v[side], *other = v[1 - side];
+            double g = (double)d[r] * k.inverse[side];
+            for (int64_t i = 0; i < n; i++)
+                out[i] = (float)(g * (((double)other[i] - k.mean[1 - side]) * k.inverse[1 - side] -
+                                      k.rho * ((double)own[i] - k.mean[side]) * k.inverse[side]));
+            ft_store_at(c->out[side], r * n, out, n);
         }
     }
 }

@@ -122,6 +122,26 @@ static int finish(onednn_state *s, dnnl_primitive_desc_t pd)
     return FT_OK;
 }
 
+/* What follows the product in the same pass. NULL: nothing. */
+static int attributes(dnnl_primitive_attr_t *attr, ft_act act)
+{
+    static const dnnl_alg_kind_t kind[] = {[FT_ACT_RELU] = dnnl_eltwise_relu,
+                                           [FT_ACT_SILU] = dnnl_eltwise_swish,
+                                           [FT_ACT_GELU] = dnnl_eltwise_gelu_erf,
+                                           [FT_ACT_GELU_TANH] = dnnl_eltwise_gelu_tanh,
+                                           [FT_ACT_SIGMOID] = dnnl_eltwise_logistic};
+    dnnl_post_ops_t ops;
+    *attr = NULL;
+    if (act == FT_ACT_NONE) return FT_OK;
+    DNNL(dnnl_primitive_attr_create(attr), "an activation");
+    DNNL(dnnl_post_ops_create(&ops), "an activation");
+    dnnl_status_t st = dnnl_post_ops_append_eltwise(ops, 1.0f, kind[act], act == FT_ACT_SILU ? 1.0f : 0.0f, 0.0f);
+    if (st == dnnl_success) st = dnnl_primitive_attr_set_post_ops(*attr, ops);
+    dnnl_post_ops_destroy(ops);
+    DNNL(st, "an activation");
+    return FT_OK;
+}
+
 #define AT(buf) ((const void *const *)&(buf)->data)
 
 /* ---- linear: x (M, K), w (N, K), y (M, N) ------------------------------------------------------------------------------- */
@@ -141,12 +161,16 @@ static int describe_linear(linear_descs *d, const ft_buf *x, int64_t n, ft_dtype
     return FT_OK;
 }
 
-static int linear_forward(dnnl_primitive_desc_t *pd, const linear_descs *d, bool bias)
+static int linear_forward(dnnl_primitive_desc_t *pd, const linear_descs *d, bool bias, ft_act act)
 {
     dnnl_inner_product_desc_t op;
+    dnnl_primitive_attr_t attr;
+    FT_TRY(attributes(&attr, act));
     DNNL(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &d->x, &d->w_any, bias ? &d->b : NULL, &d->y),
          "linear");
-    DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a linear layer");
+    dnnl_status_t st = dnnl_primitive_desc_create(pd, &op, attr, engine, NULL);
+    dnnl_primitive_attr_destroy(attr);
+    DNNL(st, "a linear layer");
     return FT_OK;
 }
 
@@ -159,7 +183,7 @@ int ft_prepare_linear(ft_call *c)
     linear_descs d;
     dnnl_primitive_desc_t pd;
     FT_TRY(describe_linear(&d, x, ft_last(c->out[0]), x->dtype, bias));
-    FT_TRY(linear_forward(&pd, &d, bias));
+    FT_TRY(linear_forward(&pd, &d, bias, c->attr->matmul.act));
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
@@ -178,7 +202,7 @@ int ft_prepare_linear_bwd_x(ft_call *c)
     dnnl_primitive_desc_t hint, pd;
     dnnl_inner_product_desc_t op;
     FT_TRY(describe_linear(&d, dx, ft_last(c->in[0]), dx->dtype, false));
-    FT_TRY(linear_forward(&hint, &d, false));
+    FT_TRY(linear_forward(&hint, &d, false, FT_ACT_NONE));
     DNNL(dnnl_inner_product_backward_data_desc_init(&op, &d.x, &d.w_any, &d.y), "linear");
     DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a linear layer's gradient");
     dnnl_primitive_desc_destroy(hint);
@@ -200,7 +224,7 @@ int ft_prepare_linear_bwd_w(ft_call *c)
     dnnl_primitive_desc_t hint, pd;
     dnnl_inner_product_desc_t op;
     FT_TRY(describe_linear(&d, x, ft_last(dy), x->dtype, bias));
-    FT_TRY(linear_forward(&hint, &d, bias));
+    FT_TRY(linear_forward(&hint, &d, bias, FT_ACT_NONE));
     d.w_any.data_type = dnnl_f32;
     DNNL(dnnl_inner_product_backward_weights_desc_init(&op, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y), "linear");
     DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a linear layer's weight gradient");
@@ -214,6 +238,36 @@ int ft_prepare_linear_bwd_w(ft_call *c)
 }
 void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
 
+/* ---- batched matrix product: a (B, M, K) or stored (B, K, M), b (B, K, N) or (B, N, K) ------------------------------------- */
+
+static int describe_matrix(dnnl_memory_desc_t *d, int64_t batch, int64_t rows, int64_t columns, bool transposed, ft_dtype type)
+{
+    dnnl_dims_t dims = {batch, rows, columns}, strides = {rows * columns, transposed ? 1 : columns, transposed ? rows : 1};
+    DNNL(dnnl_memory_desc_init_by_strides(d, 3, dims, type_of(type), strides), "matmul");
+    return FT_OK;
+}
+
+int ft_prepare_matmul(ft_call *c)
+{
+    onednn_state *s = begin(c);
+    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    const ft_buf *a = c->in[0], *y = c->out[0];
+    int64_t m = y->dim[y->ndim - 2], n = y->dim[y->ndim - 1], batch = y->count / m / n, k = a->count / batch / m;
+    dnnl_memory_desc_t da, db, dy;
+    dnnl_matmul_desc_t op;
+    dnnl_primitive_desc_t pd;
+    FT_TRY(describe_matrix(&da, batch, m, k, c->attr->matmul.ta, a->dtype));
+    FT_TRY(describe_matrix(&db, batch, k, n, c->attr->matmul.tb, a->dtype));
+    FT_TRY(describe_matrix(&dy, batch, m, n, false, a->dtype));
+    DNNL(dnnl_matmul_desc_init(&op, &da, &db, NULL, &dy), "matmul");
+    DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, NULL), "a matrix product");
+    FT_TRY(add(s, DNNL_ARG_SRC, &da, AT(a)));
+    FT_TRY(add(s, DNNL_ARG_WEIGHTS, &db, AT(c->in[1])));
+    FT_TRY(add(s, DNNL_ARG_DST, &dy, AT(y)));
+    return finish(s, pd);
+}
+void ft_cpu_matmul(const ft_call *c) { run(c, NULL, true); }
+
 /* ---- convolution ----------------------------------------------------------------------------------------------------------
  * A kernel without extent in time is a 2-D convolution over B*T images. */
 
@@ -224,34 +278,40 @@ typedef struct {
 
 static int describe_conv(conv_descs *d, const ft_buf *x, const ft_buf *y, const ft_conv_opt *o, ft_dtype type, bool bias)
 {
-    bool flat = o->kernel[0] == 1 && o->stride[0] == 1 && o->pad_front[0] == 0 && o->pad_back[0] == 0;
-    int nd = flat ? 4 : 5, skip = flat ? 1 : 0;
+    bool flat = o->kernel[0] == 1 && o->stride[0] == 1 && o->pad_front[0] == 0 && o->pad_back[0] == 0, grouped = o->groups > 1;
+    int nd = flat ? 4 : 5, skip = flat ? 1 : 0, wd = 2 + grouped;
     dnnl_dims_t xs = {flat ? x->dim[0] * x->dim[1] : x->dim[0], x->dim[4]}, ys = {xs[0], y->dim[4]}, ws = {y->dim[4], x->dim[4]};
+    if (grouped) ws[0] = o->groups, ws[1] = y->dim[4] / o->groups, ws[2] = x->dim[4] / o->groups;
     for (int i = skip; i < 3; i++) {
         xs[2 + i - skip] = x->dim[1 + i];
         ys[2 + i - skip] = y->dim[1 + i];
-        ws[2 + i - skip] = o->kernel[i];
+        ws[wd + i - skip] = o->kernel[i];
         d->stride[i - skip] = o->stride[i];
         d->front[i - skip] = o->pad_front[i];
         /* what the output does not use is cut off behind */
         d->back[i - skip] = (y->dim[1 + i] - 1) * o->stride[i] + o->kernel[i] - x->dim[1 + i] - o->pad_front[i];
     }
-    dnnl_format_tag_t data = flat ? dnnl_nhwc : dnnl_ndhwc, weights = flat ? dnnl_oihw : dnnl_oidhw;
+    dnnl_format_tag_t data = flat ? dnnl_nhwc : dnnl_ndhwc,
+                      weights = flat ? (grouped ? dnnl_goihw : dnnl_oihw) : (grouped ? dnnl_goidhw : dnnl_oidhw);
     DNNL(dnnl_memory_desc_init_by_tag(&d->x, nd, xs, type_of(type), data), "conv");
     DNNL(dnnl_memory_desc_init_by_tag(&d->y, nd, ys, type_of(type), data), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w, nd, ws, dnnl_f32, weights), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, nd, ws, type_of(type), dnnl_format_tag_any), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w, nd + grouped, ws, dnnl_f32, weights), "conv");
+    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, nd + grouped, ws, type_of(type), dnnl_format_tag_any), "conv");
     DNNL(dnnl_memory_desc_init_by_tag(&d->b, bias ? 1 : 0, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x), "conv");
     return FT_OK;
 }
 
-static int conv_forward(dnnl_primitive_desc_t *pd, const conv_descs *d, bool bias)
+static int conv_forward(dnnl_primitive_desc_t *pd, const conv_descs *d, bool bias, ft_act act)
 {
     dnnl_convolution_desc_t op;
+    dnnl_primitive_attr_t attr;
+    FT_TRY(attributes(&attr, act));
     DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &d->x, &d->w_any,
                                             bias ? &d->b : NULL, &d->y, d->stride, d->front, d->back),
          "conv");
-    DNNL(dnnl_primitive_desc_create(pd, &op, NULL, engine, NULL), "a convolution");
+    dnnl_status_t st = dnnl_primitive_desc_create(pd, &op, attr, engine, NULL);
+    dnnl_primitive_attr_destroy(attr);
+    DNNL(st, "a convolution");
     return FT_OK;
 }
 
@@ -263,7 +323,7 @@ int ft_prepare_conv(ft_call *c)
     conv_descs d;
     dnnl_primitive_desc_t pd;
     FT_TRY(describe_conv(&d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, bias));
-    FT_TRY(conv_forward(&pd, &d, bias));
+    FT_TRY(conv_forward(&pd, &d, bias, c->attr->conv.act));
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
@@ -281,7 +341,7 @@ int ft_prepare_conv_bwd_x(ft_call *c)
     dnnl_primitive_desc_t hint, pd;
     dnnl_convolution_desc_t op;
     FT_TRY(describe_conv(&d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
-    FT_TRY(conv_forward(&hint, &d, false));
+    FT_TRY(conv_forward(&hint, &d, false, FT_ACT_NONE));
     DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, &d.y, d.stride, d.front, d.back),
          "conv");
     DNNL(dnnl_primitive_desc_create(&pd, &op, NULL, engine, hint), "a convolution's gradient");
@@ -303,7 +363,7 @@ int ft_prepare_conv_bwd_w(ft_call *c)
     dnnl_primitive_desc_t hint, pd;
     dnnl_convolution_desc_t op;
     FT_TRY(describe_conv(&d, c->in[0], c->in[1], &c->attr->conv, c->in[0]->dtype, bias));
-    FT_TRY(conv_forward(&hint, &d, bias));
+    FT_TRY(conv_forward(&hint, &d, bias, FT_ACT_NONE));
     d.w_any.data_type = dnnl_f32;
     DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y,
                                                      d.stride, d.front, d.back),

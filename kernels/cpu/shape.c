@@ -67,9 +67,11 @@ void FT_CPU(concat)(const ft_call *c)
     size_t e = ft_size(y->dtype);
     for (int i = 0; i < c->n_in; i++) {
         int64_t n = c->in[i]->dim[axis] * after;
+        if (ft_at(y, start) != (char *)c->in[i]->data) { /* else it was made in place (plan.c) */
 #pragma omp parallel for if (c->in[i]->count > FT_SMALL)
-        for (int64_t r = 0; r < before; r++)
-            memcpy(ft_at(y, r * y->dim[axis] * after + start), ft_at(c->in[i], r * n), (size_t)n * e);
+            for (int64_t r = 0; r < before; r++)
+                memcpy(ft_at(y, r * y->dim[axis] * after + start), ft_at(c->in[i], r * n), (size_t)n * e);
+        }
         start += n;
     }
 }
@@ -80,118 +82,58 @@ void FT_CPU(slice)(const ft_call *c)
     int axis = c->attr->span.axis;
     int64_t before, after;
     split_at(x, axis, &before, &after);
-    int64_t n = c->attr->span.length * after;
+    int64_t n = c->attr->span.length * after, start = c->attr->span.start * after;
+    if ((char *)c->out[0]->data == ft_at(x, start)) return; /* a view */
 #pragma omp parallel for if (c->out[0]->count > FT_SMALL)
     for (int64_t r = 0; r < before; r++)
-        memcpy(ft_at(c->out[0], r * n), ft_at(x, r * x->dim[axis] * after + c->attr->span.start * after),
-               (size_t)n * ft_size(x->dtype));
+        memcpy(ft_at(c->out[0], r * n), ft_at(x, r * x->dim[axis] * after + start), (size_t)n * ft_size(x->dtype));
 }
 
-void FT_CPU(slice_bwd)(const ft_call *c)
-{
-    ft_buf *dx = c->out[0];
-    int axis = c->attr->span.axis;
-    int64_t before, after;
-    split_at(dx, axis, &before, &after);
-    int64_t n = c->attr->span.length * after, whole = dx->dim[axis] * after, start = c->attr->span.start * after;
-    size_t e = ft_size(dx->dtype);
-#pragma omp parallel for if (dx->count > FT_SMALL)
-    for (int64_t r = 0; r < before; r++) {
-        memset(ft_at(dx, r * whole), 0, (size_t)start * e);
-        memcpy(ft_at(dx, r * whole + start), ft_at(c->in[0], r * n), (size_t)n * e);
-        memset(ft_at(dx, r * whole + start + n), 0, (size_t)(whole - start - n) * e);
-    }
-}
-
-void FT_CPU(gather_rows)(const ft_call *c)
-{
-    const ft_buf *x = c->in[0];
-    int64_t width = ft_last(x), t = x->dim[x->ndim - 2], rows = x->count / width;
-    size_t e = ft_size(x->dtype);
-#pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(ft_at(c->out[0], r * width), ft_at(x, (r / t * t + c->attr->gather.index[r % t]) * width), (size_t)width * e);
-}
-
-void FT_CPU(pad_front)(const ft_call *c)
-{
-    const ft_buf *x = c->in[0];
-    int axis = c->attr->span.axis;
-    int64_t before, after, pad = c->attr->span.length;
-    split_at(x, axis, &before, &after);
-    size_t e = ft_size(x->dtype);
-    int64_t n = x->dim[axis] * after, whole = n + pad * after;
-#pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t r = 0; r < before; r++) {
-        for (int64_t k = 0; k < pad; k++) {
-            if (c->attr->span.replicate) memcpy(ft_at(c->out[0], r * whole + k * after), ft_at(x, r * n), (size_t)after * e);
-            else memset(ft_at(c->out[0], r * whole + k * after), 0, (size_t)after * e);
-        }
-        memcpy(ft_at(c->out[0], r * whole + pad * after), ft_at(x, r * n), (size_t)n * e);
-    }
-}
-
-void FT_CPU(pad_front_bwd)(const ft_call *c)
-{
-    ft_buf *dx = c->out[0];
-    int axis = c->attr->span.axis;
-    int64_t before, after, pad = c->attr->span.length;
-    split_at(dx, axis, &before, &after);
-    int64_t n = dx->dim[axis] * after, whole = n + pad * after;
-#pragma omp parallel for if (dx->count > FT_SMALL)
-    for (int64_t r = 0; r < before; r++) {
-        memcpy(ft_at(dx, r * n), ft_at(c->in[0], r * whole + pad * after), (size_t)n * ft_size(dx->dtype));
-        if (!c->attr->span.replicate) continue;
-        for (int64_t at = 0; at < after; at += FT_BLOCK) {
-            float sum[FT_BLOCK], tmp[FT_BLOCK];
-            int64_t m = FT_MIN(FT_BLOCK, after - at);
-            memcpy(sum, ft_load(tmp, c->in[0], r * whole + pad * after + at, m), (size_t)m * sizeof(float));
-            for (int64_t k = 0; k < pad; k++) {
-                const float *d = ft_load(tmp, c->in[0], r * whole + k * after + at, m);
-                for (int64_t i = 0; i < m; i++) sum[i] += d[i];
-            }
-            ft_store_at(dx, r * n + at, sum, m);
-        }
-    }
-}
-
-void FT_CPU(upsample)(const ft_call *c)
+void FT_CPU(pad)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     ft_buf *y = c->out[0];
-    const int64_t *f = c->attr->upsample.factor;
-    int64_t width = y->dim[4], rows = y->count / width;
+    int axis = c->attr->span.axis;
+    int64_t before, after;
+    split_at(y, axis, &before, &after);
+    int64_t n = x->dim[axis] * after, whole = y->dim[axis] * after, front = c->attr->span.start * after;
     size_t e = ft_size(x->dtype);
 #pragma omp parallel for if (y->count > FT_SMALL)
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t w = r % y->dim[3], h = r / y->dim[3] % y->dim[2], t = r / (y->dim[3] * y->dim[2]) % y->dim[1],
-                b = r / (y->dim[3] * y->dim[2] * y->dim[1]);
-        int64_t from = ((b * x->dim[1] + t / f[0]) * x->dim[2] + h / f[1]) * x->dim[3] + w / f[2];
-        memcpy(ft_at(y, r * width), ft_at(x, from * width), (size_t)width * e);
+    for (int64_t r = 0; r < before; r++) {
+        memset(ft_at(y, r * whole), 0, (size_t)front * e);
+        memcpy(ft_at(y, r * whole + front), ft_at(x, r * n), (size_t)n * e);
+        memset(ft_at(y, r * whole + front + n), 0, (size_t)(whole - front - n) * e);
     }
 }
 
-void FT_CPU(upsample_bwd)(const ft_call *c)
+/* y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes */
+void FT_CPU(resample)(const ft_call *c)
 {
-    const ft_buf *dy = c->in[0];
-    ft_buf *dx = c->out[0];
-    const int64_t *f = c->attr->upsample.factor;
-    int64_t width = dx->dim[4], rows = dx->count / width;
-#pragma omp parallel for if (dy->count > FT_SMALL)
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t w = r % dx->dim[3], h = r / dx->dim[3] % dx->dim[2], t = r / (dx->dim[3] * dx->dim[2]) % dx->dim[1],
-                b = r / (dx->dim[3] * dx->dim[2] * dx->dim[1]);
-        for (int64_t at = 0; at < width; at += FT_BLOCK) {
+    const ft_buf *x = c->in[0];
+    ft_buf *y = c->out[0];
+    const ft_sparse *m = &c->attr->resample.map;
+    int axis = c->attr->resample.axis;
+    int64_t before, after, rows = m->rows;
+    split_at(x, axis, &before, &after);
+    int64_t from = x->dim[axis] * after, to = rows * after;
+    int64_t block = after < 4 * FT_BLOCK ? after : FT_BLOCK, blocks = (after + block - 1) / block; /* long slices in pieces */
+#pragma omp parallel for if (y->count > FT_SMALL)
+    for (int64_t task = 0; task < before * rows * blocks; task++) {
+        int64_t r = task / blocks % rows, b = task / blocks / rows, at = task % blocks * block, n = FT_MIN(block, after - at);
+        int32_t first = m->begin[r], last = m->begin[r + 1];
+        if (last - first == 1 && (!m->weight || m->weight[first] == 1.0f)) {
+            memcpy(ft_at(y, b * to + r * after + at), ft_at(x, b * from + m->index[first] * after + at), (size_t)n * ft_size(x->dtype));
+            continue;
+        }
+        for (int64_t k = 0; k < n; k += FT_BLOCK) {
             float sum[FT_BLOCK] = {0}, tmp[FT_BLOCK];
-            int64_t m = FT_MIN(FT_BLOCK, width - at);
-            for (int64_t i = 0; i < f[0]; i++)
-                for (int64_t j = 0; j < f[1]; j++)
-                    for (int64_t k = 0; k < f[2]; k++) {
-                        int64_t from = ((b * dy->dim[1] + t * f[0] + i) * dy->dim[2] + h * f[1] + j) * dy->dim[3] + w * f[2] + k;
-                        const float *d = ft_load(tmp, dy, from * width + at, m);
-                        for (int64_t q = 0; q < m; q++) sum[q] += d[q];
-                    }
-            ft_store_at(dx, r * width + at, sum, m);
+            int64_t len = FT_MIN(FT_BLOCK, n - k);
+            for (int32_t e = first; e < last; e++) {
+                const float *v = ft_load(tmp, x, b * from + m->index[e] * after + at + k, len);
+                float w = m->weight ? m->weight[e] : 1.0f;
+                for (int64_t i = 0; i < len; i++) sum[i] += w * v[i];
+            }
+            ft_store_at(y, b * to + r * after + at + k, sum, len);
         }
     }
 }

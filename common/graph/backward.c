@@ -1,0 +1,314 @@
+/* The walk that turns a loss into gradient nodes, and recompute.
+ *
+ * Nodes are visited from last to first; each node's rule (op_grad.c) gives the gradients of its inputs. Three things happen
+ * outside the rules, each in one place:
+ *   - `accumulate` adds gradients; nothing else does.
+ *   - Gradients of slices of one tensor wait as `parts` until the tensor's maker is visited, then become one concat if they
+ *     tile it: four slices cost one pass, not four paddings and three sums.
+ *   - A region marked by ft_remat_begin/end is cloned when the walk reaches its end; the rules see the clone, so the first
+ *     copy's tensors die in the forward pass. Clones draw the same random numbers and leave running statistics alone. */
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/graph/op_grad.h"
+
+struct ft_part {
+    int axis;
+    int64_t start;
+    ft_t d;
+    struct ft_part *next;
+};
+
+struct ft_region {
+    int first_node, end_node, first_tensor, end_tensor; /* end_node < 0: still open */
+    struct ft_region *next;
+};
+
+typedef void grad_rule(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din);
+
+#define RULE_GRAD(name)             ft_grad_##name
+#define RULE_NOGRAD_BACKWARD(name)  NULL /* a fused backward kernel: differentiated once only */
+#define RULE_NOGRAD_NO_INPUT(name)  NULL /* nothing flows in */
+#define RULE_NOGRAD_DATA(name)      NULL /* its input is data */
+#define RULE_NOGRAD_INTEGER(name)   NULL /* piecewise constant */
+#define RULE_NOGRAD_OPTIMISER(name) NULL /* after the gradients */
+#define RULE_NOGRAD_FROZEN(name)    NULL /* only frozen networks use it */
+
+static grad_rule *const rules[] = {
+#define OP(name, grad, prep, place) RULE_##grad(name),
+    FT_OP_TABLE(OP)
+#undef OP
+};
+
+static void accumulate(ft_graph *g, ft_t t, ft_t d)
+{
+    if (g->failed || !t->needs_grad) return;
+    t->grad = t->grad ? ft_add(g, t->grad, d) : d;
+}
+
+void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
+{
+    if (g->failed || !x->needs_grad) return;
+    struct ft_part *p = ft_arena_alloc(g->arena, sizeof *p), **at = &x->parts;
+    if (!p) {
+        ft__fail(g, "slice", "no memory");
+        return;
+    }
+    while (*at && (*at)->start <= start) at = &(*at)->next; /* in order of start */
+    *p = (struct ft_part){axis, start, dy, *at};
+    *at = p;
+}
+
+/* Puts a tensor's gradient together when no more can come: parts first; a view hands it to what it looks at. */
+static void settle(ft_graph *g, ft_t t)
+{
+    if (g->failed) return;
+    struct ft_part *parts = t->parts;
+    ft_t whole[FT_MAX_IN];
+    int n = 0;
+    int64_t end = 0;
+    bool tiles = parts != NULL;
+    for (struct ft_part *p = parts; p && tiles; p = p->next) {
+        tiles = p->axis == parts->axis && p->start == end && n < FT_MAX_IN;
+        if (tiles) whole[n++] = p->d;
+        end = p->start + p->d->dim[p->axis];
+    }
+    t->parts = NULL;
+    if (tiles && end == t->dim[parts->axis]) accumulate(g, t, ft_concat(g, parts->axis, n, whole));
+    else
+        for (struct ft_part *p = parts; p; p = p->next)
+            accumulate(g, t, ft_pad(g, p->d, p->axis, p->start, t->dim[p->axis] - p->start - p->d->dim[p->axis]));
+    if (t->base == t || !t->grad) return;
+    if (t->base->needs_grad) accumulate(g, t->base, ft_reshape(g, t->grad, t->base->ndim, t->base->dim));
+}
+
+static void visit(ft_graph *g, ft_node *n)
+{
+    ft_t dy[FT_MAX_OUT] = {0}, din[FT_MAX_IN] = {0};
+    bool any = false;
+    for (int k = 0; k < n->n_out; k++)
+        if (n->out[k] && n->out[k]->needs_grad && n->out[k]->grad) dy[k] = n->out[k]->grad, any = true;
+    if (!any) return;
+    if (!rules[n->op]) {
+        ft__fail(g, ft__op_name(n->op), "has no gradient, yet one is asked for through %s", ft__shape(n->out[0]));
+        return;
+    }
+    rules[n->op](g, n, dy, din);
+    for (int k = 0; k < n->n_in; k++)
+        if (din[k] && n->in[k]) accumulate(g, n->in[k], din[k]);
+}
+
+static struct ft_region *region_at(const ft_graph *g, int node)
+{
+    for (struct ft_region *r = g->regions; r; r = r->next)
+        if (node >= r->first_node && node < r->end_node) return r;
+    return NULL;
+}
+
+static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, int end_tensor, bool again);
+
+/* The copy of a tensor of region r, made on demand for views; tensors from outside and leaves are themselves. */
+static ft_t copy_of(ft_graph *g, const struct ft_region *r, ft_t *copy, ft_t t)
+{
+    if (!t || t->id < r->first_tensor || t->id >= r->end_tensor) return t;
+    if (!copy[t->id - r->first_tensor] && t->base != t && t->kind == FT_IS_ACT) {
+        ft_t base = copy_of(g, r, copy, t->base);
+        ft_t v = base == t->base ? t : ft_reshape(g, base, t->ndim, t->dim);
+        v->needs_grad = t->needs_grad;
+        copy[t->id - r->first_tensor] = v;
+    }
+    ft_t c = copy[t->id - r->first_tensor];
+    return c ? c : t;
+}
+
+static void recompute(ft_graph *g, const struct ft_region *r)
+{
+    int first_tensor = g->n_tensor, first_node = g->n_node, n = r->end_tensor - r->first_tensor;
+    ft_t *copy = ft_arena_alloc(g->arena, sizeof *copy * (size_t)(n + 1));
+    if (!copy) {
+        ft__fail(g, "remat", "no memory");
+        return;
+    }
+    memset(copy, 0, sizeof *copy * (size_t)(n + 1));
+    for (int i = r->first_node; i < r->end_node && !g->failed; i++) {
+        const ft_node *from = g->node[i];
+        ft_t in[FT_MAX_IN];
+        for (int k = 0; k < from->n_in; k++) in[k] = copy_of(g, r, copy, from->in[k]);
+        ft_node *to = ft__node(g, from->op, from->n_in, in);
+        if (!to) return;
+        to->attr = from->attr;
+        to->stream = from->stream;
+        if (to->op == FT_OP_batchnorm) to->attr.norm.momentum = 0;
+        for (int k = 0; k < from->n_out; k++) {
+            ft_t o = from->out[k];
+            if (!o) {
+                to->out[to->n_out++] = NULL;
+                continue;
+            }
+            ft_t c = ft__out(g, to, o->dtype, o->ndim, o->dim);
+            c->needs_grad = o->needs_grad;
+            copy[o->id - r->first_tensor] = c;
+        }
+    }
+    for (int i = 0; i < n && !g->failed; i++) { /* gradients that came from behind the region move to the copies */
+        ft_t t = g->tensor[r->first_tensor + i];
+        if (!t->grad && !t->parts) continue;
+        ft_t c = copy_of(g, r, copy, t);
+        if (c == t) continue;
+        c->grad = t->grad;
+        c->parts = t->parts;
+        t->grad = NULL;
+        t->parts = NULL;
+    }
+    if (!g->failed) walk(g, first_node, g->n_node, first_tensor, g->n_tensor, true);
+}
+
+/* Visits the nodes [first, end) backwards. Tensors are settled in the order opposite to their making, so a view is settled
+ * before the node that made what it looks at is visited. */
+static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, int end_tensor, bool again)
+{
+    int t = end_tensor - 1;
+    for (int i = end_node - 1; i >= first_node && !g->failed; i--) {
+        struct ft_region *r = again ? NULL : region_at(g, i);
+        int made = r ? r->end_tensor - 1 : i;
+        if (!r) { /* down to the last tensor that this node made */
+            const ft_node *n = g->node[i];
+            made = -1;
+            for (int k = 0; k < n->n_out; k++)
+                if (n->out[k] && n->out[k]->id > made) made = n->out[k]->id;
+        }
+        for (; t > made && t >= first_tensor; t--)
+            if (g->tensor[t]->kind == FT_IS_ACT) settle(g, g->tensor[t]);
+        if (r) {
+            recompute(g, r);
+            i = r->first_node;
+            t = r->first_tensor - 1;
+            continue;
+        }
+        const ft_node *n = g->node[i];
+        for (int k = 0; k < n->n_out; k++)
+            if (n->out[k]) settle(g, n->out[k]);
+        visit(g, g->node[i]);
+    }
+    for (; t >= first_tensor && !g->failed; t--)
+        if (g->tensor[t]->kind == FT_IS_ACT) settle(g, g->tensor[t]);
+}
+
+static bool start(ft_graph *g, ft_t loss)
+{
+    if (g->failed) return false;
+    if (loss->count != 1 || !loss->needs_grad) {
+        ft__fail(g, "backward", "%s does not depend on parameters or is not a scalar", ft__shape(loss));
+        return false;
+    }
+    int64_t dim[FT_MAX_DIMS];
+    for (int i = 0; i < loss->ndim; i++) dim[i] = 1;
+    ft_t one = ft_const(g, FT_F32, loss->ndim, dim, (float[]){1.0f});
+    accumulate(g, loss, ft_cast(g, one, loss->dtype));
+    return !g->failed;
+}
+
+static void settle_leaves(ft_graph *g, int tensors)
+{
+    for (int i = 0; i < tensors && !g->failed; i++)
+        if (g->tensor[i]->kind != FT_IS_ACT) settle(g, g->tensor[i]);
+}
+
+void ft_backward(ft_graph *g, ft_t loss)
+{
+    int nodes = g->n_node, tensors = g->n_tensor;
+    if (!start(g, loss)) return;
+    walk(g, 0, nodes, 0, tensors, false);
+    settle_leaves(g, tensors);
+    for (int i = 0; i < g->n_tensor; i++) { /* gradients of parameters get a fixed place: a node of their own writes it */
+        ft_t t = g->tensor[i];
+        if (t->param < 0 || !t->grad || g->failed) continue;
+        bool shared = t->grad->base != t->grad || !t->grad->maker || t->grad->kind == FT_IS_GRAD;
+        if (shared || t->grad->dtype != FT_F32) {
+            ft_t d = t->grad->dtype == FT_F32 ? ft_affine(g, t->grad, 1, 0) : ft_cast(g, t->grad, FT_F32);
+            t->grad = d;
+        }
+        t->grad->kind = FT_IS_GRAD;
+        t->grad->param = -1;
+        t->grad->offset = (size_t)t->param; /* plan.c turns the parameter index into an address */
+    }
+}
+
+ft_t ft_grad(ft_graph *g, ft_t t)
+{
+    (void)g;
+    while (t->base != t) t = t->base;
+    return t->grad;
+}
+
+void ft_need_grad(ft_t t) { t->needs_grad = true; }
+
+static bool feeds(const ft_node *n)
+{
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] && n->in[k]->needs_grad) return true;
+    return false;
+}
+
+/* From tensor `from` on: what depends on something that needs a gradient needs one. */
+static void spread(ft_graph *g, int from)
+{
+    for (int i = from; i < g->n_tensor; i++) {
+        ft_t t = g->tensor[i];
+        if (t->maker) t->needs_grad = feeds(t->maker);
+        else if (t->base != t) t->needs_grad = t->base->needs_grad;
+    }
+}
+
+ft_t ft_gradient(ft_graph *g, ft_t y, ft_t x)
+{
+    if (g->failed) return &g->dead;
+    int nodes = g->n_node, tensors = g->n_tensor;
+    bool *needed = ft_arena_alloc(g->arena, sizeof *needed * (size_t)tensors);
+    if (!needed) return ft__fail(g, "gradient", "no memory");
+    for (int i = 0; i < tensors; i++) { /* for this walk only what lies between x and y counts */
+        ft_t t = g->tensor[i];
+        needed[i] = t->needs_grad;
+        if (t == x) t->needs_grad = true;
+        else if (t->maker) t->needs_grad = needed[i] && feeds(t->maker);
+        else if (t->base != t) t->needs_grad = needed[i] && t->base->needs_grad;
+        else t->needs_grad = false;
+    }
+    ft_t d = NULL;
+    if (!y->needs_grad) d = ft__fail(g, "gradient", "%s does not depend on %s", ft__shape(y), ft__shape(x));
+    else if (start(g, y)) {
+        walk(g, 0, nodes, 0, tensors, false);
+        if (x->base == x) settle(g, x);
+        d = x->grad;
+    }
+    for (int i = 0; i < tensors; i++) g->tensor[i]->needs_grad = needed[i], g->tensor[i]->grad = NULL, g->tensor[i]->parts = NULL;
+    spread(g, tensors);
+    return g->failed ? &g->dead : d;
+}
+
+void ft_remat_begin(ft_graph *g)
+{
+    if (g->failed) return;
+    if (g->regions && g->regions->end_node < 0) {
+        ft__fail(g, "remat", "a region inside a region");
+        return;
+    }
+    struct ft_region *r = ft_arena_alloc(g->arena, sizeof *r);
+    if (!r) {
+        ft__fail(g, "remat", "no memory");
+        return;
+    }
+    *r = (struct ft_region){g->n_node, -1, g->n_tensor, -1, g->regions};
+    g->regions = r;
+}
+
+void ft_remat_end(ft_graph *g)
+{
+    if (g->failed) return;
+    if (!g->regions || g->regions->end_node >= 0) {
+        ft__fail(g, "remat", "an end without a beginning");
+        return;
+    }
+    g->regions->end_node = g->n_node;
+    g->regions->end_tensor = g->n_tensor;
+}

@@ -1,0 +1,417 @@
+/* Norms whose statistics run over positions: groupnorm (instance norm, spatially conditioned norm), batchnorm.
+ *
+ * Sums are taken about the first row (so a large mean costs no digits), in f32 over 64 rows, carried in double, in FT_PARTS
+ * parts: the result does not depend on the number of threads. */
+#include "common/base/status.h"
+#include "kernels/cpu/cpu.h"
+
+enum { WIDE = 8192 };
+
+
+/* Sum and sum of squares of x - origin over `rows` rows, per channel, in double; short f32 sums keep the error small. */
+static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n, const float *origin, double *s1, double *s2)
+{
+    memset(s1, 0, (size_t)n * sizeof *s1);
+    memset(s2, 0, (size_t)n * sizeof *s2);
+    float a[WIDE], b[WIDE], tx[WIDE];
+    for (int64_t r = 0; r < rows;) {
+        int64_t stop = FT_MIN(rows, r + 64);
+        memset(a, 0, (size_t)n * sizeof *a);
+        memset(b, 0, (size_t)n * sizeof *b);
+        for (; r < stop; r++) {
+            const float *v = ft_load(tx, x, (first + r) * n, n);
+            for (int64_t i = 0; i < n; i++) {
+                float e = v[i] - origin[i];
+                a[i] += e;
+                b[i] += e * e;
+            }
+        }
+        for (int64_t i = 0; i < n; i++) s1[i] += a[i], s2[i] += b[i];
+    }
+}
+
+enum { CHANNELS = 2048 }; /* the widest */
+
+/* ---- groupnorm, optionally conditioned, and activation ----------------------------------------------------------------------- */
+
+/* The condition of a position: row of scale and shift (B,t,h,w,C) for row r of x (B,T,H,W,C), nearest */
+static int64_t condition_row(const ft_call *c, const ft_buf *x, const ft_buf *map, int64_t r)
+{
+    int64_t w = r % x->dim[3], h = r / x->dim[3] % x->dim[2], t = r / (x->dim[3] * x->dim[2]) % x->dim[1],
+            b = r / (x->dim[3] * x->dim[2] * x->dim[1]);
+    t = c->attr->norm.frame ? c->attr->norm.frame[t] : t * map->dim[1] / x->dim[1];
+    return ((b * map->dim[1] + t) * map->dim[2] + h * map->dim[2] / x->dim[2]) * map->dim[3] + w * map->dim[3] / x->dim[3];
+}
+
+/* hat * gamma + beta as x * a + b, per channel of a sample */
+static void lines(const ft_call *c, const float *stat, int64_t n, int64_t per, float *a, float *b)
+{
+    const float *gamma = c->in[1] ? c->in[1]->data : NULL, *beta = c->in[2] ? c->in[2]->data : NULL;
+    for (int64_t i = 0; i < n; i++) {
+        float mean = stat[i / per * 2], rstd = stat[i / per * 2 + 1];
+        a[i] = (gamma ? gamma[i] : 1.0f) * rstd;
+        b[i] = (beta ? beta[i] : 0.0f) - mean * a[i];
+    }
+}
+
+static void act_inplace(ft_act act, float *y, int64_t n)
+{
+    if (act == FT_ACT_SILU)
+        for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(y[i]);
+    else if (act == FT_ACT_RELU)
+        for (int64_t i = 0; i < n; i++) y[i] = y[i] > 0 ? y[i] : 0.0f;
+    else if (act != FT_ACT_NONE)
+        for (int64_t i = 0; i < n; i++) y[i] = ft_act1(act, y[i]);
+}
+
+void FT_CPU(groupnorm)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *scale = c->in[3], *shift = c->in[4];
+    int64_t n = ft_last(x), samples = x->dim[0], rows = x->count / n / samples, groups = c->attr->norm.groups, per = n / groups;
+    float *stat = c->out[1]->data;
+    double *sums = c->work; /* (samples, parts, 2, n) */
+    FT_ASSERT(n <= CHANNELS);
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
+        int64_t s = task / FT_PARTS, k = task % FT_PARTS, from = ft_part(rows, k, FT_PARTS), to = ft_part(rows, k + 1, FT_PARTS);
+        float origin[CHANNELS];
+        memcpy(origin, ft_load(origin, x, s * rows * n, n), (size_t)n * sizeof(float));
+        channel_sums(x, s * rows + from, to - from, n, origin, sums + task * 2 * n, sums + task * 2 * n + n);
+    }
+    for (int64_t s = 0; s < samples; s++) {
+        double s1[CHANNELS] = {0}, s2[CHANNELS] = {0};
+        float origin[CHANNELS];
+        memcpy(origin, ft_load(origin, x, s * rows * n, n), (size_t)n * sizeof(float));
+        for (int64_t k = 0; k < FT_PARTS; k++)
+            for (int64_t i = 0; i < n; i++) s1[i] += sums[(s * FT_PARTS + k) * 2 * n + i], s2[i] += sums[(s * FT_PARTS + k) * 2 * n + n + i];
+        for (int64_t g = 0; g < groups; g++) {
+            double mean = 0, var = 0;
+            for (int64_t i = g * per; i < (g + 1) * per; i++) mean += (double)origin[i] + s1[i] / (double)rows;
+            mean /= (double)per;
+            for (int64_t i = g * per; i < (g + 1) * per; i++) {
+                double m = (double)origin[i] + s1[i] / (double)rows,
+                       v = s2[i] / (double)rows - s1[i] / (double)rows * (s1[i] / (double)rows);
+                var += v + (m - mean) * (m - mean);
+            }
+            stat[(s * groups + g) * 2] = (float)mean;
+            stat[(s * groups + g) * 2 + 1] = (float)(1.0 / sqrt(FT_MAX(var / (double)per, 0.0) + (double)c->attr->norm.eps));
+        }
+    }
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t part = 0; part < samples * FT_PARTS; part++) {
+        int64_t s = part / FT_PARTS, k = part % FT_PARTS;
+        float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS], ts[CHANNELS], th[CHANNELS];
+        lines(c, stat + s * groups * 2, n, per, a, b);
+        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+            const float *v = ft_load(tx, x, r * n, n);
+            float *y = ft_into(ty, c->out[0], r * n);
+            if (scale) {
+                int64_t from = condition_row(c, x, scale, r) * n;
+                const float *sc = ft_load(ts, scale, from, n), *sh = ft_load(th, shift, from, n);
+                for (int64_t i = 0; i < n; i++) y[i] = (v[i] * a[i] + b[i]) * sc[i] + sh[i];
+                act_inplace(c->attr->norm.act, y, n);
+            } else if (c->attr->norm.act == FT_ACT_SILU)
+                for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
+            else {
+                for (int64_t i = 0; i < n; i++) y[i] = v[i] * a[i] + b[i];
+                act_inplace(c->attr->norm.act, y, n);
+            }
+            ft_store_at(c->out[0], r * n, y, n);
+        }
+    }
+}
+
+int FT_PREPARE(groupnorm)(ft_call *c)
+{
+    c->work_size = (size_t)(c->in[0]->dim[0] * FT_PARTS * 2 * ft_last(c->in[0])) * sizeof(double);
+    return FT_OK;
+}
+
+/* Positions of one sample that read condition row `map_row`: the box of x whose nearest neighbour it is. */
+static int64_t first_reader(int64_t cell, int64_t cells, int64_t n) { return (cell * n + cells - 1) / cells; }
+
+int FT_PREPARE(groupnorm_bwd)(ft_call *c)
+{
+    c->work_size = (size_t)(c->in[0]->dim[0] * (FT_PARTS + 1) * 2 * ft_last(c->in[0])) * sizeof(float);
+    return FT_OK;
+}
+
+static void act_grad(ft_act act, const float *pre, const float *d, float *out, int64_t n)
+{
+    if (act == FT_ACT_SILU)
+        for (int64_t i = 0; i < n; i++) out[i] = d[i] * ft_silu_d1(pre[i]);
+    else if (act == FT_ACT_RELU)
+        for (int64_t i = 0; i < n; i++) out[i] = pre[i] > 0 ? d[i] : 0.0f;
+    else if (act == FT_ACT_NONE) memcpy(out, d, (size_t)n * sizeof(float));
+    else
+        for (int64_t i = 0; i < n; i++) out[i] = d[i] * ft_act_d1(act, pre[i]);
+}
+
+/* dpre: the gradient before activation and condition of row r; pre: the normalised value; dcond: before the condition */
+static void back_to_norm(const ft_call *c, const ft_buf *dy, int64_t r, const float *v, const float *a, const float *b, float *pre,
+                         float *dcond, float *dpre, int64_t n)
+{
+    const ft_buf *x = c->in[0], *scale = c->in[3], *shift = c->in[4];
+    float td[CHANNELS], ts[CHANNELS], th[CHANNELS], out[CHANNELS];
+    const float *d = ft_load(td, dy, r * n, n);
+    for (int64_t i = 0; i < n; i++) pre[i] = v[i] * a[i] + b[i];
+    if (!scale) {
+        act_grad(c->attr->norm.act, pre, d, dpre, n);
+        return;
+    }
+    int64_t from = condition_row(c, x, scale, r) * n;
+    const float *sc = ft_load(ts, scale, from, n), *sh = ft_load(th, shift, from, n);
+    for (int64_t i = 0; i < n; i++) out[i] = pre[i] * sc[i] + sh[i];
+    act_grad(c->attr->norm.act, out, d, dcond, n);
+    for (int64_t i = 0; i < n; i++) dpre[i] = dcond[i] * sc[i];
+}
+
+/* dscale and dshift: each cell of the condition sums over the positions that read it */
+static void condition_grads(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *map = c->in[3], *dy = c->in[6];
+    const float *stat = c->in[5]->data;
+    int64_t n = ft_last(x), groups = c->attr->norm.groups, per = n / groups, cells = map->count / n;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t cell = 0; cell < cells; cell++) {
+        int64_t cw = cell % map->dim[3], ch = cell / map->dim[3] % map->dim[2], ct = cell / (map->dim[3] * map->dim[2]) % map->dim[1],
+                s = cell / (map->dim[3] * map->dim[2] * map->dim[1]);
+        float a[CHANNELS], b[CHANNELS], tx[CHANNELS], pre[CHANNELS], dcond[CHANNELS], dpre[CHANNELS], ds[CHANNELS], dh[CHANNELS];
+        lines(c, stat + s * groups * 2, n, per, a, b);
+        memset(ds, 0, sizeof ds);
+        memset(dh, 0, sizeof dh);
+        for (int64_t t = 0; t < x->dim[1]; t++) {
+            if ((c->attr->norm.frame ? c->attr->norm.frame[t] : t * map->dim[1] / x->dim[1]) != ct) continue;
+            for (int64_t h = first_reader(ch, map->dim[2], x->dim[2]); h < first_reader(ch + 1, map->dim[2], x->dim[2]); h++)
+                for (int64_t w = first_reader(cw, map->dim[3], x->dim[3]); w < first_reader(cw + 1, map->dim[3], x->dim[3]); w++) {
+                    int64_t r = ((s * x->dim[1] + t) * x->dim[2] + h) * x->dim[3] + w;
+                    back_to_norm(c, dy, r, ft_load(tx, x, r * n, n), a, b, pre, dcond, dpre, n);
+                    for (int64_t i = 0; i < n; i++) ds[i] += dcond[i] * pre[i], dh[i] += dcond[i];
+                }
+        }
+        if (c->out[3]) ft_store_at(c->out[3], cell * n, ds, n);
+        if (c->out[4]) ft_store_at(c->out[4], cell * n, dh, n);
+    }
+}
+
+/* in: x gamma beta scale shift stat dy; out: dx dgamma dbeta dscale dshift */
+void FT_CPU(groupnorm_bwd)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[6];
+    const float *gamma = c->in[1] ? c->in[1]->data : NULL, *stat = c->in[5]->data;
+    int64_t n = ft_last(x), samples = x->dim[0], rows = x->count / n / samples, groups = c->attr->norm.groups, per = n / groups;
+    float *work = c->work; /* (samples, parts, 2, n): sums of dpre * hat and of dpre; the last part holds the sample's total */
+    int64_t stride = (FT_PARTS + 1) * 2 * n;
+    if (c->in[3] && (c->out[3] || c->out[4])) condition_grads(c);
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
+        int64_t s = task / FT_PARTS, k = task % FT_PARTS;
+        float *dg = work + s * stride + k * 2 * n, *db = dg + n;
+        float a[CHANNELS], b[CHANNELS], mean[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS];
+        memset(dg, 0, (size_t)(2 * n) * sizeof(float));
+        lines(c, stat + s * groups * 2, n, per, a, b);
+        for (int64_t i = 0; i < n; i++) mean[i] = stat[(s * groups + i / per) * 2];
+        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+            const float *v = ft_load(tx, x, r * n, n);
+            back_to_norm(c, dy, r, v, a, b, pre, dc, dp, n);
+            for (int64_t i = 0; i < n; i++) {
+                dg[i] += dp[i] * (v[i] - mean[i]);
+                db[i] += dp[i];
+            }
+        }
+        for (int64_t i = 0; i < n; i++) dg[i] *= stat[(s * groups + i / per) * 2 + 1];
+    }
+    for (int64_t s = 0; s < samples; s++) {
+        float *total = work + s * stride + FT_PARTS * 2 * n;
+        memset(total, 0, (size_t)(2 * n) * sizeof(float));
+        for (int64_t k = 0; k < FT_PARTS; k++)
+            for (int64_t i = 0; i < 2 * n; i++) total[i] += work[s * stride + k * 2 * n + i];
+    }
+    for (int k = 0; k < 2; k++) {
+        if (!c->out[1 + k]) continue;
+        float *out = c->out[1 + k]->data;
+        memset(out, 0, (size_t)n * sizeof(float));
+        for (int64_t s = 0; s < samples; s++)
+            for (int64_t i = 0; i < n; i++) out[i] += work[s * stride + FT_PARTS * 2 * n + k * n + i];
+    }
+    if (!c->out[0]) return;
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
+        int64_t s = task / FT_PARTS, k = task % FT_PARTS;
+        const float *total = work + s * stride + FT_PARTS * 2 * n;
+        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS], to[CHANNELS];
+        lines(c, stat + s * groups * 2, n, per, a, b);
+        for (int64_t g = 0; g < groups; g++) { /* dx = rstd*(dpre*gamma - m1 - hat*m2) = dpre*a + x*p + q */
+            double m1 = 0, m2 = 0;
+            for (int64_t i = g * per; i < (g + 1) * per; i++) {
+                double ga = gamma ? (double)gamma[i] : 1.0;
+                m1 += ga * (double)total[n + i], m2 += ga * (double)total[i];
+            }
+            m1 /= (double)(per * rows), m2 /= (double)(per * rows);
+            double mean = (double)stat[(s * groups + g) * 2], rstd = (double)stat[(s * groups + g) * 2 + 1];
+            for (int64_t i = g * per; i < (g + 1) * per; i++) {
+                p[i] = (float)(-m2 * rstd * rstd);
+                q[i] = (float)(m2 * rstd * rstd * mean - m1 * rstd);
+            }
+        }
+        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+            const float *v = ft_load(tx, x, r * n, n);
+            back_to_norm(c, dy, r, v, a, b, pre, dc, dp, n);
+            float *dx = ft_into(to, c->out[0], r * n);
+            for (int64_t i = 0; i < n; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
+            ft_store_at(c->out[0], r * n, dx, n);
+        }
+    }
+}
+
+/* ---- batchnorm (+ activation), statistics of two segments of the batch --------------------------------------------------- */
+
+int FT_PREPARE(batchnorm)(ft_call *c)
+{
+    c->work_size = (size_t)(FT_PARTS * 2 * ft_last(c->in[0])) * sizeof(double);
+    return FT_OK;
+}
+
+/* rows [from, to) of segment k: samples before `first`, or the rest */
+static void segment(const ft_call *c, const ft_buf *x, int k, int64_t *from, int64_t *to)
+{
+    int64_t rows = x->count / ft_last(x), per_sample = rows / x->dim[0], first = c->attr->norm.first;
+    *from = k == 0 ? 0 : first * per_sample;
+    *to = k == 0 ? first * per_sample : rows;
+    if (!c->attr->norm.training) *from = k == 0 ? 0 : rows, *to = rows;
+}
+
+void FT_CPU(batchnorm)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    const float *gamma = c->in[1]->data, *beta = c->in[2]->data;
+    float *mean = c->in[3]->data, *var = c->in[4]->data, *stat = c->out[1]->data;
+    int64_t n = ft_last(x);
+    float eps = c->attr->norm.eps, momentum = c->attr->norm.momentum;
+    ft_act act = c->attr->norm.act;
+    FT_ASSERT(n <= CHANNELS);
+    for (int k = 0; k < 2; k++) {
+        int64_t from, to;
+        segment(c, x, k, &from, &to);
+        if (from == to) continue;
+        float *st = stat + k * 2 * n;
+        if (!c->attr->norm.training) {
+            for (int64_t i = 0; i < n; i++) st[2 * i] = mean[i], st[2 * i + 1] = 1.0f / sqrtf(var[i] + eps);
+        } else {
+            double *work = c->work;
+            float origin[CHANNELS];
+            memcpy(origin, ft_load(origin, x, from * n, n), (size_t)n * sizeof(float));
+#pragma omp parallel for if (x->count > FT_SMALL)
+            for (int64_t part = 0; part < FT_PARTS; part++) {
+                int64_t a = from + ft_part(to - from, part, FT_PARTS), b = from + ft_part(to - from, part + 1, FT_PARTS);
+                channel_sums(x, a, b - a, n, origin, work + part * 2 * n, work + part * 2 * n + n);
+            }
+            double count = (double)(to - from);
+            for (int64_t i = 0; i < n; i++) {
+                double s1 = 0, s2 = 0;
+                for (int64_t part = 0; part < FT_PARTS; part++) s1 += work[part * 2 * n + i], s2 += work[part * 2 * n + n + i];
+                double m = s1 / count, v = FT_MAX(s2 / count - m * m, 0.0);
+                st[2 * i] = (float)(m + (double)origin[i]);
+                st[2 * i + 1] = (float)(1.0 / sqrt(v + (double)eps));
+                if (k == 0) { /* running statistics: labelled samples only, unbiased variance */
+                    mean[i] += momentum * (st[2 * i] - mean[i]);
+                    var[i] += momentum * ((float)(v * count / FT_MAX(count - 1, 1.0)) - var[i]);
+                }
+            }
+        }
+#pragma omp parallel for if (x->count > FT_SMALL)
+        for (int64_t part = 0; part < FT_PARTS; part++) {
+            float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS];
+            for (int64_t i = 0; i < n; i++) a[i] = gamma[i] * st[2 * i + 1], b[i] = beta[i] - st[2 * i] * a[i];
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
+                const float *v = ft_load(tx, x, r * n, n);
+                float *y = ft_into(ty, c->out[0], r * n);
+                if (act == FT_ACT_RELU)
+                    for (int64_t i = 0; i < n; i++) y[i] = v[i] * a[i] + b[i] > 0 ? v[i] * a[i] + b[i] : 0;
+                else if (act == FT_ACT_SILU)
+                    for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
+                else {
+                    for (int64_t i = 0; i < n; i++) y[i] = v[i] * a[i] + b[i];
+                    act_inplace(act, y, n);
+                }
+                ft_store_at(c->out[0], r * n, y, n);
+            }
+        }
+    }
+}
+
+int FT_PREPARE(batchnorm_bwd)(ft_call *c)
+{
+    c->work_size = (size_t)((FT_PARTS + 1) * 2 * ft_last(c->in[0])) * sizeof(float);
+    return FT_OK;
+}
+
+/* dpre = dy * act'(x*a + b) for one row */
+static void pre_grad(ft_act act, const float *v, const float *d, const float *a, const float *b, float *dpre, int64_t n)
+{
+    if (act == FT_ACT_SILU)
+        for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_silu_d1(v[i] * a[i] + b[i]);
+    else if (act == FT_ACT_RELU)
+        for (int64_t i = 0; i < n; i++) dpre[i] = v[i] * a[i] + b[i] > 0 ? d[i] : 0.0f;
+    else if (act == FT_ACT_NONE) memcpy(dpre, d, (size_t)n * sizeof(float));
+    else
+        for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_act_d1(act, v[i] * a[i] + b[i]);
+}
+
+/* in: x gamma beta stat dy; out: dx dgamma dbeta */
+void FT_CPU(batchnorm_bwd)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[4];
+    const float *gamma = c->in[1]->data, *beta = c->in[2]->data, *stat = c->in[3]->data;
+    int64_t n = ft_last(x);
+    ft_act act = c->attr->norm.act;
+    float *work = c->work, *total = work + FT_PARTS * 2 * n;
+    for (int k = 1; k <= 2; k++)
+        if (c->out[k]) memset(c->out[k]->data, 0, (size_t)n * sizeof(float));
+    for (int k = 0; k < 2; k++) {
+        int64_t from, to;
+        segment(c, x, k, &from, &to);
+        if (from == to) continue;
+        const float *st = stat + k * 2 * n;
+        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS];
+        for (int64_t i = 0; i < n; i++) a[i] = gamma[i] * st[2 * i + 1], b[i] = beta[i] - st[2 * i] * a[i];
+#pragma omp parallel for if (x->count > FT_SMALL)
+        for (int64_t part = 0; part < FT_PARTS; part++) {
+            float *dg = work + part * 2 * n, *db = dg + n, tx[CHANNELS], td[CHANNELS], dp[CHANNELS];
+            memset(dg, 0, (size_t)(2 * n) * sizeof(float));
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
+                const float *v = ft_load(tx, x, r * n, n);
+                pre_grad(act, v, ft_load(td, dy, r * n, n), a, b, dp, n);
+                for (int64_t i = 0; i < n; i++) {
+                    dg[i] += dp[i] * (v[i] - st[2 * i]) * st[2 * i + 1];
+                    db[i] += dp[i];
+                }
+            }
+        }
+        memset(total, 0, (size_t)(2 * n) * sizeof(float));
+        for (int64_t part = 0; part < FT_PARTS; part++)
+            for (int64_t i = 0; i < 2 * n; i++) total[i] += work[part * 2 * n + i];
+        if (c->out[1])
+            for (int64_t i = 0; i < n; i++) ((float *)c->out[1]->data)[i] += total[i];
+        if (c->out[2])
+            for (int64_t i = 0; i < n; i++) ((float *)c->out[2]->data)[i] += total[n + i];
+        if (!c->out[0]) continue;
+        for (int64_t i = 0; i < n; i++) { /* dx = a*(dpre - m1 - hat*m2) = dpre*a + x*p + q */
+            float m2 = total[i] / (float)(to - from), m1 = total[n + i] / (float)(to - from);
+            if (!c->attr->norm.training) m1 = m2 = 0; /* running statistics are constants */
+            p[i] = -a[i] * m2 * st[2 * i + 1];
+            q[i] = -a[i] * m1 - p[i] * st[2 * i];
+        }
+#pragma omp parallel for if (x->count > FT_SMALL)
+        for (int64_t part = 0; part < FT_PARTS; part++) {
+            float tx[CHANNELS], td[CHANNELS], dp[CHANNELS], to_[CHANNELS];
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
+                const float *v = ft_load(tx, x, r * n, n);
+                pre_grad(act, v, ft_load(td, dy, r * n, n), a, b, dp, n);
+                float *dx = ft_into(to_, c->out[0], r * n);
+                for (int64_t i = 0; i < n; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
+                ft_store_at(c->out[0], r * n, dx, n);
+            }
+        }
+    }
+}
