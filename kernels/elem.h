@@ -41,6 +41,9 @@ FT_FN float ft_erfc1(float z)
     return t * ft_exp1(p - z * z);
 }
 
+/* NaN comes through */
+FT_FN float ft_relu1(float x) { return x <= 0 ? 0.0f : x; }
+FT_FN float ft_relu_d1(float x) { return x <= 0 ? 0.0f : 1.0f; }
 FT_FN float ft_sigmoid1(float x) { return 1.0f / (1.0f + ft_exp1(-x)); }
 FT_FN float ft_tanh1(float x) { return 2.0f * ft_sigmoid1(2.0f * x) - 1.0f; }
 FT_FN float ft_silu1(float x) { return x * ft_sigmoid1(x); }
@@ -70,7 +73,7 @@ FT_FN float ft_act1(ft_act act, float x)
 {
     switch (act) {
         case FT_ACT_NONE: return x;
-        case FT_ACT_RELU: return x > 0 ? x : 0.0f;
+        case FT_ACT_RELU: return ft_relu1(x);
         case FT_ACT_SILU: return ft_silu1(x);
         case FT_ACT_GELU: return ft_gelu1(x);
         case FT_ACT_GELU_TANH: return ft_gelu_tanh1(x);
@@ -82,7 +85,7 @@ FT_FN float ft_act_d1(ft_act act, float x)
 {
     switch (act) {
         case FT_ACT_NONE: return 1.0f;
-        case FT_ACT_RELU: return x > 0 ? 1.0f : 0.0f;
+        case FT_ACT_RELU: return ft_relu_d1(x);
         case FT_ACT_SILU: return ft_silu_d1(x);
         case FT_ACT_GELU: return ft_gelu_d1(x);
         case FT_ACT_GELU_TANH: return ft_gelu_tanh_d1(x);

@@ -47,7 +47,7 @@ static void normalise(const shape *s, float *x, float *inverse)
     memset(inverse, 0, (size_t)s->wide * sizeof(float));
     for (int64_t t = 0; t < s->t; t++)
         for (int64_t i = 0; i < s->wide; i++) inverse[i] += x[t * s->wide + i] * x[t * s->wide + i];
-    for (int64_t i = 0; i < s->wide; i++) inverse[i] = 1.0f / FT_MAX(sqrtf(inverse[i]), 1e-12f);
+    for (int64_t i = 0; i < s->wide; i++) inverse[i] = 1.0f / (inverse[i] < 1e-24f ? 1e-12f : sqrtf(inverse[i]));
     for (int64_t t = 0; t < s->t; t++)
         for (int64_t i = 0; i < s->wide; i++) x[t * s->wide + i] *= inverse[i];
 }

@@ -11,7 +11,7 @@ static void unary_row(ft_unary_kind kind, float a, float b, const float *x, floa
     }                                                                                                                            \
     break
     switch (kind) {
-        case FT_RELU: EACH(v > 0 ? v : 0);
+        case FT_RELU: EACH(ft_relu1(v));
         case FT_SILU: EACH(ft_silu1(v));
         case FT_SIGMOID: EACH(ft_sigmoid1(v));
         case FT_EXP: EACH(ft_exp1(v));
@@ -43,7 +43,7 @@ static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, 
     }                                                                                                                            \
     break
     switch (kind) {
-        case FT_RELU: EACH(v > 0 ? 1.0f : 0.0f);
+        case FT_RELU: EACH(ft_relu_d1(v));
         case FT_SILU: EACH(ft_silu_d1(v));
         case FT_SIGMOID: EACH(ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v)));
         case FT_EXP: EACH(ft_exp1(v));
@@ -125,9 +125,7 @@ static void act_row(ft_act act, float *y, const float *x, int64_t n)
     break
     switch (act) {
         case FT_ACT_NONE: memcpy(y, x, (size_t)n * sizeof(float)); break;
-        case FT_ACT_RELU:
-            for (int64_t i = 0; i < n; i++) y[i] = x[i] > 0 ? x[i] : 0.0f;
-            break;
+        case FT_ACT_RELU: ROW(ft_relu1);
         case FT_ACT_SILU: ROW(ft_silu1);
         case FT_ACT_GELU: ROW(ft_gelu1);
         case FT_ACT_GELU_TANH: ROW(ft_gelu_tanh1);
@@ -143,9 +141,7 @@ static void act_d_row(ft_act act, float *y, const float *x, int64_t n)
         case FT_ACT_NONE:
             for (int64_t i = 0; i < n; i++) y[i] = 1.0f;
             break;
-        case FT_ACT_RELU:
-            for (int64_t i = 0; i < n; i++) y[i] = x[i] > 0 ? 1.0f : 0.0f;
-            break;
+        case FT_ACT_RELU: ROW(ft_relu_d1);
         case FT_ACT_SILU: ROW(ft_silu_d1);
         case FT_ACT_GELU: ROW(ft_gelu_d1);
         case FT_ACT_GELU_TANH: ROW(ft_gelu_tanh_d1);

@@ -21,7 +21,7 @@ static void pointwise(int kind, float delta, const float *x, const float *t, flo
         case FT_HUBER:
             EACH(fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta), e > delta ? delta : e < -delta ? -delta : e);
         case FT_BCE_LOGIT: EACH(ft_softplus1(x[i]) - x[i] * t[i], ft_sigmoid1(x[i]) - t[i]);
-        case FT_HINGE: EACH(x[i] * t[i] < 1 ? 1 - x[i] * t[i] : 0.0f, x[i] * t[i] < 1 ? -t[i] : 0.0f);
+        case FT_HINGE: EACH(ft_relu1(1 - x[i] * t[i]), x[i] * t[i] >= 1 ? 0.0f : -t[i]);
     }
 #undef EACH
 }

@@ -59,7 +59,7 @@ static void act_inplace(ft_act act, float *y, int64_t n)
     if (act == FT_ACT_SILU)
         for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(y[i]);
     else if (act == FT_ACT_RELU)
-        for (int64_t i = 0; i < n; i++) y[i] = y[i] > 0 ? y[i] : 0.0f;
+        for (int64_t i = 0; i < n; i++) y[i] = ft_relu1(y[i]);
     else if (act != FT_ACT_NONE)
         for (int64_t i = 0; i < n; i++) y[i] = ft_act1(act, y[i]);
 }
@@ -94,7 +94,7 @@ void FT_CPU(groupnorm)(const ft_call *c)
                 var += v + (m - mean) * (m - mean);
             }
             stat[(s * groups + g) * 2] = (float)mean;
-            stat[(s * groups + g) * 2 + 1] = (float)(1.0 / sqrt(FT_MAX(var / (double)per, 0.0) + (double)c->attr->norm.eps));
+            stat[(s * groups + g) * 2 + 1] = (float)(1.0 / sqrt((var < 0 ? 0.0 : var / (double)per) + (double)c->attr->norm.eps));
         }
     }
 #pragma omp parallel for if (x->count > FT_SMALL)
@@ -141,7 +141,7 @@ static void act_grad(ft_act act, const float *pre, const float *d, float *out, i
     if (act == FT_ACT_SILU)
         for (int64_t i = 0; i < n; i++) out[i] = d[i] * ft_silu_d1(pre[i]);
     else if (act == FT_ACT_RELU)
-        for (int64_t i = 0; i < n; i++) out[i] = pre[i] > 0 ? d[i] : 0.0f;
+        for (int64_t i = 0; i < n; i++) out[i] = pre[i] <= 0 ? 0.0f : d[i];
     else if (act == FT_ACT_NONE) memcpy(out, d, (size_t)n * sizeof(float));
     else
         for (int64_t i = 0; i < n; i++) out[i] = d[i] * ft_act_d1(act, pre[i]);
@@ -310,7 +310,7 @@ void FT_CPU(batchnorm)(const ft_call *c)
             for (int64_t i = 0; i < n; i++) {
                 double s1 = 0, s2 = 0;
                 for (int64_t part = 0; part < FT_PARTS; part++) s1 += work[part * 2 * n + i], s2 += work[part * 2 * n + n + i];
-                double m = s1 / count, v = FT_MAX(s2 / count - m * m, 0.0);
+                double m = s1 / count, v = s2 / count - m * m < 0 ? 0.0 : s2 / count - m * m; /* NaN stays */
                 st[2 * i] = (float)(m + (double)origin[i]);
                 st[2 * i + 1] = (float)(1.0 / sqrt(v + (double)eps));
                 if (k == 0) { /* running statistics: labelled samples only, unbiased variance */
@@ -327,7 +327,7 @@ void FT_CPU(batchnorm)(const ft_call *c)
                 const float *v = ft_load(tx, x, r * n, n);
                 float *y = ft_into(ty, c->out[0], r * n);
                 if (act == FT_ACT_RELU)
-                    for (int64_t i = 0; i < n; i++) y[i] = v[i] * a[i] + b[i] > 0 ? v[i] * a[i] + b[i] : 0;
+                    for (int64_t i = 0; i < n; i++) y[i] = ft_relu1(v[i] * a[i] + b[i]);
                 else if (act == FT_ACT_SILU)
                     for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
                 else {
@@ -352,7 +352,7 @@ static void pre_grad(ft_act act, const float *v, const float *d, const float *a,
     if (act == FT_ACT_SILU)
         for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_silu_d1(v[i] * a[i] + b[i]);
     else if (act == FT_ACT_RELU)
-        for (int64_t i = 0; i < n; i++) dpre[i] = v[i] * a[i] + b[i] > 0 ? d[i] : 0.0f;
+        for (int64_t i = 0; i < n; i++) dpre[i] = v[i] * a[i] + b[i] <= 0 ? 0.0f : d[i];
     else if (act == FT_ACT_NONE) memcpy(dpre, d, (size_t)n * sizeof(float));
     else
         for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_act_d1(act, v[i] * a[i] + b[i]);

@@ -44,7 +44,7 @@ void FT_CPU(l2_normalize)(const ft_call *c)
     for (int64_t r = 0; r < rows; r++) {
         float tx[WIDE], ty[WIDE], *y = ft_into(ty, c->out[0], r * n);
         const float *v = ft_load(tx, x, r * n, n);
-        float scale = 1.0f / FT_MAX(sqrtf(ft_dot(v, v, n)), c->attr->scalar.a);
+        float norm = sqrtf(ft_dot(v, v, n)), scale = 1.0f / (norm < c->attr->scalar.a ? c->attr->scalar.a : norm); /* NaN stays */
         for (int64_t i = 0; i < n; i++) y[i] = v[i] * scale;
         ft_store_at(c->out[0], r * n, y, n);
     }
@@ -59,7 +59,7 @@ void FT_CPU(l2_normalize_bwd)(const ft_call *c)
     for (int64_t r = 0; r < rows; r++) {
         float tx[WIDE], td[WIDE], to[WIDE], *dx = ft_into(to, c->out[0], r * n);
         const float *v = ft_load(tx, x, r * n, n), *d = ft_load(td, dy, r * n, n);
-        float norm = sqrtf(ft_dot(v, v, n)), scale = 1.0f / FT_MAX(norm, c->attr->scalar.a);
+        float norm = sqrtf(ft_dot(v, v, n)), scale = 1.0f / (norm < c->attr->scalar.a ? c->attr->scalar.a : norm);
         float along = norm > c->attr->scalar.a ? ft_dot(v, d, n) * scale * scale : 0.0f;
         for (int64_t i = 0; i < n; i++) dx[i] = scale * (d[i] - v[i] * along);
         ft_store_at(c->out[0], r * n, dx, n);
