@@ -319,7 +319,9 @@ int ft_run(ft_plan *p, const ft_step *step)
 
 ft_plan_info ft_plan_describe(const ft_plan *p)
 {
-    return (ft_plan_info){p->slab_size, p->live_max, (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float), p->g->n_node};
+    int nodes = 0;
+    for (int i = 0; i < p->g->n_node; i++) nodes += !p->g->node[i]->dead;
+    return (ft_plan_info){p->slab_size, p->live_max, (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float), nodes};
 }
 
 void ft_plan_profile(const ft_plan *p)

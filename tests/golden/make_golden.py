@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from twins import VAE, MedSora, X3D
@@ -52,3 +53,55 @@ clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
 golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))
+
+
+# ---- second derivatives (test_graph.c): |dD/dx|^2 of three judges, and its gradients, in double precision ----------------------
+def second_order():
+    out = {}
+
+    def params(shapes):
+        return {k: (value(k, int(np.prod(s))).view(s) * (0.5 if len(s) > 1 else 0.25)).double().requires_grad_() for k, s in shapes.items()}
+
+    def judge_conv(x, p):
+        h = F.leaky_relu(F.conv3d(x, p["c1.weight"], p["c1.bias"], padding=(0, 1, 1)), 0.2)
+        h = F.leaky_relu(F.conv3d(h, p["c2.weight"], p["c2.bias"], (1, 2, 2), (0, 1, 1)), 0.2)
+        h = F.leaky_relu(F.linear(h.movedim(1, -1), p["l1.weight"], p["l1.bias"]), 0.2)
+        return F.linear(h.mean((1, 2, 3)), p["l2.weight"])
+
+    def judge_modulated(x, p):
+        s = F.linear(x.mean((2, 3, 4)), p["a.weight"], p["a.bias"])
+        w = p["m.weight"][None] * s[:, None, :, None, None, None]
+        w = w * torch.rsqrt(w.square().sum((2, 3, 4, 5), keepdim=True) + 1e-8)
+        return torch.cat([F.conv3d(x[b : b + 1], w[b], padding=(0, 1, 1)) for b in range(2)]).square()
+
+    def judge_shapes(x, p):
+        d = F.avg_pool3d(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)), (1, 3, 3), (1, 2, 2))
+        d = F.conv3d(d, p["d.weight"], padding=(0, 1, 1), groups=3)
+        t = F.conv_transpose3d(F.silu(d), p["t.weight"], p["t.bias"], (1, 2, 2))
+        a, b = t.chunk(2, 1)
+        c = torch.cat([a * b, a / (b * b + 1)], 1)
+        c = F.interpolate(c, size=(c.shape[2], 7, c.shape[4]), mode="trilinear")
+        c = F.pad(c.roll(2, 4), (1, 0))
+        m = c.transpose(1, 2).reshape(4, 4, 7, 11)
+        return torch.tanh(0.1 * (m @ m.transpose(-1, -2)).mean())
+
+    for name, net, shapes in (
+        ("r1_conv", judge_conv, {"c1.weight": (8, 3, 1, 3, 3), "c1.bias": (8,), "c2.weight": (16, 8, 1, 3, 3), "c2.bias": (16,),
+                                 "l1.weight": (8, 16), "l1.bias": (8,), "l2.weight": (1, 8)}),
+        ("r1_modulated", judge_modulated, {"a.weight": (3, 3), "a.bias": (3,), "m.weight": (5, 3, 1, 3, 3)}),
+        ("r1_shapes", judge_shapes, {"d.weight": (3, 1, 1, 3, 3), "t.weight": (3, 4, 1, 2, 2), "t.bias": (4,)}),
+    ):
+        p = params(shapes)
+        x = value("x", 2 * 2 * 6 * 6 * 3).view(2, 2, 6, 6, 3).double().permute(0, 4, 1, 2, 3).requires_grad_()
+        (slope,) = torch.autograd.grad(net(x, p).sum(), x, create_graph=True)
+        penalty = slope.square().sum()
+        grads = torch.autograd.grad(penalty, list(p.values()), allow_unused=True)
+        out[name + ".penalty"] = penalty.detach().float().view(1)
+        for k, g in zip(p, grads):
+            if g is not None and g.abs().max() > 0:
+                out[f"{name}.{k}"] = g.float().contiguous()
+        print(name, float(penalty))
+    save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), "second_order.safetensors"))
+
+
+second_order()

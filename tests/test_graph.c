@@ -1,0 +1,612 @@
+/* The graph around the ops: fused rows against their composed twins, second derivatives, recompute, the planner. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/graph/graph.h"
+#include "common/graph/node.h"
+#include "common/io/safetensors.h"
+
+static const ft_step step = {5, 3, 0, 0};
+
+static ft_t normal_param(ft_graph *g, const char *name, int nd, const int64_t *dim)
+{
+    return ft_param(g, name, nd, dim, (ft_init){FT_INIT_NORMAL, 0.5, NULL});
+}
+#define P(name, ...)                                                                                                             \
+    normal_param(g, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define VIEW(x, ...)                                                                                                             \
+    ft_reshape(g, x, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static ft_t total_of(ft_graph *g, ft_t y) /* a scalar that weighs every value differently */
+{
+    float w[20000];
+    assert_true(ft_count(y) <= 20000);
+    for (int64_t i = 0; i < ft_count(y); i++) w[i] = (float)sin((double)i * 0.7 + 1);
+    ft_t k = ft_const(g, FT_F32, ft_ndim(y), y->dim, w);
+    return ft_reshape(g, ft_reduce(g, ft_mul(g, ft_cast(g, y, FT_F32), k), (1u << ft_ndim(y)) - 1, false), 1, (int64_t[]){1});
+}
+
+/* ---- fused rows and the plain rows that they stand for ------------------------------------------------------------------------- */
+
+typedef ft_t form(ft_graph *g);
+
+static ft_t mean_last(ft_graph *g, ft_t x) { return ft_reduce(g, x, 1u << (ft_ndim(x) - 1), true); }
+static ft_t plain_layernorm(ft_graph *g, ft_t x, float eps)
+{
+    ft_t d = ft_sub(g, x, mean_last(g, x)), v = mean_last(g, ft_unary(g, FT_SQUARE, d));
+    return ft_mul(g, d, ft_unary(g, FT_RSQRT, ft_affine(g, v, 1, eps)));
+}
+
+static ft_t f_layernorm(ft_graph *g)
+{
+    return ft_layernorm(g, P("x", 3, 7, 33), P("g", 33), P("b", 33), P("sh", 3, 33), P("sc", 3, 33), 1e-5f);
+}
+static ft_t c_layernorm(ft_graph *g)
+{
+    ft_t y = ft_add(g, ft_mul(g, plain_layernorm(g, P("x", 3, 7, 33), 1e-5f), VIEW(P("g", 33), 1, 1, 33)), VIEW(P("b", 33), 1, 1, 33));
+    return ft_add(g, ft_mul(g, y, ft_affine(g, VIEW(P("sc", 3, 33), 3, 1, 33), 1, 1)), VIEW(P("sh", 3, 33), 3, 1, 33));
+}
+static ft_t f_gate(ft_graph *g) { return ft_gate_residual(g, P("x", 3, 7, 33), P("y", 3, 7, 33), P("k", 3, 33)); }
+static ft_t c_gate(ft_graph *g)
+{
+    return ft_add(g, P("x", 3, 7, 33), ft_mul(g, P("y", 3, 7, 33), VIEW(P("k", 3, 33), 3, 1, 33)));
+}
+static ft_t f_rms(ft_graph *g) { return ft_rmsnorm_gated(g, P("y", 7, 33), P("z", 7, 33), P("w", 33), 1e-5f); }
+static ft_t c_rms(ft_graph *g)
+{
+    ft_t u = ft_mul(g, P("y", 7, 33), ft_unary(g, FT_SILU, P("z", 7, 33)));
+    ft_t r = ft_unary(g, FT_RSQRT, ft_affine(g, mean_last(g, ft_unary(g, FT_SQUARE, u)), 1, 1e-5f));
+    return ft_mul(g, ft_mul(g, u, r), VIEW(P("w", 33), 1, 33));
+}
+static ft_t plain_groupnorm(ft_graph *g) /* (2, 3, 5, 4, 12) in 3 groups */
+{
+    ft_t x = VIEW(P("x", 2, 3, 5, 4, 12), 2, 60, 3, 4);
+    ft_t d = ft_sub(g, x, ft_reduce(g, x, 10, true)), v = ft_reduce(g, ft_unary(g, FT_SQUARE, d), 10, true);
+    ft_t y = ft_mul(g, d, ft_unary(g, FT_RSQRT, ft_affine(g, v, 1, 1e-6f)));
+    return ft_add(g, ft_mul(g, VIEW(y, 2, 3, 5, 4, 12), VIEW(P("g", 12), 1, 1, 1, 1, 12)), VIEW(P("b", 12), 1, 1, 1, 1, 12));
+}
+static ft_t f_group(ft_graph *g) { return ft_groupnorm(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), 3, 1e-6f, FT_ACT_SILU); }
+static ft_t c_group(ft_graph *g) { return ft_unary(g, FT_SILU, plain_groupnorm(g)); }
+static ft_t f_spatial(ft_graph *g)
+{
+    return ft_groupnorm_conditioned(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), P("sc", 2, 3, 2, 2, 12), P("sh", 2, 3, 2, 2, 12),
+                                    NULL, 3, 1e-6f, FT_ACT_GELU);
+}
+static ft_t nearest(ft_graph *g, ft_t x) { return ft_resize(g, ft_resize(g, x, 2, 5, FT_NEAREST, 0), 3, 4, FT_NEAREST, 0); }
+static ft_t c_spatial(ft_graph *g)
+{
+    ft_t y = ft_mul(g, plain_groupnorm(g), nearest(g, P("sc", 2, 3, 2, 2, 12)));
+    return ft_unary(g, FT_GELU, ft_add(g, y, nearest(g, P("sh", 2, 3, 2, 2, 12))));
+}
+static ft_t f_glu(ft_graph *g) { return ft_glu(g, P("x", 7, 66), FT_ACT_GELU, false); }
+static ft_t c_glu(ft_graph *g)
+{
+    return ft_mul(g, ft_unary(g, FT_GELU, ft_slice(g, P("x", 7, 66), 1, 0, 33)), ft_slice(g, P("x", 7, 66), 1, 33, 33));
+}
+static ft_t f_softmax(ft_graph *g) { return ft_softmax(g, P("x", 7, 33)); }
+static ft_t c_softmax(ft_graph *g)
+{
+    ft_t e = ft_unary(g, FT_EXP, P("x", 7, 33));
+    return ft_div(g, e, ft_reduce(g, e, 2, false));
+}
+static ft_t f_l2(ft_graph *g) { return ft_l2_normalize(g, P("x", 7, 33), 1e-12f); }
+static ft_t c_l2(ft_graph *g)
+{
+    ft_t x = P("x", 7, 33);
+    return ft_div(g, x, ft_unary(g, FT_SQRT, ft_reduce(g, ft_unary(g, FT_SQUARE, x), 2, false)));
+}
+static ft_t f_linear(ft_graph *g) { return ft_linear_act(g, P("x", 7, 33), P("w", 31, 33), P("b", 31), FT_ACT_RELU); }
+static ft_t c_linear(ft_graph *g)
+{
+    return ft_unary(g, FT_RELU, ft_add(g, ft_matmul(g, P("x", 7, 33), P("w", 31, 33), false, true), VIEW(P("b", 31), 1, 31)));
+}
+static ft_t f_linear_eval(ft_graph *g)
+{
+    ft_training(g, false);
+    return ft_linear_act(g, P("x", 7, 33), P("w", 31, 33), P("b", 31), FT_ACT_SILU);
+}
+static ft_t c_linear_eval(ft_graph *g)
+{
+    return ft_unary(g, FT_SILU, ft_add(g, ft_matmul(g, P("x", 7, 33), P("w", 31, 33), false, true), VIEW(P("b", 31), 1, 31)));
+}
+static ft_t split_heads(ft_graph *g, ft_t x) { return ft_permute(g, VIEW(x, 2, 17, 3, 8), (int[]){0, 2, 1, 3}); }
+static ft_t f_sdpa(ft_graph *g) { return ft_sdpa(g, P("x", 2, 17, 72), NULL, NULL, (ft_sdpa_opt){.heads = 3}); }
+static ft_t c_sdpa(ft_graph *g)
+{
+    ft_t x = P("x", 2, 17, 72), q = split_heads(g, ft_slice(g, x, 2, 0, 24)), k = split_heads(g, ft_slice(g, x, 2, 24, 24)),
+         v = split_heads(g, ft_slice(g, x, 2, 48, 24));
+    ft_t a = ft_softmax(g, ft_affine(g, ft_matmul(g, q, k, false, true), 1 / sqrtf(8), 0));
+    return VIEW(ft_permute(g, ft_matmul(g, a, v, false, false), (int[]){0, 2, 1, 3}), 2, 17, 24);
+}
+static ft_t channels_first(ft_graph *g, ft_t x) { return ft_permute(g, VIEW(x, 2, 17, 3, 8), (int[]){0, 2, 3, 1}); }
+static ft_t f_channel(ft_graph *g) { return ft_attention_channel(g, P("x", 2, 17, 72), P("t", 3), 3); }
+static ft_t c_channel(ft_graph *g)
+{
+    ft_t x = P("x", 2, 17, 72), q = ft_l2_normalize(g, channels_first(g, ft_slice(g, x, 2, 0, 24)), 1e-12f),
+         k = ft_l2_normalize(g, channels_first(g, ft_slice(g, x, 2, 24, 24)), 1e-12f), v = channels_first(g, ft_slice(g, x, 2, 48, 24));
+    ft_t a = ft_softmax(g, ft_mul(g, ft_matmul(g, q, k, false, true), VIEW(P("t", 3), 1, 3, 1, 1)));
+    return VIEW(ft_permute(g, ft_matmul(g, a, v, false, false), (int[]){0, 3, 1, 2}), 2, 17, 24);
+}
+enum { WT = 9 };
+static ft_t f_wkv(ft_graph *g) { return ft_wkv(g, P("k", 2, WT, 5), P("v", 2, WT, 5), P("w", 5), P("u", 5), 0); }
+static ft_t c_wkv(ft_graph *g) /* the T x T matrix of each channel */
+{
+    float apart[WT * WT], same[WT * WT];
+    for (int i = 0; i < WT * WT; i++) same[i] = i / WT == i % WT, apart[i] = same[i] > 0 ? 0 : (float)abs(i / WT - i % WT) - 1;
+    ft_t d = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, apart), e = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, same);
+    int64_t wide[4] = {1, WT, WT, 5};
+    ft_t bias = ft_sub(g, ft_mul(g, ft_broadcast(g, e, 4, wide, 1), VIEW(P("u", 5), 1, 1, 1, 5)),
+                       ft_mul(g, ft_broadcast(g, d, 4, wide, 1), VIEW(P("w", 5), 1, 1, 1, 5)));
+    int64_t full[4] = {2, WT, WT, 5};
+    ft_t z = ft_add(g, ft_broadcast(g, VIEW(P("k", 2, WT, 5), 2, 1, WT, 5), 4, full, 1), bias);
+    ft_t a = ft_permute(g, ft_softmax(g, ft_permute(g, z, (int[]){0, 1, 3, 2})), (int[]){0, 1, 3, 2});
+    return VIEW(ft_reduce(g, ft_mul(g, a, VIEW(P("v", 2, WT, 5), 2, 1, WT, 5)), 4, false), 2, WT, 5);
+}
+enum { ST = 21 };
+static ft_t f_ssd(ft_graph *g)
+{
+    return ft_ssd(g, P("x", 2, ST, 14), P("t", 2, ST, 2), P("b", 2), P("a", 2), P("d", 2), 2, 4);
+}
+static ft_t c_ssd(ft_graph *g) /* the whole matrix form, by plain rows; (S, H, T, T) */
+{
+    float lower[ST * ST];
+    for (int i = 0; i < ST * ST; i++) lower[i] = i / ST >= i % ST;
+    ft_t tri = ft_const(g, FT_F32, 4, (int64_t[]){1, 1, ST, ST}, lower);
+    ft_t x = P("x", 2, ST, 14), X = VIEW(ft_slice(g, x, 2, 0, 6), 2, ST, 2, 3), B = ft_slice(g, x, 2, 6, 4), C = ft_slice(g, x, 2, 10, 4);
+    ft_t dt = ft_unary(g, FT_SOFTPLUS, ft_add(g, P("t", 2, ST, 2), VIEW(P("b", 2), 1, 1, 2)));
+    dt = VIEW(ft_permute(g, dt, (int[]){0, 2, 1}), 2, 2, ST, 1);
+    ft_t A = ft_affine(g, ft_unary(g, FT_EXP, P("a", 2)), -1, 0);
+    ft_t sum = ft_broadcast(g, tri, 4, (int64_t[]){2, 2, ST, ST}, 1);
+    ft_t s = ft_mul(g, ft_matmul(g, sum, dt, false, false), VIEW(A, 1, 2, 1, 1)); /* cumulative sums */
+    int64_t full[4] = {2, 2, ST, ST};
+    ft_t l = ft_sub(g, ft_broadcast(g, s, 4, full, 1), ft_permute(g, s, (int[]){0, 1, 3, 2}));
+    l = ft_mul(g, ft_unary(g, FT_EXP, ft_mul(g, l, tri)), tri);
+    ft_t cb = VIEW(ft_matmul(g, C, B, false, true), 2, 1, ST, ST);
+    ft_t m = ft_mul(g, ft_mul(g, l, ft_permute(g, dt, (int[]){0, 1, 3, 2})), ft_broadcast(g, cb, 4, full, 1));
+    ft_t y = ft_matmul(g, m, ft_permute(g, X, (int[]){0, 2, 1, 3}), false, false);
+    y = ft_add(g, ft_permute(g, y, (int[]){0, 2, 1, 3}), ft_mul(g, X, VIEW(P("d", 2), 1, 1, 2, 1)));
+    return VIEW(y, 2, ST, 6);
+}
+static ft_t f_kl(ft_graph *g) { return ft_gauss_kl(g, P("x", 3, 5, 8)); }
+static ft_t c_kl(ft_graph *g)
+{
+    ft_t m = ft_slice(g, P("x", 3, 5, 8), 2, 0, 4), l = ft_slice(g, P("x", 3, 5, 8), 2, 4, 4);
+    ft_t each = ft_sub(g, ft_add(g, ft_unary(g, FT_SQUARE, m), ft_unary(g, FT_EXP, l)), ft_affine(g, l, 1, 1));
+    return VIEW(ft_affine(g, ft_reduce(g, each, 7, false), 0.5f / 3, 0), 1);
+}
+static ft_t f_pearson(ft_graph *g) { return ft_pearson(g, P("a", 7, 33), P("b", 7, 33)); }
+static ft_t c_pearson(ft_graph *g)
+{
+    ft_t a = P("a", 7, 33), b = P("b", 7, 33);
+    a = ft_l2_normalize(g, ft_sub(g, a, mean_last(g, a)), 0), b = ft_l2_normalize(g, ft_sub(g, b, mean_last(g, b)), 0);
+    return VIEW(ft_reduce(g, ft_mul(g, a, b), 2, false), 7);
+}
+static ft_t f_convt(ft_graph *g) { return ft_conv_transpose(g, P("x", 1, 2, 4, 3, 5), P("w", 5, 7, 1, 3, 3), NULL, (ft_conv_opt){.stride = {1, 2, 2}}); }
+static ft_t c_convt(ft_graph *g) /* zeros between the values, then a convolution with the turned kernel */
+{
+    ft_t x = P("x", 1, 2, 4, 3, 5);
+    for (int axis = 2; axis < 4; axis++) {
+        int64_t n = ft_dim(x, axis);
+        int32_t begin[16] = {0}, index[16];
+        for (int32_t r = 0; r < 2 * n - 1; r++) begin[r + 1] = begin[r] + (r % 2 == 0), index[r / 2] = r / 2;
+        x = ft_resample(g, x, axis, &(ft_sparse){2 * n - 1, begin, index, NULL});
+    }
+    ft_t w = ft_flip(g, ft_flip(g, ft_permute(g, P("w", 5, 7, 1, 3, 3), (int[]){1, 0, 2, 3, 4}), 3), 4);
+    return ft_conv(g, x, w, NULL, (ft_conv_opt){.pad_front = {0, 2, 2}, .pad_back = {0, 2, 2}});
+}
+static ft_t f_dw(ft_graph *g) { return ft_conv_dw(g, P("x", 2, 3, 4, 5, 16), P("w", 16, 1, 3, 3, 3), NULL, (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}}); }
+static ft_t c_dw(ft_graph *g)
+{
+    return ft_conv(g, P("x", 2, 3, 4, 5, 16), P("w", 16, 1, 3, 3, 3), NULL,
+                   (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}, .groups = 16});
+}
+
+static const struct {
+    const char *name;
+    form *fused, *composed;
+    double terms; /* as in op_cases: both forms round that many times at most */
+} twins[] = {{"layernorm + modulate", f_layernorm, c_layernorm, 130}, {"gate + residual", f_gate, c_gate, 20},
+             {"gated rmsnorm", f_rms, c_rms, 140}, {"groupnorm + silu", f_group, c_group, 500},
+             {"spatial norm + gelu", f_spatial, c_spatial, 600}, {"glu", f_glu, c_glu, 20}, {"softmax", f_softmax, c_softmax, 100},
+             {"l2_normalize", f_l2, c_l2, 100}, {"linear + relu", f_linear, c_linear, 80},
+             {"linear + silu, evaluation", f_linear_eval, c_linear_eval, 100}, {"sdpa", f_sdpa, c_sdpa, 160},
+             {"attention_channel", f_channel, c_channel, 200}, {"wkv", f_wkv, c_wkv, 200}, {"ssd", f_ssd, c_ssd, 1500},
+             {"gauss_kl", f_kl, c_kl, 200}, {"pearson", f_pearson, c_pearson, 200}, {"conv_transpose", f_convt, c_convt, 150},
+             {"conv_dw", f_dw, c_dw, 300}};
+
+static void compare(const char *name, const char *what, const float *a, const float *b, int64_t n, double unit)
+{
+    double top = 0;
+    for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)b[i]));
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)a[i] - (double)b[i]) <= unit * top + 1e-9))
+            fail_msg("%s: %s at %lld: fused %.9g, composed %.9g", name, what, (long long)i, (double)a[i], (double)b[i]);
+}
+
+static void test_twins(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof twins / sizeof *twins; k++) {
+        ft_params *params[2];
+        ft_graph *graph[2];
+        ft_plan *plan[2];
+        ft_t y[2];
+        for (int side = 0; side < 2; side++) {
+            params[side] = ft_params_new(4);
+            ft_graph *g = graph[side] = ft_graph_new(params[side], FT_F32, 1);
+            y[side] = (side ? twins[k].composed : twins[k].fused)(g);
+            ft_keep(y[side]);
+            ft_backward(g, total_of(g, y[side]));
+            if (ft_plan_new(&plan[side], g, FT_WEIGHTS) < 0) fail_msg("%s: %s", twins[k].name, ft_error_message());
+            assert_int_equal(ft_run(plan[side], &step), FT_OK);
+        }
+        double unit = 2 * (16 + twins[k].terms) * pow(2, -24);
+        compare(twins[k].name, "output", ft_data(y[0]), ft_data(y[1]), ft_count(y[0]), unit);
+        assert_int_equal(ft_params_count(params[0]), ft_params_count(params[1]));
+        for (int i = 0; i < ft_params_count(params[0]); i++) {
+            const ft_param_info *a = ft_params_at(params[0], i), *b = NULL;
+            for (int j = 0; j < ft_params_count(params[1]); j++)
+                if (!strcmp(a->name, ft_params_at(params[1], j)->name)) b = ft_params_at(params[1], j);
+            assert_non_null(b);
+            compare(twins[k].name, a->name, ft_params_grad(params[0]) + a->offset, ft_params_grad(params[1]) + b->offset, a->count, 2 * unit);
+        }
+        for (int side = 0; side < 2; side++) ft_plan_free(plan[side]), ft_graph_free(graph[side]), ft_params_free(params[side]);
+    }
+}
+
+/* ---- second derivatives: a penalty on |dD/dx|^2, as R1 ----------------------------------------------------------------------------- */
+
+static uint32_t crc32_of(const char *s)
+{
+    uint32_t c = 0xFFFFFFFFu;
+    for (; *s; s++) {
+        c ^= (unsigned char)*s;
+        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320u : 0);
+    }
+    return ~c;
+}
+static float formula(uint32_t name, int64_t i) /* make_golden.py's */
+{
+    uint32_t h = (uint32_t)i * 2654435761u + name;
+    h ^= h >> 15;
+    h *= 2246822519u;
+    h ^= h >> 13;
+    return (float)(h >> 8) / 8388608.0f - 1.0f;
+}
+
+static ft_t image(ft_graph *g)
+{
+    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){2, 2, 6, 6, 3});
+    for (int64_t i = 0; i < ft_count(x); i++) ((float *)ft_data(x))[i] = formula(crc32_of("x"), i);
+    ft_need_grad(x);
+    return x;
+}
+static const ft_conv_opt same3 = {.pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}};
+
+static ft_t judge_conv(ft_graph *g, ft_t x) /* a discriminator */
+{
+    ft_t h = ft_leaky_relu(g, ft_conv(g, x, P("c1.weight", 8, 3, 1, 3, 3), P("c1.bias", 8), same3), 0.2f);
+    ft_conv_opt down = same3;
+    down.stride[0] = 1, down.stride[1] = down.stride[2] = 2;
+    h = ft_leaky_relu(g, ft_conv(g, h, P("c2.weight", 16, 8, 1, 3, 3), P("c2.bias", 16), down), 0.2f);
+    h = ft_leaky_relu(g, ft_linear(g, h, P("l1.weight", 8, 16), P("l1.bias", 8)), 0.2f);
+    return ft_linear(g, VIEW(ft_reduce(g, h, 14, true), 2, 8), P("l2.weight", 1, 8), NULL);
+}
+static ft_t judge_modulated(ft_graph *g, ft_t x)
+{
+    ft_t z = ft_reduce(g, x, 14, true); /* the style depends on the input as well */
+    ft_t style = ft_linear(g, VIEW(z, 2, 3), P("a.weight", 3, 3), P("a.bias", 3));
+    ft_t y = ft_conv_modulated(g, x, P("m.weight", 5, 3, 1, 3, 3), style, true, same3);
+    return ft_reduce(g, ft_unary(g, FT_SQUARE, y), 30, false);
+}
+static ft_t judge_shapes(ft_graph *g, ft_t x) /* most other rows on the way */
+{
+    ft_t up = ft_upsample(g, x, (int64_t[]){1, 2, 2}), down = ft_pool(g, up, FT_POOL_AVG, (ft_conv_opt){.kernel = {1, 3, 3}, .stride = {1, 2, 2}});
+    ft_t d = ft_conv_dw(g, down, P("d.weight", 3, 1, 1, 3, 3), NULL, same3);
+    ft_t t = ft_conv_transpose(g, ft_unary(g, FT_SILU, d), P("t.weight", 3, 4, 1, 2, 2), P("t.bias", 4), (ft_conv_opt){.stride = {1, 2, 2}});
+    ft_t a = ft_slice(g, t, 4, 0, 2), b = ft_slice(g, t, 4, 2, 2);
+    ft_t c = ft_concat(g, 4, 2, (ft_t[]){ft_mul(g, a, b), ft_div(g, a, ft_affine(g, ft_unary(g, FT_SQUARE, b), 1, 1))});
+    c = ft_pad(g, ft_roll(g, ft_resize(g, c, 2, 7, FT_LINEAR, 0), 3, 2), 3, 1, 0);
+    ft_t m = VIEW(ft_permute(g, c, (int[]){0, 1, 4, 2, 3}), 4, 4, 7, 11);
+    ft_t k = ft_matmul(g, m, m, false, true); /* (4, 4, 7, 7) */
+    return ft_unary(g, FT_TANH, ft_affine(g, ft_reduce(g, k, 15, true), 0.1f, 0));
+}
+
+static const struct {
+    const char *name;
+    ft_t (*net)(ft_graph *g, ft_t x);
+} judges[] = {{"r1_conv", judge_conv}, {"r1_modulated", judge_modulated}, {"r1_shapes", judge_shapes}};
+
+static void test_second_order(void **state)
+{
+    (void)state;
+    ft_safetensors golden;
+    if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/second_order.safetensors") < 0) fail_msg("%s", ft_error_message());
+    for (int k = 0; k < 3; k++) {
+        ft_params *params = ft_params_new(0);
+        ft_graph *g = ft_graph_new(params, FT_F32, 1);
+        ft_t x = image(g), d = judges[k].net(g, x);
+        ft_t sum = VIEW(ft_reduce(g, d, (1u << ft_ndim(d)) - 1, false), 1);
+        ft_t slope = ft_gradient(g, sum, x);
+        ft_t penalty = VIEW(ft_reduce(g, ft_unary(g, FT_SQUARE, slope), 31, false), 1);
+        ft_keep(penalty);
+        ft_backward(g, penalty);
+        if (ft_graph_error(g)) fail_msg("%s: %s", judges[k].name, ft_graph_error(g));
+        assert_int_equal(ft_params_seal(params), FT_OK);
+        for (int i = 0; i < ft_params_count(params); i++) {
+            const ft_param_info *e = ft_params_at(params, i);
+            for (int64_t n = 0; n < e->count; n++)
+                ft_params_flat(params, FT_WEIGHTS)[e->offset + n] = formula(crc32_of(e->name), n) * (e->ndim > 1 ? 0.5f : 0.25f);
+        }
+        ft_plan *plan;
+        if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s: %s", judges[k].name, ft_error_message());
+        assert_int_equal(ft_run(plan, &step), FT_OK);
+        char name[100];
+        float ref[4096];
+        snprintf(name, sizeof name, "%s.penalty", judges[k].name);
+        ft_safetensors_f32(ft_safetensors_find(&golden, name), ref);
+        const double unit = 2e-5; /* three layers of sums of up to 500 terms, twice over: 300 * 2^-24 */
+        if (!(fabs((double)*(float *)ft_data(penalty) - (double)ref[0]) <= unit * fabs((double)ref[0])))
+            fail_msg("%s: penalty %g, PyTorch has %g", judges[k].name, (double)*(float *)ft_data(penalty), (double)ref[0]);
+        for (int i = 0; i < ft_params_count(params); i++) {
+            const ft_param_info *e = ft_params_at(params, i);
+            snprintf(name, sizeof name, "%s.%s", judges[k].name, e->name);
+            const ft_st_tensor *t = ft_safetensors_find(&golden, name);
+            memset(ref, 0, sizeof ref); /* a bias between kinks does not move the slope: PyTorch has none or zeros */
+            if (t) ft_safetensors_f32(t, ref);
+            compare(judges[k].name, e->name, ft_params_grad(params) + e->offset, ref, e->count, unit);
+        }
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+    ft_safetensors_free(&golden);
+}
+
+/* d/dx of (f'(x))^2 = 2 f' f'' for each unary kind, f' and f'' by differences in double */
+static double f_of(ft_unary_kind kind, double x)
+{
+    switch (kind) {
+        case FT_SILU: return x / (1 + exp(-x));
+        case FT_SIGMOID: return 1 / (1 + exp(-x));
+        case FT_EXP: return exp(x);
+        case FT_SQUARE: return x * x;
+        case FT_TANH: return tanh(x);
+        case FT_GELU: return 0.5 * x * erfc(-x / sqrt(2));
+        case FT_SOFTPLUS: return log1p(exp(x));
+        case FT_LOG: return log(x);
+        case FT_SQRT: return sqrt(x);
+        case FT_RSQRT: return 1 / sqrt(x);
+        case FT_RECIPROCAL: return 1 / x;
+        case FT_SIN: return sin(x);
+        case FT_COS: return cos(x);
+        case FT_RELU:
+        case FT_CLAMP:
+        case FT_ABS:
+        case FT_LEAKY_RELU:
+        case FT_GELU_TANH: break;
+    }
+    return x; /* no curvature */
+}
+static void test_second_order_unary(void **state)
+{
+    (void)state;
+    static const ft_unary_kind kinds[] = {FT_SILU, FT_SIGMOID, FT_EXP, FT_SQUARE, FT_TANH, FT_GELU, FT_SOFTPLUS, FT_LOG, FT_SQRT,
+                                          FT_RSQRT, FT_RECIPROCAL, FT_SIN, FT_COS, FT_RELU, FT_ABS};
+    enum { N = 33 };
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        ft_params *params = ft_params_new(0);
+        ft_graph *g = ft_graph_new(params, FT_F32, 1);
+        float v[N];
+        for (int i = 0; i < N; i++) v[i] = 0.25f + (float)i / 16;
+        ft_t x = ft_param(g, "x", 1, (int64_t[]){N}, (ft_init){FT_INIT_VALUES, 0, v});
+        ft_t d = ft_gradient(g, ft_reduce(g, ft_unary(g, kinds[k], x), 1, false), x);
+        ft_backward(g, ft_reduce(g, ft_unary(g, FT_SQUARE, d), 1, false));
+        ft_plan *plan;
+        if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_run(plan, &step), FT_OK);
+        for (int i = 0; i < N; i++) {
+            double h = 1e-4, at = (double)v[i], a = f_of(kinds[k], at - h), b = f_of(kinds[k], at), c = f_of(kinds[k], at + h);
+            double want = 2 * (c - a) / (2 * h) * (a - 2 * b + c) / (h * h), got = ft_grad(g, x) ? (double)((float *)ft_data(ft_grad(g, x)))[i] : 0;
+            if (!(fabs(got - want) <= 2e-5 * (1 + fabs(want)))) fail_msg("kind %d at %g: %g, should be %g", (int)kinds[k], at, got, want);
+        }
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+}
+
+/* ---- recompute ----------------------------------------------------------------------------------------------------------------------- */
+
+static ft_t block(ft_graph *g, ft_t x, int i)
+{
+    char name[4][24];
+    for (int k = 0; k < 4; k++) snprintf(name[k], sizeof name[k], "b%d.%d", i, k);
+    int64_t c = 16;
+    ft_t h = ft_groupnorm(g, x, ft_param(g, name[0], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), 4, 1e-5f, FT_ACT_SILU);
+    h = ft_conv(g, h, normal_param(g, name[1], 5, (int64_t[]){16, 16, 1, 3, 3}), NULL, same3);
+    ft_t parts[2] = {ft_slice(g, VIEW(h, 2, 50, 16), 0, 1, 1), ft_slice(g, VIEW(h, 2, 50, 16), 0, 0, 1)};
+    h = ft_dropout(g, ft_concat(g, 0, 2, parts), 0.25f);
+    h = ft_linear(g, h, normal_param(g, name[2], 2, (int64_t[]){16, 16}), NULL);
+    ft_t mean = ft_buffer(g, "mean", 1, &c, FT_ZERO), var = ft_buffer(g, "var", 1, &c, FT_ONE);
+    h = ft_batchnorm(g, VIEW(h, 2, 2, 5, 5, 16), ft_param(g, name[3], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), mean, var, 0, 0.1f,
+                     1e-5f, FT_ACT_RELU);
+    return ft_add(g, x, h);
+}
+
+static void test_remat(void **state)
+{
+    (void)state;
+    ft_params *params[2];
+    ft_graph *graph[2];
+    ft_plan *plan[2];
+    for (int remat = 0; remat < 2; remat++) {
+        params[remat] = ft_params_new(3);
+        ft_graph *g = graph[remat] = ft_graph_new(params[remat], FT_F32, 1);
+        ft_t x = P("x", 2, 2, 5, 5, 16);
+        for (int i = 0; i < 6; i++) {
+            if (remat) ft_remat_begin(g);
+            x = block(g, x, i);
+            if (remat) ft_remat_end(g);
+        }
+        ft_keep(x);
+        ft_backward(g, total_of(g, x));
+        if (ft_plan_new(&plan[remat], g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+        /* the random streams are numbered by node, and forward nodes come first: equal in both graphs */
+        assert_int_equal(ft_run(plan[remat], &step), FT_OK);
+    }
+    size_t n = (size_t)ft_params_trained_size(params[0]) * sizeof(float);
+    assert_memory_equal(ft_params_grad(params[0]), ft_params_grad(params[1]), n);
+    assert_memory_equal(ft_params_flat(params[0], FT_WEIGHTS), ft_params_flat(params[1], FT_WEIGHTS), /* running statistics: moved once */
+                        (size_t)ft_params_flat_size(params[0]) * sizeof(float));
+    size_t kept = ft_plan_describe(plan[0]).act_bytes, again = ft_plan_describe(plan[1]).act_bytes;
+    if (!(again * 2 < kept)) fail_msg("recompute needs %zu bytes, keeping everything %zu", again, kept);
+    for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
+}
+
+static void test_remat_errors(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_remat_end(g);
+    assert_non_null(strstr(ft_graph_error(g), "remat"));
+    ft_graph_free(g);
+    g = ft_graph_new(params, FT_F32, 1);
+    ft_remat_begin(g);
+    ft_remat_begin(g);
+    assert_non_null(strstr(ft_graph_error(g), "inside"));
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
+/* ---- the planner on random graphs ------------------------------------------------------------------------------------------------------- */
+
+static ft_t random_graph(ft_graph *g, ft_rng *r)
+{
+    ft_t pool[64];
+    int n = 0;
+    pool[n++] = P("p0", 4, 40);
+    pool[n++] = P("p1", 4, 40);
+    int region = 0;
+    for (int i = 0; i < 40; i++) {
+        ft_t a = pool[ft_rng_below(r, n)], b = pool[ft_rng_below(r, n)], y;
+        if (i % 10 == 5) ft_remat_begin(g), region = 1;
+        switch (ft_rng_below(r, 9)) {
+            case 0: y = ft_unary(g, FT_TANH, a); break;
+            case 1: y = ft_add(g, a, b); break;
+            case 2: y = ft_affine(g, ft_mul(g, a, b), 0.5f, 0.1f); break;
+            case 3: y = ft_concat(g, 0, 2, (ft_t[]){ft_slice(g, a, 0, 0, 2), ft_slice(g, b, 0, 2, 2)}); break;
+            case 4: y = VIEW(ft_permute(g, VIEW(a, 8, 20), (int[]){1, 0}), 4, 40); break;
+            case 5: y = ft_linear(g, a, P("w", 40, 40), NULL); break;
+            case 6: y = ft_softmax(g, ft_concat(g, 0, 2, (ft_t[]){ft_slice(g, a, 0, 1, 3), ft_slice(g, ft_unary(g, FT_SIGMOID, b), 0, 0, 1)})); break;
+            case 7: y = ft_layernorm(g, a, NULL, NULL, NULL, NULL, 1e-5f); break;
+            default: y = ft_dropout(g, ft_add(g, a, a), 0.3f); break;
+        }
+        if (region && i % 10 == 8) ft_remat_end(g), region = 0;
+        pool[n++] = y;
+    }
+    ft_t sum = pool[n - 1];
+    for (int k = 0; k < 4; k++) sum = ft_add(g, sum, pool[ft_rng_below(r, n)]);
+    return sum;
+}
+
+static void test_random_plans(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        ft_params *params[2];
+        ft_graph *graph[2];
+        ft_plan *plan[2];
+        ft_t y[2];
+        for (int guard = 0; guard < 2; guard++) {
+            ft_rng r = ft_rng_make(seed, 1, 0);
+            params[guard] = ft_params_new(2);
+            ft_graph *g = graph[guard] = ft_graph_new(params[guard], FT_F32, 1);
+            y[guard] = random_graph(g, &r);
+            ft_keep(y[guard]);
+            ft_backward(g, total_of(g, y[guard]));
+            setenv("FT_PLAN_GUARD", guard ? "1" : "0", 1);
+            if (ft_plan_new(&plan[guard], g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+            unsetenv("FT_PLAN_GUARD");
+            assert_int_equal(ft_run(plan[guard], &step), FT_OK);
+        }
+        if (memcmp(ft_data(y[0]), ft_data(y[1]), (size_t)ft_count(y[0]) * 4) ||
+            memcmp(ft_params_grad(params[0]), ft_params_grad(params[1]), (size_t)ft_params_trained_size(params[0]) * 4))
+            fail_msg("graph %llu: the guarded plan gives another result", (unsigned long long)seed);
+        const ft_graph *g = graph[0];
+        for (int i = 0; i < g->n_tensor; i++) /* no two tensors alive at once share a byte */
+            for (int k = 0; k < i; k++) {
+                const ft_tensor *a = g->tensor[i], *b = g->tensor[k];
+                if (a->base != a || b->base != b || a->kind != FT_IS_ACT || b->kind != FT_IS_ACT || a->first < 0 || b->first < 0) continue;
+                bool together = a->first <= b->last && b->first <= a->last;
+                bool apart = a->offset + (size_t)a->count * 4 <= b->offset || b->offset + (size_t)b->count * 4 <= a->offset;
+                if (together && !apart) fail_msg("graph %llu: tensors %d and %d overlap", (unsigned long long)seed, i, k);
+            }
+        ft_plan_info d = ft_plan_describe(plan[0]);
+        if ((double)d.act_bytes > 1.25 * (double)d.live_bytes) fail_msg("slab %zu, live maximum %zu", d.act_bytes, d.live_bytes);
+        for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
+    }
+}
+
+/* slices and concats of the outermost axis move nothing */
+static void test_aliases(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t x = ft_affine(g, P("x", 4, 64), 2, 0), a = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 0, 2)), b = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 2, 2));
+    ft_t c = ft_concat(g, 0, 2, (ft_t[]){b, a});
+    ft_t y = ft_unary(g, FT_SQUARE, c);
+    ft_keep(y);
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    assert_ptr_equal(a->data, (char *)c->data + 2 * 64 * 4);
+    assert_ptr_equal(b->data, c->data);
+    assert_int_equal(ft_run(plan, &step), FT_OK);
+    const float *v = ft_params_flat(params, FT_WEIGHTS);
+    for (int i = 0; i < 256; i++) {
+        double t = tanh(2 * (double)v[(i + 128) % 256]);
+        assert_true(fabs((double)((float *)ft_data(y))[i] - t * t) < 1e-6);
+    }
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
+/* what nobody reads is not computed */
+static void test_dead_nodes(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t x = P("x", 64), y = ft_affine(g, x, 2, 0);
+    ft_unary(g, FT_TANH, ft_unary(g, FT_EXP, x));
+    ft_keep(y);
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    assert_int_equal(ft_plan_describe(plan).nodes, 1);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_twins),        cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors), cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
+    };
+    return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
+}
