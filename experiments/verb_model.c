@@ -1,9 +1,8 @@
-/* Verbs about models: models, train, generate, evaluate, predict, experiment, doctor, bench. */
+/* Verbs about models: models, train, generate, evaluate, predict, experiment, doctor. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "classify/classifier.h"
 #include "classify/scores.h"
@@ -485,8 +484,7 @@ const ft_verb ft_verb_experiment = {"experiment",
                                     experiment_options,
                                     run_experiment};
 
-/* ---- doctor, bench
- * --------------------------------------------------------------------------------------------------------------------- */
+/* ---- doctor --------------------------------------------------------------------------------------------------------------- */
 
 static int run_doctor(ft_cli *c)
 {
@@ -498,99 +496,3 @@ static int run_doctor(ft_cli *c)
 }
 const ft_verb ft_verb_doctor = {
     "doctor", "devices, backends, library versions, what is missing", "doctor", "forty doctor --json", NULL, run_doctor};
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* forward, MSE to a fixed target, backward, AdamW, no EMA */
-static int run_bench(ft_cli *c)
-{
-    const char *const *arg, *model = ft_cli_text(c, "--model");
-    int64_t batch, runs, size, frames;
-    ft_config *cfg;
-    ft_dtype dtype;
-    FT_TRY(ft_cli_need(c, 1, "train-step|forward"));
-    ft_cli_args(c, &arg);
-    bool train = !strcmp(arg[0], "train-step");
-    if (!train && strcmp(arg[0], "forward")) return FT_FAIL(FT_EUSAGE, "bench %s is not known: train-step, forward", arg[0]);
-    FT_TRY(ft_cli_int(c, "--batch", 1, 4096, &batch));
-    FT_TRY(ft_cli_int(c, "--runs", 1, 100000, &runs));
-    FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
-    FT_TRY(ft_cli_int(c, "--frames", 4, 256, &frames));
-    FT_TRY(ft_cli_config(c, NULL, &cfg));
-    int rc = ft_precision(cfg, &dtype);
-    ft_params *params = ft_params_new(0);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
-    ft_plan *plan = NULL;
-    double *ms = ft_alloc((size_t)runs * sizeof *ms);
-    if (rc == FT_OK && (!g || !ms)) rc = FT_FAIL(FT_ENOMEM, "no memory");
-    if (rc < 0) goto done;
-    int64_t clip[5] = {batch, frames, size, size, 3};
-    ft_t y, x;
-    if (ft_vae_find(model)) {
-        x = ft_input(g, "x", FT_F32, 5, clip);
-        ft_t m = ft_vae_encode(g, ft_vae_find(model), x);
-        y = ft_vae_decode(g, ft_vae_find(model), ft_slice(g, m, 4, 0, ft_dim(m, 4) / 2));
-    } else if (ft_medsora_find(model)) {
-        const ft_medsora_preset *p = ft_medsora_find(model);
-        x = ft_input(g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
-        y = ft_medsora(g, p, x, ft_input(g, "t", FT_F32, 1, &batch));
-    } else if (ft_classifier_find(model)) {
-        x = ft_input(g, "x", FT_F32, 5, clip);
-        y = ft_classifier_find(model)->network(g, model, x, 2, 0, 0, NULL);
-    } else {
-        rc = FT_FAIL(FT_ECONFIG, "the model %s is not known. `forty models` lists the presets", model);
-        goto done;
-    }
-    for (int64_t i = 0; !ft_graph_error(g) && i < ft_count(x); i++)
-        ((float *)ft_data(x))[i] = (float)((i * 2654435761u % 2001) / 1000.0 - 1.0);
-    ft_t target = ft_input(g, "target", FT_F32, ft_graph_error(g) ? 1 : ft_ndim(y),
-                           (int64_t[]){ft_dim(y, 0), ft_ndim(y) > 1 ? ft_dim(y, 1) : 1, ft_ndim(y) > 2 ? ft_dim(y, 2) : 1,
-                                       ft_ndim(y) > 3 ? ft_dim(y, 3) : 1, ft_ndim(y) > 4 ? ft_dim(y, 4) : 1});
-    ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
-    ft_keep(loss);
-    if (train) {
-        ft_backward(g, loss);
-        ft_optimise(g, (ft_optim_opt){0});
-    }
-    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    for (int64_t k = -3; k < runs; k++) { /* three warm-up runs */
-        ft_step s = {0, k + 3, 1e-4f, 0};
-        double start = ft_now();
-        FT_TRY_TO(rc, done, ft_run(plan, &s));
-        if (k >= 0) ms[k] = 1000 * (ft_now() - start);
-    }
-    qsort(ms, (size_t)runs, sizeof *ms, by_value);
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:O}", "what", arg[0], "model", model, "batch",
-                          (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
-                          "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
-                          (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",
-                          (double)info.live_bytes / 1048576.0, "versions", ft_environment());
-    ft_cli_print(
-        c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
-        model, arg[0], (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
-        (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
-    ft_plan_profile(plan);
-done:
-    ft_plan_free(plan);
-    ft_graph_free(g);
-    ft_params_free(params);
-    ft_free(ms);
-    ft_config_free(cfg);
-    return rc;
-}
-static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"}, {"--batch", "N", "8", "batch"},
-                                          {"--runs", "N", "10", "timed runs"},       {"--size", "N", "64", "pixels"},
-                                          {"--frames", "N", "16", "frames"},         {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_bench = {"bench",
-                               "time of a training step or forward pass",
-                               "bench train-step|forward --model NAME [--batch N]",
-                               "forty bench train-step --model medsora-tiny --batch 16",
-                               bench_options,
-                               run_bench};

@@ -194,17 +194,20 @@ static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, in
         if (g->tensor[t]->kind == FT_IS_ACT) settle(g, g->tensor[t]);
 }
 
-static bool start(ft_graph *g, ft_t loss)
+/* the gradient of a scalar by itself */
+static ft_t one_like(ft_graph *g, ft_t loss)
 {
-    if (g->failed) return false;
-    if (loss->count != 1 || !loss->needs_grad) {
-        ft__fail(g, "backward", "%s does not depend on parameters or is not a scalar", ft__shape(loss));
-        return false;
-    }
-    int64_t dim[FT_MAX_DIMS];
-    for (int i = 0; i < loss->ndim; i++) dim[i] = 1;
-    ft_t one = ft_const(g, FT_F32, loss->ndim, dim, (float[]){1.0f});
-    accumulate(g, loss, ft_cast(g, one, loss->dtype));
+    if (g->failed) return &g->dead;
+    if (loss->count != 1) return ft__fail(g, "backward", "%s is not a scalar", ft__shape(loss));
+    return ft_cast(g, ft_const(g, FT_F32, loss->ndim, loss->dim, (float[]){1.0f}), loss->dtype);
+}
+
+static bool start(ft_graph *g, ft_t y, ft_t dy)
+{
+    if (!g->failed && !y->needs_grad) ft__fail(g, "backward", "%s does not depend on parameters", ft__shape(y));
+    if (!g->failed && (dy->count != y->count || dy->dtype != y->dtype))
+        ft__fail(g, "backward", "%s as the gradient of %s", ft__shape(dy), ft__shape(y));
+    if (!g->failed) accumulate(g, y, dy);
     return !g->failed;
 }
 
@@ -214,10 +217,12 @@ static void settle_leaves(ft_graph *g, int tensors)
         if (g->tensor[i]->kind != FT_IS_ACT) settle(g, g->tensor[i]);
 }
 
-void ft_backward(ft_graph *g, ft_t loss)
+void ft_backward(ft_graph *g, ft_t loss) { ft_backward_from(g, loss, one_like(g, loss)); }
+
+void ft_backward_from(ft_graph *g, ft_t y, ft_t dy)
 {
     int nodes = g->n_node, tensors = g->n_tensor;
-    if (!start(g, loss)) return;
+    if (!start(g, y, dy)) return;
     walk(g, 0, nodes, 0, tensors, false);
     settle_leaves(g, tensors);
     for (int i = 0; i < g->n_tensor; i++) { /* gradients of parameters get a fixed place: a node of their own writes it */
@@ -276,7 +281,7 @@ ft_t ft_gradient(ft_graph *g, ft_t y, ft_t x)
     }
     ft_t d = NULL;
     if (!y->needs_grad) d = ft__fail(g, "gradient", "%s does not depend on %s", ft__shape(y), ft__shape(x));
-    else if (start(g, y)) {
+    else if (start(g, y, one_like(g, y))) {
         walk(g, 0, nodes, 0, tensors, false);
         if (x->base == x) settle(g, x);
         d = x->grad;

@@ -207,6 +207,7 @@ ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,
 /* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
 
 void ft_backward(ft_graph *g, ft_t loss); /* adds the gradient nodes; parameter gradients land in ft_params_grad */
+void ft_backward_from(ft_graph *g, ft_t y, ft_t dy); /* the same from any tensor whose gradient is known */
 ft_t ft_grad(ft_graph *g, ft_t t);        /* gradient of an input or parameter after ft_backward; NULL if none */
 void ft_need_grad(ft_t input);            /* an input whose gradient is wanted: before it is used */
 /* dy/dx as a tensor that can be used further, and differentiated again by ft_backward (R1 penalties). y: a scalar. Rows on the
@@ -232,11 +233,13 @@ int ft_run(ft_plan *plan, const ft_step *step);
 
 typedef struct {
     size_t act_bytes, live_bytes, param_bytes; /* slab, its lower bound (largest live sum), parameter store */
+    size_t work_bytes, moved_bytes;            /* scratch of the kernels; what all nodes read and write in a run */
     int nodes;
 } ft_plan_info;
 ft_plan_info ft_plan_describe(const ft_plan *plan);
 
-/* Time by op since planning, when profiling is on (FORTY_PROFILE=1): printed to standard error. */
+/* Where time and bytes go, by op: measured from now on (or from the start with FORTY_PROFILE=1), printed to standard error. */
+void ft_plan_profile_on(ft_plan *plan);
 void ft_plan_profile(const ft_plan *plan);
 
 #endif

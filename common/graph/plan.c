@@ -22,7 +22,8 @@ struct ft_plan {
     const ft_backend *backend;
     ft_bank bank;
     char *slab, *work;
-    size_t slab_size, live_max;
+    size_t slab_size, live_max, work_size;
+    int runs;
     uint64_t packed; /* version of the parameters that packed copies were made from */
     bool guard, profile;
 };
@@ -256,6 +257,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     if (rc == FT_OK && (!(p->slab = ft_alloc(p->slab_size + ALIGN)) || !(p->work = ft_alloc(work + ALIGN))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %.0f MiB of activations. Use a smaller batch, fewer frames or a smaller model",
                      (double)(p->slab_size + work) / 1048576.0);
+    p->work_size = work;
     if (rc == FT_OK) rc = address(p);
     if (rc == FT_OK && p->guard) memset(p->slab, guard_byte, p->slab_size);
     if (rc < 0) {
@@ -294,6 +296,7 @@ int ft_run(ft_plan *p, const ft_step *step)
     uint64_t version = ft__params_store(g->params)->version;
     bool changed = version != p->packed;
     p->packed = version;
+    p->runs++;
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
@@ -317,30 +320,64 @@ int ft_run(ft_plan *p, const ft_step *step)
     return FT_OK;
 }
 
+/* what a node reads and writes; views move nothing */
+static size_t moved(const ft_node *n)
+{
+    size_t sum = 0;
+    if (n->dead || (n->op == FT_OP_slice && n->out[0]->base != n->out[0])) return 0;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] && !(n->op == FT_OP_concat && owner(n->in[k]) == owner(n->out[0])))
+            sum += (size_t)n->in[k]->count * ft_dtype_size(n->in[k]->dtype) * (n->op == FT_OP_concat ? 2 : 1);
+    for (int k = 0; k < n->n_out && n->op != FT_OP_concat; k++)
+        if (n->out[k]) sum += (size_t)n->out[k]->count * ft_dtype_size(n->out[k]->dtype);
+    return sum;
+}
+
 ft_plan_info ft_plan_describe(const ft_plan *p)
 {
-    int nodes = 0;
-    for (int i = 0; i < p->g->n_node; i++) nodes += !p->g->node[i]->dead;
-    return (ft_plan_info){p->slab_size, p->live_max, (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float), nodes};
+    ft_plan_info d = {.act_bytes = p->slab_size,
+                      .live_bytes = p->live_max,
+                      .param_bytes = (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float),
+                      .work_bytes = p->work_size};
+    for (int i = 0; i < p->g->n_node; i++) {
+        d.nodes += !p->g->node[i]->dead;
+        d.moved_bytes += moved(p->g->node[i]);
+    }
+    return d;
+}
+
+void ft_plan_profile_on(ft_plan *p)
+{
+    p->profile = true;
+    p->runs = 0;
+    for (int i = 0; i < p->g->n_node; i++) p->g->node[i]->seconds = 0;
 }
 
 void ft_plan_profile(const ft_plan *p)
 {
-    double by_op[FT_OP_COUNT] = {0}, all = 0;
+    double by_op[FT_OP_COUNT] = {0}, bytes_of[FT_OP_COUNT] = {0}, all = 0;
     int count[FT_OP_COUNT] = {0};
-    if (!p || !p->profile) return;
+    if (!p || !p->profile || p->runs == 0) return;
     for (int i = 0; i < p->g->n_node; i++) {
-        by_op[p->g->node[i]->op] += p->g->node[i]->seconds;
-        count[p->g->node[i]->op]++;
-        all += p->g->node[i]->seconds;
+        const ft_node *n = p->g->node[i];
+        if (n->dead) continue;
+        by_op[n->op] += n->seconds / p->runs;
+        bytes_of[n->op] += (double)moved(n);
+        count[n->op]++;
+        all += n->seconds / p->runs;
     }
-    for (int shown = 0; shown < 14; shown++) {
+    fprintf(stderr, "  %-22s %5s %9s %6s %9s %7s\n", "op", "nodes", "ms", "share", "MiB", "GB/s");
+    for (;;) {
         int best = 0;
         for (int k = 1; k < FT_OP_COUNT; k++)
             if (by_op[k] > by_op[best]) best = k;
         if (by_op[best] <= 0) break;
-        fprintf(stderr, "  %-22s %8.2f s %5.1f %%  %d nodes\n", ft__op_name((ft_op)best), by_op[best], 100 * by_op[best] / all,
-                count[best]);
+        fprintf(stderr, "  %-22s %5d %9.3f %5.1f%% %9.1f %7.1f\n", ft__op_name((ft_op)best), count[best], 1000 * by_op[best],
+                100 * by_op[best] / all, bytes_of[best] / 1048576.0, bytes_of[best] / by_op[best] / 1e9);
         by_op[best] = 0;
     }
+    ft_plan_info d = ft_plan_describe(p);
+    fprintf(stderr, "  %d nodes, %.3f ms, %.1f MiB moved; activations %.1f MiB (live maximum %.1f), scratch %.1f MiB, parameters and state %.1f MiB\n",
+            d.nodes, 1000 * all, (double)d.moved_bytes / 1048576.0, (double)d.act_bytes / 1048576.0, (double)d.live_bytes / 1048576.0,
+            (double)d.work_bytes / 1048576.0, (double)d.param_bytes / 1048576.0);
 }
