@@ -382,8 +382,9 @@ void ft_grad_attention_local(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t
 
 void ft_grad_sdpa(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    /* inputs: q k v rel_k rel_v lse dy */
-    ft_node *b = bwd(g, n, FT_OP_sdpa_bwd, 7, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], dy[0]});
+    /* inputs: q k v rel_k rel_v lse y dy */
+    ft_node *b = bwd(g, n, FT_OP_sdpa_bwd, 8,
+                     (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], n->out[0], dy[0]});
     for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i < 3 ? n->in[0]->dtype : FT_F32);
 }
 

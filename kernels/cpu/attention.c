@@ -114,18 +114,18 @@ void FT_CPU(sdpa)(const ft_call *c)
         if (all) load_scaled(&s, qall, seq, h, 0, s.tq);
         for (int64_t i0 = 0; i0 < s.tq; i0 += QUERIES) {
             int64_t n = FT_MIN(QUERIES, s.tq - i0);
+            float inverse[QUERIES];
             load_scaled(&s, q, seq, h, i0, n);
             logits(c, &s, q, qall, kt, i0, n, p);
             int64_t last = c->attr->sdpa.causal ? FT_MIN(s.tk, i0 + n) : s.tk;
             for (int64_t i = 0; i < n; i++) {
                 float *row = p + i * s.wide;
                 int64_t seen = c->attr->sdpa.causal ? FT_MIN(s.tk, i0 + i + 1) : s.tk;
-                float top = ft_top(row, seen);
-                for (int64_t j = 0; j < seen; j++) row[j] = ft_exp1(row[j] - top);
-                float total = ft_sum(row, seen), scale = 1.0f / total;
-                for (int64_t j = 0; j < seen; j++) row[j] *= scale;
+                float top = ft_top(row, seen), total = 0;
+                for (int64_t j = 0; j < seen; j++) total += row[j] = ft_exp1(row[j] - top);
                 for (int64_t j = seen; j < last; j++) row[j] = 0;
                 lse[task * s.tq + i0 + i] = top + logf(total);
+                inverse[i] = 1.0f / total;
             }
             ft_gemm(n, s.d, last, p, s.wide, 1, v, s.d, o, s.d, false);
             if (c->in[4]) {
@@ -136,6 +136,8 @@ void FT_CPU(sdpa)(const ft_call *c)
                         for (int64_t e = 0; e < s.d; e++) o[i * s.d + e] += p[i * s.wide + j] * r[e];
                     }
             }
+            for (int64_t i = 0; i < n; i++) /* fewer values than the probabilities */
+                for (int64_t e = 0; e < s.d; e++) o[i * s.d + e] *= inverse[i];
             ft_store_rows(out, (seq * s.tq + i0) * width + h * s.d, width, o, s.d, n, s.d);
         }
     }
@@ -165,12 +167,12 @@ static void table_grads(const ft_call *c, const shape *s, const float *q, const 
         }
 }
 
-/* in: q k v rel_k rel_v lse dy; out: dq dk dv drel_k drel_v. Packed: one output. Parts own whole sequences, so that the
+/* in: q k v rel_k rel_v lse y dy; out: dq dk dv drel_k drel_v. Packed: one output. Parts own whole sequences, so that the
  * tables' gradients are summed in one order. */
 void FT_CPU(sdpa_bwd)(const ft_call *c)
 {
     shape s = shape_of(c);
-    const ft_buf *dy = c->in[6];
+    const ft_buf *y = c->in[6], *dy = c->in[7];
     const float *lse = c->in[5]->data;
     int64_t width = s.heads * s.d, tables = table_floats(c), nk = c->in[3] ? c->in[3]->count : 0, tasks = s.seqs * s.heads;
     bool packed = !c->in[1], turned = c->in[3] && c->attr->sdpa.transpose;
@@ -201,6 +203,9 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
                         cols = (last + 15) / 16 * 16;
                 load_scaled(&s, q, seq, h, i0, n);
                 ft_load_rows(dout, s.d, dy, (seq * s.tq + i0) * width + h * s.d, width, n, s.d);
+                float inner[QUERIES]; /* sum over j of P_ij dP_ij = dy_i . y_i */
+                ft_load_rows(dq, s.d, y, (seq * s.tq + i0) * width + h * s.d, width, n, s.d);
+                for (int64_t i = 0; i < n; i++) inner[i] = ft_dot(dq + i * s.d, dout + i * s.d, s.d);
                 logits(c, &s, q, qall, kt, i0, n, p);
                 ft_gemm(n, cols, s.d, dout, s.d, 1, vt, s.wide, dp, s.wide, false);
                 if (c->in[4]) {
@@ -212,9 +217,10 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
                 for (int64_t i = 0; i < n; i++) {
                     float *row = p + i * s.wide, *d = dp + i * s.wide, l = lse[task * s.tq + i0 + i];
                     int64_t seen = c->attr->sdpa.causal ? FT_MIN(s.tk, i0 + i + 1) : s.tk;
-                    for (int64_t j = 0; j < seen; j++) row[j] = ft_exp1(row[j] - l);
-                    float inner = ft_dot(row, d, seen);
-                    for (int64_t j = 0; j < seen; j++) d[j] = row[j] * (d[j] - inner);
+                    for (int64_t j = 0; j < seen; j++) {
+                        row[j] = ft_exp1(row[j] - l);
+                        d[j] = row[j] * (d[j] - inner[i]);
+                    }
                     for (int64_t j = seen; j < cols; j++) row[j] = d[j] = 0;
                 }
                 ft_gemm(n, s.d, last, dp, s.wide, 1, k, s.d, dq, s.d, false);

@@ -48,39 +48,46 @@ static inline void ft_store_at(const ft_buf *b, int64_t i, const float *v, int64
     else if (v != (const float *)b->data + i) memcpy((float *)b->data + i, v, (size_t)n * sizeof(float));
 }
 
-/* Sixteen lanes, added at the end: the compiler keeps them in one vector. */
+typedef float ft_v16 __attribute__((vector_size(64), aligned(4), may_alias));
+
+static inline float ft_lanes(ft_v16 v)
+{
+    float s = 0;
+    for (int k = 0; k < 16; k++) s += v[k];
+    return s;
+}
+
+/* Four vectors of partial sums, added at the end: short chains, and small rounding errors. */
 static inline float ft_dot(const float *a, const float *b, int64_t n)
 {
-    float lane[16] = {0}, s = 0;
+    ft_v16 s[4] = {{0}};
+    float tail = 0;
     int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k] * b[i + k];
-    for (; i < n; i++) s += a[i] * b[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
+    for (; i + 64 <= n; i += 64)
+        for (int k = 0; k < 4; k++) s[k] += *(const ft_v16 *)(a + i + 16 * k) * *(const ft_v16 *)(b + i + 16 * k);
+    for (; i + 16 <= n; i += 16) s[0] += *(const ft_v16 *)(a + i) * *(const ft_v16 *)(b + i);
+    for (; i < n; i++) tail += a[i] * b[i];
+    return tail + ft_lanes((s[0] + s[1]) + (s[2] + s[3]));
 }
 
 static inline float ft_sum(const float *a, int64_t n)
 {
-    float lane[16] = {0}, s = 0;
+    ft_v16 s[4] = {{0}};
+    float tail = 0;
     int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += a[i + k];
-    for (; i < n; i++) s += a[i];
-    for (int k = 0; k < 16; k++) s += lane[k];
-    return s;
+    for (; i + 64 <= n; i += 64)
+        for (int k = 0; k < 4; k++) s[k] += *(const ft_v16 *)(a + i + 16 * k);
+    for (; i + 16 <= n; i += 16) s[0] += *(const ft_v16 *)(a + i);
+    for (; i < n; i++) tail += a[i];
+    return tail + ft_lanes((s[0] + s[1]) + (s[2] + s[3]));
 }
 
 /* The largest value (NaN aside: the sum that follows shows it). */
 static inline float ft_top(const float *a, int64_t n)
 {
-    float lane[16], top = a[0];
-    for (int k = 0; k < 16; k++) lane[k] = a[0];
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] = lane[k] >= a[i + k] ? lane[k] : a[i + k];
-    for (; i < n; i++) top = top >= a[i] ? top : a[i];
-    for (int k = 0; k < 16; k++) top = top >= lane[k] ? top : lane[k];
+    float top = a[0];
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < n; i++) top = a[i] > top ? a[i] : top;
     return top;
 }
 

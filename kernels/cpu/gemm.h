@@ -8,8 +8,6 @@
 
 #include "kernels/cpu/cpu.h"
 
-typedef float ft_v16 __attribute__((vector_size(64), aligned(4), may_alias));
-
 #ifdef __AVX512F__
 enum { FT_GEMM_ROWS = 6, FT_GEMM_VECS = 4 };
 #elif defined(__AVX2__)

@@ -55,6 +55,49 @@ void FT_CPU(pool)(const ft_call *c)
     }
 }
 
+/* windows apart from each other: each writes its own positions, whole rows of channels at a time */
+static void pool_bwd_apart(const ft_call *c)
+{
+    const ft_buf *dy = c->in[0], *x = c->in[1];
+    ft_buf *dx = c->out[0];
+    int64_t width = dx->dim[4], rows = dy->count / width;
+    int kind = c->attr->pool.kind;
+    memset(dx->data, 0, (size_t)dx->count * ft_size(dx->dtype)); /* what no window covers */
+#pragma omp parallel for if (x->count > FT_SMALL)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t p[4], from[3], to[3], n;
+        unravel(dy, r, p);
+        n = window(c, x, p, from, to);
+        for (int64_t c0 = 0; c0 < width; c0 += FT_BLOCK) {
+            float top[FT_BLOCK], g[FT_BLOCK], tv[FT_BLOCK], out[FT_BLOCK], scale = kind == FT_POOL_AVG ? 1.0f / (float)n : 1.0f;
+            int64_t m = FT_MIN(FT_BLOCK, width - c0);
+            memcpy(g, ft_load(tv, dy, r * width + c0, m), (size_t)m * sizeof(float));
+            for (int64_t i = 0; i < m; i++) g[i] *= scale, top[i] = -INFINITY;
+            for (int pass = kind == FT_POOL_MAX ? 0 : 1; pass < 2; pass++) /* the maximum, then its place: the first that equals it */
+                for (int64_t t = from[0]; t < to[0]; t++)
+                    for (int64_t h = from[1]; h < to[1]; h++)
+                        for (int64_t w = from[2]; w < to[2]; w++) {
+                            int64_t at = ravel(x, p[0], t, h, w) * width + c0;
+                            if (kind != FT_POOL_MAX) {
+                                ft_store_at(dx, at, g, m);
+                                continue;
+                            }
+                            const float *v = ft_load(tv, x, at, m);
+                            if (pass == 0) {
+                                for (int64_t i = 0; i < m; i++) top[i] = v[i] > top[i] || v[i] != v[i] ? v[i] : top[i];
+                                continue;
+                            }
+                            for (int64_t i = 0; i < m; i++) {
+                                bool here = v[i] == top[i] || v[i] != v[i];
+                                out[i] = here ? g[i] : 0.0f;
+                                g[i] = here ? 0.0f : g[i];
+                            }
+                            ft_store_at(dx, at, out, m);
+                        }
+        }
+    }
+}
+
 /* in: dy x; out: dx. A task is one sample and a range of channels, so that overlapping windows do not race. */
 void FT_CPU(pool_bwd)(const ft_call *c)
 {
@@ -62,6 +105,12 @@ void FT_CPU(pool_bwd)(const ft_call *c)
     ft_buf *dx = c->out[0];
     int64_t width = dx->dim[4], blocks = (width + 15) / 16, outs = dy->count / dy->dim[0] / width, ins = x->count / x->dim[0] / width;
     int kind = c->attr->pool.kind;
+    bool apart = true;
+    for (int i = 0; i < 3; i++) apart &= c->attr->pool.stride[i] >= c->attr->pool.kernel[i];
+    if (apart) {
+        pool_bwd_apart(c);
+        return;
+    }
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < dx->dim[0] * blocks; task++) {
         int64_t b = task / blocks, c0 = task % blocks * 16, m = FT_MIN(16, width - c0);

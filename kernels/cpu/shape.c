@@ -1,5 +1,5 @@
 /* Shape ops: copies of 2- or 4-byte elements, no arithmetic except the sums of the backward ops. */
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
 
 void FT_CPU(cast)(const ft_call *c)
 {
@@ -11,6 +11,15 @@ void FT_CPU(cast)(const ft_call *c)
         int64_t n = FT_MIN(FT_BLOCK, x->count - at);
         ft_store_at(y, at, ft_load(tmp, x, at, n), n);
     }
+}
+
+enum { TILE = 32 };
+
+static int64_t ys_of(const ft_buf *y, int axis) /* elements between neighbours along an axis */
+{
+    int64_t s = 1;
+    for (int i = axis + 1; i < y->ndim; i++) s *= y->dim[i];
+    return s;
 }
 
 void FT_CPU(permute)(const ft_call *c)
@@ -36,15 +45,32 @@ void FT_CPU(permute)(const ft_call *c)
         }
         return;
     }
-    int64_t n = y->dim[nd - 1], rows = x->count / n, step = stride[nd - 1];
+    /* the last axis moves: tiles of (axis that becomes the last) x (last axis), turned over in registers */
+    int turned = 0;
+    while (c->attr->permute.perm[turned] != nd - 1) turned++;
+    int64_t n = y->dim[nd - 1], from_step = stride[nd - 1], m = x->dim[nd - 1], to_step = ys_of(y, turned), outer = x->count / n / m;
+    int64_t tn = (n + TILE - 1) / TILE, tm = (m + TILE - 1) / TILE;
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t rest = r, from = 0;
-        for (int i = nd - 2; i >= 0; i--) from += rest % y->dim[i] * stride[i], rest /= y->dim[i];
-        if (e == 4)
-            for (int64_t k = 0; k < n; k++) ((uint32_t *)y->data)[r * n + k] = ((const uint32_t *)x->data)[from + k * step];
-        else
-            for (int64_t k = 0; k < n; k++) ((uint16_t *)y->data)[r * n + k] = ((const uint16_t *)x->data)[from + k * step];
+    for (int64_t task = 0; task < outer * tn * tm; task++) {
+        int64_t rest = task / (tn * tm), i0 = task / tm % tn * TILE, j0 = task % tm * TILE, from = 0, to = 0;
+        for (int i = nd - 2; i >= 0; i--) {
+            if (i == turned) continue;
+            from += rest % y->dim[i] * stride[i], to += rest % y->dim[i] * ys_of(y, i), rest /= y->dim[i];
+        }
+        float in[TILE * TILE], out[TILE * TILE];
+        int64_t ni = FT_MIN(TILE, n - i0), nj = FT_MIN(TILE, m - j0);
+        for (int64_t i = 0; i < ni; i++) { /* bits are moved, not values: two bytes ride in the upper half of four */
+            int64_t at = from + (i0 + i) * from_step + j0;
+            if (e == 4) memcpy(in + i * TILE, (const float *)x->data + at, (size_t)nj * 4);
+            else ft_widen(in + i * TILE, (const uint16_t *)x->data + at, nj);
+        }
+        ft_transpose(in, TILE, ni, nj, out, TILE);
+        for (int64_t j = 0; j < nj; j++) {
+            int64_t at = to + (j0 + j) * to_step + i0;
+            if (e == 4) memcpy((float *)y->data + at, out + j * TILE, (size_t)ni * 4);
+            else
+                for (int64_t i = 0; i < ni; i++) ((uint16_t *)y->data)[at + i] = (uint16_t)(((const uint32_t *)(const void *)(out + j * TILE))[i] >> 16);
+        }
     }
 }
 

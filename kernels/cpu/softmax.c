@@ -12,9 +12,9 @@ void FT_CPU(softmax)(const ft_call *c)
     for (int64_t r = 0; r < rows; r++) {
         float tx[WIDE], ty[WIDE], *y = ft_into(ty, c->out[0], r * n);
         const float *v = ft_load(tx, x, r * n, n);
-        float top = ft_top(v, n);
-        for (int64_t i = 0; i < n; i++) y[i] = ft_exp1(v[i] - top);
-        float scale = 1.0f / ft_sum(y, n);
+        float top = ft_top(v, n), total = 0;
+        for (int64_t i = 0; i < n; i++) total += y[i] = ft_exp1(v[i] - top);
+        float scale = 1.0f / total;
         for (int64_t i = 0; i < n; i++) y[i] *= scale;
         ft_store_at(c->out[0], r * n, y, n);
     }
