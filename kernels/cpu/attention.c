@@ -7,7 +7,7 @@
 #include "common/base/status.h"
 #include "kernels/cpu/gemm.h"
 
-enum { QUERIES = 48 }; /* a multiple of every FT_GEMM_ROWS */
+enum { QUERIES = 48, PANEL = 64 }; /* QUERIES: a multiple of every FT_GEMM_ROWS */
 
 typedef struct {
     int64_t seqs, tq, tk, heads, d;
@@ -15,7 +15,7 @@ typedef struct {
     const ft_buf *buf[3];
     int64_t reach; /* relative positions -reach .. reach; -1: none */
     float scale;
-    int64_t wide; /* keys padded to whole vectors */
+    int64_t wide; /* keys padded to whole panels */
 } shape;
 
 static shape shape_of(const ft_call *c)
@@ -25,7 +25,7 @@ static shape shape_of(const ft_call *c)
     int64_t width = k ? q->dim[2] : q->dim[2] / 3;
     s.d = width / s.heads;
     s.scale = c->attr->sdpa.scale;
-    s.wide = (s.tk + 15) / 16 * 16;
+    s.wide = s.tk <= PANEL ? (s.tk + 15) / 16 * 16 : (s.tk + PANEL - 1) / PANEL * PANEL;
     for (int i = 0; i < 3; i++) {
         s.buf[i] = k ? c->in[i] : q;
         s.stride[i] = k ? width : 3 * width;
@@ -40,11 +40,11 @@ static int64_t element(const shape *s, int which, int64_t seq, int64_t head)
     return seq * (which == 0 ? s->tq : s->tk) * s->stride[which] + s->offset[which] + head * s->d;
 }
 
-/* per thread: q, dq, do (QUERIES, d); k, dk, dv (wide, d); k^T, v^T (d, wide); p, dp (QUERIES, wide); all q and dq (tq, d) for the
+/* per thread: q, dq, do (QUERIES, d); k, dk, dv (wide, d); k^T, v^T in panels; p, dp (QUERIES, wide); all q and dq (tq, d) for the
  * transposed relative term */
 static int64_t thread_floats(const shape *s)
 {
-    return 3 * QUERIES * s->d + 5 * s->wide * s->d + 2 * QUERIES * s->wide + (s->reach >= 0 ? 2 * s->tq * s->d : 0) + 64;
+    return 3 * QUERIES * s->d + 5 * s->wide * s->d + 2 * PANEL * s->d + 2 * QUERIES * s->wide + (s->reach >= 0 ? 2 * s->tq * s->d : 0) + 64;
 }
 
 /* the tables' gradients are summed in FT_PARTS parts */
@@ -69,11 +69,24 @@ static int64_t entry(const shape *s, int64_t i, int64_t j) /* row of the relativ
     return (d < -s->reach ? -s->reach : d > s->reach ? s->reach : d) + s->reach;
 }
 
+/* x (wide, d) transposed into panels of PANEL columns that fit L1: column j of row e at (j / PANEL * d + e) * PANEL + j % PANEL */
+static void to_panels(const shape *s, const float *x, float *panels)
+{
+    for (int64_t j = 0; j < s->wide; j += PANEL) ft_transpose(x + j * s->d, s->d, FT_MIN(PANEL, s->wide - j), s->d, panels + j * s->d, PANEL);
+}
+
+/* y (n, columns) = a (n, d) times panels */
+static void by_panels(const shape *s, int64_t n, int64_t columns, const float *a, const float *panels, float *y)
+{
+    for (int64_t j = 0; j < columns; j += PANEL)
+        ft_gemm(n, FT_MIN(PANEL, columns - j), s->d, a, s->d, 1, panels + j * s->d, PANEL, y + j, s->wide, false);
+}
+
 /* logits of queries [i0, i0 + n) against all keys; LVDM's transposed relative term reads q_j, so it needs all queries at once */
 static void logits(const ft_call *c, const shape *s, const float *q, const float *qall, const float *kt, int64_t i0, int64_t n, float *p)
 {
     int64_t seen = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk;
-    ft_gemm(n, (seen + 15) / 16 * 16, s->d, q, s->d, 1, kt, s->wide, p, s->wide, false);
+    by_panels(s, n, (seen + 15) / 16 * 16, q, kt, p);
     if (c->in[3]) {
         const float *table = c->in[3]->data;
         for (int64_t i = 0; i < n; i++)
@@ -106,11 +119,11 @@ void FT_CPU(sdpa)(const ft_call *c)
     for (int64_t task = 0; task < s.seqs * s.heads; task++) {
         int64_t seq = task / s.heads, h = task % s.heads;
         float *q = scratch(c, &s), *o = q + QUERIES * s.d, *k = o + QUERIES * s.d, *v = k + s.wide * s.d, *kt = v + s.wide * s.d,
-              *p = kt + s.d * s.wide, *qall = p + QUERIES * s.wide;
+              *p = kt + s.d * (s.wide + PANEL), *qall = p + QUERIES * s.wide;
         ft_load_rows(k, s.d, s.buf[1], element(&s, 1, seq, h), s.stride[1], s.tk, s.d);
         memset(k + s.tk * s.d, 0, (size_t)((s.wide - s.tk) * s.d) * sizeof(float));
         ft_load_rows(v, s.d, s.buf[2], element(&s, 2, seq, h), s.stride[2], s.tk, s.d);
-        ft_transpose(k, s.d, s.wide, s.d, kt, s.wide);
+        to_panels(&s, k, kt);
         if (all) load_scaled(&s, qall, seq, h, 0, s.tq);
         for (int64_t i0 = 0; i0 < s.tq; i0 += QUERIES) {
             int64_t n = FT_MIN(QUERIES, s.tq - i0);
@@ -185,16 +198,16 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
         for (int64_t task = ft_part(tasks, part, parts); task < ft_part(tasks, part + 1, parts); task++) {
             int64_t seq = task / s.heads, h = task % s.heads;
             float *q = scratch(c, &s), *dq = q + QUERIES * s.d, *dout = dq + QUERIES * s.d, *k = dout + QUERIES * s.d,
-                  *dk = k + s.wide * s.d, *dv = dk + s.wide * s.d, *kt = dv + s.wide * s.d, *vt = kt + s.d * s.wide,
-                  *p = vt + s.d * s.wide, *dp = p + QUERIES * s.wide, *qall = dp + QUERIES * s.wide,
+                  *dk = k + s.wide * s.d, *dv = dk + s.wide * s.d, *kt = dv + s.wide * s.d, *vt = kt + s.d * (s.wide + PANEL),
+                  *p = vt + s.d * (s.wide + PANEL), *dp = p + QUERIES * s.wide, *qall = dp + QUERIES * s.wide,
                   *turned_dq = qall + s.tq * s.d;
             float *tk = partial + part * tables, *tv = tk + nk;
             /* v^T first, with k's place as a stop on the way */
             memset(k + s.tk * s.d, 0, (size_t)((s.wide - s.tk) * s.d) * sizeof(float));
             ft_load_rows(k, s.d, s.buf[2], element(&s, 2, seq, h), s.stride[2], s.tk, s.d);
-            ft_transpose(k, s.d, s.wide, s.d, vt, s.wide);
+            to_panels(&s, k, vt);
             ft_load_rows(k, s.d, s.buf[1], element(&s, 1, seq, h), s.stride[1], s.tk, s.d);
-            ft_transpose(k, s.d, s.wide, s.d, kt, s.wide);
+            to_panels(&s, k, kt);
             memset(dk, 0, (size_t)(2 * s.wide * s.d) * sizeof(float));
             if (turned) load_scaled(&s, qall, seq, h, 0, s.tq);
             if (turned) memset(turned_dq, 0, (size_t)(s.tq * s.d) * sizeof(float));
@@ -207,7 +220,7 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
                 ft_load_rows(dq, s.d, y, (seq * s.tq + i0) * width + h * s.d, width, n, s.d);
                 for (int64_t i = 0; i < n; i++) inner[i] = ft_dot(dq + i * s.d, dout + i * s.d, s.d);
                 logits(c, &s, q, qall, kt, i0, n, p);
-                ft_gemm(n, cols, s.d, dout, s.d, 1, vt, s.wide, dp, s.wide, false);
+                by_panels(&s, n, cols, dout, vt, dp);
                 if (c->in[4]) {
                     const float *table = c->in[4]->data;
                     for (int64_t i = 0; i < n; i++)

@@ -133,21 +133,26 @@ static void act_row(ft_act act, float *y, const float *x, int64_t n)
     }
 }
 
-static float sigmoid_d(float x) { return ft_sigmoid1(x) * (1.0f - ft_sigmoid1(x)); }
-
-static void act_d_row(ft_act act, float *y, const float *x, int64_t n)
-{
-    switch (act) {
-        case FT_ACT_NONE:
-            for (int64_t i = 0; i < n; i++) y[i] = 1.0f;
-            break;
-        case FT_ACT_RELU: ROW(ft_relu_d1);
-        case FT_ACT_SILU: ROW(ft_silu_d1);
-        case FT_ACT_GELU: ROW(ft_gelu_d1);
-        case FT_ACT_GELU_TANH: ROW(ft_gelu_tanh_d1);
-        case FT_ACT_SIGMOID: ROW(sigmoid_d);
-    }
 #undef ROW
+
+/* f = act(x) and d = act'(x) together: they share their exponential */
+static void act_both_row(ft_act act, float *f, float *d, const float *x, int64_t n)
+{
+#define EACH(...)                                                                                                                \
+    for (int64_t i = 0; i < n; i++) {                                                                                            \
+        float v = x[i];                                                                                                          \
+        __VA_ARGS__;                                                                                                                    \
+    }                                                                                                                            \
+    break
+    switch (act) {
+        case FT_ACT_NONE: EACH((f[i] = v, d[i] = 1.0f));
+        case FT_ACT_RELU: EACH((f[i] = ft_relu1(v), d[i] = ft_relu_d1(v)));
+        case FT_ACT_SILU: EACH(float s = ft_sigmoid1(v); f[i] = v * s; d[i] = s * (1.0f + v * (1.0f - s)));
+        case FT_ACT_GELU: EACH(float e = ft_exp1(-0.5f * v * v), p = ft_normal_cdf1(v, e); f[i] = v * p; d[i] = p + v * 0.398942280f * e);
+        case FT_ACT_GELU_TANH: EACH((f[i] = ft_gelu_tanh1(v), d[i] = ft_gelu_tanh_d1(v)));
+        case FT_ACT_SIGMOID: EACH(float s = ft_sigmoid1(v); f[i] = s; d[i] = s * (1.0f - s));
+    }
+#undef EACH
 }
 
 void FT_CPU(glu)(const ft_call *c)
@@ -175,15 +180,16 @@ void FT_CPU(glu_bwd)(const ft_call *c)
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < rows * blocks; task++) {
         int64_t at = task % blocks * FT_BLOCK, m = FT_MIN(FT_BLOCK, n - at), r = task / blocks;
-        float ta[FT_BLOCK], tb[FT_BLOCK], td[FT_BLOCK], f[FT_BLOCK], o[FT_BLOCK];
+        float ta[FT_BLOCK], tb[FT_BLOCK], td[FT_BLOCK], f[FT_BLOCK], slope[FT_BLOCK];
         const float *u = ft_load(ta, x, r * 2 * n + gate + at, m), *v = ft_load(tb, x, r * 2 * n + n - gate + at, m),
                     *d = ft_load(td, dy, r * n + at, m);
-        act_row(act, f, u, m);
-        for (int64_t i = 0; i < m; i++) o[i] = d[i] * f[i];
-        ft_store_at(c->out[0], r * 2 * n + n - gate + at, o, m);
-        act_d_row(act, f, u, m);
-        for (int64_t i = 0; i < m; i++) o[i] = d[i] * v[i] * f[i];
-        ft_store_at(c->out[0], r * 2 * n + gate + at, o, m);
+        act_both_row(act, f, slope, u, m);
+        for (int64_t i = 0; i < m; i++) {
+            f[i] *= d[i];
+            slope[i] *= d[i] * v[i];
+        }
+        ft_store_at(c->out[0], r * 2 * n + n - gate + at, f, m);
+        ft_store_at(c->out[0], r * 2 * n + gate + at, slope, m);
     }
 }
 
