@@ -42,27 +42,60 @@ static void clear(sums *x)
     for (int i = 0; i < LANES; i++) x->o[i] = never;
 }
 
-/* absorbs token (k, v): one of the two factors is 1, so one exp is enough */
-static inline void absorb(sums *x, const float *k, const float *v, const float *w)
+/* absorbs token (k, v): of the two factors, of the old sum and of the new token, one is 1, so one exp is enough */
+static void factors(const float *restrict o, const float *restrict k, const float *restrict w, float *restrict old, float *restrict new)
 {
+    float d[LANES];
     for (int i = 0; i < LANES; i++) {
-        float o = x->o[i] - w[i], d = o - k[i], e = ft_exp1(-fabsf(d)), s = d > 0 ? 1.0f : e, r = d > 0 ? e : 1.0f;
-        x->a[i] = s * x->a[i] + r * v[i];
-        x->b[i] = s * x->b[i] + r;
+        d[i] = o[i] - w[i] - k[i];
+        old[i] = -fabsf(d[i]);
+    }
+    ft_exp_row(old, LANES);
+    for (int i = 0; i < LANES; i++) {
+        float e = old[i];
+        old[i] = d[i] > 0 ? 1.0f : e;
+        new[i] = d[i] > 0 ? e : 1.0f;
+    }
+}
+
+static void absorb(sums *restrict x, const float *restrict k, const float *restrict v, const float *restrict w)
+{
+    float old[LANES], new[LANES];
+    factors(x->o, k, w, old, new);
+    for (int i = 0; i < LANES; i++) {
+        float o = x->o[i] - w[i];
+        x->a[i] = old[i] * x->a[i] + new[i] * v[i];
+        x->b[i] = old[i] * x->b[i] + new[i];
         x->o[i] = FT_MAX(o, k[i]);
     }
 }
 
-static inline void absorb_d(sums *x, const float *k, const float *v, const float *w)
+static void absorb_d(sums *restrict x, const float *restrict k, const float *restrict v, const float *restrict w)
 {
+    float old[LANES], new[LANES];
+    factors(x->o, k, w, old, new);
     for (int i = 0; i < LANES; i++) {
-        float o = x->o[i] - w[i], d = o - k[i], e = ft_exp1(-fabsf(d)), s = d > 0 ? 1.0f : e, r = d > 0 ? e : 1.0f;
-        x->da[i] = s * (x->da[i] - x->a[i]);
-        x->db[i] = s * (x->db[i] - x->b[i]);
-        x->a[i] = s * x->a[i] + r * v[i];
-        x->b[i] = s * x->b[i] + r;
+        float o = x->o[i] - w[i];
+        x->da[i] = old[i] * (x->da[i] - x->a[i]);
+        x->db[i] = old[i] * (x->db[i] - x->b[i]);
+        x->a[i] = old[i] * x->a[i] + new[i] * v[i];
+        x->b[i] = old[i] * x->b[i] + new[i];
         x->o[i] = FT_MAX(o, k[i]);
     }
+}
+
+/* e^{o1-m}, e^{o2-m}, e^{u+k-m} with m the largest of the three exponents */
+static void weigh(const float *restrict o1, const float *restrict o2, const float *restrict u, const float *restrict k, float *restrict e,
+                  float *restrict m)
+{
+    for (int i = 0; i < LANES; i++) {
+        float self = u[i] + k[i], top = FT_MAX(FT_MAX(o1[i], o2[i]), self);
+        e[i] = o1[i] - top;
+        e[LANES + i] = o2[i] - top;
+        e[2 * LANES + i] = self - top;
+        m[i] = top;
+    }
+    ft_exp_row(e, 3 * LANES);
 }
 
 /* LANES channels of one token as f32, zeros behind the last channel */
@@ -117,12 +150,12 @@ void FT_CPU(wkv)(const ft_call *c)
         clear(&x);
         for (int64_t t = 0; t < s.t; t++) {
             const float *kt = k + t * LANES, *vt = v + t * LANES;
-            float y[LANES];
-            for (int i = 0; i < LANES; i++) {
-                float o2 = ro[t * LANES + i], self = u[i] + kt[i], m = FT_MAX(FT_MAX(x.o[i], o2), self);
-                float e1 = ft_exp1(x.o[i] - m), e2 = ft_exp1(o2 - m), e3 = ft_exp1(self - m);
-                y[i] = (e1 * x.a[i] + e2 * ra[t * LANES + i] + e3 * vt[i]) / (e1 * x.b[i] + e2 * rb[t * LANES + i] + e3);
-            }
+            const float *a2 = ra + t * LANES, *b2 = rb + t * LANES;
+            float y[LANES], e[3 * LANES], m[LANES];
+            weigh(x.o, ro + t * LANES, u, kt, e, m);
+            for (int i = 0; i < LANES; i++)
+                y[i] = (e[i] * x.a[i] + e[LANES + i] * a2[i] + e[2 * LANES + i] * vt[i]) /
+                       (e[i] * x.b[i] + e[LANES + i] * b2[i] + e[2 * LANES + i]);
             ft_store_at(c->out[0], token(&s, q, t) + c0, y, n);
             absorb(&x, kt, vt, w);
         }
@@ -138,15 +171,34 @@ static void spread(const shape *s, bool forward, const float *k, const float *v,
     for (int i = 0; i < LANES; i++) o[i] = never;
     for (int64_t step = 0; step < s->t; step++) {
         int64_t at = (forward ? step : s->t - 1 - step) * LANES;
+        const float *restrict kt = k + at, *restrict vt = v + at, *restrict pt = big_p + at, *restrict yt = y + at, *restrict mt = m + at;
+        float *restrict dkt = dk + at, *restrict dvt = dv + at, e[LANES], minus[LANES], old[LANES], new[LANES];
+        for (int i = 0; i < LANES; i++) e[i] = kt[i] + o[i], minus[i] = -mt[i];
+        ft_exp_row(e, LANES); /* 0 while nothing was absorbed */
+        factors(o, minus, w, old, new);
         for (int i = 0; i < LANES; i++) {
-            float e = ft_exp1(k[at + i] + o[i]); /* 0 while nothing was absorbed */
-            dv[at + i] += e * p[i];
-            dk[at + i] += e * (v[at + i] * p[i] - q[i]);
-            float oo = o[i] - w[i], d = oo + m[at + i], f = ft_exp1(-fabsf(d)), keep = d > 0 ? 1.0f : f, r = d > 0 ? f : 1.0f;
-            p[i] = keep * p[i] + r * big_p[at + i];
-            q[i] = keep * q[i] + r * big_p[at + i] * y[at + i];
-            o[i] = FT_MAX(oo, -m[at + i]);
+            dvt[i] += e[i] * p[i];
+            dkt[i] += e[i] * (vt[i] * p[i] - q[i]);
+            p[i] = old[i] * p[i] + new[i] * pt[i];
+            q[i] = old[i] * q[i] + new[i] * pt[i] * yt[i];
+            o[i] = FT_MAX(o[i] - w[i], minus[i]);
         }
+    }
+}
+
+/* y, P = g / z and the gradients that stay at the token itself, or belong to w and u */
+static void combine(const sums *restrict x, const float *restrict e, const float *restrict v, const float *restrict g,
+                    const float *restrict a2, const float *restrict b2, const float *restrict da2, const float *restrict db2,
+                    float *restrict y, float *restrict p, float *restrict dk, float *restrict dv, float *restrict du, float *restrict dw)
+{
+    for (int i = 0; i < LANES; i++) {
+        float e1 = e[i], e2 = e[LANES + i], e3 = e[2 * LANES + i], z = e1 * x->b[i] + e2 * b2[i] + e3;
+        y[i] = (e1 * x->a[i] + e2 * a2[i] + e3 * v[i]) / z;
+        p[i] = g[i] / z;
+        dv[i] = p[i] * e3;
+        dk[i] = dv[i] * (v[i] - y[i]);
+        du[i] += dk[i];
+        dw[i] += p[i] * (e1 * (x->da[i] - y[i] * x->db[i]) + e2 * (da2[i] - y[i] * db2[i]));
     }
 }
 
@@ -179,19 +231,11 @@ void FT_CPU(wkv_bwd)(const ft_call *c)
         clear(&x);
         for (int64_t t = 0; t < s.t; t++) {
             int64_t at = t * LANES;
+            const float *vt = v + at, *a2 = ra + at, *b2 = rb + at, *da2 = rda + at, *db2 = rdb + at;
+            float e[3 * LANES], *yt = y + at, *pt = big_p + at, *dkt = dk + at, *dvt = dv + at;
             load(g, c->in[4], token(&s, q, t) + c0, n);
-            for (int i = 0; i < LANES; i++) {
-                float o2 = ro[at + i], self = u[i] + k[at + i], top = FT_MAX(FT_MAX(x.o[i], o2), self);
-                float e1 = ft_exp1(x.o[i] - top), e2 = ft_exp1(o2 - top), e3 = ft_exp1(self - top);
-                float z = e1 * x.b[i] + e2 * rb[at + i] + e3, yy = (e1 * x.a[i] + e2 * ra[at + i] + e3 * v[at + i]) / z, p = g[i] / z;
-                y[at + i] = yy;
-                m[at + i] = top;
-                big_p[at + i] = p;
-                dk[at + i] = p * e3 * (v[at + i] - yy);
-                dv[at + i] = p * e3;
-                du[i] += p * e3 * (v[at + i] - yy);
-                dw[i] += p * (e1 * (x.da[i] - yy * x.db[i]) + e2 * (rda[at + i] - yy * rdb[at + i]));
-            }
+            weigh(x.o, ro + at, u, k + at, e, m + at);
+            combine(&x, e, vt, g, a2, b2, da2, db2, yt, pt, dkt, dvt, du, dw);
             absorb_d(&x, k + at, v + at, w);
         }
         spread(&s, true, k, v, w, big_p, y, m, dk, dv);
