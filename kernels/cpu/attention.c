@@ -3,9 +3,12 @@
  * A task is one sequence and one head. Keys and values are widened into a per-thread f32 scratch that fits L2 (keys transposed, so
  * that both products run along contiguous rows). Queries go in blocks of QUERIES rows against all keys: the softmax is exact,
  * nothing is rescaled, and only the log-sum-exp of each row is kept for the backward pass, which makes the probabilities again.
- * Packed inputs (q|k|v in one tensor) are read in place by their row stride. */
+ * Packed inputs (q|k|v in one tensor) are read in place by their row stride.
+ *
+ * bf16 tensors on processors with bf16 products take a twin path (task_bf16): rows are used as they lie, probabilities and their
+ * gradients are rounded to bf16 for the products, as flash attention does everywhere; sums stay f32. */
 #include "common/base/status.h"
-#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_bf16.h"
 
 enum { QUERIES = 48, PANEL = 64 }; /* QUERIES: a multiple of every FT_GEMM_ROWS */
 
@@ -16,6 +19,7 @@ typedef struct {
     int64_t reach; /* relative positions -reach .. reach; -1: none */
     float scale;
     int64_t wide; /* keys padded to whole panels */
+    bool words;   /* the bf16 path */
 } shape;
 
 static shape shape_of(const ft_call *c)
@@ -31,6 +35,7 @@ static shape shape_of(const ft_call *c)
         s.stride[i] = k ? width : 3 * width;
         s.offset[i] = k ? 0 : i * width;
     }
+    s.words = q->dtype == FT_BF16 && !c->in[3] && !c->in[4] && s.d % 16 == 0 && s.scale > 0 && ft_gemm_bf16_usable();
     s.reach = c->in[3] ? (c->in[3]->dim[0] - 1) / 2 : c->in[4] ? (c->in[4]->dim[0] - 1) / 2 : -1;
     return s;
 }
@@ -44,6 +49,7 @@ static int64_t element(const shape *s, int which, int64_t seq, int64_t head)
  * transposed relative term */
 static int64_t thread_floats(const shape *s)
 {
+    if (s->words) return 5 * QUERIES * s->wide + 3 * QUERIES * s->d + 6 * (s->wide + PANEL) * s->d + 64;
     return 3 * QUERIES * s->d + 5 * s->wide * s->d + 2 * PANEL * s->d + 2 * QUERIES * s->wide + (s->reach >= 0 ? 2 * s->tq * s->d : 0) + 64;
 }
 
@@ -108,6 +114,109 @@ static float *scratch(const ft_call *c, const shape *s)
     return (float *)c->work + (int64_t)ft_cpu_thread_id() * thread_floats(s);
 }
 
+/* ---- bf16 products ---------------------------------------------------------------------------------------------------------- */
+
+static const uint16_t *row16(const shape *s, int which, int64_t seq, int64_t head)
+{
+    return (const uint16_t *)s->buf[which]->data + element(s, which, seq, head);
+}
+
+/* x (tk, d) as words along d, transposed into panels: word (j, p) at (j / PANEL * d/2 + p) * PANEL + j % PANEL; zeros behind tk */
+static void word_panels(const shape *s, const uint16_t *x, int64_t stride, float *rows, uint32_t *panels)
+{
+    int64_t d2 = s->d / 2;
+    for (int64_t j = 0; j < s->tk; j++) memcpy(rows + j * d2, x + j * stride, (size_t)s->d * 2);
+    memset(rows + s->tk * d2, 0, (size_t)((s->wide - s->tk) * d2) * sizeof(float));
+    for (int64_t j = 0; j < s->wide; j += PANEL)
+        ft_transpose(rows + j * d2, d2, FT_MIN(PANEL, s->wide - j), d2, (float *)panels + j * d2, PANEL);
+}
+
+static void by_word_panels(const shape *s, int64_t n, int64_t columns, const uint16_t *a, int64_t stride, const uint32_t *panels, float *y)
+{
+    for (int64_t j = 0; j < columns; j += PANEL)
+        ft_gemm_bf16(n, FT_MIN(PANEL, columns - j), s->d / 2, (const uint32_t *)(const void *)a, stride / 2, 1, panels + j * (s->d / 2), PANEL,
+                     y + j, s->wide, false);
+}
+
+static void forward_bf16(const ft_call *c, const shape *s, int64_t task, float *work)
+{
+    int64_t seq = task / s->heads, h = task % s->heads, width = s->heads * s->d;
+    float *p = work, *o = p + QUERIES * s->wide, *rows = o + QUERIES * s->d, *lse = (float *)c->out[1]->data + task * s->tq;
+    uint32_t *kt = (uint32_t *)(rows + s->wide * s->d), *v2 = kt + s->wide * s->d + PANEL * s->d;
+    uint16_t *pb = (uint16_t *)(v2 + s->wide * s->d);
+    word_panels(s, row16(s, 1, seq, h), s->stride[1], rows, kt);
+    ft_interleave(v2, s->d, row16(s, 2, seq, h), s->stride[2], s->tk, s->d);
+    for (int64_t i0 = 0; i0 < s->tq; i0 += QUERIES) {
+        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk, cols = (last + 15) / 16 * 16;
+        float inverse[QUERIES];
+        by_word_panels(s, n, cols, row16(s, 0, seq, h) + i0 * s->stride[0], s->stride[0], kt, p);
+        for (int64_t i = 0; i < n; i++) {
+            float *row = p + i * s->wide, total;
+            int64_t seen = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + i + 1) : s->tk;
+            float top = s->scale * ft_top(row, seen);
+            for (int64_t j = 0; j < seen; j++) row[j] = s->scale * row[j] - top;
+            ft_exp_row(row, seen);
+            total = ft_sum(row, seen);
+            for (int64_t j = seen; j < cols; j++) row[j] = 0;
+            lse[i0 + i] = top + logf(total);
+            inverse[i] = 1.0f / total;
+            ft_narrow_bf16(pb + i * s->wide, row, cols);
+        }
+        ft_gemm_bf16(n, s->d, (last + 1) / 2, (const uint32_t *)(const void *)pb, s->wide / 2, 1, v2, s->d, o, s->d, false);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t e = 0; e < s->d; e++) o[i * s->d + e] *= inverse[i];
+        ft_store_rows(c->out[0], (seq * s->tq + i0) * width + h * s->d, width, o, s->d, n, s->d);
+    }
+}
+
+static void backward_bf16(const ft_call *c, const shape *s, int64_t task, float *work, ft_buf *const to[3])
+{
+    int64_t seq = task / s->heads, h = task % s->heads, width = s->heads * s->d, d = s->d;
+    const float *lse = (const float *)c->in[5]->data + task * s->tq;
+    float *p = work, *dp = p + QUERIES * s->wide, *dq = dp + QUERIES * s->wide, *dk = dq + QUERIES * d, *dv = dk + s->wide * d,
+          *rows = dv + s->wide * d;
+    uint32_t *kt = (uint32_t *)(rows + s->wide * d), *vt = kt + (s->wide + PANEL) * d / 2, *k2 = vt + (s->wide + PANEL) * d / 2,
+             *q2 = k2 + s->wide * d / 2 + d, *do2 = q2 + QUERIES * d / 2, *p2 = do2 + QUERIES * d / 2, *ds2 = p2 + QUERIES / 2 * s->wide;
+    uint16_t *pb = (uint16_t *)(ds2 + QUERIES / 2 * s->wide), *dsb = pb + QUERIES * s->wide;
+    word_panels(s, row16(s, 1, seq, h), s->stride[1], rows, kt);
+    word_panels(s, row16(s, 2, seq, h), s->stride[2], rows, vt);
+    ft_interleave(k2, d, row16(s, 1, seq, h), s->stride[1], s->tk, d);
+    memset(dk, 0, (size_t)(2 * s->wide * d) * sizeof(float));
+    for (int64_t i0 = 0; i0 < s->tq; i0 += QUERIES) {
+        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk, cols = (last + 15) / 16 * 16;
+        int64_t at = (seq * s->tq + i0) * width + h * d;
+        const uint16_t *q = row16(s, 0, seq, h) + i0 * s->stride[0], *dout = (const uint16_t *)c->in[7]->data + at;
+        by_word_panels(s, n, cols, q, s->stride[0], kt, p);
+        by_word_panels(s, n, cols, dout, width, vt, dp);
+        for (int64_t i = 0; i < n; i++) {
+            float *row = p + i * s->wide, *g = dp + i * s->wide, l = lse[i0 + i], inner;
+            int64_t seen = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + i + 1) : s->tk;
+            ft_widen(dq, (const uint16_t *)c->in[6]->data + at + i * width, d);
+            ft_widen(dq + d, dout + i * width, d);
+            inner = ft_dot(dq, dq + d, d);
+            for (int64_t j = 0; j < seen; j++) {
+                row[j] = ft_exp1(s->scale * row[j] - l);
+                g[j] = s->scale * row[j] * (g[j] - inner);
+            }
+            for (int64_t j = seen; j < cols; j++) row[j] = g[j] = 0;
+            ft_narrow_bf16(pb + i * s->wide, row, cols);
+            ft_narrow_bf16(dsb + i * s->wide, g, cols);
+        }
+        ft_interleave(p2, s->wide, pb, s->wide, n, cols);
+        ft_interleave(ds2, s->wide, dsb, s->wide, n, cols);
+        ft_interleave(q2, d, q, s->stride[0], n, d);
+        ft_interleave(do2, d, dout, width, n, d);
+        ft_gemm_bf16(n, d, (last + 1) / 2, (const uint32_t *)(const void *)dsb, s->wide / 2, 1, k2, d, dq, d, false);
+        ft_gemm_bf16(last, d, (n + 1) / 2, ds2, 1, s->wide, q2, d, dk, d, true);
+        ft_gemm_bf16(last, d, (n + 1) / 2, p2, 1, s->wide, do2, d, dv, d, true);
+        if (to[0]) ft_store_rows(to[0], element(s, 0, seq, h) + i0 * s->stride[0], s->stride[0], dq, d, n, d);
+    }
+    if (to[1]) ft_store_rows(to[1], element(s, 1, seq, h), s->stride[1], dk, d, s->tk, d);
+    if (to[2]) ft_store_rows(to[2], element(s, 2, seq, h), s->stride[2], dv, d, s->tk, d);
+}
+
+/* ---- f32 products ----------------------------------------------------------------------------------------------------------- */
+
 void FT_CPU(sdpa)(const ft_call *c)
 {
     shape s = shape_of(c);
@@ -117,6 +226,10 @@ void FT_CPU(sdpa)(const ft_call *c)
     bool all = c->in[3] && c->attr->sdpa.transpose;
 #pragma omp parallel for schedule(dynamic) if (s.seqs * s.heads * s.tq * s.tk > FT_SMALL)
     for (int64_t task = 0; task < s.seqs * s.heads; task++) {
+        if (s.words) {
+            forward_bf16(c, &s, task, scratch(c, &s));
+            continue;
+        }
         int64_t seq = task / s.heads, h = task % s.heads;
         float *q = scratch(c, &s), *o = q + QUERIES * s.d, *k = o + QUERIES * s.d, *v = k + s.wide * s.d, *kt = v + s.wide * s.d,
               *p = kt + s.d * (s.wide + PANEL), *qall = p + QUERIES * s.wide;
@@ -196,6 +309,10 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
 #pragma omp parallel for schedule(dynamic) if (tasks * s.tq * s.tk > FT_SMALL)
     for (int64_t part = 0; part < parts; part++)
         for (int64_t task = ft_part(tasks, part, parts); task < ft_part(tasks, part + 1, parts); task++) {
+            if (s.words) {
+                backward_bf16(c, &s, task, scratch(c, &s), to);
+                continue;
+            }
             int64_t seq = task / s.heads, h = task % s.heads;
             float *q = scratch(c, &s), *dq = q + QUERIES * s.d, *dout = dq + QUERIES * s.d, *k = dout + QUERIES * s.d,
                   *dk = k + s.wide * s.d, *dv = dk + s.wide * s.d, *kt = dv + s.wide * s.d, *vt = kt + s.d * (s.wide + PANEL),
