@@ -332,6 +332,33 @@ static void r_l2(const row *c, double **in, double *out)
     }
 }
 
+static ft_t b_randn(ft_graph *g, ft_t *in, const row *c) /* p: uniform */
+{
+    ft_t noise = c->p[0] ? ft_uniform(g, ft_dtype_of(in[0]), 2, c->in[0].d) : ft_randn(g, ft_dtype_of(in[0]), 2, c->in[0].d);
+    op_stream = noise->maker ? noise->maker->stream : 0;
+    return ft_add(g, in[0], noise);
+}
+static void r_randn(const row *c, double **in, double *out)
+{
+    for (int64_t i = 0; i < count(c, 0); i++) {
+        uint32_t b[4];
+        float e[4];
+        ft_philox(5, op_stream, 3, (uint64_t)i / 4, b);
+        ft_philox_normal(b, e);
+        out[i] = in[0][i] + (c->p[0] ? (double)ft_philox_uniform(b[i % 4]) : (double)e[i % 4]);
+    }
+}
+static ft_t b_timestep(ft_graph *g, ft_t *in, const row *c) { return ft_timestep_embed(g, ft_stop_grad(g, in[0]), c->p[0]); }
+static void r_timestep(const row *c, double **in, double *out)
+{
+    int64_t half = c->p[0] / 2;
+    for (int64_t b = 0; b < D(0, 0); b++)
+        for (int64_t k = 0; k < half; k++) {
+            double a = in[0][b] * pow(10000, -(double)k / (double)half);
+            out[b * 2 * half + k] = cos(a), out[b * 2 * half + half + k] = sin(a);
+        }
+}
+
 /* ---- products and convolutions ---- */
 static ft_t b_matmul(ft_graph *g, ft_t *in, const row *c) { return ft_matmul(g, in[0], in[1], c->p[0], c->p[1]); }
 static void r_matmul(const row *c, double **in, double *out)
@@ -535,6 +562,9 @@ static const row cases[] = {
     {"l2_normalize_short", b_l2, r_l2, 1, {{2, {31, 17}, 0}}, {100}, 40, 1, 9},
     {"drop_path", b_drop_path, r_drop_path, 1, {{3, {13, 5, 231}, 0}}, {0}, 1, 1, 9, true}, /* 0 where dropped, not 0 * NaN */
     {"q_sample", b_q_sample, r_q_sample, 2, {{5, {3, 2, 3, 5, 7}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
+    {"randn", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {0}, 2, 2, 9},
+    {"uniform", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {1}, 2, 2, 9},
+    {"timestep_embed", b_timestep, r_timestep, 1, {{1, {5}, F32 | WIDE}}, {64}, 8, 0, 0},
     {"matmul", b_matmul, r_matmul, 2, {{3, {3, 17, 33}, 0}, {3, {3, 33, 31}, 0}}, {0, 0}, 33, 1, 9},
     {"matmul_ta", b_matmul, r_matmul, 2, {{3, {2, 33, 17}, 0}, {3, {2, 33, 5}, 0}}, {1, 0}, 33, 1, 9},
     {"matmul_tb", b_matmul, r_matmul, 2, {{3, {2, 17, 64}, 0}, {3, {2, 31, 64}, 0}}, {0, 1}, 64, 1, 9},

@@ -349,6 +349,25 @@ static void r_xent_class(const row *c, double **in, double *out)
         if (b != 4) *out += (log(s) - in[0][b * C + b % C]) / (double)B;
     }
 }
+static ft_t b_pseudo(ft_graph *g, ft_t *in, const row *c) /* label and mask side by side; p: percent */
+{
+    ft_t mask, label = ft_pseudo_label(g, ft_stop_grad(g, in[0]), (float)c->p[0] / 100, &mask);
+    return ft_concat(g, 1, 2, (ft_t[]){label, ft_reshape(g, mask, 2, (int64_t[]){D(0, 0), 1})});
+}
+static void r_pseudo(const row *c, double **in, double *out)
+{
+    int64_t n = D(0, 1);
+    for (int64_t b = 0; b < D(0, 0); b++) {
+        double s = 0;
+        int64_t best = 0;
+        for (int64_t k = 0; k < n; k++) {
+            s += exp(in[0][b * n + k]);
+            if (in[0][b * n + k] > in[0][b * n + best]) best = k;
+        }
+        for (int64_t k = 0; k < n; k++) *out++ = k == best;
+        *out++ = exp(in[0][b * n + best]) / s >= (double)c->p[0] / 100;
+    }
+}
 static ft_t b_kl(ft_graph *g, ft_t *in, const row *c)
 {
     (void)c;
@@ -522,6 +541,7 @@ static const row cases[] = {
     {"bce", b_loss, r_loss, 2, {{2, {33, 31}, 0}, {2, {33, 31}, POSITIVE}}, {FT_BCE_LOGIT}, 80, 0, 1, true}, /* the reference overflows */
     {"hinge", b_loss, r_loss, 3, {{2, {33, 31}, 0}, {2, {33, 31}, 0}, {1, {33}, F32}}, {FT_HINGE}, 64, 0, 1},
     {"xent_classes", b_xent_class, r_xent_class, 1, {{2, {7, 3}, F32}}, {0}, 8, 0, 9, true}, /* the reference overflows */
+    {"pseudo_label", b_pseudo, r_pseudo, 1, {{2, {31, 3}, F32 | WIDE}}, {70}, 8, 0, 0, true}, /* a NaN has no class */
     {"gauss_kl", b_kl, r_kl, 1, {{5, {3, 2, 3, 5, 14}, 0}}, {0}, 230, 0, 9},
     {"vlb", b_vlb, r_vlb, 4, {{3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}}, {0}, 230, 0, 1},
     {"vlb_first_step", b_vlb, r_vlb, 4, {{3, {3, 7, 11}, 0}, {3, {3, 7, 11}, SMALL}, {3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}}, {1}, 230, 0, 1, true}, /* clamped */

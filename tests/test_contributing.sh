@@ -1,19 +1,39 @@
-# Does exactly what CONTRIBUTING.md says: takes its two example files out of the page, adds the rows, builds, runs both.
+# Does exactly what CONTRIBUTING.md says: takes its examples out of the page, adds the rows, builds, runs them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$(dirname "$0")/lib.sh"
-mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen,classify,experiments,CONTRIBUTING.md} tree/ && cd tree
+mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen,classify,experiments,tests,CONTRIBUTING.md} tree/ && cd tree
 python3 - <<'P'
 import re
 page = open("CONTRIBUTING.md").read()
 for path, code in re.findall(r"1\. `((?:experiments|classify)/\w+\.c)`:\n```c\n(.*?)```", page, re.S):
     open(path, "w").write(code)
+for path, code in re.findall(r"Append to `([\w/.]+)` .*?```c\n(.*?)```", page, re.S):
+    open(path, "a").write(code)
+path, code = re.search(r"New file `([\w/.]+)`.*?```c\n(.*?)```", page, re.S).groups()
+open(path, "w").write(code)
+row = re.search(r"`(OP\(.*?\))`", page)[1]
+case = re.search(r"above the table of `([\w/.]+)`.*?```c\n(.*?)```.*?`(\{.*?\},)`", page, re.S)
+
+
+def insert(path, before, text):
+    s = open(path).read()
+    assert s.count(before) == 1, (path, before)
+    open(path, "w").write(s.replace(before, text + before))
+
+
+insert("kernels/op_table.h", "    OP(affine,", "    " + row + " \\\n")
+insert("common/graph/graph.h", "ft_t ft_affine(", "ft_t ft_logcosh(ft_graph *g, ft_t x);\n")
+insert(case[1], "#define S1 1, 1, 1", case[2])
+insert(case[1], '    {"affine",', "    " + case[3] + "\n")
 P
 sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arm_table.h
 sed -i 's/    SSL(pseudolabel)/    SSL(pseudolabel) SSL(entropy)/' classify/ssl_table.h
 [ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] || die "the examples are not in CONTRIBUTING.md"
-works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF
-works cmake --build build
+works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS="base;v4"
+works cmake --build build --target forty test_ops
+works env FT_NO_GOLDEN=1 build/tests/test_ops logcosh
+grep -q "PASSED.* 1 test" out err || die "the new op was not tested"
 cat >e.yaml <<'Y'
 data: {phantom: true, size: 32, frames: 8}
 phantom: {videos: 48}

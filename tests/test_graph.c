@@ -426,6 +426,75 @@ static void test_second_order_unary(void **state)
     }
 }
 
+/* ---- optimisers against their equations, in double ------------------------------------------------------------------------------------- */
+
+static void test_optimisers(void **state)
+{
+    (void)state;
+    static const ft_optim_opt opts[] = {{0}, {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f}, {.clip = 0.5f},
+                                        {.sgd = true, .beta1 = 0.9f, .weight_decay = 0.05f}, {.sgd = true, .beta1 = 0.9f, .clip = 0.25f}};
+    enum { N = 70, STEPS = 5 };
+    for (size_t k = 0; k < sizeof opts / sizeof *opts; k++) {
+        ft_optim_opt o = opts[k];
+        ft_params *params = ft_params_new(8);
+        ft_graph *g = ft_graph_new(params, FT_F32, 1);
+        ft_t w = P("w", 7, 10), b = P("b", 5), s = ft_buffer(g, "s", 1, (int64_t[]){3}, FT_ONE); /* only w decays; s is a buffer */
+        ft_t x = ft_input(g, "x", FT_F32, 2, (int64_t[]){7, 10});
+        ft_t y = ft_add(g, ft_reduce(g, ft_mul(g, ft_unary(g, FT_SQUARE, w), x), 3, false), VIEW(ft_reduce(g, b, 1, false), 1, 1));
+        (void)s;
+        ft_backward(g, VIEW(y, 1));
+        ft_t norm = ft_optimise(g, o);
+        ft_plan *plan;
+        if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+        double p[75], e[75], m[75] = {0}, v[75] = {0};
+        const float *flat = ft_params_flat(params, FT_WEIGHTS), *ema = ft_params_flat(params, FT_EMA);
+        int64_t at[2] = {ft_params_at(params, 0)->offset, ft_params_at(params, 1)->offset};
+        for (int i = 0; i < 75; i++) p[i] = e[i] = (double)flat[i < N ? at[0] + i : at[1] + i - N];
+        double b1 = o.beta1 ? (double)o.beta1 : (double)0.9f, b2 = o.beta2 ? (double)o.beta2 : (double)0.999f,
+               eps = o.eps ? (double)o.eps : (double)1e-8f;
+        for (int t = 0; t < STEPS; t++) {
+            ft_step st = {1, t, 0.01f * (float)(t + 1), 0.7f};
+            double grad[75], total = 0, lr = (double)st.lr, decay = (double)st.ema;
+            for (int i = 0; i < N; i++) ((float *)ft_data(x))[i] = sinf((float)(i + 3 * t));
+            if (t == 2) ((float *)ft_data(x))[4] = NAN; /* a step that must change nothing */
+            for (int i = 0; i < 75; i++) {
+                grad[i] = i < N ? 2 * p[i] * (double)((float *)ft_data(x))[i] : 1;
+                total += grad[i] * grad[i];
+            }
+            assert_int_equal(ft_run(plan, &st), FT_OK);
+            if (t == 2) {
+                assert_true(isnan(*(float *)ft_data(norm)));
+                continue;
+            }
+            total = sqrt(total);
+            assert_true(fabs((double)*(float *)ft_data(norm) - total) <= 1e-6 * total);
+            double scale = o.clip > 0 && total > (double)o.clip ? (double)o.clip / (total + 1e-6) : 1;
+            for (int i = 0; i < 75; i++) {
+                double wd = i < N ? (double)o.weight_decay : 0, d = grad[i] * scale;
+                if (o.sgd) {
+                    d += wd * p[i];
+                    m[i] = b1 * m[i] + d;
+                    p[i] -= lr * (d + b1 * m[i]);
+                } else {
+                    m[i] = b1 * m[i] + (1 - b1) * d;
+                    v[i] = b2 * v[i] + (1 - b2) * d * d;
+                    p[i] = p[i] * (1 - lr * wd) - lr * m[i] / (1 - pow(b1, t + 1)) / (sqrt(v[i] / (1 - pow(b2, t + 1))) + eps);
+                }
+                e[i] = decay * e[i] + (1 - decay) * p[i];
+            }
+        }
+        for (int i = 0; i < 75; i++) {
+            int64_t j = i < N ? at[0] + i : at[1] + i - N;
+            if (!(fabs((double)flat[j] - p[i]) <= 2e-6 * (1 + fabs(p[i])))) fail_msg("optimiser %zu: value %d is %g, should be %g", k, i, (double)flat[j], p[i]);
+            if (!(fabs((double)ema[j] - e[i]) <= 2e-6 * (1 + fabs(e[i])))) fail_msg("optimiser %zu: EMA of %d is %g, should be %g", k, i, (double)ema[j], e[i]);
+        }
+        assert_true(ema[ft_params_at(params, 2)->offset] == 1.0f);
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+}
+
 /* ---- recompute ----------------------------------------------------------------------------------------------------------------------- */
 
 static ft_t block(ft_graph *g, ft_t x, int i)
@@ -605,7 +674,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twins),        cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors), cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_optimisers),   cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors), cmocka_unit_test(test_random_plans),
         cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);

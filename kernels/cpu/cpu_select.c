@@ -13,32 +13,31 @@ int ft_cpu_thread_id(void) { return 0; }
 
 int ft_cpu_threads(void) { return ft_threads_get(); }
 
-extern const ft_backend ft_backend_cpu_table_base;
-#ifdef FT_HAVE_V4
-extern const ft_backend ft_backend_cpu_table_v3, ft_backend_cpu_table_v4;
+extern const ft_backend ft_backend_cpu_table_base, ft_backend_cpu_table_v3, ft_backend_cpu_table_v4;
 
+#if defined(__x86_64__)
 static bool has_v4(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
 }
-static bool has_v3(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2");
-}
 bool ft_cpu_has_bf16(void) { return has_v4(); }
 bool ft_cpu_fast_bf16(void) { return has_v4() && __builtin_cpu_supports("avx512bf16"); }
+#else
+bool ft_cpu_has_bf16(void) { return false; }
+bool ft_cpu_fast_bf16(void) { return false; }
+#endif
 
 const ft_backend *ft_backend_cpu(void)
 {
     const char *ask = getenv("FORTY_ISA");
+    (void)ask;
+#ifdef FT_HAVE_v4
     if (has_v4() && (!ask || !strcmp(ask, "v4"))) return &ft_backend_cpu_table_v4;
-    if (has_v3() && (!ask || strcmp(ask, "base"))) return &ft_backend_cpu_table_v3;
+#endif
+#ifdef FT_HAVE_v3
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    if (v3 && (!ask || strcmp(ask, "base"))) return &ft_backend_cpu_table_v3;
+#endif
     return &ft_backend_cpu_table_base;
 }
-#else
-bool ft_cpu_has_bf16(void) { return false; }
-bool ft_cpu_fast_bf16(void) { return false; }
-const ft_backend *ft_backend_cpu(void) { return &ft_backend_cpu_table_base; }
-#endif

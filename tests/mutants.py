@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Do the tests of the ops notice a wrong kernel? Each mutant changes one sign, constant or comparison in one line.
+
+    tests/mutants.py run [-j N] [--only FILE] [--ids 3,5]   applies every row of mutants.tsv in a copy of the tree, builds, tests
+    tests/mutants.py draw N                                 draws a new list of N mutants over all kernels and gradient rules
+
+A mutant is killed if test_ops or test_graph fails (or crashes, or hangs). A row may say why its mutant computes the same; such
+rows are not counted. The run fails below 95 % killed. ./test.sh --full runs it."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+LIST = os.path.join(HERE, "mutants.tsv")
+SKIP = re.compile(r"^\s*(/?\*|//|#|enum|typedef|static .*;$|.*(_floats|_bytes|work_size|thread_id|FT_SMALL|FT_ASSERT|FT_FAIL|FT_TRY|"
+                  r"scratch|pad16|sizeof|NEED|DNNL|ft__fail|const float \*|float \*|malloc|restrict))")
+
+
+def changes(line):
+    """(column, length, new text) of every possible change"""
+    for m in re.finditer(r" ([-+]) ", line):
+        yield m.start(), 3, " - " if m[1] == "+" else " + "
+    for m in re.finditer(r" ([-+])= ", line):
+        yield m.start(), 4, " -= " if m[1] == "+" else " += "
+    for m in re.finditer(r" \+= ", line):
+        yield m.start(), 4, " = "
+    for m in re.finditer(r" (<|>|<=|>=) ", line):
+        yield m.start(), len(m[0]), {"<": " > ", ">": " < ", "<=": " > ", ">=": " < "}[m[1]]
+    for m in re.finditer(r"\b(\d+\.\d+)f\b", line):
+        yield m.start(), len(m[0]), f"{float(m[1]) * 1.25 + (0.25 if float(m[1]) == 0 else 0):.9g}".replace("e", "E") + ("f" if "." in f"{float(m[1]) * 1.25 + (0.25 if float(m[1]) == 0 else 0):.9g}" else ".0f")
+    for m in re.finditer(r" \* ", line):
+        yield m.start(), 3, " + "
+
+
+def sources():
+    folder = os.path.join(ROOT, "kernels", "cpu")
+    for f in sorted(os.listdir(folder)):
+        if f.endswith((".c", ".h")) and f not in ("cpu_select.c", "cpu_table.c", "cpu.h"):
+            yield "kernels/cpu/" + f
+    yield from ("kernels/elem.h", "common/graph/op_grad.c", "common/graph/backward.c", "common/graph/op_build.c")
+
+
+def draw(n):
+    every = []
+    for path in sources():
+        here = []
+        for at, line in enumerate(open(os.path.join(ROOT, path)).read().split("\n")):
+            if SKIP.match(line) or "for (" in line and line.count(";") >= 2 and not line.rstrip().endswith(";"):
+                continue
+            code = line.split("/*")[0]
+            for col, length, new in changes(code):
+                here.append((path, line, line[:col] + new + line[col + length :]))
+        here.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
+        share = 24 if path.endswith("elem.h") else max(6, len(here) // 7)
+        every += here[:share]
+    every.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
+    with open(LIST, "w") as o:
+        o.write("# file\tline\tchanged line\tsame result because\n")
+        for path, line, new in sorted(every[:n]):
+            o.write(f"{path}\t{line}\t{new}\t\n")
+    print(f"{min(n, len(every))} of {len(every)} possible")
+
+
+def rows():
+    out = []
+    for k, line in enumerate(open(LIST).read().split("\n")):
+        if line and not line.startswith("#"):
+            out.append([k + 1] + (line + "\t").split("\t")[:4])
+    return out
+
+
+def tree(place):
+    for part in ("CMakeLists.txt", "CMakePresets.json", "common", "kernels", "gen", "classify", "experiments", "tests"):
+        s = os.path.join(ROOT, part)
+        (shutil.copytree if os.path.isdir(s) else shutil.copy)(s, os.path.join(place, part))
+    flags = ["-DCMAKE_BUILD_TYPE=Release", "-DFT_KERNEL_OPT=-O1", "-DFT_ISAS=base;v4"]
+    subprocess.run(["cmake", "-G", "Ninja", "-B", "build", *flags], cwd=place, check=True, capture_output=True)
+    subprocess.run(["ninja", "-C", "build", "tests/test_ops", "tests/test_graph"], cwd=place, check=True, capture_output=True)
+
+
+def killed(place, mutant):
+    _, path, line, new, _ = mutant
+    file = os.path.join(place, path)
+    text = open(file).read()
+    if "\n" + line + "\n" not in text:
+        return "gone"
+    open(file, "w").write(text.replace("\n" + line + "\n", "\n" + new + "\n", 1))
+    try:
+        b = subprocess.run(["ninja", "-C", "build", "tests/test_ops", "tests/test_graph"], cwd=place, capture_output=True)
+        if b.returncode:
+            return "does not compile"
+        env = dict(os.environ, FT_FAIL_FAST="1", GOMP_SPINCOUNT="1000", OMP_NUM_THREADS="1")
+        for test in ("test_ops", "test_graph"):
+            try:
+                if subprocess.run([f"build/tests/{test}"], cwd=place, capture_output=True, env=env, timeout=180).returncode:
+                    return test
+            except subprocess.TimeoutExpired:
+                return test + " (hangs)"
+        return ""
+    finally:
+        open(file, "w").write(text)
+
+
+def run(args):
+    jobs = int(args[args.index("-j") + 1]) if "-j" in args else os.cpu_count()
+    only = args[args.index("--only") + 1] if "--only" in args else ""
+    ids = set(map(int, args[args.index("--ids") + 1].split(","))) if "--ids" in args else None
+    todo = [r for r in rows() if only in r[1] and (ids is None or r[0] in ids) and not r[4]]
+    same = sum(1 for r in rows() if r[4])
+    total, survivors, lock, waiting = len(todo), [], threading.Lock(), list(reversed(todo))
+    counts = {}
+
+    def worker():
+        with tempfile.TemporaryDirectory() as place:
+            tree(place)
+            while True:
+                with lock:
+                    if not waiting:
+                        return
+                    mutant = waiting.pop()
+                how = killed(place, mutant)
+                with lock:
+                    counts[how] = counts.get(how, 0) + 1
+                    if not how:
+                        survivors.append(mutant)
+                        print(f"survived: line {mutant[0]}, {mutant[1]}\n  - {mutant[2].strip()}\n  + {mutant[3].strip()}", flush=True)
+                    elif how == "gone":
+                        print(f"line {mutant[0]}: {mutant[1]} has no such line any more: {mutant[2].strip()}", flush=True)
+                    done = sum(counts.values())
+                    if done % 20 == 0:
+                        print(f"{done} of {total}, {len(survivors)} survived", file=sys.stderr, flush=True)
+
+    threads = [threading.Thread(target=worker) for _ in range(jobs)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    valid = total - counts.get("gone", 0) - counts.get("does not compile", 0)
+    rate = 100 * (valid - len(survivors)) / max(valid, 1)
+    print(f"{valid - len(survivors)} of {valid} mutants killed ({rate:.1f} %); {same} compute the same; by {counts}")
+    return 0 if rate >= 95 and (only or ids or valid >= 300) else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["draw"]:
+        draw(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["run"]:
+        sys.exit(run(sys.argv[2:]))
+    else:
+        sys.exit(__doc__)
