@@ -296,9 +296,8 @@ static int bench_op(int k, ft_dtype dtype, bool both, int64_t runs, bool profile
     double median = ms[runs / 2], flop = b.flop * (both ? 3 : 1);
     if (!y) info.moved_bytes = (size_t)ft_params_trained_size(params) * 11 * sizeof(float); /* read g, g p m v, e p; write p m v, e */
     double gbs = (double)info.moved_bytes / median / 1e6, gflops = flop / median / 1e6;
-    json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:f,s:f,s:f,s:f,s:f}", "op", ops[k].name, "shape", ops[k].shape, "precision",
-                                          dtype == FT_BF16 ? "bf16" : "f32", "pass", both ? "both" : "forward", "ms", median, "min_ms",
-                                          ms[0], "gb_s", gbs, "gflop_s", gflops, "copy_gb_s", copy / 1e9));
+    json_array_append_new(list, json_pack("{s:s,s:s,s:{s:f,s:f,s:f},s:f,s:f}", "op", ops[k].name, "shape", ops[k].shape, "ms", "median",
+                                          median, "min", ms[0], "max", ms[runs - 1], "gb_s", gbs, "gflop_s", gflops));
     if (print) {
         printf("%-20s %-38s %9.3f ms %7.1f GB/s %4.0f%% of copy", ops[k].name, ops[k].shape, median, gbs, 100 * gbs * 1e9 / copy);
         if (flop > 0) printf(" %8.0f GFLOP/s", gflops);
@@ -336,8 +335,14 @@ static int run_ops(ft_cli *c, int64_t runs)
         rc = bench_op(k, dtype, both, runs, ft_cli_flag(c, "--profile"), copy, list, !ft_cli_json(c));
     }
     if (rc == FT_OK && found == 0) rc = FT_FAIL(FT_EUSAGE, "no op of these names: `forty bench op` runs all and shows their names");
-    if (rc == FT_OK && ft_cli_json(c)) ft_cli_print(c, list, "%s", "");
-    else json_decref(list);
+    if (rc == FT_OK && ft_cli_json(c)) {
+        struct rusage use;
+        getrusage(RUSAGE_SELF, &use);
+        ft_cli_print(c, json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:O}", "what", "op", "pass", pass, "precision", dtype == FT_BF16 ? "bf16" : "f32",
+                                  "threads", ft_threads_get(), "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "copy_gb_s", copy / 1e9, "ops",
+                                  list, "versions", ft_environment()), "%s", "");
+    }
+    json_decref(list);
     return rc;
 }
 

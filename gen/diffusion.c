@@ -19,6 +19,21 @@ const double *ft_alpha_bar(void)
     return table;
 }
 
+void ft_vlb_coefficients(int t, float c[8])
+{
+    const double *bar = ft_alpha_bar();
+    double now = bar[t], prev = t ? bar[t - 1] : 1, beta = 1 - now / prev, next_beta = 1 - bar[1] / bar[0];
+    double variance = t ? beta * (1 - prev) / (1 - now) : next_beta * (1 - bar[0]) / (1 - bar[1]);
+    c[0] = (float)(1 / sqrt(now));
+    c[1] = (float)sqrt(1 / now - 1);
+    c[2] = (float)(beta * sqrt(prev) / (1 - now));
+    c[3] = (float)((1 - prev) * sqrt(1 - beta) / (1 - now));
+    c[4] = (float)log(beta);
+    c[5] = (float)log(variance);
+    c[6] = t == 0;
+    c[7] = 0;
+}
+
 void ft_sample_times(int steps, int *tau)
 {
     for (int i = 0; i < steps; i++)
