@@ -338,7 +338,7 @@ static int run_ops(ft_cli *c, int64_t runs)
     if (rc == FT_OK && ft_cli_json(c)) {
         struct rusage use;
         getrusage(RUSAGE_SELF, &use);
-        ft_cli_print(c, json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:O}", "what", "op", "pass", pass, "precision", dtype == FT_BF16 ? "bf16" : "f32",
+        ft_cli_print(c, json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:o}", "what", "op", "pass", pass, "precision", dtype == FT_BF16 ? "bf16" : "f32",
                                   "threads", ft_threads_get(), "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "copy_gb_s", copy / 1e9, "ops",
                                   list, "versions", ft_environment()), "%s", "");
     }
@@ -404,7 +404,7 @@ static int run_bench(ft_cli *c)
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:O}", "what", arg[0], "model", model, "batch",
+    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:o}", "what", arg[0], "model", model, "batch",
                           (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
                           "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
                           (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",

@@ -22,14 +22,15 @@ FT_FN float ft_exp1(float x)
     float c = x > 89.0f ? 89.0f : x; /* n = 128 makes the scale Inf, n = -127 makes it 0; NaN comes through */
     c = c < -88.0f ? -88.0f : c;
     float y = c * 1.44269504f;
-    int32_t n = (int32_t)(y + 128.5f) - 128; /* to nearest, without a branch */
+    uint32_t u = (uint32_t)(int32_t)(y + 128.5f) - 128u; /* to nearest, without a branch; NaN gives any number, and p is NaN */
+    int32_t n = (int32_t)u;
 #ifdef __FMA__
     float r = fmaf((float)n, 1.42860677e-6f, fmaf((float)n, -0.693148613f, c)); /* ln2 in two parts */
 #else
     float r = (float)((double)c - (double)n * 0.69314718055994531);
 #endif
     float p = 1.0f + r * (1.0f + r * (0.5f + r * (0.166666672f + r * (0.0416666418f + r * (0.00833345205f + r * 0.00138888f)))));
-    scale.u = (uint32_t)(n + 127) << 23;
+    scale.u = (u + 127u) << 23;
     return p * scale.f;
 }
 
