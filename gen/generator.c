@@ -349,7 +349,7 @@ static int latents_read(latents *l, const char *path, const char *stats)
 
 typedef struct {
     latents l;
-    ft_t mean, std, t, signal, noise; /* signal = sqrt(alpha_bar), noise = sqrt(1 - alpha_bar), (B,1,1,1,1) */
+    ft_t mean, std, t, mix; /* mix (B,2): sqrt(alpha_bar), sqrt(1 - alpha_bar) */
     int64_t batch;
     uint64_t seed;
 } diffusion_feed;
@@ -357,8 +357,8 @@ typedef struct {
 static void feed_times(diffusion_feed *f, int64_t b, int t)
 {
     ((float *)ft_data(f->t))[b] = (float)t;
-    ((float *)ft_data(f->signal))[b] = (float)sqrt(ft_alpha_bar()[t]);
-    ((float *)ft_data(f->noise))[b] = (float)sqrt(1 - ft_alpha_bar()[t]);
+    ((float *)ft_data(f->mix))[2 * b] = (float)sqrt(ft_alpha_bar()[t]);
+    ((float *)ft_data(f->mix))[2 * b + 1] = (float)sqrt(1 - ft_alpha_bar()[t]);
 }
 
 static void feed_clip(diffusion_feed *f, int64_t b, int64_t k)
@@ -381,15 +381,13 @@ static int feed_diffusion(void *ctx, int64_t step)
 /* The noise prediction problem: z0 ~ posterior, z_t = sqrt(ab) z0 + sqrt(1-ab) eps, loss = mean (eps - network)^2 */
 static ft_t diffusion_loss(ft_graph *g, diffusion_feed *f, const char *preset, const ft_config *cfg)
 {
-    int64_t dim[5] = {f->batch, f->l.dim[1], f->l.dim[2], f->l.dim[3], f->l.z}, one[5] = {f->batch, 1, 1, 1, 1};
+    int64_t dim[5] = {f->batch, f->l.dim[1], f->l.dim[2], f->l.dim[3], f->l.z};
     f->mean = ft_input(g, "mean", FT_F32, 5, dim);
     f->std = ft_input(g, "std", FT_F32, 5, dim);
     f->t = ft_input(g, "t", FT_F32, 1, &f->batch);
-    f->signal = ft_input(g, "signal", FT_F32, 5, one);
-    f->noise = ft_input(g, "noise", FT_F32, 5, one);
+    f->mix = ft_input(g, "mix", FT_F32, 2, (int64_t[]){f->batch, 2});
     ft_t z0 = ft_add(g, f->mean, ft_mul(g, f->std, ft_randn(g, FT_F32, 5, dim)));
-    ft_t eps = ft_randn(g, FT_F32, 5, dim);
-    ft_t zt = ft_add(g, ft_mul(g, z0, f->signal), ft_mul(g, eps, f->noise));
+    ft_t eps, zt = ft_q_sample(g, z0, f->mix, &eps);
     ft_t loss = ft_loss_mean(g, ft_generator_find(preset)->network(g, preset, cfg, zt, f->t), eps, FT_MSE);
     ft_keep(loss);
     return loss;

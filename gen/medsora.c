@@ -147,20 +147,56 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     return m;
 }
 
-/* zxbcdt (S,T,2E+2N+H), order z x B C dt -> (S,T,d): causal conv, SSD, gated RMSNorm, output projection */
-static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, ft_t zxbcdt)
+/* in_proj of u (...,d), whose rows are z | x B C | dt: one product for each, so that nothing is cut up afterwards. */
+typedef struct {
+    ft_t z, xbc, dt; /* (...,E) (...,E+2N) (...,H) */
+} projected;
+
+static projected in_proj(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
     char key[160];
-    int64_t S = ft_dim(zxbcdt, 0), T = ft_dim(zxbcdt, 1), wide = s->E + 2 * s->N;
-    ft_t z = ft_slice(g, zxbcdt, 2, 0, s->E);            /* (S,T,E) */
-    ft_t xbc = ft_slice(g, zxbcdt, 2, s->E, wide);       /* (S,T,E+2N) */
-    ft_t dt = ft_slice(g, zxbcdt, 2, s->E + wide, s->H); /* (S,T,H) */
-    xbc = ft_reshape(g, xbc, 5, (int64_t[]){S, 1, 1, T, wide});
+    int64_t wide = s->E + 2 * s->N, all = s->E + wide + s->H;
+    snprintf(key, sizeof key, "%s.in_proj.weight", name);
+    ft_t w = ft_param(g, key, 2, (int64_t[]){all, s->d}, ft_init_xavier(s->d, all));
+    return (projected){ft_linear(g, u, ft_slice(g, w, 0, 0, s->E), NULL), ft_linear(g, u, ft_slice(g, w, 0, s->E, wide), NULL),
+                       ft_linear(g, u, ft_slice(g, w, 0, s->E + wide, s->H), NULL)};
+}
+
+/* sequences (S,T,...) -> (S,T,d): causal conv, SSD, gated RMSNorm, output projection */
+static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, projected in)
+{
+    char key[160];
+    int64_t S = ft_dim(in.xbc, 0), T = ft_dim(in.xbc, 1), wide = s->E + 2 * s->N;
+    ft_t xbc = ft_reshape(g, in.xbc, 5, (int64_t[]){S, 1, 1, T, wide});
     xbc = ft_unary(g, FT_SILU, ft_conv_dw(g, xbc, m->conv_w, m->conv_b, (ft_conv_opt){.pad_front = {0, 0, 3}}));
-    ft_t y = ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
-    y = ft_rmsnorm_gated(g, y, z, m->norm_w, 1e-5f);
+    ft_t y = ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
+    y = ft_rmsnorm_gated(g, y, in.z, m->norm_w, 1e-5f);
     snprintf(key, sizeof key, "%s.out_proj", m->name);
     return xavier(g, key, y, s->d, false); /* (S,T,d) */
+}
+
+/* The four scans as one list: entry k of sequence q of scan (view, direction) reads token order[...] of n*grid*grid. A view is
+ * width (a row's frames x columns) or height (a column's frames x rows); sequences are its rows or columns. */
+static void scan_order(const shape *s, int32_t *order)
+{
+    int32_t spiral[4096], n = (int32_t)s->n, grid = (int32_t)s->grid, T = n * grid;
+    for (int v = 0; v < 2; v++)
+        for (int r = 0; r < 2; r++) {
+            ft_medsora_scan(n, grid, s->block % 8, r, s->p->released_scan, spiral);
+            for (int32_t q = 0; q < grid; q++)
+                for (int32_t k = 0; k < T; k++) {
+                    int32_t frame = spiral[k] / grid, along = spiral[k] % grid;
+                    order[((2 * v + r) * grid + q) * T + k] = (frame * grid + (v ? along : q)) * grid + (v ? q : along);
+                }
+        }
+}
+
+/* tokens x (B,n*grid*grid,c) -> (4 B grid, T, c), gathered once */
+static ft_t to_scans(ft_graph *g, const shape *s, ft_t x, const int32_t *order, const int32_t *count)
+{
+    int64_t tokens = s->n * s->grid * s->grid, c = ft_dim(x, -1);
+    x = ft_resample(g, ft_reshape(g, x, 3, (int64_t[]){s->B, tokens, c}), 1, &(ft_sparse){4 * tokens, count, order, NULL});
+    return ft_reshape(g, x, 3, (int64_t[]){s->B * 4 * s->grid, s->n * s->grid, c});
 }
 
 /* u (B,n,grid,grid,d) -> same. One set of weights for both views and both directions, so all four scans are one batch. */
@@ -168,30 +204,28 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
     char key[160];
     mamba m = mamba_weights(g, s, name);
-    int64_t wide = 2 * s->E + 2 * s->N + s->H, T = s->n * s->grid, S = s->B * s->grid;
-    snprintf(key, sizeof key, "%s.in_proj", name);
-    ft_t zx = xavier(g, key, u, wide, false); /* (B,n,grid,grid,wide) */
-    int32_t *order = ft_alloc((size_t)(2 * T) * sizeof *order), *back = order ? order + T : NULL;
-    if (!order) return u;
-    ft_t scan[4], view[2];
-    static const int to_view[2][5] = {{0, 2, 1, 3, 4}, {0, 3, 1, 2, 4}}, from_view[2][5] = {{0, 2, 1, 3, 4}, {0, 2, 3, 1, 4}};
-    for (int v = 0; v < 2; v++) { /* width: a row's frames x columns; height: a column's frames x rows */
-        ft_t seq = ft_reshape(g, ft_permute(g, zx, to_view[v]), 3, (int64_t[]){S, T, wide});
-        for (int r = 0; r < 2; r++) {
-            ft_medsora_scan((int)s->n, (int)s->grid, s->block % 8, r, s->p->released_scan, order);
-            scan[2 * v + r] = ft_gather_rows(g, seq, order); /* permute before the convolution, as the released code does */
-        }
+    int64_t tokens = s->n * s->grid * s->grid;
+    projected in = in_proj(g, s, name, u); /* (B,n,grid,grid,...) */
+    int32_t *order = ft_alloc((size_t)(10 * tokens + 2) * sizeof *order);
+    if (!order || s->n * s->grid > 4096) {
+        ft_free(order);
+        return ft_graph_fail(g, "medsora: no room for a scan of %lld tokens", (long long)tokens);
     }
-    ft_t out = mamba_core(g, s, &m, ft_concat(g, 0, 4, scan)); /* (4S,T,d) */
-    for (int v = 0; v < 2; v++) {
-        ft_t dir[2];
-        for (int r = 0; r < 2; r++) {
-            ft_medsora_scan((int)s->n, (int)s->grid, s->block % 8, r, s->p->released_scan, order);
-            for (int32_t k = 0; k < T; k++) back[order[k]] = k;
-            dir[r] = ft_gather_rows(g, ft_slice(g, out, 0, (2 * v + r) * S, S), back);
-        }
-        ft_t y = ft_reshape(g, ft_add(g, dir[0], dir[1]), 5, (int64_t[]){s->B, s->grid, s->n, s->grid, s->d});
-        y = ft_permute(g, y, from_view[v]); /* (B,n,grid,grid,d) */
+    int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
+    scan_order(s, order);
+    for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
+    in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count), to_scans(g, s, in.dt, order, count)};
+    ft_t out = mamba_core(g, s, &m, in), view[2];
+    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->d});
+    for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;
+    for (int v = 0; v < 2; v++) { /* back to the grid, both directions added on the way */
+        for (int r = 0; r < 2; r++)
+            for (int32_t k = 0; k < tokens; k++) {
+                int32_t at = (2 * v + r) * (int32_t)tokens + k;
+                back[2 * order[at] + r] = at;
+            }
+        ft_t y = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,d) */
+        y = ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
         snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
         view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, xavier(g, key, y, s->d, true))); /* Eq (9) */
     }
@@ -202,12 +236,11 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
 /* u (B,n,grid,grid,d) -> same; causal over the frames of each position */
 static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
     mamba m = mamba_weights(g, s, name);
-    snprintf(key, sizeof key, "%s.in_proj", name);
-    ft_t zx = xavier(g, key, u, 2 * s->E + 2 * s->N + s->H, false);
-    zx = ft_reshape(g, ft_permute(g, zx, (int[]){0, 2, 3, 1, 4}), 3, (int64_t[]){s->B * s->grid * s->grid, s->n, ft_dim(zx, 4)});
-    ft_t y = mamba_core(g, s, &m, zx); /* (B*grid*grid,n,d) */
+    int64_t S = s->B * s->grid * s->grid;
+    ft_t x = ft_permute(g, u, (int[]){0, 2, 3, 1, 4}); /* d wide, the narrowest place to turn */
+    projected in = in_proj(g, s, name, ft_reshape(g, x, 3, (int64_t[]){S, s->n, s->d}));
+    ft_t y = mamba_core(g, s, &m, in); /* (B*grid*grid,n,d) */
     return ft_permute(g, ft_reshape(g, y, 5, (int64_t[]){s->B, s->grid, s->grid, s->n, s->d}), (int[]){0, 3, 1, 2, 4});
 }
 

@@ -176,9 +176,7 @@ ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, doubl
     ft_t target = ft_cast(g, x, ft_compute(g));
     t.l1 = ft_loss_mean(g, t.output, target, FT_L1);
     t.ffl = ft_focal_frequency(g, t.output, target, 1.0f);
-    /* KL to N(0,1): 0.5 * sum(mean^2 + exp(logvar) - 1 - logvar), mean over the batch */
-    ft_t each = ft_sub(g, ft_add(g, ft_unary(g, FT_SQUARE, mean), ft_unary(g, FT_EXP, logvar)), ft_affine(g, logvar, 1, 1));
-    t.kl = ft_reshape(g, ft_affine(g, ft_reduce(g, each, 31, false), 0.5f / (float)dim[0], 0), 1, (int64_t[]){1});
+    t.kl = ft_gauss_kl(g, m);
     t.total = ft_add(g, ft_add(g, t.l1, ft_affine(g, t.kl, (float)kl, 0)), ft_affine(g, t.ffl, (float)ffl, 0));
     ft_keep(t.l1);
     ft_keep(t.kl);

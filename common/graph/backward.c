@@ -59,22 +59,38 @@ void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
     *at = p;
 }
 
+enum { MAX_PARTS = 64 };
+
+/* n tensors end to end, in as many concats as FT_MAX_IN asks for */
+static ft_t concat_all(ft_graph *g, int axis, int n, ft_t *x)
+{
+    while (n > FT_MAX_IN) {
+        int groups = 0;
+        for (int i = 0; i < n; i += FT_MAX_IN) {
+            int m = n - i < FT_MAX_IN ? n - i : FT_MAX_IN;
+            x[groups++] = m == 1 ? x[i] : ft_concat(g, axis, m, x + i);
+        }
+        n = groups;
+    }
+    return ft_concat(g, axis, n, x);
+}
+
 /* Puts a tensor's gradient together when no more can come: parts first; a view hands it to what it looks at. */
 static void settle(ft_graph *g, ft_t t)
 {
     if (g->failed) return;
     struct ft_part *parts = t->parts;
-    ft_t whole[FT_MAX_IN];
+    ft_t whole[MAX_PARTS];
     int n = 0;
     int64_t end = 0;
     bool tiles = parts != NULL;
     for (struct ft_part *p = parts; p && tiles; p = p->next) {
-        tiles = p->axis == parts->axis && p->start == end && n < FT_MAX_IN;
+        tiles = p->axis == parts->axis && p->start == end && n < MAX_PARTS;
         if (tiles) whole[n++] = p->d;
         end = p->start + p->d->dim[p->axis];
     }
     t->parts = NULL;
-    if (tiles && end == t->dim[parts->axis]) accumulate(g, t, ft_concat(g, parts->axis, n, whole));
+    if (tiles && end == t->dim[parts->axis]) accumulate(g, t, concat_all(g, parts->axis, n, whole));
     else
         for (struct ft_part *p = parts; p; p = p->next)
             accumulate(g, t, ft_pad(g, p->d, p->axis, p->start, t->dim[p->axis] - p->start - p->d->dim[p->axis]));

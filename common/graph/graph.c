@@ -67,17 +67,32 @@ const char *ft__op_name(ft_op op)
     return names[op];
 }
 
-ft_t ft__fail(ft_graph *g, const char *op, const char *format, ...)
+static ft_t fail(ft_graph *g, const char *op, const char *format, va_list args)
 {
     if (!g->failed) { /* the first error is the cause, later ones follow from it */
         g->failed = true;
-        int n = snprintf(g->error, sizeof g->error, "%s: ", op);
-        va_list args;
-        va_start(args, format);
+        int n = op ? snprintf(g->error, sizeof g->error, "%s: ", op) : 0;
         vsnprintf(g->error + n, sizeof g->error - (size_t)n, format, args);
-        va_end(args);
     }
     return &g->dead;
+}
+
+ft_t ft__fail(ft_graph *g, const char *op, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ft_t t = fail(g, op, format, args);
+    va_end(args);
+    return t;
+}
+
+ft_t ft_graph_fail(ft_graph *g, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    ft_t t = fail(g, NULL, format, args);
+    va_end(args);
+    return t;
 }
 
 static ft_t tensor(ft_graph *g, ft_tensor_kind kind, ft_dtype dtype, int ndim, const int64_t *dim)

@@ -80,6 +80,7 @@ void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);
 void ft_training(ft_graph *g, bool training);  /* batch statistics and dropout; on by default */
 const char *ft_graph_error(const ft_graph *g); /* NULL if none */
+ft_t ft_graph_fail(ft_graph *g, const char *format, ...) __attribute__((format(printf, 2, 3))); /* a network's own error; dead tensor */
 
 ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int64_t *dim); /* filled by the caller */
 ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const void *data); /* copied */
