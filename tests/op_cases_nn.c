@@ -112,7 +112,20 @@ static void r_batch(const row *c, double **in, double *out)
 }
 
 /* ---- sequences ---- */
-static ft_t b_attn(ft_graph *g, ft_t *in, const row *c) { return ft_attention_local(g, in[0], in[1], in[2], (int)c->p[0], 0.0f); }
+static ft_t b_attn(ft_graph *g, ft_t *in, const row *c) /* p: window, percent of dropout */
+{
+    ft_t y = ft_attention_local(g, in[0], in[1], in[2], (int)c->p[0], (float)c->p[1] / 100);
+    op_stream = y->maker ? y->maker->stream : 0;
+    return y;
+}
+static double kept(const row *c, int64_t row_index, int64_t d) /* a row of slots begins at a whole counter */
+{
+    if (c->p[1] == 0) return 1;
+    uint32_t b[4];
+    int64_t slots = 2 * c->p[0] + 1, at = row_index * ((slots + 3) / 4 * 4) + d;
+    ft_philox(5, op_stream, 3, (uint64_t)at / 4, b);
+    return ft_philox_uniform(b[at % 4]) >= (float)c->p[1] / 100 ? 1 / (1 - (double)((float)c->p[1] / 100)) : 0;
+}
 static void r_attn(const row *c, double **in, double *out) /* windows and positions as the reference lays them out */
 {
     int64_t S = D(0, 0), T = D(0, 1), C = D(0, 2), w = c->p[0];
@@ -142,7 +155,8 @@ static void r_attn(const row *c, double **in, double *out) /* windows and positi
             for (int64_t e = 0; e < C; e++) {
                 double y = 0;
                 for (int64_t slot = 0; slot < 3 * w; slot++)
-                    if (z[slot] != -INFINITY) y += exp(z[slot] - top) / sum * in[2][(s * T + w * (win - 1) + slot) * C + e];
+                    if (z[slot] != -INFINITY)
+                        y += kept(c, s * T + i, w * (win - 1) + slot - i + w) * exp(z[slot] - top) / sum * in[2][(s * T + w * (win - 1) + slot) * C + e];
                 out[(s * T + i) * C + e] = y;
             }
         }
@@ -505,6 +519,7 @@ static const row cases[] = {
     {"softmax_xent_weighted", b_xent, r_xent, 3, {{2, {5, 2}, F32}, {2, {5, 2}, F32}, {1, {5}, F32}}, {0}, 8, 0, 1, true},
     {"focal_frequency", b_ffl, r_ffl, 2, {{5, {2, 2, 8, 6, 3}, 0}, {5, {2, 2, 8, 6, 3}, 0}}, {1}, 96, 0, 1},
     {"focal_frequency_odd", b_ffl, r_ffl, 2, {{5, {1, 2, 5, 7, 3}, 0}, {5, {1, 2, 5, 7, 3}, 0}}, {2}, 96, 0, 1},
+    {"attention_local_dropout", b_attn, r_attn, 3, {{3, {2, 16, 10}, 0}, {3, {2, 16, 10}, 0}, {3, {2, 16, 10}, 0}}, {4, 25}, 60, 1, 9},
     {"layernorm_one_row", b_layernorm, r_layernorm, 1, {{3, {1, 1, 257}, 0}}, {0, 0}, 257, 1, 9},
     {"rmsnorm", b_rmsnorm, r_rmsnorm, 2, {{2, {37, 31}, 0}, {1, {31}, F32}}, {0}, 70, 1, 9},
     {"rmsnorm_plain", b_rmsnorm, r_rmsnorm, 1, {{2, {5, 64}, 0}}, {0}, 70, 1, 9},

@@ -670,12 +670,40 @@ static void test_dead_nodes(void **state)
     ft_params_free(params);
 }
 
+/* FT_PLAN_GUARD: a write behind a tensor and a read before the write are both seen */
+static void test_guard_catches(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t a = ft_affine(g, P("x", 5, 13), 2, 0), b = ft_unary(g, FT_TANH, a), y = ft_add(g, b, a);
+    ft_keep(y);
+    setenv("FT_PLAN_GUARD", "1", 1);
+    ft_plan *plan;
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    unsetenv("FT_PLAN_GUARD");
+    assert_int_equal(ft_run(plan, &step), FT_OK);
+    assert_true(isfinite(((float *)ft_data(y))[0]));
+    assert_true(isnan(((float *)b->data)[0])); /* dead by now, and poisoned */
+    for (int side = 0; side < 2; side++) { /* what a kernel that overruns its output would do */
+        unsigned char *at = (unsigned char *)b->data + (side ? -1 : 13 * 5 * 4 / 64 * 64 + 64), keep = *at;
+        *at = 7;
+        assert_int_not_equal(ft_run(plan, &step), FT_OK);
+        assert_non_null(strstr(ft_error_message(), "outside its output"));
+        *at = keep;
+    }
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twins),        cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
         cmocka_unit_test(test_optimisers),   cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors), cmocka_unit_test(test_random_plans),
         cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_guard_catches),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

@@ -5,9 +5,8 @@
  * Angles: theta_k = 10000^(-2k/C), pairs (k, k + C/2). Dropout acts on the probabilities. */
 #include <stdlib.h>
 
-#include "common/base/rng.h"
 #include "common/base/status.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/random.h"
 
 typedef struct {
     int64_t t, c, reach, slots;
@@ -60,14 +59,12 @@ static void rotate_all(const shape *s, float *y, const ft_buf *x, int64_t seq, c
         rotate(y + i * s->c, ft_load(tmp, x, (seq * s->t + i) * s->c, s->c), table + (i + offset) * s->c, s->c, scale, 1.0f);
 }
 
-/* dropout factor of slot d of query row `index` */
-static float keep(const ft_call *c, int64_t index)
+/* dropout factors of the slots of one query row; a row begins at a whole counter */
+static void keep_row(const ft_call *c, int64_t row, int64_t slots, float *mask)
 {
-    float p = c->attr->seq.dropout;
-    if (p <= 0) return 1.0f;
-    uint32_t bits[4];
-    ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)index, bits);
-    return ft_philox_uniform(bits[0]) >= p ? 1.0f / (1.0f - p) : 0.0f;
+    float p = c->attr->seq.dropout, scale = p > 0 ? 1.0f / (1.0f - p) : 1.0f;
+    if (p > 0) ft_uniform_row(c, row * ((slots + 3) / 4 * 4), mask, slots);
+    for (int64_t d = 0; d < slots; d++) mask[d] = p > 0 && mask[d] < p ? 0.0f : scale;
 }
 
 static float *scratch(const ft_call *c, const shape *s)
@@ -95,13 +92,14 @@ void FT_CPU(attention_local)(const ft_call *c)
                 if (p[d] > top) top = p[d];
             }
             for (int64_t d = 0; d < s.slots; d++) total += p[d] = ft_exp1(p[d] - top);
-            float *y = ft_into(o, c->out[0], q * tc + i * s.c);
+            float *y = ft_into(o, c->out[0], q * tc + i * s.c), *mask = o + s.c;
+            keep_row(c, q * s.t + i, s.slots, mask);
             memset(y, 0, (size_t)s.c * sizeof(float));
             for (int64_t d = 0; d < s.slots; d++) {
                 int64_t j = i + d - s.reach;
                 p[d] /= total;
                 if (j < 0 || j >= s.t) continue;
-                float w = p[d] * keep(c, (q * s.t + i) * s.slots + d);
+                float w = p[d] * mask[d];
                 const float *v = vv + j * s.c;
                 for (int64_t k = 0; k < s.c; k++) y[k] += w * v[k];
             }
@@ -127,11 +125,11 @@ void FT_CPU(attention_local_bwd)(const ft_call *c)
         for (int64_t i = 0; i < s.t; i++) {
             const float *p = prob + (q * s.t + i) * s.slots, *dy = ft_load(tmp, c->in[4], q * tc + i * s.c, s.c);
             float inner = 0;
+            keep_row(c, q * s.t + i, s.slots, mask);
             for (int64_t d = 0; d < s.slots; d++) {
                 int64_t j = i + d - s.reach;
                 dp[d] = 0;
                 if (j < 0 || j >= s.t) continue;
-                mask[d] = keep(c, (q * s.t + i) * s.slots + d);
                 dp[d] = mask[d] * ft_dot(dy, vv + j * s.c, s.c);
                 inner += p[d] * dp[d];
                 float w = p[d] * mask[d], *to = dv + j * s.c;

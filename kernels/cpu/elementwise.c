@@ -1,6 +1,5 @@
 /* Elementwise ops, broadcasts, reductions and random numbers. Work goes in blocks of FT_BLOCK values that stay in L1. */
-#include "common/base/rng.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/random.h"
 
 static void unary_row(ft_unary_kind kind, float a, float b, const float *x, float *y, int64_t n)
 {
@@ -331,24 +330,6 @@ void FT_CPU(reduce)(const ft_call *c)
 
 /* ---- random numbers -------------------------------------------------------------------------------------------------------------- */
 
-/* n (at most FT_BLOCK) values of the node's stream from position `at` (a multiple of 4) */
-static void uniforms(const ft_call *c, int64_t at, float *u, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += 4) {
-        uint32_t bits[4];
-        ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
-        for (int64_t k = i; k < n && k < i + 4; k++) u[k] = ft_philox_uniform(bits[k - i]);
-    }
-}
-static void normals(const ft_call *c, int64_t at, float *v, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += 4) {
-        uint32_t bits[4];
-        ft_philox(c->step->seed, c->stream, (uint64_t)c->step->step, (uint64_t)(at + i) / 4, bits);
-        ft_philox_normal(bits, v + i);
-    }
-}
-
 void FT_CPU(dropout)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
@@ -363,10 +344,10 @@ void FT_CPU(dropout)(const ft_call *c)
             for (int64_t i = 0; i < n; i++) {
                 int64_t sample = (at + i) / per_sample;
                 float four[4];
-                if (i == 0 || (at + i) % per_sample == 0) uniforms(c, sample / 4 * 4, four, 4);
+                if (i == 0 || (at + i) % per_sample == 0) ft_uniform_row(c, sample / 4 * 4, four, 4);
                 u[i] = i == 0 || (at + i) % per_sample == 0 ? four[sample % 4] : u[i - 1];
             }
-        else uniforms(c, at, u, n);
+        else ft_uniform_row(c, at, u, n);
         for (int64_t i = 0; i < n; i++) y[i] = u[i] >= p ? v[i] * keep : 0.0f;
         ft_store_at(c->out[0], at, y, n);
     }
@@ -379,7 +360,7 @@ void FT_CPU(randn)(const ft_call *c)
     for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
         float v[FT_BLOCK];
         int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        normals(c, at, v, n);
+        ft_normal_row(c, at, v, n);
         ft_store_at(y, at, v, n);
     }
 }
@@ -391,7 +372,7 @@ void FT_CPU(uniform)(const ft_call *c)
     for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
         float v[FT_BLOCK];
         int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        uniforms(c, at, v, n);
+        ft_uniform_row(c, at, v, n);
         ft_store_at(y, at, v, n);
     }
 }
@@ -404,10 +385,10 @@ void FT_CPU(q_sample)(const ft_call *c)
     int64_t per_sample = x->count / x->dim[0];
 #pragma omp parallel for if (x->count > 1024)
     for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
-        float tx[FT_BLOCK], ty[FT_BLOCK], e[FT_BLOCK + 4], *y = ft_into(ty, c->out[0], at);
+        float tx[FT_BLOCK], ty[FT_BLOCK], e[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
         int64_t n = FT_MIN(FT_BLOCK, x->count - at);
         const float *v = ft_load(tx, x, at, n);
-        normals(c, at, e, n);
+        ft_normal_row(c, at, e, n);
         for (int64_t i = 0; i < n;) {
             int64_t b = (at + i) / per_sample, stop = FT_MIN(n, (b + 1) * per_sample - at);
             for (; i < stop; i++) y[i] = k[2 * b] * v[i] + k[2 * b + 1] * e[i];

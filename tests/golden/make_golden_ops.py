@@ -312,6 +312,7 @@ TWINS = {  # the longest name that the case begins with decides
     "batchnorm": batchnorm,
     "sdpa": sdpa,
     "attention_local": attention_local,
+    "attention_local_dropout": None,
     "attention_channel": channel,
     "ssd": ssd,
     "wkv": wkv,
