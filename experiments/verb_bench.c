@@ -52,7 +52,8 @@ static void fill(ft_t x, float scale)
     }
 }
 
-/* ---- single ops ------------------------------------------------------------------------------------------------------------- */
+/* ---- single ops -------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct {
     ft_graph *g;
@@ -70,17 +71,26 @@ static ft_t input(bench *b, ft_dtype dtype, int nd, const int64_t *dim)
     b->in[b->n++] = x;
     return x;
 }
-#define N_OF(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
-#define X(...)    input(b, b->dtype, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__})
-#define X32(...)  input(b, FT_F32, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__})
-#define W(name, ...)                                                                                                             \
-    ft_param(b->g, name, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__}, (ft_init){FT_INIT_UNIFORM, 0.1, NULL})
+#define N_OF(...)    ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+#define X(...)       input(b, b->dtype, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__})
+#define X32(...)     input(b, FT_F32, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__})
+#define W(name, ...) ft_param(b->g, name, N_OF(__VA_ARGS__), (int64_t[]){__VA_ARGS__}, (ft_init){FT_INIT_UNIFORM, 0.1, NULL})
 
-static const ft_conv_opt cube = {.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}}, flat3 = {.pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}};
+static const ft_conv_opt cube = {.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}},
+                         flat3 = {.pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}};
 
-static ft_t o_linear(bench *b) { return b->flop = 2.0 * 2048 * 768 * 768, ft_linear(b->g, X(2048, 768), W("w", 768, 768), W("b", 768)); }
-static ft_t o_mlp(bench *b) { return b->flop = 2.0 * 3072 * 512 * 2048, ft_linear(b->g, X(3072, 512), W("w", 2048, 512), W("b", 2048)); }
-static ft_t o_matmul(bench *b) { return b->flop = 2.0 * 768 * 64 * 64 * 64, ft_matmul(b->g, X(768, 64, 64), X(768, 64, 64), false, false); }
+static ft_t o_linear(bench *b)
+{
+    return b->flop = 2.0 * 2048 * 768 * 768, ft_linear(b->g, X(2048, 768), W("w", 768, 768), W("b", 768));
+}
+static ft_t o_mlp(bench *b)
+{
+    return b->flop = 2.0 * 3072 * 512 * 2048, ft_linear(b->g, X(3072, 512), W("w", 2048, 512), W("b", 2048));
+}
+static ft_t o_matmul(bench *b)
+{
+    return b->flop = 2.0 * 768 * 64 * 64 * 64, ft_matmul(b->g, X(768, 64, 64), X(768, 64, 64), false, false);
+}
 static ft_t o_conv3(bench *b)
 {
     b->flop = 2.0 * 27 * 128 * 128 * 4 * 32 * 32;
@@ -116,7 +126,10 @@ static ft_t o_layernorm(bench *b) { return ft_layernorm(b->g, X(4, 1536, 512), W
 static ft_t o_modulate(bench *b) { return ft_layernorm(b->g, X(4, 1536, 512), NULL, NULL, X32(4, 512), X32(4, 512), 1e-6f); }
 static ft_t o_gate(bench *b) { return ft_gate_residual(b->g, X(4, 1536, 512), X(4, 1536, 512), X32(4, 512)); }
 static ft_t o_rms(bench *b) { return ft_rmsnorm_gated(b->g, X(3072, 1024), X(3072, 1024), W("w", 1024), 1e-5f); }
-static ft_t o_group(bench *b) { return ft_groupnorm(b->g, X(1, 8, 64, 64, 128), W("g", 128), W("b", 128), 32, 1e-6f, FT_ACT_SILU); }
+static ft_t o_group(bench *b)
+{
+    return ft_groupnorm(b->g, X(1, 8, 64, 64, 128), W("g", 128), W("b", 128), 32, 1e-6f, FT_ACT_SILU);
+}
 static ft_t o_batch(bench *b)
 {
     ft_t mean = ft_buffer(b->g, "m", 1, (int64_t[]){54}, FT_ZERO), var = ft_buffer(b->g, "v", 1, (int64_t[]){54}, FT_ONE);
@@ -149,7 +162,8 @@ static ft_t o_adamw(bench *b)
 static ft_t attention(bench *b, int64_t s, int64_t t, int64_t heads, int64_t d, bool causal)
 {
     b->flop = 4.0 * (double)(s * heads * t * t * d) / (causal ? 2 : 1);
-    return ft_sdpa(b->g, X(s, t, heads * d), X(s, t, heads * d), X(s, t, heads * d), (ft_sdpa_opt){.heads = heads, .causal = causal});
+    return ft_sdpa(b->g, X(s, t, heads * d), X(s, t, heads * d), X(s, t, heads * d),
+                   (ft_sdpa_opt){.heads = heads, .causal = causal});
 }
 static ft_t o_sdpa8(bench *b) { return attention(b, 96, 64, 8, 64, false); }
 static ft_t o_sdpa16(bench *b) { return attention(b, 16, 256, 8, 64, false); }
@@ -162,7 +176,8 @@ static ft_t o_packed(bench *b)
 static ft_t o_relative(bench *b)
 {
     b->flop = 8.0 * 1024 * 4 * 4 * 4 * 64;
-    return ft_sdpa_relative(b->g, X(1024, 4, 256), X(1024, 4, 256), X(1024, 4, 256), W("k", 9, 64), W("v", 9, 64), (ft_sdpa_opt){.heads = 4});
+    return ft_sdpa_relative(b->g, X(1024, 4, 256), X(1024, 4, 256), X(1024, 4, 256), W("k", 9, 64), W("v", 9, 64),
+                            (ft_sdpa_opt){.heads = 4});
 }
 static ft_t o_local(bench *b)
 {
@@ -294,10 +309,11 @@ static int bench_op(int k, ft_dtype dtype, bool both, int64_t runs, bool profile
     FT_TRY_TO(rc, done, time_plan(plan, runs, profile, ms));
     ft_plan_info info = ft_plan_describe(plan);
     double median = ms[runs / 2], flop = b.flop * (both ? 3 : 1);
-    if (!y) info.moved_bytes = (size_t)ft_params_trained_size(params) * 11 * sizeof(float); /* read g, g p m v, e p; write p m v, e */
+    if (!y)
+        info.moved_bytes = (size_t)ft_params_trained_size(params) * 11 * sizeof(float); /* read g, g p m v, e p; write p m v, e */
     double gbs = (double)info.moved_bytes / median / 1e6, gflops = flop / median / 1e6;
-    json_array_append_new(list, json_pack("{s:s,s:s,s:{s:f,s:f,s:f},s:f,s:f}", "op", ops[k].name, "shape", ops[k].shape, "ms", "median",
-                                          median, "min", ms[0], "max", ms[runs - 1], "gb_s", gbs, "gflop_s", gflops));
+    json_array_append_new(list, json_pack("{s:s,s:s,s:{s:f,s:f,s:f},s:f,s:f}", "op", ops[k].name, "shape", ops[k].shape, "ms",
+                                          "median", median, "min", ms[0], "max", ms[runs - 1], "gb_s", gbs, "gflop_s", gflops));
     if (print) {
         printf("%-20s %-38s %9.3f ms %7.1f GB/s %4.0f%% of copy", ops[k].name, ops[k].shape, median, gbs, 100 * gbs * 1e9 / copy);
         if (flop > 0) printf(" %8.0f GFLOP/s", gflops);
@@ -326,7 +342,9 @@ static int run_ops(ft_cli *c, int64_t runs)
     FT_TRY(rc);
     double copy = copy_bandwidth();
     json_t *list = json_array();
-    if (!ft_cli_json(c)) printf("%s, %s, %d threads; a plain copy moves %.1f GB/s\n", pass, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), copy / 1e9);
+    if (!ft_cli_json(c))
+        printf("%s, %s, %d threads; a plain copy moves %.1f GB/s\n", pass, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(),
+               copy / 1e9);
     for (int k = 0; rc == FT_OK && k < N_OPS; k++) {
         bool wanted = n == 1;
         for (int i = 1; i < n; i++) wanted |= !strcmp(arg[i], ops[k].name);
@@ -334,19 +352,24 @@ static int run_ops(ft_cli *c, int64_t runs)
         found++;
         rc = bench_op(k, dtype, both, runs, ft_cli_flag(c, "--profile"), copy, list, !ft_cli_json(c));
     }
-    if (rc == FT_OK && found == 0) rc = FT_FAIL(FT_EUSAGE, "no op of these names: `forty bench op` runs all and shows their names");
+    if (rc == FT_OK && found == 0)
+        rc = FT_FAIL(FT_EUSAGE, "no op of these names: `forty bench op` runs all and shows their names");
     if (rc == FT_OK && ft_cli_json(c)) {
         struct rusage use;
         getrusage(RUSAGE_SELF, &use);
-        ft_cli_print(c, json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:o}", "what", "op", "pass", pass, "precision", dtype == FT_BF16 ? "bf16" : "f32",
-                                  "threads", ft_threads_get(), "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "copy_gb_s", copy / 1e9, "ops",
-                                  list, "versions", ft_environment()), "%s", "");
+        ft_cli_print(c,
+                     json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:o}", "what", "op", "pass", pass, "precision",
+                               dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "peak_rss_mib",
+                               (json_int_t)(use.ru_maxrss / 1024), "copy_gb_s", copy / 1e9, "ops", list, "versions",
+                               ft_environment()),
+                     "%s", "");
     }
     json_decref(list);
     return rc;
 }
 
-/* ---- whole networks ----------------------------------------------------------------------------------------------------------- */
+/* ---- whole networks -----------------------------------------------------------------------------------------------------------
+ */
 
 /* forward, MSE to a fixed target, backward, AdamW, no EMA */
 static int run_bench(ft_cli *c)

@@ -9,8 +9,8 @@ enum { FT_T = 1000 };
 /* Linear betas 1e-4 .. 0.02: alpha_bar[t], t = 0..999. */
 const double *ft_alpha_bar(void);
 
-/* What ft_vlb needs of training step t (Nichol & Dhariwal 2021): x0 from (xt, eps) as c0 xt - c1 eps; posterior mean c2 x0 + c3 xt;
- * log beta_t; log of the posterior variance, that of t = 1 for t = 0; 1 at t = 0; 0. */
+/* What ft_vlb needs of training step t (Nichol & Dhariwal 2021): x0 from (xt, eps) as c0 xt - c1 eps; posterior mean c2 x0 + c3
+ * xt; log beta_t; log of the posterior variance, that of t = 1 for t = 0; 1 at t = 0; 0. */
 void ft_vlb_coefficients(int t, float c[8]);
 
 typedef enum { FT_DDIM, FT_UNIPC } ft_sampler;

@@ -169,7 +169,8 @@ static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, projected in
     int64_t S = ft_dim(in.xbc, 0), T = ft_dim(in.xbc, 1), wide = s->E + 2 * s->N;
     ft_t xbc = ft_reshape(g, in.xbc, 5, (int64_t[]){S, 1, 1, T, wide});
     xbc = ft_unary(g, FT_SILU, ft_conv_dw(g, xbc, m->conv_w, m->conv_b, (ft_conv_opt){.pad_front = {0, 0, 3}}));
-    ft_t y = ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
+    ft_t y =
+        ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
     y = ft_rmsnorm_gated(g, y, in.z, m->norm_w, 1e-5f);
     snprintf(key, sizeof key, "%s.out_proj", m->name);
     return xavier(g, key, y, s->d, false); /* (S,T,d) */
@@ -214,7 +215,8 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
-    in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count), to_scans(g, s, in.dt, order, count)};
+    in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
+                     to_scans(g, s, in.dt, order, count)};
     ft_t out = mamba_core(g, s, &m, in), view[2];
     out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->d});
     for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;

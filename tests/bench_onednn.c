@@ -81,16 +81,25 @@ static void linear(const char *name, int64_t m, int64_t k, int64_t n, dnnl_data_
     OK(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &x, &w, &b, &y));
     OK(dnnl_primitive_desc_create(&forward, &op, NULL, engine, NULL));
     double flop = 2.0 * (double)m * (double)k * (double)n;
-    say(name, time_of(forward, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST}, (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md}), flop, forward);
+    say(name,
+        time_of(forward, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+                (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md}),
+        flop, forward);
     OK(dnnl_inner_product_backward_data_desc_init(&op, &x, &w, &y));
     OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
     snprintf(label, sizeof label, "%s, dx", name);
-    say(label, time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC}, (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}), flop, back);
+    say(label,
+        time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC},
+                (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}),
+        flop, back);
     dnnl_primitive_desc_destroy(back);
     OK(dnnl_inner_product_backward_weights_desc_init(&op, &x, &wf, NULL, &y));
     OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
     snprintf(label, sizeof label, "%s, dw", name);
-    say(label, time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS}, (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md}), flop, back);
+    say(label,
+        time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS},
+                (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md}),
+        flop, back);
     dnnl_primitive_desc_destroy(back);
     /* dw = dy^T x as a plain product over the tokens, and x^T dy */
     for (int turned = 0; turned < 2; turned++) {
@@ -103,7 +112,10 @@ static void linear(const char *name, int64_t m, int64_t k, int64_t n, dnnl_data_
         OK(dnnl_matmul_desc_init(&mm, &da, &db, NULL, &dc));
         OK(dnnl_primitive_desc_create(&back, &mm, NULL, engine, NULL));
         snprintf(label, sizeof label, "%s, dw by matmul%s", name, turned ? ", turned" : "");
-        say(label, time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST}, (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}), flop, back);
+        say(label,
+            time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
+                    (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}),
+            flop, back);
         dnnl_primitive_desc_destroy(back);
     }
     dnnl_primitive_desc_destroy(forward);
@@ -124,18 +136,28 @@ static void conv(const char *name, int nd, const int64_t *x_, const int64_t *w_,
     OK(dnnl_memory_desc_init_by_tag(&w, nd, w_, type, dnnl_format_tag_any));
     OK(dnnl_memory_desc_init_by_tag(&wf, nd, w_, dnnl_f32, dnnl_format_tag_any));
     OK(dnnl_memory_desc_init_by_tag(&y, nd, ys, type, tag));
-    OK(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x, &w, NULL, &y, stride, front, front));
+    OK(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x, &w, NULL, &y, stride, front,
+                                          front));
     OK(dnnl_primitive_desc_create(&forward, &op, NULL, engine, NULL));
-    say(name, time_of(forward, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST}, (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}), flop, forward);
+    say(name,
+        time_of(forward, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
+                (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}),
+        flop, forward);
     OK(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y, stride, front, front));
     OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
     snprintf(label, sizeof label, "%s, dx", name);
-    say(label, time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC}, (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}), flop, back);
+    say(label,
+        time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC},
+                (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}),
+        flop, back);
     dnnl_primitive_desc_destroy(back);
     OK(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &wf, NULL, &y, stride, front, front));
     OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
     snprintf(label, sizeof label, "%s, dw", name);
-    say(label, time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS}, (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md}), flop, back);
+    say(label,
+        time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS},
+                (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_diff_dst_md, dnnl_query_diff_weights_md}),
+        flop, back);
     dnnl_primitive_desc_destroy(back);
     dnnl_primitive_desc_destroy(forward);
 }

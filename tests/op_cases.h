@@ -32,9 +32,9 @@ struct row {
         int kind;
     } in[MAXN];
     int64_t p[12];
-    int64_t terms; /* length of the longest sum: the tolerance is (16 + terms) 2^-24 of the largest value */
-    int stages;    /* roundings to storage on the way: bf16 adds 2^-8 for each */
-    int no_grad;   /* inputs from here on have no gradient */
+    int64_t terms;  /* length of the longest sum: the tolerance is (16 + terms) 2^-24 of the largest value */
+    int stages;     /* roundings to storage on the way: bf16 adds 2^-8 for each */
+    int no_grad;    /* inputs from here on have no gradient */
     bool no_poison; /* NaN and Inf behave otherwise than in the reference: said beside the row */
 };
 

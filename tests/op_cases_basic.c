@@ -112,7 +112,9 @@ static void r_resize(const row *c, double **in, double *out)
                 for (int64_t i = (int64_t)floor(x) - 1; i <= (int64_t)floor(x) + 2; i++) {
                     double d = fabs(x - (double)i), w = fmax(0, 1 - d);
                     if (c->p[1] == FT_CUBIC)
-                        w = d <= 1 ? 1.25 * d * d * d - 2.25 * d * d + 1 : d < 2 ? -0.75 * (d * d * d - 5 * d * d + 8 * d - 4) : 0;
+                        w = d <= 1  ? 1.25 * d * d * d - 2.25 * d * d + 1
+                            : d < 2 ? -0.75 * (d * d * d - 5 * d * d + 8 * d - 4)
+                                    : 0;
                     if (w != 0) s += w * in[0][(a * n + (i < 0 ? 0 : i >= n ? n - 1 : i)) * D(0, 2) + k];
                 }
                 *out++ = s;
@@ -138,7 +140,8 @@ static void r_pool(const row *c, double **in, double *out)
                         for (int64_t x = 0; x < c->p[0]; x++)
                             for (int64_t y = 0; y < c->p[1]; y++)
                                 for (int64_t z = 0; z < c->p[2]; z++) {
-                                    int64_t tt = t * c->p[3] + x - c->p[6], hh = h * c->p[4] + y - c->p[7], ww = w * c->p[5] + z - c->p[8];
+                                    int64_t tt = t * c->p[3] + x - c->p[6], hh = h * c->p[4] + y - c->p[7],
+                                            ww = w * c->p[5] + z - c->p[8];
                                     if (tt < 0 || hh < 0 || ww < 0 || tt >= D(0, 1) || hh >= D(0, 2) || ww >= D(0, 3)) continue;
                                     double v = in[0][(((b * D(0, 1) + tt) * D(0, 2) + hh) * D(0, 3) + ww) * C + k];
                                     s += v, n++;
@@ -328,7 +331,8 @@ static void r_l2(const row *c, double **in, double *out)
     for (int64_t r = 0; r < D(0, 0); r++) {
         double s = 0;
         for (int64_t i = 0; i < n; i++) s += in[0][r * n + i] * in[0][r * n + i];
-        for (int64_t i = 0; i < n; i++) out[r * n + i] = in[0][r * n + i] / (sqrt(s) < (double)c->p[0] ? (double)c->p[0] : sqrt(s));
+        for (int64_t i = 0; i < n; i++)
+            out[r * n + i] = in[0][r * n + i] / (sqrt(s) < (double)c->p[0] ? (double)c->p[0] : sqrt(s));
     }
 }
 
@@ -369,7 +373,8 @@ static void r_matmul(const row *c, double **in, double *out)
             for (int64_t j = 0; j < n; j++) {
                 double s = 0;
                 for (int64_t q = 0; q < k; q++)
-                    s += in[0][b * m * k + (c->p[0] ? q * m + i : i * k + q)] * in[1][b * k * n + (c->p[1] ? j * k + q : q * n + j)];
+                    s += in[0][b * m * k + (c->p[0] ? q * m + i : i * k + q)] *
+                         in[1][b * k * n + (c->p[1] ? j * k + q : q * n + j)];
                 *out++ = s;
             }
 }
@@ -468,7 +473,8 @@ static void r_conv(const row *c, double **in, double *out)
                                                 ww = w * c->p[2] + z - c->p[5];
                                         if (tt < 0 || hh < 0 || ww < 0 || tt >= D(0, 1) || hh >= D(0, 2) || ww >= D(0, 3))
                                             continue;
-                                        s += in[0][(((b * D(0, 1) + tt) * D(0, 2) + hh) * D(0, 3) + ww) * C + (dw ? n : n / (O / groups) * I + i)] *
+                                        s += in[0][(((b * D(0, 1) + tt) * D(0, 2) + hh) * D(0, 3) + ww) * C +
+                                                   (dw ? n : n / (O / groups) * I + i)] *
                                              in[1][(((n * I + i) * D(1, 2) + x) * D(1, 3) + y) * D(1, 4) + z];
                                     }
                         *out++ = act(c->p[10], s);

@@ -58,7 +58,7 @@ static void r_rms(const row *c, double **in, double *out)
             out[r * n + i] = in[2][i] * in[0][r * n + i] * silu(in[1][r * n + i]) / sqrt(s + (double)1e-5f);
     }
 }
-static const int32_t odd_frames[5] = {0, 1, 1, 2, 2}; /* CogVideoX: the first frame by itself */
+static const int32_t odd_frames[5] = {0, 1, 1, 2, 2};    /* CogVideoX: the first frame by itself */
 static ft_t b_group(ft_graph *g, ft_t *in, const row *c) /* p: groups, activation, own frame map */
 {
     if (c->n > 3)
@@ -83,7 +83,8 @@ static void r_group(const row *c, double **in, double *out)
                     if (c->n > 3) {
                         int64_t w = r % D(0, 3), h = r / D(0, 3) % D(0, 2), t = r / (D(0, 3) * D(0, 2));
                         t = c->p[2] ? odd_frames[t] : t * D(3, 1) / D(0, 1);
-                        int64_t at = (((b * D(3, 1) + t) * D(3, 2) + h * D(3, 2) / D(0, 2)) * D(3, 3) + w * D(3, 3) / D(0, 3)) * n + i;
+                        int64_t at =
+                            (((b * D(3, 1) + t) * D(3, 2) + h * D(3, 2) / D(0, 2)) * D(3, 3) + w * D(3, 3) / D(0, 3)) * n + i;
                         y = y * in[3][at] + in[4][at];
                     }
                     out[(b * rows + r) * n + i] = act(c->p[1], y);
@@ -156,7 +157,8 @@ static void r_attn(const row *c, double **in, double *out) /* windows and positi
                 double y = 0;
                 for (int64_t slot = 0; slot < 3 * w; slot++)
                     if (z[slot] != -INFINITY)
-                        y += kept(c, s * T + i, w * (win - 1) + slot - i + w) * exp(z[slot] - top) / sum * in[2][(s * T + w * (win - 1) + slot) * C + e];
+                        y += kept(c, s * T + i, w * (win - 1) + slot - i + w) * exp(z[slot] - top) / sum *
+                             in[2][(s * T + w * (win - 1) + slot) * C + e];
                 out[(s * T + i) * C + e] = y;
             }
         }
@@ -172,8 +174,8 @@ static ft_t b_sdpa(ft_graph *g, ft_t *in, const row *c) /* p: heads, causal, pac
 }
 static void r_sdpa(const row *c, double **in, double *out)
 {
-    int64_t S = D(0, 0), Tq = D(0, 1), packed = c->p[2], C = packed ? D(0, 2) / 3 : D(0, 2), Tk = packed ? Tq : D(1, 1), H = c->p[0],
-            d = C / H, wide = packed ? 3 * C : C;
+    int64_t S = D(0, 0), Tq = D(0, 1), packed = c->p[2], C = packed ? D(0, 2) / 3 : D(0, 2), Tk = packed ? Tq : D(1, 1),
+            H = c->p[0], d = C / H, wide = packed ? 3 * C : C;
     const double *q = in[0], *k = packed ? in[0] + C : in[1], *v = packed ? in[0] + 2 * C : in[2];
     const double *rk = c->p[3] ? in[packed ? 1 : 3] : NULL, *rv = c->p[3] > 1 ? in[packed ? 2 : 4] : NULL;
     int64_t R = c->p[3] ? (D(packed ? 1 : 3, 0) - 1) / 2 : 0;
@@ -222,7 +224,8 @@ static void r_channel(const row *c, double **in, double *out)
                 double top = -INFINITY, sum = 0;
                 for (int64_t j = 0; j < p; j++) {
                     a[i * p + j] = 0;
-                    for (int64_t t = 0; t < T; t++) a[i * p + j] += in[1][h] * q[t * 3 * C + i] * k[t * 3 * C + j] / (n[i] * n[p + j]);
+                    for (int64_t t = 0; t < T; t++)
+                        a[i * p + j] += in[1][h] * q[t * 3 * C + i] * k[t * 3 * C + j] / (n[i] * n[p + j]);
                     top = fmax(top, a[i * p + j]);
                 }
                 for (int64_t j = 0; j < p; j++) sum += a[i * p + j] = exp(a[i * p + j] - top);
@@ -301,7 +304,8 @@ static double bilinear(const double *x, int64_t H, int64_t W, int64_t stride, do
     double s = 0;
     for (int64_t y = (int64_t)floor(py); y <= (int64_t)floor(py) + 1; y++)
         for (int64_t i = (int64_t)floor(px); i <= (int64_t)floor(px) + 1; i++)
-            if (i >= 0 && y >= 0 && i < W && y < H) s += (1 - fabs(px - (double)i)) * (1 - fabs(py - (double)y)) * x[(y * W + i) * stride];
+            if (i >= 0 && y >= 0 && i < W && y < H)
+                s += (1 - fabs(px - (double)i)) * (1 - fabs(py - (double)y)) * x[(y * W + i) * stride];
     return s;
 }
 static void r_grid(const row *c, double **in, double *out)
@@ -401,7 +405,8 @@ static ft_t b_vlb(ft_graph *g, ft_t *in, const row *c) /* p: t == 0 */
 {
     static float k[24];
     for (int b = 0; b < 3; b++) { /* t = 500 and its neighbours, or t = 0 */
-        float mid[8] = {3.585f, 3.443f, 0.0067f, 0.9922f, -4.59f, -4.60f, 0, 0}, zero[8] = {1.00005f, 0.0100005f, 1, 0, -9.21034f, -9.816725f, 1, 0};
+        float mid[8] = {3.585f, 3.443f, 0.0067f, 0.9922f, -4.59f, -4.60f, 0, 0},
+              zero[8] = {1.00005f, 0.0100005f, 1, 0, -9.21034f, -9.816725f, 1, 0};
         memcpy(k + 8 * b, c->p[0] ? zero : mid, sizeof mid);
         k[8 * b + 3] *= 1 - 0.01f * (float)b;
     }

@@ -22,10 +22,8 @@ static ft_t normal_param(ft_graph *g, const char *name, int nd, const int64_t *d
 {
     return ft_param(g, name, nd, dim, (ft_init){FT_INIT_NORMAL, 0.5, NULL});
 }
-#define P(name, ...)                                                                                                             \
-    normal_param(g, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-#define VIEW(x, ...)                                                                                                             \
-    ft_reshape(g, x, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define P(name, ...) normal_param(g, name, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define VIEW(x, ...) ft_reshape(g, x, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static ft_t total_of(ft_graph *g, ft_t y) /* a scalar that weighs every value differently */
 {
@@ -36,7 +34,8 @@ static ft_t total_of(ft_graph *g, ft_t y) /* a scalar that weighs every value di
     return ft_reshape(g, ft_reduce(g, ft_mul(g, ft_cast(g, y, FT_F32), k), (1u << ft_ndim(y)) - 1, false), 1, (int64_t[]){1});
 }
 
-/* ---- fused rows and the plain rows that they stand for ------------------------------------------------------------------------- */
+/* ---- fused rows and the plain rows that they stand for
+ * ------------------------------------------------------------------------- */
 
 typedef ft_t form(ft_graph *g);
 
@@ -53,7 +52,8 @@ static ft_t f_layernorm(ft_graph *g)
 }
 static ft_t c_layernorm(ft_graph *g)
 {
-    ft_t y = ft_add(g, ft_mul(g, plain_layernorm(g, P("x", 3, 7, 33), 1e-5f), VIEW(P("g", 33), 1, 1, 33)), VIEW(P("b", 33), 1, 1, 33));
+    ft_t y =
+        ft_add(g, ft_mul(g, plain_layernorm(g, P("x", 3, 7, 33), 1e-5f), VIEW(P("g", 33), 1, 1, 33)), VIEW(P("b", 33), 1, 1, 33));
     return ft_add(g, ft_mul(g, y, ft_affine(g, VIEW(P("sc", 3, 33), 3, 1, 33), 1, 1)), VIEW(P("sh", 3, 33), 3, 1, 33));
 }
 static ft_t f_gate(ft_graph *g) { return ft_gate_residual(g, P("x", 3, 7, 33), P("y", 3, 7, 33), P("k", 3, 33)); }
@@ -75,12 +75,15 @@ static ft_t plain_groupnorm(ft_graph *g) /* (2, 3, 5, 4, 12) in 3 groups */
     ft_t y = ft_mul(g, d, ft_unary(g, FT_RSQRT, ft_affine(g, v, 1, 1e-6f)));
     return ft_add(g, ft_mul(g, VIEW(y, 2, 3, 5, 4, 12), VIEW(P("g", 12), 1, 1, 1, 1, 12)), VIEW(P("b", 12), 1, 1, 1, 1, 12));
 }
-static ft_t f_group(ft_graph *g) { return ft_groupnorm(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), 3, 1e-6f, FT_ACT_SILU); }
+static ft_t f_group(ft_graph *g)
+{
+    return ft_groupnorm(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), 3, 1e-6f, FT_ACT_SILU);
+}
 static ft_t c_group(ft_graph *g) { return ft_unary(g, FT_SILU, plain_groupnorm(g)); }
 static ft_t f_spatial(ft_graph *g)
 {
-    return ft_groupnorm_conditioned(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), P("sc", 2, 3, 2, 2, 12), P("sh", 2, 3, 2, 2, 12),
-                                    NULL, 3, 1e-6f, FT_ACT_GELU);
+    return ft_groupnorm_conditioned(g, P("x", 2, 3, 5, 4, 12), P("g", 12), P("b", 12), P("sc", 2, 3, 2, 2, 12),
+                                    P("sh", 2, 3, 2, 2, 12), NULL, 3, 1e-6f, FT_ACT_GELU);
 }
 static ft_t nearest(ft_graph *g, ft_t x) { return ft_resize(g, ft_resize(g, x, 2, 5, FT_NEAREST, 0), 3, 4, FT_NEAREST, 0); }
 static ft_t c_spatial(ft_graph *g)
@@ -133,7 +136,8 @@ static ft_t f_channel(ft_graph *g) { return ft_attention_channel(g, P("x", 2, 17
 static ft_t c_channel(ft_graph *g)
 {
     ft_t x = P("x", 2, 17, 72), q = ft_l2_normalize(g, channels_first(g, ft_slice(g, x, 2, 0, 24)), 1e-12f),
-         k = ft_l2_normalize(g, channels_first(g, ft_slice(g, x, 2, 24, 24)), 1e-12f), v = channels_first(g, ft_slice(g, x, 2, 48, 24));
+         k = ft_l2_normalize(g, channels_first(g, ft_slice(g, x, 2, 24, 24)), 1e-12f),
+         v = channels_first(g, ft_slice(g, x, 2, 48, 24));
     ft_t a = ft_softmax(g, ft_mul(g, ft_matmul(g, q, k, false, true), VIEW(P("t", 3), 1, 3, 1, 1)));
     return VIEW(ft_permute(g, ft_matmul(g, a, v, false, false), (int[]){0, 3, 1, 2}), 2, 17, 24);
 }
@@ -143,7 +147,8 @@ static ft_t c_wkv(ft_graph *g) /* the T x T matrix of each channel */
 {
     float apart[WT * WT], same[WT * WT];
     for (int i = 0; i < WT * WT; i++) same[i] = i / WT == i % WT, apart[i] = same[i] > 0 ? 0 : (float)abs(i / WT - i % WT) - 1;
-    ft_t d = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, apart), e = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, same);
+    ft_t d = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, apart),
+         e = ft_const(g, FT_F32, 4, (int64_t[]){1, WT, WT, 1}, same);
     int64_t wide[4] = {1, WT, WT, 5};
     ft_t bias = ft_sub(g, ft_mul(g, ft_broadcast(g, e, 4, wide, 1), VIEW(P("u", 5), 1, 1, 1, 5)),
                        ft_mul(g, ft_broadcast(g, d, 4, wide, 1), VIEW(P("w", 5), 1, 1, 1, 5)));
@@ -153,16 +158,14 @@ static ft_t c_wkv(ft_graph *g) /* the T x T matrix of each channel */
     return VIEW(ft_reduce(g, ft_mul(g, a, VIEW(P("v", 2, WT, 5), 2, 1, WT, 5)), 4, false), 2, WT, 5);
 }
 enum { ST = 21 };
-static ft_t f_ssd(ft_graph *g)
-{
-    return ft_ssd(g, P("x", 2, ST, 14), P("t", 2, ST, 2), P("b", 2), P("a", 2), P("d", 2), 2, 4);
-}
+static ft_t f_ssd(ft_graph *g) { return ft_ssd(g, P("x", 2, ST, 14), P("t", 2, ST, 2), P("b", 2), P("a", 2), P("d", 2), 2, 4); }
 static ft_t c_ssd(ft_graph *g) /* the whole matrix form, by plain rows; (S, H, T, T) */
 {
     float lower[ST * ST];
     for (int i = 0; i < ST * ST; i++) lower[i] = i / ST >= i % ST;
     ft_t tri = ft_const(g, FT_F32, 4, (int64_t[]){1, 1, ST, ST}, lower);
-    ft_t x = P("x", 2, ST, 14), X = VIEW(ft_slice(g, x, 2, 0, 6), 2, ST, 2, 3), B = ft_slice(g, x, 2, 6, 4), C = ft_slice(g, x, 2, 10, 4);
+    ft_t x = P("x", 2, ST, 14), X = VIEW(ft_slice(g, x, 2, 0, 6), 2, ST, 2, 3), B = ft_slice(g, x, 2, 6, 4),
+         C = ft_slice(g, x, 2, 10, 4);
     ft_t dt = ft_unary(g, FT_SOFTPLUS, ft_add(g, P("t", 2, ST, 2), VIEW(P("b", 2), 1, 1, 2)));
     dt = VIEW(ft_permute(g, dt, (int[]){0, 2, 1}), 2, 2, ST, 1);
     ft_t A = ft_affine(g, ft_unary(g, FT_EXP, P("a", 2)), -1, 0);
@@ -191,7 +194,10 @@ static ft_t c_pearson(ft_graph *g)
     a = ft_l2_normalize(g, ft_sub(g, a, mean_last(g, a)), 0), b = ft_l2_normalize(g, ft_sub(g, b, mean_last(g, b)), 0);
     return VIEW(ft_reduce(g, ft_mul(g, a, b), 2, false), 7);
 }
-static ft_t f_convt(ft_graph *g) { return ft_conv_transpose(g, P("x", 1, 2, 4, 3, 5), P("w", 5, 7, 1, 3, 3), NULL, (ft_conv_opt){.stride = {1, 2, 2}}); }
+static ft_t f_convt(ft_graph *g)
+{
+    return ft_conv_transpose(g, P("x", 1, 2, 4, 3, 5), P("w", 5, 7, 1, 3, 3), NULL, (ft_conv_opt){.stride = {1, 2, 2}});
+}
 static ft_t c_convt(ft_graph *g) /* zeros between the values, then a convolution with the turned kernel */
 {
     ft_t x = P("x", 1, 2, 4, 3, 5);
@@ -204,7 +210,11 @@ static ft_t c_convt(ft_graph *g) /* zeros between the values, then a convolution
     ft_t w = ft_flip(g, ft_flip(g, ft_permute(g, P("w", 5, 7, 1, 3, 3), (int[]){1, 0, 2, 3, 4}), 3), 4);
     return ft_conv(g, x, w, NULL, (ft_conv_opt){.pad_front = {0, 2, 2}, .pad_back = {0, 2, 2}});
 }
-static ft_t f_dw(ft_graph *g) { return ft_conv_dw(g, P("x", 2, 3, 4, 5, 16), P("w", 16, 1, 3, 3, 3), NULL, (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}}); }
+static ft_t f_dw(ft_graph *g)
+{
+    return ft_conv_dw(g, P("x", 2, 3, 4, 5, 16), P("w", 16, 1, 3, 3, 3), NULL,
+                      (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}});
+}
 static ft_t c_dw(ft_graph *g)
 {
     return ft_conv(g, P("x", 2, 3, 4, 5, 16), P("w", 16, 1, 3, 3, 3), NULL,
@@ -215,13 +225,23 @@ static const struct {
     const char *name;
     form *fused, *composed;
     double terms; /* as in op_cases: both forms round that many times at most */
-} twins[] = {{"layernorm + modulate", f_layernorm, c_layernorm, 130}, {"gate + residual", f_gate, c_gate, 20},
-             {"gated rmsnorm", f_rms, c_rms, 140}, {"groupnorm + silu", f_group, c_group, 500},
-             {"spatial norm + gelu", f_spatial, c_spatial, 600}, {"glu", f_glu, c_glu, 20}, {"softmax", f_softmax, c_softmax, 100},
-             {"l2_normalize", f_l2, c_l2, 100}, {"linear + relu", f_linear, c_linear, 80},
-             {"linear + silu, evaluation", f_linear_eval, c_linear_eval, 100}, {"sdpa", f_sdpa, c_sdpa, 160},
-             {"attention_channel", f_channel, c_channel, 200}, {"wkv", f_wkv, c_wkv, 200}, {"ssd", f_ssd, c_ssd, 1500},
-             {"gauss_kl", f_kl, c_kl, 200}, {"pearson", f_pearson, c_pearson, 200}, {"conv_transpose", f_convt, c_convt, 150},
+} twins[] = {{"layernorm + modulate", f_layernorm, c_layernorm, 130},
+             {"gate + residual", f_gate, c_gate, 20},
+             {"gated rmsnorm", f_rms, c_rms, 140},
+             {"groupnorm + silu", f_group, c_group, 500},
+             {"spatial norm + gelu", f_spatial, c_spatial, 600},
+             {"glu", f_glu, c_glu, 20},
+             {"softmax", f_softmax, c_softmax, 100},
+             {"l2_normalize", f_l2, c_l2, 100},
+             {"linear + relu", f_linear, c_linear, 80},
+             {"linear + silu, evaluation", f_linear_eval, c_linear_eval, 100},
+             {"sdpa", f_sdpa, c_sdpa, 160},
+             {"attention_channel", f_channel, c_channel, 200},
+             {"wkv", f_wkv, c_wkv, 200},
+             {"ssd", f_ssd, c_ssd, 1500},
+             {"gauss_kl", f_kl, c_kl, 200},
+             {"pearson", f_pearson, c_pearson, 200},
+             {"conv_transpose", f_convt, c_convt, 150},
              {"conv_dw", f_dw, c_dw, 300}};
 
 static void compare(const char *name, const char *what, const float *a, const float *b, int64_t n, double unit)
@@ -258,13 +278,15 @@ static void test_twins(void **state)
             for (int j = 0; j < ft_params_count(params[1]); j++)
                 if (!strcmp(a->name, ft_params_at(params[1], j)->name)) b = ft_params_at(params[1], j);
             assert_non_null(b);
-            compare(twins[k].name, a->name, ft_params_grad(params[0]) + a->offset, ft_params_grad(params[1]) + b->offset, a->count, 2 * unit);
+            compare(twins[k].name, a->name, ft_params_grad(params[0]) + a->offset, ft_params_grad(params[1]) + b->offset,
+                    a->count, 2 * unit);
         }
         for (int side = 0; side < 2; side++) ft_plan_free(plan[side]), ft_graph_free(graph[side]), ft_params_free(params[side]);
     }
 }
 
-/* ---- second derivatives: a penalty on |dD/dx|^2, as R1 ----------------------------------------------------------------------------- */
+/* ---- second derivatives: a penalty on |dD/dx|^2, as R1
+ * ----------------------------------------------------------------------------- */
 
 static uint32_t crc32_of(const char *s)
 {
@@ -311,9 +333,11 @@ static ft_t judge_modulated(ft_graph *g, ft_t x)
 }
 static ft_t judge_shapes(ft_graph *g, ft_t x) /* most other rows on the way */
 {
-    ft_t up = ft_upsample(g, x, (int64_t[]){1, 2, 2}), down = ft_pool(g, up, FT_POOL_AVG, (ft_conv_opt){.kernel = {1, 3, 3}, .stride = {1, 2, 2}});
+    ft_t up = ft_upsample(g, x, (int64_t[]){1, 2, 2}),
+         down = ft_pool(g, up, FT_POOL_AVG, (ft_conv_opt){.kernel = {1, 3, 3}, .stride = {1, 2, 2}});
     ft_t d = ft_conv_dw(g, down, P("d.weight", 3, 1, 1, 3, 3), NULL, same3);
-    ft_t t = ft_conv_transpose(g, ft_unary(g, FT_SILU, d), P("t.weight", 3, 4, 1, 2, 2), P("t.bias", 4), (ft_conv_opt){.stride = {1, 2, 2}});
+    ft_t t = ft_conv_transpose(g, ft_unary(g, FT_SILU, d), P("t.weight", 3, 4, 1, 2, 2), P("t.bias", 4),
+                               (ft_conv_opt){.stride = {1, 2, 2}});
     ft_t a = ft_slice(g, t, 4, 0, 2), b = ft_slice(g, t, 4, 2, 2);
     ft_t c = ft_concat(g, 4, 2, (ft_t[]){ft_mul(g, a, b), ft_div(g, a, ft_affine(g, ft_unary(g, FT_SQUARE, b), 1, 1))});
     c = ft_pad(g, ft_roll(g, ft_resize(g, c, 2, 7, FT_LINEAR, 0), 3, 2), 3, 1, 0);
@@ -401,8 +425,8 @@ static double f_of(ft_unary_kind kind, double x)
 static void test_second_order_unary(void **state)
 {
     (void)state;
-    static const ft_unary_kind kinds[] = {FT_SILU, FT_SIGMOID, FT_EXP, FT_SQUARE, FT_TANH, FT_GELU, FT_SOFTPLUS, FT_LOG, FT_SQRT,
-                                          FT_RSQRT, FT_RECIPROCAL, FT_SIN, FT_COS, FT_RELU, FT_ABS};
+    static const ft_unary_kind kinds[] = {FT_SILU, FT_SIGMOID, FT_EXP,        FT_SQUARE, FT_TANH, FT_GELU, FT_SOFTPLUS, FT_LOG,
+                                          FT_SQRT, FT_RSQRT,   FT_RECIPROCAL, FT_SIN,    FT_COS,  FT_RELU, FT_ABS};
     enum { N = 33 };
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         ft_params *params = ft_params_new(0);
@@ -417,8 +441,10 @@ static void test_second_order_unary(void **state)
         assert_int_equal(ft_run(plan, &step), FT_OK);
         for (int i = 0; i < N; i++) {
             double h = 1e-4, at = (double)v[i], a = f_of(kinds[k], at - h), b = f_of(kinds[k], at), c = f_of(kinds[k], at + h);
-            double want = 2 * (c - a) / (2 * h) * (a - 2 * b + c) / (h * h), got = ft_grad(g, x) ? (double)((float *)ft_data(ft_grad(g, x)))[i] : 0;
-            if (!(fabs(got - want) <= 2e-5 * (1 + fabs(want)))) fail_msg("kind %d at %g: %g, should be %g", (int)kinds[k], at, got, want);
+            double want = 2 * (c - a) / (2 * h) * (a - 2 * b + c) / (h * h),
+                   got = ft_grad(g, x) ? (double)((float *)ft_data(ft_grad(g, x)))[i] : 0;
+            if (!(fabs(got - want) <= 2e-5 * (1 + fabs(want))))
+                fail_msg("kind %d at %g: %g, should be %g", (int)kinds[k], at, got, want);
         }
         ft_plan_free(plan);
         ft_graph_free(g);
@@ -426,21 +452,27 @@ static void test_second_order_unary(void **state)
     }
 }
 
-/* ---- optimisers against their equations, in double ------------------------------------------------------------------------------------- */
+/* ---- optimisers against their equations, in double
+ * ------------------------------------------------------------------------------------- */
 
 static void test_optimisers(void **state)
 {
     (void)state;
-    static const ft_optim_opt opts[] = {{0}, {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f}, {.clip = 0.5f},
-                                        {.sgd = true, .beta1 = 0.9f, .weight_decay = 0.05f}, {.sgd = true, .beta1 = 0.9f, .clip = 0.25f}};
+    static const ft_optim_opt opts[] = {{0},
+                                        {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f},
+                                        {.clip = 0.5f},
+                                        {.sgd = true, .beta1 = 0.9f, .weight_decay = 0.05f},
+                                        {.sgd = true, .beta1 = 0.9f, .clip = 0.25f}};
     enum { N = 70, STEPS = 5 };
     for (size_t k = 0; k < sizeof opts / sizeof *opts; k++) {
         ft_optim_opt o = opts[k];
         ft_params *params = ft_params_new(8);
         ft_graph *g = ft_graph_new(params, FT_F32, 1);
-        ft_t w = P("w", 7, 10), b = P("b", 5), s = ft_buffer(g, "s", 1, (int64_t[]){3}, FT_ONE); /* only w decays; s is a buffer */
+        ft_t w = P("w", 7, 10), b = P("b", 5),
+             s = ft_buffer(g, "s", 1, (int64_t[]){3}, FT_ONE); /* only w decays; s is a buffer */
         ft_t x = ft_input(g, "x", FT_F32, 2, (int64_t[]){7, 10});
-        ft_t y = ft_add(g, ft_reduce(g, ft_mul(g, ft_unary(g, FT_SQUARE, w), x), 3, false), VIEW(ft_reduce(g, b, 1, false), 1, 1));
+        ft_t y =
+            ft_add(g, ft_reduce(g, ft_mul(g, ft_unary(g, FT_SQUARE, w), x), 3, false), VIEW(ft_reduce(g, b, 1, false), 1, 1));
         (void)s;
         ft_backward(g, VIEW(y, 1));
         ft_t norm = ft_optimise(g, o);
@@ -485,8 +517,10 @@ static void test_optimisers(void **state)
         }
         for (int i = 0; i < 75; i++) {
             int64_t j = i < N ? at[0] + i : at[1] + i - N;
-            if (!(fabs((double)flat[j] - p[i]) <= 2e-6 * (1 + fabs(p[i])))) fail_msg("optimiser %zu: value %d is %g, should be %g", k, i, (double)flat[j], p[i]);
-            if (!(fabs((double)ema[j] - e[i]) <= 2e-6 * (1 + fabs(e[i])))) fail_msg("optimiser %zu: EMA of %d is %g, should be %g", k, i, (double)ema[j], e[i]);
+            if (!(fabs((double)flat[j] - p[i]) <= 2e-6 * (1 + fabs(p[i]))))
+                fail_msg("optimiser %zu: value %d is %g, should be %g", k, i, (double)flat[j], p[i]);
+            if (!(fabs((double)ema[j] - e[i]) <= 2e-6 * (1 + fabs(e[i]))))
+                fail_msg("optimiser %zu: EMA of %d is %g, should be %g", k, i, (double)ema[j], e[i]);
         }
         assert_true(ema[ft_params_at(params, 2)->offset] == 1.0f);
         ft_plan_free(plan);
@@ -495,7 +529,8 @@ static void test_optimisers(void **state)
     }
 }
 
-/* ---- recompute ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- recompute
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 static ft_t block(ft_graph *g, ft_t x, int i)
 {
@@ -508,8 +543,8 @@ static ft_t block(ft_graph *g, ft_t x, int i)
     h = ft_dropout(g, ft_concat(g, 0, 2, parts), 0.25f);
     h = ft_linear(g, h, normal_param(g, name[2], 2, (int64_t[]){16, 16}), NULL);
     ft_t mean = ft_buffer(g, "mean", 1, &c, FT_ZERO), var = ft_buffer(g, "var", 1, &c, FT_ONE);
-    h = ft_batchnorm(g, VIEW(h, 2, 2, 5, 5, 16), ft_param(g, name[3], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), mean, var, 0, 0.1f,
-                     1e-5f, FT_ACT_RELU);
+    h = ft_batchnorm(g, VIEW(h, 2, 2, 5, 5, 16), ft_param(g, name[3], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), mean,
+                     var, 0, 0.1f, 1e-5f, FT_ACT_RELU);
     return ft_add(g, x, h);
 }
 
@@ -536,7 +571,8 @@ static void test_remat(void **state)
     }
     size_t n = (size_t)ft_params_trained_size(params[0]) * sizeof(float);
     assert_memory_equal(ft_params_grad(params[0]), ft_params_grad(params[1]), n);
-    assert_memory_equal(ft_params_flat(params[0], FT_WEIGHTS), ft_params_flat(params[1], FT_WEIGHTS), /* running statistics: moved once */
+    assert_memory_equal(ft_params_flat(params[0], FT_WEIGHTS),
+                        ft_params_flat(params[1], FT_WEIGHTS), /* running statistics: moved once */
                         (size_t)ft_params_flat_size(params[0]) * sizeof(float));
     size_t kept = ft_plan_describe(plan[0]).act_bytes, again = ft_plan_describe(plan[1]).act_bytes;
     if (!(again * 2 < kept)) fail_msg("recompute needs %zu bytes, keeping everything %zu", again, kept);
@@ -559,7 +595,8 @@ static void test_remat_errors(void **state)
     ft_params_free(params);
 }
 
-/* ---- the planner on random graphs ------------------------------------------------------------------------------------------------------- */
+/* ---- the planner on random graphs
+ * ------------------------------------------------------------------------------------------------------- */
 
 static ft_t random_graph(ft_graph *g, ft_rng *r)
 {
@@ -578,7 +615,10 @@ static ft_t random_graph(ft_graph *g, ft_rng *r)
             case 3: y = ft_concat(g, 0, 2, (ft_t[]){ft_slice(g, a, 0, 0, 2), ft_slice(g, b, 0, 2, 2)}); break;
             case 4: y = VIEW(ft_permute(g, VIEW(a, 8, 20), (int[]){1, 0}), 4, 40); break;
             case 5: y = ft_linear(g, a, P("w", 40, 40), NULL); break;
-            case 6: y = ft_softmax(g, ft_concat(g, 0, 2, (ft_t[]){ft_slice(g, a, 0, 1, 3), ft_slice(g, ft_unary(g, FT_SIGMOID, b), 0, 0, 1)})); break;
+            case 6:
+                y = ft_softmax(
+                    g, ft_concat(g, 0, 2, (ft_t[]){ft_slice(g, a, 0, 1, 3), ft_slice(g, ft_unary(g, FT_SIGMOID, b), 0, 0, 1)}));
+                break;
             case 7: y = ft_layernorm(g, a, NULL, NULL, NULL, NULL, 1e-5f); break;
             default: y = ft_dropout(g, ft_add(g, a, a), 0.3f); break;
         }
@@ -617,7 +657,8 @@ static void test_random_plans(void **state)
         for (int i = 0; i < g->n_tensor; i++) /* no two tensors alive at once share a byte */
             for (int k = 0; k < i; k++) {
                 const ft_tensor *a = g->tensor[i], *b = g->tensor[k];
-                if (a->base != a || b->base != b || a->kind != FT_IS_ACT || b->kind != FT_IS_ACT || a->first < 0 || b->first < 0) continue;
+                if (a->base != a || b->base != b || a->kind != FT_IS_ACT || b->kind != FT_IS_ACT || a->first < 0 || b->first < 0)
+                    continue;
                 bool together = a->first <= b->last && b->first <= a->last;
                 bool apart = a->offset + (size_t)a->count * 4 <= b->offset || b->offset + (size_t)b->count * 4 <= a->offset;
                 if (together && !apart) fail_msg("graph %llu: tensors %d and %d overlap", (unsigned long long)seed, i, k);
@@ -634,7 +675,8 @@ static void test_aliases(void **state)
     (void)state;
     ft_params *params = ft_params_new(0);
     ft_graph *g = ft_graph_new(params, FT_F32, 1);
-    ft_t x = ft_affine(g, P("x", 4, 64), 2, 0), a = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 0, 2)), b = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 2, 2));
+    ft_t x = ft_affine(g, P("x", 4, 64), 2, 0), a = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 0, 2)),
+         b = ft_unary(g, FT_TANH, ft_slice(g, x, 0, 2, 2));
     ft_t c = ft_concat(g, 0, 2, (ft_t[]){b, a});
     ft_t y = ft_unary(g, FT_SQUARE, c);
     ft_keep(y);
@@ -685,7 +727,7 @@ static void test_guard_catches(void **state)
     assert_int_equal(ft_run(plan, &step), FT_OK);
     assert_true(isfinite(((float *)ft_data(y))[0]));
     assert_true(isnan(((float *)b->data)[0])); /* dead by now, and poisoned */
-    for (int side = 0; side < 2; side++) { /* what a kernel that overruns its output would do */
+    for (int side = 0; side < 2; side++) {     /* what a kernel that overruns its output would do */
         unsigned char *at = (unsigned char *)b->data + (side ? -1 : 13 * 5 * 4 / 64 * 64 + 64), keep = *at;
         *at = 7;
         assert_int_not_equal(ft_run(plan, &step), FT_OK);
@@ -700,9 +742,9 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),        cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),   cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors), cmocka_unit_test(test_random_plans),
-        cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
         cmocka_unit_test(test_guard_catches),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);

@@ -38,7 +38,8 @@ static void test_schedule(void **state)
     float c[8], last[8]; /* the specification's logarithms */
     ft_vlb_coefficients(0, c);
     ft_vlb_coefficients(999, last);
-    assert_true(fabs((double)c[5] + 9.816725) < 1e-5 && fabs((double)c[4] + 9.210340) < 1e-5 && c[6] == 1 && c[2] == 1 && c[3] == 0);
+    assert_true(fabs((double)c[5] + 9.816725) < 1e-5 && fabs((double)c[4] + 9.210340) < 1e-5 && c[6] == 1 && c[2] == 1 &&
+                c[3] == 0);
     assert_true(fabs((double)last[4] + 3.912023) < 2e-6 && fabs((double)last[5] + 3.912024) < 2e-6 && last[6] == 0);
     ft_vlb_coefficients(500, c); /* the posterior mean of the true x0 and noise, without noise in the step, is q's */
     assert_true(fabs((double)(c[2] + c[3] * (float)sqrt(a[500])) - sqrt(a[499])) < 1e-5);

@@ -1,6 +1,7 @@
 /* Every op, case by case (op_cases_*.c):
  *   - against a plain double-precision reference, and its gradient against central differences of that reference, f32 and bf16;
- *   - with FT_PLAN_GUARD: nothing written outside its buffer, nothing read before it is written, bitwise the packed plan's result;
+ *   - with FT_PLAN_GUARD: nothing written outside its buffer, nothing read before it is written, bitwise the packed plan's
+ * result;
  *   - NaN and Inf in one input value: what the reference makes non-finite is non-finite here, the rest stays right;
  *   - against PyTorch: projections of output and gradients in golden/ops.safetensors (golden/make_golden_ops.py).
  *
@@ -114,7 +115,8 @@ static const float *gradient(const problem *q, int i)
     return ft_data(d);
 }
 
-/* ---- against the reference --------------------------------------------------------------------------------------------------- */
+/* ---- against the reference ---------------------------------------------------------------------------------------------------
+ */
 
 static double unit_of(const problem *q)
 {
@@ -175,7 +177,8 @@ static void check_gradients(const problem *q)
     }
 }
 
-/* ---- guards, poison ------------------------------------------------------------------------------------------------------------ */
+/* ---- guards, poison
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void check_guarded(const problem *q)
 {
@@ -208,7 +211,8 @@ static void check_poison(const row *c)
     value[0][at] = keep;
 }
 
-/* ---- PyTorch --------------------------------------------------------------------------------------------------------------------- */
+/* ---- PyTorch
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 static ft_safetensors golden;
 
@@ -233,8 +237,8 @@ static void check_projection(const problem *q, const char *what, const float *v,
     double allowed = unit * top * (la + 1) + 1e-6 * (fabs(a) + fabs(b) + sqrt(norm)) + 1e-7;
     if (!(fabs(a - (double)ref[0]) <= allowed) || !(fabs(b - (double)ref[1]) <= allowed) ||
         !(fabs(sqrt(norm) - (double)ref[2]) <= allowed))
-        fail_msg("%s: %s is (%g, %g, %g), PyTorch has (%g, %g, %g), allowed %.2g", q->c->name, what, a, b, sqrt(norm), (double)ref[0],
-                 (double)ref[1], (double)ref[2], allowed);
+        fail_msg("%s: %s is (%g, %g, %g), PyTorch has (%g, %g, %g), allowed %.2g", q->c->name, what, a, b, sqrt(norm),
+                 (double)ref[0], (double)ref[1], (double)ref[2], allowed);
 }
 
 static void check_golden(const problem *q)
@@ -278,7 +282,8 @@ static void run_case(void **state)
     running = false;
 }
 
-/* ---- the list ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- the list
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 static int dump(const char *folder)
 {

@@ -80,7 +80,8 @@ void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);
 void ft_training(ft_graph *g, bool training);  /* batch statistics and dropout; on by default */
 const char *ft_graph_error(const ft_graph *g); /* NULL if none */
-ft_t ft_graph_fail(ft_graph *g, const char *format, ...) __attribute__((format(printf, 2, 3))); /* a network's own error; dead tensor */
+ft_t ft_graph_fail(ft_graph *g, const char *format, ...)
+    __attribute__((format(printf, 2, 3))); /* a network's own error; dead tensor */
 
 ft_t ft_input(ft_graph *g, const char *name, ft_dtype dtype, int ndim, const int64_t *dim); /* filled by the caller */
 ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const void *data); /* copied */
@@ -138,9 +139,9 @@ ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps);                           
 ft_t ft_dropout(ft_graph *g, ft_t x, float p);
 ft_t ft_drop_path(ft_graph *g, ft_t x, float p); /* stochastic depth: one draw for each sample */
 ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
-ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);   /* [0, 1) */
-ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);        /* coefficient (B,2) f32: a, s -> a x0 + s noise */
-ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width);                   /* t (B) f32 -> (B, width): cos half, sin half */
+ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim); /* [0, 1) */
+ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);      /* coefficient (B,2) f32: a, s -> a x0 + s noise */
+ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width);                 /* t (B) f32 -> (B, width): cos half, sin half */
 
 /* Products. Weights are f32: parameters, or activations (then gradients flow to them as well).
  * linear: (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */
@@ -148,7 +149,7 @@ ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b);
 ft_t ft_linear_act(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act); /* one kernel where no training needs the value before act */
 ft_t ft_matmul(ft_graph *g, ft_t a, ft_t b, bool ta, bool tb);       /* (..., M, K) (..., K, N); ta, tb: stored transposed */
 ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);  /* (B,T,H,W,C), w (O,C/groups,kt,kh,kw) -> (B,T',H',W',O) */
-ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
+ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);        /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
 ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* w (C,O,kt,kh,kw); the adjoint of ft_conv */
 /* StyleGAN2: input channels scaled by style (B, C) per sample; `demodulate`: outputs scaled by 1/|w * style| */
 ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate, ft_conv_opt opt);
@@ -162,8 +163,8 @@ ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps); /* the sa
 ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float eps, ft_act act); /* groups = C: instance norm */
 /* Spatially conditioned: act(GN(x) * scale + shift), scale and shift (B,t,h,w,C) in x's dtype, nearest-resized to x
  * (B,T,H,W,C); `frame` (T): which frame of the condition each frame reads, NULL: floor(i t / T). CogVideoX's SpatialNorm3D. */
-ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame, int groups,
-                              float eps, ft_act act);
+ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame,
+                              int groups, float eps, ft_act act);
 /* Training: statistics of the batch, taken apart for the first `first` samples and for the rest (first = 0 or B: one
  * segment); only the first segment moves the running statistics. Evaluation: running statistics. See classify/README.md. */
 ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t var, int64_t first, float momentum, float eps,
@@ -183,34 +184,35 @@ ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads);
 /* Mamba-2 state space scan: xbc (S, T, E+2N) after conv and SiLU, dt (S, T, heads) raw; E = heads * headdim -> (S, T, E).
  * state (S, heads, N, headdim) f32 or NULL: the state before the first token; *final, if asked for, the state after the last. */
 ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width);
-ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width, ft_t state,
-                  ft_t *final);
+ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width,
+                  ft_t state, ft_t *final);
 /* Bidirectional WKV, exact (spec feat 2.1): k, v (B, T, C) or (B, T, L, C), scanned over T; w, u (C) f32, already divided by T.
  * columns > 0: T is a grid with that many columns, visited column by column; nothing is copied. */
 ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns);
 
 /* Vision, forward only (RAFT, frozen) */
-ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at);       /* x (B,H,W,C), at (B,h,w,2) f32 pixel (x, y): bilinear, zero outside */
+ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at); /* x (B,H,W,C), at (B,h,w,2) f32 pixel (x, y): bilinear, zero outside */
 ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int radius); /* at (B,h,w,2); level l (B,h*w,H_l,W_l) */
 
 /* Losses: a scalar (1) f32 unless said otherwise. Targets and weights get no gradient: use ft_stop_grad. */
 ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);
 ft_t ft_loss_weighted(ft_graph *g, ft_t x, ft_t target, ft_t weight, ft_loss_kind kind, float delta); /* weight (B) or NULL */
-ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight); /* (B,C) f32; target (B,C), or (B) i32 classes (-1: none); weight (B): mean of w*H */
+ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target,
+                     ft_t weight); /* (B,C) f32; target (B,C), or (B) i32 classes (-1: none); weight (B): mean of w*H */
 ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight); /* one-hot (B,C) and [max p >= threshold] (B) */
 ft_t ft_gauss_kl(ft_graph *g, ft_t moments); /* (B, ..., 2Z) as mean|logvar: KL to N(0,1), summed, mean over B */
 /* Learned-range variance (spec feat 4.1, in bits): eps, nu, x0, xt (B, ..., C), coefficient (B,8) f32 from ft_vlb_coefficients;
  * the gradient goes to nu alone. */
 ft_t ft_vlb(ft_graph *g, ft_t nu, ft_t eps, ft_t x0, ft_t xt, ft_t coefficient);
-ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b);                           /* (..., K) -> (rows) f32: correlation over the last axis */
+ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b); /* (..., K) -> (rows) f32: correlation over the last axis */
 ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,H,W,C); Jiang et al. 2021 */
 
 /* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
 
-void ft_backward(ft_graph *g, ft_t loss); /* adds the gradient nodes; parameter gradients land in ft_params_grad */
+void ft_backward(ft_graph *g, ft_t loss);            /* adds the gradient nodes; parameter gradients land in ft_params_grad */
 void ft_backward_from(ft_graph *g, ft_t y, ft_t dy); /* the same from any tensor whose gradient is known */
-ft_t ft_grad(ft_graph *g, ft_t t);        /* gradient of an input or parameter after ft_backward; NULL if none */
-void ft_need_grad(ft_t input);            /* an input whose gradient is wanted: before it is used */
+ft_t ft_grad(ft_graph *g, ft_t t);                   /* gradient of an input or parameter after ft_backward; NULL if none */
+void ft_need_grad(ft_t input);                       /* an input whose gradient is wanted: before it is used */
 /* dy/dx as a tensor that can be used further, and differentiated again by ft_backward (R1 penalties). y: a scalar. Rows on the
  * way need gradient rules made of ops with gradients: linear, matmul, convolutions, unary, binary, reductions, shape ops. */
 ft_t ft_gradient(ft_graph *g, ft_t y, ft_t x);

@@ -20,12 +20,12 @@ struct ft_tensor {
     ft_node *maker;   /* node that writes it; NULL for leaves and views */
     ft_tensor *base;  /* storage owner: itself unless a view or an in-place result */
     int param;        /* index in the store; -1 if none */
-    size_t shift;    /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
+    size_t shift;     /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
     bool needs_grad, kept;
     ft_tensor *grad;       /* set by ft_backward */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
-    int first, last; /* positions in the list between which the storage lives (owners only) */
-    size_t offset;   /* in the slab (owners only) */
+    int first, last;       /* positions in the list between which the storage lives (owners only) */
+    size_t offset;         /* in the slab (owners only) */
 };
 
 struct ft_node {

@@ -122,7 +122,8 @@ ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map)
     for (int32_t e = 0; e < map->begin[map->rows]; e++)
         NEED(map->index[e] >= 0 && map->index[e] < x->dim[axis], "entry %d reads row %d of %s", e, map->index[e], ft__shape(x));
     ft_node *n = ft__node(g, FT_OP_resample, 1, &x);
-    NEED(n && copy_map(g, &n->attr.resample.map, map) && transpose_map(g, &n->attr.resample.back, map, x->dim[axis]), "no memory");
+    NEED(n && copy_map(g, &n->attr.resample.map, map) && transpose_map(g, &n->attr.resample.back, map, x->dim[axis]),
+         "no memory");
     n->attr.resample.axis = axis;
     int64_t dim[FT_MAX_DIMS];
     memcpy(dim, x->dim, sizeof dim);
@@ -187,8 +188,9 @@ ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind,
     float *weight = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *weight);
     NEED(begin && index && weight, "no memory");
     for (int64_t r = 0; r < size; r++) {
-        double at = kind == FT_NEAREST ? floor((double)r * step) : kind == FT_LINEAR_CORNERS ? (double)r * step
-                                                                                               : ((double)r + 0.5) * step - 0.5;
+        double at = kind == FT_NEAREST          ? floor((double)r * step)
+                    : kind == FT_LINEAR_CORNERS ? (double)r * step
+                                                : ((double)r + 0.5) * step - 0.5;
         if (kind == FT_LINEAR && at < 0) at = 0;
         int64_t low = (int64_t)floor(at);
         begin[r] = n;
@@ -239,7 +241,8 @@ ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt o)
     return ft__out(g, n, x->dtype, 5, dim);
 }
 
-/* ---- elementwise, reductions, random numbers -------------------------------------------------------------------------------- */
+/* ---- elementwise, reductions, random numbers --------------------------------------------------------------------------------
+ */
 
 static ft_t scalar_op(ft_graph *g, ft_op op, int n_in, const ft_t *in, int kind, float a, float b)
 {
@@ -339,15 +342,18 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
     return ft__out(g, n, FT_F32, 2, (int64_t[]){t->count, width});
 }
 
-/* ---- products --------------------------------------------------------------------------------------------------------------- */
+/* ---- products ---------------------------------------------------------------------------------------------------------------
+ */
 
 /* The value before the activation is needed by the backward pass, except ReLU's. So in training the activation is a node. */
 static bool fuse(const ft_graph *g, ft_act act) { return act == FT_ACT_NONE || act == FT_ACT_RELU || !g->training; }
 
 static ft_t activate(ft_graph *g, ft_t x, ft_act act)
 {
-    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,           [FT_ACT_SILU] = FT_SILU,
-                                         [FT_ACT_GELU] = FT_GELU,           [FT_ACT_GELU_TANH] = FT_GELU_TANH,
+    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,
+                                         [FT_ACT_SILU] = FT_SILU,
+                                         [FT_ACT_GELU] = FT_GELU,
+                                         [FT_ACT_GELU_TANH] = FT_GELU_TANH,
                                          [FT_ACT_SIGMOID] = FT_SIGMOID};
     return act == FT_ACT_NONE ? x : ft_unary(g, kind[act], x);
 }
@@ -414,7 +420,8 @@ ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt) { return c
 
 ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt)
 {
-    NEED(x->ndim == 5 && w->ndim == 5 && w->dim[0] == x->dim[4] && opt.groups <= 1 && opt.act == FT_ACT_NONE && w->dtype == FT_F32,
+    NEED(x->ndim == 5 && w->ndim == 5 && w->dim[0] == x->dim[4] && opt.groups <= 1 && opt.act == FT_ACT_NONE &&
+             w->dtype == FT_F32,
          "x %s, w %s: (B,T,H,W,C) and (C,O,kt,kh,kw) needed", ft__shape(x), ft__shape(w));
     NEED(is_vector(b, w->dim[1]), "bias %s", ft__shape(b));
     int64_t dim[5] = {x->dim[0], 0, 0, 0, w->dim[1]};
@@ -434,15 +441,15 @@ ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt)
 
 ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate, ft_conv_opt opt)
 {
-    NEED(x->ndim == 5 && w->ndim == 5 && is_vector(style, x->dim[0] * x->dim[4]) && w->dim[1] == x->dim[4], "x %s, w %s, style %s",
-         ft__shape(x), ft__shape(w), ft__shape(style));
+    NEED(x->ndim == 5 && w->ndim == 5 && is_vector(style, x->dim[0] * x->dim[4]) && w->dim[1] == x->dim[4],
+         "x %s, w %s, style %s", ft__shape(x), ft__shape(w), ft__shape(style));
     int64_t B = x->dim[0], C = x->dim[4], O = w->dim[0];
     ft_t s = ft_reshape(g, style, 5, (int64_t[]){B, 1, 1, 1, C});
     ft_t y = ft_conv(g, ft_mul(g, x, ft_cast(g, s, x->dtype)), w, NULL, opt);
     if (!demodulate) return y;
     /* 1 / sqrt(sum over c, k of (w_ock s_bc)^2 + 1e-8) = rsqrt(s^2 . sum_k w^2) */
-    ft_t w2 = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 28, false);                                              /* (O,C,1,1,1) */
-    ft_t d = ft_linear(g, ft_unary(g, FT_SQUARE, ft_reshape(g, style, 2, (int64_t[]){B, C})), w2, NULL);       /* (B,O) */
+    ft_t w2 = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 28, false);                                        /* (O,C,1,1,1) */
+    ft_t d = ft_linear(g, ft_unary(g, FT_SQUARE, ft_reshape(g, style, 2, (int64_t[]){B, C})), w2, NULL); /* (B,O) */
     d = ft_unary(g, FT_RSQRT, ft_affine(g, d, 1, 1e-8f));
     return ft_mul(g, y, ft_cast(g, ft_reshape(g, d, 5, (int64_t[]){B, 1, 1, 1, O}), y->dtype));
 }

@@ -42,8 +42,8 @@ ft_t ft_rmsnorm(ft_graph *g, ft_t x, ft_t w, float eps)
     return ft__out_like(g, n, x);
 }
 
-ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame, int groups,
-                              float eps, ft_act act)
+ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame,
+                              int groups, float eps, ft_act act)
 {
     int64_t c = x->dim[x->ndim - 1];
     NEED(groups > 0 && c % groups == 0 && is_vector(gamma, c) && is_vector(beta, c) && !gamma == !beta && !scale == !shift,
@@ -104,7 +104,8 @@ ft_t ft_sdpa_relative(ft_graph *g, ft_t q, ft_t k, ft_t v, ft_t rel_k, ft_t rel_
     NEED(!opt.transpose || !k || k->dim[1] == q->dim[1], "transposed relative keys need as many keys as queries");
     for (int i = 0; i < 2; i++) {
         ft_t r = i ? rel_v : rel_k;
-        if (r) NEED(r->ndim == 2 && r->dtype == FT_F32 && r->dim[0] % 2 == 1 && r->dim[1] == d, "relative table %s", ft__shape(r));
+        if (r)
+            NEED(r->ndim == 2 && r->dtype == FT_F32 && r->dim[0] % 2 == 1 && r->dim[1] == d, "relative table %s", ft__shape(r));
     }
     if (rel_k && rel_v) NEED(same_shape(rel_k, rel_v), "relative tables %s and %s", ft__shape(rel_k), ft__shape(rel_v));
     if (opt.scale == 0) opt.scale = 1.0f / sqrtf((float)d);
@@ -141,8 +142,8 @@ ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads)
     return y;
 }
 
-ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width, ft_t state,
-                  ft_t *final)
+ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width,
+                  ft_t state, ft_t *final)
 {
     if (final) *final = &g->dead;
     NEED(xbc->ndim == 3 && dt->ndim == 3 && xbc->dim[0] == dt->dim[0] && xbc->dim[1] == dt->dim[1] && dt->dim[2] == heads &&
@@ -207,10 +208,7 @@ ft_t ft_loss_weighted(ft_graph *g, ft_t x, ft_t target, ft_t weight, ft_loss_kin
     return ft__out(g, n, FT_F32, 1, (int64_t[]){1});
 }
 
-ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind)
-{
-    return ft_loss_weighted(g, x, target, NULL, kind, 1);
-}
+ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind) { return ft_loss_weighted(g, x, target, NULL, kind, 1); }
 
 ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target, ft_t weight)
 {

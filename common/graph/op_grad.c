@@ -233,8 +233,10 @@ void ft_grad_matmul(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 /* The gradient before a fused activation: ReLU's from the result; others compute the value before it again. */
 static ft_t before_act(ft_graph *g, const ft_node *n, ft_act act, ft_t again, ft_t dy)
 {
-    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,           [FT_ACT_SILU] = FT_SILU,
-                                         [FT_ACT_GELU] = FT_GELU,           [FT_ACT_GELU_TANH] = FT_GELU_TANH,
+    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,
+                                         [FT_ACT_SILU] = FT_SILU,
+                                         [FT_ACT_GELU] = FT_GELU,
+                                         [FT_ACT_GELU_TANH] = FT_GELU_TANH,
                                          [FT_ACT_SIGMOID] = FT_SIGMOID};
     ft_t x = act == FT_ACT_RELU ? n->out[0] : again;
     ft_node *b = ft__node(g, FT_OP_unary_bwd, 2, (ft_t[]){x, dy});
@@ -301,8 +303,7 @@ static void conv_by_w(ft_graph *g, const ft_node *n, ft_op forward, ft_op by_x, 
         return;
     }
     if (x->needs_grad) din[0] = wanted(g, bwd(g, n, by_x, 2, (ft_t[]){d, dw[0]}), x, x->dtype);
-    if (d->needs_grad)
-        din[1] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){x, dw[0], n->n_out > 1 ? dw[1] : NULL}), d, d->dtype);
+    if (d->needs_grad) din[1] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){x, dw[0], n->n_out > 1 ? dw[1] : NULL}), d, d->dtype);
 }
 
 void ft_grad_conv(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
@@ -338,7 +339,8 @@ void ft_grad_conv_dw_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *
     conv_by_w(g, n, FT_OP_conv_dw, FT_OP_conv_dw_bwd_x, dy, din);
 }
 
-/* ---- fused rows: one backward node each ---------------------------------------------------------------------------------------- */
+/* ---- fused rows: one backward node each
+ * ---------------------------------------------------------------------------------------- */
 
 void ft_grad_layernorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
@@ -383,8 +385,8 @@ void ft_grad_attention_local(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t
 void ft_grad_sdpa(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
     /* inputs: q k v rel_k rel_v lse y dy */
-    ft_node *b = bwd(g, n, FT_OP_sdpa_bwd, 8,
-                     (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], n->out[0], dy[0]});
+    ft_node *b =
+        bwd(g, n, FT_OP_sdpa_bwd, 8, (ft_t[]){n->in[0], n->in[1], n->in[2], n->in[3], n->in[4], n->out[1], n->out[0], dy[0]});
     for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i < 3 ? n->in[0]->dtype : FT_F32);
 }
 

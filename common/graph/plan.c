@@ -1,10 +1,10 @@
 /* Planning and running: what nobody reads is dropped; liveness -> offsets in one slab; then a plain loop over the list.
  *
  * Slices and concats along the outermost axis are addresses, not copies: a slice looks into its input, the inputs of a concat
- * are made where the result wants them. Placement is greedy by size (largest first, lowest gap that fits): on transformer and U-Net training graphs it reaches the
- * lower bound (the largest sum of live tensors). Views share their owner's storage; an elementwise op whose input dies with
- * it writes over that input. FT_PLAN_GUARD=1 reuses nothing, puts guard bands around each tensor and fills it with NaN
- * before it is born and after it dies: results must be bitwise those of the packed plan. */
+ * are made where the result wants them. Placement is greedy by size (largest first, lowest gap that fits): on transformer and
+ * U-Net training graphs it reaches the lower bound (the largest sum of live tensors). Views share their owner's storage; an
+ * elementwise op whose input dies with it writes over that input. FT_PLAN_GUARD=1 reuses nothing, puts guard bands around each
+ * tensor and fills it with NaN before it is born and after it dies: results must be bitwise those of the packed plan. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -377,7 +377,9 @@ void ft_plan_profile(const ft_plan *p)
         by_op[best] = 0;
     }
     ft_plan_info d = ft_plan_describe(p);
-    fprintf(stderr, "  %d nodes, %.3f ms, %.1f MiB moved; activations %.1f MiB (live maximum %.1f), scratch %.1f MiB, parameters and state %.1f MiB\n",
-            d.nodes, 1000 * all, (double)d.moved_bytes / 1048576.0, (double)d.act_bytes / 1048576.0, (double)d.live_bytes / 1048576.0,
-            (double)d.work_bytes / 1048576.0, (double)d.param_bytes / 1048576.0);
+    fprintf(stderr,
+            "  %d nodes, %.3f ms, %.1f MiB moved; activations %.1f MiB (live maximum %.1f), scratch %.1f MiB, parameters and "
+            "state %.1f MiB\n",
+            d.nodes, 1000 * all, (double)d.moved_bytes / 1048576.0, (double)d.act_bytes / 1048576.0,
+            (double)d.live_bytes / 1048576.0, (double)d.work_bytes / 1048576.0, (double)d.param_bytes / 1048576.0);
 }

@@ -1,7 +1,7 @@
 /* Dense scaled dot product attention: softmax(q k^T scale) v per sequence and head; causal and relative positions as options.
  *
- * A task is one sequence and one head. Keys and values are widened into a per-thread f32 scratch that fits L2 (keys transposed, so
- * that both products run along contiguous rows). Queries go in blocks of QUERIES rows against all keys: the softmax is exact,
+ * A task is one sequence and one head. Keys and values are widened into a per-thread f32 scratch that fits L2 (keys transposed,
+ * so that both products run along contiguous rows). Queries go in blocks of QUERIES rows against all keys: the softmax is exact,
  * nothing is rescaled, and only the log-sum-exp of each row is kept for the backward pass, which makes the probabilities again.
  * Packed inputs (q|k|v in one tensor) are read in place by their row stride.
  *
@@ -45,12 +45,13 @@ static int64_t element(const shape *s, int which, int64_t seq, int64_t head)
     return seq * (which == 0 ? s->tq : s->tk) * s->stride[which] + s->offset[which] + head * s->d;
 }
 
-/* per thread: q, dq, do (QUERIES, d); k, dk, dv (wide, d); k^T, v^T in panels; p, dp (QUERIES, wide); all q and dq (tq, d) for the
- * transposed relative term */
+/* per thread: q, dq, do (QUERIES, d); k, dk, dv (wide, d); k^T, v^T in panels; p, dp (QUERIES, wide); all q and dq (tq, d) for
+ * the transposed relative term */
 static int64_t thread_floats(const shape *s)
 {
     if (s->words) return 5 * QUERIES * s->wide + 3 * QUERIES * s->d + 6 * (s->wide + PANEL) * s->d + 64;
-    return 3 * QUERIES * s->d + 5 * s->wide * s->d + 2 * PANEL * s->d + 2 * QUERIES * s->wide + (s->reach >= 0 ? 2 * s->tq * s->d : 0) + 64;
+    return 3 * QUERIES * s->d + 5 * s->wide * s->d + 2 * PANEL * s->d + 2 * QUERIES * s->wide +
+           (s->reach >= 0 ? 2 * s->tq * s->d : 0) + 64;
 }
 
 /* the tables' gradients are summed in FT_PARTS parts */
@@ -75,10 +76,12 @@ static int64_t entry(const shape *s, int64_t i, int64_t j) /* row of the relativ
     return (d < -s->reach ? -s->reach : d > s->reach ? s->reach : d) + s->reach;
 }
 
-/* x (wide, d) transposed into panels of PANEL columns that fit L1: column j of row e at (j / PANEL * d + e) * PANEL + j % PANEL */
+/* x (wide, d) transposed into panels of PANEL columns that fit L1: column j of row e at (j / PANEL * d + e) * PANEL + j % PANEL
+ */
 static void to_panels(const shape *s, const float *x, float *panels)
 {
-    for (int64_t j = 0; j < s->wide; j += PANEL) ft_transpose(x + j * s->d, s->d, FT_MIN(PANEL, s->wide - j), s->d, panels + j * s->d, PANEL);
+    for (int64_t j = 0; j < s->wide; j += PANEL)
+        ft_transpose(x + j * s->d, s->d, FT_MIN(PANEL, s->wide - j), s->d, panels + j * s->d, PANEL);
 }
 
 /* y (n, columns) = a (n, d) times panels */
@@ -89,7 +92,8 @@ static void by_panels(const shape *s, int64_t n, int64_t columns, const float *a
 }
 
 /* logits of queries [i0, i0 + n) against all keys; LVDM's transposed relative term reads q_j, so it needs all queries at once */
-static void logits(const ft_call *c, const shape *s, const float *q, const float *qall, const float *kt, int64_t i0, int64_t n, float *p)
+static void logits(const ft_call *c, const shape *s, const float *q, const float *qall, const float *kt, int64_t i0, int64_t n,
+                   float *p)
 {
     int64_t seen = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk;
     by_panels(s, n, (seen + 15) / 16 * 16, q, kt, p);
@@ -114,14 +118,16 @@ static float *scratch(const ft_call *c, const shape *s)
     return (float *)c->work + (int64_t)ft_cpu_thread_id() * thread_floats(s);
 }
 
-/* ---- bf16 products ---------------------------------------------------------------------------------------------------------- */
+/* ---- bf16 products ----------------------------------------------------------------------------------------------------------
+ */
 
 static const uint16_t *row16(const shape *s, int which, int64_t seq, int64_t head)
 {
     return (const uint16_t *)s->buf[which]->data + element(s, which, seq, head);
 }
 
-/* x (tk, d) as words along d, transposed into panels: word (j, p) at (j / PANEL * d/2 + p) * PANEL + j % PANEL; zeros behind tk */
+/* x (tk, d) as words along d, transposed into panels: word (j, p) at (j / PANEL * d/2 + p) * PANEL + j % PANEL; zeros behind tk
+ */
 static void word_panels(const shape *s, const uint16_t *x, int64_t stride, float *rows, uint32_t *panels)
 {
     int64_t d2 = s->d / 2;
@@ -131,11 +137,12 @@ static void word_panels(const shape *s, const uint16_t *x, int64_t stride, float
         ft_transpose(rows + j * d2, d2, FT_MIN(PANEL, s->wide - j), d2, (float *)panels + j * d2, PANEL);
 }
 
-static void by_word_panels(const shape *s, int64_t n, int64_t columns, const uint16_t *a, int64_t stride, const uint32_t *panels, float *y)
+static void by_word_panels(const shape *s, int64_t n, int64_t columns, const uint16_t *a, int64_t stride, const uint32_t *panels,
+                           float *y)
 {
     for (int64_t j = 0; j < columns; j += PANEL)
-        ft_gemm_bf16(n, FT_MIN(PANEL, columns - j), s->d / 2, (const uint32_t *)(const void *)a, stride / 2, 1, panels + j * (s->d / 2), PANEL,
-                     y + j, s->wide, false);
+        ft_gemm_bf16(n, FT_MIN(PANEL, columns - j), s->d / 2, (const uint32_t *)(const void *)a, stride / 2, 1,
+                     panels + j * (s->d / 2), PANEL, y + j, s->wide, false);
 }
 
 static void forward_bf16(const ft_call *c, const shape *s, int64_t task, float *work)
@@ -147,7 +154,8 @@ static void forward_bf16(const ft_call *c, const shape *s, int64_t task, float *
     word_panels(s, row16(s, 1, seq, h), s->stride[1], rows, kt);
     ft_interleave(v2, s->d, row16(s, 2, seq, h), s->stride[2], s->tk, s->d);
     for (int64_t i0 = 0; i0 < s->tq; i0 += QUERIES) {
-        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk, cols = (last + 15) / 16 * 16;
+        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk,
+                cols = (last + 15) / 16 * 16;
         float inverse[QUERIES];
         by_word_panels(s, n, cols, row16(s, 0, seq, h) + i0 * s->stride[0], s->stride[0], kt, p);
         for (int64_t i = 0; i < n; i++) {
@@ -176,14 +184,16 @@ static void backward_bf16(const ft_call *c, const shape *s, int64_t task, float 
     float *p = work, *dp = p + QUERIES * s->wide, *dq = dp + QUERIES * s->wide, *dk = dq + QUERIES * d, *dv = dk + s->wide * d,
           *rows = dv + s->wide * d;
     uint32_t *kt = (uint32_t *)(rows + s->wide * d), *vt = kt + (s->wide + PANEL) * d / 2, *k2 = vt + (s->wide + PANEL) * d / 2,
-             *q2 = k2 + s->wide * d / 2 + d, *do2 = q2 + QUERIES * d / 2, *p2 = do2 + QUERIES * d / 2, *ds2 = p2 + QUERIES / 2 * s->wide;
+             *q2 = k2 + s->wide * d / 2 + d, *do2 = q2 + QUERIES * d / 2, *p2 = do2 + QUERIES * d / 2,
+             *ds2 = p2 + QUERIES / 2 * s->wide;
     uint16_t *pb = (uint16_t *)(ds2 + QUERIES / 2 * s->wide), *dsb = pb + QUERIES * s->wide;
     word_panels(s, row16(s, 1, seq, h), s->stride[1], rows, kt);
     word_panels(s, row16(s, 2, seq, h), s->stride[2], rows, vt);
     ft_interleave(k2, d, row16(s, 1, seq, h), s->stride[1], s->tk, d);
     memset(dk, 0, (size_t)(2 * s->wide * d) * sizeof(float));
     for (int64_t i0 = 0; i0 < s->tq; i0 += QUERIES) {
-        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk, cols = (last + 15) / 16 * 16;
+        int64_t n = FT_MIN(QUERIES, s->tq - i0), last = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + n) : s->tk,
+                cols = (last + 15) / 16 * 16;
         int64_t at = (seq * s->tq + i0) * width + h * d;
         const uint16_t *q = row16(s, 0, seq, h) + i0 * s->stride[0], *dout = (const uint16_t *)c->in[7]->data + at;
         by_word_panels(s, n, cols, q, s->stride[0], kt, p);
@@ -215,7 +225,8 @@ static void backward_bf16(const ft_call *c, const shape *s, int64_t task, float 
     if (to[2]) ft_store_rows(to[2], element(s, 2, seq, h), s->stride[2], dv, d, s->tk, d);
 }
 
-/* ---- f32 products ----------------------------------------------------------------------------------------------------------- */
+/* ---- f32 products -----------------------------------------------------------------------------------------------------------
+ */
 
 void FT_CPU(sdpa)(const ft_call *c)
 {

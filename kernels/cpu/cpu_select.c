@@ -36,7 +36,8 @@ const ft_backend *ft_backend_cpu(void)
     if (has_v4() && (!ask || !strcmp(ask, "v4"))) return &ft_backend_cpu_table_v4;
 #endif
 #ifdef FT_HAVE_v3
-    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+              __builtin_cpu_supports("bmi2");
     if (v3 && (!ask || strcmp(ask, "base"))) return &ft_backend_cpu_table_v3;
 #endif
     return &ft_backend_cpu_table_base;

@@ -140,14 +140,15 @@ static void act_both_row(ft_act act, float *f, float *d, const float *x, int64_t
 #define EACH(...)                                                                                                                \
     for (int64_t i = 0; i < n; i++) {                                                                                            \
         float v = x[i];                                                                                                          \
-        __VA_ARGS__;                                                                                                                    \
+        __VA_ARGS__;                                                                                                             \
     }                                                                                                                            \
     break
     switch (act) {
         case FT_ACT_NONE: EACH((f[i] = v, d[i] = 1.0f));
         case FT_ACT_RELU: EACH((f[i] = ft_relu1(v), d[i] = ft_relu_d1(v)));
         case FT_ACT_SILU: EACH(float s = ft_sigmoid1(v); f[i] = v * s; d[i] = s * (1.0f + v * (1.0f - s)));
-        case FT_ACT_GELU: EACH(float e = ft_exp1(-0.5f * v * v), p = ft_normal_cdf1(v, e); f[i] = v * p; d[i] = p + v * 0.398942280f * e);
+        case FT_ACT_GELU:
+            EACH(float e = ft_exp1(-0.5f * v * v), p = ft_normal_cdf1(v, e); f[i] = v * p; d[i] = p + v * 0.398942280f * e);
         case FT_ACT_GELU_TANH: EACH((f[i] = ft_gelu_tanh1(v), d[i] = ft_gelu_tanh_d1(v)));
         case FT_ACT_SIGMOID: EACH(float s = ft_sigmoid1(v); f[i] = s; d[i] = s * (1.0f - s));
     }
@@ -158,7 +159,8 @@ void FT_CPU(glu)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     ft_act act = (ft_act)c->attr->scalar.kind;
-    int64_t n = ft_last(c->out[0]), rows = c->out[0]->count / n, gate = c->attr->scalar.a > 0 ? n : 0, blocks = (n + FT_BLOCK - 1) / FT_BLOCK;
+    int64_t n = ft_last(c->out[0]), rows = c->out[0]->count / n, gate = c->attr->scalar.a > 0 ? n : 0,
+            blocks = (n + FT_BLOCK - 1) / FT_BLOCK;
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < rows * blocks; task++) {
         int64_t at = task % blocks * FT_BLOCK, m = FT_MIN(FT_BLOCK, n - at), r = task / blocks;
@@ -192,7 +194,8 @@ void FT_CPU(glu_bwd)(const ft_call *c)
     }
 }
 
-/* ---- broadcasting -------------------------------------------------------------------------------------------------------------- */
+/* ---- broadcasting
+ * -------------------------------------------------------------------------------------------------------------- */
 
 /* Strides of b over a's dims (0 where b is broadcast). */
 static void broadcast_strides(const ft_buf *a, const ft_buf *b, int64_t stride[FT_MAX_DIMS])
@@ -328,7 +331,8 @@ void FT_CPU(reduce)(const ft_call *c)
     }
 }
 
-/* ---- random numbers -------------------------------------------------------------------------------------------------------------- */
+/* ---- random numbers
+ * -------------------------------------------------------------------------------------------------------------- */
 
 void FT_CPU(dropout)(const ft_call *c)
 {

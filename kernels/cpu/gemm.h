@@ -16,8 +16,9 @@ enum { FT_GEMM_ROWS = 6, FT_GEMM_VECS = 1 };
 enum { FT_GEMM_ROWS = 2, FT_GEMM_VECS = 1 };
 #endif
 
-static inline __attribute__((always_inline)) void ft_gemm_tile(int rows, int vecs, int64_t k, const float *a, int64_t ai, int64_t ap,
-                                                               const float *b, int64_t bp, float *c, int64_t ci, bool add)
+static inline __attribute__((always_inline)) void ft_gemm_tile(int rows, int vecs, int64_t k, const float *a, int64_t ai,
+                                                               int64_t ap, const float *b, int64_t bp, float *c, int64_t ci,
+                                                               bool add)
 {
     ft_v16 acc[FT_GEMM_ROWS][FT_GEMM_VECS], zero = {0};
     for (int r = 0; r < rows; r++)
@@ -35,8 +36,8 @@ static inline __attribute__((always_inline)) void ft_gemm_tile(int rows, int vec
 }
 
 /* the last columns, fewer than 16: whole vectors are read and written in a copy */
-static inline void ft_gemm_edge(int64_t m, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ap, const float *b, int64_t bp,
-                                float *c, int64_t ci, bool add)
+static inline void ft_gemm_edge(int64_t m, int64_t n, int64_t k, const float *a, int64_t ai, int64_t ap, const float *b,
+                                int64_t bp, float *c, int64_t ci, bool add)
 {
     for (int64_t i = 0; i < m; i++) {
         float s[16] = {0};
@@ -71,7 +72,8 @@ static __attribute__((noinline, unused)) void ft_gemm(int64_t m, int64_t n, int6
     int64_t j = 0;
     for (; j + 16 * FT_GEMM_VECS <= n; j += 16 * FT_GEMM_VECS)
         ft_gemm_columns(FT_GEMM_VECS, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
-    for (; FT_GEMM_VECS > 2 && j + 32 <= n; j += 32) ft_gemm_columns(2 < FT_GEMM_VECS ? 2 : 1, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
+    for (; FT_GEMM_VECS > 2 && j + 32 <= n; j += 32)
+        ft_gemm_columns(2 < FT_GEMM_VECS ? 2 : 1, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
     for (; j + 16 <= n; j += 16) ft_gemm_columns(1, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
     if (j < n) ft_gemm_edge(m, n - j, k, a, ai, ap, b + j, bp, c + j, ci, add);
 }
@@ -101,7 +103,8 @@ static inline void ft_transpose16(ft_v16 r[16])
 }
 
 /* y (columns x rows, row stride yi) = x (rows x columns, row stride xi) transposed */
-static __attribute__((noinline, unused)) void ft_transpose(const float *x, int64_t xi, int64_t rows, int64_t columns, float *y, int64_t yi)
+static __attribute__((noinline, unused)) void ft_transpose(const float *x, int64_t xi, int64_t rows, int64_t columns, float *y,
+                                                           int64_t yi)
 {
     int64_t full_r = rows / 16 * 16, full_c = columns / 16 * 16;
     for (int64_t r = 0; r < full_r; r += 16)

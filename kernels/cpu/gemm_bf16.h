@@ -15,9 +15,10 @@
 
 static inline bool ft_gemm_bf16_usable(void) { return __builtin_cpu_supports("avx512bf16"); }
 
-FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_tile(int rows, int vecs, int64_t k, const uint32_t *a,
-                                                                                   int64_t ai, int64_t ap, const uint32_t *b,
-                                                                                   int64_t bp, float *c, int64_t ci, bool add)
+FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_tile(int rows, int vecs, int64_t k,
+                                                                                   const uint32_t *a, int64_t ai, int64_t ap,
+                                                                                   const uint32_t *b, int64_t bp, float *c,
+                                                                                   int64_t ci, bool add)
 {
     __m512 acc[6][4];
     for (int r = 0; r < rows; r++)
@@ -34,9 +35,10 @@ FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_ti
         for (int v = 0; v < vecs; v++) _mm512_storeu_ps(c + r * ci + 16 * v, acc[r][v]);
 }
 
-FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_columns(int vecs, int64_t m, int64_t k, const uint32_t *a,
-                                                                                      int64_t ai, int64_t ap, const uint32_t *b,
-                                                                                      int64_t bp, float *c, int64_t ci, bool add)
+FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_columns(int vecs, int64_t m, int64_t k,
+                                                                                      const uint32_t *a, int64_t ai, int64_t ap,
+                                                                                      const uint32_t *b, int64_t bp, float *c,
+                                                                                      int64_t ci, bool add)
 {
     int64_t i = 0;
     for (; i + 6 <= m; i += 6) ft_gemm_bf16_tile(6, vecs, k, a + i * ai, ai, ap, b, bp, c + i * ci, ci, add);
@@ -45,9 +47,9 @@ FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_co
 }
 
 /* n: a multiple of 16 */
-FT_BF16_TARGET static __attribute__((noinline, unused)) void ft_gemm_bf16(int64_t m, int64_t n, int64_t k, const uint32_t *a, int64_t ai,
-                                                                          int64_t ap, const uint32_t *b, int64_t bp, float *c, int64_t ci,
-                                                                          bool add)
+FT_BF16_TARGET static __attribute__((noinline, unused)) void ft_gemm_bf16(int64_t m, int64_t n, int64_t k, const uint32_t *a,
+                                                                          int64_t ai, int64_t ap, const uint32_t *b, int64_t bp,
+                                                                          float *c, int64_t ci, bool add)
 {
     int64_t j = 0;
     for (; j + 64 <= n; j += 64) ft_gemm_bf16_columns(4, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
@@ -56,13 +58,14 @@ FT_BF16_TARGET static __attribute__((noinline, unused)) void ft_gemm_bf16(int64_
 
 FT_BF16_TARGET static inline void ft_narrow_bf16(uint16_t *y, const float *x, int64_t n) /* n: a multiple of 16 */
 {
-    for (int64_t i = 0; i < n; i += 16) _mm256_storeu_si256((__m256i *)(y + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
+    for (int64_t i = 0; i < n; i += 16)
+        _mm256_storeu_si256((__m256i *)(y + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
 }
 #else
 #define FT_BF16_TARGET
 static inline bool ft_gemm_bf16_usable(void) { return false; }
-static inline void ft_gemm_bf16(int64_t m, int64_t n, int64_t k, const uint32_t *a, int64_t ai, int64_t ap, const uint32_t *b, int64_t bp,
-                                float *c, int64_t ci, bool add)
+static inline void ft_gemm_bf16(int64_t m, int64_t n, int64_t k, const uint32_t *a, int64_t ai, int64_t ap, const uint32_t *b,
+                                int64_t bp, float *c, int64_t ci, bool add)
 {
     (void)m, (void)n, (void)k, (void)a, (void)ai, (void)ap, (void)b, (void)bp, (void)c, (void)ci, (void)add;
     FT_ASSERT(!"no bf16 products in this build");

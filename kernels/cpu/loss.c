@@ -2,7 +2,8 @@
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-/* ---- pointwise losses and their mean --------------------------------------------------------------------------------------------- */
+/* ---- pointwise losses and their mean
+ * --------------------------------------------------------------------------------------------- */
 
 /* y = loss of each pair; d, if wanted, its derivative by x. At kinks the derivative is 0. */
 static void pointwise(int kind, float delta, const float *x, const float *t, float *y, float *d, int64_t n)
@@ -19,7 +20,9 @@ static void pointwise(int kind, float delta, const float *x, const float *t, flo
         case FT_MSE: EACH(e * e, 2.0f * e);
         case FT_L1: EACH(fabsf(e), e > 0 ? 1.0f : e < 0 ? -1.0f : 0.0f);
         case FT_HUBER:
-            EACH(fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta), e > delta ? delta : e < -delta ? -delta : e);
+            EACH(fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta), e > delta    ? delta
+                                                                                       : e < -delta ? -delta
+                                                                                                    : e);
         case FT_BCE_LOGIT: EACH(ft_softplus1(x[i]) - x[i] * t[i], ft_sigmoid1(x[i]) - t[i]);
         case FT_HINGE: EACH(ft_relu1(1 - x[i] * t[i]), x[i] * t[i] >= 1 ? 0.0f : -t[i]);
     }
@@ -63,7 +66,8 @@ void FT_CPU(loss_mean_bwd)(const ft_call *c)
     }
 }
 
-/* ---- classification: f32, few rows ------------------------------------------------------------------------------------------------ */
+/* ---- classification: f32, few rows
+ * ------------------------------------------------------------------------------------------------ */
 
 static double log_sum_exp(const float *z, int64_t n)
 {
@@ -103,8 +107,8 @@ void FT_CPU(softmax_xent_bwd)(const ft_call *c)
         double lse = log_sum_exp(z + r * n, n), mass = 0;
         for (int64_t k = 0; k < n; k++) mass += target_of(c->in[1], r, k, n);
         for (int64_t k = 0; k < n; k++)
-            ((float *)c->out[0]->data)[r * n + k] = (float)((w ? (double)w[r] : 1.0) * g *
-                                                            (exp((double)z[r * n + k] - lse) * mass - target_of(c->in[1], r, k, n)));
+            ((float *)c->out[0]->data)[r * n + k] =
+                (float)((w ? (double)w[r] : 1.0) * g * (exp((double)z[r * n + k] - lse) * mass - target_of(c->in[1], r, k, n)));
     }
 }
 
@@ -122,7 +126,8 @@ void FT_CPU(pseudo_label)(const ft_call *c)
     }
 }
 
-/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch --------------------------- */
+/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch
+ * --------------------------- */
 
 void FT_CPU(gauss_kl)(const ft_call *c)
 {
@@ -160,8 +165,9 @@ void FT_CPU(gauss_kl_bwd)(const ft_call *c)
     }
 }
 
-/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits --------------------------------------------------------
- * coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
+/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits
+ * -------------------------------------------------------- coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior mean
+ * c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
 
 static double tanh_cdf(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
 static double tanh_pdf(double x)
@@ -176,7 +182,8 @@ static double vlb1(const float *k, double nu, double eps, double x0, double xt, 
     double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
     double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
     if (k[6] == 0) {
-        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp), s = diff * diff * exp(-lp);
+        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp),
+               s = diff * diff * exp(-lp);
         *slope = 0.5 * (1 - r - s) * dlp;
         return 0.5 * (-1 + lp - lq + r + s);
     }
@@ -221,7 +228,8 @@ void FT_CPU(vlb_bwd)(const ft_call *c)
     vlb_rows(c, NULL, *(const float *)c->in[5]->data / (float)((double)c->in[0]->count * 0.69314718055994531));
 }
 
-/* ---- Pearson correlation over the last axis ------------------------------------------------------------------------------------------ */
+/* ---- Pearson correlation over the last axis
+ * ------------------------------------------------------------------------------------------ */
 
 typedef struct {
     double mean[2], inverse[2], rho; /* inverse: 1 / |x - mean|; 0 for a constant row */

@@ -7,7 +7,6 @@
 
 enum { WIDE = 8192 };
 
-
 /* Sum and sum of squares of x - origin over `rows` rows, per channel, in double; short f32 sums keep the error small. */
 static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n, const float *origin, double *s1, double *s2)
 {
@@ -32,7 +31,8 @@ static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n
 
 enum { CHANNELS = 2048 }; /* the widest */
 
-/* ---- groupnorm, optionally conditioned, and activation ----------------------------------------------------------------------- */
+/* ---- groupnorm, optionally conditioned, and activation -----------------------------------------------------------------------
+ */
 
 /* The condition of a position: row of scale and shift (B,t,h,w,C) for row r of x (B,T,H,W,C), nearest */
 static int64_t condition_row(const ft_call *c, const ft_buf *x, const ft_buf *map, int64_t r)
@@ -83,7 +83,8 @@ void FT_CPU(groupnorm)(const ft_call *c)
         float origin[CHANNELS];
         memcpy(origin, ft_load(origin, x, s * rows * n, n), (size_t)n * sizeof(float));
         for (int64_t k = 0; k < FT_PARTS; k++)
-            for (int64_t i = 0; i < n; i++) s1[i] += sums[(s * FT_PARTS + k) * 2 * n + i], s2[i] += sums[(s * FT_PARTS + k) * 2 * n + n + i];
+            for (int64_t i = 0; i < n; i++)
+                s1[i] += sums[(s * FT_PARTS + k) * 2 * n + i], s2[i] += sums[(s * FT_PARTS + k) * 2 * n + n + i];
         for (int64_t g = 0; g < groups; g++) {
             double mean = 0, var = 0;
             for (int64_t i = g * per; i < (g + 1) * per; i++) mean += (double)origin[i] + s1[i] / (double)rows;
@@ -148,8 +149,8 @@ static void act_grad(ft_act act, const float *pre, const float *d, float *out, i
 }
 
 /* dpre: the gradient before activation and condition of row r; pre: the normalised value; dcond: before the condition */
-static void back_to_norm(const ft_call *c, const ft_buf *dy, int64_t r, const float *v, const float *a, const float *b, float *pre,
-                         float *dcond, float *dpre, int64_t n)
+static void back_to_norm(const ft_call *c, const ft_buf *dy, int64_t r, const float *v, const float *a, const float *b,
+                         float *pre, float *dcond, float *dpre, int64_t n)
 {
     const ft_buf *x = c->in[0], *scale = c->in[3], *shift = c->in[4];
     float td[CHANNELS], ts[CHANNELS], th[CHANNELS], out[CHANNELS];
@@ -174,8 +175,8 @@ static void condition_grads(const ft_call *c)
     int64_t n = ft_last(x), groups = c->attr->norm.groups, per = n / groups, cells = map->count / n;
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t cell = 0; cell < cells; cell++) {
-        int64_t cw = cell % map->dim[3], ch = cell / map->dim[3] % map->dim[2], ct = cell / (map->dim[3] * map->dim[2]) % map->dim[1],
-                s = cell / (map->dim[3] * map->dim[2] * map->dim[1]);
+        int64_t cw = cell % map->dim[3], ch = cell / map->dim[3] % map->dim[2],
+                ct = cell / (map->dim[3] * map->dim[2]) % map->dim[1], s = cell / (map->dim[3] * map->dim[2] * map->dim[1]);
         float a[CHANNELS], b[CHANNELS], tx[CHANNELS], pre[CHANNELS], dcond[CHANNELS], dpre[CHANNELS], ds[CHANNELS], dh[CHANNELS];
         lines(c, stat + s * groups * 2, n, per, a, b);
         memset(ds, 0, sizeof ds);
@@ -183,7 +184,8 @@ static void condition_grads(const ft_call *c)
         for (int64_t t = 0; t < x->dim[1]; t++) {
             if ((c->attr->norm.frame ? c->attr->norm.frame[t] : t * map->dim[1] / x->dim[1]) != ct) continue;
             for (int64_t h = first_reader(ch, map->dim[2], x->dim[2]); h < first_reader(ch + 1, map->dim[2], x->dim[2]); h++)
-                for (int64_t w = first_reader(cw, map->dim[3], x->dim[3]); w < first_reader(cw + 1, map->dim[3], x->dim[3]); w++) {
+                for (int64_t w = first_reader(cw, map->dim[3], x->dim[3]); w < first_reader(cw + 1, map->dim[3], x->dim[3]);
+                     w++) {
                     int64_t r = ((s * x->dim[1] + t) * x->dim[2] + h) * x->dim[3] + w;
                     back_to_norm(c, dy, r, ft_load(tx, x, r * n, n), a, b, pre, dcond, dpre, n);
                     for (int64_t i = 0; i < n; i++) ds[i] += dcond[i] * pre[i], dh[i] += dcond[i];
@@ -239,7 +241,8 @@ void FT_CPU(groupnorm_bwd)(const ft_call *c)
     for (int64_t task = 0; task < samples * FT_PARTS; task++) {
         int64_t s = task / FT_PARTS, k = task % FT_PARTS;
         const float *total = work + s * stride + FT_PARTS * 2 * n;
-        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS], to[CHANNELS];
+        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS],
+            to[CHANNELS];
         lines(c, stat + s * groups * 2, n, per, a, b);
         for (int64_t g = 0; g < groups; g++) { /* dx = rstd*(dpre*gamma - m1 - hat*m2) = dpre*a + x*p + q */
             double m1 = 0, m2 = 0;

@@ -73,7 +73,8 @@ static void pool_bwd_apart(const ft_call *c)
             int64_t m = FT_MIN(FT_BLOCK, width - c0);
             memcpy(g, ft_load(tv, dy, r * width + c0, m), (size_t)m * sizeof(float));
             for (int64_t i = 0; i < m; i++) g[i] *= scale, top[i] = -INFINITY;
-            for (int pass = kind == FT_POOL_MAX ? 0 : 1; pass < 2; pass++) /* the maximum, then its place: the first that equals it */
+            for (int pass = kind == FT_POOL_MAX ? 0 : 1; pass < 2;
+                 pass++) /* the maximum, then its place: the first that equals it */
                 for (int64_t t = from[0]; t < to[0]; t++)
                     for (int64_t h = from[1]; h < to[1]; h++)
                         for (int64_t w = from[2]; w < to[2]; w++) {
@@ -103,7 +104,8 @@ void FT_CPU(pool_bwd)(const ft_call *c)
 {
     const ft_buf *dy = c->in[0], *x = c->in[1];
     ft_buf *dx = c->out[0];
-    int64_t width = dx->dim[4], blocks = (width + 15) / 16, outs = dy->count / dy->dim[0] / width, ins = x->count / x->dim[0] / width;
+    int64_t width = dx->dim[4], blocks = (width + 15) / 16, outs = dy->count / dy->dim[0] / width,
+            ins = x->count / x->dim[0] / width;
     int kind = c->attr->pool.kind;
     bool apart = true;
     for (int i = 0; i < 3; i++) apart &= c->attr->pool.stride[i] >= c->attr->pool.kernel[i];
@@ -132,7 +134,8 @@ void FT_CPU(pool_bwd)(const ft_call *c)
                         if (kind == FT_POOL_MAX) { /* the first of equal values, as PyTorch */
                             const float *v = ft_load(tv, x, at, m);
                             for (int64_t i = 0; i < m; i++)
-                                if ((w == from[2] && h == from[1] && t == from[0]) || v[i] > top[i] || v[i] != v[i]) top[i] = v[i], best[i] = at + i;
+                                if ((w == from[2] && h == from[1] && t == from[0]) || v[i] > top[i] || v[i] != v[i])
+                                    top[i] = v[i], best[i] = at + i;
                             continue;
                         }
                         float sum[16];

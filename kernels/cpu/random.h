@@ -10,11 +10,13 @@ enum { FT_SIDE = 16 };
 /* words 4 at .. 4 at + 64 of a node's stream: value i is word i % 4 of counter i / 4 */
 static inline void ft_philox_row(const ft_call *c, int64_t counter, uint32_t out[4 * FT_SIDE])
 {
-    uint32_t c0[FT_SIDE], c1[FT_SIDE], c2[FT_SIDE], c3[FT_SIDE], k0 = (uint32_t)c->step->seed, k1 = (uint32_t)(c->step->seed >> 32);
+    uint32_t c0[FT_SIDE], c1[FT_SIDE], c2[FT_SIDE], c3[FT_SIDE], k0 = (uint32_t)c->step->seed,
+                                                                 k1 = (uint32_t)(c->step->seed >> 32);
     uint64_t step = (uint64_t)c->step->step;
     for (int i = 0; i < FT_SIDE; i++) {
         uint64_t index = (uint64_t)counter + (uint64_t)i;
-        c0[i] = (uint32_t)index, c1[i] = (uint32_t)(index >> 32), c2[i] = (uint32_t)step, c3[i] = (uint32_t)(step >> 32) ^ c->stream;
+        c0[i] = (uint32_t)index, c1[i] = (uint32_t)(index >> 32), c2[i] = (uint32_t)step,
+        c3[i] = (uint32_t)(step >> 32) ^ c->stream;
     }
     for (int round = 0; round < 10; round++) {
         for (int i = 0; i < FT_SIDE; i++) {

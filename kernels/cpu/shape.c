@@ -48,7 +48,8 @@ void FT_CPU(permute)(const ft_call *c)
     /* the last axis moves: tiles of (axis that becomes the last) x (last axis), turned over in registers */
     int turned = 0;
     while (c->attr->permute.perm[turned] != nd - 1) turned++;
-    int64_t n = y->dim[nd - 1], from_step = stride[nd - 1], m = x->dim[nd - 1], to_step = ys_of(y, turned), outer = x->count / n / m;
+    int64_t n = y->dim[nd - 1], from_step = stride[nd - 1], m = x->dim[nd - 1], to_step = ys_of(y, turned),
+            outer = x->count / n / m;
     int64_t tn = (n + TILE - 1) / TILE, tm = (m + TILE - 1) / TILE;
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < outer * tn * tm; task++) {
@@ -69,7 +70,8 @@ void FT_CPU(permute)(const ft_call *c)
             int64_t at = to + (j0 + j) * to_step + i0;
             if (e == 4) memcpy((float *)y->data + at, out + j * TILE, (size_t)ni * 4);
             else
-                for (int64_t i = 0; i < ni; i++) ((uint16_t *)y->data)[at + i] = (uint16_t)(((const uint32_t *)(const void *)(out + j * TILE))[i] >> 16);
+                for (int64_t i = 0; i < ni; i++)
+                    ((uint16_t *)y->data)[at + i] = (uint16_t)(((const uint32_t *)(const void *)(out + j * TILE))[i] >> 16);
         }
     }
 }
@@ -148,7 +150,8 @@ void FT_CPU(resample)(const ft_call *c)
         int64_t r = task / blocks % rows, b = task / blocks / rows, at = task % blocks * block, n = FT_MIN(block, after - at);
         int32_t first = m->begin[r], last = m->begin[r + 1];
         if (last - first == 1 && (!m->weight || m->weight[first] == 1.0f)) {
-            memcpy(ft_at(y, b * to + r * after + at), ft_at(x, b * from + m->index[first] * after + at), (size_t)n * ft_size(x->dtype));
+            memcpy(ft_at(y, b * to + r * after + at), ft_at(x, b * from + m->index[first] * after + at),
+                   (size_t)n * ft_size(x->dtype));
             continue;
         }
         for (int64_t k = 0; k < n; k += FT_BLOCK) {

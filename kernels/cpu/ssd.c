@@ -1,10 +1,10 @@
 /* Mamba-2's state space scan (SSD; Dao & Gu 2024) in chunks: quadratic inside a chunk, a state between chunks (spec medsora 2.5).
  *
- * xbc (S, T, E + 2N): X (heads x headdim), B, C, shared by all heads; dt (S, T, heads) before bias and softplus. Per head, inside a
- * chunk, s_i = sum_{u<=i} dt_u A counted from the chunk's start, w_j = exp(s_last - s_j) dt_j:
- *   Y_i   = sum_{j<=i} M_ij X_j + exp(s_i) C_i H + D X_i,      M_ij = exp(s_i - s_j) (C_i . B_j) dt_j
- *   H'    = exp(s_last) H + sum_j w_j B_j X_j^T                H (N, headdim): the state before the chunk
- * Exponents are differences of a falling sum, so never positive: nothing overflows. Cost is linear in T. A task is one sequence. */
+ * xbc (S, T, E + 2N): X (heads x headdim), B, C, shared by all heads; dt (S, T, heads) before bias and softplus. Per head, inside
+ * a chunk, s_i = sum_{u<=i} dt_u A counted from the chunk's start, w_j = exp(s_last - s_j) dt_j: Y_i   = sum_{j<=i} M_ij X_j +
+ * exp(s_i) C_i H + D X_i,      M_ij = exp(s_i - s_j) (C_i . B_j) dt_j H'    = exp(s_last) H + sum_j w_j B_j X_j^T H (N, headdim):
+ * the state before the chunk Exponents are differences of a falling sum, so never positive: nothing overflows. Cost is linear in
+ * T. A task is one sequence. */
 #include "common/base/status.h"
 #include "kernels/cpu/gemm.h"
 
@@ -38,7 +38,8 @@ static int64_t forward_floats(const shape *s)
     return q * (2 * s->width + s->n + s->p) + 3 * q * q + s->n * q + s->heads * s->np + 8 * q + 64;
 }
 
-/* backward: xbc, dxbc, dy of a chunk; CB, dCB, M, dM; B^T, X^T; states before every chunk and the running gradient, per head; H^T */
+/* backward: xbc, dxbc, dy of a chunk; CB, dCB, M, dM; B^T, X^T; states before every chunk and the running gradient, per head; H^T
+ */
 static int64_t backward_floats(const shape *s)
 {
     int64_t q = pad16(s->chunk);
@@ -61,7 +62,8 @@ int FT_PREPARE(ssd_bwd)(ft_call *c)
 }
 
 /* dt = softplus(raw + bias) and s = cumulative dt * A of one head in a chunk of q tokens */
-static void decay(const shape *s, const ft_buf *raw, int64_t token, int64_t q, int64_t h, float bias, float a, float *dt, float *cum)
+static void decay(const shape *s, const ft_buf *raw, int64_t token, int64_t q, int64_t h, float bias, float a, float *dt,
+                  float *cum)
 {
     float total = 0;
     for (int64_t i = 0; i < q; i++) {
@@ -77,7 +79,8 @@ static void inner_products(const shape *s, const float *x, int64_t q, float *bt,
     memset(bt, 0, (size_t)(s->n * ld) * sizeof(float));
     ft_transpose(x + s->e, s->width, q, s->n, bt, ld);
     for (int64_t i = 0; i < q; i += 16)
-        ft_gemm(FT_MIN(16, q - i), FT_MIN(i + 16, ld), s->n, x + i * s->width + s->e + s->n, s->width, 1, bt, ld, cb + i * ld, ld, false);
+        ft_gemm(FT_MIN(16, q - i), FT_MIN(i + 16, ld), s->n, x + i * s->width + s->e + s->n, s->width, 1, bt, ld, cb + i * ld, ld,
+                false);
 }
 
 /* m_ij = exp(s_i - s_j), times dt_j CB_ij if asked, for j <= i; 0 above, to the end of the block of 16 */
@@ -95,7 +98,8 @@ static void mix(const float *cb, const float *dt, const float *cum, int64_t q, f
 }
 
 /* state' = exp(s_last) state + sum_j w_j B_j X_j^T; wx: room for (q, p) */
-static void advance(const shape *s, const float *x, int64_t h, int64_t q, const float *dt, const float *cum, float *wx, float *state)
+static void advance(const shape *s, const float *x, int64_t h, int64_t q, const float *dt, const float *cum, float *wx,
+                    float *state)
 {
     float last = cum[q - 1], keep = ft_exp1(last);
     for (int64_t j = 0; j < q; j++) {
@@ -109,7 +113,8 @@ static void advance(const shape *s, const float *x, int64_t h, int64_t q, const 
 void FT_CPU(ssd)(const ft_call *c)
 {
     shape s = shape_of(c);
-    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data, *first = c->in[5] ? c->in[5]->data : NULL;
+    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data,
+                *first = c->in[5] ? c->in[5]->data : NULL;
     float *final = c->n_out > 1 && c->out[1] ? c->out[1]->data : NULL;
     int64_t ld = pad16(s.chunk);
 #pragma omp parallel for schedule(dynamic) if (c->in[0]->count > FT_SMALL / 4)
@@ -141,8 +146,8 @@ void FT_CPU(ssd)(const ft_call *c)
                     ft_gemm(q, s.p, s.n, row, s.n, 1, hs, s.p, out + h * s.p, s.e, true);
                 }
                 for (int64_t i = 0; i < q; i += 16)
-                    ft_gemm(FT_MIN(16, q - i), s.p, FT_MIN(i + 16, q), m + i * ld, ld, 1, v + h * s.p, s.width, out + i * s.e + h * s.p,
-                            s.e, true);
+                    ft_gemm(FT_MIN(16, q - i), s.p, FT_MIN(i + 16, q), m + i * ld, ld, 1, v + h * s.p, s.width,
+                            out + i * s.e + h * s.p, s.e, true);
                 if (carries && (t0 + q < s.t || final)) advance(&s, v, h, q, dt, cum, wx, hs);
             }
             ft_store_at(c->out[0], token * s.e, out, q * s.e);
@@ -157,16 +162,17 @@ void FT_CPU(ssd)(const ft_call *c)
 void FT_CPU(ssd_bwd)(const ft_call *c)
 {
     shape s = shape_of(c);
-    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data, *first = c->in[5] ? c->in[5]->data : NULL,
-                *dfinal = c->in[7] ? c->in[7]->data : NULL;
+    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data,
+                *first = c->in[5] ? c->in[5]->data : NULL, *dfinal = c->in[7] ? c->in[7]->data : NULL;
     int64_t ld = pad16(s.chunk), all = s.heads * s.np;
     float *sums = (float *)c->work + ft_cpu_threads() * backward_floats(&s); /* (seqs, 3, heads): dt_bias, A_log, D */
 #pragma omp parallel for schedule(dynamic) if (c->in[0]->count > FT_SMALL / 4)
     for (int64_t seq = 0; seq < s.seqs; seq++) {
         float *x = (float *)c->work + ft_cpu_thread_id() * backward_floats(&s), *dx = x + ld * s.width, *dyb = dx + ld * s.width,
-              *row = dyb + ld * s.width, *wx = row + 2 * ld * s.n, *cb = wx + 2 * ld * s.p, *dcb = cb + ld * ld, *m = dcb + ld * ld,
-              *dm = m + ld * ld, *bt = dm + 2 * ld * ld, *xt = bt + s.n * ld, *before = xt + s.p * ld, *ds_out = before + s.chunks * all,
-              *ht = ds_out + all, *dt = ht + s.np, *cum = dt + ld, *ddt = cum + ld, *ds = ddt + ld, *es = ds + ld;
+              *row = dyb + ld * s.width, *wx = row + 2 * ld * s.n, *cb = wx + 2 * ld * s.p, *dcb = cb + ld * ld,
+              *m = dcb + ld * ld, *dm = m + ld * ld, *bt = dm + 2 * ld * ld, *xt = bt + s.n * ld, *before = xt + s.p * ld,
+              *ds_out = before + s.chunks * all, *ht = ds_out + all, *dt = ht + s.np, *cum = dt + ld, *ddt = cum + ld,
+              *ds = ddt + ld, *es = ds + ld;
         float *to = sums + seq * 3 * s.heads;
         bool carries = s.carries || dfinal;
         memset(to, 0, (size_t)(3 * s.heads) * sizeof(float));
@@ -187,7 +193,8 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
         }
         for (int64_t k = s.chunks - 1; k >= 0; k--) {
             int64_t t0 = k * s.chunk, q = FT_MIN(s.chunk, s.t - t0), token = seq * s.t + t0;
-            const float *v = ft_load(x, c->in[0], token * s.width, q * s.width), *dy = ft_load(dyb, c->in[6], token * s.e, q * s.e);
+            const float *v = ft_load(x, c->in[0], token * s.width, q * s.width),
+                        *dy = ft_load(dyb, c->in[6], token * s.e, q * s.e);
             const float *B = v + s.e, *C = B + s.n;
             float *dB = dx + s.e, *dC = dB + s.n;
             bool enters = k > 0 || first, leaves = k + 1 < s.chunks || dfinal;
@@ -222,8 +229,8 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
                 for (int64_t i = 0; i < q; i++)
                     for (int64_t p = 0; p < s.p; p++) dx[i * s.width + h * s.p + p] = d[h] * dY[i * s.e + p];
                 for (int64_t j = 0; j < q; j += 16) /* rows i >= j only */
-                    ft_gemm(FT_MIN(16, q - j), s.p, q - j, m + j * ld + j, 1, ld, dY + j * s.e, s.e, dx + j * s.width + h * s.p, s.width,
-                            true);
+                    ft_gemm(FT_MIN(16, q - j), s.p, q - j, m + j * ld + j, 1, ld, dY + j * s.e, s.e, dx + j * s.width + h * s.p,
+                            s.width, true);
                 if (enters) { /* Y += exp(s_i) C_i H */
                     const float *hs = before + k * all + h * s.np;
                     ft_transpose(hs, s.p, s.n, s.p, ht, s.n);
@@ -235,7 +242,7 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
                     }
                 }
                 float last = cum[q - 1], keep = ft_exp1(last);
-                if (leaves) { /* H' = keep H + sum_j w_j B_j X_j^T */
+                if (leaves) {                                                     /* H' = keep H + sum_j w_j B_j X_j^T */
                     ft_gemm(q, s.p, s.n, B, s.width, 1, gs, s.p, wx, s.p, false); /* B dH' */
                     ft_transpose(gs, s.p, s.n, s.p, ht, s.n);
                     ft_gemm(q, s.n, s.p, X, s.width, 1, ht, s.n, row, s.n, false); /* X dH'^T */
@@ -260,7 +267,8 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
                     tail += ds[i];
                     ddt[i] += a * tail;
                     da += dt[i] * tail;
-                    float tmp, r = *ft_load(&tmp, c->in[1], (token + i) * s.heads + h, 1) + dt_bias[h], dr = ddt[i] * ft_sigmoid1(r);
+                    float tmp, r = *ft_load(&tmp, c->in[1], (token + i) * s.heads + h, 1) + dt_bias[h],
+                               dr = ddt[i] * ft_sigmoid1(r);
                     dbias += dr;
                     if (c->out[1]) ft_store_at(c->out[1], (token + i) * s.heads + h, &dr, 1);
                 }
@@ -270,9 +278,11 @@ void FT_CPU(ssd_bwd)(const ft_call *c)
             }
             /* dC = dCB B, dB = dCB^T C */
             for (int64_t i = 0; i < q; i += 16)
-                ft_gemm(FT_MIN(16, q - i), s.n, FT_MIN(i + 16, q), dcb + i * ld, ld, 1, B, s.width, dC + i * s.width, s.width, true);
+                ft_gemm(FT_MIN(16, q - i), s.n, FT_MIN(i + 16, q), dcb + i * ld, ld, 1, B, s.width, dC + i * s.width, s.width,
+                        true);
             for (int64_t j = 0; j < q; j += 16)
-                ft_gemm(FT_MIN(16, q - j), s.n, q - j, dcb + j * ld + j, 1, ld, C + j * s.width, s.width, dB + j * s.width, s.width, true);
+                ft_gemm(FT_MIN(16, q - j), s.n, q - j, dcb + j * ld + j, 1, ld, C + j * s.width, s.width, dB + j * s.width,
+                        s.width, true);
             if (c->out[0]) ft_store_at(c->out[0], token * s.width, dx, q * s.width);
         }
         if (c->out[5]) memcpy((float *)c->out[5]->data + seq * all, ds_out, (size_t)all * sizeof(float));

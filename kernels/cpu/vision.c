@@ -40,8 +40,8 @@ void FT_CPU(corr_lookup)(const ft_call *c)
         for (int l = 0; l < levels; l++) {
             const ft_buf *v = c->in[1 + l];
             int64_t H = v->dim[2], W = v->dim[3];
-            float x = p[2 * r] / (float)(1 << l), y = p[2 * r + 1] / (float)(1 << l), fx = floorf(x), fy = floorf(y), patch[32][32],
-                  out[31 * 31];
+            float x = p[2 * r] / (float)(1 << l), y = p[2 * r + 1] / (float)(1 << l), fx = floorf(x), fy = floorf(y),
+                  patch[32][32], out[31 * 31];
             bool near = fabsf(x) < 1e6f && fabsf(y) < 1e6f; /* false for NaN */
             for (int j = 0; j <= side; j++)
                 for (int i = 0; i <= side; i++) {

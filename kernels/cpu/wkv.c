@@ -32,8 +32,8 @@ static int64_t token(const shape *s, int64_t q, int64_t n)
 }
 
 typedef struct {
-    float a[LANES], b[LANES], o[LANES];   /* sums of e^{..} v and e^{..}, and their common exponent */
-    float da[LANES], db[LANES];           /* their derivatives by w */
+    float a[LANES], b[LANES], o[LANES]; /* sums of e^{..} v and e^{..}, and their common exponent */
+    float da[LANES], db[LANES];         /* their derivatives by w */
 } sums;
 
 static void clear(sums *x)
@@ -43,7 +43,8 @@ static void clear(sums *x)
 }
 
 /* absorbs token (k, v): of the two factors, of the old sum and of the new token, one is 1, so one exp is enough */
-static void factors(const float *restrict o, const float *restrict k, const float *restrict w, float *restrict old, float *restrict new)
+static void factors(const float *restrict o, const float *restrict k, const float *restrict w, float *restrict old,
+                    float *restrict new)
 {
     float d[LANES];
     for (int i = 0; i < LANES; i++) {
@@ -85,8 +86,8 @@ static void absorb_d(sums *restrict x, const float *restrict k, const float *res
 }
 
 /* e^{o1-m}, e^{o2-m}, e^{u+k-m} with m the largest of the three exponents */
-static void weigh(const float *restrict o1, const float *restrict o2, const float *restrict u, const float *restrict k, float *restrict e,
-                  float *restrict m)
+static void weigh(const float *restrict o1, const float *restrict o2, const float *restrict u, const float *restrict k,
+                  float *restrict e, float *restrict m)
 {
     for (int i = 0; i < LANES; i++) {
         float self = u[i] + k[i], top = FT_MAX(FT_MAX(o1[i], o2[i]), self);
@@ -164,14 +165,15 @@ void FT_CPU(wkv)(const ft_call *c)
 
 /* One direction of the sums that reach k and v: at token t first dv += e^{k+o} p, dk += e^{k+o} (v p - q), then (p, q) absorb
  * P_t = g_t / z_t and P_t y_t with exponent -m_t. k + o <= 0 always. */
-static void spread(const shape *s, bool forward, const float *k, const float *v, const float *w, const float *big_p, const float *y,
-                   const float *m, float *dk, float *dv)
+static void spread(const shape *s, bool forward, const float *k, const float *v, const float *w, const float *big_p,
+                   const float *y, const float *m, float *dk, float *dv)
 {
     float p[LANES] = {0}, q[LANES] = {0}, o[LANES];
     for (int i = 0; i < LANES; i++) o[i] = never;
     for (int64_t step = 0; step < s->t; step++) {
         int64_t at = (forward ? step : s->t - 1 - step) * LANES;
-        const float *restrict kt = k + at, *restrict vt = v + at, *restrict pt = big_p + at, *restrict yt = y + at, *restrict mt = m + at;
+        const float *restrict kt = k + at, *restrict vt = v + at, *restrict pt = big_p + at, *restrict yt = y + at,
+                              *restrict mt = m + at;
         float *restrict dkt = dk + at, *restrict dvt = dv + at, e[LANES], minus[LANES], old[LANES], new[LANES];
         for (int i = 0; i < LANES; i++) e[i] = kt[i] + o[i], minus[i] = -mt[i];
         ft_exp_row(e, LANES); /* 0 while nothing was absorbed */
@@ -189,7 +191,8 @@ static void spread(const shape *s, bool forward, const float *k, const float *v,
 /* y, P = g / z and the gradients that stay at the token itself, or belong to w and u */
 static void combine(const sums *restrict x, const float *restrict e, const float *restrict v, const float *restrict g,
                     const float *restrict a2, const float *restrict b2, const float *restrict da2, const float *restrict db2,
-                    float *restrict y, float *restrict p, float *restrict dk, float *restrict dv, float *restrict du, float *restrict dw)
+                    float *restrict y, float *restrict p, float *restrict dk, float *restrict dv, float *restrict du,
+                    float *restrict dw)
 {
     for (int i = 0; i < LANES; i++) {
         float e1 = e[i], e2 = e[LANES + i], e3 = e[2 * LANES + i], z = e1 * x->b[i] + e2 * b2[i] + e3;
@@ -211,8 +214,9 @@ void FT_CPU(wkv_bwd)(const ft_call *c)
 #pragma omp parallel for schedule(dynamic) if (c->in[0]->count > FT_SMALL / 8)
     for (int64_t task = 0; task < s.seqs * s.blocks; task++) {
         int64_t q = task / s.blocks, c0 = task % s.blocks * LANES, n = FT_MIN(LANES, s.c - c0), tl = s.t * LANES;
-        float *k = (float *)c->work + ft_cpu_thread_id() * backward_floats(&s), *v = k + tl, *ra = v + tl, *rb = ra + tl, *ro = rb + tl,
-              *rda = ro + tl, *rdb = rda + tl, *y = rdb + tl, *m = y + tl, *big_p = m + tl, *dk = big_p + tl, *dv = dk + tl;
+        float *k = (float *)c->work + ft_cpu_thread_id() * backward_floats(&s), *v = k + tl, *ra = v + tl, *rb = ra + tl,
+              *ro = rb + tl, *rda = ro + tl, *rdb = rda + tl, *y = rdb + tl, *m = y + tl, *big_p = m + tl, *dk = big_p + tl,
+              *dv = dk + tl;
         float w[LANES], u[LANES], dw[LANES] = {0}, du[LANES] = {0}, g[LANES];
         load(w, c->in[2], c0, n);
         load(u, c->in[3], c0, n);
