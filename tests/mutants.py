@@ -86,10 +86,20 @@ def tree(place):
         sys.exit("the tests fail without any mutant")
 
 
-def verdict(place):
+FIRST = {  # the cases that a file's mutants most likely fail
+    "attention.c": "sdpa", "attention_channel.c": "attention_channel", "attention_local.c": "attention_local", "ssd.c": "ssd", "wkv.c": "wkv",
+    "gemm.h": "sdpa ssd attention_channel", "gemm_bf16.h": "sdpa", "norm.c": "layernorm rms gate", "conv_dw.c": "dw_", "vision.c": "grid corr",
+    "norm_channel.c": "group spatial instance batch", "fourier.c": "focal", "softmax.c": "softmax l2", "pool.c": "pool upsample",
+    "loss.c": "mse l1 huber bce hinge softmax_xent xent pseudo gauss vlb pearson", "shape.c": "permute concat slice pad roll resize",
+    "random.h": "dropout randn uniform drop_path q_sample attention_local_dropout", "onednn.c": "conv linear matmul",
+}
+
+
+def verdict(place, path=""):
     """the test that fails, or nothing"""
-    env = dict(os.environ, FT_FAIL_FAST="1", GOMP_SPINCOUNT="1000", OMP_NUM_THREADS="1")
-    for test in ("test_ops", "test_graph"):
+    env = dict(os.environ, FT_FAIL_FAST="1", GOMP_SPINCOUNT="1000", OMP_NUM_THREADS="1", FT_FIRST=FIRST.get(os.path.basename(path), ""))
+    tests = ("test_ops", "test_graph")
+    for test in tests[::-1] if path.startswith("common") or path.endswith("update.c") else tests:
         try:
             if subprocess.run([f"build/tests/{test}"], cwd=place, capture_output=True, env=env, timeout=180).returncode:
                 return test
@@ -109,7 +119,7 @@ def killed(place, mutant):
         b = subprocess.run(["ninja", "-C", "build", "tests/test_ops", "tests/test_graph"], cwd=place, capture_output=True)
         if b.returncode:
             return "does not compile"
-        return verdict(place)
+        return verdict(place, path)
     finally:
         open(file, "w").write(text)
 

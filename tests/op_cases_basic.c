@@ -46,6 +46,21 @@ static void r_slices(const row *c, double **in, double *out)
     for (int64_t i = 0; i < 3 * n; i++) *out++ = 3 * in[0][(c->p[0] ? 4 : 2) * n + i];
     for (int64_t i = 0; i < 4 * n; i++) *out++ = in[0][i];
 }
+static ft_t b_slices_many(ft_graph *g, ft_t *in, const row *c) /* eleven, out of order; more than one concat takes */
+{
+    ft_t x = ft_affine(g, in[0], 1, 0), part[11], half[2];
+    for (int i = 0; i < 11; i++) {
+        int k = i * 4 % 11;
+        part[k] = ft_affine(g, ft_slice(g, x, 1, 3 * k, 3), (float)(k + 1), 0);
+    }
+    (void)c;
+    half[0] = ft_concat(g, 1, 6, part), half[1] = ft_concat(g, 1, 5, part + 6);
+    return ft_concat(g, 1, 2, half);
+}
+static void r_slices_many(const row *c, double **in, double *out)
+{
+    for (int64_t i = 0; i < count(c, 0); i++) out[i] = in[0][i] * (double)(i % 33 / 3 + 1);
+}
 static ft_t b_slice(ft_graph *g, ft_t *in, const row *c) { return ft_slice(g, in[0], 1, c->p[0], c->p[1]); }
 static void r_slice(const row *c, double **in, double *out)
 {
@@ -528,6 +543,7 @@ static const row cases[] = {
     {"concat_first_axis", b_concat0, r_concat0, 2, {{2, {3, 31}, 0}, {2, {5, 31}, 0}}, {0}, 1, 1, 9},
     {"slices_tile", b_slices, r_slices, 1, {{2, {7, 33}, 0}}, {1}, 2, 2, 9},
     {"slices_overlap", b_slices, r_slices, 1, {{2, {7, 33}, 0}}, {0}, 3, 3, 9},
+    {"slices_many", b_slices_many, r_slices_many, 1, {{2, {7, 33}, 0}}, {0}, 3, 3, 9},
     {"select", b_select, r_select, 1, {{3, {3, 7, 5}, 0}}, {4}, 1, 1, 9},
     {"pad_both", b_pad, r_pad, 1, {{3, {2, 3, 17}, 0}}, {2, 0, 3}, 1, 1, 9},
     {"roll", b_roll, r_roll, 1, {{3, {2, 7, 33}, 0}}, {3, 0}, 1, 1, 9},

@@ -330,6 +330,16 @@ int main(int argc, char **argv)
             if (argc == 2 && strcmp(argv[1], c->name)) continue; /* test_ops NAME: one case */
             tests[n++] = (struct CMUnitTest){c->name, run_case, NULL, NULL, (void *)(uintptr_t)c};
         }
+    const char *first = getenv("FT_FIRST"); /* "sdpa ssd": cases that begin so come first (mutants.py) */
+    for (size_t at = 0, i = 0; first && i < n; i++) {
+        const char *p = first;
+        size_t length = strcspn(p, " ");
+        for (; *p && strncmp(tests[i].name, p, length); length = strcspn(p, " ")) p += length + (p[length] == ' ');
+        if (!*p) continue;
+        struct CMUnitTest t = tests[i];
+        memmove(tests + at + 1, tests + at, (i - at) * sizeof *tests);
+        tests[at++] = t;
+    }
     int failed = _cmocka_run_group_tests("ops", tests, n, NULL, NULL);
     ft_safetensors_free(&golden);
     return failed;

@@ -269,15 +269,20 @@ void ft_grad_linear_bwd_x(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *d
     if (w->needs_grad) din[1] = weight_grads(g, n, FT_OP_linear_bwd_w, dy[0], d, w, NULL, NULL);
 }
 
-void ft_grad_linear_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* dw = d^T x, db = sum d */
+/* A weight gradient's own derivative; that of the bias gradient is not built, since nothing asks for it. */
+static bool by_weight_only(ft_graph *g, const ft_node *n, const ft_t *d)
+{
+    if (d[0] && !(n->n_out > 1 && d[1])) return true;
+    ft__fail(g, ft__op_name(n->op), "the derivative of a bias gradient is not built");
+    return false;
+}
+
+void ft_grad_linear_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* dw = d^T x */
 {
     ft_t x = n->in[0], d = n->in[1];
-    if (!dy[0]) {
-        ft__fail(g, "linear_bwd_w", "the second derivative by a bias alone is not built");
-        return;
-    }
+    if (!by_weight_only(g, n, dy)) return;
     if (x->needs_grad) din[0] = wanted(g, bwd(g, n, FT_OP_linear_bwd_x, 2, (ft_t[]){d, dy[0]}), x, x->dtype);
-    if (d->needs_grad) din[1] = ft_linear(g, x, dy[0], n->n_out > 1 ? dy[1] : NULL);
+    if (d->needs_grad) din[1] = ft_linear(g, x, dy[0], NULL);
 }
 
 /* The three convolutions of a kind: forward, its adjoint by x, and by w. */
@@ -298,12 +303,9 @@ static void conv_by_x(ft_graph *g, const ft_node *n, ft_op forward, ft_op by_w, 
 static void conv_by_w(ft_graph *g, const ft_node *n, ft_op forward, ft_op by_x, const ft_t *dw, ft_t *din)
 {
     ft_t x = n->in[0], d = n->in[1];
-    if (!dw[0]) {
-        ft__fail(g, "conv_bwd_w", "the second derivative by a bias alone is not built");
-        return;
-    }
+    if (!by_weight_only(g, n, dw)) return;
     if (x->needs_grad) din[0] = wanted(g, bwd(g, n, by_x, 2, (ft_t[]){d, dw[0]}), x, x->dtype);
-    if (d->needs_grad) din[1] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){x, dw[0], n->n_out > 1 ? dw[1] : NULL}), d, d->dtype);
+    if (d->needs_grad) din[1] = wanted(g, bwd(g, n, forward, 3, (ft_t[]){x, dw[0], NULL}), d, d->dtype);
 }
 
 void ft_grad_conv(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
