@@ -695,6 +695,26 @@ static void test_aliases(void **state)
     ft_params_free(params);
 }
 
+/* gradients of slices that tile a tensor come together in concats, whatever their order */
+static void test_slices_without_padding(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t x = ft_affine(g, P("x", 6, 8), 2, 0), sum = NULL;
+    for (int k = 0; k < 3; k++) {
+        ft_t part = ft_affine(g, ft_slice(g, x, 0, 2 * (k * 2 % 3), 2), (float)(k + 1), 0);
+        sum = sum ? ft_add(g, sum, part) : part;
+    }
+    ft_backward(g, total_of(g, sum));
+    int pads = 0, concats = 0;
+    for (int i = 0; i < g->n_node; i++) pads += g->node[i]->op == FT_OP_pad, concats += g->node[i]->op == FT_OP_concat;
+    assert_int_equal(pads, 0);
+    assert_int_equal(concats, 1);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 /* what nobody reads is not computed */
 static void test_dead_nodes(void **state)
 {
@@ -742,10 +762,17 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order), cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_remat),        cmocka_unit_test(test_remat_errors),
-        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),      cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_second_order),
+        cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_remat),
+        cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_dead_nodes),
         cmocka_unit_test(test_guard_catches),
+        cmocka_unit_test(test_slices_without_padding),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }
