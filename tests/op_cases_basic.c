@@ -587,6 +587,8 @@ static const row cases[] = {
     {"randn", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {0}, 2, 2, 9},
     {"uniform", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {1}, 2, 2, 9},
     {"timestep_embed", b_timestep, r_timestep, 1, {{1, {5}, F32 | WIDE}}, {64}, 8, 0, 0},
+    {"q_sample_long", b_q_sample, r_q_sample, 2, {{5, {3, 5, 11, 13, 2}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
+    {"reduce_rows_wide", b_reduce, r_reduce, 1, {{2, {7, 601}, 0}}, {1, 0}, 7, 1, 9},
     {"matmul", b_matmul, r_matmul, 2, {{3, {3, 17, 33}, 0}, {3, {3, 33, 31}, 0}}, {0, 0}, 33, 1, 9},
     {"matmul_ta", b_matmul, r_matmul, 2, {{3, {2, 33, 17}, 0}, {3, {2, 33, 5}, 0}}, {1, 0}, 33, 1, 9},
     {"matmul_tb", b_matmul, r_matmul, 2, {{3, {2, 17, 64}, 0}, {3, {2, 31, 64}, 0}}, {0, 1}, 64, 1, 9},
