@@ -15,6 +15,7 @@
 #include "common/graph/graph.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
+#include "kernels/elem.h"
 
 static const ft_step step = {5, 3, 0, 0};
 
@@ -732,6 +733,25 @@ static void test_dead_nodes(void **state)
     ft_params_free(params);
 }
 
+/* rounding to bf16: to nearest, ties to even; Inf and NaN stay what they are */
+static void test_bf16_rounding(void **state)
+{
+    (void)state;
+    const struct {
+        float from, to;
+    } cases[] = {{1.0f + 0x1p-8f, 1.0f},
+                 {1.0f + 0x1.8p-7f, 1.0f + 0x1p-6f},
+                 {1.0f + 0x1.01p-8f, 1.0f + 0x1p-7f},
+                 {-1.0f - 0x1p-8f, -1.0f},
+                 {0x1.ffp127f, INFINITY},
+                 {-INFINITY, -INFINITY},
+                 {0x1.fep127f, 0x1.fep127f},
+                 {0.0f, 0.0f},
+                 {3.0f, 3.0f}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_true(ft_from_bf16(ft_to_bf16(cases[i].from)) == cases[i].to);
+    assert_true(isnan(ft_from_bf16(ft_to_bf16(NAN))));
+}
+
 /* FT_PLAN_GUARD: a write behind a tensor and a read before the write are both seen */
 static void test_guard_catches(void **state)
 {
@@ -762,17 +782,10 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_second_order),
-        cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),
-        cmocka_unit_test(test_remat),
-        cmocka_unit_test(test_remat_errors),
-        cmocka_unit_test(test_random_plans),
-        cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_dead_nodes),
-        cmocka_unit_test(test_guard_catches),
-        cmocka_unit_test(test_slices_without_padding),
+        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order),  cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_remat),         cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),       cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_guard_catches), cmocka_unit_test(test_bf16_rounding), cmocka_unit_test(test_slices_without_padding),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }
