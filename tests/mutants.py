@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 LIST = os.path.join(HERE, "mutants.tsv")
 SKIP = re.compile(r"^\s*(/?\*|//|#|enum|typedef|static .*;$|.*(_floats|_bytes|work_size|thread_id|FT_SMALL|FT_ASSERT|FT_FAIL|FT_TRY|"
-                  r"scratch|pad16|sizeof|NEED|DNNL|ft__fail|const float \*|float \*|malloc|restrict))")
+                  r"scratch|pad16|return q \*|uint32_t \*|uint16_t \*|sizeof|NEED|DNNL|ft__fail|const float \*|float \*|malloc|restrict))")
 
 
 def changes(line):
