@@ -248,7 +248,7 @@ static const struct {
     {"sdpa_8x8", "96x64, 8 heads of 64", o_sdpa8},
     {"sdpa_16x16", "16x256, 8 heads of 64", o_sdpa16},
     {"sdpa_causal", "16x256, 8 heads of 64", o_sdpac},
-    {"sdpa_packed", "96x64, 8 heads of 64, q|k|v", o_packed},
+    {"sdpa_packed", "96x64, 8 heads of 64, packed", o_packed},
     {"sdpa_relative", "1024x4, 4 heads of 64, tables", o_relative},
     {"attention_local", "24x64x512, window 8", o_local},
     {"attention_channel", "24x64, 8 heads of 64", o_channel},

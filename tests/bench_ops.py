@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Every op of `forty bench op` against today's PyTorch at the same shapes: one command, two tables.
 
-    venv/bin/python tests/bench_ops.py build/release/forty results/ops [NAME ...]
+    venv/bin/python tests/bench_ops.py build/release/forty results/ops [NAME ...]       names: only these rows anew
 
 Two threads each. An op is timed in turns: forty, PyTorch eager, forty, PyTorch compiled, forty; medians of each turn's runs, and the
 median of forty's three turns. PyTorch gets its better layout (convolutions: channels last and not) and the better of eager and
 compiled; attention by scaled_dot_product_attention, SSD and WKV in matrix form (SSD beyond 256 steps in chunks of 64). Forward and
 backward together, f32 and bf16. `copy` is a plain memcpy in the same process, read and written bytes counted."""
 import json
+import math
 import os
 import platform
 import statistics
@@ -342,13 +343,15 @@ def main():
         for name in ("ssd_length_64", "ssd_length_256", "ssd_length_4096", "wkv_length_64", "wkv_length_256", "wkv_length_4096"):
             if not only:
                 rows.append(dict(forty(program, name, precision), torch={}, ratio=None))
-    if only:
-        return
     os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "ops.json")
+    if only:  # named ops replace their rows of an earlier run
+        fresh = {(r["op"], r["precision"]): r for r in rows}
+        rows = [fresh.get((r["op"], r["precision"]), r) for r in json.load(open(path))["rows"]]
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     info = {"torch": torch.__version__, "cpu": cpu, "threads": 2, "date": time.strftime("%Y-%m-%d"), "rows": rows,
             "flags": [f for f in ("avx512_bf16", "amx_bf16", "avx512f", "avx2") if f in open("/proc/cpuinfo").read()]}
-    json.dump(info, open(os.path.join(folder, "ops.json"), "w"), indent=1)
+    json.dump(info, open(path, "w"), indent=1)
     with open(os.path.join(folder, "README.md"), "w") as o:
         o.write(f"# Ops: forward and backward, forty against PyTorch {torch.__version__}\n\nMade by `tests/bench_ops.py build/release/forty results/ops`, "
                 f"{cpu} ({', '.join(info['flags'])}), two threads, {info['date']}. ratio = PyTorch's best form / forty. `of copy` is the op's least traffic "
@@ -364,8 +367,6 @@ def main():
                         + (f"{r['torch'][best]:.2f} | {best} | **{r['ratio']:.2f}** |\n" if best else "| | |\n"))
             for kind in ("ssd", "wkv"):
                 t = {r["op"].rsplit("_", 1)[1]: r["ms"] for r in rows if r["op"].startswith(kind + "_length") and r["precision"] == precision}
-                import math
-
                 o.write(f"\n{kind}: time grows as length^{math.log(t['4096'] / t['64']) / math.log(64):.2f} from 64 to 4,096 "
                         f"(^{math.log(t['4096'] / t['256']) / math.log(16):.2f} from 256)." + "\n")
             o.write("\n")

@@ -9,13 +9,11 @@ void FT_CPU(grad_norm)(const ft_call *c)
     for (int64_t k = 0; k < FT_PARTS; k++) {
         int64_t from = ft_part(c->store->trained / 16, k, FT_PARTS) * 16,
                 to = ft_part(c->store->trained / 16, k + 1, FT_PARTS) * 16;
-        double s = 0;
-        for (int64_t i = from; i < to; i += 16) {
-            float lane = 0;
-            for (int j = 0; j < 16; j++) lane += g[i + j] * g[i + j];
-            s += (double)lane;
+        part[k] = 0;
+        for (int64_t i = from; i < to; i += FT_BLOCK) {
+            int64_t n = FT_MIN(FT_BLOCK, to - i);
+            part[k] += (double)ft_dot(g + i, g + i, n);
         }
-        part[k] = s;
     }
     for (int k = 0; k < FT_PARTS; k++) total += part[k];
     *(float *)c->out[0]->data = (float)sqrt(total);
@@ -29,41 +27,77 @@ static bool usable(const ft_call *c, float *scale)
     return isfinite(norm);
 }
 
+/* The end of the run of blocks (16 values) that begins at `from`, with one decay flag, at most FT_BLOCK values long. */
+static int64_t run_end(const ft_store *st, int64_t from, int64_t stop)
+{
+    int64_t end = from + 1;
+    while (end < stop && end - from < FT_BLOCK / 16 && st->decay[end] == st->decay[from]) end++;
+    return end;
+}
+
+typedef struct {
+    float b1, b2, eps, scale, shrink, rate, fix2; /* of AdamW */
+} adamw_step;
+
+static void adamw_row(const adamw_step *a, const float *restrict grad, float *restrict p, float *restrict m, float *restrict v,
+                      int64_t n)
+{
+    adamw_step s = *a;
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * s.scale;
+        m[i] = s.b1 * m[i] + (1 - s.b1) * g;
+        v[i] = s.b2 * v[i] + (1 - s.b2) * g * g;
+        p[i] = p[i] * s.shrink - s.rate * m[i] / (sqrtf(v[i]) / s.fix2 + s.eps);
+    }
+}
+
 void FT_CPU(adamw)(const ft_call *c)
 {
     const ft_optim_opt *o = &c->attr->optim;
     ft_store *st = c->store;
-    float scale, *p = st->bank[0], *m = st->moment[0], *v = st->moment[1], b1 = o->beta1, b2 = o->beta2;
+    float scale, lr = c->step->lr;
     if (!usable(c, &scale)) return;
     double t = (double)c->step->step + 1;
-    float lr = c->step->lr, fix1 = (float)(1 - pow(b1, t)), fix2 = (float)sqrt(1 - pow(b2, t)), rate = lr / fix1;
+    adamw_step a = {o->beta1, o->beta2, o->eps, scale, 1, lr / (float)(1 - pow(o->beta1, t)), (float)sqrt(1 - pow(o->beta2, t))};
 #pragma omp parallel for if (st->trained > FT_SMALL)
-    for (int64_t block = 0; block < st->trained / 16; block++) {
-        float shrink = st->decay[block] ? 1.0f - lr * o->weight_decay : 1.0f;
-        for (int64_t i = block * 16; i < block * 16 + 16; i++) {
-            float g = st->grad[i] * scale;
-            m[i] = b1 * m[i] + (1 - b1) * g;
-            v[i] = b2 * v[i] + (1 - b2) * g * g;
-            p[i] = p[i] * shrink - rate * m[i] / (sqrtf(v[i]) / fix2 + o->eps);
+    for (int64_t part = 0; part < FT_PARTS; part++) {
+        int64_t stop = ft_part(st->trained / 16, part + 1, FT_PARTS);
+        for (int64_t from = ft_part(st->trained / 16, part, FT_PARTS), end; from < stop; from = end) {
+            adamw_step s = a;
+            int64_t i = from * 16;
+            end = run_end(st, from, stop);
+            s.shrink = st->decay[from] ? 1.0f - lr * o->weight_decay : 1.0f;
+            adamw_row(&s, st->grad + i, st->bank[0] + i, st->moment[0] + i, st->moment[1] + i, (end - from) * 16);
         }
     }
     st->version++;
 }
 
 /* PyTorch's SGD with Nesterov momentum; decay is added to the gradient */
+static void sgd_row(float lr, float beta, float decay, float scale, const float *restrict grad, float *restrict p,
+                    float *restrict m, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * scale + decay * p[i];
+        m[i] = beta * m[i] + g;
+        p[i] -= lr * (g + beta * m[i]);
+    }
+}
+
 void FT_CPU(sgd)(const ft_call *c)
 {
     const ft_optim_opt *o = &c->attr->optim;
     ft_store *st = c->store;
-    float scale, *p = st->bank[0], *m = st->moment[0], lr = c->step->lr;
+    float scale;
     if (!usable(c, &scale)) return;
 #pragma omp parallel for if (st->trained > FT_SMALL)
-    for (int64_t block = 0; block < st->trained / 16; block++) {
-        float wd = st->decay[block] ? o->weight_decay : 0.0f;
-        for (int64_t i = block * 16; i < block * 16 + 16; i++) {
-            float g = st->grad[i] * scale + wd * p[i];
-            m[i] = o->beta1 * m[i] + g;
-            p[i] -= lr * (g + o->beta1 * m[i]);
+    for (int64_t part = 0; part < FT_PARTS; part++) {
+        int64_t stop = ft_part(st->trained / 16, part + 1, FT_PARTS);
+        for (int64_t from = ft_part(st->trained / 16, part, FT_PARTS), end; from < stop; from = end) {
+            int64_t i = from * 16;
+            end = run_end(st, from, stop);
+            sgd_row(c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i, st->bank[0] + i,
+                    st->moment[0] + i, (end - from) * 16);
         }
     }
     st->version++;
@@ -73,8 +107,8 @@ void FT_CPU(sgd)(const ft_call *c)
 void FT_CPU(ema)(const ft_call *c)
 {
     ft_store *st = c->store;
-    float *e = st->bank[1], d = c->step->ema;
-    const float *p = st->bank[0];
+    float *restrict e = st->bank[1], d = c->step->ema;
+    const float *restrict p = st->bank[0];
     if (!isfinite(*(const float *)c->in[0]->data)) return;
 #pragma omp parallel for if (st->trained > FT_SMALL)
     for (int64_t i = 0; i < st->trained; i++) e[i] = d * e[i] + (1 - d) * p[i];
