@@ -35,7 +35,7 @@ static shape shape_of(const ft_call *c)
         s.stride[i] = k ? width : 3 * width;
         s.offset[i] = k ? 0 : i * width;
     }
-    s.words = q->dtype == FT_BF16 && !c->in[3] && !c->in[4] && s.d % 16 == 0 && s.scale > 0 && ft_gemm_bf16_usable();
+    s.words = q->dtype == FT_BF16 && !c->in[3] && !c->in[4] && s.d % 16 == 0 && s.scale > 0 && ft_bf16_instructions();
     s.reach = c->in[3] ? (c->in[3]->dim[0] - 1) / 2 : c->in[4] ? (c->in[4]->dim[0] - 1) / 2 : -1;
     return s;
 }
@@ -168,7 +168,7 @@ static void forward_bf16(const ft_call *c, const shape *s, int64_t task, float *
             for (int64_t j = seen; j < cols; j++) row[j] = 0;
             lse[i0 + i] = top + logf(total);
             inverse[i] = 1.0f / total;
-            ft_narrow_bf16(pb + i * s->wide, row, cols);
+            ft_narrow(pb + i * s->wide, row, cols);
         }
         ft_gemm_bf16(n, s->d, (last + 1) / 2, (const uint32_t *)(const void *)pb, s->wide / 2, 1, v2, s->d, o, s->d, false);
         for (int64_t i = 0; i < n; i++)
@@ -209,8 +209,8 @@ static void backward_bf16(const ft_call *c, const shape *s, int64_t task, float 
                 g[j] = s->scale * row[j] * (g[j] - inner);
             }
             for (int64_t j = seen; j < cols; j++) row[j] = g[j] = 0;
-            ft_narrow_bf16(pb + i * s->wide, row, cols);
-            ft_narrow_bf16(dsb + i * s->wide, g, cols);
+            ft_narrow(pb + i * s->wide, row, cols);
+            ft_narrow(dsb + i * s->wide, g, cols);
         }
         ft_interleave(p2, s->wide, pb, s->wide, n, cols);
         ft_interleave(ds2, s->wide, dsb, s->wide, n, cols);

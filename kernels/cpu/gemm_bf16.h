@@ -9,12 +9,6 @@
 #include "kernels/cpu/gemm.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__)
-#include <immintrin.h>
-#define FT_HAVE_GEMM_BF16 1
-#define FT_BF16_TARGET    __attribute__((target("avx512bf16")))
-
-static inline bool ft_gemm_bf16_usable(void) { return __builtin_cpu_supports("avx512bf16"); }
-
 FT_BF16_TARGET static inline __attribute__((always_inline)) void ft_gemm_bf16_tile(int rows, int vecs, int64_t k,
                                                                                    const uint32_t *a, int64_t ai, int64_t ap,
                                                                                    const uint32_t *b, int64_t bp, float *c,
@@ -55,22 +49,13 @@ FT_BF16_TARGET static __attribute__((noinline, unused)) void ft_gemm_bf16(int64_
     for (; j + 64 <= n; j += 64) ft_gemm_bf16_columns(4, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
     for (; j + 16 <= n; j += 16) ft_gemm_bf16_columns(1, m, k, a, ai, ap, b + j, bp, c + j, ci, add);
 }
-
-FT_BF16_TARGET static inline void ft_narrow_bf16(uint16_t *y, const float *x, int64_t n) /* n: a multiple of 16 */
-{
-    for (int64_t i = 0; i < n; i += 16)
-        _mm256_storeu_si256((__m256i *)(y + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
-}
 #else
-#define FT_BF16_TARGET
-static inline bool ft_gemm_bf16_usable(void) { return false; }
 static inline void ft_gemm_bf16(int64_t m, int64_t n, int64_t k, const uint32_t *a, int64_t ai, int64_t ap, const uint32_t *b,
                                 int64_t bp, float *c, int64_t ci, bool add)
 {
     (void)m, (void)n, (void)k, (void)a, (void)ai, (void)ap, (void)b, (void)bp, (void)c, (void)ci, (void)add;
     FT_ASSERT(!"no bf16 products in this build");
 }
-static inline void ft_narrow_bf16(uint16_t *y, const float *x, int64_t n) { ft_narrow(y, x, n); }
 #endif
 
 /* words of rows 2r and 2r + 1 of x (rows, n), row stride xi; an odd last row is paired with zeros */
