@@ -48,7 +48,7 @@ static inline void ft_narrow_by_instruction(uint16_t *dst, const float *src, int
 static inline void ft_narrow(uint16_t *dst, const float *src, int64_t n)
 {
     int64_t i = 0;
-    if (n >= 64 && ft_bf16_instructions()) {
+    if (n >= 16 && ft_bf16_instructions()) {
         ft_narrow_by_instruction(dst, src, n);
         i = n / 16 * 16;
     }

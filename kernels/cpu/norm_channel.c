@@ -5,31 +5,41 @@
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-enum { WIDE = 8192 };
+enum { CHANNELS = 2048 }; /* the widest */
+
+/* Rows of few channels are worked on several at a time, as one long row: tables of channels are repeated behind themselves. */
+static int64_t rows_at_once(int64_t n) { return n < 256 ? 512 / n : 1; }
+static void repeat(float *table, int64_t n)
+{
+    for (int64_t i = n; i < rows_at_once(n) * n; i++) table[i] = table[i - n];
+}
 
 /* Sum and sum of squares of x - origin over `rows` rows, per channel, in double; short f32 sums keep the error small. */
 static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n, const float *origin, double *s1, double *s2)
 {
     memset(s1, 0, (size_t)n * sizeof *s1);
     memset(s2, 0, (size_t)n * sizeof *s2);
-    float a[WIDE], b[WIDE], tx[WIDE];
+    float a[CHANNELS], b[CHANNELS], tx[CHANNELS], zero[CHANNELS];
+    int64_t many = rows_at_once(n), wide = many * n;
+    memcpy(zero, origin, (size_t)n * sizeof(float));
+    repeat(zero, n);
     for (int64_t r = 0; r < rows;) {
-        int64_t stop = FT_MIN(rows, r + 64);
-        memset(a, 0, (size_t)n * sizeof *a);
-        memset(b, 0, (size_t)n * sizeof *b);
-        for (; r < stop; r++) {
-            const float *v = ft_load(tx, x, (first + r) * n, n);
-            for (int64_t i = 0; i < n; i++) {
-                float e = v[i] - origin[i];
+        int64_t stop = FT_MIN(rows, r + 64 * many);
+        memset(a, 0, (size_t)wide * sizeof *a);
+        memset(b, 0, (size_t)wide * sizeof *b);
+        for (; r < stop; r += many) {
+            int64_t m = FT_MIN(many, stop - r) * n;
+            const float *v = ft_load(tx, x, (first + r) * n, m);
+            for (int64_t i = 0; i < m; i++) {
+                float e = v[i] - zero[i];
                 a[i] += e;
                 b[i] += e * e;
             }
         }
-        for (int64_t i = 0; i < n; i++) s1[i] += a[i], s2[i] += b[i];
+        for (int64_t k = 0; k < wide; k += n)
+            for (int64_t i = 0; i < n; i++) s1[i] += a[k + i], s2[i] += b[k + i];
     }
 }
-
-enum { CHANNELS = 2048 }; /* the widest */
 
 /* ---- groupnorm, optionally conditioned, and activation -----------------------------------------------------------------------
  */
@@ -326,18 +336,22 @@ void FT_CPU(batchnorm)(const ft_call *c)
         for (int64_t part = 0; part < FT_PARTS; part++) {
             float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS];
             for (int64_t i = 0; i < n; i++) a[i] = gamma[i] * st[2 * i + 1], b[i] = beta[i] - st[2 * i] * a[i];
-            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
-                const float *v = ft_load(tx, x, r * n, n);
+            repeat(a, n);
+            repeat(b, n);
+            int64_t many = rows_at_once(n), stop = from + ft_part(to - from, part + 1, FT_PARTS);
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
+                int64_t m = FT_MIN(many, stop - r) * n;
+                const float *v = ft_load(tx, x, r * n, m);
                 float *y = ft_into(ty, c->out[0], r * n);
                 if (act == FT_ACT_RELU)
-                    for (int64_t i = 0; i < n; i++) y[i] = ft_relu1(v[i] * a[i] + b[i]);
+                    for (int64_t i = 0; i < m; i++) y[i] = ft_relu1(v[i] * a[i] + b[i]);
                 else if (act == FT_ACT_SILU)
-                    for (int64_t i = 0; i < n; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
+                    for (int64_t i = 0; i < m; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
                 else {
-                    for (int64_t i = 0; i < n; i++) y[i] = v[i] * a[i] + b[i];
-                    act_inplace(act, y, n);
+                    for (int64_t i = 0; i < m; i++) y[i] = v[i] * a[i] + b[i];
+                    act_inplace(act, y, m);
                 }
-                ft_store_at(c->out[0], r * n, y, n);
+                ft_store_at(c->out[0], r * n, y, m);
             }
         }
     }
@@ -376,20 +390,35 @@ void FT_CPU(batchnorm_bwd)(const ft_call *c)
         segment(c, x, k, &from, &to);
         if (from == to) continue;
         const float *st = stat + k * 2 * n;
-        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS];
-        for (int64_t i = 0; i < n; i++) a[i] = gamma[i] * st[2 * i + 1], b[i] = beta[i] - st[2 * i] * a[i];
+        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], mean[CHANNELS];
+        int64_t many = rows_at_once(n), wide = many * n;
+        for (int64_t i = 0; i < n; i++) {
+            mean[i] = st[2 * i];
+            a[i] = gamma[i] * st[2 * i + 1];
+            b[i] = beta[i] - mean[i] * a[i];
+        }
+        repeat(mean, n);
+        repeat(a, n);
+        repeat(b, n);
 #pragma omp parallel for if (x->count > FT_SMALL)
         for (int64_t part = 0; part < FT_PARTS; part++) {
-            float *dg = work + part * 2 * n, *db = dg + n, tx[CHANNELS], td[CHANNELS], dp[CHANNELS];
+            float *dg = work + part * 2 * n, *db = dg + n, tx[CHANNELS], td[CHANNELS], dp[CHANNELS], g[CHANNELS], h[CHANNELS];
+            int64_t stop = from + ft_part(to - from, part + 1, FT_PARTS);
             memset(dg, 0, (size_t)(2 * n) * sizeof(float));
-            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
-                const float *v = ft_load(tx, x, r * n, n);
-                pre_grad(act, v, ft_load(td, dy, r * n, n), a, b, dp, n);
-                for (int64_t i = 0; i < n; i++) {
-                    dg[i] += dp[i] * (v[i] - st[2 * i]) * st[2 * i + 1];
-                    db[i] += dp[i];
+            memset(g, 0, (size_t)wide * sizeof(float));
+            memset(h, 0, (size_t)wide * sizeof(float));
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
+                int64_t m = FT_MIN(many, stop - r) * n;
+                const float *v = ft_load(tx, x, r * n, m);
+                pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
+                for (int64_t i = 0; i < m; i++) {
+                    g[i] += dp[i] * (v[i] - mean[i]);
+                    h[i] += dp[i];
                 }
             }
+            for (int64_t j = 0; j < wide; j += n)
+                for (int64_t i = 0; i < n; i++) dg[i] += g[j + i], db[i] += h[j + i];
+            for (int64_t i = 0; i < n; i++) dg[i] *= st[2 * i + 1];
         }
         memset(total, 0, (size_t)(2 * n) * sizeof(float));
         for (int64_t part = 0; part < FT_PARTS; part++)
@@ -405,15 +434,19 @@ void FT_CPU(batchnorm_bwd)(const ft_call *c)
             p[i] = -a[i] * m2 * st[2 * i + 1];
             q[i] = -a[i] * m1 - p[i] * st[2 * i];
         }
+        repeat(p, n);
+        repeat(q, n);
 #pragma omp parallel for if (x->count > FT_SMALL)
         for (int64_t part = 0; part < FT_PARTS; part++) {
             float tx[CHANNELS], td[CHANNELS], dp[CHANNELS], to_[CHANNELS];
-            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < from + ft_part(to - from, part + 1, FT_PARTS); r++) {
-                const float *v = ft_load(tx, x, r * n, n);
-                pre_grad(act, v, ft_load(td, dy, r * n, n), a, b, dp, n);
+            int64_t stop = from + ft_part(to - from, part + 1, FT_PARTS);
+            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
+                int64_t m = FT_MIN(many, stop - r) * n;
+                const float *v = ft_load(tx, x, r * n, m);
+                pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
                 float *dx = ft_into(to_, c->out[0], r * n);
-                for (int64_t i = 0; i < n; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
-                ft_store_at(c->out[0], r * n, dx, n);
+                for (int64_t i = 0; i < m; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
+                ft_store_at(c->out[0], r * n, dx, m);
             }
         }
     }
