@@ -60,6 +60,7 @@ ft_t ft__out_like(ft_graph *g, ft_node *n, ft_t like);
 ft_t ft__fail(ft_graph *g, const char *op, const char *format, ...) __attribute__((format(printf, 3, 4)));
 const char *ft__shape(ft_t t); /* "(8,16,64) bf16", in a ring of static buffers */
 const char *ft__op_name(ft_op op);
+ft_unary_kind ft__unary_of(ft_act act); /* not of FT_ACT_NONE; op_build.c */
 
 /* The store (params.c). */
 int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained);

@@ -348,15 +348,17 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
 /* The value before the activation is needed by the backward pass, except ReLU's. So in training the activation is a node. */
 static bool fuse(const ft_graph *g, ft_act act) { return act == FT_ACT_NONE || act == FT_ACT_RELU || !g->training; }
 
-static ft_t activate(ft_graph *g, ft_t x, ft_act act)
+ft_unary_kind ft__unary_of(ft_act act)
 {
     static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,
                                          [FT_ACT_SILU] = FT_SILU,
                                          [FT_ACT_GELU] = FT_GELU,
                                          [FT_ACT_GELU_TANH] = FT_GELU_TANH,
                                          [FT_ACT_SIGMOID] = FT_SIGMOID};
-    return act == FT_ACT_NONE ? x : ft_unary(g, kind[act], x);
+    return kind[act];
 }
+
+static ft_t activate(ft_graph *g, ft_t x, ft_act act) { return act == FT_ACT_NONE ? x : ft_unary(g, ft__unary_of(act), x); }
 
 ft_t ft_linear_act(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act)
 {

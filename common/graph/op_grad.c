@@ -233,14 +233,9 @@ void ft_grad_matmul(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 /* The gradient before a fused activation: ReLU's from the result; others compute the value before it again. */
 static ft_t before_act(ft_graph *g, const ft_node *n, ft_act act, ft_t again, ft_t dy)
 {
-    static const ft_unary_kind kind[] = {[FT_ACT_RELU] = FT_RELU,
-                                         [FT_ACT_SILU] = FT_SILU,
-                                         [FT_ACT_GELU] = FT_GELU,
-                                         [FT_ACT_GELU_TANH] = FT_GELU_TANH,
-                                         [FT_ACT_SIGMOID] = FT_SIGMOID};
     ft_t x = act == FT_ACT_RELU ? n->out[0] : again;
     ft_node *b = ft__node(g, FT_OP_unary_bwd, 2, (ft_t[]){x, dy});
-    if (b) b->attr.scalar.kind = (int)kind[act];
+    if (b) b->attr.scalar.kind = (int)ft__unary_of(act);
     return ft__out_like(g, b, dy);
 }
 
