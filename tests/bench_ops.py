@@ -354,7 +354,7 @@ def main():
     json.dump(info, open(path, "w"), indent=1)
     with open(os.path.join(folder, "README.md"), "w") as o:
         o.write(f"# Ops: forward and backward, forty against PyTorch {torch.__version__}\n\nMade by `tests/bench_ops.py build/release/forty results/ops`, "
-                f"{cpu} ({', '.join(info['flags'])}), two threads, {info['date']}. ratio = PyTorch's best form / forty. `of copy` is the op's least traffic "
+                f"{cpu} ({', '.join(info['flags'])}), two threads, {info['date']}; ops named behind the command had their rows made anew, in a run of their own. ratio = PyTorch's best form / forty. `of copy` is the op's least traffic "
                 "(every input and output once) against a plain memcpy in the same run; rows above 100 % live in the cache, rows that "
                 "must read twice (batch and group norms) cannot reach it. How each form was timed: the script's head.\n\n")
         for precision in ("f32", "bf16"):

@@ -357,29 +357,20 @@ void FT_CPU(dropout)(const ft_call *c)
     }
 }
 
-void FT_CPU(randn)(const ft_call *c)
+static void fill_random(const ft_call *c, void (*row)(const ft_call *c, int64_t at, float *v, int64_t n))
 {
     ft_buf *y = c->out[0];
 #pragma omp parallel for if (y->count > 1024)
     for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
         float v[FT_BLOCK];
         int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        ft_normal_row(c, at, v, n);
+        row(c, at, v, n);
         ft_store_at(y, at, v, n);
     }
 }
 
-void FT_CPU(uniform)(const ft_call *c)
-{
-    ft_buf *y = c->out[0];
-#pragma omp parallel for if (y->count > 1024)
-    for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
-        float v[FT_BLOCK];
-        int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        ft_uniform_row(c, at, v, n);
-        ft_store_at(y, at, v, n);
-    }
-}
+void FT_CPU(randn)(const ft_call *c) { fill_random(c, ft_normal_row); }
+void FT_CPU(uniform)(const ft_call *c) { fill_random(c, ft_uniform_row); }
 
 /* in: x0 coefficient (B,2); out: a x0 + s noise, noise */
 void FT_CPU(q_sample)(const ft_call *c)
