@@ -627,6 +627,7 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
         seeds = (int)ft_config_int(cfg, "seeds"), rc;
     double start = ft_now();
     snprintf(x.dir, sizeof x.dir, "%s", dir);
+    FT_TRY_TO(rc, done, ft_hold_folder(dir));
     FT_TRY_TO(rc, done, open_experiment(&x));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     FT_TRY_TO(rc, done, ft_config_write(cfg, path));

@@ -200,8 +200,10 @@ static int run_train(ft_cli *c)
     bool resume = ft_cli_flag(c, "--resume");
     if (!resume) {
         FT_TRY(ft_claim_output(dir, ft_cli_flag(c, "--force")));
+        if (ft_exists(dir)) FT_TRY(ft_hold_folder(dir));
         FT_TRY(ft_remove_tree(dir));
     }
+    FT_TRY(ft_hold_folder(dir));
     FT_TRY(ft_cli_config(c, arg[0], &cfg));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     int rc = ft_config_write(cfg, path);

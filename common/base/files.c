@@ -6,6 +6,7 @@
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,6 +145,17 @@ int ft_claim_output(const char *path, bool force)
 {
     if (ft_exists(path) && !force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, or another -o", path);
     return FT_OK;
+}
+
+int ft_hold_folder(const char *path)
+{
+    FT_TRY(ft_mkdirs(path));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* stays open: the kernel lets go when the process ends */
+    if (fd < 0) return FT_FAIL(FT_EIO, "%s: cannot be opened as a folder (%s). Check the path", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return FT_OK;
+    close(fd);
+    return FT_FAIL(FT_EIO, "%s: another forty is working in this folder. Wait until it ends, stop it, or choose another -o",
+                   path);
 }
 
 void ft_sha256(const void *data, size_t size, char hex[65]) { SHA256Data(data, size, hex); }
