@@ -276,11 +276,13 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                     .what = "classifier",
                     .model = model,
                     .params = params,
-                    .plan = plan,
+                    .main = {.plan = plan,
+                             .lr = ft_config_real(cfg, "classifier.lr"),
+                             .logged = {loss, supervised, unsupervised, f.utilisation},
+                             .grad_norm = norm},
                     .steps = steps,
                     .warmup = steps / 20 + 1,
                     .save_every = ft_config_int(cfg, "save_every"),
-                    .lr = ft_config_real(cfg, "classifier.lr"),
                     .ema = ft_config_real(cfg, "classifier.ema"),
                     .seed = seed,
                     .resume = resume,
@@ -291,8 +293,6 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                     .ctx = &f,
                     .n_logged = semi ? 4 : 2,
                     .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
-                    .logged = {loss, supervised, unsupervised, f.utilisation},
-                    .grad_norm = norm,
                     .metadata = meta};
     FT_TRY_TO(rc, done, ft_train(&t));
     result->seconds = t.seconds;

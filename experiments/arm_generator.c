@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arm.h"
 #include "gen/generator.h"
@@ -12,10 +13,28 @@ static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; 
 
 static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], char samples[FT_PATH])
 {
-    static const char *const training[] = {"generator.steps",  "generator.batch", "generator.lr",
-                                           "generator.warmup", "generator.ema",   "generator.clip",
-                                           "generator.scan",   "precision",       NULL};
-    static const char *const sampling[] = {"generator.sample", "generated", "generator.scan", "precision", NULL};
+    static const char *const training[] = {"generator.steps",
+                                           "generator.batch",
+                                           "generator.lr",
+                                           "generator.warmup",
+                                           "generator.ema",
+                                           "generator.clip",
+                                           "generator.weight_decay",
+                                           "generator.schedule",
+                                           "generator.first",
+                                           "generator.flip",
+                                           "generator.latent",
+                                           "generator.objective",
+                                           "generator.flow_time",
+                                           "generator.vlb",
+                                           "generator.weighting",
+                                           "generator.image",
+                                           "generator.scan",
+                                           "generator.mixer",
+                                           "align.",
+                                           "precision",
+                                           NULL};
+    static const char *const sampling[] = {"generator.sample", "generated", "precision", NULL};
     ft_experiment *x = c->x;
     bool done;
     char path[FT_PATH + 16];
@@ -25,7 +44,12 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
     FT_TRY(ft_stage(x, "generator", key, generator, &done));
     if (!done) {
         double mse = NAN, start = ft_now();
-        FT_TRY(ft_generator_train(x->cfg, c->arm, vae->latents, generator, 0, true));
+        int64_t *clip = NULL, n = 0;
+        int rc = ft_clips_of(&x->store, &x->folds[c->fold].pool, &clip, &n);
+        ft_clip_pool pool = {&x->store, clip, n};
+        if (rc == FT_OK) rc = ft_generator_train(x->cfg, c->arm, &pool, vae->vae, vae->latents, generator, 0, true);
+        ft_free(clip);
+        FT_TRY(rc);
         if (*vae->held_out) FT_TRY(ft_generator_eps_mse(x->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
         FT_TRY(ft_stage_done(
             x, generator,

@@ -40,6 +40,9 @@ void ft_cli_print(const ft_cli *c, json_t *o, const char *format, ...) __attribu
     VERB(phantom)                                                                                                                \
     VERB(info)                                                                                                                   \
     VERB(models)                                                                                                                 \
+    VERB(init)                                                                                                                   \
+    VERB(weights)                                                                                                                \
+    VERB(forward)                                                                                                                \
     VERB(train)                                                                                                                  \
     VERB(generate)                                                                                                               \
     VERB(evaluate)                                                                                                               \

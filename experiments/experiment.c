@@ -18,6 +18,7 @@
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
 #include "gen/generator.h"
+#include "gen/vae_train.h"
 #include "gen/phantom.h"
 
 /* Revision of what a stage computes: raise it when the same settings would give another result. */
@@ -170,7 +171,7 @@ static int open_data(ft_experiment *x)
 
 int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
 {
-    static const char *const keys[] = {"vae.", "precision", NULL};
+    static const char *const keys[] = {"vae.", "generator.image", "precision", NULL};
     const ft_fold *f = &x->folds[fold];
     bool done;
     json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(x->cfg, keys), "store", x->store.id, "pool",
@@ -181,19 +182,21 @@ int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *v)
     if (f->validation.n == 0) *v->held_out = 0;
     if (!done) {
         int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
-        double start = ft_now(), psnr = NAN;
+        double start = ft_now();
+        ft_vae_score score = {.psnr = NAN};
         int rc = ft_clips_of(&x->store, &f->pool, &clip, &n);
         if (rc == FT_OK) rc = ft_clips_of(&x->store, &f->validation, &held, &m);
         ft_clip_pool pool = {&x->store, clip, n}, rest = {&x->store, held, m};
         if (rc == FT_OK) rc = ft_vae_train(x->cfg, &pool, v->vae, 0, true);
         if (rc == FT_OK) rc = ft_vae_encode_pool(x->cfg, v->vae, &pool, v->latents);
         if (rc == FT_OK && m > 0) rc = ft_vae_encode_pool(x->cfg, v->vae, &rest, v->held_out);
-        if (rc == FT_OK && m > 0) rc = ft_vae_psnr(x->cfg, v->vae, &rest, &psnr);
+        if (rc == FT_OK && m > 0) rc = ft_vae_evaluate(x->cfg, v->vae, &rest, &score);
         ft_free(clip);
         ft_free(held);
         FT_TRY(rc);
-        FT_TRY(ft_stage_done(
-            x, v->vae, json_pack("{s:o,s:f}", "psnr", isnan(psnr) ? json_null() : json_real(psnr), "seconds", ft_now() - start)));
+        FT_TRY(ft_stage_done(x, v->vae,
+                             json_pack("{s:o,s:[f,f,f],s:f}", "psnr", isnan(score.psnr) ? json_null() : json_real(score.psnr),
+                                       "band_error", score.band[0], score.band[1], score.band[2], "seconds", ft_now() - start)));
     }
     json_t *facts = ft_stage_facts(v->vae), *p = json_object_get(facts, "psnr");
     v->psnr = json_is_number(p) ? json_number_value(p) : NAN;

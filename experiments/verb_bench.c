@@ -15,6 +15,7 @@
 #include "experiments/environment.h"
 #include "gen/generator.h"
 #include "gen/medsora.h"
+#include "gen/vae_train.h"
 
 static int by_value(const void *a, const void *b)
 {
@@ -404,7 +405,7 @@ static int run_bench(ft_cli *c)
     } else if (ft_medsora_find(model)) {
         const ft_medsora_preset *p = ft_medsora_find(model);
         x = ft_input(g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
-        y = ft_medsora(g, p, x, ft_input(g, "t", FT_F32, 1, &batch));
+        y = ft_medsora(g, p, ft_medsora_options(cfg), x, ft_input(g, "t", FT_F32, 1, &batch), NULL);
     } else if (ft_classifier_find(model)) {
         x = ft_input(g, "x", FT_F32, 5, clip);
         y = ft_classifier_find(model)->network(g, model, x, 2, 0, 0, NULL);

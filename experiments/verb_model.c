@@ -17,58 +17,44 @@
 #include "experiments/cli.h"
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
+#include "experiments/model_table.h"
 #include "gen/generator.h"
-#include "gen/medsora.h"
+#include "gen/vae_train.h"
 
 /* ---- models ------------------------------------------------------------------------------------------------------------- */
 
-static int64_t count_params(ft_params *p, ft_graph *g)
+/* "(B,16,64,64,3)" and the like; batch is free */
+static void input_text(const ft_model *row, const char *preset, char *text, size_t size)
 {
-    int64_t n = ft_graph_error(g) ? -1 : ft_params_total(p, true);
-    for (int i = 0; n >= 0 && i < ft_params_count(p); i++) /* running statistics are state, not parameters; fixed tables count */
-        if (strstr(ft_params_at(p, i)->name, "running_")) n -= ft_params_at(p, i)->count;
-    ft_graph_free(g);
-    ft_params_free(p);
-    return n;
-}
-
-static int add_model(json_t *list, const char *name, const char *kind, const char *input, int64_t n)
-{
-    json_array_append_new(
-        list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", kind, "parameters", (json_int_t)n, "input", input));
-    return FT_OK;
+    size_t at = 0;
+    for (int i = 0; i < row->n_in && at < size; i++) {
+        int64_t dim[FT_MAX_DIMS];
+        ft_model_example(row, preset, i, dim);
+        at += (size_t)snprintf(text + at, size - at, "%s%s (B", i ? ", " : "", row->in[i].name);
+        for (int k = 1; k < ft_model_dims(&row->in[i]) && at < size; k++)
+            at += (size_t)snprintf(text + at, size - at, ",%lld",
+                                   (long long)dim[strchr(row->in[i].axes, row->in[i].file_axes[k]) - row->in[i].axes]);
+        if (at < size) at += (size_t)snprintf(text + at, size - at, ")");
+    }
 }
 
 static int run_models(ft_cli *c)
 {
     json_t *list = json_array();
     ft_config *cfg;
-    char input[64];
+    char input[160];
     FT_TRY(ft_cli_config(c, NULL, &cfg));
-    for (int i = 0; ft_vae_at(i); i++) {
-        const ft_vae_preset *v = ft_vae_at(i);
-        ft_params *p = ft_params_new(0);
-        ft_graph *g = ft_graph_new(p, FT_F32, 0);
-        ft_vae_loss(g, v, ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 16, 64, 64, 3}), 1, 1);
-        add_model(list, v->name, "vae", "(B,16,64,64,3)", count_params(p, g));
-    }
-    for (int i = 0; ft_medsora_at(i); i++) {
-        const ft_medsora_preset *m = ft_medsora_at(i);
-        ft_params *p = ft_params_new(0);
-        ft_graph *g = ft_graph_new(p, FT_F32, 0);
-        int64_t one = 1;
-        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
-                   ft_input(g, "t", FT_F32, 1, &one));
-        snprintf(input, sizeof input, "(B,%d,%d,%d,%d) latent", m->frames, m->size, m->size, m->channels);
-        add_model(list, m->name, "generator", input, count_params(p, g));
-    }
-    for (int i = 0; ft_classifier_at(i); i++)
-        for (int k = 0; ft_classifier_at(i)->preset(k); k++) {
-            ft_params *p = ft_params_new(0);
-            ft_graph *g = ft_graph_new(p, FT_F32, 0);
-            const char *name = ft_classifier_at(i)->preset(k);
-            ft_classifier_at(i)->network(g, name, ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 16, 64, 64, 3}), 2, 0, 0, NULL);
-            add_model(list, name, "classifier", "(B,F,S,S,3), 2 classes", count_params(p, g));
+    for (int i = 0; ft_model_at(i); i++)
+        for (int k = 0; ft_model_at(i)->preset(k); k++) {
+            const ft_model *row = ft_model_at(i);
+            const char *name = row->preset(k);
+            ft_params *p;
+            if (!strcmp(row->suffix, "-decode")) continue;
+            FT_TRY(ft_model_store(&p, name, cfg, 2, 0));
+            input_text(row, name, input, sizeof input);
+            json_array_append_new(list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", row->kind, "parameters",
+                                                  (json_int_t)ft_model_parameters(p), "input", input));
+            ft_params_free(p);
         }
     ft_config_free(cfg);
     if (!ft_cli_json(c)) {
@@ -142,7 +128,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         if (!strcmp(task, "vae")) goto done;
         snprintf(path, sizeof path, "%s/latents.safetensors", dir); /* a generator's run folder carries its VAE */
         if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
-        rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), path, dir, seed, resume);
+        rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), &pool, vae, path, dir, seed, resume);
         goto done;
     }
     FT_TRY_TO(rc, done, ft_classes_make(&d.classes, cfg, &d.store));
@@ -243,22 +229,26 @@ static int run_generate(ft_cli *c)
 {
     const char *const *arg, *out = ft_cli_text(c, "-o"), *sampler = ft_cli_text(c, "--sampler");
     char path[1200], vae[1200], latents[1200], set[64];
-    int64_t n, steps;
+    int64_t n, steps = 0;
     ft_config *cfg = NULL;
     ft_clipstore s = {0};
     FT_TRY(ft_cli_need(c, 1, "RUN"));
     ft_cli_args(c, &arg);
     if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_generate.usage);
     FT_TRY(ft_cli_int(c, "-n", 1, 1000000, &n));
-    FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
+    if (ft_cli_text(c, "--steps")) FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
     FT_TRY(ft_cli_config(c, path, &cfg));
     int rc = FT_OK;
-    snprintf(set, sizeof set, "generator.sampler=%s", sampler);
-    FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--sampler"));
-    snprintf(set, sizeof set, "generator.sample_steps=%lld", (long long)steps);
-    FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--steps"));
+    if (sampler) {
+        snprintf(set, sizeof set, "generator.sampler=%s", sampler);
+        FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--sampler"));
+    }
+    if (ft_cli_text(c, "--steps")) {
+        snprintf(set, sizeof set, "generator.sample_steps=%lld", (long long)steps);
+        FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--steps"));
+    }
     snprintf(vae, sizeof vae, "%s/vae", arg[0]);
     snprintf(latents, sizeof latents, "%s/latents.safetensors", arg[0]);
     FT_TRY_TO(rc, done, ft_clipstore_read(&s, ft_config_text(cfg, "data.clips"))); /* the shape of the training clips */
@@ -275,8 +265,8 @@ done:
 }
 static const ft_option generate_options[] = {{"-n", "N", "200", "clips to sample"},
                                              {"-o", "CLIPS.h5", NULL, "clip store to write"},
-                                             {"--sampler", "unipc|ddim", "unipc", "sampler"},
-                                             {"--steps", "N", "20", "sampling steps"},
+                                             {"--sampler", "unipc|ddim|ddpm", NULL, "sampler; as in the configuration"},
+                                             {"--steps", "N", NULL, "sampling steps; as in the configuration"},
                                              {"--mp4", "DIR", NULL, "also write MP4 files"},
                                              {"--gif", "DIR", NULL, "also write GIF files"},
                                              {NULL, NULL, NULL, NULL}};

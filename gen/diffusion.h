@@ -1,7 +1,8 @@
-/* DDPM noise schedule and samplers (Ho et al. 2020; Song et al. 2021; Zhao et al. 2023). Tables in double. */
+/* Noise schedules and samplers (Ho et al. 2020; Song et al. 2021; Nichol and Dhariwal 2021; Zhao et al. 2023). In double. */
 #ifndef FT_DIFFUSION_H
 #define FT_DIFFUSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { FT_T = 1000 };
@@ -13,16 +14,31 @@ const double *ft_alpha_bar(void);
  * xt; log beta_t; log of the posterior variance, that of t = 1 for t = 0; 1 at t = 0; 0. */
 void ft_vlb_coefficients(int t, float c[8]);
 
-typedef enum { FT_DDIM, FT_UNIPC } ft_sampler;
+/* min(SNR, gamma) / SNR, the weight of the squared error of epsilon at step t (Hang et al. 2023). */
+double ft_min_snr_weight(int t, double gamma);
 
-/* eps(x at time index i): the network's noise prediction; n values. */
-typedef int ft_eps_fn(void *ctx, int i, const float *x, float *eps);
+typedef enum { FT_DDIM, FT_UNIPC, FT_DDPM } ft_sampler;
 
-/* Walks from point 0 to point `steps` (steps + 1 values of alpha and sigma, sigma[0] > ... >= 0; x = alpha x0 + sigma eps).
- * DDIM with eta 0, or UniPC-2 (bh2) in predictor-corrector form. x (n values) starts as noise and ends as the sample.
- * `lower_order_final`: the last UniPC step is of first order, as the reference does. A final sigma of 0 gives x0 itself. */
-int ft_sample_path(ft_sampler kind, int steps, const double *alpha, const double *sigma, int lower_order_final, float *x,
-                   int64_t n, ft_eps_fn *eps, void *ctx);
+/* The network at point i: x0, and where `fraction` is not NULL the share of log beta in the log variance (DDPM with a learned
+ * variance). n values each. */
+typedef int ft_denoise_fn(void *ctx, int i, const float *x, float *x0, float *fraction);
+
+/* A walk from point 0 to point `steps`, steps + 1 values of alpha and sigma (x = alpha x0 + sigma eps, sigma[0] > ... >= 0).
+ * DDIM with eta 0, UniPC-2 (bh2) in predictor-corrector form, or ancestral sampling on the respaced schedule. A rectified flow
+ * has alpha = 1 - sigma and may begin at alpha = 0. A final sigma of 0 gives x0 itself. */
+typedef struct {
+    ft_sampler kind;
+    int steps;
+    const double *alpha, *sigma;
+    bool lower_order_final; /* the last UniPC step is of first order, as the reference does */
+    bool learned;           /* DDPM: the network gives the variance; else the posterior's */
+    uint64_t seed;          /* DDPM's noise depends on (seed, clip, step) only: */
+    int64_t first, each;    /* x holds clips first, first + 1, ... of `each` values */
+} ft_path;
+int ft_sample_path(const ft_path *path, float *x, int64_t n, ft_denoise_fn *denoise, void *ctx);
+
+/* Values of N(0, 1) for clips first, first + 1, ... of `each` values (a multiple of 4); `step` separates draws. */
+void ft_clip_noise(uint64_t seed, uint64_t step, int64_t first, int64_t each, float *x, int64_t n);
 
 /* The training steps that a sampler of `steps` visits: tau[i] from 999 down to 0, evenly (MedSora's list, reversed). */
 void ft_sample_times(int steps, int *tau);

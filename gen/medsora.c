@@ -12,11 +12,11 @@
 /* clang-format off */
 static const ft_medsora_preset presets[] = {
     /* name           depth width expand headdim state patch frames size channels dropout */
-    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
-    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
-    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, false},
-    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0, false},
-    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
+    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1},
+    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1},
+    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1},
+    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0},
+    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1},
 };
 /* clang-format on */
 
@@ -27,6 +27,16 @@ const ft_medsora_preset *ft_medsora_find(const char *name)
     for (int i = 0; ft_medsora_at(i); i++)
         if (!strcmp(presets[i].name, name)) return &presets[i];
     return NULL;
+}
+
+ft_medsora_opt ft_medsora_options(const ft_config *cfg)
+{
+    const char *scan = ft_config_text(cfg, "scan");
+    if (!*scan) scan = ft_config_text(cfg, "generator.scan");
+    return (ft_medsora_opt){!strcmp(scan, "released") ? FT_SCAN_RELEASED
+                            : !strcmp(scan, "raster") ? FT_SCAN_RASTER
+                                                      : FT_SCAN_SPIRAL,
+                            !strcmp(ft_config_text(cfg, "generator.mixer"), "attention")};
 }
 
 /* ---- the spiral -------------------------------------------------------------------------------------------------------- */
@@ -68,17 +78,19 @@ static void spiral(int R, int C, bool clockwise, int32_t *visit)
     }
 }
 
-void ft_medsora_scan(int R, int C, int variant, bool reverse, bool released, int32_t *order)
+void ft_medsora_scan(int R, int C, int variant, bool reverse, ft_medsora_order kind, int32_t *order)
 {
     int n = R * C;
-    spiral(R, C, variant < 4, order);
-    for (int k = 0; k < n; k++) { /* mirror left-right (1), top-bottom (2), both (3) */
+    if (kind == FT_SCAN_RASTER)
+        for (int k = 0; k < n; k++) order[k] = k;
+    else spiral(R, C, variant < 4, order);
+    for (int k = 0; k < n && kind != FT_SCAN_RASTER; k++) { /* mirror left-right (1), top-bottom (2), both (3) */
         int y = order[k] / C, x = order[k] % C;
         if (variant & 1) x = C - 1 - x;
         if (variant & 2) y = R - 1 - y;
         order[k] = y * C + x;
     }
-    if (released) { /* the rank of each cell, used as if it were the order */
+    if (kind == FT_SCAN_RELEASED) { /* the rank of each cell, used as if it were the order */
         int32_t *rank = ft_alloc((size_t)n * sizeof *rank);
         for (int k = 0; rank && k < n; k++) rank[order[k]] = k;
         for (int k = 0; rank && k < n; k++) order[k] = reverse ? n - 1 - rank[k] : rank[k];
@@ -96,6 +108,7 @@ void ft_medsora_scan(int R, int C, int variant, bool reverse, bool released, int
 
 typedef struct {
     const ft_medsora_preset *p;
+    ft_medsora_opt opt;
     int64_t B, n, grid, d, E, N, H; /* batch, latent frames, tokens per side, width, inner width, state, heads */
     int block;
 } shape;
@@ -183,7 +196,7 @@ static void scan_order(const shape *s, int32_t *order)
     int32_t spiral[4096], n = (int32_t)s->n, grid = (int32_t)s->grid, T = n * grid;
     for (int v = 0; v < 2; v++)
         for (int r = 0; r < 2; r++) {
-            ft_medsora_scan(n, grid, s->block % 8, r, s->p->released_scan, spiral);
+            ft_medsora_scan(n, grid, s->block % 8, r, s->opt.order, spiral);
             for (int32_t q = 0; q < grid; q++)
                 for (int32_t k = 0; k < T; k++) {
                     int32_t frame = spiral[k] / grid, along = spiral[k] % grid;
@@ -260,8 +273,22 @@ static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t 
     return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
 
-/* x (B,n,grid,grid,d), c = SiLU(t embedding) (B,d) */
-static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c)
+/* The ablation's stand-in for both Mambas: self-attention over the same sequences, all tokens of a clip or the frames of a
+ * position (causal). u (B,n,grid,grid,d) -> same */
+static ft_t mix_by_attention(ft_graph *g, const shape *s, const char *name, ft_t u, bool temporal)
+{
+    int64_t dim[5] = {s->B, s->grid, s->grid, s->n, s->d}, S = temporal ? s->B * s->grid * s->grid : s->B;
+    ft_t x = temporal ? ft_permute(g, u, (int[]){0, 2, 3, 1, 4}) : u;
+    x = ft_reshape(g, x, 3, (int64_t[]){S, s->B * s->n * s->grid * s->grid / S, s->d});
+    x = xavier(g, ft_name(g, "%s.qkv", name), x, 3 * s->d, true);
+    x = ft_sdpa(g, x, NULL, NULL, (ft_sdpa_opt){.heads = s->d / s->p->headdim, .causal = temporal});
+    x = xavier(g, ft_name(g, "%s.out_proj", name), x, s->d, true);
+    if (temporal) return ft_permute(g, ft_reshape(g, x, 5, dim), (int[]){0, 3, 1, 2, 4});
+    return ft_reshape(g, x, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
+}
+
+/* x (B,n,grid,grid,d), c = SiLU(t embedding) (B,d); *tap: behind the spatial part, what alignment looks at */
+static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
 {
     char name[96], key[160];
     snprintf(name, sizeof name, "blocks.%d", s->block);
@@ -276,8 +303,10 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c)
         snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
         ft_t h = ft_layernorm(g, x, gamma, ft_param(g, key, 1, &s->d, FT_ZERO), shift, scale, 1e-5f);
         snprintf(key, sizeof key, "%s.%s", name, part[i]);
-        h = i == 0 ? local_attention(g, s, key, h) : i == 1 ? spatial_mamba(g, s, key, h) : temporal_mamba(g, s, key, h);
+        if (i > 0 && s->opt.attention) h = mix_by_attention(g, s, key, h, i == 2);
+        else h = i == 0 ? local_attention(g, s, key, h) : i == 1 ? spatial_mamba(g, s, key, h) : temporal_mamba(g, s, key, h);
         x = ft_gate_residual(g, x, h, gate);
+        if (i == 1) *tap = x;
     }
     return x;
 }
@@ -303,11 +332,17 @@ static ft_t position_embedding(ft_graph *g, const shape *s)
     return ft_reshape(g, t, 5, dim);
 }
 
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_t z, ft_t t)
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
 {
-    shape s = {p,        ft_dim(z, 0),         ft_dim(z, 1), ft_dim(z, 2) / p->patch,
-               p->width, p->expand * p->width, p->state,     p->expand * p->width / p->headdim,
-               0};
+    shape s = {.p = p,
+               .opt = opt,
+               .B = ft_dim(z, 0),
+               .n = ft_dim(z, 1),
+               .grid = ft_dim(z, 2) / p->patch,
+               .d = p->width,
+               .E = p->expand * p->width,
+               .N = p->state,
+               .H = p->expand * p->width / p->headdim};
     int64_t c = ft_dim(z, 4), patch = p->patch, out = 2 * c;
     ft_dtype compute = ft_compute(g);
 
@@ -322,7 +357,11 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_t z, ft_t t)
     e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.0", e, s.d, true, small));
     e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.2", e, s.d, true, small)); /* SiLU(c), as every adaLN wants it */
 
-    for (s.block = 0; s.block < p->depth; s.block++) x = block(g, &s, x, e);
+    for (s.block = 0; s.block < p->depth; s.block++) {
+        ft_t h = x;
+        x = block(g, &s, x, e, &h);
+        if (tap) tap[s.block] = h;
+    }
 
     ft_t mod = ft_cast(g, linear(g, "final_layer.adaLN_modulation.1", e, 2 * s.d, true, FT_ZERO), FT_F32); /* shift, scale */
     x = ft_layernorm(g, x, NULL, NULL, ft_slice(g, mod, 1, 0, s.d), ft_slice(g, mod, 1, s.d, s.d), 1e-6f);

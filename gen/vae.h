@@ -1,36 +1,49 @@
-/* Causal video VAE in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024): causal 3-D residual
- * blocks, 4x in time and 8x in space, diagonal Gaussian posterior. Presets here are small ones for training from scratch:
- * pixels are first folded into channels (patch), the first level sees single frames (time kernel 1), norms are plain
- * GroupNorm. Loss: L1 + kl * KL + ffl * focal frequency loss. */
+/* Causal video VAE in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024; spec components 1):
+ * causal 3-D residual blocks, 4x in time and 8x in space, diagonal Gaussian posterior.
+ *
+ * The public model works in chunks of 8 frames (2 latents): every causal convolution keeps the last frames of the chunk before
+ * as its context, statistics of norms are those of the chunk, and the decoder's norms look at the latent (SpatialNorm3D). Small
+ * presets for training from scratch take the whole clip as one chunk, fold pixels into channels first (patch), and let the first
+ * level see single frames (time kernel 1).
+ *
+ * MedSora's frequency compensation adds residual branches: a 2-D one behind each middle block, a 3-D one behind each level of
+ * the decoder. `released` is the published code (the 2-D one needs chunks of exactly 2 latents, the 3-D one is not causal, and
+ * both disturb a trained VAE at step 0); `clean` is causal, takes any length, and starts as the identity. */
 #ifndef FT_VAE_H
 #define FT_VAE_H
 
 #include "common/graph/graph.h"
 
+typedef enum { FT_FC_NONE, FT_FC_CLEAN, FT_FC_RELEASED } ft_frequency_compensation;
+
 enum { FT_VAE_LEVELS = 4 };
 typedef struct {
     const char *name;
-    int latent;                 /* channels z */
-    int patch;                  /* pixels folded into channels, per side */
-    int levels, layers, groups; /* layers: residual blocks of a level; groups of GroupNorm */
+    int latent;                        /* channels z */
+    int patch;                         /* pixels folded into channels, per side */
+    int levels, layers, upper, middle; /* residual blocks: of an encoder's level, of a decoder's, between */
+    int groups;                        /* of GroupNorm */
     int channels[FT_VAE_LEVELS];
     int kernel_t[FT_VAE_LEVELS];                      /* time kernel of a level's convolutions: 1 or 3 */
-    int down_t[FT_VAE_LEVELS], down_s[FT_VAE_LEVELS]; /* factor 1 or 2 after the level (not after the last) */
+    int down_t[FT_VAE_LEVELS], down_s[FT_VAE_LEVELS]; /* factor 1 or 2 after the level (not after the last); the decoder takes
+                                                         down_t in the same order, down_s backwards */
+    int chunk;                                        /* frames worked on at a time; 0: the whole clip */
+    bool conditioned;                                 /* the decoder's norms look at the latent */
+    ft_frequency_compensation fc;
 } ft_vae_preset;
 
 const ft_vae_preset *ft_vae_find(const char *name); /* NULL if unknown */
 const ft_vae_preset *ft_vae_at(int i);              /* NULL past the end */
-int ft_vae_time_factor(const ft_vae_preset *p);     /* frames must be a multiple of it */
+int ft_vae_time_factor(const ft_vae_preset *p);
 int ft_vae_space_factor(const ft_vae_preset *p);
+/* Latent frames of so many frames, and frames that so many latent frames decode to. A clip that does not come back whole
+ * (CogVideoX: F other than 1, 8k, 8k+1) makes them disagree. */
+int64_t ft_vae_latent_frames(const ft_vae_preset *p, int64_t frames);
+int64_t ft_vae_decoded_frames(const ft_vae_preset *p, int64_t latent_frames);
 
-/* x (B,F,S,S,3) in [-1,1] -> moments (B,f,s,s,2z) f32: mean, then logvar clamped to [-30,20]. */
+/* x (B,F,S,S,3) in [-1,1] -> moments (B,f,s,s,2z) f32: mean, then logvar, which users clamp to [-30,20]. */
 ft_t ft_vae_encode(ft_graph *g, const ft_vae_preset *p, ft_t x);
 /* z (B,f,s,s,z) -> (B,F,S,S,3) */
 ft_t ft_vae_decode(ft_graph *g, const ft_vae_preset *p, ft_t z);
-
-typedef struct {
-    ft_t total, l1, kl, ffl, output; /* scalars; output (B,F,S,S,3) */
-} ft_vae_loss_terms;
-ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, double kl, double ffl);
 
 #endif

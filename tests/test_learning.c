@@ -22,7 +22,7 @@
 #include "gen/diffusion.h"
 #include "gen/generator.h"
 #include "gen/phantom.h"
-#include "gen/vae.h"
+#include "gen/vae_loss.h"
 
 #define NEAR(a, b, tol)                                                                                                          \
     do {                                                                                                                         \
@@ -55,14 +55,27 @@ static void test_schedule(void **state)
 
 typedef struct {
     const double *alpha, *sigma;
+    int n;
 } toy;
 
-static int toy_eps(void *ctx, int i, const float *x, float *eps) /* data N(0.7, 0.25): the exact denoiser */
+static int toy_x0(void *ctx, int i, const float *x, float *x0, float *fraction) /* data N(0.7, 0.25): the exact denoiser */
 {
     const toy *t = ctx;
-    double a = t->alpha[i], s = t->sigma[i], x0 = 0.7 + a * 0.25 / (a * a * 0.25 + s * s) * ((double)*x - a * 0.7);
-    *eps = (float)(((double)*x - a * x0) / s);
+    double a = t->alpha[i], s = t->sigma[i];
+    for (int k = 0; k < t->n; k++) {
+        x0[k] = (float)(0.7 + a * 0.25 / (a * a * 0.25 + s * s) * ((double)x[k] - a * 0.7));
+        if (fraction) fraction[k] = 0.5f;
+    }
     return FT_OK;
+}
+
+static float walk(ft_sampler kind, const double *alpha, const double *sigma)
+{
+    toy t = {alpha, sigma, 1};
+    float x = 1.3f;
+    ft_path p = {.kind = kind, .steps = 10, .alpha = alpha, .sigma = sigma};
+    assert_int_equal(ft_sample_path(&p, &x, 1, toy_x0, &t), FT_OK);
+    return x;
 }
 
 static void test_samplers(void **state)
@@ -74,13 +87,58 @@ static void test_samplers(void **state)
         alpha[i] = sqrt(1 / (1 + exp(-2 * l)));
         sigma[i] = sqrt(1 / (1 + exp(2 * l)));
     }
-    toy t = {alpha, sigma};
-    float x = 1.3f;
-    assert_int_equal(ft_sample_path(FT_DDIM, 10, alpha, sigma, 0, &x, 1, toy_eps, &t), FT_OK);
-    NEAR((double)x, 1.238514308, 2e-5); /* the state is f32: ten steps of 2^-24, amplified by 1/alpha = 32 at the start */
-    x = 1.3f;
-    assert_int_equal(ft_sample_path(FT_UNIPC, 10, alpha, sigma, 0, &x, 1, toy_eps, &t), FT_OK);
-    NEAR((double)x, 1.354880569, 2e-5);
+    NEAR((double)walk(FT_DDIM, alpha, sigma), 1.238514308,
+         2e-5); /* the state is f32: ten steps of 2^-24, amplified by 1/alpha = 32 */
+    NEAR((double)walk(FT_UNIPC, alpha, sigma), 1.354880569, 2e-5);
+    from = log(0.02 / 0.98), to = log(0.98 / 0.02); /* a rectified flow: alpha = 1 - t */
+    for (int i = 0; i <= 10; i++) {
+        sigma[i] = 1 / (1 + exp(from + (to - from) * i / 10));
+        alpha[i] = 1 - sigma[i];
+    }
+    NEAR((double)walk(FT_DDIM, alpha, sigma), 1.215890911, 2e-5);
+    NEAR((double)walk(FT_UNIPC, alpha, sigma), 1.348748086, 2e-5);
+    for (int i = 0; i <= 10; i++) sigma[i] = 1 - i / 10.0, alpha[i] = i / 10.0; /* from pure noise, alpha 0, to data, sigma 0 */
+    NEAR((double)walk(FT_UNIPC, alpha, sigma), 0.7 + 0.5 * 1.3, 0.03); /* the exact flow maps N(0,1) to N(0.7,0.25) linearly */
+    assert_true(isfinite(walk(FT_DDIM, alpha, sigma)));
+}
+
+/* ancestral sampling with the exact denoiser draws from the data's distribution; a larger variance widens it */
+static void test_ddpm(void **state)
+{
+    (void)state;
+    enum { STEPS = 100, N = 16384 };
+    static float x[N];
+    double alpha[STEPS + 1], sigma[STEPS + 1], spread[2];
+    int tau[STEPS];
+    ft_sample_times(STEPS, tau);
+    for (int i = 0; i < STEPS; i++) alpha[i] = sqrt(ft_alpha_bar()[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar()[tau[i]]);
+    alpha[STEPS] = 1, sigma[STEPS] = 0;
+    toy t = {alpha, sigma, N};
+    for (int learned = 0; learned < 2; learned++) {
+        ft_path p = {.kind = FT_DDPM, .steps = STEPS, .alpha = alpha, .sigma = sigma, .learned = learned, .seed = 3, .each = 4};
+        ft_clip_noise(3, 0, 0, 4, x, N);
+        assert_int_equal(ft_sample_path(&p, x, N, toy_x0, &t), FT_OK);
+        double mean = 0, square = 0;
+        for (int k = 0; k < N; k++) mean += (double)x[k] / N, square += (double)x[k] * (double)x[k] / N;
+        spread[learned] = sqrt(square - mean * mean);
+        NEAR(mean, 0.7, 4 * 0.5 / sqrt(N)); /* four standard errors */
+    }
+    /* the posterior's variance is a little too small when steps are large (Nichol & Dhariwal), log beta a little too large */
+    assert_true(spread[0] > 0.45 && spread[0] < 0.5 && spread[1] > spread[0] && spread[1] < 0.53);
+    float whole[8], half[4];
+    ft_clip_noise(3, 7, 5, 4, whole, 8);
+    ft_clip_noise(3, 7, 6, 4, half, 4);
+    assert_memory_equal(whole + 4, half, sizeof half); /* a clip's noise does not depend on its batch */
+}
+
+static void test_min_snr(void **state)
+{
+    (void)state;
+    for (int t = 0; t < FT_T; t += 37) {
+        double bar = ft_alpha_bar()[t], snr = bar / (1 - bar);
+        NEAR(ft_min_snr_weight(t, 5), fmin(snr, 5) / snr, 1e-12);
+    }
+    assert_true(ft_min_snr_weight(0, 5) < 1e-3 && ft_min_snr_weight(999, 5) == 1);
 }
 
 static void test_focal_frequency(void **state)
@@ -117,14 +175,14 @@ static double gradient_norm(double kl, double ffl, bool l1)
 {
     ft_params *p = ft_params_new(1);
     ft_graph *g = ft_graph_new(p, FT_F32, 0);
-    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3});
-    for (int i = 0; i < 4 * 16 * 16 * 3; i++) ((float *)ft_data(x))[i] = (float)sin(i * 0.37);
-    ft_vae_loss_terms l = ft_vae_loss(g, ft_vae_find("vae-tiny"), x, kl, ffl);
+    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 8, 16, 16, 3});
+    for (int i = 0; i < 8 * 16 * 16 * 3; i++) ((float *)ft_data(x))[i] = (float)sin(i * 0.37);
+    ft_vae_loss_terms l = ft_vae_loss(g, ft_vae_find("vae-tiny"), x, &(ft_vae_loss_opt){.kl = kl, .ffl = ffl});
     ft_t total = l1 ? l.total : ft_sub(g, l.total, l.l1);
     ft_backward(g, total);
     ft_t norm = ft_optimise(g, (ft_optim_opt){0});
     ft_plan *plan;
-    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
     ft_step s = {0, 0, 0, 0};
     ft_run(plan, &s);
     double n = (double)*(float *)ft_data(norm);
@@ -391,10 +449,19 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule),  cmocka_unit_test(test_samplers),   cmocka_unit_test(test_focal_frequency),
-        cmocka_unit_test(test_vae_terms), cmocka_unit_test(test_fixmatch),   cmocka_unit_test(test_batchnorm_segments),
-        cmocka_unit_test(test_augment),   cmocka_unit_test(test_optimisers), cmocka_unit_test(test_nan_is_skipped),
-        cmocka_unit_test(test_scores),    cmocka_unit_test(test_statistics), cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),
+                                       cmocka_unit_test(test_samplers),
+                                       cmocka_unit_test(test_ddpm),
+                                       cmocka_unit_test(test_min_snr),
+                                       cmocka_unit_test(test_focal_frequency),
+                                       cmocka_unit_test(test_vae_terms),
+                                       cmocka_unit_test(test_fixmatch),
+                                       cmocka_unit_test(test_batchnorm_segments),
+                                       cmocka_unit_test(test_augment),
+                                       cmocka_unit_test(test_optimisers),
+                                       cmocka_unit_test(test_nan_is_skipped),
+                                       cmocka_unit_test(test_scores),
+                                       cmocka_unit_test(test_statistics),
+                                       cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static ft_t build_medsora(ft_graph *g)
     ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     fill_input(z, "z");
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
-    return ft_medsora(g, ft_medsora_find("medsora-tiny"), z, t);
+    return ft_medsora(g, ft_medsora_find("medsora-tiny"), (ft_medsora_opt){0}, z, t, NULL);
 }
 
 static const model models[] = {{"x3d-tiny", build_x3d}, {"vae-tiny", build_vae}, {"medsora-tiny", build_medsora}};
@@ -185,8 +185,9 @@ static void test_totals(void **state)
         ft_params *p = ft_params_new(0);
         ft_graph *g = ft_graph_new(p, FT_F32, 0);
         int64_t one = 1;
-        ft_medsora(g, m, ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
-                   ft_input(g, "t", FT_F32, 1, &one));
+        ft_medsora(g, m, (ft_medsora_opt){0},
+                   ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
+                   ft_input(g, "t", FT_F32, 1, &one), NULL);
         assert_int_equal(total(p, g), medsora[i].n);
     }
     ft_params *p = ft_params_new(0);
@@ -201,15 +202,15 @@ static void test_spiral(void **state)
     (void)state;
     static const int cw_row1[8] = {23, 24, 25, 26, 27, 28, 29, 8}, ccw_row2[8] = {2, 25, 40, 47, 46, 45, 34, 15};
     int32_t order[48], rank[48], back[48];
-    ft_medsora_scan(6, 8, 0, false, false, order);
+    ft_medsora_scan(6, 8, 0, false, FT_SCAN_SPIRAL, order);
     for (int k = 0; k < 48; k++) rank[order[k]] = k;
     for (int x = 0; x < 8; x++) assert_int_equal(rank[8 + x], cw_row1[x]);
-    ft_medsora_scan(6, 8, 4, false, false, order);
+    ft_medsora_scan(6, 8, 4, false, FT_SCAN_SPIRAL, order);
     for (int k = 0; k < 48; k++) rank[order[k]] = k;
     for (int x = 0; x < 8; x++) assert_int_equal(rank[16 + x], ccw_row2[x]);
     for (int variant = 0; variant < 8; variant++) {
-        ft_medsora_scan(6, 8, variant, false, false, order);
-        ft_medsora_scan(6, 8, variant, true, false, back);
+        ft_medsora_scan(6, 8, variant, false, FT_SCAN_SPIRAL, order);
+        ft_medsora_scan(6, 8, variant, true, FT_SCAN_SPIRAL, back);
         for (int k = 0; k < 48; k++) assert_int_equal(order[k], back[47 - k]); /* the reverse is the time reversal */
         for (int k = 1; k < 48; k++)
             assert_int_equal(abs(order[k] / 8 - order[k - 1] / 8) + abs(order[k] % 8 - order[k - 1] % 8), 1);

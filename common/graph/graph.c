@@ -163,15 +163,35 @@ ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const v
 static ft_t param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained)
 {
     if (g->failed) return &g->dead;
-    int i = ft__params_find(g->params, name, ndim, dim, init, trained);
+    ft_params *store = g->lender ? g->lender : g->params;
+    int i = ft__params_find(store, name, ndim, dim, init, trained);
     if (i < 0) return ft__fail(g, "param", "%s", ft_error_message());
     for (int k = 0; k < g->n_tensor; k++) /* one tensor per graph, so that gradients of shared weights add up */
-        if (g->tensor[k]->param == i) return g->tensor[k];
+        if (g->tensor[k]->param == i && g->tensor[k]->store == store) return g->tensor[k];
     ft_t t = tensor(g, FT_IS_PARAM, FT_F32, ndim, dim);
     t->param = i;
-    t->name = ft_params_at(g->params, i)->name;
-    t->needs_grad = trained;
+    t->store = store;
+    t->name = ft_params_at(store, i)->name;
+    t->needs_grad = !g->lender && ft_params_at(store, i)->trained;
     return t;
+}
+
+void ft_borrow(ft_graph *g, ft_params *lender)
+{
+    g->lender = lender;
+    g->borrows |= lender != NULL;
+}
+
+const char *ft_name(ft_graph *g, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *s = ft_arena_strdup(g->arena, text);
+    if (!s) ft__fail(g, "name", "no memory");
+    return s ? s : "";
 }
 
 ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init)

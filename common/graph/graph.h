@@ -50,6 +50,9 @@ ft_init ft_init_kaiming_out(int64_t fan_out);            /* N(0, sqrt(2/out)) */
 
 ft_params *ft_params_new(uint64_t seed);
 void ft_params_free(ft_params *p);
+/* From now on only parameters whose names hold one of n patterns are trained, the rest are buffers: n = 0 freezes all. */
+enum { FT_TRAIN_PATTERNS = 16 };
+int ft_params_train_only(ft_params *p, int n, const char *const *pattern);
 
 typedef struct {
     const char *name;
@@ -88,6 +91,11 @@ ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const v
 /* The parameter of that name: made at first use, found again by later graphs (shape must agree). */
 ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
 ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
+/* Parameters named from now on are those of another store, with its weights of the moment and without gradients: a frozen
+ * judge inside a training graph (LPIPS, a discriminator). NULL: the graph's own again. The lender lives as long as the graph. */
+void ft_borrow(ft_graph *g, ft_params *lender);
+/* "encoder.conv_in.weight" and the like; lives as long as the graph. */
+const char *ft_name(ft_graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void ft_keep(ft_t t); /* may be read with ft_data after a run */
 ft_t ft_stop_grad(ft_graph *g, ft_t x);
 

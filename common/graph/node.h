@@ -20,6 +20,7 @@ struct ft_tensor {
     ft_node *maker;   /* node that writes it; NULL for leaves and views */
     ft_tensor *base;  /* storage owner: itself unless a view or an in-place result */
     int param;        /* index in the store; -1 if none */
+    ft_params *store; /* that holds it: the graph's own or a lender's */
     size_t shift;     /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
     bool needs_grad, kept;
     ft_tensor *grad;       /* set by ft_backward */
@@ -41,10 +42,10 @@ struct ft_node {
 
 struct ft_graph {
     struct ft_arena *arena;
-    ft_params *params;
+    ft_params *params, *lender;
     ft_dtype compute;
     uint32_t stream;
-    bool training, failed;
+    bool training, failed, borrows;
     char error[512];
     ft_tensor **tensor;
     ft_node **node;

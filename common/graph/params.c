@@ -21,6 +21,9 @@ struct ft_params {
     int n;
     uint64_t seed;
     bool sealed, *decay;
+    bool some_frozen; /* only names that hold one of `pattern` are trained */
+    const char *pattern[FT_TRAIN_PATTERNS];
+    int n_pattern;
     ft_store store;
 };
 
@@ -46,7 +49,9 @@ ft_params *ft_params_new(uint64_t seed)
 void ft_params_free(ft_params *p)
 {
     if (!p) return;
-    for (int i = 0; i < 2; i++) ft_free(p->store.bank[i]), ft_free(p->store.moment[i]);
+    if (p->store.bank[1] != p->store.bank[0]) ft_free(p->store.bank[1]);
+    ft_free(p->store.bank[0]);
+    for (int i = 0; i < 2; i++) ft_free(p->store.moment[i]);
     ft_free(p->store.grad);
     ft_free(p->decay);
     ft_free(p->list);
@@ -54,8 +59,27 @@ void ft_params_free(ft_params *p)
     ft_free(p);
 }
 
+int ft_params_train_only(ft_params *p, int n, const char *const *pattern)
+{
+    if (n > FT_TRAIN_PATTERNS || p->n > 0)
+        return FT_FAIL(FT_ECONFIG, "%d name patterns: at most %d, and before the first parameter", n, FT_TRAIN_PATTERNS);
+    p->some_frozen = true;
+    p->n_pattern = n;
+    for (int i = 0; i < n; i++)
+        if (!(p->pattern[i] = ft_arena_strdup(p->arena, pattern[i]))) return FT_FAIL(FT_ENOMEM, "no memory for a name pattern");
+    return FT_OK;
+}
+
+static bool is_frozen(const ft_params *p, const char *name)
+{
+    bool hit = false;
+    for (int i = 0; i < p->n_pattern; i++) hit |= strstr(name, p->pattern[i]) != NULL;
+    return p->some_frozen && !hit;
+}
+
 int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained)
 {
+    trained = trained && !is_frozen(p, name);
     for (int i = 0; i < p->n; i++) {
         ft_param_info *e = &p->list[i].info;
         if (strcmp(e->name, name)) continue;
@@ -109,7 +133,9 @@ int ft_params_seal(ft_params *p)
     }
     st->total = at;
     size_t all = (size_t)st->total * sizeof(float), learn = (size_t)st->trained * sizeof(float);
-    for (int i = 0; i < 2; i++) st->bank[i] = ft_alloc(all), st->moment[i] = ft_alloc(learn);
+    bool still = p->some_frozen && st->trained == 0; /* then the average is the weights themselves */
+    st->bank[0] = ft_alloc(all), st->bank[1] = still ? st->bank[0] : ft_alloc(all);
+    for (int i = 0; i < 2; i++) st->moment[i] = ft_alloc(learn);
     st->grad = ft_alloc(learn);
     st->decay = p->decay = ft_alloc((size_t)st->trained / 16 + 1);
     if (!st->bank[0] || !st->bank[1] || !st->grad || !st->moment[0] || !st->moment[1] || !p->decay)
@@ -118,7 +144,7 @@ int ft_params_seal(ft_params *p)
     for (int i = 0; i < p->n; i++)
         if (p->list[i].info.decay) memset(p->decay + p->list[i].info.offset / 16, 1, (size_t)(p->list[i].info.count + 15) / 16);
     for (int i = 0; i < p->n; i++) fill(p, &p->list[i], st->bank[0] + p->list[i].info.offset);
-    memcpy(st->bank[1], st->bank[0], all);
+    if (!still) memcpy(st->bank[1], st->bank[0], all);
     p->sealed = true;
     return FT_OK;
 }

@@ -206,7 +206,9 @@ static int address(ft_plan *p)
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
         if (t->base != t) continue;
-        if (t->kind == FT_IS_PARAM) t->data = flat + ft_params_at(g->params, t->param)->offset;
+        if (t->kind == FT_IS_PARAM)
+            t->data =
+                (t->store == g->params ? flat : ft_params_flat(t->store, FT_WEIGHTS)) + ft_params_at(t->store, t->param)->offset;
         else if (t->kind == FT_IS_GRAD) t->data = grad + ft_params_at(g->params, (int)t->offset)->offset;
         else if (on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
@@ -234,6 +236,8 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     *out = NULL;
     if (g->failed) return FT_FAIL(FT_EGRAPH, "the network cannot be built: %s", g->error);
     FT_TRY(ft_params_seal(g->params));
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
     *p = (ft_plan){.g = g, .backend = ft_backend_cpu(), .bank = bank};
@@ -294,6 +298,10 @@ int ft_run(ft_plan *p, const ft_step *step)
 {
     ft_graph *g = p->g;
     uint64_t version = ft__params_store(g->params)->version;
+    if (g->borrows) /* versions only grow, so their sum tells whether any has */
+        for (int i = 0; i < g->n_tensor; i++)
+            if (g->tensor[i]->store && g->tensor[i]->store != g->params)
+                version += ft__params_store(g->tensor[i]->store)->version;
     bool changed = version != p->packed;
     p->packed = version;
     p->runs++;

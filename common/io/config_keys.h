@@ -6,6 +6,8 @@
     KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
     KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: bf16 where it is faster")               \
     KEY("device", CHOICE, "auto", 0, 0, "auto|cpu: where to compute")                                                            \
+    KEY("train", BOOL, "false", 0, 1, "`forward`: batch statistics and dropout, as in training")                                 \
+    KEY("scan", CHOICE, "", 0, 0, "true|released|raster: `forward`: as generator.scan")                                          \
     KEY("data.clips", TEXT, "", 0, 0, "clip store to use")                                                                       \
     KEY("data.phantom", BOOL, "false", 0, 1, "use the procedural colonoscopy phantom (phantom.*)")                               \
     KEY("data.videos", TEXT, "", 0, 0, "folder of videos, ingested once")                                                        \
@@ -40,6 +42,15 @@
     KEY("vae.kl", REAL, "1e-6", 0, 1, "weight of the KL term (sum over latent values)")                                          \
     KEY("vae.ffl", REAL, "0.1", 0, 100, "weight of the focal frequency loss")                                                    \
     KEY("vae.ema", REAL, "0.999", 0, 1, "EMA decay, warmed up")                                                                  \
+    KEY("vae.frequency_compensation", CHOICE, "preset", 0, 0, "preset|none|clean|released: MedSora's residual branches")         \
+    KEY("vae.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); new branches may be missing in it")      \
+    KEY("vae.train_only", LIST, "", 0, 0, "train only tensors whose names hold one of these: [frequency_comp, up_freq_comp]")    \
+    KEY("vae.lpips", REAL, "0", 0, 100, "weight of the perceptual loss; needs vae.lpips_weights")                                \
+    KEY("vae.lpips_model", CHOICE, "lpips-vgg", 0, 0, "lpips-vgg|lpips-alex: its features")                                      \
+    KEY("vae.lpips_weights", TEXT, "", 0, 0, "imported weights of that model; without them the term is left out, and said so")   \
+    KEY("vae.gan", REAL, "0", 0, 100, "weight of the PatchGAN (made adaptive); 0: none. VQ-GAN: 0.8")                            \
+    KEY("vae.gan_from", INT, "1000", 0, 1e8, "step from which the discriminator moves the VAE")                                  \
+    KEY("vae.gan_lr", REAL, "0.0002", 0, 1, "learning rate of the discriminator")                                                \
     KEY("generator.model", TEXT, "medsora-tiny", 0, 0, "generator preset of `forty train`; experiments take it from the arm")    \
     KEY("generator.steps", INT, "5000", 1, 1e8, "training steps")                                                                \
     KEY("generator.batch", INT, "16", 1, 4096, "latent clips a step")                                                            \
@@ -47,8 +58,44 @@
     KEY("generator.warmup", INT, "50", 0, 1e8, "steps of linear warm-up")                                                        \
     KEY("generator.ema", REAL, "0.9999", 0, 1, "EMA decay, warmed up; the EMA is sampled")                                       \
     KEY("generator.clip", REAL, "1", 0, 1e9, "gradient norm limit; 0: none")                                                     \
-    KEY("generator.scan", CHOICE, "true", 0, 0, "true|released: spiral of the paper, or the gather of the released code")        \
-    KEY("generator.sampler", CHOICE, "unipc", 0, 0, "unipc|ddim: sampler")                                                       \
+    KEY("generator.clip_from", INT, "0", 0, 1e8, "step from which it holds")                                                     \
+    KEY("generator.weight_decay", REAL, "0", 0, 10, "AdamW weight decay, on matrices only")                                      \
+    KEY("generator.schedule", CHOICE, "cosine", 0, 0, "cosine|constant: learning rate behind the warm-up")                       \
+    KEY("generator.first_steps", INT, "0", 0, 1e8, "a first phase of so many steps, with its own rate and batch")                \
+    KEY("generator.first_lr", REAL, "0.001", 0, 1, "its learning rate, constant")                                                \
+    KEY("generator.first_batch", INT, "16", 1, 4096, "its batch")                                                                \
+    KEY("generator.ema_warmup", BOOL, "true", 0, 1, "false: the decay from step 0, as published; the first weights then linger") \
+    KEY("generator.flip", BOOL, "true", 0, 1, "every other clip is mirrored")                                                    \
+    KEY("generator.latent_scale", REAL, "0", 0, 1000,                                                                            \
+        "of latents; 0: each channel by its own mean and deviation (CogVideoX: 1.15258426)")                                     \
+    KEY("generator.objective", CHOICE, "eps", 0, 0, "eps|flow: noise prediction, or the velocity of a rectified flow")           \
+    KEY("generator.flow_time", CHOICE, "logit-normal", 0, 0, "logit-normal|uniform: times that a rectified flow is trained at")  \
+    KEY("generator.vlb", BOOL, "false", 0, 1,                                                                                    \
+        "learn the variance too, by the variational bound (the released code; ddpm uses it)")                                    \
+    KEY("generator.weighting", CHOICE, "none", 0, 0, "none|min-snr: weight of the loss over t (gamma 5)")                        \
+    KEY("generator.images", INT, "0", 0, 64, "frames of other videos beside each clip; the paper has 8")                         \
+    KEY("generator.image_mode", CHOICE, "single", 0, 0,                                                                          \
+        "single|pairs: each its own latent, or encoded as one clip, as published")                                               \
+    KEY("generator.scan", CHOICE, "true", 0, 0,                                                                                  \
+        "true|released|raster: spiral of the paper, gather of the released code, row by row")                                    \
+    KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \
+    KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \
+    KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
+    KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \
+        "paper|released|spatial|trd: Eq 14, its code, a spatially right form, token relations")                                  \
+    KEY("align.margin", REAL, "0.01", 0, 2, "hinge of Eq 15; of trd: tolerance of a relation (its authors: 0.1)")                \
+    KEY("align.decay", BOOL, "true", 0, 1, "weigh by g(t) = 1 / (t + 1)")                                                        \
+    KEY("align.input", CHOICE, "flow", 0, 0, "flow|frames: what the teacher sees")                                               \
+    KEY("align.teacher", TEXT, "dino-vits8", 0, 0, "dino-vits8|dino-vits16|dino-vitb8|dino-vitb16|vae: whose features")          \
+    KEY("align.weights", TEXT, "", 0, 0,                                                                                         \
+        "imported weights of the teacher; without them a network of fixed random weights, and said so")                          \
+    KEY("align.flow", CHOICE, "lucas-kanade", 0, 0, "raft-large|raft-small|lucas-kanade: where the flow comes from")             \
+    KEY("align.flow_weights", TEXT, "", 0, 0, "imported weights of RAFT")                                                        \
+    KEY("align.flow_iterations", INT, "20", 1, 100, "of RAFT")                                                                   \
+    KEY("align.flow_range", CHOICE, "full", 0, 0,                                                                                \
+        "full|released: pixels for RAFT: 0..255, or [-1,1] as the released code feeds them")                                     \
+    KEY("align.colors", CHOICE, "wheel", 0, 0, "wheel|hsv: flow to RGB by the Middlebury wheel, or by Eq 13")                    \
+    KEY("generator.sampler", CHOICE, "unipc", 0, 0, "unipc|ddim|ddpm: sampler")                                                  \
     KEY("generator.sample_steps", INT, "20", 1, 1000, "sampling steps")                                                          \
     KEY("classifier.model", TEXT, "x3d-tiny", 0, 0, "classifier preset")                                                         \
     KEY("classifier.steps", INT, "600", 1, 1e8, "training steps, the same in every arm")                                         \

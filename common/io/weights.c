@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/safetensors.h"
@@ -27,6 +28,29 @@ int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *
     return rc;
 }
 
+static bool same_shape(const ft_st_tensor *t, const ft_param_info *e)
+{
+    bool same = t->count == e->count && t->ndim == e->ndim;
+    for (int k = 0; same && k < e->ndim; k++) same = t->dim[k] == e->dim[k];
+    return same;
+}
+
+static int wrong_shape(const char *path, const ft_st_tensor *t, const ft_param_info *e)
+{
+    return FT_FAIL(FT_EDATA, "%s: tensor %s has %lld values in %d dims, the model needs %lld in %d. Is it the right model?", path,
+                   e->name, (long long)t->count, t->ndim, (long long)e->count, e->ndim);
+}
+
+static int extra_tensors(const ft_safetensors *st, int known)
+{
+    int n = st->n - known; /* PyTorch's BatchNorm counts its batches; nothing here needs that */
+    for (int i = 0; i < st->n; i++) {
+        const char *tail = strrchr(st->tensor[i].name, '.');
+        n -= tail && !strcmp(tail, ".num_batches_tracked");
+    }
+    return n;
+}
+
 int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metadata)
 {
     ft_safetensors st;
@@ -42,26 +66,46 @@ int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metad
             continue;
         }
         known++;
-        bool same = t->count == e->count && t->ndim == e->ndim;
-        for (int k = 0; same && k < e->ndim; k++) same = t->dim[k] == e->dim[k];
-        if (!same)
-            rc = FT_FAIL(FT_EDATA, "%s: tensor %s has %lld values in %d dims, the model needs %lld in %d. Is it the right model?",
-                         path, e->name, (long long)t->count, t->ndim, (long long)e->count, e->ndim);
-        else rc = ft_safetensors_f32(t, ft_params_flat(p, bank) + e->offset);
+        rc = same_shape(t, e) ? ft_safetensors_f32(t, ft_params_flat(p, bank) + e->offset) : wrong_shape(path, t, e);
     }
     if (rc == FT_OK && missing)
         rc = FT_FAIL(FT_EDATA, "%s: %d of the model's %d tensors are missing, the first is %s. Is it the right model?", path,
                      missing, n, first);
-    if (rc == FT_OK && known < st.n)
-        rc = FT_FAIL(FT_EDATA, "%s: %d tensors are not part of the model. Is it the right model?", path, st.n - known);
+    if (rc == FT_OK && extra_tensors(&st, known) > 0)
+        rc = FT_FAIL(FT_EDATA, "%s: %d tensors are not part of the model. Is it the right model?", path,
+                     extra_tensors(&st, known));
     if (rc == FT_OK && metadata) *metadata = json_incref(st.metadata);
     ft_safetensors_free(&st);
     ft_params_touched(p);
     return rc;
 }
 
+int ft_weights_load_some(const char *path, ft_params *p)
+{
+    ft_safetensors st;
+    FT_TRY(ft_params_seal(p));
+    FT_TRY(ft_safetensors_read(&st, path));
+    int n = ft_params_count(p), fresh = 0, rc = FT_OK;
+    for (int i = 0; i < n && rc == FT_OK; i++) {
+        const ft_param_info *e = ft_params_at(p, i);
+        const ft_st_tensor *t = ft_safetensors_find(&st, e->name);
+        float *v = ft_params_flat(p, FT_WEIGHTS) + e->offset;
+        fresh += !t;
+        if (!t) continue;
+        rc = same_shape(t, e) ? ft_safetensors_f32(t, v) : wrong_shape(path, t, e);
+        if (rc == FT_OK && ft_params_flat(p, FT_EMA) + e->offset != v)
+            memcpy(ft_params_flat(p, FT_EMA) + e->offset, v, (size_t)e->count * sizeof *v);
+    }
+    if (rc == FT_OK && fresh == n) rc = FT_FAIL(FT_EDATA, "%s: holds none of the model's tensors. Is it the right model?", path);
+    if (rc == FT_OK) ft_log("%s: %d of %d tensors taken, %d start anew", path, n - fresh, n, fresh);
+    ft_safetensors_free(&st);
+    ft_params_touched(p);
+    return rc;
+}
+
 /* flat arrays under their own names: the layout is the store's, so a state file fits one version of one model only */
-static const char *const state_names[] = {"weights", "ema", "moment1", "moment2"};
+static const char *const state_names[] = {"weights",           "ema",           "moment1",           "moment2",
+                                          "companion.weights", "companion.ema", "companion.moment1", "companion.moment2"};
 
 static float *state_part(ft_params *p, int i, int64_t *count)
 {
@@ -69,27 +113,29 @@ static float *state_part(ft_params *p, int i, int64_t *count)
     return i < 2 ? ft_params_flat(p, (ft_bank)i) : ft_params_moment(p, i - 2);
 }
 
-int ft_state_save(const char *path, ft_params *p, const json_t *extra)
+int ft_state_save(const char *path, ft_params *p, ft_params *companion, const json_t *extra)
 {
-    ft_st_tensor t[4];
-    for (int i = 0; i < 4; i++) {
+    ft_st_tensor t[8];
+    int parts = companion ? 8 : 4;
+    for (int i = 0; i < parts; i++) {
         int64_t n;
-        const float *v = state_part(p, i, &n);
+        const float *v = state_part(i < 4 ? p : companion, i % 4, &n);
         t[i] = (ft_st_tensor){
             .name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
     }
-    return ft_safetensors_write(path, t, 4, extra);
+    return ft_safetensors_write(path, t, parts, extra);
 }
 
-int ft_state_load(const char *path, ft_params *p, json_t **extra)
+int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t **extra)
 {
     ft_safetensors st;
     FT_TRY(ft_params_seal(p));
+    if (companion) FT_TRY(ft_params_seal(companion));
     FT_TRY(ft_safetensors_read(&st, path));
     int rc = FT_OK;
-    for (int i = 0; i < 4 && rc == FT_OK; i++) {
+    for (int i = 0; i < (companion ? 8 : 4) && rc == FT_OK; i++) {
         int64_t n;
-        float *v = state_part(p, i, &n);
+        float *v = state_part(i < 4 ? p : companion, i % 4, &n);
         const ft_st_tensor *t = ft_safetensors_find(&st, state_names[i]);
         if (!t || t->count != n) rc = FT_FAIL(FT_EDATA, "%s: does not fit this model. Remove it to start again", path);
         else rc = ft_safetensors_f32(t, v);
@@ -97,5 +143,6 @@ int ft_state_load(const char *path, ft_params *p, json_t **extra)
     if (rc == FT_OK) *extra = json_incref(st.metadata);
     ft_safetensors_free(&st);
     ft_params_touched(p);
+    if (companion) ft_params_touched(companion);
     return rc;
 }

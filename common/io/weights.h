@@ -13,8 +13,12 @@ int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *
  * lists what is missing and left over. `metadata` (may be NULL) receives a new reference. */
 int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metadata);
 
-/* Everything that a resumed run needs: both banks, optimiser moments, and `extra` (object of strings). */
-int ft_state_save(const char *path, ft_params *p, const json_t *extra);
-int ft_state_load(const char *path, ft_params *p, json_t **extra);
+/* Fills what the file has of the store into both banks; shapes must agree. Says in the log how many tensors start anew. */
+int ft_weights_load_some(const char *path, ft_params *p);
+
+/* Everything that a resumed run needs: both banks, optimiser moments, those of a companion store (or NULL), and `extra` (object
+ * of strings). */
+int ft_state_save(const char *path, ft_params *p, ft_params *companion, const json_t *extra);
+int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t **extra);
 
 #endif

@@ -81,7 +81,7 @@ static int save(const ft_trainer *t, position *p)
     snprintf(step, sizeof step, "%lld", (long long)p->step);
     json_object_set_new(extra, "step", json_string(step));
     int rc = ft_write_file(p->log, p->text, p->size); /* the log first: rows beyond the state are dropped on resume */
-    if (rc == FT_OK) rc = ft_state_save(p->state, t->params, extra);
+    if (rc == FT_OK) rc = ft_state_save(p->state, t->params, t->companion, extra);
     json_decref(extra);
     return rc;
 }
@@ -93,7 +93,7 @@ static int begin(ft_trainer *t, position *p)
     FT_TRY(ft_mkdirs(t->dir));
     if (t->resume && ft_exists(p->state)) {
         json_t *extra;
-        FT_TRY(ft_state_load(p->state, t->params, &extra));
+        FT_TRY(ft_state_load(p->state, t->params, t->companion, &extra));
         const char *step = json_string_value(json_object_get(extra, "step"));
         p->step = step ? atoll(step) : 0;
         int rc = t->restore ? t->restore(t->ctx, extra) : FT_OK;
@@ -141,6 +141,16 @@ static int finish(ft_trainer *t, position *p)
     return rc;
 }
 
+static double rate(const ft_trainer *t, int64_t step)
+{
+    bool first = step < t->first_steps;
+    const ft_phase *p = first ? &t->first : &t->main;
+    int64_t at = first ? step : step - t->first_steps, length = first ? t->first_steps : t->steps - t->first_steps;
+    int64_t warmup = first || t->first_steps == 0 ? t->warmup : 0;
+    if (p->constant && at >= warmup) return p->lr;
+    return ft_lr_cosine(p->lr, at, length, warmup);
+}
+
 int ft_train(ft_trainer *t)
 {
     position p = {0};
@@ -150,11 +160,11 @@ int ft_train(ft_trainer *t)
     int bad = 0, rc = begin(t, &p);
     ft_progress_start(&bar, t->what, t->steps);
     while (rc == FT_OK && p.step < t->steps) {
-        ft_step s = {t->seed, p.step, (float)ft_lr_cosine(t->lr, p.step, t->steps, t->warmup),
-                     (float)ft_ema_decay(t->ema, p.step)};
+        const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
+        ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step))};
         FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
-        FT_TRY_TO(rc, out, ft_run(t->plan, &s));
-        float loss = *(const float *)ft_data(t->logged[0]), norm = *(const float *)ft_data(t->grad_norm);
+        FT_TRY_TO(rc, out, ft_run(now->plan, &s));
+        float loss = *(const float *)ft_data(now->logged[0]), norm = *(const float *)ft_data(now->grad_norm);
         bad = isfinite(loss) && isfinite(norm)
                   ? 0
                   : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
@@ -167,7 +177,7 @@ int ft_train(ft_trainer *t)
             char row[512];
             int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
             for (int i = 0; i < t->n_logged; i++)
-                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(t->logged[i]));
+                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(now->logged[i]));
             snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
             FT_TRY_TO(rc, out, append(&p, row));
         }
@@ -192,6 +202,6 @@ int ft_train(ft_trainer *t)
     if (rc == FT_OK) rc = finish(t, &p);
 out:
     ft_free(p.text);
-    ft_plan_profile(t->plan);
+    ft_plan_profile(t->main.plan);
     return rc;
 }

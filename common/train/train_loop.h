@@ -12,14 +12,25 @@
 
 enum { FT_LOGGED = 8 };
 
+/* What is run, over a stretch of the steps. */
+typedef struct {
+    ft_plan *plan;
+    double lr;
+    bool constant;          /* else to 0 along a cosine, over the steps of this phase */
+    ft_t logged[FT_LOGGED]; /* scalars for log.csv; the first is the loss */
+    ft_t grad_norm;
+} ft_phase;
+
 typedef struct {
     const char *dir;   /* run folder; made if absent */
     const char *what;  /* for the progress bar: "vae", "medsora-tiny", "classifier" */
     const char *model; /* preset name, into the metadata */
     ft_params *params;
-    ft_plan *plan;
-    int64_t steps, warmup, save_every;
-    double lr, ema;
+    ft_params *companion; /* a second store that the hooks train (a discriminator): saved and resumed with the first; or NULL */
+    ft_phase first, main; /* first: of the steps before first_steps (another batch and rate), if any */
+    int64_t first_steps, steps, warmup, save_every;
+    double ema;
+    bool ema_cold; /* the decay holds from step 0, without warm-up */
     uint64_t seed;
     bool resume;                           /* continue from state.safetensors if it is there */
     int (*feed)(void *ctx, int64_t step);  /* fills the inputs of this step */
@@ -27,10 +38,8 @@ typedef struct {
     json_t *(*extra)(void *ctx);           /* strings to keep in the state (algorithm state); may be NULL */
     int (*restore)(void *ctx, const json_t *extra);
     void *ctx;
-    int n_logged; /* scalars for log.csv; the first is the loss, FT_LOGGED at most */
+    int n_logged; /* FT_LOGGED at most */
     const char *logged_name[FT_LOGGED];
-    ft_t logged[FT_LOGGED];
-    ft_t grad_norm;
     json_t *metadata; /* for the weights files and run.json; borrowed */
     double mean_loss; /* out: mean of the loss over the last tenth */
     double seconds;   /* out: of this call */

@@ -23,7 +23,7 @@ void FT_CPU(grad_norm)(const ft_call *c)
 static bool usable(const ft_call *c, float *scale)
 {
     float norm = *(const float *)c->in[0]->data, clip = c->attr->optim.clip;
-    *scale = clip > 0 ? FT_MIN(1.0f, clip / (norm + 1e-6f)) : 1.0f;
+    *scale = clip > 0 && c->step->step >= c->attr->optim.clip_from ? FT_MIN(1.0f, clip / (norm + 1e-6f)) : 1.0f;
     return isfinite(norm);
 }
 

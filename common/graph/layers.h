@@ -1,0 +1,22 @@
+/* Layers as PyTorch's modules name, shape and initialise them: NAME.weight, NAME.bias. Made of graph.h's builders.
+ *
+ *     ft_t h = ft_layer_conv(g, ft_name(g, "%s.conv1", name), x, out, (int64_t[]){3, 3, 3}, (ft_conv_opt){.pad_front = ...});
+ */
+#ifndef FT_LAYERS_H
+#define FT_LAYERS_H
+
+#include "common/graph/graph.h"
+
+/* x (..., K) -> (..., N): nn.Linear */
+ft_t ft_layer_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias);
+/* x (B,T,H,W,C) -> (B,T',H',W',out). kernel {T,H,W}: nn.Conv3d; {0,H,W}: nn.Conv2d on every frame (weight of 4 dims). */
+ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int64_t kernel[3], ft_conv_opt opt, bool bias);
+ft_t ft_layer_layernorm(ft_graph *g, const char *name, ft_t x, float eps);
+ft_t ft_layer_groupnorm(ft_graph *g, const char *name, ft_t x, int groups, float eps, ft_act act);
+/* nn.BatchNorm with running statistics; momentum 0.1, eps 1e-5 */
+ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, ft_act act);
+
+/* The same on each side of H and W. */
+#define FT_SAME(k) ((ft_conv_opt){.pad_front = {0, (k) / 2, (k) / 2}, .pad_back = {0, (k) / 2, (k) / 2}})
+
+#endif

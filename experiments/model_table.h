@@ -1,0 +1,42 @@
+/* Every network under one roof, for the verbs that take a model by name: models, init, forward, weights, bench. */
+#ifndef FT_MODEL_TABLE_H
+#define FT_MODEL_TABLE_H
+
+#include "common/graph/graph.h"
+#include "common/io/config.h"
+
+enum { FT_MODEL_INPUTS = 2 };
+typedef struct {
+    const char *name;             /* as in the reference implementation */
+    const char *file_axes, *axes; /* order of axes in files ("bcfhw", the reference's) and here ("bfhwc") */
+    int64_t example[FT_MAX_DIMS]; /* a shape here, batch 1 */
+} ft_model_input;
+
+typedef struct {
+    const char *kind;   /* generator, vae, classifier, prior, metric */
+    const char *suffix; /* of the name in `forward`: "-encode"; "" for most */
+    const char *(*preset)(int i);
+    int n_in;
+    ft_model_input in[FT_MODEL_INPUTS];
+    const char *file_axes, *axes; /* of the output */
+    bool frozen;                  /* forward only */
+    const char *head;             /* classifiers: the tensor whose first dim counts the classes */
+    ft_t (*build)(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes);
+    void (*shape)(const char *preset, int input, int64_t *dim); /* replaces `example`; may be NULL */
+} ft_model;
+
+const ft_model *ft_model_at(int i); /* rows; NULL past the end */
+/* The row of a name such as "medsora-b" or "sd-vae-encode", and its preset. FT_ECONFIG if unknown. */
+int ft_model_find(const char *name, const ft_model **row, const char **preset);
+void ft_model_example(const ft_model *row, const char *preset, int input, int64_t *dim);
+int ft_model_dims(const ft_model_input *in); /* number of axes */
+
+/* A store that holds every parameter of a preset: of encoder and decoder, say. */
+int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg, int64_t classes, uint64_t seed);
+int64_t ft_model_parameters(const ft_params *params); /* without running statistics and the fixed colours of LPIPS */
+
+/* The canonical name of a public checkpoint's tensor: prefixes stripped, other public layouts translated (Princeton's RAFT, SD
+ * VAE of ldm and of older diffusers, torchvision's trunks for LPIPS). */
+void ft_public_name(const char *preset, const char *from, char *to, size_t size);
+
+#endif

@@ -1,0 +1,114 @@
+/* Names that other people's checkpoints use for our tensors (spec components 4, 5, 6, 8.2). */
+#include <stdio.h>
+#include <string.h>
+
+#include "experiments/model_table.h"
+
+static bool starts(const char *s, const char *head) { return !strncmp(s, head, strlen(head)); }
+
+/* replaces the first `from` in s (room for size) */
+static void swap(char *s, size_t size, const char *from, const char *to)
+{
+    char tail[256], *at = strstr(s, from);
+    if (!at) return;
+    snprintf(tail, sizeof tail, "%s", at + strlen(from));
+    snprintf(at, size - (size_t)(at - s), "%s%s", to, tail);
+}
+
+typedef struct {
+    const char *from, *to;
+} pair;
+
+static void swap_all(char *s, size_t size, const pair *p)
+{
+    for (; p->from; p++) swap(s, size, p->from, p->to);
+}
+
+/* ldm's layout and the old attention names of diffusers, to diffusers of today */
+static void sd_vae(char *s, size_t size)
+{
+    static const pair names[] = {{".mid.block_1.", ".mid_block.resnets.0."},
+                                 {".mid.block_2.", ".mid_block.resnets.1."},
+                                 {".mid.attn_1.norm.", ".mid_block.attentions.0.group_norm."},
+                                 {".mid.attn_1.q.", ".mid_block.attentions.0.to_q."},
+                                 {".mid.attn_1.k.", ".mid_block.attentions.0.to_k."},
+                                 {".mid.attn_1.v.", ".mid_block.attentions.0.to_v."},
+                                 {".mid.attn_1.proj_out.", ".mid_block.attentions.0.to_out.0."},
+                                 {".attentions.0.query.", ".attentions.0.to_q."},
+                                 {".attentions.0.key.", ".attentions.0.to_k."},
+                                 {".attentions.0.value.", ".attentions.0.to_v."},
+                                 {".attentions.0.proj_attn.", ".attentions.0.to_out.0."},
+                                 {".nin_shortcut.", ".conv_shortcut."},
+                                 {NULL, NULL}};
+    char rest[200];
+    int level, block;
+    swap_all(s, size, names);
+    if (starts(s, "encoder.norm_out.")) swap(s, size, "encoder.norm_out.", "encoder.conv_norm_out.");
+    if (starts(s, "decoder.norm_out.")) swap(s, size, "decoder.norm_out.", "decoder.conv_norm_out.");
+    if (sscanf(s, "encoder.down.%d.block.%d.%199s", &level, &block, rest) == 3)
+        snprintf(s, size, "encoder.down_blocks.%d.resnets.%d.%s", level, block, rest);
+    else if (sscanf(s, "encoder.down.%d.downsample.%199s", &level, rest) == 2)
+        snprintf(s, size, "encoder.down_blocks.%d.downsamplers.0.%s", level, rest);
+    else if (sscanf(s, "decoder.up.%d.block.%d.%199s", &level, &block, rest) == 3) /* ldm counts levels, diffusers the order */
+        snprintf(s, size, "decoder.up_blocks.%d.resnets.%d.%s", 3 - level, block, rest);
+    else if (sscanf(s, "decoder.up.%d.upsample.%199s", &level, rest) == 2)
+        snprintf(s, size, "decoder.up_blocks.%d.upsamplers.0.%s", 3 - level, rest);
+}
+
+/* Princeton's layout to torchvision's */
+static void raft(char *s, size_t size)
+{
+    static const pair update[] = {{"update_block.encoder.convc1.", "update_block.motion_encoder.convcorr1.0."},
+                                  {"update_block.encoder.convc2.", "update_block.motion_encoder.convcorr2.0."},
+                                  {"update_block.encoder.convf1.", "update_block.motion_encoder.convflow1.0."},
+                                  {"update_block.encoder.convf2.", "update_block.motion_encoder.convflow2.0."},
+                                  {"update_block.encoder.conv.", "update_block.motion_encoder.conv.0."},
+                                  {"update_block.mask.0.", "mask_predictor.convrelu.0."},
+                                  {"update_block.mask.2.", "mask_predictor.conv."},
+                                  {NULL, NULL}};
+    char gate, rest[200];
+    int level, block, n;
+    bool context = starts(s, "cnet.");
+    swap_all(s, size, update);
+    if (sscanf(s, "update_block.gru.conv%c%d.%199s", &gate, &n, rest) == 3)
+        snprintf(s, size, "update_block.recurrent_block.convgru%d.conv%c.%s", n, gate, rest);
+    else if (sscanf(s, "update_block.gru.conv%c.%199s", &gate, rest) == 2)
+        snprintf(s, size, "update_block.recurrent_block.convgru1.conv%c.%s", gate, rest);
+    if (!context && !starts(s, "fnet.")) return;
+    const char *name = context ? "context_encoder" : "feature_encoder", *p = s + 5;
+    char from[256];
+    snprintf(from, sizeof from, "%s", p);
+    if (sscanf(from, "layer%d.%d.conv%d.%199s", &level, &block, &n, rest) == 4)
+        snprintf(s, size, "%s.layer%d.%d.convnormrelu%d.0.%s", name, level, block, n, rest);
+    else if (sscanf(from, "layer%d.%d.norm%d.%199s", &level, &block, &n, rest) == 4)
+        snprintf(s, size, "%s.layer%d.%d.convnormrelu%d.1.%s", name, level, block, n, rest);
+    else if (sscanf(from, "conv1.%199s", rest) == 1) snprintf(s, size, "%s.convnormrelu.0.%s", name, rest);
+    else if (sscanf(from, "norm1.%199s", rest) == 1) snprintf(s, size, "%s.convnormrelu.1.%s", name, rest);
+    else if (sscanf(from, "conv2.%199s", rest) == 1) snprintf(s, size, "%s.conv.%s", name, rest);
+    else snprintf(s, size, "%s.%s", name, from);
+}
+
+/* torchvision's features.N to the slices of the package lpips */
+static void lpips(const char *preset, char *s, size_t size)
+{
+    static const int vgg[5] = {4, 9, 16, 23, 30}, alex[5] = {2, 5, 8, 10, 12}; /* where slices end */
+    const int *end = !strcmp(preset, "lpips-vgg") ? vgg : alex;
+    char rest[200];
+    int i, slice = 0;
+    if (sscanf(s, "features.%d.%199s", &i, rest) != 2) return;
+    while (slice < 4 && i >= end[slice]) slice++;
+    snprintf(s, size, "net.slice%d.%d.%s", slice + 1, i, rest);
+}
+
+void ft_public_name(const char *preset, const char *from, char *to, size_t size)
+{
+    static const char *const prefix[] = {"module.", "backbone.", "_orig_mod.", "first_stage_model.", "model.diffusion_model.",
+                                         "model."};
+    for (size_t i = 0; i < sizeof prefix / sizeof *prefix;)
+        if (starts(from, prefix[i])) from += strlen(prefix[i]), i = 0;
+        else i++;
+    snprintf(to, size, "%s", from);
+    if (!strcmp(preset, "sd-vae")) sd_vae(to, size);
+    if (starts(preset, "raft-")) raft(to, size);
+    if (starts(preset, "lpips-")) lpips(preset, to, size);
+}

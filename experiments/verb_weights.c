@@ -1,0 +1,434 @@
+/* Verbs about weights: init, weights import|check|export, forward. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/pth.h"
+#include "common/io/weights.h"
+#include "experiments/cli.h"
+#include "experiments/model_table.h"
+#include "gen/vae_train.h"
+
+/* ---- init
+ * ---------------------------------------------------------------------------------------------------------------------- */
+
+static int run_init(ft_cli *c)
+{
+    const char *const *arg, *out = ft_cli_text(c, "-o");
+    int64_t classes;
+    ft_config *cfg;
+    ft_params *params = NULL;
+    FT_TRY(ft_cli_need(c, 1, "MODEL"));
+    ft_cli_args(c, &arg);
+    if (!out) return FT_FAIL(FT_EUSAGE, "-o W.safetensors is missing. usage: forty %s", ft_verb_init.usage);
+    FT_TRY(ft_cli_int(c, "--classes", 2, 100000, &classes));
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    json_t *meta = json_pack("{s:s,s:s}", "model", arg[0], "forty_version", FT_VERSION);
+    int rc = ft_model_store(&params, arg[0], cfg, classes, (uint64_t)ft_config_int(cfg, "seed"));
+    if (rc == FT_OK) rc = ft_params_seal(params);
+    if (rc == FT_OK) rc = ft_weights_save(out, params, FT_WEIGHTS, meta);
+    if (rc == FT_OK)
+        ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "parameters", (json_int_t)ft_model_parameters(params)),
+                     "%s: %lld parameters\n", out, (long long)ft_model_parameters(params));
+    json_decref(meta);
+    ft_params_free(params);
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option init_options[] = {
+    {"-o", "W.safetensors", NULL, "file to write"}, {"--classes", "N", "2", "classes of a classifier"}, {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_init = {"init",
+                              "fresh weights of a model, under the reference's tensor names",
+                              "init MODEL -o W.safetensors [--seed N]",
+                              "forty init medsora-b -o medsora-b.safetensors",
+                              init_options,
+                              run_init};
+
+/* ---- weights
+ * ------------------------------------------------------------------------------------------------------------------- */
+
+enum { SHOWN = 12 };
+
+/* same dims, apart from trailing ones: a 1x1 convolution holds a linear layer */
+static bool fits(const ft_st_tensor *t, const ft_param_info *e)
+{
+    int a = t->ndim, b = e->ndim;
+    while (a > 0 && t->dim[a - 1] == 1) a--;
+    while (b > 0 && e->dim[b - 1] == 1) b--;
+    bool same = a == b;
+    for (int i = 0; same && i < a; i++) same = t->dim[i] == e->dim[i];
+    return same;
+}
+
+static const char *shape_text(int n, const int64_t *dim, char *s, size_t size)
+{
+    size_t at = (size_t)snprintf(s, size, "[");
+    for (int i = 0; i < n && at < size; i++) at += (size_t)snprintf(s + at, size - at, "%s%lld", i ? "," : "", (long long)dim[i]);
+    if (at < size) snprintf(s + at, size - at, "]");
+    return s;
+}
+
+typedef struct {
+    int missing, shapes, left, taken;
+    json_t *note; /* lines for people */
+} difference;
+
+static void note(difference *d, int count, const char *line)
+{
+    if (count < SHOWN) json_array_append_new(d->note, json_string(line));
+}
+
+/* Fills the store from files (later ones fill what is still missing) and tells what differs. */
+static int match(const char *preset, ft_params *params, ft_safetensors *file, int n_files, difference *d)
+{
+    int n = ft_params_count(params), total = 0;
+    char name[256], line[600], a[96], b[96];
+    for (int f = 0; f < n_files; f++) total += file[f].n;
+    bool *used = ft_alloc((size_t)total + 1), *filled = ft_alloc((size_t)n + 1);
+    int rc = used && filled && ft_params_seal(params) == FT_OK ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
+        for (int i = 0; rc == FT_OK && i < file[f].n; i++) {
+            const ft_st_tensor *t = &file[f].tensor[i];
+            ft_public_name(preset, t->name, name, sizeof name);
+            for (int k = 0; rc == FT_OK && k < n; k++) {
+                const ft_param_info *e = ft_params_at(params, k);
+                if (strcmp(e->name, name)) continue;
+                used[base + i] = true;
+                if (filled[k]) break;
+                filled[k] = true;
+                if (!fits(t, e)) {
+                    snprintf(line, sizeof line, "shape: %s is %s, the model has %s", t->name,
+                             shape_text(t->ndim, t->dim, a, sizeof a), shape_text(e->ndim, e->dim, b, sizeof b));
+                    note(d, d->shapes++, line);
+                    break;
+                }
+                rc = ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset);
+                d->taken++;
+                break;
+            }
+        }
+    for (int k = 0; rc == FT_OK && k < n; k++) {
+        const ft_param_info *e = ft_params_at(params, k);
+        if (filled[k] || !strncmp(e->name, "scaling_layer.", 14)) continue; /* fixed colours of LPIPS are known */
+        snprintf(line, sizeof line, "missing: %s %s", e->name, shape_text(e->ndim, e->dim, a, sizeof a));
+        note(d, d->missing++, line);
+    }
+    for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
+        for (int i = 0; i < file[f].n; i++) {
+            const ft_st_tensor *t = &file[f].tensor[i];
+            const char *tail = strrchr(t->name, '.');
+            if (used[base + i] || !strcmp(tail ? tail + 1 : t->name, "num_batches_tracked")) continue;
+            snprintf(line, sizeof line, "left over: %s %s", t->name, shape_text(t->ndim, t->dim, a, sizeof a));
+            note(d, d->left++, line);
+        }
+    ft_free(used);
+    ft_free(filled);
+    return rc;
+}
+
+static int64_t classes_in(const char *preset, const ft_safetensors *file, int n_files)
+{
+    const ft_model *row = NULL;
+    for (int i = 0; ft_model_at(i); i++)
+        for (int k = 0; ft_model_at(i)->preset(k); k++)
+            if (!strcmp(ft_model_at(i)->preset(k), preset)) row = ft_model_at(i);
+    for (int f = 0; row && row->head && f < n_files; f++)
+        for (int i = 0; i < file[f].n; i++) {
+            char name[256];
+            ft_public_name(preset, file[f].tensor[i].name, name, sizeof name);
+            if (!strcmp(name, row->head) && file[f].tensor[i].count > 0) return file[f].tensor[i].count;
+        }
+    return 2;
+}
+
+enum { MAX_FILES = 8 };
+
+static int import_files(ft_cli *c, int n, const char *const *path, bool only_check)
+{
+    const char *preset = ft_cli_text(c, "--as"), *out = ft_cli_text(c, "-o"), *key = ft_cli_text(c, "--key");
+    ft_safetensors file[MAX_FILES];
+    difference d = {.note = json_array()};
+    ft_config *cfg = NULL;
+    ft_params *params = NULL;
+    char used[64] = "";
+    int got = 0, rc = FT_OK;
+    json_t *meta = json_object();
+    if (!preset) FT_TRY_TO(rc, done, FT_FAIL(FT_EUSAGE, "--as MODEL is missing. usage: forty %s", ft_verb_weights.usage));
+    if (!out && !only_check)
+        FT_TRY_TO(rc, done, FT_FAIL(FT_EUSAGE, "-o W.safetensors is missing. usage: forty %s", ft_verb_weights.usage));
+    if (n > MAX_FILES) FT_TRY_TO(rc, done, FT_FAIL(FT_EUSAGE, "at most %d files make one model", MAX_FILES));
+    if (!only_check) FT_TRY_TO(rc, done, ft_claim_output(out, ft_cli_flag(c, "--force")));
+    FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
+    for (; got < n; got++) FT_TRY_TO(rc, done, ft_weights_file_read(&file[got], path[got], key, used));
+    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, file, n), 0));
+    FT_TRY_TO(rc, done, match(preset, params, file, n, &d));
+    size_t i;
+    json_t *line;
+    json_array_foreach(d.note, i, line) fprintf(stderr, "%s\n", json_string_value(line));
+    if (d.missing + d.shapes)
+        FT_TRY_TO(rc, done,
+                  FT_FAIL(FT_EDATA,
+                          "%s: %d tensors of %s are missing and %d have other shapes (the first are above), %d are left over. "
+                          "Is it this model?",
+                          path[0], d.missing, preset, d.shapes, d.left));
+    if (!only_check) {
+        json_object_set_new(meta, "model", json_string(preset));
+        json_object_set_new(meta, "source", json_string(ft_base_name(path[0])));
+        json_object_set_new(meta, "forty_version", json_string(FT_VERSION));
+        FT_TRY_TO(rc, done, ft_weights_save(out, params, FT_WEIGHTS, meta));
+    }
+    ft_cli_print(c,
+                 json_pack("{s:s,s:i,s:I,s:s,s:i,s:o}", "model", preset, "tensors", d.taken, "parameters",
+                           (json_int_t)ft_model_parameters(params), "key", used, "left_over", d.left, "notes",
+                           json_incref(d.note)),
+                 "%s: %d tensors, %lld parameters%s%s; %d of the file left over\n", only_check ? preset : out, d.taken,
+                 (long long)ft_model_parameters(params), *used ? ", from its dict " : "", used, d.left);
+done:
+    while (got > 0) ft_safetensors_free(&file[--got]);
+    json_decref(d.note);
+    json_decref(meta);
+    ft_params_free(params);
+    ft_config_free(cfg);
+    return rc;
+}
+
+static void narrow(const float *v, int64_t n, bool half, uint16_t *to)
+{
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            float f;
+            uint32_t u;
+        } b = {v[i]};
+        if (!half) {
+            to[i] = isnan(v[i]) ? 0x7FC0 : (uint16_t)((b.u + 0x7FFF + (b.u >> 16 & 1)) >> 16);
+            continue;
+        }
+        uint16_t sign = (uint16_t)(b.u >> 16 & 0x8000);
+        float a = fabsf(v[i]);
+        int e;
+        if (isnan(v[i])) to[i] = 0x7E00;
+        else if (a >= 65520.0f) to[i] = sign | 0x7C00; /* also Inf */
+        else if (a < ldexpf(1, -14)) to[i] = sign | (uint16_t)lrintf(ldexpf(a, 24));
+        else {
+            float m = frexpf(a, &e); /* in [0.5, 1): 11 bits, ties to even */
+            to[i] = sign | (uint16_t)(((e + 13) << 10) + (int)lrintf(ldexpf(m, 11)));
+        }
+    }
+}
+
+static int export_file(ft_cli *c, const char *from)
+{
+    const char *out = ft_cli_text(c, "-o"), *dtype = ft_cli_text(c, "--dtype");
+    char path[1200];
+    ft_safetensors st;
+    if (!out) return FT_FAIL(FT_EUSAGE, "-o W.safetensors is missing. usage: forty %s", ft_verb_weights.usage);
+    if (strcmp(dtype, "f32") && strcmp(dtype, "f16") && strcmp(dtype, "bf16"))
+        return FT_FAIL(FT_EUSAGE, "--dtype %s is not known: f32, f16, bf16", dtype);
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    snprintf(path, sizeof path, "%s%s", from, ft_is_dir(from) ? "/ema.safetensors" : "");
+    FT_TRY(ft_safetensors_read(&st, path));
+    int rc = FT_OK, n = st.n;
+    void **fresh = ft_alloc(sizeof *fresh * (size_t)(n + 1));
+    if (!fresh) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    for (int i = 0; rc == FT_OK && i < n && strcmp(dtype, "f32"); i++) {
+        ft_st_tensor *t = &st.tensor[i];
+        float *v = ft_alloc((size_t)(t->count + 1) * sizeof *v);
+        fresh[i] = ft_alloc((size_t)(t->count + 1) * 2);
+        rc = v && fresh[i] ? ft_safetensors_f32(t, v) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+        if (rc == FT_OK) {
+            narrow(v, t->count, !strcmp(dtype, "f16"), fresh[i]);
+            t->data = fresh[i], t->bytes = (size_t)t->count * 2;
+            snprintf(t->dtype, sizeof t->dtype, "%s", !strcmp(dtype, "f16") ? "F16" : "BF16");
+        }
+        ft_free(v);
+    }
+    if (rc == FT_OK) rc = ft_safetensors_write(out, st.tensor, n, st.metadata);
+    if (rc == FT_OK)
+        ft_cli_print(c, json_pack("{s:s,s:i}", "output", out, "tensors", n), "%s: %d tensors as %s\n", out, n, dtype);
+    for (int i = 0; fresh && i < n; i++) ft_free(fresh[i]);
+    ft_free(fresh);
+    ft_safetensors_free(&st);
+    return rc;
+}
+
+static int run_weights(ft_cli *c)
+{
+    const char *const *arg;
+    FT_TRY(ft_cli_need(c, 2, "import|check|export and FILE"));
+    int n = ft_cli_args(c, &arg);
+    if (!strcmp(arg[0], "import") || !strcmp(arg[0], "check")) return import_files(c, n - 1, arg + 1, arg[0][0] == 'c');
+    if (!strcmp(arg[0], "export")) return export_file(c, arg[1]);
+    return FT_FAIL(FT_EUSAGE, "weights %s is not known: import, check, export", arg[0]);
+}
+static const ft_option weights_options[] = {
+    {"--as", "MODEL", NULL, "the model that the files are for"},
+    {"-o", "W.safetensors", NULL, "file to write"},
+    {"--key", "NAME", NULL, "the dict inside a .pth file: ema, state_dict, teacher ...; found by itself where only one fits"},
+    {"--dtype", "f32|f16|bf16", "f32", "of an export"},
+    {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_weights = {
+    "weights",
+    "reads public weight files (.safetensors, .pth, .pt, .ckpt; nothing in them is executed), and writes them back",
+    "weights import|check FILE... --as MODEL -o W.safetensors, weights export RUN|W.safetensors -o OUT.safetensors",
+    "forty weights import dino_deitsmall8_pretrain.pth --as dino-vits8 -o dino.safetensors",
+    weights_options,
+    run_weights};
+
+/* ---- forward
+ * -------------------------------------------------------------------------------------------------------------------- */
+
+/* dst, with axes in the order of `to`, from src in the order of `from`; dim is that of src */
+static void reorder(float *dst, const float *src, const int64_t *dim, const char *from, const char *to)
+{
+    int n = (int)strlen(from), place[FT_MAX_DIMS];
+    int64_t stride[FT_MAX_DIMS], at[FT_MAX_DIMS] = {0}, total = 1, s = 1, size[FT_MAX_DIMS];
+    for (int i = n; i-- > 0;) stride[i] = s, s *= dim[i];
+    for (int i = 0; i < n; i++) place[i] = (int)(strchr(from, to[i]) - from), size[i] = dim[place[i]], total *= dim[i];
+    for (int64_t k = 0; k < total; k++) {
+        int64_t o = 0;
+        for (int i = 0; i < n; i++) o += at[i] * stride[place[i]];
+        dst[k] = src[o];
+        for (int i = n; i-- > 0;) {
+            if (++at[i] < size[i]) break;
+            at[i] = 0;
+        }
+    }
+}
+
+static int read_input(const ft_safetensors *st, const char *path, const ft_model_input *in, ft_graph *g, ft_t *x)
+{
+    const ft_st_tensor *t = ft_safetensors_find(st, in->name);
+    int n = ft_model_dims(in);
+    int64_t dim[FT_MAX_DIMS];
+    if (!t) return FT_FAIL(FT_EDATA, "%s: the input %s is missing: a tensor with axes %s", path, in->name, in->file_axes);
+    if (t->ndim != n) return FT_FAIL(FT_EDATA, "%s: %s has %d dims, its axes are %s", path, in->name, t->ndim, in->file_axes);
+    for (int i = 0; i < n; i++) dim[i] = t->dim[strchr(in->file_axes, in->axes[i]) - in->file_axes];
+    *x = ft_input(g, in->name, FT_F32, n, dim);
+    if (ft_graph_error(g)) return FT_FAIL(FT_EDATA, "%s: %s: %s", path, in->name, ft_graph_error(g));
+    float *v = ft_alloc((size_t)t->count * sizeof *v);
+    int rc = v ? ft_safetensors_f32(t, v) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) reorder(ft_data(*x), v, t->dim, in->file_axes, in->axes);
+    ft_free(v);
+    return rc;
+}
+
+/* tensors to be written, in the file's order of axes */
+typedef struct {
+    ft_st_tensor *t;
+    int n;
+} results;
+
+static int add_result(results *r, const char *name, const float *v, int n, const int64_t *dim, const char *axes,
+                      const char *file_axes)
+{
+    FT_TRY(ft_grow(&r->t, (size_t)r->n, sizeof *r->t));
+    ft_st_tensor *t = &r->t[r->n++];
+    memset(t, 0, sizeof *t);
+    t->count = 1;
+    t->ndim = n;
+    for (int i = 0; i < n; i++) t->dim[i] = dim[axes ? strchr(axes, file_axes[i]) - axes : i], t->count *= dim[i];
+    snprintf(t->dtype, sizeof t->dtype, "F32");
+    t->bytes = (size_t)t->count * 4;
+    float *copy = ft_alloc(t->bytes + 4);
+    t->data = copy;
+    t->name = ft_strdup(name);
+    if (!copy || !t->name) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    if (axes) reorder(copy, v, dim, axes, file_axes);
+    else memcpy(copy, v, t->bytes);
+    return FT_OK;
+}
+
+static int run_forward(ft_cli *c)
+{
+    const char *const *arg, *weights = ft_cli_text(c, "--weights"), *input = ft_cli_text(c, "--input"),
+                            *out = ft_cli_text(c, "-o"), *preset;
+    const ft_model *row;
+    bool grad = ft_cli_flag(c, "--grad");
+    FT_TRY(ft_cli_need(c, 1, "MODEL"));
+    ft_cli_args(c, &arg);
+    if (!weights || !input || !out)
+        return FT_FAIL(FT_EUSAGE, "--weights, --input and -o are needed. usage: forty %s", ft_verb_forward.usage);
+    FT_TRY(ft_model_find(arg[0], &row, &preset));
+    if (grad && row->frozen) return FT_FAIL(FT_EUSAGE, "%s is a frozen network: it has no --grad", arg[0]);
+    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
+    ft_config *cfg = NULL;
+    ft_safetensors w = {0}, in = {0};
+    ft_params *params = NULL;
+    ft_graph *g = NULL;
+    ft_plan *plan = NULL;
+    results r = {0};
+    ft_dtype dtype;
+    ft_t x[FT_MODEL_INPUTS], dy = NULL;
+    char name[300];
+    int rc = FT_OK;
+    FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
+    FT_TRY_TO(rc, done, ft_precision(cfg, &dtype));
+    FT_TRY_TO(rc, done, ft_safetensors_read(&w, weights));
+    FT_TRY_TO(rc, done, ft_safetensors_read(&in, input));
+    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, &w, 1), 0));
+    if (!(g = ft_graph_new(params, dtype, 1))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", arg[0]));
+    ft_training(g, ft_config_bool(cfg, "train"));
+    for (int i = 0; i < row->n_in; i++) FT_TRY_TO(rc, done, read_input(&in, input, &row->in[i], g, &x[i]));
+    if (grad) ft_need_grad(x[0]);
+    ft_t y = ft_cast(g, row->build(g, preset, cfg, x, classes_in(preset, &w, 1)), FT_F32);
+    ft_keep(y);
+    if (grad && !ft_graph_error(g)) {
+        ft_model_input o = {"grad_output", row->file_axes, row->axes, {0}};
+        FT_TRY_TO(rc, done, read_input(&in, input, &o, g, &dy));
+        if (ft_count(dy) != ft_count(y))
+            FT_TRY_TO(rc, done,
+                      FT_FAIL(FT_EDATA, "%s: grad_output has %lld values, the output %lld", input, (long long)ft_count(dy),
+                              (long long)ft_count(y)));
+        ft_backward_from(g, y, dy);
+        if (ft_grad(g, x[0])) ft_keep(ft_grad(g, x[0]));
+    }
+    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    FT_TRY_TO(rc, done, ft_weights_load(weights, params, FT_WEIGHTS, NULL));
+    FT_TRY_TO(rc, done, ft_run(plan, &(ft_step){0}));
+    int64_t dim[FT_MAX_DIMS];
+    for (int i = 0; i < ft_ndim(y); i++) dim[i] = ft_dim(y, i);
+    FT_TRY_TO(rc, done, add_result(&r, "output", ft_data(y), ft_ndim(y), dim, row->axes, row->file_axes));
+    if (grad) {
+        ft_t dx = ft_grad(g, x[0]);
+        for (int i = 0; i < ft_ndim(x[0]); i++) dim[i] = ft_dim(x[0], i);
+        snprintf(name, sizeof name, "grad.%s", row->in[0].name);
+        if (dx) FT_TRY_TO(rc, done, add_result(&r, name, ft_data(dx), ft_ndim(x[0]), dim, row->in[0].axes, row->in[0].file_axes));
+        for (int i = 0; i < ft_params_count(params); i++) {
+            const ft_param_info *e = ft_params_at(params, i);
+            if (!e->trained) continue;
+            snprintf(name, sizeof name, "grad.%s", e->name);
+            FT_TRY_TO(rc, done, add_result(&r, name, ft_params_grad(params) + e->offset, e->ndim, e->dim, NULL, NULL));
+        }
+    }
+    FT_TRY_TO(rc, done, ft_safetensors_write(out, r.t, r.n, NULL));
+    ft_cli_print(c, json_pack("{s:s,s:i}", "output", out, "tensors", r.n), "%s: %d tensors\n", out, r.n);
+done:
+    for (int i = 0; i < r.n; i++) ft_free((void *)r.t[i].data), ft_free(r.t[i].name);
+    ft_free(r.t);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_safetensors_free(&w);
+    ft_safetensors_free(&in);
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option forward_options[] = {
+    {"--weights", "W.safetensors", NULL, "all weights of the model (a VAE's: of both halves)"},
+    {"--input", "IN.safetensors", NULL, "the inputs by name, in the reference's order of axes; grad_output for --grad"},
+    {"-o", "OUT.safetensors", NULL, "output, and grad.NAME"},
+    {"--grad", NULL, NULL, "also the gradients of all parameters and of the input"},
+    {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_forward = {
+    "forward",
+    "one forward (and backward) pass on given weights and inputs, to check against another implementation",
+    "forward MODEL --weights W.safetensors --input IN.safetensors -o OUT.safetensors [--grad]",
+    "forty forward medsora-s --weights w.safetensors --input in.safetensors -o out.safetensors --grad",
+    forward_options,
+    run_forward};

@@ -1,0 +1,395 @@
+#include "gen/align.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/safetensors.h"
+#include "common/io/weights.h"
+#include "gen/dino.h"
+#include "gen/flow.h"
+#include "gen/raft.h"
+#include "gen/vae_train.h"
+#include "kernels/elem.h"
+
+/* ---- flow
+ * ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Flow of all neighbouring frames of a clip, by RAFT or by least squares. */
+typedef struct {
+    bool raft;
+    ft_params *params;
+    ft_graph *g;
+    ft_plan *plan;
+    ft_t a, b, out;
+    float low; /* pixel 0..255 to low + v * step */
+    float step;
+} flow_maker;
+
+static void flow_free(flow_maker *f)
+{
+    ft_plan_free(f->plan);
+    ft_graph_free(f->g);
+    ft_params_free(f->params);
+}
+
+static int no_weights(const char *what, const char *key)
+{
+    ft_warn("%s: no %s: a network of fixed random weights takes its place. Import trained ones for the method as published", what,
+            key);
+    return FT_OK;
+}
+
+static int flow_new(flow_maker *f, const ft_config *cfg, int frames, int size)
+{
+    const char *name = ft_config_text(cfg, "align.flow"), *weights = ft_config_text(cfg, "align.flow_weights");
+    const ft_raft_preset *p = ft_raft_find(name);
+    memset(f, 0, sizeof *f);
+    f->raft = p != NULL;
+    if (!p) return FT_OK;
+    if (size % 8 || size < 64)
+        return FT_FAIL(FT_ECONFIG, "align.flow %s needs at least 64 pixels, a multiple of 8, not %d", name, size);
+    /* RAFT wants 2 v / 255 - 1. The released code hands it [-1,1] as if it were 0..255: all it sees is -1 + 1/255 of it. */
+    bool released = !strcmp(ft_config_text(cfg, "align.flow_range"), "released");
+    f->step = released ? 2.0f / 255 * 2 / 255 : 2.0f / 255, f->low = released ? -1 - 2.0f / 255 : -1;
+    int64_t dim[4] = {frames - 1, size, size, 3};
+    f->params = ft_params_new(0);
+    if (!f->params || !(f->g = ft_graph_new(f->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    FT_TRY(ft_params_train_only(f->params, 0, NULL));
+    ft_training(f->g, false);
+    f->a = ft_input(f->g, "image1", FT_F32, 4, dim), f->b = ft_input(f->g, "image2", FT_F32, 4, dim);
+    f->out = ft_raft(f->g, p, f->a, f->b, (int)ft_config_int(cfg, "align.flow_iterations"));
+    ft_keep(f->out);
+    FT_TRY(ft_plan_new(&f->plan, f->g, FT_WEIGHTS));
+    return *weights ? ft_weights_load(weights, f->params, FT_WEIGHTS, NULL) : no_weights(name, "align.flow_weights");
+}
+
+/* clip (F,S,S,3) to F - 1 flows (S,S,2) */
+static int flow_of(flow_maker *f, const uint8_t *clip, int frames, int size, float *flow)
+{
+    int64_t pixels = (int64_t)size * size, each = pixels * 3;
+    if (f->raft) {
+        for (int64_t i = 0; i < (frames - 1) * each; i++) {
+            ((float *)ft_data(f->a))[i] = f->low + (float)clip[i] * f->step;
+            ((float *)ft_data(f->b))[i] = f->low + (float)clip[i + each] * f->step;
+        }
+        FT_TRY(ft_run(f->plan, &(ft_step){0}));
+        memcpy(flow, ft_data(f->out), (size_t)ft_count(f->out) * 4);
+        return FT_OK;
+    }
+    float *grey = ft_alloc((size_t)(frames * pixels) * sizeof *grey);
+    if (!grey) return FT_FAIL(FT_ENOMEM, "no memory for flow");
+    for (int64_t i = 0; i < frames * pixels; i++)
+        grey[i] = 0.299f * (float)clip[3 * i] + 0.587f * (float)clip[3 * i + 1] + 0.114f * (float)clip[3 * i + 2];
+    int rc = FT_OK;
+    for (int k = 0; rc == FT_OK && k + 1 < frames; k++)
+        rc = ft_flow_lucas_kanade(grey + k * pixels, grey + (k + 1) * pixels, size, flow + k * pixels * 2);
+    ft_free(grey);
+    return rc;
+}
+
+/* ---- teachers
+ * -------------------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_LAYERS = 48 };
+
+/* What a teacher makes of F pictures: features (frames, tokens of a grid) of several layers. */
+typedef struct {
+    const ft_dino_preset *dino;
+    ft_vae_runner vae;
+    ft_params *params;
+    ft_graph *g;
+    ft_plan *plan;
+    ft_t in, layer[MOST_LAYERS];
+    int layers; /* one for each block of the generator */
+    int64_t frames, side, channels;
+    bool normalise; /* colours as ImageNet's, else 0..255 as the released code feeds them */
+} teacher;
+
+static void teacher_free(teacher *t)
+{
+    ft_vae_runner_free(&t->vae);
+    ft_plan_free(t->plan);
+    ft_graph_free(t->g);
+    ft_params_free(t->params);
+}
+
+/* the teacher's layer for block i of n: evenly, as the released code picks them */
+static int layer_of(int i, int n, int depth)
+{
+    int l = n < depth ? (int)lround((double)i * depth / n) : (int)((int64_t)i * depth / n);
+    return l < depth ? l : depth - 1;
+}
+
+static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, int blocks, int frames, int size)
+{
+    const char *name = ft_config_text(cfg, "align.teacher"), *weights = ft_config_text(cfg, "align.weights");
+    int block[MOST_LAYERS];
+    memset(t, 0, sizeof *t);
+    if (blocks > MOST_LAYERS) return FT_FAIL(FT_ECONFIG, "alignment of %d blocks, at most %d", blocks, MOST_LAYERS);
+    t->layers = blocks;
+    if (!strcmp(name, "vae")) {
+        FT_TRY(ft_vae_runner_new(&t->vae, cfg, vae_dir, FT_VAE_ENCODE, 1, frames, size));
+        t->frames = ft_dim(t->vae.out, 1), t->side = ft_dim(t->vae.out, 2), t->channels = ft_dim(t->vae.out, 4) / 2;
+        return FT_OK;
+    }
+    if (!(t->dino = ft_dino_find(name)))
+        return FT_FAIL(FT_ECONFIG, "align.teacher %s is not known: dino-vits8, dino-vits16, dino-vitb8, dino-vitb16, vae", name);
+    if (size % t->dino->patch) return FT_FAIL(FT_ECONFIG, "%s needs pixels a multiple of %d, not %d", name, t->dino->patch, size);
+    t->frames = frames, t->side = size / t->dino->patch, t->channels = t->dino->width;
+    t->normalise = *weights != 0;
+    t->params = ft_params_new(0);
+    if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    FT_TRY(ft_params_train_only(t->params, 0, NULL));
+    ft_training(t->g, false);
+    t->in = ft_input(t->g, "x", FT_F32, 4, (int64_t[]){frames, size, size, 3});
+    for (int i = 0; i < blocks; i++) block[i] = layer_of(i, blocks, t->dino->depth);
+    ft_dino(t->g, t->dino, t->in, blocks, block, t->layer);
+    for (int i = 0; i < blocks; i++) ft_keep(t->layer[i]);
+    ft_t all; /* the last block too, so that a file of all weights fits */
+    ft_dino(t->g, t->dino, t->in, 1, (int[]){t->dino->depth - 1}, &all);
+    FT_TRY(ft_plan_new(&t->plan, t->g, FT_WEIGHTS));
+    return *weights ? ft_weights_load(weights, t->params, FT_WEIGHTS, NULL) : no_weights(name, "align.weights");
+}
+
+/* pictures (F,S,S,3); afterwards features_of gives each layer's (frames, side, side, channels) */
+static int teach(teacher *t, const uint8_t *rgb, int size)
+{
+    int64_t n = t->dino ? ft_count(t->in) : ft_count(t->vae.in);
+    if (!t->dino) {
+        ft_to_unit(ft_data(t->vae.in), rgb, n / (size * 3), size, false);
+        return ft_run(t->vae.plan, &(ft_step){0});
+    }
+    float *x = ft_data(t->in);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = t->normalise ? ((float)rgb[i] / 255 - ft_imagenet_mean[i % 3]) / ft_imagenet_std[i % 3] : (float)rgb[i];
+    return ft_run(t->plan, &(ft_step){0});
+}
+
+static void features_of(const teacher *t, int layer, float *out)
+{
+    int64_t tokens = t->side * t->side, c = t->channels;
+    for (int64_t f = 0; f < t->frames; f++)
+        for (int64_t k = 0; k < tokens; k++) {
+            const float *from = t->dino
+                                    ? (const float *)ft_data(t->layer[layer]) + (f * (tokens + 1) + 1 + k) * c /* behind CLS */
+                                    : (const float *)ft_data(t->vae.out) + (f * tokens + k) * 2 * c;           /* the mean */
+            float *to = out + (f * tokens + k) * c;
+            double sum = 0, square = 0;
+            for (int64_t i = 0; i < c; i++) sum += (double)from[i], square += (double)from[i] * (double)from[i];
+            double mean = sum / (double)c, rstd = 1 / sqrt(fmax(square / (double)c - mean * mean, 0) + 1e-6);
+            for (int64_t i = 0; i < c; i++) to[i] = (float)(((double)from[i] - mean) * rstd); /* LayerNorm without affine */
+        }
+}
+
+/* ---- targets on the generator's grid
+ * --------------------------------------------------------------------------------------------- */
+
+/* bilinear resize of one axis, align_corners false: y (outer, m, inner) of x (outer, n, inner) */
+static void resize(const float *x, int64_t outer, int64_t n, int64_t inner, int64_t m, float *y)
+{
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t j = 0; j < m; j++) {
+            double at = fmax(((double)j + 0.5) * (double)n / (double)m - 0.5, 0);
+            int64_t low = (int64_t)at, high = low + 1 < n ? low + 1 : n - 1;
+            float w = (float)(at - (double)low);
+            for (int64_t i = 0; i < inner; i++)
+                y[(o * m + j) * inner + i] = (1 - w) * x[(o * n + low) * inner + i] + w * x[(o * n + high) * inner + i];
+        }
+}
+
+/* mean over ranges: y (m, inner), row j the mean of rows [j n / m, (j + 1) n / m) of x (n, inner) */
+static void pool(const float *x, int64_t n, int64_t inner, int64_t m, float *y)
+{
+    for (int64_t j = 0; j < m; j++) {
+        int64_t from = j * n / m, to = (j + 1) * n / m > from ? (j + 1) * n / m : from + 1;
+        for (int64_t i = 0; i < inner; i++) {
+            double sum = 0;
+            for (int64_t k = from; k < to; k++) sum += (double)x[k * inner + i];
+            y[j * inner + i] = (float)(sum / (double)(to - from));
+        }
+    }
+}
+
+/* x (frames, side, side, c) of the teacher to (a->frames, grid, grid, channels); u, v: room for two such */
+static void on_grid(const ft_align *a, const teacher *t, float *u, float *v)
+{
+    int64_t c = t->channels, tokens = t->side * t->side, F = a->frames, cells = a->grid * a->grid;
+    if (a->mode == FT_ALIGN_PAPER || a->mode == FT_ALIGN_RELEASED) { /* mean of all frames, for every latent frame */
+        pool(u, t->frames, tokens * c, 1, v);
+        resize(v, 1, tokens, c, cells, u);
+        resize(u, cells, c, 1, a->channels, v);
+        for (int64_t f = 0; f < F; f++) memcpy(u + f * cells * a->channels, v, (size_t)(cells * a->channels) * sizeof *u);
+        return;
+    }
+    pool(u, t->frames, tokens * c, F, v); /* its own frames */
+    resize(v, F, t->side, t->side * c, a->grid, u);
+    resize(u, F * a->grid, t->side, c, a->grid, v);
+    if (a->channels == c) memcpy(u, v, (size_t)(F * cells * c) * sizeof *u);
+    else resize(v, F * cells, c, 1, a->channels, u);
+}
+
+static uint16_t to_bf16(float v)
+{
+    union {
+        float f;
+        uint32_t u;
+    } b = {v};
+    return (uint16_t)((b.u + 0x7FFF + (b.u >> 16 & 1)) >> 16);
+}
+
+static int make_targets(ft_align *a, const ft_config *cfg, const ft_clip_pool *clips, teacher *t, const char *path)
+{
+    const ft_clipstore *s = clips->store;
+    bool flow = !strcmp(ft_config_text(cfg, "align.input"), "flow");
+    ft_flow_colors colors = !strcmp(ft_config_text(cfg, "align.colors"), "hsv") ? FT_FLOW_HSV : FT_FLOW_WHEEL;
+    int64_t picture = (int64_t)s->size * s->size * 3, clip = picture * s->frames;
+    int64_t room = t->frames * t->side * t->side * t->channels, wide = a->frames * a->grid * a->grid;
+    wide *= a->channels > t->channels ? a->channels : t->channels;
+    if (a->frames * t->side * t->side * t->channels > room) room = a->frames * t->side * t->side * t->channels;
+    room = 2 * (room > wide ? room : wide); /* a resize along one axis may be wider than both ends */
+    flow_maker f = {0};
+    uint8_t *rgb = ft_alloc((size_t)clip), *seen = ft_alloc((size_t)clip);
+    float *field = ft_alloc((size_t)(s->frames * (int64_t)s->size * s->size * 2) * sizeof *field),
+          *u = ft_alloc((size_t)room * sizeof *u), *v = ft_alloc((size_t)room * sizeof *v);
+    int rc = rgb && seen && field && u && v ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for the teacher's features");
+    if (rc == FT_OK && flow) rc = flow_new(&f, cfg, s->frames, s->size);
+    ft_progress bar;
+    ft_progress_start(&bar, "features of the teacher", a->n);
+    for (int64_t k = 0; rc == FT_OK && k < a->n; k++) {
+        const uint8_t *p = ft_clip_pixels(s, clips->clip[k % clips->n]);
+        for (int64_t i = 0; i < clip / 3; i++) /* the second half is mirrored */
+            memcpy(rgb + 3 * i, p + 3 * (k < clips->n ? i : i - i % s->size + s->size - 1 - i % s->size), 3);
+        memcpy(seen, rgb, (size_t)clip);
+        if (flow) {
+            rc = flow_of(&f, rgb, s->frames, s->size, field);
+            for (int i = 0; rc == FT_OK && i < s->frames; i++) /* the last frame has no successor: its flow is the one before */
+                ft_flow_picture(field + (i + 1 < s->frames ? i : i - 1) * picture / 3 * 2, s->size, colors, seen + i * picture);
+        }
+        if (rc == FT_OK) rc = teach(t, seen, s->size);
+        for (int l = 0; rc == FT_OK && l < a->blocks; l++) {
+            int64_t one = a->each / a->blocks;
+            features_of(t, l, u);
+            on_grid(a, t, u, v);
+            for (int64_t i = 0; i < one; i++) a->target[k * a->each + l * one + i] = to_bf16(u[i]);
+        }
+        ft_progress_step(&bar, k + 1);
+    }
+    ft_progress_end(&bar, a->n);
+    if (rc == FT_OK) {
+        ft_st_tensor out = {.name = (char *)"target",
+                            .dtype = "BF16",
+                            .ndim = 2,
+                            .dim = {a->n, a->each},
+                            .count = a->n * a->each,
+                            .data = a->target};
+        out.bytes = (size_t)out.count * 2;
+        rc = ft_safetensors_write(path, &out, 1, NULL);
+    }
+    flow_free(&f);
+    ft_free(rgb);
+    ft_free(seen);
+    ft_free(field);
+    ft_free(u);
+    ft_free(v);
+    return rc;
+}
+
+int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, const char *vae_dir, int blocks, int64_t frames,
+                 int64_t grid, int64_t width, const char *path)
+{
+    const char *mode = ft_config_text(cfg, "align.mode");
+    memset(a, 0, sizeof *a);
+    a->weight = ft_config_real(cfg, "align.weight");
+    if (!(a->weight > 0)) return FT_OK;
+    a->mode = !strcmp(mode, "paper")      ? FT_ALIGN_PAPER
+              : !strcmp(mode, "released") ? FT_ALIGN_RELEASED
+              : !strcmp(mode, "trd")      ? FT_ALIGN_TRD
+                                          : FT_ALIGN_SPATIAL;
+    a->margin = ft_config_real(cfg, "align.margin");
+    a->decay = ft_config_bool(cfg, "align.decay");
+    a->frames = frames, a->grid = grid, a->width = width;
+    teacher t;
+    ft_safetensors st = {0};
+    int rc = teacher_new(&t, cfg, vae_dir, blocks, pool->store->frames, pool->store->size);
+    if (rc == FT_OK) {
+        a->channels = a->mode == FT_ALIGN_TRD ? t.channels : width;
+        a->blocks = t.layers, a->n = 2 * pool->n, a->each = a->blocks * frames * grid * grid * a->channels;
+        if (!(a->target = ft_alloc((size_t)(a->n * a->each) * 2)))
+            rc = FT_FAIL(FT_ENOMEM, "no memory for %lld MiB of features", (long long)(a->n * a->each >> 19));
+    }
+    if (rc == FT_OK && !ft_exists(path)) rc = make_targets(a, cfg, pool, &t, path);
+    else if (rc == FT_OK) {
+        rc = ft_safetensors_read(&st, path);
+        const ft_st_tensor *f = rc == FT_OK ? ft_safetensors_find(&st, "target") : NULL;
+        if (rc == FT_OK && (!f || strcmp(f->dtype, "BF16") || f->ndim != 2 || f->dim[0] != a->n || f->dim[1] != a->each))
+            rc = FT_FAIL(FT_EDATA, "%s: features of other clips or settings. Remove it to make it again", path);
+        if (rc == FT_OK) memcpy(a->target, f->data, f->bytes);
+        ft_safetensors_free(&st);
+    }
+    teacher_free(&t);
+    if (rc < 0) ft_align_free(a);
+    return rc;
+}
+
+void ft_align_free(ft_align *a)
+{
+    ft_free(a->target);
+    memset(a, 0, sizeof *a);
+}
+
+/* ---- the loss
+ * ---------------------------------------------------------------------------------------------------------------------- */
+
+static ft_t scalar(ft_graph *g, ft_t x)
+{
+    return ft_reshape(g, ft_reduce(g, x, (1u << ft_ndim(x)) - 1, true), 1, (int64_t[]){1});
+}
+
+/* mean |S - S*| beyond the margin, over pairs of tokens of a clip: y (B,K,d), h (B,K,c) */
+static ft_t relations(ft_graph *g, ft_t y, ft_t h, float margin, ft_t *distance)
+{
+    y = ft_l2_normalize(g, y, 1e-6f), h = ft_l2_normalize(g, h, 1e-6f);
+    ft_t d = ft_sub(g, ft_cast(g, ft_matmul(g, y, y, false, true), FT_F32), ft_cast(g, ft_matmul(g, h, h, false, true), FT_F32));
+    d = ft_unary(g, FT_ABS, d); /* (B,K,K) */
+    *distance = scalar(g, d);
+    return ft_unary(g, FT_RELU, ft_affine(g, d, 1, -margin));
+}
+
+ft_t ft_align_loss(ft_graph *g, const ft_align *a, const ft_t *tap, ft_t target, ft_t decay, ft_t *measure)
+{
+    int64_t B = ft_dim(tap[0], 0), K = a->frames * a->grid * a->grid, d = a->width, c = a->channels;
+    ft_t sum = NULL, seen = NULL;
+    for (int i = 0; i < a->blocks; i++) {
+        ft_t y = ft_reshape(g, ft_slice(g, tap[i], 1, 0, a->frames), 3, (int64_t[]){B, K, d}); /* images are left out */
+        ft_t h = ft_reshape(g, ft_slice(g, target, 1, i * K * c, K * c), 3, (int64_t[]){B, K, c}), r, m;
+        if (a->mode == FT_ALIGN_TRD) {
+            r = relations(g, y, h, (float)a->margin, &m); /* (B,K,K) */
+            r = ft_reduce(g, r, 6, true);
+            r = ft_reshape(g, r, 2, (int64_t[]){B, 1});
+        } else if (a->mode == FT_ALIGN_PAPER) { /* one correlation for each channel, over the batch's tokens */
+            ft_t rho = ft_pearson(g, ft_permute(g, ft_reshape(g, y, 2, (int64_t[]){B * K, d}), (int[]){1, 0}),
+                                  ft_permute(g, ft_reshape(g, h, 2, (int64_t[]){B * K, d}), (int[]){1, 0})); /* (d) */
+            m = ft_affine(g, scalar(g, rho), -1, 1);
+            r = ft_broadcast(g, ft_reshape(g, m, 2, (int64_t[]){1, 1}), 2, (int64_t[]){B, 1}, 1);
+        } else {
+            ft_t rho = ft_reshape(g, ft_pearson(g, y, h), 2, (int64_t[]){B, K});
+            r = ft_affine(g, ft_reduce(g, rho, 2, true), -1, 1); /* (B,1) */
+            m = scalar(g, r);
+        }
+        sum = sum ? ft_add(g, sum, r) : r;
+        seen = seen ? ft_add(g, seen, m) : m;
+    }
+    float share = 1.0f / (float)a->blocks;
+    sum = ft_affine(g, sum, share, 0); /* (B,1) */
+    if (measure) ft_keep(*measure = ft_affine(g, seen, share, 0));
+    ft_t w = ft_reshape(g, decay, 2, (int64_t[]){B, 1}), l;
+    if (a->mode == FT_ALIGN_RELEASED) l = ft_mul(g, scalar(g, sum), scalar(g, w)); /* product of means, as the code has it */
+    else l = scalar(g, ft_mul(g, sum, w));
+    if (a->mode != FT_ALIGN_TRD) l = ft_unary(g, FT_RELU, ft_affine(g, l, 1, -(float)a->margin));
+    return ft_affine(g, l, (float)a->weight, 0);
+}

@@ -1,0 +1,71 @@
+#include "gen/dino.h"
+
+#include <string.h>
+
+#include "common/graph/layers.h"
+
+const float ft_imagenet_mean[3] = {0.485f, 0.456f, 0.406f}, ft_imagenet_std[3] = {0.229f, 0.224f, 0.225f};
+
+static const ft_dino_preset presets[] = {
+    /* name         width heads depth patch grid */
+    {"dino-vits16", 384, 6, 12, 16, 14},
+    {"dino-vits8", 384, 6, 12, 8, 28},
+    {"dino-vitb16", 768, 12, 12, 16, 14},
+    {"dino-vitb8", 768, 12, 12, 8, 28},
+};
+
+const ft_dino_preset *ft_dino_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+
+const ft_dino_preset *ft_dino_find(const char *name)
+{
+    for (int i = 0; ft_dino_at(i); i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+static const ft_init narrow = {FT_INIT_NORMAL, 0.02, NULL};
+
+/* A linear layer that starts as DINO's do: N(0, 0.02), bias 0. */
+static ft_t linear(ft_graph *g, const char *name, ft_t x, int64_t out, ft_act act)
+{
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 2, (int64_t[]){out, ft_dim(x, -1)}, narrow);
+    return ft_linear_act(g, x, w, ft_param(g, ft_name(g, "%s.bias", name), 1, &out, FT_ZERO), act);
+}
+
+/* The table of positions, cubically resized to h x w. The scale is that of (h + 0.1) / grid, as the reference computes it. */
+static ft_t positions(ft_graph *g, const ft_dino_preset *p, int64_t h, int64_t w)
+{
+    int64_t n = p->grid, d = p->width;
+    ft_t table = ft_param(g, "pos_embed", 3, (int64_t[]){1, n * n + 1, d}, narrow);
+    if (h == n && w == n) return table;
+    ft_t patch = ft_reshape(g, ft_slice(g, table, 1, 1, n * n), 4, (int64_t[]){1, n, n, d});
+    patch = ft_resize(g, patch, 1, h, FT_CUBIC, ((double)h + 0.1) / (double)n);
+    patch = ft_resize(g, patch, 2, w, FT_CUBIC, ((double)w + 0.1) / (double)n);
+    return ft_concat(g, 1, 2, (ft_t[]){ft_slice(g, table, 1, 0, 1), ft_reshape(g, patch, 3, (int64_t[]){1, h * w, d})});
+}
+
+void ft_dino(ft_graph *g, const ft_dino_preset *p, ft_t x, int n, const int *block, ft_t *y)
+{
+    int64_t b = ft_dim(x, 0), d = p->width, h = ft_dim(x, 1) / p->patch, w = ft_dim(x, 2) / p->patch;
+    x = ft_reshape(g, ft_cast(g, x, ft_compute(g)), 5, (int64_t[]){b, 1, ft_dim(x, 1), ft_dim(x, 2), 3});
+    x = ft_layer_conv(g, "patch_embed.proj", x, d, (int64_t[]){0, p->patch, p->patch},
+                      (ft_conv_opt){.stride = {1, p->patch, p->patch}}, true); /* (B,1,h,w,d) */
+    ft_t cls = ft_param(g, "cls_token", 3, (int64_t[]){1, 1, d}, narrow);
+    cls = ft_cast(g, ft_broadcast(g, cls, 3, (int64_t[]){b, 1, d}, 1), ft_compute(g));
+    x = ft_concat(g, 1, 2, (ft_t[]){cls, ft_reshape(g, x, 3, (int64_t[]){b, h * w, d})}); /* (B,1+hw,d) */
+    x = ft_add(g, x, ft_cast(g, positions(g, p, h, w), ft_compute(g)));
+    for (int i = 0, k = 0; i < p->depth && k < n; i++) {
+        const char *name = ft_name(g, "blocks.%d", i);
+        ft_t u = linear(g, ft_name(g, "%s.attn.qkv", name), ft_layer_layernorm(g, ft_name(g, "%s.norm1", name), x, 1e-6f), 3 * d,
+                        FT_ACT_NONE);
+        u = ft_sdpa(g, u, NULL, NULL, (ft_sdpa_opt){.heads = p->heads}); /* (B,1+hw,d) */
+        x = ft_add(g, x, linear(g, ft_name(g, "%s.attn.proj", name), u, d, FT_ACT_NONE));
+        u = linear(g, ft_name(g, "%s.mlp.fc1", name), ft_layer_layernorm(g, ft_name(g, "%s.norm2", name), x, 1e-6f), 4 * d,
+                   FT_ACT_GELU);
+        x = ft_add(g, x, linear(g, ft_name(g, "%s.mlp.fc2", name), u, d, FT_ACT_NONE));
+        for (ft_t out = NULL; k < n && block[k] == i; k++) {
+            if (!out) out = ft_cast(g, ft_layer_layernorm(g, "norm", x, 1e-6f), FT_F32);
+            y[k] = out;
+        }
+    }
+}

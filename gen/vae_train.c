@@ -1,0 +1,289 @@
+#include "gen/vae_train.h"
+
+#include <fftw3.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/io/weights.h"
+#include "common/train/train_loop.h"
+#include "gen/vae_loss.h"
+
+int ft_precision(const ft_config *cfg, ft_dtype *dtype)
+{
+    const char *p = ft_config_text(cfg, "precision");
+    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_cpu_fast_bf16()) ? FT_BF16 : FT_F32;
+    if (*dtype == FT_BF16 && !ft_cpu_has_bf16())
+        return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
+    return FT_OK;
+}
+
+int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
+{
+    const char *name = ft_config_text(cfg, "vae.model"), *fc = ft_config_text(cfg, "vae.frequency_compensation");
+    if (!ft_vae_find(name))
+        return FT_FAIL(FT_ECONFIG, "%s: vae.model %s is not known. `forty models` lists the presets",
+                       ft_config_origin(cfg, "vae.model"), name);
+    *p = *ft_vae_find(name);
+    if (strcmp(fc, "preset")) p->fc = !strcmp(fc, "clean") ? FT_FC_CLEAN : !strcmp(fc, "released") ? FT_FC_RELEASED : FT_FC_NONE;
+    int space = ft_vae_space_factor(p) * 2; /* 2: the networks' patch */
+    if (ft_vae_decoded_frames(p, ft_vae_latent_frames(p, frames)) != frames || size % space)
+        return FT_FAIL(
+            FT_ECONFIG,
+            "clips of %d frames and %d pixels do not fit %s: pixels a multiple of %d, frames 1, a multiple of %d, or one more",
+            frames, size, name, space, p->chunk ? p->chunk : 2 * ft_vae_time_factor(p));
+    return FT_OK;
+}
+
+/* ---- training ----------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    const ft_clip_pool *pool;
+    ft_t x;
+    int64_t batch;
+    uint64_t seed;
+    ft_vae_loss_terms loss;
+    /* the discriminator, trained beside the VAE on the step's clips and what became of them */
+    ft_params *critic;
+    ft_graph *critic_graph;
+    ft_plan *critic_plan;
+    ft_t real, fake;
+    double critic_lr;
+    int64_t critic_from;
+} vae_feed;
+
+static int feed_vae(void *ctx, int64_t step)
+{
+    vae_feed *f = ctx;
+    const ft_clipstore *s = f->pool->store;
+    int64_t each = ft_clip_bytes(s);
+    ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)step);
+    for (int64_t b = 0; b < f->batch; b++) {
+        int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, step * f->batch + b);
+        ft_to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
+                   ft_rng_bits(&r) & 1);
+    }
+    if (f->loss.gan_on) *(float *)ft_data(f->loss.gan_on) = step >= f->critic_from;
+    return FT_OK;
+}
+
+static int train_critic(void *ctx, int64_t done)
+{
+    vae_feed *f = ctx;
+    if (!f->critic_plan || done - 1 < f->critic_from) return FT_OK;
+    memcpy(ft_data(f->real), ft_data(f->x), (size_t)ft_count(f->x) * 4);
+    memcpy(ft_data(f->fake), ft_data(f->loss.output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
+    return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0});
+}
+
+static int make_critic(vae_feed *f, ft_dtype dtype)
+{
+    int64_t dim[5];
+    for (int i = 0; i < 5; i++) dim[i] = ft_dim(f->x, i);
+    if (!(f->critic_graph = ft_graph_new(f->critic, dtype, 6))) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
+    f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
+    f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->loss.output), 5, dim);
+    ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
+    ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f});
+    return ft_plan_new(&f->critic_plan, f->critic_graph, FT_WEIGHTS);
+}
+
+/* The perceptual judge, where its weights are there. */
+static int load_judge(const ft_config *cfg, ft_vae_loss_opt *opt)
+{
+    const char *weights = ft_config_text(cfg, "vae.lpips_weights"), *name = ft_config_text(cfg, "vae.lpips_model");
+    if (opt->lpips > 0 && !*weights) {
+        ft_warn("vae.lpips is %g, but vae.lpips_weights names no file: the perceptual term is left out", opt->lpips);
+        opt->lpips = 0;
+    }
+    if (!(opt->lpips > 0)) return FT_OK;
+    opt->judge = ft_lpips_find(name);
+    if (!opt->judge) return FT_FAIL(FT_ECONFIG, "vae.lpips_model %s is not known: lpips-vgg, lpips-alex", name);
+    if (!(opt->judge_params = ft_params_new(0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    FT_TRY(ft_params_train_only(opt->judge_params, 0, NULL));
+    ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, 0); /* names its weights, so that the file can be read */
+    if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 1, 64, 64, 3});
+    ft_lpips(g, opt->judge, x, x);
+    ft_graph_free(g);
+    return ft_weights_load(weights, opt->judge_params, FT_WEIGHTS, NULL);
+}
+
+int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
+{
+    ft_dtype dtype;
+    ft_vae_preset p;
+    const ft_clipstore *s = pool->store;
+    const char *const *only, *start = ft_config_text(cfg, "vae.weights");
+    FT_TRY(ft_vae_of(cfg, s->frames, s->size, &p));
+    FT_TRY(ft_precision(cfg, &dtype));
+    vae_feed feed = {.pool = pool,
+                     .batch = ft_config_int(cfg, "vae.batch"),
+                     .seed = seed,
+                     .critic_lr = ft_config_real(cfg, "vae.gan_lr"),
+                     .critic_from = ft_config_int(cfg, "vae.gan_from")};
+    ft_vae_loss_opt opt = {ft_config_real(cfg, "vae.kl"),
+                           ft_config_real(cfg, "vae.ffl"),
+                           ft_config_real(cfg, "vae.lpips"),
+                           ft_config_real(cfg, "vae.gan"),
+                           NULL,
+                           NULL,
+                           NULL};
+    ft_params *params = ft_params_new(seed);
+    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_plan *plan = NULL;
+    int n_only = ft_config_list(cfg, "vae.train_only", &only), rc = FT_OK;
+    if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
+    if (n_only > 0) FT_TRY_TO(rc, done, ft_params_train_only(params, n_only, only));
+    FT_TRY_TO(rc, done, load_judge(cfg, &opt));
+    if (opt.gan > 0 && !(opt.critic = feed.critic = ft_params_new(seed + 1)))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
+    feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
+    ft_vae_loss_terms l = feed.loss = ft_vae_loss(g, &p, feed.x, &opt);
+    ft_backward(g, l.total);
+    ft_t norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
+    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    if (feed.critic) FT_TRY_TO(rc, done, make_critic(&feed, dtype));
+    if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, params));
+    ft_trainer t = {.dir = dir,
+                    .what = "VAE",
+                    .model = p.name,
+                    .params = params,
+                    .companion = feed.critic,
+                    .main = {.plan = plan, .lr = ft_config_real(cfg, "vae.lr"), .grad_norm = norm},
+                    .steps = ft_config_int(cfg, "vae.steps"),
+                    .warmup = 20,
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .ema = ft_config_real(cfg, "vae.ema"),
+                    .seed = seed,
+                    .resume = resume,
+                    .feed = feed_vae,
+                    .after = train_critic,
+                    .ctx = &feed};
+    struct {
+        const char *name;
+        ft_t value;
+    } logged[] = {{"loss", l.total},           {"l1", l.l1}, {"kl", l.kl}, {"ffl", l.ffl}, {"lpips", l.lpips}, {"gan", l.gan},
+                  {"gan_weight", l.gan_weight}};
+    for (size_t i = 0; i < sizeof logged / sizeof *logged; i++)
+        if (logged[i].value) t.logged_name[t.n_logged] = logged[i].name, t.main.logged[t.n_logged++] = logged[i].value;
+    rc = ft_train(&t);
+done:
+    ft_plan_free(feed.critic_plan);
+    ft_graph_free(feed.critic_graph);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_params_free(feed.critic);
+    ft_params_free(opt.judge_params);
+    return rc;
+}
+
+/* ---- a trained one
+ * ------------------------------------------------------------------------------------------------------------- */
+
+void ft_vae_runner_free(ft_vae_runner *r)
+{
+    ft_plan_free(r->plan);
+    ft_graph_free(r->g);
+    ft_params_free(r->params);
+    memset(r, 0, sizeof *r);
+}
+
+int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, ft_vae_part what, int64_t batch, int frames,
+                      int size)
+{
+    ft_dtype dtype;
+    ft_vae_preset p;
+    char path[1200];
+    memset(r, 0, sizeof *r);
+    FT_TRY(ft_vae_of(cfg, frames, size, &p));
+    FT_TRY(ft_precision(cfg, &dtype));
+    int64_t s = size / ft_vae_space_factor(&p), f = ft_vae_latent_frames(&p, frames);
+    r->params = ft_params_new(0);
+    ft_graph *whole = NULL;
+    int rc = r->params ? ft_params_train_only(r->params, 0, NULL) : FT_FAIL(FT_ENOMEM, "no memory for the VAE");
+    if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, 2)) || !(r->g = ft_graph_new(r->params, dtype, 2))))
+        rc = FT_FAIL(FT_ENOMEM, "no memory for the VAE");
+    if (rc < 0) goto done;
+    /* one graph names every parameter, so that the file must fit; the other is run */
+    ft_vae_encode(whole, &p, ft_input(whole, "x", FT_F32, 5, (int64_t[]){1, frames, size, size, 3}));
+    ft_vae_decode(whole, &p, ft_input(whole, "z", FT_F32, 5, (int64_t[]){1, f, s, s, p.latent}));
+    ft_training(r->g, false);
+    if (what == FT_VAE_DECODE) r->in = ft_input(r->g, "z", FT_F32, 5, (int64_t[]){batch, f, s, s, p.latent});
+    else r->in = ft_input(r->g, "x", FT_F32, 5, (int64_t[]){batch, frames, size, size, 3});
+    r->out = what == FT_VAE_DECODE ? r->in : ft_vae_encode(r->g, &p, r->in);
+    if (what == FT_VAE_REBUILD) r->out = ft_slice(r->g, r->out, 4, 0, p.latent);
+    if (what != FT_VAE_ENCODE) r->out = ft_cast(r->g, ft_vae_decode(r->g, &p, r->out), FT_F32);
+    ft_keep(r->out);
+    snprintf(path, sizeof path, "%s/ema.safetensors", dir);
+    rc = ft_weights_load(path, r->params, FT_EMA, NULL);
+    if (rc == FT_OK) rc = ft_plan_new(&r->plan, r->g, FT_EMA);
+done:
+    ft_graph_free(whole);
+    if (rc < 0) ft_vae_runner_free(r);
+    return rc;
+}
+
+/* squared error of each frame's and colour's spectrum (ortho), summed by thirds of the largest frequency */
+static void bands(const float *a, const float *b, int64_t frames, int size, double band[3], float *plane, fftwf_complex *spectrum,
+                  fftwf_plan fft)
+{
+    for (int64_t f = 0; f < frames * 3; f++) {
+        const float *x = a + f / 3 * size * size * 3 + f % 3, *y = b + f / 3 * size * size * 3 + f % 3;
+        for (int64_t i = 0; i < (int64_t)size * size; i++) plane[i] = x[3 * i] - y[3 * i];
+        fftwf_execute(fft);
+        for (int v = 0; v < size; v++)
+            for (int u = 0; u <= size / 2; u++) {
+                double fy = v <= size / 2 ? v : size - v, radius = sqrt(fy * fy + (double)u * u) / (size / 2);
+                const float *c = spectrum[(int64_t)v * (size / 2 + 1) + u];
+                double e = ((double)c[0] * (double)c[0] + (double)c[1] * (double)c[1]) * (u == 0 || 2 * u == size ? 1 : 2);
+                band[radius < 1.0 / 3 ? 0 : radius < 2.0 / 3 ? 1 : 2] += e / ((double)size * size);
+            }
+    }
+}
+
+int ft_vae_evaluate(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, ft_vae_score *score)
+{
+    enum { BATCH = 4 };
+    const ft_clipstore *s = pool->store;
+    ft_vae_runner r;
+    memset(score, 0, sizeof *score);
+    FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_REBUILD, BATCH, s->frames, s->size));
+    int64_t each = ft_clip_bytes(s), pixels = (int64_t)s->size * s->size;
+    uint8_t *out = ft_alloc((size_t)each);
+    float *plane = fftwf_malloc((size_t)pixels * sizeof *plane);
+    fftwf_complex *spectrum = fftwf_malloc((size_t)s->size * (size_t)(s->size / 2 + 1) * sizeof *spectrum);
+    fftwf_plan fft = plane && spectrum ? fftwf_plan_dft_r2c_2d(s->size, s->size, plane, spectrum, FFTW_ESTIMATE) : NULL;
+    int rc = out && fft ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a clip");
+    for (int64_t at = 0; rc == FT_OK && at < pool->n; at += BATCH) {
+        int64_t n = pool->n - at < BATCH ? pool->n - at : BATCH;
+        for (int64_t b = 0; b < n; b++)
+            ft_to_unit((float *)ft_data(r.in) + b * each, ft_clip_pixels(s, pool->clip[at + b]), (int64_t)s->frames * s->size,
+                       s->size, false);
+        rc = ft_run(r.plan, &(ft_step){0});
+        for (int64_t b = 0; rc == FT_OK && b < n; b++) {
+            const uint8_t *real = ft_clip_pixels(s, pool->clip[at + b]);
+            const float *rebuilt = (const float *)ft_data(r.out) + b * each;
+            double se = 0;
+            ft_to_pixels(out, rebuilt, each);
+            for (int64_t i = 0; i < each; i++) se += ((double)out[i] - (double)real[i]) * ((double)out[i] - (double)real[i]);
+            score->psnr += 10 * log10(255.0 * 255.0 / fmax(se / (double)each, 1e-9)) / (double)pool->n;
+            double band[3] = {0};
+            bands(rebuilt, (const float *)ft_data(r.in) + b * each, s->frames, s->size, band, plane, spectrum, fft);
+            for (int k = 0; k < 3; k++) score->band[k] += band[k] / (double)each / (double)pool->n;
+        }
+    }
+    if (fft) fftwf_destroy_plan(fft);
+    fftwf_free(plane);
+    fftwf_free(spectrum);
+    ft_free(out);
+    ft_vae_runner_free(&r);
+    return rc;
+}

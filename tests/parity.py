@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Whole networks of forty against public implementations with random weights, through the verbs that users have.
+
+For each model: weights from the public library (diffusers, torchvision) or a twin, saved as it saves them (.pth zip, legacy .pth,
+.safetensors), `forty weights import`, `forty forward --grad`, and the largest differences of output and gradients relative to the
+largest value. Not part of the tests: it needs PyTorch.
+
+    venv/bin/pip install torch torchvision diffusers safetensors && venv/bin/python tests/parity.py build/release/forty [NAME ...]
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
+import torch
+from safetensors.torch import load_file, save_file
+
+import public_twins as twins
+
+torch.manual_seed(0)
+torch.set_num_threads(2)
+forty, wanted = sys.argv[1], sys.argv[2:]
+tmp = tempfile.mkdtemp()
+
+
+def run(*a):
+    r = subprocess.run([forty, *a], capture_output=True, text=True)
+    if r.returncode:
+        sys.exit(f"{' '.join(a)}\n{r.stderr}")
+    return r.stdout
+
+
+def randomise(m):
+    for p in m.parameters():
+        if p.dim() >= 2:
+            p.data.normal_(0, (p[0].numel()) ** -0.5)
+        else:
+            p.data.uniform_(-0.2, 0.2).add_(0)
+    for mod in m.modules():
+        if isinstance(mod, (torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
+            if mod.weight is not None:
+                mod.weight.data.add_(1)
+        if hasattr(mod, "running_var") and mod.running_var is not None:
+            mod.running_mean.normal_(0, 0.1)
+            mod.running_var.uniform_(0.5, 1.5)
+    for n, p in m.named_parameters():
+        if n.endswith((".A_log", ".D")) or (n.endswith("norm.weight") and p.dim() == 1 and abs(p.mean()) < 0.5):
+            p.data.add_(1)
+
+
+def worst(a, b):
+    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
+
+
+def check(name, preset, model, inputs, forward, fmt="zip", grad=True, save=None, precision="f32", options=()):
+    if wanted and not any(name.startswith(w) for w in wanted):
+        return
+    state = (save or (lambda m: m.state_dict()))(model)
+    src, w = os.path.join(tmp, name + (".safetensors" if fmt == "safetensors" else ".pth")), os.path.join(tmp, name + ".w.safetensors")
+    if fmt == "safetensors":
+        save_file({k: v.contiguous() for k, v in state.items()}, src)
+    else:
+        torch.save(state, src, _use_new_zipfile_serialization=fmt == "zip")
+    run("weights", "import", src, "--as", preset, "-o", w, "--force")
+    x = {k: v.clone().requires_grad_(grad and k == next(iter(inputs)) and v.dim() > 1) for k, v in inputs.items()}
+    with torch.set_grad_enabled(grad):
+        y = forward(model, **x)
+    tensors = {k: v.detach().contiguous() for k, v in x.items()}
+    if grad:
+        dy = torch.randn_like(y)
+        y.backward(dy)
+        tensors["grad_output"] = dy.contiguous()
+    i, o = os.path.join(tmp, "in.safetensors"), os.path.join(tmp, "out.safetensors")
+    save_file(tensors, i)
+    run("forward", name.split(":")[0], "--weights", w, "--input", i, "-o", o, "--force", "--precision", precision, *(["--grad"] if grad else []), *options)
+    out = load_file(o)
+    line = f"{name:24s} {precision} {fmt:12s} output {worst(out['output'], y.detach()):.1e}"
+    if grad:
+        first = next(iter(inputs))
+        top = (0, "")
+        n = 0
+        for k, p in model.named_parameters():
+            if p.grad is None or "grad." + k not in out:
+                if p.grad is not None and p.grad.abs().max() > 0:
+                    line += f" MISSING {k}"
+                continue
+            top = max(top, (worst(out["grad." + k], p.grad), k))
+            n += 1
+        line += f"  grad.{first} {worst(out['grad.' + first], x[first].grad):.1e}  worst of {n} gradients {top[0]:.1e} ({top[1]})"
+    print(line, flush=True)
+    for f in (src, w, i, o):
+        os.remove(f)
+
+
+def want(name):
+    return not wanted or any(name.startswith(w) or w.startswith(name) for w in wanted)
+
+
+with torch.no_grad():
+    pass
+if want("cogvideox"):
+    from diffusers import AutoencoderKLCogVideoX
+
+    vae = AutoencoderKLCogVideoX(
+        block_out_channels=(128, 256, 256, 512), latent_channels=16, layers_per_block=3,
+        down_block_types=("CogVideoXDownBlock3D",) * 4, up_block_types=("CogVideoXUpBlock3D",) * 4, norm_num_groups=32).eval()
+    randomise(vae)
+
+    def encode(m, x):
+        return m._encode(x)
+
+    def decode(m, x):
+        return m._decode(x).sample
+
+    for frames in (1, 9, 16):
+        check(f"cogvideox-vae-encode:{frames}", "cogvideox-vae", vae, {"x": torch.randn(1, 3, frames, 32, 32).clamp(-1, 1)}, encode, "safetensors", frames < 16)
+        vae.zero_grad()
+    for frames in (1, 3, 4):
+        check(f"cogvideox-vae-decode:{frames}", "cogvideox-vae", vae, {"x": torch.randn(1, 16, frames, 4, 4)}, decode, "zip", frames < 4)
+        vae.zero_grad()
+    check("cogvideox-vae-encode:b", "cogvideox-vae", vae, {"x": torch.randn(1, 3, 8, 32, 32).clamp(-1, 1)}, encode, precision="bf16")
+if want("medsora-vae"):
+    vae = twins.medsora_vae().eval()
+    randomise(vae)
+    check("medsora-vae-encode", "medsora-vae", vae, {"x": torch.randn(1, 3, 16, 32, 32).clamp(-1, 1)}, lambda m, x: m._encode(x), save=lambda m: {"model": m.state_dict(), "args": __import__("argparse").Namespace(a=1)})
+    vae.zero_grad()
+    check("medsora-vae-decode", "medsora-vae", vae, {"x": torch.randn(1, 16, 4, 4, 4)}, lambda m, x: m._decode(x).sample)
+if want("sd-vae"):
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL(in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4).eval()
+    randomise(vae)
+    check("sd-vae-encode", "sd-vae", vae, {"x": torch.randn(2, 3, 64, 64).clamp(-1, 1)}, lambda m, x: m.quant_conv(m.encoder(x)), "safetensors")
+    vae.zero_grad()
+    check("sd-vae-decode", "sd-vae", vae, {"x": torch.randn(2, 4, 8, 8)}, lambda m, x: m.decoder(m.post_quant_conv(x)), "legacy")
+if want("raft"):
+    import torchvision.models.optical_flow as flow
+
+    for name, make in (("raft-large", flow.raft_large), ("raft-small", flow.raft_small)):
+        m = make().eval()
+        randomise(m)
+        a = torch.rand(2, 3, 128, 128) * 2 - 1
+        check(name, name, m, {"image1": a, "image2": a.roll(2, 3)}, lambda m, image1, image2: m(image1, image2, num_flow_updates=4)[-1], "zip", False,
+              options=("--set", "align.flow_iterations=4"))
+if want("dino"):
+    for name, d, h, p in (("dino-vits16", 384, 6, 16), ("dino-vits8", 384, 6, 8), ("dino-vitb16", 768, 12, 16), ("dino-vitb8", 768, 12, 8)):
+        m = twins.Dino(d, h, p).eval()
+        randomise(m)
+        for size in (128, 224):
+            check(f"{name}:{size}", name, m, {"x": torch.randn(1, 3, size, size)}, lambda m, x: m(x), "legacy", False,
+                  save=lambda m: {"student": {}, "teacher": {"module.backbone." + k: v for k, v in m.state_dict().items()} | {"module.head.w": torch.zeros(2)}, "epoch": 3})
+if want("lpips"):
+    for name in ("vgg", "alex"):
+        m = twins.LPIPS(name).eval()
+        randomise(m)
+        for k in range(5):
+            getattr(m, f"lin{k}").model[1].weight.data.uniform_(0, 0.1)
+        check(f"lpips-{name}", f"lpips-{name}", m, {"x": torch.rand(2, 3, 64, 64) * 2 - 1, "y": torch.rand(2, 3, 64, 64) * 2 - 1}, lambda m, x, y: m(x, y).mean().view(1), "zip", False)
+if want("patchgan"):
+    m = twins.PatchGAN().train()
+    randomise(m)
+    check("patchgan", "patchgan", m, {"x": torch.rand(2, 3, 128, 128) * 2 - 1}, lambda m, x: m(x), options=("--set", "train=true"))
+    m.eval().zero_grad()
+    check("patchgan:eval", "patchgan", m, {"x": torch.rand(2, 3, 128, 128) * 2 - 1}, lambda m, x: m(x))
+if want("medsora-s"):
+    import twins as own
+
+    m = own.MedSora(6, 512, 2, 64, 128, 8, 16)
+    randomise(m)
+
+    def f(m, x, t):
+        return m(x.permute(0, 1, 3, 4, 2), t).permute(0, 1, 4, 2, 3)
+
+    for p in ("f32", "bf16"):
+        m.zero_grad()
+        check("medsora-s", "medsora-s", m, {"x": torch.randn(1, 6, 16, 16, 16), "t": torch.tensor([500.0])}, f, "legacy", precision=p)
