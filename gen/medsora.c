@@ -153,7 +153,6 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     m.a_log = ft_param(g, KEY("A_log"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, a});
     m.d = ft_param(g, KEY("D"), 1, &s->H, FT_ONE);
     m.conv_w = ft_param(g, KEY("conv1d.weight"), 3, (int64_t[]){wide, 1, 4}, ft_init_uniform_fan(4));
-    m.conv_w = ft_reshape(g, m.conv_w, 5, (int64_t[]){wide, 1, 1, 1, 4});
     m.conv_b = ft_param(g, KEY("conv1d.bias"), 1, &wide, ft_init_uniform_fan(4));
     m.norm_w = ft_param(g, KEY("norm.weight"), 1, &s->E, FT_ONE);
 #undef KEY
@@ -175,18 +174,17 @@ static projected in_proj(ft_graph *g, const shape *s, const char *name, ft_t u)
                        ft_linear(g, u, ft_slice(g, w, 0, s->E + wide, s->H), NULL)};
 }
 
-/* sequences (S,T,...) -> (S,T,d): causal conv, SSD, gated RMSNorm, output projection */
+/* sequences (S,T,...) -> (S,T,E): causal conv, SSD, gated RMSNorm. out_proj follows. */
 static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, projected in)
 {
-    char key[160];
-    int64_t S = ft_dim(in.xbc, 0), T = ft_dim(in.xbc, 1), wide = s->E + 2 * s->N;
-    ft_t xbc = ft_reshape(g, in.xbc, 5, (int64_t[]){S, 1, 1, T, wide});
-    xbc = ft_unary(g, FT_SILU, ft_conv_dw(g, xbc, m->conv_w, m->conv_b, (ft_conv_opt){.pad_front = {0, 0, 3}}));
-    ft_t y =
-        ft_ssd(g, ft_reshape(g, xbc, 3, (int64_t[]){S, T, wide}), in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
-    y = ft_rmsnorm_gated(g, y, in.z, m->norm_w, 1e-5f);
-    snprintf(key, sizeof key, "%s.out_proj", m->name);
-    return xavier(g, key, y, s->d, false); /* (S,T,d) */
+    ft_t xbc = ft_conv_causal(g, in.xbc, m->conv_w, m->conv_b, FT_ACT_SILU);                        /* (S,T,E+2N) */
+    ft_t y = ft_ssd(g, xbc, in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
+    return ft_rmsnorm_gated(g, y, in.z, m->norm_w, 1e-5f);
+}
+
+static ft_t out_proj(ft_graph *g, const shape *s, const mamba *m, ft_t y)
+{
+    return xavier(g, ft_name(g, "%s.out_proj", m->name), y, s->d, false); /* (...,E) -> (...,d) */
 }
 
 /* The four scans as one list: entry k of sequence q of scan (view, direction) reads token order[...] of n*grid*grid. A view is
@@ -231,16 +229,17 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
                      to_scans(g, s, in.dt, order, count)};
     ft_t out = mamba_core(g, s, &m, in), view[2];
-    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->d});
+    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->E});
     for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;
-    for (int v = 0; v < 2; v++) { /* back to the grid, both directions added on the way */
+    /* Back to the grid, both directions added on the way. out_proj is linear, so it comes behind the sum: half the products. */
+    for (int v = 0; v < 2; v++) {
         for (int r = 0; r < 2; r++)
             for (int32_t k = 0; k < tokens; k++) {
                 int32_t at = (2 * v + r) * (int32_t)tokens + k;
                 back[2 * order[at] + r] = at;
             }
-        ft_t y = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,d) */
-        y = ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
+        ft_t y = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
+        y = out_proj(g, s, &m, ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
         view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, xavier(g, key, y, s->d, true))); /* Eq (9) */
     }
@@ -255,7 +254,7 @@ static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u
     int64_t S = s->B * s->grid * s->grid;
     ft_t x = ft_permute(g, u, (int[]){0, 2, 3, 1, 4}); /* d wide, the narrowest place to turn */
     projected in = in_proj(g, s, name, ft_reshape(g, x, 3, (int64_t[]){S, s->n, s->d}));
-    ft_t y = mamba_core(g, s, &m, in); /* (B*grid*grid,n,d) */
+    ft_t y = out_proj(g, s, &m, mamba_core(g, s, &m, in)); /* (B*grid*grid,n,d) */
     return ft_permute(g, ft_reshape(g, y, 5, (int64_t[]){s->B, s->grid, s->grid, s->n, s->d}), (int[]){0, 3, 1, 2, 4});
 }
 
@@ -347,9 +346,12 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
     ft_dtype compute = ft_compute(g);
 
     ft_t w = ft_param(g, "x_embedder.proj.weight", 4, (int64_t[]){s.d, c, patch, patch}, ft_init_xavier(c * patch * patch, s.d));
-    w = ft_reshape(g, w, 5, (int64_t[]){s.d, c, 1, patch, patch});
-    ft_t x = ft_conv(g, ft_cast(g, z, compute), w, ft_param(g, "x_embedder.proj.bias", 1, &s.d, FT_ZERO),
-                     (ft_conv_opt){.stride = {1, patch, patch}}); /* (B,n,grid,grid,d) */
+    /* a convolution whose stride is its kernel is a product with the pixels of each patch, in the weight's order (c, p, q) */
+    ft_t x = ft_reshape(g, ft_cast(g, z, compute), 6, (int64_t[]){s.B * s.n, s.grid, patch, s.grid, patch, c});
+    x = ft_permute(g, x, (int[]){0, 1, 3, 5, 2, 4});
+    x = ft_reshape(g, x, 5, (int64_t[]){s.B, s.n, s.grid, s.grid, c * patch * patch});
+    w = ft_reshape(g, w, 2, (int64_t[]){s.d, c * patch * patch});
+    x = ft_linear(g, x, w, ft_param(g, "x_embedder.proj.bias", 1, &s.d, FT_ZERO)); /* (B,n,grid,grid,d) */
     x = ft_add(g, x, ft_cast(g, position_embedding(g, &s), compute));
 
     ft_init small = {FT_INIT_NORMAL, 0.02, NULL};

@@ -45,6 +45,8 @@
     OP(conv_dw, GRAD, PREP, COPY)                                                                                                \
     OP(conv_dw_bwd_x, GRAD, PREP, COPY)                                                                                          \
     OP(conv_dw_bwd_w, GRAD, PREP, COPY)                                                                                          \
+    OP(conv_causal, GRAD, NOPREP, COPY)                                                                                          \
+    OP(conv_causal_bwd, NOGRAD_BACKWARD, PREP, COPY)                                                                             \
     /* norms */                                                                                                                  \
     OP(layernorm, GRAD, NOPREP, COPY)                                                                                            \
     OP(layernorm_bwd, NOGRAD_BACKWARD, PREP, COPY)                                                                               \

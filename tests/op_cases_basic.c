@@ -468,6 +468,21 @@ static ft_t b_conv_dw(ft_graph *g, ft_t *in, const row *c)
 {
     return ft_conv_dw(g, in[0], in[1], c->n > 2 ? in[2] : NULL, conv_opt(c));
 }
+static ft_t b_conv_causal(ft_graph *g, ft_t *in, const row *c)
+{
+    return ft_conv_causal(g, in[0], in[1], c->n > 2 ? in[2] : NULL, (ft_act)c->p[0]);
+}
+static void r_conv_causal(const row *c, double **in, double *out)
+{
+    int64_t T = D(0, 1), C = D(0, 2), K = D(1, 2);
+    for (int64_t i = 0; i < count(c, 0); i++) {
+        int64_t ch = i % C, t = i / C % T;
+        double p = c->n > 2 ? in[2][ch] : 0;
+        for (int64_t k = 0; k < K; k++)
+            if (t - K + 1 + k >= 0) p += in[1][ch * K + k] * in[0][i + (k - K + 1) * C];
+        out[i] = act(c->p[0], p);
+    }
+}
 static void r_conv(const row *c, double **in, double *out)
 {
     int64_t C = D(0, 4), O = D(1, 0), I = D(1, 1), o[3];
@@ -607,6 +622,9 @@ static const row cases[] = {
     {"conv_transpose", b_conv_t, r_conv_t, 3, {{5, {1, 2, 3, 4, 5}, 0}, {5, {5, 7, 4, 4, 4}, 0}, {1, {7}, F32}}, {2, 2, 2, 1, 1, 1, 1, 1, 1}, 320, 2, 9},
     {"conv_transpose_2d", b_conv_t, r_conv_t, 2, {{5, {2, 2, 5, 4, 16}, 0}, {5, {16, 3, 1, 3, 3}, 0}}, {1, 2, 2, 0, 1, 1, 0, 1, 1}, 150, 1, 9},
     {"conv_modulated", b_conv_mod, r_conv_mod, 3, {{5, {2, 1, 5, 6, 7}, 0}, {5, {9, 7, 1, 3, 3}, 0}, {2, {2, 7}, F32}}, {S1, 0, 1, 1, 0, 1, 1}, 200, 6, 9},
+    {"causal_silu", b_conv_causal, r_conv_causal, 3, {{3, {3, 13, 257}, 0}, {3, {257, 1, 4}, F32}, {1, {257}, F32}}, {FT_ACT_SILU}, 60, 1, 9},
+    {"causal_plain", b_conv_causal, r_conv_causal, 2, {{3, {35, 2, 31}, 0}, {3, {31, 1, 3}, F32}}, {FT_ACT_NONE}, 90, 1, 9},
+    {"causal_one", b_conv_causal, r_conv_causal, 3, {{3, {1, 33, 32}, 0}, {3, {32, 1, 16}, F32}, {1, {32}, F32}}, {FT_ACT_SILU}, 60, 1, 9},
     {"dw_pointwise_time", b_conv_dw, r_conv, 2, {{5, {1, 31, 1, 1, 33}, 0}, {5, {33, 1, 3, 1, 1}, 0}}, {S1, 1, 0, 0, 1, 0, 0}, 64, 1, 9},
 };
 /* clang-format on */

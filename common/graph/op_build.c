@@ -420,6 +420,16 @@ static ft_t convolve(ft_graph *g, ft_op op, ft_t x, ft_t w, ft_t b, ft_conv_opt 
 ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt) { return convolve(g, FT_OP_conv, x, w, b, opt); }
 ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt) { return convolve(g, FT_OP_conv_dw, x, w, b, opt); }
 
+ft_t ft_conv_causal(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act)
+{
+    NEED(x->ndim == 3 && w->dtype == FT_F32 && w->ndim == 3 && w->dim[0] == x->dim[2] && w->dim[1] == 1 && w->dim[2] <= 16 &&
+             is_vector(b, x->dim[2]) && (act == FT_ACT_NONE || act == FT_ACT_SILU),
+         "x %s, w %s: (S,T,C) and (C,1,K) with K at most 16 needed, act none or SiLU", ft__shape(x), ft__shape(w));
+    ft_node *n = ft__node(g, FT_OP_conv_causal, 3, (ft_t[]){x, w, b});
+    if (n) n->attr.conv.act = act;
+    return ft__out_like(g, n, x);
+}
+
 ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt)
 {
     NEED(x->ndim == 5 && w->ndim == 5 && w->dim[0] == x->dim[4] && opt.groups <= 1 && opt.act == FT_ACT_NONE &&

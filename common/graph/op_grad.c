@@ -346,6 +346,12 @@ void ft_grad_layernorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
     for (int i = 0; i < 5; i++) din[i] = wanted(g, b, n->in[i], i == 0 ? n->in[0]->dtype : FT_F32);
 }
 
+void ft_grad_conv_causal(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    ft_node *b = bwd(g, n, FT_OP_conv_causal_bwd, 4, (ft_t[]){n->in[0], n->in[1], n->in[2], dy[0]});
+    for (int i = 0; i < 3; i++) din[i] = wanted(g, b, n->in[i], i == 0 ? n->in[0]->dtype : FT_F32);
+}
+
 void ft_grad_gate_residual(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
     din[0] = dy[0];

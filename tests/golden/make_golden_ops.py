@@ -303,6 +303,7 @@ TWINS = {  # the longest name that the case begins with decides
     "conv_transpose": conv_transpose,
     "conv_modulated": conv_modulated,
     "dw_": lambda i, p: conv(i, p, i[1].shape[0]),
+    "causal_": lambda i, p: act(p[0], F.conv1d(F.pad(i[0].transpose(1, 2), (i[1].shape[2] - 1, 0)), i[1], i[2] if len(i) > 2 else None, groups=i[1].shape[0]).transpose(1, 2)),
     "layernorm": layernorm,
     "rmsnorm_gated": lambda i, p: rms(i[0] * F.silu(i[1]), i[2]),
     "rmsnorm": lambda i, p: rms(*i),
