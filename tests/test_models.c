@@ -12,13 +12,20 @@
 #include <cmocka.h>
 
 #include "classify/x3d.h"
+#include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/graph/graph.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
+#include "experiments/model_table.h"
+#include "gen/dino.h"
+#include "gen/image_vae.h"
+#include "gen/lpips.h"
 #include "gen/medsora.h"
-#include "gen/vae.h"
+#include "gen/patchgan.h"
+#include "gen/raft.h"
+#include "gen/vae_loss.h"
 
 static uint32_t crc32_of(const char *s)
 {
@@ -64,6 +71,7 @@ static void fill(ft_params *p)
 typedef struct {
     const char *name;
     ft_t (*build)(ft_graph *g);
+    bool eval, frozen; /* running statistics; outputs only */
 } model;
 
 static void fill_input(ft_t x, const char *name)
@@ -92,7 +100,95 @@ static ft_t build_medsora(ft_graph *g)
     return ft_medsora(g, ft_medsora_find("medsora-tiny"), (ft_medsora_opt){0}, z, t, NULL);
 }
 
-static const model models[] = {{"x3d-tiny", build_x3d}, {"vae-tiny", build_vae}, {"medsora-tiny", build_medsora}};
+/* public networks, made narrow: the same code as the presets */
+static const ft_vae_preset narrow_vae = {"narrow",     4,         1,         4, 1,    2,         2, 8, {16, 16, 32, 32},
+                                         {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true, FT_FC_NONE};
+static const ft_image_vae_preset narrow_image_vae = {"narrow", 4, 4, 2, 8, {16, 16, 32, 32}};
+static const ft_dino_preset narrow_dino = {"narrow", 48, 3, 3, 8, 7};
+
+static ft_vae_preset with(ft_frequency_compensation fc)
+{
+    ft_vae_preset p = narrow_vae;
+    p.fc = fc;
+    return p;
+}
+static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
+{
+    ft_t x = ft_input(g, name, FT_F32, nd, dim);
+    fill_input(x, name);
+    return x;
+}
+static ft_t pictures(ft_graph *g, const char *name, int64_t b, int64_t s, int64_t c)
+{
+    return filled(g, name, 4, (int64_t[]){b, s, s, c});
+}
+static ft_t build_cog_encode(ft_graph *g)
+{
+    ft_vae_preset p = with(FT_FC_NONE);
+    return ft_vae_encode(g, &p, filled(g, "x", 5, (int64_t[]){1, 17, 16, 16, 3}));
+}
+static ft_t build_cog_decode(ft_graph *g)
+{
+    ft_vae_preset p = with(FT_FC_NONE);
+    return ft_vae_decode(g, &p, filled(g, "z", 5, (int64_t[]){1, 5, 2, 2, 4}));
+}
+static ft_t build_fc_encode(ft_graph *g)
+{
+    ft_vae_preset p = with(FT_FC_RELEASED);
+    return ft_vae_encode(g, &p, filled(g, "x", 5, (int64_t[]){1, 16, 16, 16, 3}));
+}
+static ft_t build_fc_decode(ft_graph *g)
+{
+    ft_vae_preset p = with(FT_FC_RELEASED);
+    return ft_vae_decode(g, &p, filled(g, "z", 5, (int64_t[]){1, 4, 2, 2, 4}));
+}
+static ft_t build_sd_encode(ft_graph *g) { return ft_image_vae_encode(g, &narrow_image_vae, pictures(g, "x", 2, 16, 3)); }
+static ft_t build_sd_decode(ft_graph *g) { return ft_image_vae_decode(g, &narrow_image_vae, pictures(g, "z", 2, 4, 4)); }
+static ft_t build_dino(ft_graph *g)
+{
+    ft_t y;
+    ft_dino(g, &narrow_dino, pictures(g, "x", 2, 32, 3), 1, (int[]){2}, &y);
+    return y;
+}
+static ft_t frames_of(ft_graph *g, ft_t x)
+{
+    return ft_reshape(g, x, 5, (int64_t[]){ft_dim(x, 0), 1, ft_dim(x, 1), ft_dim(x, 2), 3});
+}
+static ft_t build_patchgan(ft_graph *g) { return ft_patchgan(g, frames_of(g, pictures(g, "x", 2, 32, 3))); }
+static ft_t lpips_of(ft_graph *g, const char *name)
+{
+    return ft_lpips(g, ft_lpips_find(name), frames_of(g, pictures(g, "x", 1, 48, 3)), frames_of(g, pictures(g, "y", 1, 48, 3)));
+}
+static ft_t build_vgg(ft_graph *g) { return lpips_of(g, "lpips-vgg"); }
+static ft_t build_alex(ft_graph *g) { return lpips_of(g, "lpips-alex"); }
+static ft_t raft_of(ft_graph *g, const char *name) /* every fourth pixel of the flow is in the file */
+{
+    ft_t y = ft_raft(g, ft_raft_find(name), pictures(g, "x", 1, 128, 3), pictures(g, "y", 1, 128, 3), 3);
+    int32_t begin[33], index[32];
+    for (int32_t i = 0; i <= 32; i++) begin[i] = i;
+    for (int32_t i = 0; i < 32; i++) index[i] = 4 * i;
+    for (int axis = 1; axis < 3; axis++) y = ft_resample(g, y, axis, &(ft_sparse){32, begin, index, NULL});
+    return y;
+}
+static ft_t build_raft_large(ft_graph *g) { return raft_of(g, "raft-large"); }
+static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
+
+static const model models[] = {{"x3d-tiny", build_x3d, false, false},
+                               {"vae-tiny", build_vae, false, false},
+                               {"medsora-tiny", build_medsora, false, false},
+                               {"cogvideox-encode", build_cog_encode, true, false},
+                               {"cogvideox-decode", build_cog_decode, true, false},
+                               {"medsora-vae-encode", build_fc_encode, true, false},
+                               {"medsora-vae-decode", build_fc_decode, true, false},
+                               {"sd-vae-encode", build_sd_encode, true, false},
+                               {"sd-vae-decode", build_sd_decode, true, false},
+                               {"dino", build_dino, true, false},
+                               {"patchgan", build_patchgan, false, false},
+                               {"lpips-vgg", build_vgg, true, true},
+                               {"lpips-alex", build_alex, true, true},
+                               {"raft-large", build_raft_large, true, true},
+                               {"raft-small", build_raft_small, true, true}};
+enum { N_MODELS = sizeof models / sizeof *models };
 
 /* 2e-4 of the largest value: f32 against f32, both with sums of thousands of terms in other orders over some 30 layers */
 static const double tolerance = 2e-4;
@@ -106,13 +202,16 @@ static void test_golden(void **state)
     if (ft_safetensors_read(&golden, path) < 0) fail_msg("%s", ft_error_message());
     ft_params *params = ft_params_new(0);
     ft_graph *g = ft_graph_new(params, FT_F32, 1);
-    ft_t y = m->build(g);
+    ft_training(g, !m->eval);
+    ft_t y = ft_cast(g, m->build(g), FT_F32);
     ft_keep(y);
     int64_t n = ft_count(y);
     float *w = malloc((size_t)n * sizeof *w);
     for (int64_t i = 0; i < n; i++) w[i] = value(crc32_of("projection"), i);
-    ft_t s = ft_reduce(g, ft_mul(g, y, ft_const(g, FT_F32, ft_ndim(y), y->dim, w)), (1u << ft_ndim(y)) - 1, false);
-    ft_backward(g, ft_reshape(g, s, 1, (int64_t[]){1}));
+    if (!m->frozen) {
+        ft_t s = ft_reduce(g, ft_mul(g, y, ft_const(g, FT_F32, ft_ndim(y), y->dim, w)), (1u << ft_ndim(y)) - 1, false);
+        ft_backward(g, ft_reshape(g, s, 1, (int64_t[]){1}));
+    }
     if (ft_graph_error(g)) fail_msg("%s", ft_graph_error(g));
     fill(params);
     ft_plan *plan;
@@ -135,7 +234,7 @@ static void test_golden(void **state)
         char name[200];
         float ref[3];
         double a = 0, b = 0, norm = 0;
-        if (!e->trained) continue;
+        if (!e->trained || m->frozen) continue;
         snprintf(name, sizeof name, "grad.%s", e->name);
         const ft_st_tensor *t = ft_safetensors_find(&golden, name);
         if (!t) fail_msg("%s: PyTorch's twin has no parameter %s", m->name, e->name);
@@ -147,7 +246,7 @@ static void test_golden(void **state)
             norm += (double)gr[k] * (double)gr[k];
         }
         norm = sqrt(norm);
-        double allowed = 5 * tolerance * (double)ref[2] + 1e-5;
+        double allowed = 5 * tolerance * (double)ref[2] + 1e-5; /* the rest: gradients that are 0 in exact numbers */
         if (!(fabs(a - (double)ref[0]) <= allowed) || !(fabs(b - (double)ref[1]) <= allowed) ||
             !(fabs(norm - (double)ref[2]) <= allowed))
             fail_msg("%s: gradient of %s: (%g, %g, %g), PyTorch has (%g, %g, %g)", m->name, e->name, a, b, norm, (double)ref[0],
@@ -162,38 +261,161 @@ static void test_golden(void **state)
     ft_safetensors_free(&golden);
 }
 
-static int64_t total(ft_params *p, ft_graph *g)
-{
-    assert_null(ft_graph_error(g));
-    int64_t n = ft_params_total(p, true);
-    for (int i = 0; i < ft_params_count(p); i++)
-        if (strstr(ft_params_at(p, i)->name, "running_")) n -= ft_params_at(p, i)->count;
-    ft_graph_free(g);
-    ft_params_free(p);
-    return n;
-}
-
-static void test_totals(void **state)
+/* names, shapes and totals of the public checkpoints */
+static void test_manifests(void **state)
 {
     (void)state;
     static const struct {
-        const char *name;
-        int64_t n;
-    } medsora[] = {{"medsora-s", 43758784}, {"medsora-b", 86466304}, {"medsora-l", 171881344}};
-    for (int i = 0; i < 3; i++) {
-        const ft_medsora_preset *m = ft_medsora_find(medsora[i].name);
-        ft_params *p = ft_params_new(0);
-        ft_graph *g = ft_graph_new(p, FT_F32, 0);
-        int64_t one = 1;
-        ft_medsora(g, m, (ft_medsora_opt){0},
-                   ft_input(g, "z", FT_F32, 5, (int64_t[]){1, m->frames, m->size, m->size, m->channels}),
-                   ft_input(g, "t", FT_F32, 1, &one), NULL);
-        assert_int_equal(total(p, g), medsora[i].n);
+        const char *manifest, *preset;
+        int64_t total;
+    } list[] = {{"cogvideox_vae", "cogvideox-vae", 215583907},
+                {"medsora_freqcomp_vae", "medsora-vae", 264399395},
+                {"sd_vae_f8_diffusers", "sd-vae", 83653863},
+                {"raft_large_torchvision", "raft-large", 5257536},
+                {"raft_small_torchvision", "raft-small", 990162},
+                {"dino_vits16", "dino-vits16", 21665664},
+                {"dino_vits8", "dino-vits8", 21670272},
+                {"dino_vitb16", "dino-vitb16", 85798656},
+                {"dino_vitb8", "dino-vitb8", 85807872},
+                {"lpips_vgg_full", "lpips-vgg", 14716160},
+                {"patchgan_nlayer3", "patchgan", 2765633},
+                {NULL, "lpips-alex", 2469696 + 1152}, /* AlexNet's convolutions and the five heads */
+                {NULL, "medsora-s", 43758784},
+                {NULL, "medsora-b", 86466304},
+                {NULL, "medsora-l", 171881344}};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
+        ft_params *p;
+        if (ft_model_store(&p, list[m].preset, cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_model_parameters(p), list[m].total);
+        char path[600], *text = NULL;
+        size_t size;
+        int rows = 0;
+        snprintf(path, sizeof path, "%s/manifests/%s.tsv", FT_TEST_DIR, list[m].manifest ? list[m].manifest : "");
+        if (list[m].manifest && ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+        for (char *line = text ? strtok(text, "\n") : NULL; line; line = strtok(NULL, "\n"), rows++) {
+            char name[200], shape[100], own[100] = "[";
+            assert_int_equal(sscanf(line, "%199[^\t]\t%99[^\t]", name, shape), 2);
+            int i = 0;
+            while (i < ft_params_count(p) && strcmp(ft_params_at(p, i)->name, name)) i++;
+            if (i == ft_params_count(p)) fail_msg("%s has no tensor %s", list[m].preset, name);
+            for (int k = 0; k < ft_params_at(p, i)->ndim; k++)
+                snprintf(own + strlen(own), sizeof own - strlen(own), "%s%lld", k ? ", " : "",
+                         (long long)ft_params_at(p, i)->dim[k]);
+            snprintf(own + strlen(own), sizeof own - strlen(own), "]");
+            assert_string_equal(own, shape);
+        }
+        if (text) assert_int_equal(rows, ft_params_count(p));
+        ft_free(text);
+        ft_params_free(p);
     }
+    ft_config_free(cfg);
     ft_params *p = ft_params_new(0);
     ft_graph *g = ft_graph_new(p, FT_F32, 0);
     ft_x3d(g, ft_x3d_find("x3d-s"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 13, 160, 160, 3}), 400, 0, 0, NULL);
-    assert_int_equal(total(p, g), 3794274);
+    assert_null(ft_graph_error(g));
+    assert_int_equal(ft_model_parameters(p), 3794274);
+    ft_graph_free(g);
+    ft_params_free(p);
+}
+
+/* frames in, latents, frames out: the table of spec components 1.4 */
+static void test_vae_chunks(void **state)
+{
+    (void)state;
+    static const int table[][3] = {{1, 1, 1},    {8, 2, 8}, {9, 3, 9}, {16, 4, 16}, {17, 5, 17}, {24, 6, 24},
+                                   {49, 13, 49}, {4, 1, 1}, {5, 2, 8}, {12, 3, 9},  {13, 4, 16}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        assert_int_equal(ft_vae_latent_frames(ft_vae_find("cogvideox-vae"), table[i][0]), table[i][1]);
+        assert_int_equal(ft_vae_decoded_frames(ft_vae_find("cogvideox-vae"), table[i][1]), table[i][2]);
+    }
+}
+
+static ft_plan *run_once(ft_graph *g)
+{
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    return plan;
+}
+
+/* Clean frequency compensation is the identity at the start, for any number of latents, and learns from there. The released form
+ * is not, and refuses chunks of other than two latents. */
+static void test_frequency_compensation(void **state)
+{
+    (void)state;
+    float *plain = NULL;
+    for (int fc = FT_FC_NONE; fc <= FT_FC_RELEASED; fc++) {
+        ft_vae_preset p = with((ft_frequency_compensation)fc);
+        ft_params *params = ft_params_new(3);
+        ft_graph *g = ft_graph_new(params, FT_F32, 1);
+        ft_t z = filled(g, "z", 5, (int64_t[]){1, 3, 2, 2, 4});
+        ft_t y = ft_vae_decode(g, &p, z);
+        if (fc == FT_FC_RELEASED) {
+            assert_non_null(ft_graph_error(g));
+            assert_non_null(strstr(ft_graph_error(g), "clean"));
+        } else {
+            ft_keep(y);
+            ft_backward(g, ft_reshape(g, ft_reduce(g, ft_unary(g, FT_SQUARE, y), 31, true), 1, (int64_t[]){1}));
+            ft_plan *plan = run_once(g);
+            if (!plain) plain = malloc((size_t)ft_count(y) * 4), memcpy(plain, ft_data(y), (size_t)ft_count(y) * 4);
+            else assert_memory_equal(plain, ft_data(y), (size_t)ft_count(y) * 4);
+            int moved = 0;
+            for (int i = 0; fc && i < ft_params_count(params); i++) {
+                const ft_param_info *e = ft_params_at(params, i);
+                double norm = 0;
+                for (int64_t k = 0; k < e->count; k++)
+                    norm += e->trained ? fabs((double)ft_params_grad(params)[e->offset + k]) : 0;
+                if (strstr(e->name, "freq") && (strstr(e->name, ".3.conv.weight") || strstr(e->name, ".2.weight")))
+                    moved += norm > 0;
+            }
+            assert_int_equal(moved, fc ? 5 : 0); /* the last layer of each branch of the decoder feels the loss */
+            ft_plan_free(plan);
+        }
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+    free(plain);
+}
+
+/* Each term of the VAE's loss reaches the decoder's last layer; the discriminator's weight makes its gradient as long as the
+ * reconstruction's; and borrowed weights get none. */
+static void test_vae_judges(void **state)
+{
+    (void)state;
+    ft_vae_preset p = with(FT_FC_NONE);
+    ft_params *params = ft_params_new(1), *judge = ft_params_new(2), *critic = ft_params_new(3);
+    assert_int_equal(ft_params_train_only(judge, 0, NULL), FT_OK);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t x = filled(g, "x", 5, (int64_t[]){1, 8, 32, 32, 3});
+    ft_vae_loss_opt opt = {0, 0, 1, 0.5, ft_lpips_find("lpips-alex"), judge, critic};
+    ft_vae_loss_terms l = ft_vae_loss(g, &p, x, &opt);
+    ft_t w = ft_param(g, "decoder.conv_out.conv.weight", 5, (int64_t[]){3, 16, 3, 3, 3}, FT_ZERO);
+    ft_t adversary = ft_gradient(g, l.gan, w), perceptual = ft_gradient(g, l.lpips, w),
+         all = ft_gradient(g, ft_add(g, l.l1, l.lpips), w);
+    ft_keep(adversary), ft_keep(perceptual), ft_keep(all);
+    ft_backward(g, l.total);
+    ft_plan *plan = run_once(g);
+    double a = 0, b = 0, r = 0;
+    for (int64_t i = 0; i < ft_count(w); i++) {
+        a += pow((double)((float *)ft_data(adversary))[i], 2);
+        b += pow((double)((float *)ft_data(perceptual))[i], 2);
+        r += pow((double)((float *)ft_data(all))[i], 2);
+    }
+    assert_true(a > 0 && b > 0);
+    double weight = (double)*(float *)ft_data(l.gan_weight), want = 0.5 * fmin(sqrt(r) / (sqrt(a) + 1e-4), 1e4);
+    assert_true(fabs(weight - want) < 1e-4 * want);
+    for (int i = 0; i < ft_params_count(critic); i++) { /* a critic's gradients are its own graph's business */
+        const ft_param_info *e = ft_params_at(critic, i);
+        for (int64_t k = 0; e->trained && k < e->count; k++) assert_true(ft_params_grad(critic)[e->offset + k] == 0);
+    }
+    assert_int_equal(ft_params_trained_size(judge), 0);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_params_free(judge);
+    ft_params_free(critic);
 }
 
 /* rank tables of the specification, 6 x 8; every step of a true spiral goes to a neighbour */
@@ -258,13 +480,15 @@ static void test_medsora_properties(void **state)
 static void test_guarded_plan(void **state)
 {
     (void)state;
-    for (int m = 0; m < 3; m++) {
+    for (int m = 0; m < N_MODELS; m++) {
+        if (models[m].frozen) continue;
         float *grad[2] = {0};
         int64_t n = 0;
         for (int guard = 0; guard < 2; guard++) {
             setenv("FT_PLAN_GUARD", guard ? "1" : "0", 1);
             ft_params *params = ft_params_new(5);
             ft_graph *g = ft_graph_new(params, FT_F32, 1);
+            ft_training(g, !models[m].eval);
             ft_t y = models[m].build(g);
             ft_t loss = ft_reduce(g, ft_unary(g, FT_SQUARE, y), (1u << ft_ndim(y)) - 1, true);
             ft_backward(g, ft_reshape(g, loss, 1, (int64_t[]){1}));
@@ -291,14 +515,14 @@ static void test_guarded_plan(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        {"golden x3d-tiny", test_golden, NULL, NULL, (void *)&models[0]},
-        {"golden vae-tiny", test_golden, NULL, NULL, (void *)&models[1]},
-        {"golden medsora-tiny", test_golden, NULL, NULL, (void *)&models[2]},
-        cmocka_unit_test(test_totals),
-        cmocka_unit_test(test_spiral),
-        cmocka_unit_test(test_medsora_properties),
-        cmocka_unit_test(test_guarded_plan),
-    };
+    struct CMUnitTest tests[N_MODELS + 7] = {cmocka_unit_test(test_manifests),
+                                             cmocka_unit_test(test_vae_chunks),
+                                             cmocka_unit_test(test_spiral),
+                                             cmocka_unit_test(test_vae_judges),
+                                             cmocka_unit_test(test_medsora_properties),
+                                             cmocka_unit_test(test_guarded_plan),
+                                             cmocka_unit_test(test_frequency_compensation)};
+    for (int i = 0; i < N_MODELS; i++)
+        tests[7 + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
 }

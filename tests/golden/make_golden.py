@@ -3,7 +3,8 @@
 
 Weights and inputs come from a formula (value below) that the C test repeats, so the files stay small: the output, and for each
 parameter three numbers of its gradient: projections on two fixed pseudo-random vectors, and its norm.
-    python3 -m venv venv && venv/bin/pip install torch safetensors numpy && venv/bin/python tests/golden/make_golden.py
+    python3 -m venv venv && venv/bin/pip install torch torchvision diffusers safetensors numpy
+    venv/bin/python tests/golden/make_golden.py
 """
 import os
 import zlib
@@ -13,6 +14,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
+from torchvision.models.optical_flow import raft_large, raft_small
+from torchvision.utils import flow_to_image
+
+from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
 from twins import VAE, MedSora, X3D
 
 
@@ -36,12 +42,15 @@ def fill(model):
         p.data.copy_(v)
 
 
-def golden(name, model, forward):
+def golden(name, model, forward, gradients=True):
     fill(model)
     y = forward(model)
-    (y * value("projection", y.numel()).view(y.shape)).sum().backward()
     out = {"output": y.detach().contiguous()}
+    if gradients:
+        (y * value("projection", y.numel()).view(y.shape)).sum().backward()
     for k, p in model.named_parameters():
+        if p.grad is None:
+            continue
         g = p.grad.flatten().double()
         out["grad." + k] = torch.stack([(g * value("a", g.numel())).sum(), (g * value("b", g.numel())).sum(), g.norm()]).float()
     save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".safetensors"))
@@ -53,6 +62,60 @@ clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
 golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))
+
+
+# ---- public networks, small or whole ------------------------------------------------------------------------------------------
+def cogvideox(branches):
+    small = dict(channels=(16, 16, 32, 32), latent=4, layers=1, groups=8)
+    if branches:
+        return medsora_vae(**small).eval()
+    return AutoencoderKLCogVideoX(
+        block_out_channels=small["channels"], latent_channels=4, layers_per_block=1, down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4, norm_num_groups=8).eval()
+
+
+def last(y):  # (B,C,F,H,W) to forty's order of axes
+    return y.permute(0, 2, 3, 4, 1)
+
+
+def first(name, b, t, h, w, c):
+    return value(name, b * t * h * w * c).view(b, t, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+golden("cogvideox-encode", cogvideox(False), lambda m: last(m._encode(first("x", 1, 17, 16, 16, 3))))
+golden("cogvideox-decode", cogvideox(False), lambda m: last(m._decode(first("z", 1, 5, 2, 2, 4)).sample))
+golden("medsora-vae-encode", cogvideox(True), lambda m: last(m._encode(first("x", 1, 16, 16, 16, 3))))
+golden("medsora-vae-decode", cogvideox(True), lambda m: last(m._decode(first("z", 1, 4, 2, 2, 4)).sample))
+
+image = lambda name, b, s, c: value(name, b * s * s * c).view(b, s, s, c).permute(0, 3, 1, 2)
+sd = lambda: AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                           block_out_channels=(16, 16, 32, 32), layers_per_block=2, latent_channels=4, norm_num_groups=8).eval()
+golden("sd-vae-encode", sd(), lambda m: m.quant_conv(m.encoder(image("x", 2, 16, 3))).permute(0, 2, 3, 1))
+golden("sd-vae-decode", sd(), lambda m: m.decoder(m.post_quant_conv(image("z", 2, 4, 4))).permute(0, 2, 3, 1))
+golden("dino", Dino(48, 3, 8, depth=3, grid=7), lambda m: m(image("x", 2, 32, 3)))
+golden("patchgan", PatchGAN().train(), lambda m: m(image("x", 2, 32, 3)).permute(0, 2, 3, 1))
+for net in ("vgg", "alex"):
+    golden("lpips-" + net, LPIPS(net).eval(), lambda m: m(image("x", 1, 48, 3), image("y", 1, 48, 3)).view(1), False)
+for net in (raft_large, raft_small):
+    golden(net.__name__.replace("_", "-"), net().eval(), lambda m: m(image("x", 1, 128, 3), image("y", 1, 128, 3), num_flow_updates=3)[-1].permute(0, 2, 3, 1)[:, ::4, ::4], False)
+
+
+# ---- flow pictures ----
+def flow_pictures():
+    import colorsys
+
+    flow = value("flow", 16 * 16 * 2).view(16, 16, 2) * 3
+    wheel = flow_to_image(flow.permute(2, 0, 1)).permute(1, 2, 0).contiguous()
+    top = flow.norm(dim=-1).max().item()
+    hsv = torch.zeros(16, 16, 3)
+    for y in range(16):
+        for x in range(16):
+            u, v = flow[y, x].tolist()
+            hsv[y, x] = torch.tensor(colorsys.hsv_to_rgb(np.arctan2(v, u) / (2 * np.pi) % 1, 1, np.hypot(u, v) / top)) * 255
+    save_file({"wheel": wheel, "hsv": hsv}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "flow.safetensors"))
+
+
+flow_pictures()
 
 
 # ---- second derivatives (test_graph.c): |dD/dx|^2 of three judges, and its gradients, in double precision ----------------------
