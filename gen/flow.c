@@ -62,15 +62,15 @@ static void refine(const float *a, const float *b, int n, float *flow, float *wo
                 int i = y * n + x;
                 float gx = 0.5f * (at(a, n, x + 1, y) - at(a, n, x - 1, y)),
                       gy = 0.5f * (at(a, n, x, y + 1) - at(a, n, x, y - 1));
-                float gt = bilinear(b, n, (float)x + flow[2 * i], (float)y + flow[2 * i + 1]) - a[i];
+                /* linearised at each neighbour's own flow, so that a window solves for one flow and stays smooth */
+                float gt = bilinear(b, n, (float)x + flow[2 * i], (float)y + flow[2 * i + 1]) - a[i] - gx * flow[2 * i] - gy * flow[2 * i + 1];
                 xx[i] = gx * gx, xy[i] = gx * gy, yy[i] = gy * gy, xt[i] = gx * gt, yt[i] = gy * gt;
             }
         for (int k = 0; k < 5; k++) box(work + k * pixels, n, RADIUS, row);
         for (int i = 0; i < pixels; i++) {
             float ridge = 20.0f, p = xx[i] + ridge, q = yy[i] + ridge, det = p * q - xy[i] * xy[i]; /* flat windows stay still */
-            float u = -(q * xt[i] - xy[i] * yt[i]) / det, v = -(p * yt[i] - xy[i] * xt[i]) / det, length = sqrtf(u * u + v * v);
-            float limit = length > 1 ? 1 / length : 1;
-            flow[2 * i] += limit * u, flow[2 * i + 1] += limit * v;
+            flow[2 * i] = -(q * xt[i] - xy[i] * yt[i]) / det;
+            flow[2 * i + 1] = -(p * yt[i] - xy[i] * xt[i]) / det;
         }
     }
 }

@@ -203,7 +203,7 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     ft_vae_preset p;
     char path[1200];
     memset(r, 0, sizeof *r);
-    FT_TRY(ft_vae_of(cfg, frames, size, &p));
+    FT_TRY(ft_vae_of(cfg, what == FT_VAE_ENCODE ? 1 : frames, size, &p)); /* any number of frames can be encoded */
     FT_TRY(ft_precision(cfg, &dtype));
     int64_t s = size / ft_vae_space_factor(&p), f = ft_vae_latent_frames(&p, frames);
     r->params = ft_params_new(0);
