@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "classify/classifier.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -13,8 +12,8 @@
 #include "common/io/video.h"
 #include "experiments/cli.h"
 #include "experiments/environment.h"
-#include "gen/generator.h"
-#include "gen/medsora.h"
+#include "experiments/model_table.h"
+#include "gen/diffusion.h"
 #include "gen/vae_train.h"
 
 static int by_value(const void *a, const void *b)
@@ -373,69 +372,125 @@ static int run_ops(ft_cli *c, int64_t runs)
  */
 
 /* forward, MSE to a fixed target, backward, AdamW, no EMA */
-static int run_bench(ft_cli *c)
+/* ---- whole models
+ * --------------------------------------------------------------------------------------------------------------- */
+
+/* The example's shape with the batch, and for clips and pictures the pixels and frames that were asked for. */
+static void shape_of(ft_cli *c, const ft_model *row, const char *preset, int input, int64_t batch, int64_t *dim)
 {
-    const char *const *arg, *model = ft_cli_text(c, "--model");
-    int64_t batch, runs, size, frames;
+    int64_t size, frames;
+    ft_model_example(row, preset, input, dim);
+    dim[0] = batch;
+    if (row->shape || ft_cli_int(c, "--size", 16, 512, &size) < 0 || ft_cli_int(c, "--frames", 1, 256, &frames) < 0) return;
+    for (int k = 1; k < ft_model_dims(&row->in[input]); k++) {
+        char axis = row->in[input].axes[k];
+        if (axis == 'h' || axis == 'w') dim[k] = size;
+        if (axis == 'f') dim[k] = frames;
+    }
+}
+
+typedef struct {
+    ft_plan *plan;
+    ft_t x, t, y;
+} denoiser;
+
+static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
+{
+    denoiser *d = ctx;
+    (void)fraction;
+    memcpy(ft_data(d->x), x, (size_t)ft_count(d->x) * 4);
+    for (int64_t b = 0; b < ft_count(d->t); b++) ((float *)ft_data(d->t))[b] = (float)i;
+    FT_TRY(ft_run(d->plan, &(ft_step){0}));
+    int64_t channels = ft_dim(d->x, -1), out = ft_dim(d->y, -1); /* epsilon is the first half */
+    for (int64_t k = 0; k < ft_count(d->x); k++) x0[k] = x[k] - ((const float *)ft_data(d->y))[k / channels * out + k % channels];
+    return FT_OK;
+}
+
+/* `runs` walks of `steps` steps of UniPC-2 from noise, without the decoder */
+static int time_sampling(denoiser *d, int64_t runs, int64_t steps, double *ms)
+{
+    int64_t n = ft_count(d->x);
+    double *alpha = ft_alloc((size_t)(steps + 1) * 2 * sizeof *alpha), *sigma = alpha ? alpha + steps + 1 : NULL;
+    float *x = ft_alloc((size_t)n * sizeof *x);
+    int rc = alpha && x ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory to sample");
+    for (int64_t i = 0; rc == FT_OK && i <= steps; i++) {
+        double t = 0.02 + 0.96 * (double)(steps - i) / (double)steps;
+        alpha[i] = 1 - t, sigma[i] = t;
+    }
+    for (int64_t k = -1; rc == FT_OK && k < runs; k++) {
+        double start = ft_now();
+        for (int64_t i = 0; i < n; i++) x[i] = (float)(i % 17) / 8 - 1;
+        rc = ft_sample_path(&(ft_path){.kind = FT_UNIPC, .steps = (int)steps, .alpha = alpha, .sigma = sigma}, x, n, denoise, d);
+        if (k >= 0) ms[k] = 1000 * (ft_now() - start);
+    }
+    ft_free(alpha);
+    ft_free(x);
+    if (rc == FT_OK) qsort(ms, (size_t)runs, sizeof *ms, by_value);
+    return rc;
+}
+
+static int run_model(ft_cli *c, const char *what, int64_t runs)
+{
+    const char *model = ft_cli_text(c, "--model"), *preset;
+    bool train = !strcmp(what, "train-step"), sample = !strcmp(what, "sample");
+    const ft_model *row;
+    int64_t batch, steps;
     ft_config *cfg;
     ft_dtype dtype;
-    FT_TRY(ft_cli_need(c, 1, "train-step|forward|op"));
-    ft_cli_args(c, &arg);
-    FT_TRY(ft_cli_int(c, "--runs", 1, 100000, &runs));
-    if (!strcmp(arg[0], "op")) return run_ops(c, runs);
-    bool train = !strcmp(arg[0], "train-step");
-    if (!train && strcmp(arg[0], "forward")) return FT_FAIL(FT_EUSAGE, "bench %s is not known: train-step, forward, op", arg[0]);
+    if (!train && !sample && strcmp(what, "forward"))
+        return FT_FAIL(FT_EUSAGE, "bench %s is not known: train-step, forward, sample, op", what);
     FT_TRY(ft_cli_int(c, "--batch", 1, 4096, &batch));
-    FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
-    FT_TRY(ft_cli_int(c, "--frames", 4, 256, &frames));
+    FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
     FT_TRY(ft_cli_config(c, NULL, &cfg));
-    int rc = ft_precision(cfg, &dtype);
     ft_params *params = ft_params_new(0);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_graph *g = NULL;
     ft_plan *plan = NULL;
     double *ms = ft_alloc((size_t)runs * sizeof *ms);
-    if (rc == FT_OK && (!g || !ms)) rc = FT_FAIL(FT_ENOMEM, "no memory");
+    int rc = ft_precision(cfg, &dtype);
+    char whole[80];
+    snprintf(whole, sizeof whole, "%s-encode", model); /* of a VAE's plain name, encoder and decoder in a row */
+    bool both = rc == FT_OK && ft_vae_find(model);
+    if (rc == FT_OK) rc = ft_model_find(both ? whole : model, &row, &preset);
+    if (rc == FT_OK && sample && (row->n_in != 2 || strcmp(row->kind, "generator")))
+        rc = FT_FAIL(FT_EUSAGE, "bench sample needs a generator, %s is none", model);
+    if (rc == FT_OK && train && row->frozen) rc = FT_FAIL(FT_EUSAGE, "%s is a frozen network: bench forward times it", model);
+    if (rc == FT_OK && (!params || !ms || !(g = ft_graph_new(params, dtype, 1))))
+        rc = FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
-    int64_t clip[5] = {batch, frames, size, size, 3};
-    ft_t y, x;
-    if (ft_vae_find(model)) {
-        x = ft_input(g, "x", FT_F32, 5, clip);
-        ft_t m = ft_vae_encode(g, ft_vae_find(model), x);
-        y = ft_vae_decode(g, ft_vae_find(model), ft_slice(g, m, 4, 0, ft_dim(m, 4) / 2));
-    } else if (ft_medsora_find(model)) {
-        const ft_medsora_preset *p = ft_medsora_find(model);
-        x = ft_input(g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
-        y = ft_medsora(g, p, ft_medsora_options(cfg), x, ft_input(g, "t", FT_F32, 1, &batch), NULL);
-    } else if (ft_classifier_find(model)) {
-        x = ft_input(g, "x", FT_F32, 5, clip);
-        y = ft_classifier_find(model)->network(g, model, x, 2, 0, 0, NULL);
-    } else {
-        rc = FT_FAIL(FT_ECONFIG, "the model %s is not known. `forty models` lists the presets", model);
-        goto done;
+    if (row->frozen) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL));
+    ft_training(g, train);
+    ft_t x[FT_MODEL_INPUTS], y;
+    for (int i = 0; i < row->n_in; i++) {
+        int64_t dim[FT_MAX_DIMS];
+        shape_of(c, row, preset, i, batch, dim);
+        x[i] = ft_input(g, row->in[i].name, FT_F32, ft_model_dims(&row->in[i]), dim);
+        if (!ft_graph_error(g)) fill(x[i], 1);
     }
-    if (!ft_graph_error(g)) fill(x, 1);
-    ft_t target = ft_input(g, "target", FT_F32, ft_graph_error(g) ? 1 : ft_ndim(y),
-                           (int64_t[]){ft_dim(y, 0), ft_ndim(y) > 1 ? ft_dim(y, 1) : 1, ft_ndim(y) > 2 ? ft_dim(y, 2) : 1,
-                                       ft_ndim(y) > 3 ? ft_dim(y, 3) : 1, ft_ndim(y) > 4 ? ft_dim(y, 4) : 1});
-    ft_t loss = ft_loss_mean(g, y, target, FT_MSE);
-    ft_keep(loss);
+    y = row->build(g, preset, cfg, x, 2);
+    if (both) y = ft_vae_decode(g, ft_vae_find(model), ft_slice(g, y, 4, 0, ft_dim(y, -1) / 2));
     if (train) {
+        int64_t dim[FT_MAX_DIMS];
+        for (int i = 0; i < ft_ndim(y); i++) dim[i] = ft_dim(y, i);
+        ft_t loss = ft_loss_mean(g, y, ft_input(g, "target", FT_F32, ft_ndim(y), dim), FT_MSE);
+        ft_keep(loss);
         ft_backward(g, loss);
         ft_optimise(g, (ft_optim_opt){0});
-    }
+    } else ft_keep(y);
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    FT_TRY_TO(rc, done, time_plan(plan, runs, ft_cli_flag(c, "--profile"), ms));
+    if (sample) FT_TRY_TO(rc, done, time_sampling(&(denoiser){plan, x[0], x[1], y}, runs, steps, ms));
+    else FT_TRY_TO(rc, done, time_plan(plan, runs, ft_cli_flag(c, "--profile"), ms));
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:o}", "what", arg[0], "model", model, "batch",
+    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:o}", "what", what, "model", model, "batch",
                           (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
                           "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
                           (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",
                           (double)info.live_bytes / 1048576.0, "versions", ft_environment());
+    if (sample) json_object_set_new(o, "steps", json_integer(steps));
     ft_cli_print(
         c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
-        model, arg[0], (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
+        model, what, (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
         (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
     ft_plan_profile(plan);
 done:
@@ -446,17 +501,29 @@ done:
     ft_config_free(cfg);
     return rc;
 }
+
+static int run_bench(ft_cli *c)
+{
+    const char *const *arg;
+    int64_t runs;
+    FT_TRY(ft_cli_need(c, 1, "train-step|forward|sample|op"));
+    ft_cli_args(c, &arg);
+    FT_TRY(ft_cli_int(c, "--runs", 1, 100000, &runs));
+    if (!strcmp(arg[0], "op")) return run_ops(c, runs);
+    return run_model(c, arg[0], runs);
+}
 static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"},
                                           {"--batch", "N", "8", "batch"},
                                           {"--runs", "N", "10", "timed runs"},
                                           {"--size", "N", "64", "pixels"},
                                           {"--frames", "N", "16", "frames"},
+                                          {"--steps", "K", "20", "of `sample`: steps of UniPC, without the decoder"},
                                           {"--pass", "KIND", "both", "of an op: forward, or both (and backward)"},
                                           {"--profile", NULL, NULL, "time and bytes by op, and the plan"},
                                           {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_bench = {"bench",
-                               "time of a training step, a forward pass or single ops",
-                               "bench train-step|forward --model NAME [--batch N], bench op [NAME ...] [--pass forward]",
+                               "time of a training step, a forward pass, sampling, or single ops",
+                               "bench train-step|forward|sample --model NAME [--batch N], bench op [NAME ...] [--pass forward]",
                                "forty bench train-step --model medsora-tiny --batch 16 --profile",
                                bench_options,
                                run_bench};

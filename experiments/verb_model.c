@@ -18,6 +18,7 @@
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
 #include "experiments/model_table.h"
+#include "gen/consistency.h"
 #include "gen/generator.h"
 #include "gen/vae_train.h"
 
@@ -287,6 +288,64 @@ static int class_index(const ft_classifier_info *info, const char *name)
     return -1;
 }
 
+static int of_split(const ft_clipstore *s, const char *split, int64_t **clip, int64_t *n)
+{
+    *n = 0;
+    if (!(*clip = ft_alloc((size_t)(s->n_clip + 1) * sizeof **clip))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; i < s->n_clip; i++)
+        if (!*split || !strcmp(split, "all") || !strcmp(s->video[s->clip[i].video].split, split)) (*clip)[(*n)++] = i;
+    return *n ? FT_OK : FT_FAIL(FT_EDATA, "%s: no clips in the split %s. Use --split all", s->path, split);
+}
+
+/* A generator's run: how well its VAE rebuilds held-out clips, its denoising error on them, and how steady its samples are. */
+static int evaluate_generator(ft_cli *c, const char *run, const char *data, const char *split)
+{
+    char path[1200], vae[1200], pool_latents[1200], held[1200], samples[1200];
+    ft_config *cfg = NULL;
+    ft_clipstore s = {0}, made = {0};
+    int64_t *clip = NULL, *all = NULL, n = 0, want;
+    ft_vae_score v;
+    double mse = NAN, steady = NAN;
+    const char *preset;
+    FT_TRY(ft_cli_int(c, "--samples", 0, 100000, &want));
+    snprintf(path, sizeof path, "%s/config.yaml", run);
+    snprintf(vae, sizeof vae, "%s/vae", run);
+    snprintf(pool_latents, sizeof pool_latents, "%s/latents.safetensors", run);
+    snprintf(held, sizeof held, "%s/held-out.safetensors", run);
+    snprintf(samples, sizeof samples, "%s/evaluated.h5", run);
+    FT_TRY(ft_cli_config(c, path, &cfg));
+    int rc = ft_clipstore_read(&s, data);
+    if (rc == FT_OK) rc = of_split(&s, split, &clip, &n);
+    ft_clip_pool pool = {&s, clip, n};
+    preset = ft_config_text(cfg, "generator.model");
+    if (rc == FT_OK) rc = ft_vae_evaluate(cfg, vae, &pool, &v);
+    if (rc == FT_OK) rc = ft_vae_encode_pool(cfg, vae, &pool, held);
+    if (rc == FT_OK) rc = ft_generator_eps_mse(cfg, preset, held, run, pool_latents, &mse);
+    if (rc == FT_OK && want > 0) {
+        rc = ft_generator_sample(cfg, preset, run, vae, pool_latents, want, s.frames, s.size, 0, samples);
+        if (rc == FT_OK) rc = ft_clipstore_read(&made, samples);
+        if (rc == FT_OK) rc = of_split(&made, "all", &all, &want);
+        if (rc == FT_OK) steady = ft_frame_consistency(&(ft_clip_pool){&made, all, want});
+    }
+    if (rc == FT_OK)
+        ft_cli_print(
+            c,
+            json_pack("{s:s,s:I,s:f,s:[f,f,f],s:f,s:f,s:o}", "run", run, "clips", (json_int_t)n, "psnr", v.psnr, "band_error",
+                      v.band[0], v.band[1], v.band[2], "denoising_mse", mse, "consistency_real", ft_frame_consistency(&pool),
+                      "consistency_samples", isnan(steady) ? json_null() : json_real(steady)),
+            "%lld clips: VAE %.2f dB (error of low, middle, high frequencies %.3g %.3g %.3g), denoising error %.4f, frames "
+            "correlate %.2f %% (samples %.2f %%)\n",
+            (long long)n, v.psnr, v.band[0], v.band[1], v.band[2], mse, ft_frame_consistency(&pool), steady);
+    ft_remove_tree(held);
+    ft_remove_tree(samples);
+    ft_free(clip);
+    ft_free(all);
+    ft_clipstore_free(&s);
+    ft_clipstore_free(&made);
+    ft_config_free(cfg);
+    return rc;
+}
+
 static int run_evaluate(ft_cli *c)
 {
     const char *const *arg, *data = ft_cli_text(c, "--data"), *split = ft_cli_text(c, "--split");
@@ -298,6 +357,8 @@ static int run_evaluate(ft_cli *c)
     FT_TRY(ft_cli_need(c, 1, "RUN"));
     ft_cli_args(c, &arg);
     if (!data) return FT_FAIL(FT_EUSAGE, "--data CLIPS.h5 is missing. usage: forty %s", ft_verb_evaluate.usage);
+    snprintf(path, sizeof path, "%s/vae/run.json", arg[0]);
+    if (ft_exists(path)) return evaluate_generator(c, arg[0], data, split);
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
     int rc = FT_OK, C = info.n_classes;
     int64_t *clip = NULL, n = 0, videos = 0;
@@ -307,14 +368,11 @@ static int run_evaluate(ft_cli *c)
     FT_TRY_TO(rc, done, ft_cli_config(c, ft_exists(path) ? path : NULL, &cfg)); /* for data.map */
     FT_TRY_TO(rc, done, ft_clipstore_read(&s, data));
     FT_TRY_TO(rc, done, ft_classes_make(&classes, cfg, &s));
-    clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *clip);
+    FT_TRY_TO(rc, done, of_split(&s, split, &clip, &n));
     rows = ft_alloc((size_t)(s.n_video * C + 1) * sizeof *rows);
     label = ft_alloc((size_t)(s.n_video + 1) * sizeof *label);
     prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
-    if (!clip || !rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    for (int64_t i = 0; i < s.n_clip; i++)
-        if (!*split || !strcmp(split, "all") || !strcmp(s.video[s.clip[i].video].split, split)) clip[n++] = i;
-    if (n == 0) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: no clips in the split %s. Use --split all", data, split));
+    if (!rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, clip, n, prob));
     for (int64_t i = 0; i < n;) { /* clips of a video stand together */
         int64_t k = i, v = s.clip[clip[i]].video;
@@ -352,9 +410,10 @@ done:
 }
 static const ft_option evaluate_options[] = {{"--data", "CLIPS.h5", NULL, "labelled clips"},
                                              {"--split", "NAME", "test", "videos of this split; all: every video"},
+                                             {"--samples", "N", "0", "of a generator: sample so many clips and judge them too"},
                                              {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_evaluate = {"evaluate",
-                                  "scores a trained classifier, per video",
+                                  "scores a classifier per video, or a generator and its VAE on held-out clips",
                                   "evaluate RUN --data CLIPS.h5 [--split test]",
                                   "forty evaluate runs/x3d --data clips.h5 --json",
                                   evaluate_options,

@@ -63,7 +63,8 @@ static void refine(const float *a, const float *b, int n, float *flow, float *wo
                 float gx = 0.5f * (at(a, n, x + 1, y) - at(a, n, x - 1, y)),
                       gy = 0.5f * (at(a, n, x, y + 1) - at(a, n, x, y - 1));
                 /* linearised at each neighbour's own flow, so that a window solves for one flow and stays smooth */
-                float gt = bilinear(b, n, (float)x + flow[2 * i], (float)y + flow[2 * i + 1]) - a[i] - gx * flow[2 * i] - gy * flow[2 * i + 1];
+                float gt = bilinear(b, n, (float)x + flow[2 * i], (float)y + flow[2 * i + 1]) - a[i] - gx * flow[2 * i] -
+                           gy * flow[2 * i + 1];
                 xx[i] = gx * gx, xy[i] = gx * gy, yy[i] = gy * gy, xt[i] = gx * gt, yt[i] = gy * gt;
             }
         for (int k = 0; k < 5; k++) box(work + k * pixels, n, RADIUS, row);

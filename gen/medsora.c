@@ -177,8 +177,8 @@ static projected in_proj(ft_graph *g, const shape *s, const char *name, ft_t u)
 /* sequences (S,T,...) -> (S,T,E): causal conv, SSD, gated RMSNorm. out_proj follows. */
 static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, projected in)
 {
-    ft_t xbc = ft_conv_causal(g, in.xbc, m->conv_w, m->conv_b, FT_ACT_SILU);                        /* (S,T,E+2N) */
-    ft_t y = ft_ssd(g, xbc, in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N); /* (S,T,E) */
+    ft_t xbc = ft_conv_causal(g, in.xbc, m->conv_w, m->conv_b, FT_ACT_SILU); /* (S,T,E+2N) */
+    ft_t y = ft_ssd(g, xbc, in.dt, m->dt_bias, m->a_log, m->d, s->H, s->N);  /* (S,T,E) */
     return ft_rmsnorm_gated(g, y, in.z, m->norm_w, 1e-5f);
 }
 

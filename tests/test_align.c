@@ -30,8 +30,7 @@ static void test_lucas_kanade(void **state)
     static float a[N * N], b[N * N], flow[N * N * 2];
     static const double moves[][2] = {{1.5, -0.7}, {-0.3, 0.4}, {5, 3}, {0, 0}};
     for (int m = 0; m < 4; m++) {
-        for (int i = 0; i < N * N; i++)
-            a[i] = texture(i % N, i / N), b[i] = texture(i % N - moves[m][0], i / N - moves[m][1]);
+        for (int i = 0; i < N * N; i++) a[i] = texture(i % N, i / N), b[i] = texture(i % N - moves[m][0], i / N - moves[m][1]);
         assert_int_equal(ft_flow_lucas_kanade(a, b, N, flow), FT_OK);
         double error = 0;
         int n = 0;
@@ -82,7 +81,8 @@ static void test_pictures(void **state)
     ft_safetensors_free(&st);
 }
 
-/* ---- the losses ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the losses
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 enum { B = 2, BLOCKS = 2, F = 2, G = 2, D = 6, K = F * G * G, N = 3 }; /* N frames of tokens: the last is an image, not aligned */
 
@@ -94,7 +94,8 @@ static double pearson(const double *a, const double *b, int n)
     return ab / sqrt(aa * bb);
 }
 
-static double reference(const ft_align *a, double y[BLOCKS][B][K][D], double h[BLOCKS][B][K][D], const double *decay, double *measure)
+static double reference(const ft_align *a, double y[BLOCKS][B][K][D], double h[BLOCKS][B][K][D], const double *decay,
+                        double *measure)
 {
     double total = 0, mean_decay = (decay[0] + decay[1]) / 2, by_sample[B] = {0};
     *measure = 0;
@@ -138,7 +139,8 @@ static double run_loss(const ft_align *a, bool same, double *measure, double *wa
     ft_params *params = ft_params_new(0);
     ft_graph *g = ft_graph_new(params, FT_F32, 0);
     ft_rng r = ft_rng_make(1, 2, 3);
-    ft_t tap[BLOCKS], target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, BLOCKS * K * D}), decay = ft_input(g, "decay", FT_F32, 1, (int64_t[]){B});
+    ft_t tap[BLOCKS], target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, BLOCKS * K * D}),
+                      decay = ft_input(g, "decay", FT_F32, 1, (int64_t[]){B});
     float v[B * N * G * G * D];
     for (int i = 0; i < BLOCKS; i++) {
         for (int b = 0; b < B; b++)
@@ -178,10 +180,18 @@ static void test_losses(void **state)
 {
     (void)state;
     for (int mode = FT_ALIGN_PAPER; mode <= FT_ALIGN_TRD; mode++) {
-        ft_align a = {.mode = (ft_align_mode)mode, .weight = 0.3, .margin = 0.1, .blocks = BLOCKS, .frames = F, .grid = G, .width = D, .channels = D};
+        ft_align a = {.mode = (ft_align_mode)mode,
+                      .weight = 0.3,
+                      .margin = 0.1,
+                      .blocks = BLOCKS,
+                      .frames = F,
+                      .grid = G,
+                      .width = D,
+                      .channels = D};
         double measure, want, want_measure, moved, got = run_loss(&a, false, &measure, &want, &want_measure, &moved);
         if (!(fabs(got - want) < 2e-6 && fabs(measure - want_measure) < 2e-6 && want > 0.01 && moved > 1e-3))
-            fail_msg("mode %d: loss %g (want %g), distance %g (want %g), gradient %g", mode, got, want, measure, want_measure, moved);
+            fail_msg("mode %d: loss %g (want %g), distance %g (want %g), gradient %g", mode, got, want, measure, want_measure,
+                     moved);
         got = run_loss(&a, true, &measure, &want, &want_measure, &moved); /* features that agree: nothing to pull */
         assert_true(got == 0 && moved == 0 && fabs(measure) < 1e-5);
         a.margin = 3; /* beyond every distance: the hinge never fires */
@@ -192,6 +202,7 @@ static void test_losses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lucas_kanade), cmocka_unit_test(test_pictures), cmocka_unit_test(test_losses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lucas_kanade), cmocka_unit_test(test_pictures),
+                                       cmocka_unit_test(test_losses)};
     return cmocka_run_group_tests_name("align", tests, NULL, NULL);
 }

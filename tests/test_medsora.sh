@@ -1,5 +1,6 @@
 # Weights and forward passes, and the generator's switches as a user turns them: alignment, images, phases, discriminator, objectives.
 set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
 . "$(dirname "$0")/lib.sh"
 
 # weights: made, checked, narrowed, read back
@@ -98,4 +99,8 @@ fails 1 "at least 64 pixels" -- "$F" train e.yaml -o other --force --set align.w
 fails 1 "first_steps" -- "$F" train e.yaml -o other --force --set generator.first_steps=5
 fails 1 "nobody" "dino-vits8" -- "$F" train e.yaml -o other --force --set align.weight=1 --set align.teacher=nobody
 fails 1 "multiple of 8" -- "$F" train e.yaml -o other --force --set vae.model=medsora-vae --set data.clips="$("$F" phantom -o odd.h5 --videos 4 --size 32 --frames 12 >/dev/null 2>&1; echo odd.h5)"
+# the published presets are read whole
+for f in generator medsora-paper medsora-released; do
+  works "$F" experiment run "$root/experiments/$f.yaml" --print-config
+done
 done_testing

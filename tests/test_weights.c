@@ -1,4 +1,5 @@
-/* Weight files of other people: PyTorch's containers read without executing them, damaged and hostile files refused, public names. */
+/* Weight files of other people: PyTorch's containers read without executing them, damaged and hostile files refused, public
+ * names. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,8 @@ static void expect(const ft_safetensors *st, const char *prefix, const char *nam
     assert_int_equal(t->count, n);
     assert_int_equal(ft_safetensors_f32(t, v), FT_OK);
     for (int i = 0; i < n; i++)
-        if (!(fabs((double)v[i] - want[i]) <= 1e-6 * fabs(want[i]))) fail_msg("%s[%d] is %g, not %g", full, i, (double)v[i], want[i]);
+        if (!(fabs((double)v[i] - want[i]) <= 1e-6 * fabs(want[i])))
+            fail_msg("%s[%d] is %g, not %g", full, i, (double)v[i], want[i]);
 }
 
 static void check_state(const ft_safetensors *st, const char *prefix)
@@ -63,7 +65,8 @@ static void check_state(const ft_safetensors *st, const char *prefix)
 static void test_containers(void **state)
 {
     (void)state;
-    static const char *const plain[] = {"zip.pth", "legacy.pth", "protocol4.pth"}, *const nested[] = {"nested.pth", "nested_legacy.pth"};
+    static const char *const plain[] = {"zip.pth", "legacy.pth", "protocol4.pth"}, *const nested[] = {"nested.pth",
+                                                                                                      "nested_legacy.pth"};
     ft_safetensors st;
     char used[64];
     for (int i = 0; i < 3; i++) {
@@ -124,9 +127,9 @@ static void test_damage(void **state)
 
 static void write_pickle(const char *path, const void *body, size_t n)
 {
-    static const unsigned char head[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.',
-                                         0x80, 2, 'M', 0xe9, 3, '.',
-                                         0x80, 2, '}', 'U', 13, 'l', 'i', 't', 't', 'l', 'e', '_', 'e', 'n', 'd', 'i', 'a', 'n', 0x88, 's', '.'};
+    static const unsigned char head[] = {0x80, 2,    0x8a, 10,  0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
+                                         '.',  0x80, 2,    'M', 0xe9, 3,    '.',  0x80, 2,    '}',  'U',  13,   'l',  'i',
+                                         't',  't',  'l',  'e', '_',  'e',  'n',  'd',  'i',  'a',  'n',  0x88, 's',  '.'};
     FILE *o = fopen(path, "wb");
     assert_int_equal(fwrite(head, 1, sizeof head, o), sizeof head);
     assert_int_equal(fwrite(body, 1, n, o), n);
@@ -149,16 +152,18 @@ static void test_hostile(void **state)
     static const struct {
         const char *text;
         size_t n;
-    } bodies[] = {{"]q\0h\0a.", 7},                 /* a list that holds itself */
-                  {"(((((((((.", 10},               /* marks alone */
-                  {"h\7.", 3},                      /* a memo that was never made */
-                  {"U\377abc", 5},                  /* a text beyond the end */
-                  {"X\377\377\377\377a.", 7},       /* four gigabytes of text */
-                  {"c" "torch._utils\n_rebuild_tensor_v2\n)R.", 36}, /* a tensor without arguments */
-                  {"i.", 2},                        /* an instruction that is not allowed */
+    } bodies[] = {{"]q\0h\0a.", 7},           /* a list that holds itself */
+                  {"(((((((((.", 10},         /* marks alone */
+                  {"h\7.", 3},                /* a memo that was never made */
+                  {"U\377abc", 5},            /* a text beyond the end */
+                  {"X\377\377\377\377a.", 7}, /* four gigabytes of text */
+                  {"c"
+                   "torch._utils\n_rebuild_tensor_v2\n)R.",
+                   36},      /* a tensor without arguments */
+                  {"i.", 2}, /* an instruction that is not allowed */
                   {"}(", 2},
                   {"(u.", 3},
-                  {"r\377\377\377\177.", 6},        /* memo two billion */
+                  {"r\377\377\377\177.", 6}, /* memo two billion */
                   {"\x81.", 2}};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         write_pickle(path, bodies[i].text, bodies[i].n);
@@ -180,7 +185,8 @@ static void test_names(void **state)
     (void)state;
     static const char *const list[][3] = {
         {"dino-vits8", "module.backbone.blocks.3.attn.qkv.weight", "blocks.3.attn.qkv.weight"},
-        {"sd-vae", "first_stage_model.encoder.down.1.block.0.nin_shortcut.weight", "encoder.down_blocks.1.resnets.0.conv_shortcut.weight"},
+        {"sd-vae", "first_stage_model.encoder.down.1.block.0.nin_shortcut.weight",
+         "encoder.down_blocks.1.resnets.0.conv_shortcut.weight"},
         {"sd-vae", "encoder.down.2.downsample.conv.bias", "encoder.down_blocks.2.downsamplers.0.conv.bias"},
         {"sd-vae", "decoder.up.3.block.2.conv1.weight", "decoder.up_blocks.0.resnets.2.conv1.weight"},
         {"sd-vae", "decoder.up.1.upsample.conv.weight", "decoder.up_blocks.2.upsamplers.0.conv.weight"},
@@ -204,7 +210,8 @@ static void test_names(void **state)
     }
 }
 
-/* Princeton's names of RAFT and ldm's and old diffusers' of the SD VAE, as their manifests list them, cover every tensor of ours. */
+/* Princeton's names of RAFT and ldm's and old diffusers' of the SD VAE, as their manifests list them, cover every tensor of ours.
+ */
 static void test_other_layouts(void **state)
 {
     (void)state;
@@ -249,7 +256,8 @@ static int tear_down(void **state) { return (void)state, ft_remove_tree(folder);
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_containers), cmocka_unit_test(test_damage), cmocka_unit_test(test_hostile),
-                                       cmocka_unit_test(test_names), cmocka_unit_test(test_other_layouts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_containers), cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_hostile), cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_other_layouts)};
     return cmocka_run_group_tests_name("weights", tests, set_up, tear_down);
 }

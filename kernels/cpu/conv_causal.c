@@ -1,7 +1,7 @@
 /* Causal depthwise convolution along a sequence with its activation (Mamba's conv1d and SiLU in one pass).
  *
- * x (S, T, C), w (C, K): p[t] = b + sum over k of w[k] x[t - K + 1 + k], y = act(p). Work goes in columns of BAND channels: K rows
- * of x and of w stay in L1, every value of x is widened once. The backward pass computes p again rather than keep it. */
+ * x (S, T, C), w (C, K): p[t] = b + sum over k of w[k] x[t - K + 1 + k], y = act(p). Work goes in columns of BAND channels: K
+ * rows of x and of w stay in L1, every value of x is widened once. The backward pass computes p again rather than keep it. */
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
