@@ -456,12 +456,59 @@ static void test_second_order_unary(void **state)
 /* ---- optimisers against their equations, in double
  * ------------------------------------------------------------------------------------- */
 
+/* What is frozen by name, and what is borrowed, takes part and stays as it is. */
+static void test_frozen_and_borrowed(void **state)
+{
+    (void)state;
+    ft_params *own = ft_params_new(1), *lender = ft_params_new(2);
+    static const char *const only[] = {"branch.", "tail"};
+    assert_int_equal(ft_params_train_only(own, 2, only), FT_OK);
+    ft_graph *g = ft_graph_new(own, FT_F32, 1);
+    ft_t x = ft_input(g, "x", FT_F32, 2, (int64_t[]){3, 4});
+    for (int i = 0; i < 12; i++) ((float *)ft_data(x))[i] = sinf((float)i);
+    static const char *const names[] = {"trunk.weight", "branch.weight", "trunk.tail"};
+    ft_t h = x;
+    for (int i = 0; i < 3; i++) h = ft_linear(g, h, ft_param(g, names[i], 2, (int64_t[]){4, 4}, ft_init_xavier(4, 4)), NULL);
+    ft_borrow(g, lender);
+    h = ft_linear(g, h, ft_param(g, "trunk.weight", 2, (int64_t[]){4, 4}, ft_init_xavier(4, 4)),
+                  NULL); /* another's, of the same name */
+    ft_borrow(g, NULL);
+    ft_backward(g, ft_reshape(g, ft_reduce(g, ft_unary(g, FT_SQUARE, h), 3, false), 1, (int64_t[]){1}));
+    ft_optimise(g, (ft_optim_opt){0});
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_params_total(own, false), 32);
+    assert_int_equal(ft_params_total(lender, false), 16);
+    float before[3][16], lent[16];
+    for (int i = 0; i < 3; i++) memcpy(before[i], ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, i)->offset, sizeof lent);
+    memcpy(lent, ft_params_flat(lender, FT_WEIGHTS), sizeof lent);
+    assert_int_equal(ft_run(plan, &(ft_step){1, 0, 0.1f, 0.5f}), FT_OK);
+    for (int i = 0; i < 3; i++) {
+        bool same = !memcmp(before[i], ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, i)->offset, sizeof lent);
+        assert_int_equal(same, i == 0);
+    }
+    assert_memory_equal(lent, ft_params_flat(lender, FT_WEIGHTS), sizeof lent);
+    float first = ft_params_grad(own)[ft_params_at(own, 1)->offset];
+    for (int i = 0; i < 16; i++) ft_params_flat(lender, FT_WEIGHTS)[i] *= 2; /* the lender moves: packed copies follow */
+    ft_params_touched(lender);
+    memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 1)->offset, before[1], sizeof lent);
+    memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 2)->offset, before[2], sizeof lent);
+    assert_int_equal(ft_run(plan, &(ft_step){1, 1, 0, 0.5f}), FT_OK);
+    float second = ft_params_grad(own)[ft_params_at(own, 1)->offset];
+    assert_true(fabs((double)second - 4 * (double)first) < 1e-4 * fabs((double)second));
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(own);
+    ft_params_free(lender);
+}
+
 static void test_optimisers(void **state)
 {
     (void)state;
     static const ft_optim_opt opts[] = {{0},
                                         {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f},
                                         {.clip = 0.5f},
+                                        {.clip = 0.5f, .clip_from = 3},
                                         {.sgd = true, .beta1 = 0.9f, .weight_decay = 0.05f},
                                         {.sgd = true, .beta1 = 0.9f, .clip = 0.25f}};
     enum { N = 70, STEPS = 5 };
@@ -501,7 +548,7 @@ static void test_optimisers(void **state)
             }
             total = sqrt(total);
             assert_true(fabs((double)*(float *)ft_data(norm) - total) <= 1e-6 * total);
-            double scale = o.clip > 0 && total > (double)o.clip ? (double)o.clip / (total + 1e-6) : 1;
+            double scale = o.clip > 0 && t >= o.clip_from && total > (double)o.clip ? (double)o.clip / (total + 1e-6) : 1;
             for (int i = 0; i < 75; i++) {
                 double wd = i < N ? (double)o.weight_decay : 0, d = grad[i] * scale;
                 if (o.sgd) {
@@ -782,10 +829,19 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order),  cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_remat),         cmocka_unit_test(test_remat_errors),
-        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),       cmocka_unit_test(test_dead_nodes),
-        cmocka_unit_test(test_guard_catches), cmocka_unit_test(test_bf16_rounding), cmocka_unit_test(test_slices_without_padding),
+        cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_second_order),
+        cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_frozen_and_borrowed),
+        cmocka_unit_test(test_remat),
+        cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_guard_catches),
+        cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_slices_without_padding),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }
