@@ -10,6 +10,7 @@
 #include "common/io/image.h"
 #include "experiments/environment.h"
 #include "experiments/experiment.h"
+#include "gen/align.h"
 
 static void text(FILE *f, const char *s)
 {
@@ -236,7 +237,11 @@ static void checks(FILE *f, const ft_result *r)
         if (!isnan(r->arm[i].eps_mse)) {
             fputs("<tr><td>", f);
             text(f, r->arm[i].name);
-            fprintf(f, ": epsilon MSE, mean over t<td>%.3f<td>1 for predicting zero</tr>\n", r->arm[i].eps_mse);
+            char aligned[300];
+            ft_align_text(r->x->cfg, aligned, sizeof aligned);
+            fprintf(f, ": denoising error, mean over t (alignment: ");
+            text(f, aligned);
+            fprintf(f, ")<td>%.3f<td>1 for predicting zero</tr>\n", r->arm[i].eps_mse);
         }
     for (int i = 0; i < r->n; i++)
         if (!isnan(r->arm[i].frechet)) {

@@ -381,6 +381,9 @@ static void shape_of(ft_cli *c, const ft_model *row, const char *preset, int inp
     int64_t size, frames;
     ft_model_example(row, preset, input, dim);
     dim[0] = batch;
+    if (row->shape && input == 0 && ft_cli_text(c, "--latent-frames") &&
+        ft_cli_int(c, "--latent-frames", 1, 1024, &frames) == FT_OK)
+        dim[1] = frames;
     if (row->shape || ft_cli_int(c, "--size", 16, 512, &size) < 0 || ft_cli_int(c, "--frames", 1, 256, &frames) < 0) return;
     for (int k = 1; k < ft_model_dims(&row->in[input]); k++) {
         char axis = row->in[input].axes[k];
@@ -517,6 +520,7 @@ static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "prese
                                           {"--runs", "N", "10", "timed runs"},
                                           {"--size", "N", "64", "pixels"},
                                           {"--frames", "N", "16", "frames"},
+                                          {"--latent-frames", "N", NULL, "of a generator's input; as its preset"},
                                           {"--steps", "K", "20", "of `sample`: steps of UniPC, without the decoder"},
                                           {"--pass", "KIND", "both", "of an op: forward, or both (and backward)"},
                                           {"--profile", NULL, NULL, "time and bytes by op, and the plan"},

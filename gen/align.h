@@ -32,6 +32,9 @@ int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, co
                  int64_t grid, int64_t width, const char *path);
 void ft_align_free(ft_align *a);
 
+/* "spatial, teacher dino-vits8 with fixed random weights on flow of lucas-kanade", "none": for run.json and reports. */
+void ft_align_text(const ft_config *cfg, char *text, size_t size);
+
 /* weight * max(mean of g(t) (1 - rho) - margin, 0), a scalar; trd: weight * mean of max(|S - S*| - margin, 0). tap[i]
  * (B,>=frames,grid,grid,width), target (B, each) in the compute dtype, decay (B): g(t) or 1. *measure (may be NULL): the mean
  * 1 - rho, or |S - S*|, before weights. */

@@ -244,7 +244,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     ft_dtype dtype;
     ft_latents l = {0};
     ft_align align = {0};
-    char features[1200];
+    char features[1200], aligned[300];
     if (!ft_generator_find(preset)) return unknown_generator(preset);
     FT_TRY(ft_precision(cfg, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, path));
@@ -305,12 +305,16 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
                        .ctx = &t,
                        .n_logged = 2,
                        .logged_name = {"loss", t.main.flow ? "flow_mse" : "eps_mse"}};
+    ft_align_text(cfg, aligned, sizeof aligned);
+    loop.metadata = json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", ft_config_text(cfg, "generator.objective"),
+                              "scan", ft_config_text(cfg, "generator.scan"), "mixer", ft_config_text(cfg, "generator.mixer"));
     if (t.main.vlb_loss) loop.logged_name[loop.n_logged++] = "vlb";
     if (t.main.align_loss) loop.logged_name[loop.n_logged++] = "align", loop.logged_name[loop.n_logged++] = "align_distance";
     if (loop.first_steps >= loop.steps)
         rc = FT_FAIL(FT_ECONFIG, "generator.first_steps is %lld of %lld steps: nothing is left for the second phase",
                      (long long)loop.first_steps, (long long)loop.steps);
     if (rc == FT_OK) rc = ft_train(&loop);
+    json_decref(loop.metadata);
 done:
     ft_clip_sampler_free(t.sampler);
     problem_free(&t.first);

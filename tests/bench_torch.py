@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The opponent of SPEED.md: training steps of the twins in tests/golden/twins.py with today's PyTorch, interleaved with forty.
 
-    venv/bin/python tests/bench_torch.py build/release/forty x3d-tiny:24 x3d-s:8 vae-tiny:4 medsora-tiny:16 medsora-b:2
+    venv/bin/python tests/bench_torch.py build/release/forty x3d-tiny:24 x3d-s:8 vae-tiny:4 medsora-tiny:16 medsora-b:2 \
+        sample-medsora-b:1 encode-cogvideox-vae:1
 
 A step is forward, MSE to a fixed target, backward, fused AdamW; two threads; the best of eager and compiled, channels last,
 f32 and bf16 autocast. Each pair is timed in turns and the median of the turns is printed."""
@@ -101,10 +102,59 @@ def forty_ms(program, name, batch, precision, runs):
     return json.loads(subprocess.run(args, capture_output=True, check=True).stdout)["ms"]["median"]
 
 
+# ---- forward passes: one denoising step of a generator, the video VAE's encoder ------------------------------------------------
+
+
+def forward_problem(name, batch):
+    if name == "sample-medsora-b":
+        m = twins.MedSora(12, 512, 2, 64, 128, 8, 16).eval()
+        z, t = torch.randn(batch, 6, 16, 16, 16), torch.full((batch,), 500.0)
+        return m, lambda: m(z, t), ["sample", "--model", "medsora-b", "--steps", "20"], 20
+    from diffusers import AutoencoderKLCogVideoX
+
+    m = AutoencoderKLCogVideoX(
+        block_out_channels=(128, 256, 256, 512), latent_channels=16, layers_per_block=3, down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4, norm_num_groups=32).eval()
+    for layer in m.modules():
+        if isinstance(layer, (torch.nn.Conv3d, torch.nn.Conv2d)):
+            layer.to(memory_format=torch.channels_last_3d if isinstance(layer, torch.nn.Conv3d) else torch.channels_last)
+    x = torch.rand(batch, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d) * 2 - 1
+    return m, lambda: m._encode(x), ["forward", "--model", "cogvideox-vae-encode", "--frames", "8", "--size", "64"], 1
+
+
+def compare_forward(program, name, batch):
+    for precision in ("f32", "bf16"):
+        m, fn, args, steps = forward_problem(name, batch)
+        args = [program, "bench", *args, "--batch", str(batch), "--precision", precision, "--runs", "3", "--threads", "2", "--json"]
+        best, ours = None, []
+        for compiled in (False, True):
+            ours.append(json.loads(subprocess.run(args, capture_output=True, check=True).stdout)["ms"]["median"] / steps)
+            torch._dynamo.reset()
+            run = torch.compile(fn) if compiled else fn
+            try:
+                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    for _ in range(2):
+                        run()
+                    times = []
+                    for _ in range(5):
+                        s = time.perf_counter()
+                        run()
+                        times.append(1000 * (time.perf_counter() - s))
+            except Exception as e:
+                print("  ", name, "compiled" if compiled else "eager", "failed:", str(e).splitlines()[0][:80])
+                continue
+            print(f"   {name} {precision} {'compiled' if compiled else 'eager'} {statistics.median(times):.1f} ms", flush=True)
+            best = statistics.median(times) if best is None else min(best, statistics.median(times))
+        print(f"{name}, batch {batch}, {precision}: forty {statistics.median(ours):.1f} ms, PyTorch {best:.1f} ms, ratio {best / statistics.median(ours):.2f}", flush=True)
+
+
 if __name__ == "__main__":
     print("torch", torch.__version__)
     for arg in sys.argv[2:]:
         name, batch = arg.split(":")
+        if name.startswith(("sample-", "encode-")):
+            compare_forward(sys.argv[1], name, int(batch))
+            continue
         for precision in ("f32", "bf16"):
             best = None
             ours = []

@@ -65,6 +65,7 @@ works "$F" train e.yaml -o whole
 grep -q "perceptual term is left out" err || die "nothing says that LPIPS has no weights"
 for f in samples/000005.png samples/000010.gif features.safetensors vae/log.csv; do [ -e whole/$f ] || die "whole/$f is missing"; done
 head -1 whole/log.csv | grep -q "loss,eps_mse,vlb,align,align_distance" || die "$(head -1 whole/log.csv)"
+grep -q "released, weight 1, teacher the run's own VAE on flow of lucas-kanade" whole/run.json || die "run.json does not name the teacher"
 head -1 whole/vae/log.csv | grep -q "gan,gan_weight" || die "$(head -1 whole/vae/log.csv)"
 for stage in vae/state.safetensors state.safetensors; do # killed in the VAE's stage, and in the generator's
   rm -rf part
