@@ -338,13 +338,13 @@ int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, co
 
 void ft_align_text(const ft_config *cfg, char *text, size_t size)
 {
-    const char *teacher = ft_config_text(cfg, "align.teacher"), *flow = ft_config_text(cfg, "align.flow");
+    const char *name = ft_config_text(cfg, "align.teacher"), *flow = ft_config_text(cfg, "align.flow");
     bool sees_flow = !strcmp(ft_config_text(cfg, "align.input"), "flow");
-    bool own = !strcmp(teacher, "vae"), loaded = *ft_config_text(cfg, "align.weights"), raft = ft_raft_find(flow) != NULL;
+    bool own = !strcmp(name, "vae"), loaded = *ft_config_text(cfg, "align.weights"), raft = ft_raft_find(flow) != NULL;
     if (!(ft_config_real(cfg, "align.weight") > 0)) snprintf(text, size, "none");
     else
         snprintf(text, size, "%s, weight %g, teacher %s%s on %s%s%s", ft_config_text(cfg, "align.mode"),
-                 ft_config_real(cfg, "align.weight"), own ? "the run's own VAE" : teacher,
+                 ft_config_real(cfg, "align.weight"), own ? "the run's own VAE" : name,
                  own || loaded ? "" : " with fixed random weights", sees_flow ? "flow of " : "frames", sees_flow ? flow : "",
                  sees_flow && raft && !*ft_config_text(cfg, "align.flow_weights") ? " with fixed random weights" : "");
 }
