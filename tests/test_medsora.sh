@@ -85,9 +85,9 @@ works "$F" generate whole -n 2 -o s.h5 --sampler ddpm --steps 4
 conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 2, batch: 2}" "generator: {steps: 5, batch: 2}"
 works "$F" train e.yaml -o off
 works "$F" train e.yaml -o never --set align.weight=1 --set align.margin=2 --set align.teacher=vae --set align.mode=spatial
-cmp off/weights.safetensors never/weights.safetensors || die "a hinge that never fires changed the weights"
+cmp off/state.safetensors never/state.safetensors || die "a hinge that never fires changed the weights"
 works "$F" train e.yaml -o moved --set align.weight=1 --set align.margin=0 --set align.teacher=vae --set align.mode=spatial
-! cmp -s off/weights.safetensors moved/weights.safetensors || die "the alignment did not reach the weights"
+! cmp -s off/state.safetensors moved/state.safetensors || die "the alignment did not reach the weights"
 
 # the other switches run, and those that do not go together say so
 for o in "generator.objective=flow" "generator.mixer=attention" "generator.scan=raster" "generator.images=3" "align.weight=1 align.mode=trd align.teacher=vae" \
