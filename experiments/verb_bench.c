@@ -477,7 +477,8 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
         ft_t loss = ft_loss_mean(g, y, ft_input(g, "target", FT_F32, ft_ndim(y), dim), FT_MSE);
         ft_keep(loss);
         ft_backward(g, loss);
-        ft_optimise(g, (ft_optim_opt){0});
+        ft_params_no_average(params); /* as the opponents': no EMA */
+        ft_optimise(g, (ft_optim_opt){.no_ema = true});
     } else ft_keep(y);
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     if (sample) FT_TRY_TO(rc, done, time_sampling(&(denoiser){plan, x[0], x[1], y}, runs, steps, ms));

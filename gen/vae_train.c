@@ -90,7 +90,7 @@ static int make_critic(vae_feed *f, ft_dtype dtype)
     f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
     f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->loss.output), 5, dim);
     ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
-    ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f});
+    ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
     return ft_plan_new(&f->critic_plan, f->critic_graph, FT_WEIGHTS);
 }
 
@@ -144,6 +144,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     FT_TRY_TO(rc, done, load_judge(cfg, &opt));
     if (opt.gan > 0 && !(opt.critic = feed.critic = ft_params_new(seed + 1)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
+    if (feed.critic) ft_params_no_average(feed.critic);
     feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
     ft_vae_loss_terms l = feed.loss = ft_vae_loss(g, &p, feed.x, &opt);
     ft_backward(g, l.total);

@@ -67,6 +67,7 @@ typedef struct {
     float beta1, beta2, eps, weight_decay; /* zeros: 0.9, 0.999, 1e-8, 0 */
     float clip;                            /* global L2 norm; 0: none */
     int64_t clip_from;                     /* the step from which it holds */
+    bool no_ema;                           /* the weights' average is left alone */
     bool sgd;                              /* SGD with Nesterov momentum beta1 */
 } ft_optim_opt;
 

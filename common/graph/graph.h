@@ -53,6 +53,8 @@ void ft_params_free(ft_params *p);
 /* From now on only parameters whose names hold one of n patterns are trained, the rest are buffers: n = 0 freezes all. */
 enum { FT_TRAIN_PATTERNS = 16 };
 int ft_params_train_only(ft_params *p, int n, const char *const *pattern);
+/* No average of the weights is kept (ft_optimise's `no_ema`): the EMA bank is the weights. Before the store is sealed. */
+void ft_params_no_average(ft_params *p);
 
 typedef struct {
     const char *name;

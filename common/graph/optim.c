@@ -13,7 +13,7 @@ ft_t ft_optimise(ft_graph *g, ft_optim_opt opt)
     ft_keep(total);
     ft_node *update = ft__node(g, opt.sgd ? FT_OP_sgd : FT_OP_adamw, 1, &total);
     if (update) update->attr.optim = opt;
-    ft__node(g, FT_OP_ema, 1, &total);
+    if (!opt.no_ema) ft__node(g, FT_OP_ema, 1, &total);
     return total;
 }
 

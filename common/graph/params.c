@@ -21,6 +21,7 @@ struct ft_params {
     int n;
     uint64_t seed;
     bool sealed, *decay;
+    bool no_average;  /* nobody will read the EMA: it is the weights themselves */
     bool some_frozen; /* only names that hold one of `pattern` are trained */
     const char *pattern[FT_TRAIN_PATTERNS];
     int n_pattern;
@@ -69,6 +70,8 @@ int ft_params_train_only(ft_params *p, int n, const char *const *pattern)
         if (!(p->pattern[i] = ft_arena_strdup(p->arena, pattern[i]))) return FT_FAIL(FT_ENOMEM, "no memory for a name pattern");
     return FT_OK;
 }
+
+void ft_params_no_average(ft_params *p) { p->no_average = true; }
 
 static bool is_frozen(const ft_params *p, const char *name)
 {
@@ -133,7 +136,7 @@ int ft_params_seal(ft_params *p)
     }
     st->total = at;
     size_t all = (size_t)st->total * sizeof(float), learn = (size_t)st->trained * sizeof(float);
-    bool still = p->some_frozen && st->trained == 0; /* then the average is the weights themselves */
+    bool still = p->no_average || (p->some_frozen && st->trained == 0); /* then the average is the weights themselves */
     st->bank[0] = ft_alloc(all), st->bank[1] = still ? st->bank[0] : ft_alloc(all);
     for (int i = 0; i < 2; i++) st->moment[i] = ft_alloc(learn);
     st->grad = ft_alloc(learn);
