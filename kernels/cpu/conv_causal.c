@@ -25,11 +25,23 @@ static void accumulate(float *restrict p, const float *restrict w, const float *
     for (int64_t i = 0; i < n; i++) p[i] += w[i] * x[i];
 }
 
+/* p += the sum of four such products, in one pass: what K = 4 needs */
+static void accumulate4(float *restrict p, const float *w0, const float *x0, const float *w1, const float *x1, const float *w2,
+                        const float *x2, const float *w3, const float *x3, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) p[i] += w0[i] * x0[i] + w1[i] * x1[i] + w2[i] * x2[i] + w3[i] * x3[i];
+}
+
 /* p of row t from the last K rows of x, kept in a ring: row t' is at t' % K */
 static void row_of(float *p, const float *bias, float w[MAX_K][BAND], float ring[MAX_K][BAND], int64_t t, int64_t K, int64_t n)
 {
     if (bias) memcpy(p, bias, (size_t)n * sizeof *p);
     else memset(p, 0, (size_t)n * sizeof *p);
+    if (K == 4 && t >= 3) {
+        accumulate4(p, w[0], ring[(t + 1) % 4], w[1], ring[(t + 2) % 4], w[2], ring[(t + 3) % 4], w[3], ring[t % 4], n);
+        return;
+    }
     for (int64_t k = t < K - 1 ? K - 1 - t : 0; k < K; k++) accumulate(p, w[k], ring[(t + 1 + k) % K], n);
 }
 
@@ -115,8 +127,12 @@ void FT_CPU(conv_causal_bwd)(const ft_call *c)
                 int64_t at = (q * s.T + t) * s.C + c0;
                 float *o = ft_into(tmp, dx, at);
                 memset(o, 0, (size_t)n * sizeof *o);
-                for (int64_t k = 0; k < K; k++)
-                    if (t + K - 1 - k < s.T) accumulate(o, w[k], dp + (t + K - 1 - k) * BAND, n);
+                if (K == 4 && t + 3 < s.T) {
+                    const float *d = dp + t * BAND;
+                    accumulate4(o, w[3], d, w[2], d + BAND, w[1], d + 2 * BAND, w[0], d + 3 * BAND, n);
+                } else
+                    for (int64_t k = 0; k < K; k++)
+                        if (t + K - 1 - k < s.T) accumulate(o, w[k], dp + (t + K - 1 - k) * BAND, n);
                 ft_store_at(dx, at, o, n);
             }
         }
