@@ -8,7 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/clipstore.h"
-#include "common/io/safetensors.h"
+#include "common/io/pth.h"
 #include "common/io/video.h"
 #include "experiments/cli.h"
 #include "experiments/ingest.h"
@@ -150,14 +150,16 @@ static int info_store(ft_cli *c, const char *path)
 static int info_weights(ft_cli *c, const char *path)
 {
     ft_safetensors st;
-    FT_TRY(ft_safetensors_read(&st, path));
+    char used[64] = "";
+    FT_TRY(ft_weights_file_read(&st, path, NULL, used));
     int64_t values = 0;
     for (int i = 0; i < st.n; i++) values += st.tensor[i].count;
     char *meta = st.metadata ? json_dumps(st.metadata, JSON_INDENT(1)) : NULL;
     ft_cli_print(c,
-                 json_pack("{s:s,s:s,s:i,s:I,s:O}", "file", path, "kind", "safetensors", "tensors", st.n, "values",
-                           (json_int_t)values, "metadata", st.metadata ? st.metadata : json_null()),
-                 "%s: %d tensors, %lld values\n%s\n", path, st.n, (long long)values, meta ? meta : "no metadata");
+                 json_pack("{s:s,s:s,s:i,s:I,s:s,s:O}", "file", path, "kind", "weights", "tensors", st.n, "values",
+                           (json_int_t)values, "key", used, "metadata", st.metadata ? st.metadata : json_null()),
+                 "%s: %d tensors, %lld values%s%s\n%s\n", path, st.n, (long long)values, *used ? ", in its dict " : "", used,
+                 meta ? meta : "no metadata");
     free(meta);
     ft_safetensors_free(&st);
     return FT_OK;
@@ -193,7 +195,9 @@ static int run_info(ft_cli *c)
         return FT_OK;
     }
     if (dot && !strcmp(dot, ".h5")) return info_store(c, arg[0]);
-    if (dot && !strcmp(dot, ".safetensors")) return info_weights(c, arg[0]);
+    static const char *const weights[] = {".safetensors", ".pth", ".pt", ".ckpt"};
+    for (int i = 0; dot && i < 4; i++)
+        if (!strcmp(dot, weights[i])) return info_weights(c, arg[0]);
     return info_video(c, arg[0]);
 }
 const ft_verb ft_verb_info = {"info",      "what a clip store, weights file, run folder or video holds",

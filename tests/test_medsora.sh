@@ -18,6 +18,8 @@ works "$F" weights check x.safetensors --as x3d-tiny
 fails 1 "no-such-model" -- "$F" init no-such-model -o y.safetensors
 fails 2 "--as" -- "$F" weights import w.safetensors -o y.safetensors
 echo "a text that is no weights file" >p.txt
+works "$F" info "$root/tests/golden/nested.pth"
+grep -q "13 tensors.*in its dict teacher" out || die "info of a .pth: $(cat out)"
 fails 1 "not a PyTorch file" -- "$F" weights import p.txt --as medsora-tiny -o y.safetensors
 
 # forward: inputs by the reference's names and axes; a fresh network gives zeros (adaLN-zero), and gradients reach its last layer
