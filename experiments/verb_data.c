@@ -86,7 +86,7 @@ static int run_phantom(ft_cli *c)
     double balance;
     const char *out = ft_cli_text(c, "-o"), *s = ft_cli_text(c, "--seed");
     if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_phantom.usage);
-    FT_TRY(ft_cli_int(c, "--videos", 2, 100000, &videos));
+    FT_TRY(ft_cli_int(c, "--videos", 1, 100000, &videos));
     FT_TRY(ft_cli_int(c, "--frames", 1, 256, &frames));
     FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
     FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
