@@ -174,10 +174,13 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
             ((float *)ft_data(p->target))[b * p->align->each + i] = ft_from_bf16(p->align->target[k * p->align->each + i]);
 }
 
+/* mirrored clips are the second half */
+static int64_t clips(const problem *p) { return ft_config_bool(p->cfg, "generator.flip") ? p->l->n : p->l->n / 2; }
+
 static void feed_problem(problem *p, int64_t step)
 {
     ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)step);
-    int64_t n = ft_config_bool(p->cfg, "generator.flip") ? p->l->n : p->l->n / 2; /* mirrored clips are the second half */
+    int64_t n = clips(p);
     bool normal = p->flow && !strcmp(ft_config_text(p->cfg, "generator.flow_time"), "logit-normal");
     for (int64_t b = 0; b < p->batch; b++) {
         feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, p->base + (step - p->begin) * p->batch + b), &r);
@@ -351,7 +354,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
         ft_rng r = ft_rng_make(17, 0x7133, (uint64_t)i);
         for (int64_t b = 0; b < BATCH; b++) {
             double part = ((double)(i * BATCH + b) + (p.flow ? 0.5 : 0)) / (RUNS * BATCH);
-            feed_clip(&p, b, (i * BATCH + b) % l.n, &r);
+            feed_clip(&p, b, (i * BATCH + b) % clips(&p), &r);
             feed_time(&p, b, p.flow ? part : floor(part * FT_T + 0.5));
         }
         rc = ft_run(p.plan, &s);

@@ -142,17 +142,19 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
     int rc = encode_clips(cfg, vae_dir, pool, &p);
     if (rc == FT_OK && images) rc = encode_images(cfg, vae_dir, pool, &image);
     int64_t z = p.dim[4];
-    if (rc == FT_OK && !(stat = ft_alloc((size_t)(2 * z) * sizeof *stat))) rc = FT_FAIL(FT_ENOMEM, "no memory for latents");
+    if (rc == FT_OK && !(stat = ft_alloc((size_t)(3 * z) * sizeof *stat))) rc = FT_FAIL(FT_ENOMEM, "no memory for latents");
     for (int64_t k = 0; rc == FT_OK && k < z; k++) { /* of samples: variance of the means plus mean of the variances */
-        double s1 = 0, s2 = 0, n = (double)(p.count / z);
+        double s1 = 0, s2 = 0, noise = 0, n = (double)(p.count / z);
         for (int64_t i = k; i < p.count; i += z)
-            s1 += (double)p.mean[i], s2 += (double)p.mean[i] * (double)p.mean[i] + exp((double)p.logvar[i]);
+            s1 += (double)p.mean[i], s2 += (double)p.mean[i] * (double)p.mean[i], noise += exp((double)p.logvar[i]);
+        double of_means = s2 / n - s1 / n * (s1 / n);
         stat[k] = (float)(s1 / n);
-        stat[z + k] = (float)sqrt(fmax(s2 / n - s1 / n * (s1 / n), 1e-12));
+        stat[z + k] = (float)sqrt(fmax(of_means + noise / n, 1e-12));
+        stat[2 * z + k] = (float)sqrt(fmax(of_means, 1e-12));
     }
     if (rc == FT_OK) {
         ft_st_tensor t[5] = {f32("mean", 5, p.dim, p.mean), f32("logvar", 5, p.dim, p.logvar),
-                             f32("channel", 2, (int64_t[]){2, z}, stat), f32("image_mean", 5, image.dim, image.mean),
+                             f32("channel", 2, (int64_t[]){3, z}, stat), f32("image_mean", 5, image.dim, image.mean),
                              f32("image_logvar", 5, image.dim, image.logvar)};
         rc = ft_safetensors_write(path, t, images ? 5 : 3, NULL);
     }
@@ -175,8 +177,8 @@ void ft_latents_free(ft_latents *l)
     memset(l, 0, sizeof *l);
 }
 
-/* mean and logvar of a file to normalised mean and std */
-static int normalised(const ft_latents *l, const ft_st_tensor *m, const ft_st_tensor *v, float **mean, float **std)
+/* mean and logvar of a file to normalised mean and std; fixed: the latent is the mean, std 0 */
+static int normalised(const ft_latents *l, const ft_st_tensor *m, const ft_st_tensor *v, bool fixed, float **mean, float **std)
 {
     *mean = ft_alloc((size_t)m->count * 4);
     *std = ft_alloc((size_t)m->count * 4);
@@ -186,7 +188,7 @@ static int normalised(const ft_latents *l, const ft_st_tensor *m, const ft_st_te
     for (int64_t i = 0; i < m->count; i++) {
         float mu = l->channel[i % l->z], sd = l->channel[l->z + i % l->z];
         (*mean)[i] = ((*mean)[i] - mu) / sd;
-        (*std)[i] = expf(0.5f * (*std)[i]) / sd;
+        (*std)[i] = fixed ? 0 : expf(0.5f * (*std)[i]) / sd;
     }
     return FT_OK;
 }
@@ -201,19 +203,21 @@ int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const
     const ft_st_tensor *m = ft_safetensors_find(&st, "mean"), *v = ft_safetensors_find(&st, "logvar"),
                        *c = ft_safetensors_find(&ref, "channel"), *im = ft_safetensors_find(&st, "image_mean"),
                        *iv = ft_safetensors_find(&st, "image_logvar");
-    if (!m || !v || !c || m->ndim != 5 || m->count != v->count || c->count != 2 * m->dim[4] || m->count == 0 || !im != !iv ||
+    if (!m || !v || !c || m->ndim != 5 || m->count != v->count || c->count != 3 * m->dim[4] || m->count == 0 || !im != !iv ||
         (im && (im->ndim != 5 || im->count != iv->count || im->count == 0 || im->dim[2] != m->dim[2] || im->dim[4] != m->dim[4])))
         FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: not a file of latents. Remove it to make it again", path));
     l->n = m->dim[0], l->z = m->dim[4], l->each = m->count / l->n;
     memcpy(l->dim, m->dim, sizeof l->dim);
     if (!(l->channel = ft_alloc((size_t)c->count * 4))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "%s: no memory", path));
     FT_TRY_TO(rc, done, ft_safetensors_f32(c, l->channel));
+    bool fixed = !strcmp(ft_config_text(cfg, "generator.posterior"), "mean");
+    if (fixed) memcpy(l->channel + l->z, l->channel + 2 * l->z, (size_t)l->z * 4);
     double scale = ft_config_real(cfg, "generator.latent_scale");
     for (int64_t k = 0; scale > 0 && k < l->z; k++) l->channel[k] = 0, l->channel[l->z + k] = (float)(1 / scale);
-    FT_TRY_TO(rc, done, normalised(l, m, v, &l->mean, &l->std));
+    FT_TRY_TO(rc, done, normalised(l, m, v, fixed, &l->mean, &l->std));
     if (im) {
         l->images = im->dim[0], l->image_frames = im->dim[1];
-        FT_TRY_TO(rc, done, normalised(l, im, iv, &l->image_mean, &l->image_std));
+        FT_TRY_TO(rc, done, normalised(l, im, iv, fixed, &l->image_mean, &l->image_std));
     }
     if (!im && ft_config_int(cfg, "generator.images") > 0)
         rc = FT_FAIL(FT_EDATA, "%s: holds no images, and generator.images asks for some. Remove it to make it again", path);

@@ -18,7 +18,7 @@ typedef struct {
 typedef struct {
     int64_t n, each, dim[5], z;   /* n latent clips of `each` values; dim: (n, f, s, s, z) */
     float *mean, *std;            /* of each value */
-    float *channel;               /* (2, z): mean and std of each channel before normalising */
+    float *channel; /* (2, z): mean and std of each channel before normalising (of samples, or with generator.posterior mean of means) */
     int64_t images, image_frames; /* latents of single images (generator.images): groups of image_frames latent frames */
     float *image_mean, *image_std;
 } ft_latents;

@@ -66,6 +66,7 @@
     KEY("generator.first_batch", INT, "16", 1, 4096, "its batch")                                                                \
     KEY("generator.ema_warmup", BOOL, "true", 0, 1, "false: the decay from step 0, as published; the first weights then linger") \
     KEY("generator.flip", BOOL, "true", 0, 1, "every other clip is mirrored")                                                    \
+    KEY("generator.posterior", CHOICE, "sample", 0, 0, "sample|mean: a latent is drawn from the VAE's posterior, or its mean")   \
     KEY("generator.latent_scale", REAL, "0", 0, 1000,                                                                            \
         "of latents; 0: each channel by its own mean and deviation (CogVideoX: 1.15258426)")                                     \
     KEY("generator.objective", CHOICE, "eps", 0, 0, "eps|flow: noise prediction, or the velocity of a rectified flow")           \

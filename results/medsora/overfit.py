@@ -2,7 +2,7 @@
 """Does a preset learn one clip by heart? VAE and generator on a single clip, then the denoising error on it, averaged over t, and the
 PSNR of a sample against it, after decoding. Aims: at most 0.05, at least 25 dB.
 
-    venv/bin/python results/medsora/overfit.py build/release/forty WORK_FOLDER PRESET:STEPS [...]      (needs h5py and numpy)"""
+    venv/bin/python results/medsora/overfit.py build/release/forty WORK_FOLDER PRESET:STEPS:LR [...]      (needs h5py and numpy)"""
 import json
 import os
 import subprocess
@@ -24,7 +24,7 @@ def run(*a):
 
 
 for spec in sys.argv[3:]:
-    preset, steps = spec.split(":")
+    preset, steps, lr = spec.split(":")
     big = preset[-2:] in ("-s", "-b", "-l")
     if not os.path.exists(clip.replace("one", f"one{big}")):
         run("phantom", "-o", clip.replace("one", f"one{big}"), "--videos", "1", "--size", "128" if big else "64")
@@ -32,11 +32,11 @@ for spec in sys.argv[3:]:
     d, config = os.path.join(work, preset), os.path.join(work, preset + ".yaml")
     with open(config, "w") as f:
         f.write(f"task: generator\nprecision: bf16\ndata: {{clips: {os.path.abspath(store)}}}\nvae: {{steps: 400, batch: 1, kl: 1e-6}}\n"
-                f"generator: {{model: {preset}, steps: {steps}, batch: {1 if big else 4}, ema: 0.99, lr: 0.001, flip: false}}\n")
+                f"generator: {{model: {preset}, steps: {steps}, batch: {1 if big else 4}, ema: 0.99, lr: {lr}, flip: false, posterior: mean}}\n")
     run("train", config, "-o", d, "--resume", *([] if big else ["--set", "precision=f32"]))
     s = json.loads(run("evaluate", d, "--data", store, "--split", "all", "--json"))
     run("generate", d, "-n", "4", "-o", os.path.join(work, "s.h5"), "--force")
     real = h5py.File(store)["clips"][0].astype(float)
     fake = h5py.File(os.path.join(work, "s.h5"))["clips"][:].astype(float)
     psnr = [10 * np.log10(255**2 / np.mean((x - real) ** 2)) for x in fake]
-    print(f"| {preset} | {steps} | {s['denoising_mse']:.4f} | {s['psnr']:.1f} | {np.mean(psnr):.1f} ({min(psnr):.1f} to {max(psnr):.1f}) |", flush=True)
+    print(f"| {preset} | {steps} | {lr} | {s['denoising_mse']:.4f} | {s['psnr']:.1f} | {np.mean(psnr):.1f} ({min(psnr):.1f} to {max(psnr):.1f}) |", flush=True)
