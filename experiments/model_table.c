@@ -37,7 +37,8 @@ static const char *classifier_preset(int i)
 static ft_t medsora(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
     (void)classes;
-    return ft_medsora(g, ft_medsora_find(preset), ft_medsora_options(cfg), in[0], in[1], NULL);
+    const ft_medsora_preset *p = ft_medsora_find(preset);
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), in[0], in[1], NULL);
 }
 static void medsora_shape(const char *preset, int input, int64_t *dim)
 {

@@ -28,7 +28,7 @@ static ft_prediction medsora_network(ft_graph *g, const char *preset, const ft_c
 {
     const ft_medsora_preset *p = ft_medsora_find(preset);
     ft_prediction y = {.n_taps = p->depth};
-    ft_t out = ft_medsora(g, p, ft_medsora_options(cfg), z, t, y.tap);
+    ft_t out = ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, y.tap);
     y.eps = ft_slice(g, out, 4, 0, ft_dim(z, 4));
     y.variance = ft_slice(g, out, 4, ft_dim(z, 4), ft_dim(z, 4));
     return y;

@@ -11,12 +11,12 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_medsora_preset presets[] = {
-    /* name           depth width expand headdim state patch frames size channels dropout */
-    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1},
-    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1},
-    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1},
-    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0},
-    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1},
+    /* name           depth width expand headdim state patch frames size channels dropout recompute */
+    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
+    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
+    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
+    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0, false},
+    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
 };
 /* clang-format on */
 
@@ -29,14 +29,15 @@ const ft_medsora_preset *ft_medsora_find(const char *name)
     return NULL;
 }
 
-ft_medsora_opt ft_medsora_options(const ft_config *cfg)
+ft_medsora_opt ft_medsora_options(const ft_config *cfg, const ft_medsora_preset *p)
 {
-    const char *scan = ft_config_text(cfg, "scan");
+    const char *scan = ft_config_text(cfg, "scan"), *recompute = ft_config_text(cfg, "generator.recompute");
     if (!*scan) scan = ft_config_text(cfg, "generator.scan");
     return (ft_medsora_opt){!strcmp(scan, "released") ? FT_SCAN_RELEASED
                             : !strcmp(scan, "raster") ? FT_SCAN_RASTER
                                                       : FT_SCAN_SPIRAL,
-                            !strcmp(ft_config_text(cfg, "generator.mixer"), "attention")};
+                            !strcmp(ft_config_text(cfg, "generator.mixer"), "attention"),
+                            !strcmp(recompute, "preset") ? p->recompute : !strcmp(recompute, "mixers")};
 }
 
 /* ---- the spiral -------------------------------------------------------------------------------------------------------- */
@@ -226,6 +227,7 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
+    if (s->opt.recompute) ft_remat_begin(g);
     in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
                      to_scans(g, s, in.dt, order, count)};
     ft_t out = mamba_core(g, s, &m, in), view[2];
@@ -238,12 +240,15 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
                 int32_t at = (2 * v + r) * (int32_t)tokens + k;
                 back[2 * order[at] + r] = at;
             }
-        ft_t y = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
-        y = out_proj(g, s, &m, ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
+        view[v] = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
+    }
+    if (s->opt.recompute) ft_remat_end(g);
+    ft_free(order);
+    for (int v = 0; v < 2; v++) {
+        ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
         view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, xavier(g, key, y, s->d, true))); /* Eq (9) */
     }
-    ft_free(order);
     return ft_add(g, view[0], view[1]);
 }
 
@@ -254,7 +259,10 @@ static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u
     int64_t S = s->B * s->grid * s->grid;
     ft_t x = ft_permute(g, u, (int[]){0, 2, 3, 1, 4}); /* d wide, the narrowest place to turn */
     projected in = in_proj(g, s, name, ft_reshape(g, x, 3, (int64_t[]){S, s->n, s->d}));
-    ft_t y = out_proj(g, s, &m, mamba_core(g, s, &m, in)); /* (B*grid*grid,n,d) */
+    if (s->opt.recompute) ft_remat_begin(g);
+    ft_t y = mamba_core(g, s, &m, in); /* (B*grid*grid,n,E) */
+    if (s->opt.recompute) ft_remat_end(g);
+    y = out_proj(g, s, &m, y);
     return ft_permute(g, ft_reshape(g, y, 5, (int64_t[]){s->B, s->grid, s->grid, s->n, s->d}), (int[]){0, 3, 1, 2, 4});
 }
 

@@ -14,6 +14,7 @@ typedef struct {
     int depth, width, expand, headdim, state, patch;
     int frames, size, channels; /* latent: n frames of (size, size, channels) */
     double dropout;             /* of local attention */
+    bool recompute;             /* see ft_medsora_opt; where it halves the activations and costs no time */
 } ft_medsora_preset;
 
 const ft_medsora_preset *ft_medsora_find(const char *name);
@@ -25,8 +26,10 @@ typedef enum { FT_SCAN_SPIRAL, FT_SCAN_RELEASED, FT_SCAN_RASTER } ft_medsora_ord
 typedef struct {
     ft_medsora_order order;
     bool attention; /* both Mambas replaced by self-attention over the same tokens: an ablation */
+    bool recompute; /* what lies between the Mambas' two projections is not kept for the backward pass, but computed again */
 } ft_medsora_opt;
-ft_medsora_opt ft_medsora_options(const ft_config *cfg); /* generator.scan, generator.mixer */
+/* generator.scan, generator.mixer, generator.recompute */
+ft_medsora_opt ft_medsora_options(const ft_config *cfg, const ft_medsora_preset *p);
 
 /* z (B,n,s,s,c), t (B) f32 in steps 0..999 -> (B,n,s,s,2c) f32. tap (depth tensors, or NULL): tokens behind the spatial part of
  * each block, (B,n,s/patch,s/patch,width) */

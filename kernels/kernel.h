@@ -155,6 +155,7 @@ struct ft_call {
     ft_buf *out[FT_MAX_OUT];
     const ft_attr *attr;
     uint32_t stream; /* of random numbers: equal for a node and its backward twin */
+    bool weights_move; /* in[1] is other at each run (this plan trains it, or it is an activation): a packed copy is not kept */
     /* set by ft_prepare_x */
     size_t work_size;
     void *state; /* kept between steps: primitives, packed weights */
@@ -163,7 +164,7 @@ struct ft_call {
     const ft_step *step;
     ft_store *store;
     void *work;
-    bool weights_changed; /* packed weight copies must be made again: a step moved them, or they are activations */
+    bool weights_changed; /* since the last run: kept packed copies must be made again */
 };
 
 typedef void ft_kernel(const ft_call *c);

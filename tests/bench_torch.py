@@ -3,11 +3,13 @@
 
     venv/bin/python tests/bench_torch.py build/release/forty x3d-tiny:24 x3d-s:8 vae-tiny:4 medsora-tiny:16 medsora-b:2 \
         sample-medsora-b:1 encode-cogvideox-vae:1
+    venv/bin/python tests/bench_torch.py build/release/forty --memory medsora-b:2     (peak resident memory of the same steps)
 
 A step is forward, MSE to a fixed target, backward, fused AdamW; two threads; the best of eager and compiled, channels last,
 f32 and bf16 autocast. Each pair is timed in turns and the median of the turns is printed."""
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -148,8 +150,34 @@ def compare_forward(program, name, batch):
         print(f"{name}, batch {batch}, {precision}: forty {statistics.median(ours):.1f} ms, PyTorch {best:.1f} ms, ratio {best / statistics.median(ours):.2f}", flush=True)
 
 
+# ---- memory: each step in a process of its own -------------------------------------------------------------------------------
+
+
+def resident():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def compare_memory(program, name, batch):
+    for precision in ("f32", "bf16"):
+        args = [program, "bench", "train-step", "--model", name, "--batch", str(batch), "--precision", precision, "--runs", "1", "--json"]
+        mine = json.loads(subprocess.run(args, capture_output=True, check=True).stdout)["peak_rss_mib"]
+        for mode in ("eager", "compiled"):
+            args = [sys.executable, __file__, program, "--peak", name, str(batch), precision, mode]
+            before, peak = map(float, subprocess.run(args, capture_output=True, check=True).stdout.split())
+            print(f"{name}, batch {batch}, {precision}: forty {mine:.0f} MiB, PyTorch {mode} {peak:.0f} MiB ({before:.0f} of it the library), ratio {mine / peak:.2f}", flush=True)
+
+
 if __name__ == "__main__":
+    if sys.argv[2] == "--peak":
+        before = resident()
+        torch_ms(sys.argv[3], int(sys.argv[4]), sys.argv[5] == "bf16", sys.argv[6] == "compiled", 1)
+        print(before, resident())
+        sys.exit()
     print("torch", torch.__version__)
+    if sys.argv[2] == "--memory":
+        for arg in sys.argv[3:]:
+            compare_memory(sys.argv[1], arg.split(":")[0], int(arg.split(":")[1]))
+        sys.exit()
     for arg in sys.argv[2:]:
         name, batch = arg.split(":")
         if name.startswith(("sample-", "encode-")):

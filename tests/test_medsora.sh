@@ -90,6 +90,11 @@ works "$F" train e.yaml -o never --set align.weight=1 --set align.margin=2 --set
 cmp off/state.safetensors never/state.safetensors || die "a hinge that never fires changed the weights"
 works "$F" train e.yaml -o moved --set align.weight=1 --set align.margin=0 --set align.teacher=vae --set align.mode=spatial
 ! cmp -s off/state.safetensors moved/state.safetensors || die "the alignment did not reach the weights"
+# what is computed again in the backward pass is what was not kept, bit for bit, and takes less memory
+works "$F" train e.yaml -o again --set generator.recompute=mixers
+cmp off/state.safetensors again/state.safetensors || die "recompute changed the weights"
+slab() { works "$F" bench train-step --model medsora-tiny --batch 2 --runs 1 --set generator.recompute=$1; sed 's/.*slab \([0-9]*\).*/\1/' out; }
+[ $(($(slab mixers) * 3)) -lt $(($(slab none) * 2)) ] || die "recompute saves no memory: $(cat out)"
 
 # the other switches run, and those that do not go together say so
 for o in "generator.objective=flow" "generator.mixer=attention" "generator.scan=raster" "generator.images=3" "align.weight=1 align.mode=trd align.teacher=vae" \

@@ -219,9 +219,17 @@ static int address(ft_plan *p)
     return FT_OK;
 }
 
-static void describe(ft_plan *p, ft_node *n)
+static bool trains(const ft_graph *g)
+{
+    for (int i = 0; i < g->n_node; i++)
+        if (!g->node[i]->dead && (g->node[i]->op == FT_OP_adamw || g->node[i]->op == FT_OP_sgd)) return true;
+    return false;
+}
+
+static void describe(ft_plan *p, ft_node *n, bool training)
 {
     ft_call *c = &n->call;
+    ft_t w = n->n_in > 1 && n->in[1] ? owner(n->in[1]) : NULL;
     c->n_in = n->n_in;
     c->n_out = n->n_out;
     for (int k = 0; k < n->n_in; k++) c->in[k] = n->in[k] ? &n->in[k]->buf : NULL;
@@ -229,6 +237,8 @@ static void describe(ft_plan *p, ft_node *n)
     c->attr = &n->attr;
     c->stream = n->stream;
     c->store = ft__params_store(p->g->params);
+    c->weights_move = !w || w->kind == FT_IS_ACT || w->kind == FT_IS_GRAD || w->kind == FT_IS_INPUT ||
+                      (training && w->kind == FT_IS_PARAM && w->store == p->g->params && w->needs_grad);
 }
 
 int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
@@ -250,11 +260,12 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     if (!p->guard) in_place(g);
     if (rc == FT_OK) rc = place(p);
     size_t work = 0;
+    bool training = trains(g);
     for (int i = 0; rc == FT_OK && i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
         if (!p->backend->kernel[n->op]) rc = FT_FAIL(FT_EDEVICE, "%s has no kernel for %s", p->backend->name, ft__op_name(n->op));
-        describe(p, n);
+        describe(p, n, training);
         if (rc == FT_OK && p->backend->prepare[n->op]) rc = p->backend->prepare[n->op](&n->call);
         if (n->call.work_size > work) work = n->call.work_size;
     }
@@ -310,8 +321,7 @@ int ft_run(ft_plan *p, const ft_step *step)
         if (n->dead) continue;
         n->call.step = step;
         n->call.work = p->work;
-        ft_t w = n->n_in > 1 && n->in[1] ? owner(n->in[1]) : NULL;
-        n->call.weights_changed = changed || !w || w->kind == FT_IS_ACT || w->kind == FT_IS_GRAD || w->kind == FT_IS_INPUT;
+        n->call.weights_changed = changed;
         if (p->guard)
             for (int k = 0; k < n->n_out; k++)
                 if (n->out[k] && on_slab(owner(n->out[k]))) memset(n->out[k]->data, 0xFF, bytes(n->out[k])); /* NaN */

@@ -80,6 +80,8 @@
     KEY("generator.scan", CHOICE, "true", 0, 0,                                                                                  \
         "true|released|raster: spiral of the paper, gather of the released code, row by row")                                    \
     KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \
+    KEY("generator.recompute", CHOICE, "preset", 0, 0,                                                                           \
+        "preset|none|mixers: mixers are computed again in the backward pass, not kept: half the activations")                    \
     KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
     KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \

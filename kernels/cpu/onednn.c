@@ -1,7 +1,8 @@
 /* Matrix products and convolutions by oneDNN (C API of 2.x). The only file that knows it.
  *
- * A node keeps its primitive, its memories and, where the library wants another weight layout or bf16, a packed copy of the
- * weights, made again only when the parameters changed (ft_call.weights_changed). Activations are channels last. */
+ * A node keeps its primitive and its memories. Where the library wants another weight layout or bf16, weights are packed: fixed
+ * ones once into a copy that the node keeps, those that a plan trains at every run into the plan's scratch, where they stay in
+ * the cache. A gradient in the library's layout lies there too until it is unpacked. Activations are channels last. */
 #include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@ enum { MAX_ARGS = 6 };
 typedef struct {
     dnnl_primitive_t main, pack; /* pack: reorder between our weight layout and the library's, before or after main */
     dnnl_memory_t user, packed;  /* weights as ours, and as the library's (NULL when equal) */
+    bool kept, unpack;           /* packed is the node's own, else in the scratch, packed_at bytes behind its beginning */
+    size_t packed_at, packed_size;
     int n;
     dnnl_exec_arg_t arg[MAX_ARGS];
     const void **from[MAX_ARGS]; /* where each argument's address is found at run time; NULL: fixed */
@@ -78,12 +81,16 @@ static int add(onednn_state *s, int id, const dnnl_memory_desc_t *md, const void
 }
 
 /* Weights: `ours` is our layout, `theirs` the library's choice. to_library: packed before main; else unpacked after it. */
-static int add_weights(onednn_state *s, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs,
+static int add_weights(const ft_call *c, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs,
                        const void *const *from, bool to_library)
 {
+    onednn_state *s = c->state;
     if (dnnl_memory_desc_equal(ours, theirs)) return add(s, id, ours, from);
     dnnl_primitive_desc_t pd;
-    DNNL(dnnl_memory_create(&s->packed, theirs, engine, DNNL_MEMORY_ALLOCATE), "packed weights");
+    s->kept = to_library && !c->weights_move;
+    s->unpack = !to_library;
+    s->packed_size = dnnl_memory_desc_get_size(theirs);
+    DNNL(dnnl_memory_create(&s->packed, theirs, engine, s->kept ? DNNL_MEMORY_ALLOCATE : DNNL_MEMORY_NONE), "packed weights");
     DNNL(dnnl_memory_create(&s->user, ours, engine, DNNL_MEMORY_NONE), "weights");
     DNNL(to_library ? dnnl_reorder_primitive_desc_create(&pd, ours, engine, theirs, engine, NULL)
                     : dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL),
@@ -96,19 +103,20 @@ static int add_weights(onednn_state *s, int id, const dnnl_memory_desc_t *ours, 
     return FT_OK;
 }
 
-static void run(const ft_call *c, const void *weights, bool to_library)
+static void run(const ft_call *c, const void *weights)
 {
     onednn_state *s = c->state;
     dnnl_status_t st = dnnl_success;
     for (int i = 0; i < s->n; i++)
         if (s->from[i]) dnnl_memory_set_data_handle_v2(s->arg[i].memory, (void *)*s->from[i], stream);
     if (s->pack) dnnl_memory_set_data_handle_v2(s->user, (void *)weights, stream);
-    if (s->pack && to_library && c->weights_changed) {
+    if (s->pack && !s->kept) dnnl_memory_set_data_handle_v2(s->packed, (char *)c->work + s->packed_at, stream);
+    if (s->pack && !s->unpack && (!s->kept || c->weights_changed)) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->user}, {DNNL_ARG_TO, s->packed}};
         st = dnnl_primitive_execute(s->pack, stream, 2, a);
     }
     if (st == dnnl_success) st = dnnl_primitive_execute(s->main, stream, s->n, s->arg);
-    if (s->pack && !to_library && st == dnnl_success) {
+    if (s->unpack && st == dnnl_success) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->packed}, {DNNL_ARG_TO, s->user}};
         st = dnnl_primitive_execute(s->pack, stream, 2, a);
     }
@@ -119,7 +127,11 @@ static int finish(ft_call *c, onednn_state *s, dnnl_primitive_desc_t pd)
 {
     const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     c->work_size = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
-    if (c->work_size) FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
+    if (s->pack && !s->kept) {
+        s->packed_at = (c->work_size + 63) / 64 * 64;
+        c->work_size = s->packed_at + s->packed_size;
+    }
+    if (scratch && dnnl_memory_desc_get_size(scratch)) FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
     dnnl_status_t st = dnnl_primitive_create(&s->main, pd);
     dnnl_primitive_desc_destroy(pd);
     DNNL(st, "a primitive");
@@ -198,10 +210,10 @@ int ft_prepare_linear(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
     FT_TRY(
-        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(c, s, pd);
 }
-void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data, true); }
+void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_linear_bwd_x(ft_call *c)
 {
@@ -219,10 +231,10 @@ int ft_prepare_linear_bwd_x(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(dx)));
     FT_TRY(
-        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(c, s, pd);
 }
-void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
+void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_linear_bwd_w(ft_call *c)
 {
@@ -242,11 +254,11 @@ int ft_prepare_linear_bwd_w(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
     if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
                        AT(c->out[0]), false));
     return finish(c, s, pd);
 }
-void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data, false); }
+void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data); }
 
 /* ---- batched matrix product: a (B, M, K) or stored (B, K, M), b (B, K, N) or (B, N, K) ------------------------------------- */
 
@@ -276,7 +288,7 @@ int ft_prepare_matmul(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_DST, &dy, AT(y)));
     return finish(c, s, pd);
 }
-void ft_cpu_matmul(const ft_call *c) { run(c, NULL, true); }
+void ft_cpu_matmul(const ft_call *c) { run(c, NULL); }
 
 /* ---- convolution ----------------------------------------------------------------------------------------------------------
  * A kernel without extent in time is a 2-D convolution over B*T images. */
@@ -333,10 +345,10 @@ int ft_prepare_conv(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
     if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
     FT_TRY(
-        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(c, s, pd);
 }
-void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data, true); }
+void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_conv_bwd_x(ft_call *c)
 {
@@ -354,10 +366,10 @@ int ft_prepare_conv_bwd_x(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
     FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(c->out[0])));
     FT_TRY(
-        add_weights(s, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
+        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
     return finish(c, s, pd);
 }
-void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data, true); }
+void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
 /* oneDNN 2.6 makes a wrong gradient (or garbage) for bf16 kernels that step over frames and reach before the first one, when the
  * outputs are two frames (test_ops, conv_strided_frames). There the zero frames are put in by hand. */
@@ -389,7 +401,7 @@ int ft_prepare_conv_bwd_w(ft_call *c)
     FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
     FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
     if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(s, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
+    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
                        AT(c->out[0]), false));
     FT_TRY(finish(c, s, pd));
     if (s->padded.ndim) c->work_size = (c->work_size + 63) / 64 * 64 + (size_t)s->padded.count * 2; /* behind the scratch */
@@ -411,5 +423,5 @@ void ft_cpu_conv_bwd_w(const ft_call *c)
                 else memcpy(to, ft_at(x, (b * x->dim[1] + from) * frame), (size_t)frame * 2);
             }
     }
-    run(c, c->out[0]->data, false);
+    run(c, c->out[0]->data);
 }
