@@ -585,7 +585,8 @@ static ft_t block(ft_graph *g, ft_t x, int i)
     char name[4][24];
     for (int k = 0; k < 4; k++) snprintf(name[k], sizeof name[k], "b%d.%d", i, k);
     int64_t c = 16;
-    ft_t h = ft_groupnorm(g, x, ft_param(g, name[0], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), 4, 1e-5f, FT_ACT_SILU);
+    ft_t h = VIEW(x, 2, 1, 10, 5, 16); /* a view, made inside the region, of what lies before it */
+    h = ft_groupnorm(g, h, ft_param(g, name[0], 1, &c, FT_ONE), ft_param(g, "beta", 1, &c, FT_ZERO), 4, 1e-5f, FT_ACT_SILU);
     h = ft_conv(g, h, normal_param(g, name[1], 5, (int64_t[]){16, 16, 1, 3, 3}), NULL, same3);
     ft_t parts[2] = {ft_slice(g, VIEW(h, 2, 50, 16), 0, 1, 1), ft_slice(g, VIEW(h, 2, 50, 16), 0, 0, 1)};
     h = ft_dropout(g, ft_concat(g, 0, 2, parts), 0.25f);

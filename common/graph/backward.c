@@ -198,7 +198,6 @@ static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, in
         if (r) {
             recompute(g, r);
             i = r->first_node;
-            t = r->first_tensor - 1;
             continue;
         }
         const ft_node *n = g->node[i];
