@@ -8,7 +8,6 @@
 #include "gen/generator.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"
-#include "gen/medsora.h"
 #include "gen/patchgan.h"
 #include "gen/raft.h"
 #include "gen/vae.h"
@@ -19,7 +18,6 @@
 #define AS_IS(preset, cfg, classes) ((void)(preset), (void)(cfg), (void)(classes))
 #define NAMES(what)                                                                                                              \
     static const char *what##_preset(int i) { return ft_##what##_at(i) ? ft_##what##_at(i)->name : NULL; }
-NAMES(medsora)
 NAMES(vae)
 NAMES(image_vae)
 NAMES(dino)
@@ -34,17 +32,24 @@ static const char *classifier_preset(int i)
     return NULL;
 }
 
-static ft_t medsora(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
+static const char *generator_preset(int i)
 {
-    (void)classes;
-    const ft_medsora_preset *p = ft_medsora_find(preset);
-    return ft_medsora(g, p, ft_medsora_options(cfg, p), in[0], in[1], NULL);
+    for (int k = 0; ft_generator_at(k); k++)
+        for (int j = 0; ft_generator_at(k)->preset(j); j++)
+            if (i-- == 0) return ft_generator_at(k)->preset(j);
+    return NULL;
 }
-static void medsora_shape(const char *preset, int input, int64_t *dim)
+/* the last generator.images frames are images; what can be aligned is not asked for */
+static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
-    const ft_medsora_preset *p = ft_medsora_find(preset);
-    int64_t z[5] = {1, p->frames, p->size, p->size, p->channels};
-    if (input == 0) memcpy(dim, z, sizeof z);
+    ft_taps taps;
+    int64_t images = ft_config_int(cfg, "generator.images"), n = ft_dim(in[0], 1);
+    (void)classes;
+    return ft_generator_find(preset)->network(g, preset, cfg, in[0], images < n ? n - images : n, in[1], &taps);
+}
+static void generator_shape(const char *preset, int input, int64_t *dim)
+{
+    if (input == 0) ft_generator_find(preset)->latent(preset, dim);
     else dim[0] = 1;
 }
 
@@ -107,13 +112,13 @@ static ft_t classifier(ft_graph *g, const char *preset, const ft_config *cfg, co
 static const ft_model rows[] = {
     {.kind = "generator",
      .suffix = "",
-     .preset = medsora_preset,
+     .preset = generator_preset,
      .n_in = 2,
      .in = {{"x", "bfchw", "bfhwc", {0}}, {"t", "b", "b", {0}}},
      .file_axes = "bfchw",
      .axes = "bfhwc",
-     .build = medsora,
-     .shape = medsora_shape},
+     .build = generator,
+     .shape = generator_shape},
     {.kind = "vae",
      .suffix = "-encode",
      .preset = vae_preset,

@@ -16,36 +16,38 @@
 #include "common/train/train_loop.h"
 #include "gen/align.h"
 #include "gen/diffusion.h"
-#include "gen/medsora.h"
+#include "gen/generator_table.h"
 #include "gen/sampler.h"
 #include "kernels/elem.h"
 
 /* ---- the table --------------------------------------------------------------------------------------------------------- */
 
-static const char *medsora_preset(int i) { return ft_medsora_at(i) ? ft_medsora_at(i)->name : NULL; }
+#define GENERATOR(name) extern const ft_generator ft_generator_##name;
+FT_GENERATORS(GENERATOR)
+#undef GENERATOR
+#define GENERATOR(name) &ft_generator_##name,
+static const ft_generator *const families[] = {FT_GENERATORS(GENERATOR)};
+#undef GENERATOR
 
-static ft_prediction medsora_network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, ft_t t)
-{
-    const ft_medsora_preset *p = ft_medsora_find(preset);
-    ft_prediction y = {.n_taps = p->depth};
-    ft_t out = ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, y.tap);
-    y.eps = ft_slice(g, out, 4, 0, ft_dim(z, 4));
-    y.variance = ft_slice(g, out, 4, ft_dim(z, 4), ft_dim(z, 4));
-    return y;
-}
-
-static const ft_generator families[] = {
-    {"medsora", medsora_preset, medsora_network},
-};
-
-const ft_generator *ft_generator_at(int i) { return i < (int)(sizeof families / sizeof *families) ? &families[i] : NULL; }
+const ft_generator *ft_generator_at(int i) { return i < (int)(sizeof families / sizeof *families) ? families[i] : NULL; }
 
 const ft_generator *ft_generator_find(const char *preset)
 {
     for (int i = 0; ft_generator_at(i); i++)
-        for (int k = 0; families[i].preset(k); k++)
-            if (!strcmp(families[i].preset(k), preset)) return &families[i];
+        for (int k = 0; families[i]->preset(k); k++)
+            if (!strcmp(families[i]->preset(k), preset)) return families[i];
     return NULL;
+}
+
+ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t)
+{
+    ft_prediction y = {0};
+    int64_t c = ft_dim(z, 4);
+    ft_t out = ft_generator_find(preset)->network(g, preset, cfg, z, frames, t, &y.taps);
+    bool learned = ft_dim(out, -1) == 2 * c;
+    y.eps = learned ? ft_slice(g, out, 4, 0, c) : out;
+    y.variance = learned ? ft_slice(g, out, 4, c, c) : NULL;
+    return y;
 }
 
 static int unknown_generator(const char *preset)
@@ -97,7 +99,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->mix = ft_input(g, "mix", FT_F32, 2, (int64_t[]){B, 2});
     ft_t z0 = ft_add(g, p->mean, ft_mul(g, p->std, ft_randn(g, FT_F32, 5, dim)));
     ft_t eps, zt = ft_q_sample(g, z0, p->mix, &eps);
-    p->net = ft_generator_find(preset)->network(g, preset, cfg, zt, p->t);
+    p->net = ft_generator_predict(g, preset, cfg, zt, frames, p->t);
     ft_t y = p->net.eps, want = p->flow ? ft_sub(g, eps, z0) : eps;
     if (p->min_snr) {
         p->weight = ft_input(g, "weight", FT_F32, 1, &B);
@@ -124,7 +126,7 @@ static void align_problem(problem *p, const ft_align *a)
     p->target = ft_input(g, "target", FT_F32, 2, (int64_t[]){p->batch, a->each});
     p->decay = ft_input(g, "decay", FT_F32, 1, &p->batch);
     ft_t target = ft_cast(g, p->target, ft_compute(g));
-    p->align_loss = ft_align_loss(g, a, p->net.tap, target, p->decay, &p->align_measure);
+    p->align_loss = ft_align_loss(g, a, p->net.taps.at, target, p->decay, &p->align_measure);
     p->total = ft_add(g, p->total, p->align_loss);
     ft_keep(p->align_loss);
     ft_keep(p->total);
@@ -272,13 +274,13 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
         problem *p = k ? &t.main : &t.first;
         FT_TRY_TO(rc, done, problem_new(p, preset, dtype, 3, true));
         if (ft_config_real(cfg, "align.weight") > 0) {
-            if (p->net.n_taps == 0)
+            if (p->net.taps.n == 0)
                 FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "%s has no features to align. Set align.weight: 0", preset));
-            ft_t tap = p->net.tap[0];
+            ft_t tap = p->net.taps.at[0];
             if (!align.target)
                 FT_TRY_TO(
                     rc, done,
-                    ft_align_new(&align, cfg, pool, vae_dir, p->net.n_taps, l.dim[1], ft_dim(tap, 2), ft_dim(tap, 4), features));
+                    ft_align_new(&align, cfg, pool, vae_dir, p->net.taps.n, l.dim[1], ft_dim(tap, 2), ft_dim(tap, 4), features));
             if (align.n != l.n)
                 FT_TRY_TO(rc, done,
                           FT_FAIL(FT_EDATA, "%s: features of %lld clips, latents of %lld", features, (long long)align.n,
@@ -377,7 +379,7 @@ static int network_store(ft_params **params, const ft_config *cfg, const char *p
     if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 || !(g = ft_graph_new(*params, FT_F32, 5)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
-    ft_generator_find(preset)->network(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), ft_input(g, "t", FT_F32, 1, dim));
+    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], ft_input(g, "t", FT_F32, 1, dim));
     int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
     ft_graph_free(g);
     return rc;

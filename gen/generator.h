@@ -1,4 +1,4 @@
-/* Video generators: latent diffusion on the video VAE. Adding one is one file and one row of `families` in generator.c.
+/* Video generators: latent diffusion on the video VAE. Adding one is one file and one row of generator_table.h.
  *
  * Stages, each a folder or file that the experiment caches: train the VAE (vae_train.h), encode the training pool (latents.h),
  * compute a teacher's features (align.h), train the network, sample clips. Everything sees the training pool only. */
@@ -10,18 +10,26 @@
 
 enum { FT_TAPS = 64 };
 typedef struct {
-    ft_t eps;          /* prediction (B,n,s,s,c) f32: epsilon, or the velocity of a rectified flow */
-    ft_t variance;     /* the variance's logit, same shape; NULL if the network has none */
-    int n_taps;        /* blocks whose tokens can be aligned */
-    ft_t tap[FT_TAPS]; /* (B,n,grid,grid,width) each */
-} ft_prediction;
+    int n;            /* blocks whose tokens can be aligned */
+    ft_t at[FT_TAPS]; /* (B,n,grid,grid,width) each */
+} ft_taps;
 
 typedef struct {
-    const char *family;           /* "medsora" */
-    const char *(*preset)(int i); /* names, NULL past the end */
-    /* z (B,n,s,s,c) noised latents, t (B) in steps 0..999. Latent sizes come from z. */
-    ft_prediction (*network)(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, ft_t t);
+    const char *family;                                /* "medsora" */
+    const char *(*preset)(int i);                      /* names, NULL past the end */
+    void (*latent)(const char *preset, int64_t *dim);  /* what the preset was made for: (1,n,s,s,c) */
+    bool images_apart;                                 /* images do not touch the clip beside them, so sampling needs none */
+    /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
+     * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
+    ft_t (*network)(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);
 } ft_generator;
+
+typedef struct {
+    ft_t eps;      /* prediction (B,n,s,s,c) f32: epsilon, or the velocity of a rectified flow */
+    ft_t variance; /* the variance's logit, same shape; NULL if the network has none */
+    ft_taps taps;
+} ft_prediction;
+ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
 
 const ft_generator *ft_generator_find(const char *preset); /* NULL if unknown */
 const ft_generator *ft_generator_at(int i);

@@ -7,6 +7,8 @@
 
 #include "common/base/memory.h"
 #include "common/base/rng.h"
+#include "gen/dit.h"
+#include "gen/generator.h"
 
 /* one row, one line */
 /* clang-format off */
@@ -114,23 +116,6 @@ typedef struct {
     int block;
 } shape;
 
-static ft_t linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init)
-{
-    char key[160];
-    snprintf(key, sizeof key, "%s.weight", name);
-    ft_t w = ft_param(g, key, 2, (int64_t[]){out, ft_dim(x, -1)}, init), b = NULL;
-    if (bias) {
-        snprintf(key, sizeof key, "%s.bias", name);
-        b = ft_param(g, key, 1, &out, FT_ZERO);
-    }
-    return ft_linear(g, x, w, b);
-}
-
-static ft_t xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias)
-{
-    return linear(g, name, x, out, bias, ft_init_xavier(ft_dim(x, -1), out));
-}
-
 typedef struct {
     ft_t dt_bias, a_log, d, conv_w, conv_b, norm_w;
     char name[96];
@@ -185,7 +170,7 @@ static ft_t mamba_core(ft_graph *g, const shape *s, const mamba *m, projected in
 
 static ft_t out_proj(ft_graph *g, const shape *s, const mamba *m, ft_t y)
 {
-    return xavier(g, ft_name(g, "%s.out_proj", m->name), y, s->d, false); /* (...,E) -> (...,d) */
+    return ft_dit_xavier(g, ft_name(g, "%s.out_proj", m->name), y, s->d, false); /* (...,E) -> (...,d) */
 }
 
 /* The four scans as one list: entry k of sequence q of scan (view, direction) reads token order[...] of n*grid*grid. A view is
@@ -247,7 +232,7 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     for (int v = 0; v < 2; v++) {
         ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
-        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, xavier(g, key, y, s->d, true))); /* Eq (9) */
+        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, ft_dit_xavier(g, key, y, s->d, true))); /* Eq (9) */
     }
     return ft_add(g, view[0], view[1]);
 }
@@ -274,7 +259,7 @@ static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t 
     static const char *const names[] = {"to_q", "to_k", "to_v"};
     for (int i = 0; i < 3; i++) {
         snprintf(key, sizeof key, "%s.%s", name, names[i]);
-        qkv[i] = ft_reshape(g, xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
+        qkv[i] = ft_reshape(g, ft_dit_xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
     }
     ft_t y = ft_attention_local(g, qkv[0], qkv[1], qkv[2], (int)s->grid, (float)s->p->dropout);
     return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
@@ -287,9 +272,9 @@ static ft_t mix_by_attention(ft_graph *g, const shape *s, const char *name, ft_t
     int64_t dim[5] = {s->B, s->grid, s->grid, s->n, s->d}, S = temporal ? s->B * s->grid * s->grid : s->B;
     ft_t x = temporal ? ft_permute(g, u, (int[]){0, 2, 3, 1, 4}) : u;
     x = ft_reshape(g, x, 3, (int64_t[]){S, s->B * s->n * s->grid * s->grid / S, s->d});
-    x = xavier(g, ft_name(g, "%s.qkv", name), x, 3 * s->d, true);
+    x = ft_dit_xavier(g, ft_name(g, "%s.qkv", name), x, 3 * s->d, true);
     x = ft_sdpa(g, x, NULL, NULL, (ft_sdpa_opt){.heads = s->d / s->p->headdim, .causal = temporal});
-    x = xavier(g, ft_name(g, "%s.out_proj", name), x, s->d, true);
+    x = ft_dit_xavier(g, ft_name(g, "%s.out_proj", name), x, s->d, true);
     if (temporal) return ft_permute(g, ft_reshape(g, x, 5, dim), (int[]){0, 3, 1, 2, 4});
     return ft_reshape(g, x, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
@@ -299,12 +284,11 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
 {
     char name[96], key[160];
     snprintf(name, sizeof name, "blocks.%d", s->block);
-    snprintf(key, sizeof key, "%s.adaLN_modulation.1", name);
-    ft_t mod = ft_cast(g, linear(g, key, c, 9 * s->d, true, FT_ZERO), FT_F32); /* (B,9d): shift, scale, gate of each sub-layer */
+    ft_t mod = ft_dit_modulation(g, name, c, 9, FT_ZERO); /* (B,9d): shift, scale, gate of each sub-layer */
     static const char *const part[] = {"local_attn", "spatial_mamba", "temporal_mamba"};
     for (int i = 0; i < 3; i++) {
-        ft_t shift = ft_slice(g, mod, 1, (3 * i + 0) * s->d, s->d), scale = ft_slice(g, mod, 1, (3 * i + 1) * s->d, s->d),
-             gate = ft_slice(g, mod, 1, (3 * i + 2) * s->d, s->d);
+        ft_t shift = ft_dit_part(g, mod, 3 * i, s->d), scale = ft_dit_part(g, mod, 3 * i + 1, s->d),
+             gate = ft_dit_part(g, mod, 3 * i + 2, s->d);
         snprintf(key, sizeof key, "%s.norm%d.weight", name, i + 1);
         ft_t gamma = ft_param(g, key, 1, &s->d, FT_ONE);
         snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
@@ -318,27 +302,6 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
     return x;
 }
 
-/* fixed 2-D sin-cos table (grid*grid, d): first half encodes the column, second the row */
-static ft_t position_embedding(ft_graph *g, const shape *s)
-{
-    int64_t d = s->d, q = d / 4, dim[5] = {1, 1, s->grid, s->grid, d};
-    float *v = ft_alloc((size_t)(s->grid * s->grid * d) * sizeof *v);
-    if (!v) return NULL;
-    for (int64_t y = 0; y < s->grid; y++)
-        for (int64_t x = 0; x < s->grid; x++)
-            for (int64_t k = 0; k < q; k++) {
-                double w = pow(10000.0, -(double)k / (double)q);
-                float *e = v + (y * s->grid + x) * d;
-                e[k] = (float)sin((double)x * w);
-                e[q + k] = (float)cos((double)x * w);
-                e[2 * q + k] = (float)sin((double)y * w);
-                e[3 * q + k] = (float)cos((double)y * w);
-            }
-    ft_t t = ft_buffer(g, "pos_embed", 3, (int64_t[]){1, s->grid * s->grid, d}, (ft_init){FT_INIT_VALUES, 0, v});
-    ft_free(v);
-    return ft_reshape(g, t, 5, dim);
-}
-
 ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
 {
     shape s = {.p = p,
@@ -350,33 +313,34 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
                .E = p->expand * p->width,
                .N = p->state,
                .H = p->expand * p->width / p->headdim};
-    int64_t c = ft_dim(z, 4), patch = p->patch, out = 2 * c;
-    ft_dtype compute = ft_compute(g);
-
-    ft_t w = ft_param(g, "x_embedder.proj.weight", 4, (int64_t[]){s.d, c, patch, patch}, ft_init_xavier(c * patch * patch, s.d));
-    /* a convolution whose stride is its kernel is a product with the pixels of each patch, in the weight's order (c, p, q) */
-    ft_t x = ft_reshape(g, ft_cast(g, z, compute), 6, (int64_t[]){s.B * s.n, s.grid, patch, s.grid, patch, c});
-    x = ft_permute(g, x, (int[]){0, 1, 3, 5, 2, 4});
-    x = ft_reshape(g, x, 5, (int64_t[]){s.B, s.n, s.grid, s.grid, c * patch * patch});
-    w = ft_reshape(g, w, 2, (int64_t[]){s.d, c * patch * patch});
-    x = ft_linear(g, x, w, ft_param(g, "x_embedder.proj.bias", 1, &s.d, FT_ZERO)); /* (B,n,grid,grid,d) */
-    x = ft_add(g, x, ft_cast(g, position_embedding(g, &s), compute));
-
-    ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
-    ft_t e = ft_cast(g, ft_timestep_embed(g, t, 256), compute); /* (B,256) */
-    e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.0", e, s.d, true, small));
-    e = ft_unary(g, FT_SILU, linear(g, "t_embedder.mlp.2", e, s.d, true, small)); /* SiLU(c), as every adaLN wants it */
-
+    ft_t x = ft_dit_patches(g, z, p->patch, s.d); /* (B,n,grid,grid,d) */
+    x = ft_add(g, x, ft_dit_positions(g, s.grid, s.d));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, s.d, 1));
     for (s.block = 0; s.block < p->depth; s.block++) {
         ft_t h = x;
-        x = block(g, &s, x, e, &h);
+        x = block(g, &s, x, c, &h);
         if (tap) tap[s.block] = h;
     }
-
-    ft_t mod = ft_cast(g, linear(g, "final_layer.adaLN_modulation.1", e, 2 * s.d, true, FT_ZERO), FT_F32); /* shift, scale */
-    x = ft_layernorm(g, x, NULL, NULL, ft_slice(g, mod, 1, 0, s.d), ft_slice(g, mod, 1, s.d, s.d), 1e-6f);
-    x = linear(g, "final_layer.linear", x, patch * patch * out, true, FT_ZERO); /* (B,n,grid,grid,p*q*2c) */
-    x = ft_reshape(g, x, 6, (int64_t[]){s.B * s.n, s.grid, s.grid, patch, patch, out});
-    x = ft_permute(g, x, (int[]){0, 1, 3, 2, 4, 5});
-    return ft_cast(g, ft_reshape(g, x, 5, (int64_t[]){s.B, s.n, s.grid * patch, s.grid * patch, out}), FT_F32);
+    return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
 }
+
+/* ---- the row -----------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *name_of(int i) { return ft_medsora_at(i) ? ft_medsora_at(i)->name : NULL; }
+
+static void latent_of(const char *preset, int64_t *dim)
+{
+    const ft_medsora_preset *p = ft_medsora_find(preset);
+    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
+}
+
+static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+{
+    (void)frames; /* its scans run over clip and images alike, as published */
+    const ft_medsora_preset *p = ft_medsora_find(preset);
+    taps->n = p->depth;
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
+}
+
+const ft_generator ft_generator_medsora = {"medsora", name_of, latent_of, false, network};

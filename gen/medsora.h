@@ -14,7 +14,7 @@ typedef struct {
     int depth, width, expand, headdim, state, patch;
     int frames, size, channels; /* latent: n frames of (size, size, channels) */
     double dropout;             /* of local attention */
-    bool recompute;             /* see ft_medsora_opt; where it halves the activations and costs no time */
+    bool recompute;             /* see ft_medsora_opt: half the activations, for 6 % of the time in bf16 and none in f32 */
 } ft_medsora_preset;
 
 const ft_medsora_preset *ft_medsora_find(const char *name);

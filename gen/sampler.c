@@ -63,7 +63,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
-    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + ft_image_frames(cfg, &p), side, side, p.latent};
+    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side, side, p.latent};
     s->stats = stats;
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     s->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
@@ -88,7 +88,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     ft_training(s->g, false);
     s->z = ft_input(s->g, "z", FT_F32, 5, dim);
     s->t = ft_input(s->g, "t", FT_F32, 1, dim);
-    s->net = ft_generator_find(preset)->network(s->g, preset, cfg, s->z, s->t);
+    s->net = ft_generator_predict(s->g, preset, cfg, s->z, clip, s->t);
     ft_keep(s->net.eps);
     if (s->path.learned && !s->net.variance)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "%s has no learned variance. Set generator.vlb: false", preset));

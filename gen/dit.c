@@ -1,0 +1,88 @@
+#include "gen/dit.h"
+
+#include <math.h>
+
+#include "common/base/memory.h"
+
+ft_t ft_dit_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init)
+{
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 2, (int64_t[]){out, ft_dim(x, -1)}, init);
+    return ft_linear(g, x, w, bias ? ft_param(g, ft_name(g, "%s.bias", name), 1, &out, FT_ZERO) : NULL);
+}
+
+ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias)
+{
+    return ft_dit_linear(g, name, x, out, bias, ft_init_xavier(ft_dim(x, -1), out));
+}
+
+ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width)
+{
+    int64_t B = ft_dim(z, 0), n = ft_dim(z, 1), grid = ft_dim(z, 2) / patch, c = ft_dim(z, 4), k = c * patch * patch;
+    ft_t w = ft_param(g, "x_embedder.proj.weight", 4, (int64_t[]){width, c, patch, patch}, ft_init_xavier(k, width));
+    /* a convolution whose stride is its kernel is a product with the pixels of each patch, in the weight's order (c, p, q) */
+    ft_t x = ft_reshape(g, ft_cast(g, z, ft_compute(g)), 6, (int64_t[]){B * n, grid, patch, grid, patch, c});
+    x = ft_reshape(g, ft_permute(g, x, (int[]){0, 1, 3, 5, 2, 4}), 5, (int64_t[]){B, n, grid, grid, k});
+    return ft_linear(g, x, ft_reshape(g, w, 2, (int64_t[]){width, k}), ft_param(g, "x_embedder.proj.bias", 1, &width, FT_ZERO));
+}
+
+/* e[k] = sin(at w_k), e[half + k] = cos(at w_k), w_k = 10000^(-k / half) */
+static void sin_cos(float *e, double at, int64_t half)
+{
+    for (int64_t k = 0; k < half; k++) {
+        double w = pow(10000.0, -(double)k / (double)half);
+        e[k] = (float)sin(at * w);
+        e[half + k] = (float)cos(at * w);
+    }
+}
+
+static ft_t table(ft_graph *g, const char *name, float *v, int64_t rows, int64_t width, const int64_t *dim)
+{
+    if (!v) return ft_graph_fail(g, "no memory for %s", name);
+    ft_t t = ft_buffer(g, name, 3, (int64_t[]){1, rows, width}, (ft_init){FT_INIT_VALUES, 0, v});
+    ft_free(v);
+    return ft_cast(g, ft_reshape(g, t, 5, dim), ft_compute(g));
+}
+
+ft_t ft_dit_positions(ft_graph *g, int64_t grid, int64_t width)
+{
+    float *v = ft_alloc((size_t)(grid * grid * width) * sizeof *v);
+    for (int64_t i = 0; v && i < grid * grid; i++) {
+        sin_cos(v + i * width, (double)(i % grid), width / 4);
+        sin_cos(v + i * width + width / 2, (double)(i / grid), width / 4);
+    }
+    return table(g, "pos_embed", v, grid * grid, width, (int64_t[]){1, 1, grid, grid, width});
+}
+
+ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width)
+{
+    float *v = ft_alloc((size_t)(frames * width) * sizeof *v);
+    for (int64_t f = 0; v && f < frames; f++) sin_cos(v + f * width, (double)f, width / 2);
+    return table(g, "temp_embed", v, frames, width, (int64_t[]){1, frames, 1, 1, width});
+}
+
+ft_t ft_dit_time(ft_graph *g, ft_t t, int64_t width, double gain)
+{
+    ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
+    ft_t e = ft_cast(g, ft_timestep_embed(g, t, 256), ft_compute(g)); /* (B,256) */
+    e = ft_unary(g, FT_SILU, ft_dit_linear(g, "t_embedder.mlp.0", e, width, true, small));
+    if (gain != 1) e = ft_affine(g, e, (float)gain, 0);
+    return ft_dit_linear(g, "t_embedder.mlp.2", e, width, true, small);
+}
+
+ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init)
+{
+    return ft_cast(g, ft_dit_linear(g, ft_name(g, "%s.adaLN_modulation.1", name), c, n * ft_dim(c, -1), true, init), FT_F32);
+}
+
+ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width) { return ft_slice(g, modulation, 1, k * width, width); }
+
+ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out)
+{
+    int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), grid = ft_dim(x, 2), d = ft_dim(x, 4);
+    ft_t mod = ft_dit_modulation(g, "final_layer", c, 2, FT_ZERO); /* shift, scale */
+    x = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 0, d), ft_dit_part(g, mod, 1, d), 1e-6f);
+    x = ft_dit_linear(g, "final_layer.linear", x, patch * patch * out, true, FT_ZERO); /* (B,n,grid,grid,p*q*out) */
+    x = ft_reshape(g, x, 6, (int64_t[]){B * n, grid, grid, patch, patch, out});
+    x = ft_permute(g, x, (int[]){0, 1, 3, 2, 4, 5});
+    return ft_cast(g, ft_reshape(g, x, 5, (int64_t[]){B, n, grid * patch, grid * patch, out}), FT_F32);
+}

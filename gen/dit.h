@@ -1,0 +1,28 @@
+/* What the diffusion transformers share: patches, positions, time and the modulated head of DiT (Peebles & Xie 2023, as Latte and
+ * its descendants name them). */
+#ifndef FT_DIT_H
+#define FT_DIT_H
+
+#include "common/graph/graph.h"
+
+/* NAME.weight with this init, NAME.bias zero: x (...,K) -> (...,out) */
+ft_t ft_dit_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init);
+ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias);
+
+/* x_embedder.proj: z (B,n,s,s,c) -> tokens (B,n,s/patch,s/patch,width), in the graph's dtype */
+ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width);
+/* Fixed sin-cos tables, in the graph's dtype: pos_embed (1,1,grid,grid,width), first half the column, second half the row;
+ * temp_embed (1,frames,1,1,width). */
+ft_t ft_dit_positions(ft_graph *g, int64_t grid, int64_t width);
+ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width);
+/* t_embedder.mlp.{0,2}: t (B) -> (B,width), before the activation that every modulation begins with. gain: of the SiLU inside. */
+ft_t ft_dit_time(ft_graph *g, ft_t t, int64_t width, double gain);
+
+/* NAME.adaLN_modulation.1 of the activated time c (B,d): (B, n d) f32, and its k-th part (B,d) */
+ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init);
+ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width);
+
+/* final_layer: tokens x (B,n,grid,grid,d), activated time c -> (B,n,s,s,out) f32 */
+ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out);
+
+#endif

@@ -1,0 +1,98 @@
+#include "gen/endora.h"
+
+#include <string.h>
+
+#include "gen/dit.h"
+#include "gen/generator.h"
+
+/* one row, one line */
+/* clang-format off */
+static const ft_endora_preset presets[] = {
+    /* name          depth width heads patch frames size channels */
+    {"endora-s",     12, 384,  6,  2, 16, 16, 4},
+    {"endora-b",     12, 768,  12, 2, 16, 16, 4},
+    {"endora-l",     24, 1024, 16, 2, 16, 16, 4},
+    {"endora-xl",    28, 1152, 16, 2, 16, 16, 4},
+    {"endora-tiny",  6,  128,  4,  2, 4,  8,  16},
+    {"endora-small", 12, 256,  4,  2, 4,  8,  16},
+};
+/* clang-format on */
+
+const ft_endora_preset *ft_endora_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+
+const ft_endora_preset *ft_endora_find(const char *name)
+{
+    for (int i = 0; ft_endora_at(i); i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+/* h (...,T,d), sequences of T tokens -> same */
+static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t T, int64_t heads)
+{
+    int64_t d = ft_dim(h, -1), dim[6];
+    for (int i = 0; i < ft_ndim(h); i++) dim[i] = ft_dim(h, i);
+    ft_t qkv = ft_dit_xavier(g, ft_name(g, "%s.qkv", name), h, 3 * d, true); /* (...,T,3d): q | k | v */
+    ft_t y = ft_sdpa(g, ft_reshape(g, qkv, 3, (int64_t[]){ft_count(h) / (T * d), T, 3 * d}), NULL, NULL,
+                     (ft_sdpa_opt){.heads = heads}); /* (S,T,d) */
+    return ft_dit_xavier(g, ft_name(g, "%s.proj", name), ft_reshape(g, y, ft_ndim(h), dim), d, true);
+}
+
+/* x (B,...,d) whose last T rows are the tokens of a sequence, c (B,d): adaLN-zero around attention and MLP */
+static ft_t block(ft_graph *g, const char *name, ft_t x, ft_t c, int64_t T, int64_t heads)
+{
+    int64_t d = ft_dim(x, -1);
+    ft_t mod = ft_dit_modulation(g, name, c, 6, FT_ZERO); /* shift, scale, gate of attention; the same of the MLP */
+    ft_t h = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 0, d), ft_dit_part(g, mod, 1, d), 1e-6f);
+    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, T, heads), ft_dit_part(g, mod, 2, d));
+    h = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 3, d), ft_dit_part(g, mod, 4, d), 1e-6f);
+    h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, true));
+    h = ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true);
+    return ft_gate_residual(g, x, h, ft_dit_part(g, mod, 5, d));
+}
+
+/* x (B,n,grid,grid,d): attention over the clip's frames at each position; images stay as they are */
+static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, ft_t c, ft_t embedding, int64_t heads)
+{
+    int64_t n = ft_dim(x, 1);
+    ft_t clip = frames < n ? ft_slice(g, x, 1, 0, frames) : x;
+    if (embedding) clip = ft_add(g, clip, embedding);
+    clip = ft_permute(g, clip, (int[]){0, 2, 3, 1, 4}); /* (B,grid,grid,frames,d) */
+    clip = ft_permute(g, block(g, name, clip, c, frames, heads), (int[]){0, 3, 1, 2, 4});
+    return frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
+}
+
+ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+{
+    int64_t d = p->width, grid = ft_dim(z, 2) / p->patch;
+    ft_t x = ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, grid, d)); /* (B,n,grid,grid,d) */
+    ft_t embedding = ft_dit_frames(g, frames, d);                                        /* (1,frames,1,1,d) */
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, d, 1));
+    for (int i = 0; i < p->depth; i += 2) {
+        x = block(g, ft_name(g, "blocks.%d", i), x, c, grid * grid, p->heads);
+        if (tap) tap[i / 2] = x;
+        x = temporal(g, ft_name(g, "blocks.%d", i + 1), x, frames, c, i == 0 ? embedding : NULL, p->heads);
+    }
+    return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
+}
+
+/* ---- the row -----------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *name_of(int i) { return ft_endora_at(i) ? ft_endora_at(i)->name : NULL; }
+
+static void latent_of(const char *preset, int64_t *dim)
+{
+    const ft_endora_preset *p = ft_endora_find(preset);
+    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
+}
+
+static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+{
+    (void)cfg;
+    const ft_endora_preset *p = ft_endora_find(preset);
+    taps->n = p->depth / 2;
+    return ft_endora(g, p, z, frames, t, taps->at);
+}
+
+const ft_generator ft_generator_endora = {"endora", name_of, latent_of, true, network};

@@ -1,0 +1,22 @@
+/* Endora (Li et al., arXiv 2403.11050): a Latte-style transformer, spatial and temporal blocks in turn (spec medsora 6.1).
+ * Output: epsilon (first half of the channels) and the variance logit (second half). The adapters of its DINO prior belong to the
+ * alignment (gen/align.h) and are not part of the network. */
+#ifndef FT_ENDORA_H
+#define FT_ENDORA_H
+
+#include "common/graph/graph.h"
+
+typedef struct {
+    const char *name;
+    int depth, width, heads, patch; /* depth: spatial and temporal blocks together */
+    int frames, size, channels;     /* latent: frames of (size, size, channels) */
+} ft_endora_preset;
+
+const ft_endora_preset *ft_endora_find(const char *name);
+const ft_endora_preset *ft_endora_at(int i);
+
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
+ * 0..999 -> (B,n,s,s,2c) f32. tap (depth / 2 tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
+ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap);
+
+#endif

@@ -1,0 +1,207 @@
+#include "gen/feat.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "gen/dit.h"
+#include "gen/generator.h"
+
+/* one row, one line */
+/* clang-format off */
+static const ft_feat_preset presets[] = {
+    /* name        groups width heads patch frames size channels */
+    {"feat-s",     9, 512,  8,  2, 16, 16, 4},
+    {"feat-l",     9, 1024, 16, 2, 16, 16, 4},
+    {"feat-tiny",  2, 128,  2,  2, 4,  8,  16},
+    {"feat-small", 4, 256,  4,  2, 4,  8,  16},
+};
+/* clang-format on */
+
+const ft_feat_preset *ft_feat_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+
+const ft_feat_preset *ft_feat_find(const char *name)
+{
+    for (int i = 0; ft_feat_at(i); i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+ft_feat_opt ft_feat_options(const ft_config *cfg)
+{
+    return (ft_feat_opt){!strcmp(ft_config_text(cfg, "generator.guidance"), "paper")};
+}
+
+#define PRESERVE (1 / 0.596) /* SiLU / 0.596 keeps the magnitude of a normal input */
+
+typedef struct {
+    int64_t B, n, grid, d; /* n: frames of the tensor at hand */
+} shape;
+
+/* ---- parts -------------------------------------------------------------------------------------------------------------------
+ */
+
+/* depth-wise convolution without bias: 3x3 on every frame (NAME.weight (c,1,3,3)), or 3 taps along the frames ((c,1,3)) */
+static ft_t depthwise(ft_graph *g, const char *name, ft_t x, bool frames)
+{
+    int64_t c = ft_dim(x, -1), k = frames ? 3 : 1, s = frames ? 1 : 3, short_dim[] = {c, 1, 3, 3};
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), frames ? 3 : 4, short_dim, ft_init_uniform_fan(k * s * s));
+    ft_conv_opt o = {.pad_front = {k / 2, s / 2, s / 2}, .pad_back = {k / 2, s / 2, s / 2}};
+    return ft_conv_dw(g, x, ft_reshape(g, w, 5, (int64_t[]){c, 1, k, s, s}), NULL, o);
+}
+
+/* 1x1 convolution without bias: NAME.weight (out,c,1,1) */
+static ft_t pointwise(ft_graph *g, const char *name, ft_t x, int64_t out)
+{
+    int64_t c = ft_dim(x, -1);
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 4, (int64_t[]){out, c, 1, 1}, ft_init_uniform_fan(c));
+    return ft_linear(g, x, ft_reshape(g, w, 2, (int64_t[]){out, c}), NULL);
+}
+
+/* row k of a (rows,d) parameter, as what is broadcast over tokens (1,1,1,1,d) in the graph's dtype */
+static ft_t per_channel(ft_graph *g, ft_t w, int64_t k)
+{
+    int64_t d = ft_dim(w, 1);
+    return ft_cast(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 5, (int64_t[]){1, 1, 1, 1, d}), ft_compute(g));
+}
+
+/* row k of decay or first, divided by the length of the sequence: (d) */
+static ft_t by_length(ft_graph *g, ft_t w, int64_t k, int64_t T)
+{
+    int64_t d = ft_dim(w, 1);
+    return ft_affine(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 1, &d), 1.0f / (float)T, 0);
+}
+
+/* Gated depth-wise feed-forward (Restormer): Wout(gelu(g1) * g2), g = DW(Win h) */
+static ft_t feed_forward(ft_graph *g, const char *name, ft_t h)
+{
+    int64_t d = ft_dim(h, -1);
+    ft_t x = depthwise(g, ft_name(g, "%s.dwconv", name), pointwise(g, ft_name(g, "%s.project_in", name), h, 8 * d), false);
+    return pointwise(g, ft_name(g, "%s.project_out", name), ft_glu(g, x, FT_ACT_GELU, false), d);
+}
+
+/* h, Z (B,n,grid,grid,d): spatial (grid*grid tokens of a frame, rows then columns) or temporal (n frames of a position) */
+static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h, ft_t Z, bool temporal)
+{
+    int64_t T = temporal ? s->n : s->grid * s->grid, passes = temporal ? 1 : 2;
+    ft_init normal = {FT_INIT_NORMAL, 1, NULL};
+    h = ft_add(g, h, depthwise(g, ft_name(g, "%s.shift_s", name), h, false));
+    if (temporal) h = ft_add(g, h, depthwise(g, ft_name(g, "%s.shift_t", name), h, true));
+    else /* in the public state dict, used by nobody */
+        ft_buffer(g, ft_name(g, "%s.shift_t.weight", name), 3, (int64_t[]){s->d, 1, 3}, ft_init_uniform_fan(3));
+    ft_t k = ft_dit_xavier(g, ft_name(g, "%s.key", name), h, s->d, false);
+    ft_t v = ft_dit_xavier(g, ft_name(g, "%s.value", name), h, s->d, false);
+    ft_t r = ft_dit_xavier(g, ft_name(g, "%s.receptance", name), h, s->d, false);
+    ft_t decay = ft_param(g, ft_name(g, "%s.decay", name), 2, (int64_t[]){passes, s->d}, normal);
+    ft_t first = ft_param(g, ft_name(g, "%s.first", name), 2, (int64_t[]){passes, s->d}, normal);
+    ft_t guide = ft_param(g, ft_name(g, "%s.alpha", name), 2, (int64_t[]){2, s->d}, FT_ZERO);
+    ft_t left = ft_sub(g, Z, v); /* what the values lack, before guidance */
+    ft_t y = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
+
+    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, space[3] = {s->B * s->n, T, s->d},
+            time[4] = {s->B, s->n, s->grid * s->grid, s->d};
+    k = temporal ? ft_reshape(g, k, 4, time) : ft_reshape(g, k, 3, space);
+    y = temporal ? ft_reshape(g, y, 4, time) : ft_reshape(g, y, 3, space);
+    for (int64_t i = 0; i < passes; i++)
+        y = ft_wkv(g, k, y, by_length(g, decay, i, T), by_length(g, first, i, T), i == 1 ? s->grid : 0);
+    y = ft_add(g, ft_reshape(g, y, 5, dim), ft_mul(g, left, per_channel(g, guide, 1)));
+    return ft_dit_xavier(g, ft_name(g, "%s.output", name), ft_mul(g, ft_unary(g, FT_SIGMOID, r), y), s->d, false);
+}
+
+/* h, Z (B,n,grid,grid,d): which channels go with which, over the tokens of a frame */
+static ft_t channel_attention(ft_graph *g, const shape *s, const char *name, ft_t h, ft_t Z, int64_t heads, bool guided)
+{
+    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, N = s->grid * s->grid;
+    ft_t qkv = depthwise(g, ft_name(g, "%s.qkv_dwconv", name), pointwise(g, ft_name(g, "%s.qkv", name), h, 3 * s->d), false);
+    ft_t theta = ft_param(g, ft_name(g, "%s.temperature", name), 3, (int64_t[]){heads, 1, 1}, FT_ONE), left = NULL, guide;
+    const char *alpha = ft_name(g, "%s.alpha", name);
+    if (guided) {
+        guide = ft_param(g, alpha, 2, (int64_t[]){2, s->d}, FT_ZERO);
+        ft_t v = ft_slice(g, qkv, 4, 2 * s->d, s->d);
+        left = ft_mul(g, ft_sub(g, Z, v), per_channel(g, guide, 1));
+        v = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
+        qkv = ft_concat(g, 4, 2, (ft_t[]){ft_slice(g, qkv, 4, 0, 2 * s->d), v});
+    } else ft_buffer(g, alpha, 2, (int64_t[]){2, s->d}, FT_ZERO); /* in the public state dict, used by nobody */
+    ft_t y = ft_attention_channel(g, ft_reshape(g, qkv, 3, (int64_t[]){s->B * s->n, N, 3 * s->d}),
+                                  ft_reshape(g, theta, 1, &heads), heads);
+    y = ft_reshape(g, y, 5, dim);
+    if (left) y = ft_add(g, y, left);
+    return pointwise(g, ft_name(g, "%s.project_out", name), y, s->d);
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum { SPATIAL, TEMPORAL, CHANNEL } kind;
+
+/* LayerNorm with weights, modulated by part k and k + 1 */
+static ft_t norm(ft_graph *g, const char *name, ft_t x, ft_t mod, int64_t k)
+{
+    int64_t d = ft_dim(x, -1);
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 1, &d, FT_ONE), b = ft_param(g, ft_name(g, "%s.bias", name), 1, &d, FT_ZERO);
+    return ft_layernorm(g, x, w, b, ft_dit_part(g, mod, k, d), ft_dit_part(g, mod, k + 1, d), 1e-5f);
+}
+
+/* the gate, times the layer scale of spatial and temporal blocks: (B,d) */
+static ft_t gate(ft_graph *g, const char *name, ft_t mod, int64_t k, int64_t d, bool scaled)
+{
+    ft_t part = ft_dit_part(g, mod, k, d);
+    if (!scaled) return part;
+    return ft_mul(g, part, ft_reshape(g, ft_param(g, name, 1, &d, FT_ONE), 2, (int64_t[]){1, d}));
+}
+
+/* x, Z (B,n,grid,grid,d), tau (B,d) the time before its activation */
+static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const char *name, kind what, ft_t x, ft_t Z, ft_t tau)
+{
+    shape s = {ft_dim(x, 0), ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 4)};
+    ft_t c = ft_unary(g, FT_SILU, tau), h;
+    if (what != CHANNEL) c = ft_affine(g, c, (float)PRESERVE, 0);
+    /* the channel blocks' modulation is not zeroed in the public code: they act from the first step */
+    ft_t mod = ft_dit_modulation(g, name, c, 6, what == CHANNEL ? ft_init_xavier(s.d, 6 * s.d) : FT_ZERO);
+    h = norm(g, ft_name(g, "%s.ln1", name), x, mod, 0);
+    h = what == CHANNEL ? channel_attention(g, &s, ft_name(g, "%s.attn", name), h, Z, p->heads, opt.channel_guidance)
+                        : wkv_attention(g, &s, ft_name(g, "%s.att", name), h, Z, what == TEMPORAL);
+    x = ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma1", name), mod, 2, s.d, what != CHANNEL));
+    h = norm(g, ft_name(g, "%s.ln2", name), x, mod, 3);
+    h = feed_forward(g, ft_name(g, "%s.ffn", name), h);
+    return ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma2", name), mod, 5, s.d, what != CHANNEL));
+}
+
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+{
+    int64_t n = ft_dim(z, 1), c = ft_dim(z, 4), out = 2 * c;
+    ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
+    ft_t tau = ft_dit_time(g, t, p->width, PRESERVE);
+    for (int i = 0; i < p->groups; i++) {
+        x = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i), SPATIAL, x, Z, tau);
+        if (tap) tap[i] = x;
+        ft_t clip = frames < n ? ft_slice(g, x, 1, 0, frames) : x, guide = frames < n ? ft_slice(g, Z, 1, 0, frames) : Z;
+        clip = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i + 1), TEMPORAL, clip, guide, tau);
+        x = frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
+        x = block(g, p, opt, ft_name(g, "channel_blocks.%d", i), CHANNEL, x, Z, tau);
+    }
+    x = ft_dit_head(g, x, ft_affine(g, ft_unary(g, FT_SILU, tau), (float)PRESERVE, 0), p->patch, out);
+    /* input skip: a 1x1 convolution of the noised latent */
+    ft_init any = ft_init_uniform_fan(c);
+    ft_t w = ft_param(g, "skip.weight", 4, (int64_t[]){out, c, 1, 1}, any), b = ft_param(g, "skip.bias", 1, &out, any);
+    return ft_add(g, x, ft_linear(g, z, ft_reshape(g, w, 2, (int64_t[]){out, c}), b));
+}
+
+/* ---- the row -----------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *name_of(int i) { return ft_feat_at(i) ? ft_feat_at(i)->name : NULL; }
+
+static void latent_of(const char *preset, int64_t *dim)
+{
+    const ft_feat_preset *p = ft_feat_find(preset);
+    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
+}
+
+static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+{
+    const ft_feat_preset *p = ft_feat_find(preset);
+    taps->n = p->groups;
+    return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
+}
+
+const ft_generator ft_generator_feat = {"feat", name_of, latent_of, true, network};

@@ -1,0 +1,31 @@
+/* FEAT (Wang et al., arXiv 2506.04956): attention over space, time and channels, each of linear cost (spec feat 1).
+ *
+ * Groups of three blocks: spatial WKV (row by row, then column by column), temporal WKV, global channel attention; each with a
+ * gated depth-wise feed-forward. No positional embedding: the depth-wise convolutions and the decay of the WKV tell where a token
+ * is. Residual value guidance adds what the patches were, and what the values left out, to every WKV.
+ * Output: epsilon (first half of the channels) and the variance logit (second half). */
+#ifndef FT_FEAT_H
+#define FT_FEAT_H
+
+#include "common/graph/graph.h"
+#include "common/io/config.h"
+
+typedef struct {
+    const char *name;
+    int groups, width, heads, patch; /* heads: of channel attention */
+    int frames, size, channels;      /* latent: frames of (size, size, channels) */
+} ft_feat_preset;
+
+typedef struct {
+    bool channel_guidance; /* value guidance in channel attention too, as the paper's text has it; the code leaves it out */
+} ft_feat_opt;
+ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance */
+
+const ft_feat_preset *ft_feat_find(const char *name);
+const ft_feat_preset *ft_feat_at(int i);
+
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
+ * 0..999 -> (B,n,s,s,2c) f32. tap (`groups` tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap);
+
+#endif
