@@ -22,6 +22,8 @@
 #include "gen/dino.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"
+#include "gen/endora.h"
+#include "gen/feat.h"
 #include "gen/medsora.h"
 #include "gen/patchgan.h"
 #include "gen/raft.h"
@@ -100,6 +102,28 @@ static ft_t build_medsora(ft_graph *g)
     return ft_medsora(g, ft_medsora_find("medsora-tiny"), (ft_medsora_opt){0}, z, t, NULL);
 }
 
+/* four frames of a clip and two images */
+static ft_t clip_and_images(ft_graph *g, ft_t *t)
+{
+    ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 6, 8, 8, 16});
+    *t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
+    fill_input(z, "z");
+    ((float *)ft_data(*t))[0] = 17, ((float *)ft_data(*t))[1] = 900;
+    return z;
+}
+static ft_t build_endora(ft_graph *g)
+{
+    ft_t t, z = clip_and_images(g, &t);
+    return ft_endora(g, ft_endora_find("endora-tiny"), z, 4, t, NULL);
+}
+static ft_t feat(ft_graph *g, bool guided)
+{
+    ft_t t, z = clip_and_images(g, &t);
+    return ft_feat(g, ft_feat_find("feat-tiny"), (ft_feat_opt){guided}, z, 4, t, NULL);
+}
+static ft_t build_feat(ft_graph *g) { return feat(g, false); }
+static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
+
 /* public networks, made narrow: the same code as the presets */
 static const ft_vae_preset narrow_vae = {"narrow",     4,         1,         4, 1,    2,         2, 8, {16, 16, 32, 32},
                                          {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true, FT_FC_NONE};
@@ -176,6 +200,9 @@ static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
 static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"vae-tiny", build_vae, false, false},
                                {"medsora-tiny", build_medsora, false, false},
+                               {"endora-tiny", build_endora, false, false},
+                               {"feat-tiny", build_feat, false, false},
+                               {"feat-tiny-guided", build_feat_guided, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
                                {"cogvideox-decode", build_cog_decode, true, false},
                                {"medsora-vae-encode", build_fc_encode, true, false},
@@ -282,7 +309,13 @@ static void test_manifests(void **state)
                 {NULL, "lpips-alex", 2469696 + 1152}, /* AlexNet's convolutions and the five heads */
                 {NULL, "medsora-s", 43758784},
                 {NULL, "medsora-b", 86466304},
-                {NULL, "medsora-l", 171881344}};
+                {NULL, "medsora-l", 171881344},
+                {NULL, "endora-s", 32511392},
+                {NULL, "endora-b", 129608480},
+                {NULL, "endora-l", 456897568},
+                {NULL, "endora-xl", 673773728},
+                {NULL, "feat-s", 158100624},
+                {NULL, "feat-l", 629201112}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
     for (size_t m = 0; m < sizeof list / sizeof *list; m++) {

@@ -1,0 +1,229 @@
+"""PyTorch twins of Endora and FEAT, written from their specification (spec/medsora.md 6, spec/feat.md 1), not for speed: the WKV is
+its definition, a sum over all pairs of tokens. Latents are (B,n,s,s,c) as in forty; the first `frames` frames are a clip, the rest
+single images. Linear layers of the modulation stand behind an nn.Identity, so that names are those of the public files."""
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def patches(conv, z):  # (B,n,s,s,c) -> (B,n,g,g,d)
+    B, n, s, _, c = z.shape
+    return conv(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).unflatten(0, (B, n))
+
+
+def embed(t):
+    f = torch.exp(-math.log(10000.0) * torch.arange(128) / 128) * t[:, None]
+    return torch.cat([f.cos(), f.sin()], -1)
+
+
+def table(pos, width):  # (...) -> (..., width): sin half, cos half
+    a = pos[..., None] * 10000.0 ** (-torch.arange(width // 2) / (width // 2))
+    return torch.cat([a.sin(), a.cos()], -1)
+
+
+class Base(nn.Module):
+    def __init__(self, d, channels):
+        super().__init__()
+        self.d, self.channels = d, channels
+        self.x_embedder = nn.Module()
+        self.x_embedder.proj = nn.Conv2d(channels, d, 2, 2)
+        self.t_embedder = nn.Module()
+        self.t_embedder.mlp = nn.ModuleList([nn.Linear(256, d), nn.Identity(), nn.Linear(d, d)])
+        self.final_layer = nn.Module()
+        self.final_layer.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 2 * d))
+        self.final_layer.linear = nn.Linear(d, 4 * 2 * channels)
+
+    def head(self, x, c):
+        B, n, g, _, d = x.shape
+        shift, scale = self.final_layer.adaLN_modulation(c)[:, None, None, None].chunk(2, -1)
+        x = self.final_layer.linear(F.layer_norm(x, (d,), eps=1e-6) * (1 + scale) + shift)
+        x = x.view(B, n, g, g, 2, 2, -1).permute(0, 1, 2, 4, 3, 5, 6)
+        return x.reshape(B, n, 2 * g, 2 * g, -1)
+
+
+# ---- Endora -----------------------------------------------------------------------------------------------------------------------
+
+
+class EndoraBlock(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads = heads
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d))
+        self.attn, self.mlp = nn.Module(), nn.Module()
+        self.attn.qkv, self.attn.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.mlp.fc1, self.mlp.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+
+    def forward(self, x, c):  # (B,sequences,T,d)
+        m = self.adaLN_modulation(c)[:, None, None].chunk(6, -1)
+        d = x.shape[-1]
+        h = F.layer_norm(x, (d,), eps=1e-6) * (1 + m[1]) + m[0]
+        q, k, v = self.attn.qkv(h).unflatten(-1, (3, self.heads, d // self.heads)).permute(3, 0, 1, 4, 2, 5)
+        a = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(d // self.heads), -1) @ v
+        x = x + m[2] * self.attn.proj(a.transpose(2, 3).flatten(3))
+        h = F.layer_norm(x, (d,), eps=1e-6) * (1 + m[4]) + m[3]
+        return x + m[5] * self.mlp.fc2(F.gelu(self.mlp.fc1(h), approximate="tanh"))
+
+
+class Endora(Base):
+    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4):
+        super().__init__(d, channels)
+        self.frames = frames
+        self.blocks = nn.ModuleList(EndoraBlock(d, heads) for _ in range(depth))
+        y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+        self.register_buffer("pos_embed", torch.cat([table(x, d // 2), table(y, d // 2)], -1))
+        self.register_buffer("temp_embed", table(torch.arange(frames), d))
+
+    def forward(self, z, t):
+        e = self.t_embedder.mlp
+        c = F.silu(e[2](F.silu(e[0](embed(t)))))
+        x = patches(self.x_embedder.proj, z) + self.pos_embed
+        B, n, g, _, d = x.shape
+        f = self.frames
+        for i, b in enumerate(self.blocks):
+            if i % 2 == 0:
+                x = b(x.view(B, n, g * g, d), c).view(x.shape)
+                continue
+            clip = x[:, :f].reshape(B, f, g * g, d).transpose(1, 2)
+            if i == 1:
+                clip = clip + self.temp_embed
+            x = torch.cat([b(clip, c).transpose(1, 2).reshape(B, f, g, g, d), x[:, f:]], 1)
+        return self.head(x, c)
+
+
+# ---- FEAT -------------------------------------------------------------------------------------------------------------------------
+
+
+def phi(x):
+    return F.silu(x) / 0.596
+
+
+def wkv(k, v, w, u):
+    """(S,T,d), w, u (d): sum over i of e^(k_i - w(|t-i|-1)) v_i, e^(u+k_t) v_t for i = t, over the same with v = 1"""
+    T = k.shape[1]
+    t = torch.arange(T)
+    away = (t[:, None] - t[None]).abs()
+    bonus = torch.where((away == 0)[..., None], u, -w * (away[..., None] - 1.0))  # (T,T,d)
+    a = k[:, None] + bonus  # (S,t,i,d)
+    p = torch.softmax(a, 2)
+    return (p * v[:, None]).sum(2)
+
+
+class Conv(nn.Module):
+    """depth-wise, of frames (3x3) or along them (3 taps): (B,n,g,g,d)"""
+
+    def __init__(self, d, along):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(d, 1, 3) if along else torch.zeros(d, 1, 3, 3))
+
+    def forward(self, x):
+        B, n, g, _, d = x.shape
+        if self.weight.dim() == 4:
+            return F.conv2d(x.reshape(B * n, g, g, d).permute(0, 3, 1, 2), self.weight, padding=1, groups=d).permute(0, 2, 3, 1).view(x.shape)
+        y = F.conv1d(x.permute(0, 2, 3, 4, 1).reshape(B * g * g, d, n), self.weight, padding=1, groups=d)
+        return y.view(B, g, g, d, n).permute(0, 4, 1, 2, 3)
+
+
+class Point(nn.Module):
+    def __init__(self, cin, cout):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(cout, cin, 1, 1))
+
+    def forward(self, x):
+        return x @ self.weight[:, :, 0, 0].T
+
+
+class WKV(nn.Module):
+    def __init__(self, d, temporal):
+        super().__init__()
+        self.temporal = temporal
+        self.shift_s = Conv(d, False)
+        if temporal:
+            self.shift_t = Conv(d, True)
+        self.key, self.value, self.receptance, self.output = (nn.Linear(d, d, bias=False) for _ in range(4))
+        self.decay, self.first = (nn.Parameter(torch.zeros(1 if temporal else 2, d)) for _ in range(2))
+        self.alpha = nn.Parameter(torch.zeros(2, d))
+
+    def forward(self, h, Z):
+        B, n, g, _, d = h.shape
+        h = h + self.shift_s(h)
+        if self.temporal:
+            h = h + self.shift_t(h)
+        k, v, r = self.key(h), self.value(h), torch.sigmoid(self.receptance(h))
+        left, y = Z - v, v + self.alpha[0] * Z
+        for i in range(1 if self.temporal else 2):
+            order = (0, 2, 3, 1, 4) if self.temporal else (0, 1, 2, 3, 4) if i == 0 else (0, 1, 3, 2, 4)
+            T = n if self.temporal else g * g
+            a, b = (x.permute(order).reshape(-1, T, d) for x in (k, y))
+            o = wkv(a, b, self.decay[i] / T, self.first[i] / T)
+            shape = [h.shape[j] for j in order]
+            y = o.view(shape).permute([order.index(j) for j in range(5)])
+        return self.output(r * (y + self.alpha[1] * left))
+
+
+class ChannelAttention(nn.Module):
+    def __init__(self, d, heads, guided):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.qkv_dwconv, self.project_out = Point(d, 3 * d), Conv(3 * d, False), Point(d, d)
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        if guided:
+            self.alpha = nn.Parameter(torch.zeros(2, d))
+
+    def forward(self, h, Z):
+        B, n, g, _, d = h.shape
+        q, k, v = self.qkv_dwconv(self.qkv(h)).chunk(3, -1)
+        left = Z - v
+        if hasattr(self, "alpha"):
+            v = v + self.alpha[0] * Z
+        q, k, v = (x.reshape(B * n, g * g, self.heads, d // self.heads).permute(0, 2, 3, 1) for x in (q, k, v))  # (S,heads,c,T)
+        a = torch.softmax(self.temperature * (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)), -1)
+        y = (a @ v).permute(0, 3, 1, 2).reshape(B, n, g, g, d)
+        if hasattr(self, "alpha"):
+            y = y + self.alpha[1] * left
+        return self.project_out(y)
+
+
+class FeatBlock(nn.Module):
+    def __init__(self, d, kind, heads, guided):
+        super().__init__()
+        self.kind = kind
+        self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d))
+        self.ln1, self.ln2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        if kind == "channel":
+            self.attn = ChannelAttention(d, heads, guided)
+        else:
+            self.att = WKV(d, kind == "temporal")
+            self.gamma1, self.gamma2 = nn.Parameter(torch.ones(d)), nn.Parameter(torch.ones(d))
+        self.ffn = nn.Module()
+        self.ffn.project_in, self.ffn.dwconv, self.ffn.project_out = Point(d, 8 * d), Conv(8 * d, False), Point(4 * d, d)
+
+    def forward(self, x, Z, tau):
+        channel = self.kind == "channel"
+        m = self.adaLN_modulation(F.silu(tau) if channel else phi(tau))[:, None, None, None].chunk(6, -1)
+        y = (self.attn if channel else self.att)(self.ln1(x) * (1 + m[1]) + m[0], Z)
+        x = x + (1 if channel else self.gamma1) * m[2] * y
+        a, b = self.ffn.dwconv(self.ffn.project_in(self.ln2(x) * (1 + m[4]) + m[3])).chunk(2, -1)
+        return x + (1 if channel else self.gamma2) * m[5] * self.ffn.project_out(F.gelu(a) * b)
+
+
+class Feat(Base):
+    def __init__(self, groups=2, d=128, heads=2, channels=16, frames=4, guided=False):
+        super().__init__(d, channels)
+        self.frames = frames
+        self.blocks = nn.ModuleList(FeatBlock(d, k, heads, guided) for _ in range(groups) for k in ("spatial", "temporal"))
+        self.channel_blocks = nn.ModuleList(FeatBlock(d, "channel", heads, guided) for _ in range(groups))
+        self.skip = nn.Conv2d(channels, 2 * channels, 1)
+
+    def forward(self, z, t):
+        e, f = self.t_embedder.mlp, self.frames
+        tau = e[2](phi(e[0](embed(t))))
+        Z = x = patches(self.x_embedder.proj, z)
+        for i, channel in enumerate(self.channel_blocks):
+            x = self.blocks[2 * i](x, Z, tau)
+            x = torch.cat([self.blocks[2 * i + 1](x[:, :f], Z[:, :f], tau), x[:, f:]], 1)
+            x = channel(x, Z, tau)
+        B, n, s, _, c = z.shape
+        skip = self.skip(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(B, n, s, s, 2 * c)
+        return self.head(x, phi(tau)) + skip
