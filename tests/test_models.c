@@ -20,10 +20,11 @@
 #include "common/io/safetensors.h"
 #include "experiments/model_table.h"
 #include "gen/dino.h"
-#include "gen/image_vae.h"
-#include "gen/lpips.h"
 #include "gen/endora.h"
 #include "gen/feat.h"
+#include "gen/image_vae.h"
+#include "gen/lpips.h"
+#include "gen/lvdm.h"
 #include "gen/medsora.h"
 #include "gen/patchgan.h"
 #include "gen/raft.h"
@@ -121,6 +122,13 @@ static ft_t feat(ft_graph *g, bool guided)
     ft_t t, z = clip_and_images(g, &t);
     return ft_feat(g, ft_feat_find("feat-tiny"), (ft_feat_opt){guided}, z, 4, t, NULL);
 }
+static ft_t lvdm(ft_graph *g, bool transposed)
+{
+    ft_t t, z = clip_and_images(g, &t);
+    return ft_lvdm(g, ft_lvdm_find("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, t);
+}
+static ft_t build_lvdm(ft_graph *g) { return lvdm(g, false); }
+static ft_t build_lvdm_released(ft_graph *g) { return lvdm(g, true); }
 static ft_t build_feat(ft_graph *g) { return feat(g, false); }
 static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
 
@@ -203,6 +211,8 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"endora-tiny", build_endora, false, false},
                                {"feat-tiny", build_feat, false, false},
                                {"feat-tiny-guided", build_feat_guided, false, false},
+                               {"lvdm-tiny", build_lvdm, false, false},
+                               {"lvdm-tiny-released", build_lvdm_released, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
                                {"cogvideox-decode", build_cog_decode, true, false},
                                {"medsora-vae-encode", build_fc_encode, true, false},
@@ -315,7 +325,8 @@ static void test_manifests(void **state)
                 {NULL, "endora-l", 456897568},
                 {NULL, "endora-xl", 673773728},
                 {NULL, "feat-s", 158100624},
-                {NULL, "feat-l", 629201112}};
+                {NULL, "feat-l", 629201112},
+                {"lvdm_unet_short", "lvdm", 548904580}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
     for (size_t m = 0; m < sizeof list / sizeof *list; m++) {

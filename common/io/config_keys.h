@@ -82,6 +82,8 @@
     KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \
     KEY("generator.guidance", CHOICE, "released", 0, 0,                                                                          \
         "released|paper: FEAT's value guidance in its WKV blocks, or in its channel attention too")                              \
+    KEY("generator.relative", CHOICE, "true", 0, 0,                                                                              \
+        "true|released: LVDM's relative positions of keys, or transposed as its weights need them")                              \
     KEY("generator.recompute", CHOICE, "preset", 0, 0,                                                                           \
         "preset|none|mixers: mixers are computed again in the backward pass, not kept: half the activations")                    \
     KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
 from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.utils import flow_to_image
 
-from dit_twins import Endora, Feat
+from generator_twins import Endora, Feat, Lvdm
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
 from twins import VAE, MedSora, X3D
 
@@ -63,7 +63,8 @@ clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
 clip_and_images = value("z", 2 * 6 * 8 * 8 * 16).view(2, 6, 8, 8, 16)  # 4 frames, 2 images
-for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True))):
+for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True)), ("lvdm-tiny", Lvdm()),
+                    ("lvdm-tiny-released", Lvdm(released=True))):
     golden(name, model, lambda m: m(clip_and_images, torch.tensor([17.0, 900.0])))
 golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))
 

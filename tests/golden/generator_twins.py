@@ -1,4 +1,4 @@
-"""PyTorch twins of Endora and FEAT, written from their specification (spec/medsora.md 6, spec/feat.md 1), not for speed: the WKV is
+"""PyTorch twins of Endora, FEAT and LVDM, from their specification (spec/medsora.md 6, feat.md 1, components.md 7.1), not for speed: the WKV is
 its definition, a sum over all pairs of tokens. Latents are (B,n,s,s,c) as in forty; the first `frames` frames are a clip, the rest
 single images. Linear layers of the modulation stand behind an nn.Identity, so that names are those of the public files."""
 import math
@@ -227,3 +227,138 @@ class Feat(Base):
         B, n, s, _, c = z.shape
         skip = self.skip(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(B, n, s, s, 2 * c)
         return self.head(x, phi(tau)) + skip
+
+
+# ---- LVDM's U-Net: spec/components.md 7.1, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------
+
+
+def norm(groups, c):
+    return nn.GroupNorm(groups, c, 1e-5)
+
+
+def frame_conv(cin, cout, stride=1):
+    return nn.Conv3d(cin, cout, (1, 3, 3), (1, stride, stride), (0, 1, 1))
+
+
+class LvdmRes(nn.Module):
+    def __init__(self, cin, cout, time, groups):
+        super().__init__()
+        self.in_layers = nn.Sequential(norm(groups, cin), nn.SiLU(), frame_conv(cin, cout))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time, 2 * cout))
+        self.out_layers = nn.Sequential(norm(groups, cout), nn.SiLU(), nn.Identity(), frame_conv(cout, cout))
+        self.skip_connection = nn.Conv3d(cin, cout, 1) if cin != cout else nn.Identity()
+
+    def forward(self, x, e, f):
+        h = self.in_layers(x)
+        scale, shift = self.emb_layers(e)[:, :, None, None, None].chunk(2, 1)
+        h = self.out_layers[0](h) * (1 + scale) + shift
+        return self.skip_connection(x) + self.out_layers[3](F.silu(h))
+
+
+class Relative(nn.Module):
+    def __init__(self, width, reach):
+        super().__init__()
+        self.embeddings_table = nn.Parameter(torch.zeros(2 * reach + 1, width))
+        self.reach = reach
+
+    def forward(self, T):
+        t = torch.arange(T)
+        return self.embeddings_table[(t[None] - t[:, None]).clamp(-self.reach, self.reach) + self.reach]  # [i, j]: j - i
+
+
+class LvdmAttention(nn.Module):
+    def __init__(self, c, heads, reach, groups, released):
+        super().__init__()
+        self.heads, self.released = heads, released
+        self.norm_s, self.norm_t = norm(groups, c), norm(groups, c)
+        self.qkv_s, self.qkv_t, self.proj_out_s, self.proj_out_t = (nn.Conv1d(c, n * c, 1) for n in (3, 3, 1, 1))
+        self.relative_position_k, self.relative_position_v = (Relative(c // heads, reach) for _ in range(2))
+
+    def attend(self, qkv, relative):  # (S, heads * 3 * d, T)
+        S, w, T = qkv.shape
+        q, k, v = qkv.view(S, self.heads, 3, w // self.heads // 3, T).transpose(-1, -2).unbind(2)  # (S,heads,T,d)
+        d = q.shape[-1]
+        logits = q @ k.transpose(-1, -2)
+        if relative:
+            R = self.relative_position_k(T)
+            logits = logits + (torch.einsum("shjd,jid->shij", q, R) if self.released else torch.einsum("shid,ijd->shij", q, R))
+        p = torch.softmax(logits / math.sqrt(d), -1)
+        y = p @ v
+        if relative:
+            y = y + torch.einsum("shij,ijd->shid", p, self.relative_position_v(T))
+        return y.transpose(-1, -2).reshape(S, -1, T)
+
+    def forward(self, x, e, f):
+        b, c, t, h, w = x.shape
+        y = x.transpose(1, 2).reshape(b * t, c, h * w)
+        y = y + self.proj_out_s(self.attend(self.qkv_s(self.norm_s(y)), False))
+        x = y.view(b, t, c, h, w).transpose(1, 2)
+        y = x[:, :, :f].permute(0, 3, 4, 1, 2).reshape(b * h * w, c, f)
+        y = y + self.proj_out_t(self.attend(self.qkv_t(self.norm_t(y)), True))
+        return torch.cat([y.view(b, h, w, c, f).permute(0, 3, 4, 1, 2), x[:, :, f:]], 2)
+
+
+class Down(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.op = frame_conv(c, c, 2)
+
+    def forward(self, x, e, f):
+        return self.op(x)
+
+
+class Up(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.conv = frame_conv(c, c)
+
+    def forward(self, x, e, f):
+        return self.conv(F.interpolate(x, scale_factor=(1, 2, 2), mode="nearest"))
+
+
+class Plain(nn.Conv3d):
+    def forward(self, x, e, f):
+        return super().forward(x)
+
+
+class Lvdm(nn.Module):
+    def __init__(self, width=32, multiple=(1, 2), blocks=1, heads=2, groups=8, channels=16, frames=4, released=False):
+        super().__init__()
+        self.width, self.frames, time = width, frames, 4 * width
+        self.time_embed = nn.Sequential(nn.Linear(width, time), nn.SiLU(), nn.Linear(time, time))
+        block = lambda a, b: LvdmRes(a, b, time, groups)
+        attention = lambda c: LvdmAttention(c, heads, frames, groups, released)
+        self.input_blocks = nn.ModuleList([nn.ModuleList([Plain(channels, width, (1, 3, 3), padding=(0, 1, 1))])])
+        c, kept = width, [width]
+        for i, m in enumerate(multiple):
+            for _ in range(blocks):
+                self.input_blocks.append(nn.ModuleList([block(c, m * width)] + ([attention(m * width)] if i else [])))
+                c = m * width
+                kept.append(c)
+            if i + 1 < len(multiple):
+                self.input_blocks.append(nn.ModuleList([Down(c)]))
+                kept.append(c)
+        self.middle_block = nn.ModuleList([block(c, c), attention(c), block(c, c)])
+        self.output_blocks = nn.ModuleList()
+        for i, m in reversed(list(enumerate(multiple))):
+            for k in range(blocks + 1):
+                layers = [block(c + kept.pop(), m * width)] + ([attention(m * width)] if i else [])
+                c = m * width
+                self.output_blocks.append(nn.ModuleList(layers + ([Up(c)] if i and k == blocks else [])))
+        self.out = nn.Sequential(norm(groups, c), nn.SiLU(), frame_conv(c, channels))
+
+    def forward(self, z, t):
+        a = torch.exp(-math.log(10000.0) * torch.arange(self.width // 2) / (self.width // 2)) * t[:, None]
+        e = self.time_embed(torch.cat([a.cos(), a.sin()], -1))
+        x, kept = z.permute(0, 4, 1, 2, 3), []
+        for layers in self.input_blocks:
+            for layer in layers:
+                x = layer(x, e, self.frames)
+            kept.append(x)
+        for layer in self.middle_block:
+            x = layer(x, e, self.frames)
+        for layers in self.output_blocks:
+            x = torch.cat([x, kept.pop()], 1)
+            for layer in layers:
+                x = layer(x, e, self.frames)
+        return self.out(x).permute(0, 2, 3, 4, 1)
