@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "common/graph/layers.h"
+#include "gen/vae.h"
 
 static const ft_image_vae_preset presets[] = {
     {"sd-vae", 4, 4, 2, 32, {128, 256, 512, 512}},
+    {"image-vae-tiny", 4, 4, 1, 8, {32, 64, 96, 96}},
 };
 
 const ft_image_vae_preset *ft_image_vae_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
@@ -85,3 +87,29 @@ ft_t ft_image_vae_decode(ft_graph *g, const ft_image_vae_preset *p, ft_t z)
     h = ft_layer_conv(g, "decoder.conv_out", h, 3, three, FT_SAME(3), true);
     return ft_reshape(g, h, 4, (int64_t[]){ft_dim(h, 0), ft_dim(h, 2), ft_dim(h, 3), 3});
 }
+
+/* ---- as a video VAE: every frame by itself
+ * ------------------------------------------------------------------------------------------------ */
+
+/* x (B,F,S,S,3) -> (B,F,s,s,2z) */
+static ft_t encode(ft_graph *g, const ft_vae_preset *p, ft_t x)
+{
+    int64_t B = ft_dim(x, 0), F = ft_dim(x, 1);
+    x = ft_image_vae_encode(g, ft_image_vae_find(p->name), ft_reshape(g, x, 4, (int64_t[]){B * F, ft_dim(x, 2), ft_dim(x, 3), 3}));
+    return ft_reshape(g, x, 5, (int64_t[]){B, F, ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 3)});
+}
+
+static ft_t decode(ft_graph *g, const ft_vae_preset *p, ft_t z)
+{
+    int64_t B = ft_dim(z, 0), F = ft_dim(z, 1);
+    z = ft_reshape(g, z, 4, (int64_t[]){B * F, ft_dim(z, 2), ft_dim(z, 3), ft_dim(z, 4)});
+    z = ft_image_vae_decode(g, ft_image_vae_find(p->name), z);
+    return ft_reshape(g, z, 5, (int64_t[]){B, F, ft_dim(z, 1), ft_dim(z, 2), 3});
+}
+
+static ft_t last_weight(ft_graph *g, const ft_vae_preset *p)
+{
+    return ft_param(g, "decoder.conv_out.weight", 4, (int64_t[]){3, ft_image_vae_find(p->name)->channels[0], 3, 3}, FT_ZERO);
+}
+
+const ft_vae_family ft_vae_frames = {encode, decode, last_weight};

@@ -6,21 +6,34 @@
 
 /* one row, one line */
 /* clang-format off */
+#define CAUSAL &ft_vae_causal
+#define LVDM   &ft_vae_lvdm
+#define IMAGES &ft_vae_frames
 static const ft_vae_preset presets[] = {
-    /* name             z  patch levels layers upper middle groups channels         kernel_t      down_t     down_s  chunk conditioned fc */
-    {"vae-tiny",        16, 4, 3, 1, 1, 1, 8,  {48, 96, 96},         {1, 3, 3},    {2, 2, 1}, {2, 1, 1}, 0, false, FT_FC_NONE},
-    {"vae-small",       16, 4, 3, 2, 2, 1, 16, {96, 192, 192},       {1, 3, 3},    {2, 2, 1}, {2, 1, 1}, 0, false, FT_FC_NONE},
-    {"cogvideox-vae",   16, 1, 4, 3, 4, 2, 32, {128, 256, 256, 512}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true,  FT_FC_NONE},
-    {"medsora-vae",     16, 1, 4, 3, 4, 2, 32, {128, 256, 256, 512}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true,  FT_FC_RELEASED},
+    /* family, name             z  patch levels layers upper middle groups channels         kernel_t      down_t     down_s  chunk conditioned fc */
+    {CAUSAL, "vae-tiny",        16, 4, 3, 1, 1, 1, 8,  {48, 96, 96},         {1, 3, 3},    {2, 2, 1}, {2, 1, 1}, 0, false, FT_FC_NONE},
+    {CAUSAL, "vae-small",       16, 4, 3, 2, 2, 1, 16, {96, 192, 192},       {1, 3, 3},    {2, 2, 1}, {2, 1, 1}, 0, false, FT_FC_NONE},
+    {CAUSAL, "cogvideox-vae",   16, 1, 4, 3, 4, 2, 32, {128, 256, 256, 512}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true,  FT_FC_NONE},
+    {CAUSAL, "medsora-vae",     16, 1, 4, 3, 4, 2, 32, {128, 256, 256, 512}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true,  FT_FC_RELEASED},
+    {LVDM,   "lvdm-vae",        4,  1, 4, 1, 2, 0, 32, {32, 64, 128, 256},   {0},          {2, 2, 1}, {2, 2, 2}, 0, false, FT_FC_NONE},
+    {LVDM,   "lvdm-vae-tiny",   4,  1, 4, 1, 2, 0, 8,  {16, 32, 64, 96},     {0},          {2, 2, 1}, {2, 2, 2}, 0, false, FT_FC_NONE},
+};
+/* image VAEs (their rows: image_vae.c), every frame by itself */
+static const ft_vae_preset by_frames[] = {
+    {IMAGES, "sd-vae",          4,  1, 4, 0, 0, 0, 0,  {0},                  {0},          {1, 1, 1}, {2, 2, 2}, 0, false, FT_FC_NONE},
+    {IMAGES, "image-vae-tiny",  4,  1, 4, 0, 0, 0, 0,  {0},                  {0},          {1, 1, 1}, {2, 2, 2}, 0, false, FT_FC_NONE},
 };
 /* clang-format on */
+enum { PRESETS = sizeof presets / sizeof *presets, BY_FRAMES = sizeof by_frames / sizeof *by_frames };
 
-const ft_vae_preset *ft_vae_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+const ft_vae_preset *ft_vae_at(int i) { return i < PRESETS ? &presets[i] : NULL; }
 
 const ft_vae_preset *ft_vae_find(const char *name)
 {
-    for (int i = 0; ft_vae_at(i); i++)
+    for (int i = 0; i < PRESETS; i++)
         if (!strcmp(presets[i].name, name)) return &presets[i];
+    for (int i = 0; i < BY_FRAMES; i++)
+        if (!strcmp(by_frames[i].name, name)) return &by_frames[i];
     return NULL;
 }
 
@@ -309,12 +322,24 @@ static ft_t decode_chunk(walk *w, ft_t z) /* (B,t,s,s,z) -> (B,T,S,S,3) */
     return unfold(g, causal_conv(w, "decoder.conv_out", h, 3 * p->patch * p->patch, p->kernel_t[0], 3), p->patch);
 }
 
-ft_t ft_vae_encode(ft_graph *g, const ft_vae_preset *p, ft_t x)
+static ft_t encode(ft_graph *g, const ft_vae_preset *p, ft_t x)
 {
     return by_chunks(g, p, ft_cast(g, x, ft_compute(g)), p->chunk, encode_chunk, false);
 }
 
-ft_t ft_vae_decode(ft_graph *g, const ft_vae_preset *p, ft_t z)
+static ft_t decode(ft_graph *g, const ft_vae_preset *p, ft_t z)
 {
     return by_chunks(g, p, ft_cast(g, z, ft_compute(g)), p->chunk / ft_vae_time_factor(p), decode_chunk, true);
 }
+
+static ft_t last_weight(ft_graph *g, const ft_vae_preset *p)
+{
+    int64_t k = p->kernel_t[0], dim[5] = {3 * p->patch * p->patch, p->channels[0], k, 3, 3};
+    return ft_param(g, "decoder.conv_out.conv.weight", 5, dim, FT_ZERO);
+}
+
+const ft_vae_family ft_vae_causal = {encode, decode, last_weight};
+
+ft_t ft_vae_encode(ft_graph *g, const ft_vae_preset *p, ft_t x) { return p->family->encode(g, p, x); }
+ft_t ft_vae_decode(ft_graph *g, const ft_vae_preset *p, ft_t z) { return p->family->decode(g, p, z); }
+ft_t ft_vae_last_weight(ft_graph *g, const ft_vae_preset *p) { return p->family->last_weight(g, p); }

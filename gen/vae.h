@@ -1,7 +1,11 @@
-/* Causal video VAE in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024; spec components 1):
- * causal 3-D residual blocks, 4x in time and 8x in space, diagonal Gaussian posterior.
+/* Video VAEs: clips to latents with a diagonal Gaussian posterior, and back. Three families:
  *
- * The public model works in chunks of 8 frames (2 latents): every causal convolution keeps the last frames of the chunk before
+ *   causal   this file, in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024; spec components 1):
+ *            causal 3-D residual blocks, 4x in time and 8x in space
+ *   lvdm     lvdm_vae.c, LVDM's
+ *   frames   image_vae.c, Stable Diffusion's image VAE on every frame (FEAT, Endora)
+ *
+ * The public causal model works in chunks of 8 frames (2 latents): every causal convolution keeps the last frames of the chunk before
  * as its context, statistics of norms are those of the chunk, and the decoder's norms look at the latent (SpatialNorm3D). Small
  * presets for training from scratch take the whole clip as one chunk, fold pixels into channels first (patch), and let the first
  * level see single frames (time kernel 1).
@@ -16,8 +20,17 @@
 
 typedef enum { FT_FC_NONE, FT_FC_CLEAN, FT_FC_RELEASED } ft_frequency_compensation;
 
-enum { FT_VAE_LEVELS = 4 };
+typedef struct ft_vae_preset ft_vae_preset;
 typedef struct {
+    ft_t (*encode)(ft_graph *g, const ft_vae_preset *p, ft_t x);
+    ft_t (*decode)(ft_graph *g, const ft_vae_preset *p, ft_t z);
+    ft_t (*last_weight)(ft_graph *g, const ft_vae_preset *p); /* of the decoder: where a discriminator's share is measured */
+} ft_vae_family;
+extern const ft_vae_family ft_vae_causal, ft_vae_lvdm, ft_vae_frames;
+
+enum { FT_VAE_LEVELS = 4 };
+struct ft_vae_preset {
+    const ft_vae_family *family;
     const char *name;
     int latent;                        /* channels z */
     int patch;                         /* pixels folded into channels, per side */
@@ -30,10 +43,10 @@ typedef struct {
     int chunk;                                        /* frames worked on at a time; 0: the whole clip */
     bool conditioned;                                 /* the decoder's norms look at the latent */
     ft_frequency_compensation fc;
-} ft_vae_preset;
+};
 
-const ft_vae_preset *ft_vae_find(const char *name); /* NULL if unknown */
-const ft_vae_preset *ft_vae_at(int i);              /* NULL past the end */
+const ft_vae_preset *ft_vae_find(const char *name); /* NULL if unknown; image VAEs too, frame by frame */
+const ft_vae_preset *ft_vae_at(int i);              /* video VAEs; NULL past the end */
 int ft_vae_time_factor(const ft_vae_preset *p);
 int ft_vae_space_factor(const ft_vae_preset *p);
 /* Latent frames of so many frames, and frames that so many latent frames decode to. A clip that does not come back whole
@@ -45,5 +58,6 @@ int64_t ft_vae_decoded_frames(const ft_vae_preset *p, int64_t latent_frames);
 ft_t ft_vae_encode(ft_graph *g, const ft_vae_preset *p, ft_t x);
 /* z (B,f,s,s,z) -> (B,F,S,S,3) */
 ft_t ft_vae_decode(ft_graph *g, const ft_vae_preset *p, ft_t z);
+ft_t ft_vae_last_weight(ft_graph *g, const ft_vae_preset *p); /* a parameter that ft_vae_decode has made */
 
 #endif

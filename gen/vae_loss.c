@@ -9,13 +9,6 @@ static ft_t l2_norm(ft_graph *g, ft_t x)
     return ft_unary(g, FT_SQRT, ft_reshape(g, s, 1, (int64_t[]){1}));
 }
 
-/* The last layer of the decoder, where both losses' gradients are compared. */
-static ft_t last_weight(ft_graph *g, const ft_vae_preset *p)
-{
-    int64_t k = p->kernel_t[0], dim[5] = {3 * p->patch * p->patch, p->channels[0], k, 3, 3};
-    return ft_param(g, "decoder.conv_out.conv.weight", 5, dim, FT_ZERO); /* is there already: its start is not used */
-}
-
 ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const ft_vae_loss_opt *opt)
 {
     ft_vae_loss_terms t = {0};
@@ -44,7 +37,7 @@ ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const
         ft_borrow(g, NULL);
         ft_t d = ft_reduce(g, ft_cast(g, logits, FT_F32), 31, true);
         t.gan = ft_affine(g, ft_reshape(g, d, 1, (int64_t[]){1}), -1, 0);
-        ft_t w = last_weight(g, p); /* its share: as strong at the last layer as the reconstruction's gradient */
+        ft_t w = ft_vae_last_weight(g, p); /* its share: as strong at the last layer as the reconstruction's gradient */
         ft_t rec = l2_norm(g, ft_gradient(g, t.total, w)), adv = l2_norm(g, ft_gradient(g, t.gan, w));
         t.gan_weight = ft_clamp(g, ft_div(g, rec, ft_affine(g, adv, 1, 1e-4f)), 0, 1e4f);
         t.gan_weight = ft_stop_grad(g, ft_affine(g, t.gan_weight, (float)opt->gan, 0));
