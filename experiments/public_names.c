@@ -100,6 +100,17 @@ static void lpips(const char *preset, char *s, size_t size)
     snprintf(s, size, "net.slice%d.%d.%s", slice + 1, i, rest);
 }
 
+/* LVDM's convolutions note their weight twice: X.conv.weight, and the alias X.weight */
+static void lvdm_vae(char *s, size_t size)
+{
+    static const char *const plain[] = {".conv.", ".convt.", ".norm", "final_block.0."};
+    size_t n = strlen(s), tail = strlen(".weight");
+    if (n < tail || strcmp(s + n - tail, ".weight")) return;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if (strstr(s, plain[i])) return;
+    snprintf(s + n - tail, size - (n - tail), ".conv.weight");
+}
+
 void ft_public_name(const char *preset, const char *from, char *to, size_t size)
 {
     static const char *const prefix[] = {"module.", "backbone.", "_orig_mod.", "first_stage_model.", "model.diffusion_model.",
@@ -111,4 +122,5 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
     if (!strcmp(preset, "sd-vae")) sd_vae(to, size);
     if (starts(preset, "raft-")) raft(to, size);
     if (starts(preset, "lpips-")) lpips(preset, to, size);
+    if (starts(preset, "lvdm-vae")) lvdm_vae(to, size);
 }

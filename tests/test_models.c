@@ -90,11 +90,13 @@ static ft_t clip(ft_graph *g)
 }
 
 static ft_t build_x3d(ft_graph *g) { return ft_x3d(g, ft_x3d_find("x3d-tiny"), clip(g), 3, 0, 0, NULL); }
-static ft_t build_vae(ft_graph *g)
+static ft_t there_and_back(ft_graph *g, const char *name)
 {
-    const ft_vae_preset *p = ft_vae_find("vae-tiny");
-    return ft_cast(g, ft_vae_decode(g, p, ft_slice(g, ft_vae_encode(g, p, clip(g)), 4, 0, 16)), FT_F32);
+    const ft_vae_preset *p = ft_vae_find(name);
+    return ft_cast(g, ft_vae_decode(g, p, ft_slice(g, ft_vae_encode(g, p, clip(g)), 4, 0, p->latent)), FT_F32);
 }
+static ft_t build_vae(ft_graph *g) { return there_and_back(g, "vae-tiny"); }
+static ft_t build_lvdm_vae(ft_graph *g) { return there_and_back(g, "lvdm-vae-tiny"); }
 static ft_t build_medsora(ft_graph *g)
 {
     ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
@@ -211,6 +213,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"endora-tiny", build_endora, false, false},
                                {"feat-tiny", build_feat, false, false},
                                {"feat-tiny-guided", build_feat_guided, false, false},
+                               {"lvdm-vae-tiny", build_lvdm_vae, false, false},
                                {"lvdm-tiny", build_lvdm, false, false},
                                {"lvdm-tiny-released", build_lvdm_released, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
@@ -326,6 +329,7 @@ static void test_manifests(void **state)
                 {NULL, "endora-xl", 673773728},
                 {NULL, "feat-s", 158100624},
                 {NULL, "feat-l", 629201112},
+                {NULL, "lvdm-vae", 19446759},
                 {"lvdm_unet_short", "lvdm", 548904580}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);

@@ -218,10 +218,11 @@ static void test_other_layouts(void **state)
     static const char *const list[][2] = {{"raft_large_princeton", "raft-large"},
                                           {"raft_small_princeton", "raft-small"},
                                           {"sd_vae_f8_ldm", "sd-vae"},
-                                          {"sd_vae_f8_diffusers_oldattn", "sd-vae"}};
+                                          {"sd_vae_f8_diffusers_oldattn", "sd-vae"},
+                                          {"lvdm_videoae", "lvdm-vae"}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
-    for (int m = 0; m < 4; m++) {
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
         ft_params *p;
         char path[600], *text, to[256];
         size_t size;

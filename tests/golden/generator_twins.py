@@ -362,3 +362,74 @@ class Lvdm(nn.Module):
             for layer in layers:
                 x = layer(x, e, self.frames)
         return self.out(x).permute(0, 2, 3, 4, 1)
+
+
+# ---- LVDM's video autoencoder ----------------------------------------------------------------------------------------------------
+
+
+def pad_same(x, k, stride):
+    before_after = []
+    for s in reversed(stride):
+        p = k - s
+        before_after += [p // 2 + p % 2, p // 2]
+    return F.pad(x, before_after, mode="replicate")
+
+
+class SameConv(nn.Module):
+    def __init__(self, cin, cout, k=3, stride=(1, 1, 1)):
+        super().__init__()
+        self.conv, self.k, self.stride = nn.Conv3d(cin, cout, k, stride), k, stride
+
+    def forward(self, x):
+        return self.conv(pad_same(x, self.k, self.stride))
+
+
+class SameUp(nn.Module):
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.convt, self.stride = nn.ConvTranspose3d(cin, cout, 4, stride, 3), stride
+
+    def forward(self, x):
+        return self.convt(pad_same(x, 4, self.stride))
+
+
+class AeRes(nn.Module):
+    def __init__(self, c, groups):
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(groups, c, 1e-6), nn.GroupNorm(groups, c, 1e-6)
+        self.conv1, self.conv2 = SameConv(c, c), SameConv(c, c)
+
+    def forward(self, x):
+        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+
+
+class LvdmVAE(nn.Module):
+    def __init__(self, channels=(16, 32, 64, 96), z=4, groups=8):
+        super().__init__()
+        strides = ((2, 2, 2), (2, 2, 2), (1, 2, 2))
+        e, d = nn.Module(), nn.Module()
+        e.conv_first, e.conv_blocks = SameConv(3, channels[0]), nn.ModuleList()
+        d.conv_blocks, c = nn.ModuleList(), z
+        for i, s in enumerate(strides):
+            b = nn.Module()
+            b.down, b.res = SameConv(channels[i], channels[i + 1], 4, s), AeRes(channels[i + 1], groups)
+            e.conv_blocks.append(b)
+            b, out = nn.Module(), channels[3 - i]
+            b.up, b.res1, b.res2 = SameUp(c, out, s), AeRes(out, groups), AeRes(out, groups)
+            d.conv_blocks.append(b)
+            c = out
+        e.final_block = nn.Sequential(nn.GroupNorm(groups, channels[-1], 1e-6), nn.SiLU(), SameConv(channels[-1], 2 * z))
+        d.conv_out = SameConv(c, 3)
+        self.encoder, self.decoder, self.quant_conv, self.post_quant_conv = e, d, SameConv(2 * z, 2 * z, 1), SameConv(z, z, 1)
+
+    def encode(self, x):  # (B,F,S,S,3) -> (B,f,s,s,2z)
+        h = self.encoder.conv_first(x.permute(0, 4, 1, 2, 3))
+        for b in self.encoder.conv_blocks:
+            h = b.res(b.down(h))
+        return self.quant_conv(self.encoder.final_block(h)).permute(0, 2, 3, 4, 1)
+
+    def decode(self, z):
+        h = self.post_quant_conv(z.permute(0, 4, 1, 2, 3))
+        for b in self.decoder.conv_blocks:
+            h = b.res2(b.res1(b.up(h)))
+        return self.decoder.conv_out(h).permute(0, 2, 3, 4, 1)

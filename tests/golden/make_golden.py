@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
 from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.utils import flow_to_image
 
-from generator_twins import Endora, Feat, Lvdm
+from generator_twins import Endora, Feat, Lvdm, LvdmVAE
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
 from twins import VAE, MedSora, X3D
 
@@ -66,6 +66,7 @@ clip_and_images = value("z", 2 * 6 * 8 * 8 * 16).view(2, 6, 8, 8, 16)  # 4 frame
 for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True)), ("lvdm-tiny", Lvdm()),
                     ("lvdm-tiny-released", Lvdm(released=True))):
     golden(name, model, lambda m: m(clip_and_images, torch.tensor([17.0, 900.0])))
+golden("lvdm-vae-tiny", LvdmVAE(), lambda m: m.decode(m.encode(clip)[..., :4]))
 golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))
 
 
