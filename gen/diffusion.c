@@ -7,22 +7,21 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 
-const double *ft_alpha_bar(void)
+const double *ft_alpha_bar(ft_schedule kind)
 {
-    static double table[FT_T];
-    if (table[0] == 0) {
-        double product = 1;
-        for (int t = 0; t < FT_T; t++) {
-            product *= 1 - (1e-4 + t * (0.02 - 1e-4) / (FT_T - 1));
-            table[t] = product;
-        }
+    static double table[2][FT_T];
+    double *bar = table[kind], product = 1;
+    for (int t = 0; t < FT_T && bar[FT_T - 1] == 0; t++) {
+        double at = (double)t / (FT_T - 1), root = sqrt(0.0015) + at * (sqrt(0.0155) - sqrt(0.0015));
+        product *= 1 - (kind == FT_BETA_SQRT ? root * root : 1e-4 + at * (0.02 - 1e-4));
+        bar[t] = product;
     }
-    return table;
+    return bar;
 }
 
-void ft_vlb_coefficients(int t, float c[8])
+void ft_vlb_coefficients(ft_schedule kind, int t, float c[8])
 {
-    const double *bar = ft_alpha_bar();
+    const double *bar = ft_alpha_bar(kind);
     double now = bar[t], prev = t ? bar[t - 1] : 1, beta = 1 - now / prev, next_beta = 1 - bar[1] / bar[0];
     double variance = t ? beta * (1 - prev) / (1 - now) : next_beta * (1 - bar[0]) / (1 - bar[1]);
     c[0] = (float)(1 / sqrt(now));
@@ -41,9 +40,9 @@ void ft_sample_times(int steps, int *tau)
         tau[i] = steps > 1 ? (int)lround((double)(steps - 1 - i) * (FT_T - 1) / (double)(steps - 1)) : FT_T - 1;
 }
 
-double ft_min_snr_weight(int t, double gamma)
+double ft_min_snr_weight(ft_schedule kind, int t, double gamma)
 {
-    double bar = ft_alpha_bar()[t], snr = bar / (1 - bar);
+    double bar = ft_alpha_bar(kind)[t], snr = bar / (1 - bar);
     return snr < gamma ? 1 : gamma / snr;
 }
 

@@ -7,15 +7,16 @@
 
 enum { FT_T = 1000 };
 
-/* Linear betas 1e-4 .. 0.02: alpha_bar[t], t = 0..999. */
-const double *ft_alpha_bar(void);
+/* alpha_bar[t], t = 0..999. LINEAR: betas 1e-4 .. 0.02 (DDPM). SQRT: the squares of sqrt(0.0015) .. sqrt(0.0155) (LVDM). */
+typedef enum { FT_BETA_LINEAR, FT_BETA_SQRT } ft_schedule;
+const double *ft_alpha_bar(ft_schedule kind);
 
 /* What ft_vlb needs of training step t (Nichol & Dhariwal 2021): x0 from (xt, eps) as c0 xt - c1 eps; posterior mean c2 x0 + c3
  * xt; log beta_t; log of the posterior variance, that of t = 1 for t = 0; 1 at t = 0; 0. */
-void ft_vlb_coefficients(int t, float c[8]);
+void ft_vlb_coefficients(ft_schedule kind, int t, float c[8]);
 
 /* min(SNR, gamma) / SNR, the weight of the squared error of epsilon at step t (Hang et al. 2023). */
-double ft_min_snr_weight(int t, double gamma);
+double ft_min_snr_weight(ft_schedule kind, int t, double gamma);
 
 typedef enum { FT_DDIM, FT_UNIPC, FT_DDPM } ft_sampler;
 

@@ -95,4 +95,4 @@ static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t 
     return ft_endora(g, p, z, frames, t, taps->at);
 }
 
-const ft_generator ft_generator_endora = {"endora", name_of, latent_of, true, network};
+const ft_generator ft_generator_endora = {"endora", name_of, latent_of, true, FT_BETA_LINEAR, FT_MSE, network};

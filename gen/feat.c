@@ -204,4 +204,4 @@ static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t 
     return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", name_of, latent_of, true, network};
+const ft_generator ft_generator_feat = {"feat", name_of, latent_of, true, FT_BETA_LINEAR, FT_MSE, network};

@@ -39,6 +39,18 @@ const ft_generator *ft_generator_find(const char *preset)
     return NULL;
 }
 
+ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset)
+{
+    const char *beta = ft_config_text(cfg, "generator.beta");
+    return !strcmp(beta, "preset") ? ft_generator_find(preset)->schedule : !strcmp(beta, "sqrt") ? FT_BETA_SQRT : FT_BETA_LINEAR;
+}
+
+static ft_loss_kind loss_of(const ft_config *cfg, const char *preset)
+{
+    const char *loss = ft_config_text(cfg, "generator.loss");
+    return !strcmp(loss, "preset") ? ft_generator_find(preset)->loss : !strcmp(loss, "l1") ? FT_L1 : FT_MSE;
+}
+
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t)
 {
     ft_prediction y = {0};
@@ -62,6 +74,7 @@ typedef struct {
     const ft_latents *l;
     const ft_align *align;
     bool flow, vlb, min_snr;
+    ft_schedule schedule;
     int64_t batch, base, begin; /* draws before its first step, and that step */
     uint64_t seed;
     ft_params *params;
@@ -69,7 +82,7 @@ typedef struct {
     ft_plan *plan;
     ft_t mean, std, t, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
     ft_prediction net;
-    ft_t total, error, vlb_loss, align_loss, align_measure; /* scalars; error: mean squared error on the clips */
+    ft_t total, error, vlb_loss, align_loss, align_measure; /* scalars; error: mean squared error, in scores on the clips alone */
 } problem;
 
 static void problem_free(problem *p)
@@ -85,6 +98,8 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     int64_t B = p->batch, frames = p->l->dim[1], images = ft_config_int(cfg, "generator.images") > 0 ? p->l->image_frames : 0;
     if (images && strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")) images = ft_config_int(cfg, "generator.images");
     int64_t dim[5] = {B, frames + images, p->l->dim[2], p->l->dim[3], p->l->z};
+    ft_loss_kind loss = training ? loss_of(cfg, preset) : FT_MSE; /* scores are squared errors for all */
+    p->schedule = ft_generator_schedule(cfg, preset);
     p->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
     p->vlb = training && ft_config_bool(cfg, "generator.vlb");
     p->min_snr = training && !strcmp(ft_config_text(cfg, "generator.weighting"), "min-snr");
@@ -103,9 +118,9 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     ft_t y = p->net.eps, want = p->flow ? ft_sub(g, eps, z0) : eps;
     if (p->min_snr) {
         p->weight = ft_input(g, "weight", FT_F32, 1, &B);
-        p->total = ft_loss_weighted(g, y, want, p->weight, FT_MSE, 1);
-    } else p->total = ft_loss_mean(g, y, want, FT_MSE);
-    p->error = p->total;
+        p->total = ft_loss_weighted(g, y, want, p->weight, loss, 1);
+    } else p->total = ft_loss_mean(g, y, want, loss);
+    p->error = loss == FT_MSE ? p->total : ft_loss_mean(g, ft_stop_grad(g, y), want, FT_MSE);
     if (!training && images) p->error = ft_loss_mean(g, ft_slice(g, y, 1, 0, frames), ft_slice(g, want, 1, 0, frames), FT_MSE);
     ft_keep(p->error);
     if (p->vlb) {
@@ -149,12 +164,12 @@ static int finish_problem(problem *p, ft_optim_opt opt, ft_phase *phase)
 static void feed_time(problem *p, int64_t b, double t) /* t: a training step, or of a flow a time in [0, 1] */
 {
     float *mix = (float *)ft_data(p->mix) + 2 * b;
-    double bar = p->flow ? 0 : ft_alpha_bar()[(int)t];
+    double bar = p->flow ? 0 : ft_alpha_bar(p->schedule)[(int)t];
     mix[0] = (float)(p->flow ? 1 - t : sqrt(bar));
     mix[1] = (float)(p->flow ? t : sqrt(1 - bar));
     ((float *)ft_data(p->t))[b] = (float)(p->flow ? 1000 * t : t);
-    if (p->min_snr) ((float *)ft_data(p->weight))[b] = (float)ft_min_snr_weight((int)t, 5);
-    if (p->vlb) ft_vlb_coefficients((int)t, (float *)ft_data(p->bound) + 8 * b);
+    if (p->min_snr) ((float *)ft_data(p->weight))[b] = (float)ft_min_snr_weight(p->schedule, (int)t, 5);
+    if (p->vlb) ft_vlb_coefficients(p->schedule, (int)t, (float *)ft_data(p->bound) + 8 * b);
     /* g(t): nearly every step's weight is small. A flow's time counts as if it were a step. */
     if (p->align) ((float *)ft_data(p->decay))[b] = p->align->decay ? (float)(1 / ((p->flow ? 1000 * t : t) + 1)) : 1;
 }

@@ -6,6 +6,7 @@
 #define FT_GENERATOR_H
 
 #include "common/graph/graph.h"
+#include "gen/diffusion.h"
 #include "gen/latents.h"
 
 enum { FT_TAPS = 64 };
@@ -19,6 +20,8 @@ typedef struct {
     const char *(*preset)(int i);                      /* names, NULL past the end */
     void (*latent)(const char *preset, int64_t *dim);  /* what the preset was made for: (1,n,s,s,c) */
     bool images_apart;                                 /* images do not touch the clip beside them, so sampling needs none */
+    ft_schedule schedule;                              /* as published; generator.beta and generator.loss say otherwise */
+    ft_loss_kind loss;
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
     ft_t (*network)(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);
@@ -29,6 +32,7 @@ typedef struct {
     ft_t variance; /* the variance's logit, same shape; NULL if the network has none */
     ft_taps taps;
 } ft_prediction;
+ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset);
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
 
 const ft_generator *ft_generator_find(const char *preset); /* NULL if unknown */

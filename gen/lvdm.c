@@ -167,4 +167,4 @@ static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t 
     return ft_lvdm(g, ft_lvdm_find(preset), ft_lvdm_options(cfg), z, frames, t);
 }
 
-const ft_generator ft_generator_lvdm = {"lvdm", name_of, latent_of, true, network};
+const ft_generator ft_generator_lvdm = {"lvdm", name_of, latent_of, true, FT_BETA_SQRT, FT_L1, network};

@@ -343,4 +343,4 @@ static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t 
     return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", name_of, latent_of, false, network};
+const ft_generator ft_generator_medsora = {"medsora", name_of, latent_of, false, FT_BETA_LINEAR, FT_MSE, network};

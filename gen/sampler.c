@@ -15,6 +15,7 @@ struct ft_clip_sampler {
     ft_vae_runner decoder;
     const ft_latents *stats;
     bool flow;
+    ft_schedule schedule;
     ft_path path;
     int *tau;
     double *alpha, *sigma;
@@ -43,7 +44,7 @@ static int points(ft_clip_sampler *s, int steps)
     s->sigma = s->alpha + steps + 1;
     ft_sample_times(steps, s->tau);
     for (int i = 0; i < steps; i++) {
-        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar()[s->tau[i]];
+        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(s->schedule)[s->tau[i]];
         s->sigma[i] = s->flow ? flow_time : sqrt(1 - bar);
         s->alpha[i] = s->flow ? 1 - flow_time : sqrt(bar);
     }
@@ -66,6 +67,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side, side, p.latent};
     s->stats = stats;
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
+    s->schedule = ft_generator_schedule(cfg, preset);
     s->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,

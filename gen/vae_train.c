@@ -223,6 +223,7 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     if (what == FT_VAE_REBUILD) r->out = ft_slice(r->g, r->out, 4, 0, p.latent);
     if (what != FT_VAE_ENCODE) r->out = ft_cast(r->g, ft_vae_decode(r->g, &p, r->out), FT_F32);
     ft_keep(r->out);
+    if (ft_graph_error(r->g)) FT_TRY_TO(rc, done, FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", p.name, ft_graph_error(r->g)));
     snprintf(path, sizeof path, "%s/ema.safetensors", dir);
     rc = ft_weights_load(path, r->params, FT_EMA, NULL);
     if (rc == FT_OK) rc = ft_plan_new(&r->plan, r->g, FT_EMA);

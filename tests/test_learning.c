@@ -34,14 +34,17 @@
 static void test_schedule(void **state)
 {
     (void)state;
-    const double *a = ft_alpha_bar();
+    const double *a = ft_alpha_bar(FT_BETA_LINEAR);
+    NEAR(ft_alpha_bar(FT_BETA_SQRT)[0], 0.9985, 1e-12); /* computed in Python */
+    NEAR(ft_alpha_bar(FT_BETA_SQRT)[500], 0.1500700509422162, 1e-12);
+    NEAR(ft_alpha_bar(FT_BETA_SQRT)[999], 0.0006686651737398004, 1e-12);
     float c[8], last[8]; /* the specification's logarithms */
-    ft_vlb_coefficients(0, c);
-    ft_vlb_coefficients(999, last);
+    ft_vlb_coefficients(FT_BETA_LINEAR, 0, c);
+    ft_vlb_coefficients(FT_BETA_LINEAR, 999, last);
     assert_true(fabs((double)c[5] + 9.816725) < 1e-5 && fabs((double)c[4] + 9.210340) < 1e-5 && c[6] == 1 && c[2] == 1 &&
                 c[3] == 0);
     assert_true(fabs((double)last[4] + 3.912023) < 2e-6 && fabs((double)last[5] + 3.912024) < 2e-6 && last[6] == 0);
-    ft_vlb_coefficients(500, c); /* the posterior mean of the true x0 and noise, without noise in the step, is q's */
+    ft_vlb_coefficients(FT_BETA_LINEAR, 500, c); /* the posterior mean of the true x0 and noise, without noise in the step, is q's */
     assert_true(fabs((double)(c[2] + c[3] * (float)sqrt(a[500])) - sqrt(a[499])) < 1e-5);
     NEAR(a[0], 0.9999, 1e-12);
     NEAR(a[250], 0.5214230, 5e-8);
@@ -111,7 +114,7 @@ static void test_ddpm(void **state)
     double alpha[STEPS + 1], sigma[STEPS + 1], spread[2];
     int tau[STEPS];
     ft_sample_times(STEPS, tau);
-    for (int i = 0; i < STEPS; i++) alpha[i] = sqrt(ft_alpha_bar()[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar()[tau[i]]);
+    for (int i = 0; i < STEPS; i++) alpha[i] = sqrt(ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]);
     alpha[STEPS] = 1, sigma[STEPS] = 0;
     toy t = {alpha, sigma, N};
     for (int learned = 0; learned < 2; learned++) {
@@ -135,10 +138,10 @@ static void test_min_snr(void **state)
 {
     (void)state;
     for (int t = 0; t < FT_T; t += 37) {
-        double bar = ft_alpha_bar()[t], snr = bar / (1 - bar);
-        NEAR(ft_min_snr_weight(t, 5), fmin(snr, 5) / snr, 1e-12);
+        double bar = ft_alpha_bar(FT_BETA_LINEAR)[t], snr = bar / (1 - bar);
+        NEAR(ft_min_snr_weight(FT_BETA_LINEAR, t, 5), fmin(snr, 5) / snr, 1e-12);
     }
-    assert_true(ft_min_snr_weight(0, 5) < 1e-3 && ft_min_snr_weight(999, 5) == 1);
+    assert_true(ft_min_snr_weight(FT_BETA_LINEAR, 0, 5) < 1e-3 && ft_min_snr_weight(FT_BETA_LINEAR, 999, 5) == 1);
 }
 
 static void test_focal_frequency(void **state)

@@ -127,6 +127,20 @@ fails 1 "at least 64 pixels" -- "$F" train e.yaml -o other --force --set align.w
 fails 1 "first_steps" -- "$F" train e.yaml -o other --force --set generator.first_steps=5
 fails 1 "nobody" "dino-vits8" -- "$F" train e.yaml -o other --force --set align.weight=1 --set align.teacher=nobody
 fails 1 "multiple of 8" -- "$F" train e.yaml -o other --force --set vae.model=medsora-vae --set data.clips="$("$F" phantom -o odd.h5 --videos 4 --size 32 --frames 12 >/dev/null 2>&1; echo odd.h5)"
+# the other families, on their own VAEs and on others', with images beside the clip
+other() { printf '%s\n' "task: generator" "data: {clips: p.h5}" "vae: {model: $2, steps: 3, batch: 2, gan: 0.5, gan_from: 1}" "generator: {model: $1, steps: 4, batch: 2, images: $3}" >e.yaml; }
+for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvdm-vae-tiny 0" "lvdm-tiny vae-tiny 2"; do
+  other $spec
+  works "$F" train e.yaml -o family --force
+  works "$F" generate family -n 2 -o s.h5 --force --steps 3
+  works "$F" evaluate family --data p.h5 --split all
+done
+other feat-tiny vae-tiny 0
+works "$F" train e.yaml -o family --force --set generator.guidance=paper --set generator.vlb=true --set align.weight=1 --set align.teacher=vae --set precision=bf16
+fails 1 "lvdm-tiny has no variance" -- "$F" train e.yaml -o other --force --set generator.model=lvdm-tiny --set generator.vlb=true
+other lvdm-tiny lvdm-vae-tiny 2
+fails 1 "lvdm-vae-tiny" "a multiple of 4" -- "$F" train e.yaml -o other --force
+
 # the published presets are read whole
 for f in generator medsora-paper medsora-released; do
   works "$F" experiment run "$root/experiments/$f.yaml" --print-config

@@ -71,6 +71,8 @@
         "of latents; 0: each channel by its own mean and deviation (CogVideoX: 1.15258426)")                                     \
     KEY("generator.objective", CHOICE, "eps", 0, 0, "eps|flow: noise prediction, or the velocity of a rectified flow")           \
     KEY("generator.flow_time", CHOICE, "logit-normal", 0, 0, "logit-normal|uniform: times that a rectified flow is trained at")  \
+    KEY("generator.loss", CHOICE, "preset", 0, 0, "preset|mse|l1: of the prediction; LVDM's is l1")                              \
+    KEY("generator.beta", CHOICE, "preset", 0, 0, "preset|linear|sqrt: noise schedule; LVDM's is sqrt")                          \
     KEY("generator.vlb", BOOL, "false", 0, 1,                                                                                    \
         "learn the variance too, by the variational bound (the released code; ddpm uses it)")                                    \
     KEY("generator.weighting", CHOICE, "none", 0, 0, "none|min-snr: weight of the loss over t (gamma 5)")                        \
