@@ -2,7 +2,7 @@
 """The opponent of SPEED.md: training steps of the twins in tests/golden/twins.py with today's PyTorch, interleaved with forty.
 
     venv/bin/python tests/bench_torch.py build/release/forty x3d-tiny:24 x3d-s:8 vae-tiny:4 medsora-tiny:16 medsora-b:2 \
-        sample-medsora-b:1 encode-cogvideox-vae:1
+        endora-b:1 feat-s:1 lvdm-small:8 sample-medsora-b:1 encode-cogvideox-vae:1
     venv/bin/python tests/bench_torch.py build/release/forty --memory medsora-b:2     (peak resident memory of the same steps)
 
 A step is forward, MSE to a fixed target, backward, fused AdamW; two threads; the best of eager and compiled, channels last,
@@ -18,6 +18,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
 import torch
 import torch.nn.functional as F
+import generator_twins
 import twins
 
 torch.set_num_threads(2)
@@ -53,7 +54,53 @@ twins.Mamba.core = fast_core
 twins.MedSoraBlock.spatial = fast_spatial
 
 
+def fast_wkv(k, v, w, u):
+    """The Bi-WKV as one product for each channel: a (T,T,d) table of decays against all sequences."""
+    t = torch.arange(k.shape[1])
+    away = (t[:, None] - t[None]).abs()[..., None]
+    decay = torch.where(away == 0, u, -w * (away - 1.0)).float().exp()  # (t,i,d)
+    e = (k - k.amax(1, keepdim=True)).float().exp()
+    return (torch.einsum("sid,tid->std", e * v, decay) / torch.einsum("sid,tid->std", e, decay)).to(v.dtype)
+
+
+def fast_attention(self, x, c):
+    m, d = self.adaLN_modulation(c)[:, None, None].chunk(6, -1), x.shape[-1]
+    h = F.layer_norm(x, (d,), eps=1e-6) * (1 + m[1]) + m[0]
+    q, k, v = self.attn.qkv(h).unflatten(-1, (3, self.heads, d // self.heads)).permute(3, 0, 1, 4, 2, 5)
+    x = x + m[2] * self.attn.proj(F.scaled_dot_product_attention(q, k, v).transpose(2, 3).flatten(3))
+    h = F.layer_norm(x, (d,), eps=1e-6) * (1 + m[4]) + m[3]
+    return x + m[5] * self.mlp.fc2(F.gelu(self.mlp.fc1(h), approximate="tanh"))
+
+
+plain_attend = generator_twins.LvdmAttention.attend
+
+
+def fast_attend(self, qkv, relative):
+    if relative:
+        return plain_attend(self, qkv, True)
+    S, w, T = qkv.shape
+    q, k, v = qkv.view(S, self.heads, 3, w // self.heads // 3, T).transpose(-1, -2).unbind(2)
+    return F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(S, -1, T)
+
+
+generator_twins.wkv = fast_wkv
+generator_twins.EndoraBlock.forward = fast_attention
+generator_twins.LvdmAttention.attend = fast_attend
+OTHERS = {  # twin, shape of a latent
+    "endora-b": (lambda: generator_twins.Endora(12, 768, 12, 8, 4, 16), (16, 16, 16, 4)),
+    "feat-s": (lambda: generator_twins.Feat(9, 512, 8, 4, 16), (16, 16, 16, 4)),
+    "lvdm-small": (lambda: generator_twins.Lvdm(96, (1, 2), 2, 4, 16, 16), (4, 8, 8, 16)),
+}
+
+
 def problem(name, batch):
+    if name in OTHERS:
+        make, shape = OTHERS[name]
+        m, z, t = make(), torch.randn(batch, *shape), torch.rand(batch) * 999
+        for layer in m.modules():
+            if isinstance(layer, torch.nn.Conv3d):
+                layer.to(memory_format=torch.channels_last_3d)
+        return m, lambda: m(z, t)
     if name.startswith("x3d"):
         m, x = twins.X3D(name, 2), torch.randn(batch, 3, 16, 64, 64).to(memory_format=torch.channels_last_3d)
         return m.to(memory_format=torch.channels_last_3d), lambda: m(x)
