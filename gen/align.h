@@ -5,9 +5,13 @@
  * put on the grid of the generator's tokens, and kept in a file.
  *
  *   paper     Eq 14 as written: for each channel, Pearson's correlation over all tokens of the batch
- *   released  the code: for each token, over channels; every latent frame has the mean of all frames as target; the 256 tokens
- * are shrunk along their raster, which is not a place in the image spatial   per token as the code, but each latent frame has its
- * own frames' features, at its own places trd       relations between tokens (their cosines), which need no match of channels */
+ *
+ *   released  the code: for each token, over channels; every latent frame has the mean of all frames as its target; the 256
+ *             tokens are shrunk along their raster, which is not a place in the image
+ *
+ *   spatial   per token as the code, but each latent frame has its own frames' features, at its own places
+ *
+ *   trd       relations between tokens (their cosines), which need no match of channels */
 #ifndef FT_ALIGN_H
 #define FT_ALIGN_H
 

@@ -137,7 +137,8 @@ typedef enum { SPATIAL, TEMPORAL, CHANNEL } kind;
 static ft_t norm(ft_graph *g, const char *name, ft_t x, ft_t mod, int64_t k)
 {
     int64_t d = ft_dim(x, -1);
-    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 1, &d, FT_ONE), b = ft_param(g, ft_name(g, "%s.bias", name), 1, &d, FT_ZERO);
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 1, &d, FT_ONE),
+         b = ft_param(g, ft_name(g, "%s.bias", name), 1, &d, FT_ZERO);
     return ft_layernorm(g, x, w, b, ft_dit_part(g, mod, k, d), ft_dit_part(g, mod, k + 1, d), 1e-5f);
 }
 

@@ -16,11 +16,11 @@ typedef struct {
 } ft_taps;
 
 typedef struct {
-    const char *family;                                /* "medsora" */
-    const char *(*preset)(int i);                      /* names, NULL past the end */
-    void (*latent)(const char *preset, int64_t *dim);  /* what the preset was made for: (1,n,s,s,c) */
-    bool images_apart;                                 /* images do not touch the clip beside them, so sampling needs none */
-    ft_schedule schedule;                              /* as published; generator.beta and generator.loss say otherwise */
+    const char *family;                               /* "medsora" */
+    const char *(*preset)(int i);                     /* names, NULL past the end */
+    void (*latent)(const char *preset, int64_t *dim); /* what the preset was made for: (1,n,s,s,c) */
+    bool images_apart;                                /* images do not touch the clip beside them, so sampling needs none */
+    ft_schedule schedule;                             /* as published; generator.beta and generator.loss say otherwise */
     ft_loss_kind loss;
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */

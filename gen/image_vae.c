@@ -95,7 +95,8 @@ ft_t ft_image_vae_decode(ft_graph *g, const ft_image_vae_preset *p, ft_t z)
 static ft_t encode(ft_graph *g, const ft_vae_preset *p, ft_t x)
 {
     int64_t B = ft_dim(x, 0), F = ft_dim(x, 1);
-    x = ft_image_vae_encode(g, ft_image_vae_find(p->name), ft_reshape(g, x, 4, (int64_t[]){B * F, ft_dim(x, 2), ft_dim(x, 3), 3}));
+    x = ft_image_vae_encode(g, ft_image_vae_find(p->name),
+                            ft_reshape(g, x, 4, (int64_t[]){B * F, ft_dim(x, 2), ft_dim(x, 3), 3}));
     return ft_reshape(g, x, 5, (int64_t[]){B, F, ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 3)});
 }
 

@@ -16,9 +16,10 @@ typedef struct {
 /* Posteriors, normalised by the training pool's statistics of each channel (or by generator.latent_scale). Clip k mirrored is
  * k + n / 2. */
 typedef struct {
-    int64_t n, each, dim[5], z;   /* n latent clips of `each` values; dim: (n, f, s, s, z) */
-    float *mean, *std;            /* of each value */
-    float *channel; /* (2, z): mean and std of each channel before normalising (of samples, or with generator.posterior mean of means) */
+    int64_t n, each, dim[5], z; /* n latent clips of `each` values; dim: (n, f, s, s, z) */
+    float *mean, *std;          /* of each value */
+    float *channel; /* (2, z): mean and std of each channel before normalising (of samples, or with generator.posterior mean of
+                       means) */
     int64_t images, image_frames; /* latents of single images (generator.images): groups of image_frames latent frames */
     float *image_mean, *image_std;
 } ft_latents;

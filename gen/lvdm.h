@@ -1,5 +1,5 @@
-/* LVDM (He et al., arXiv 2211.13221): the 3-D U-Net of its short-video model (spec components 7.1). Convolutions see one frame at a
- * time; frames meet in attention with learned relative positions. Output: epsilon alone. */
+/* LVDM (He et al., arXiv 2211.13221): the 3-D U-Net of its short-video model (spec components 7.1). Convolutions see one frame at
+ * a time; frames meet in attention with learned relative positions. Output: epsilon alone. */
 #ifndef FT_LVDM_H
 #define FT_LVDM_H
 
@@ -22,8 +22,8 @@ ft_lvdm_opt ft_lvdm_options(const ft_config *cfg); /* generator.relative */
 const ft_lvdm_preset *ft_lvdm_find(const char *name);
 const ft_lvdm_preset *ft_lvdm_at(int i);
 
-/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which attention over time passes by; t (B) f32 in steps
- * 0..999 -> (B,n,s,s,c) f32. s is a multiple of 2^(levels - 1). */
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which attention over time passes by; t (B) f32 in
+ * steps 0..999 -> (B,n,s,s,c) f32. s is a multiple of 2^(levels - 1). */
 ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_t t);
 
 #endif

@@ -56,7 +56,8 @@ static ft_t resnet(ft_graph *g, const ft_vae_preset *p, const char *name, ft_t x
 static ft_t encode(ft_graph *g, const ft_vae_preset *p, ft_t x)
 {
     if (ft_dim(x, 1) % ft_vae_time_factor(p))
-        return ft_graph_fail(g, "%s: %lld frames, a multiple of %d needed", p->name, (long long)ft_dim(x, 1), ft_vae_time_factor(p));
+        return ft_graph_fail(g, "%s: %lld frames, a multiple of %d needed", p->name, (long long)ft_dim(x, 1),
+                             ft_vae_time_factor(p));
     ft_t h = conv(g, "encoder.conv_first", ft_cast(g, x, ft_compute(g)), p->channels[0], 3, same);
     for (int i = 0; i + 1 < p->levels; i++) {
         int64_t stride[3] = {p->down_t[i], p->down_s[i], p->down_s[i]};

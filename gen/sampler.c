@@ -64,7 +64,8 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
-    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side, side, p.latent};
+    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side,
+                      side, p.latent};
     s->stats = stats;
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     s->schedule = ft_generator_schedule(cfg, preset);

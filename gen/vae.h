@@ -5,10 +5,10 @@
  *   lvdm     lvdm_vae.c, LVDM's
  *   frames   image_vae.c, Stable Diffusion's image VAE on every frame (FEAT, Endora)
  *
- * The public causal model works in chunks of 8 frames (2 latents): every causal convolution keeps the last frames of the chunk before
- * as its context, statistics of norms are those of the chunk, and the decoder's norms look at the latent (SpatialNorm3D). Small
- * presets for training from scratch take the whole clip as one chunk, fold pixels into channels first (patch), and let the first
- * level see single frames (time kernel 1).
+ * The public causal model works in chunks of 8 frames (2 latents): every causal convolution keeps the last frames of the chunk
+ * before as its context, statistics of norms are those of the chunk, and the decoder's norms look at the latent (SpatialNorm3D).
+ * Small presets for training from scratch take the whole clip as one chunk, fold pixels into channels first (patch), and let the
+ * first level see single frames (time kernel 1).
  *
  * MedSora's frequency compensation adds residual branches: a 2-D one behind each middle block, a 3-D one behind each level of
  * the decoder. `released` is the published code (the 2-D one needs chunks of exactly 2 latents, the 3-D one is not causal, and

@@ -6,7 +6,7 @@ mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen
 python3 - <<'P'
 import re
 page = open("CONTRIBUTING.md").read()
-for path, code in re.findall(r"1\. `((?:experiments|classify)/\w+\.c)`:\n```c\n(.*?)```", page, re.S):
+for path, code in re.findall(r"1\. `((?:experiments|classify|gen)/\w+\.c)`:.*?\n```c\n(.*?)```", page, re.S):
     open(path, "w").write(code)
 for path, code in re.findall(r"Append to `([\w/.]+)` .*?```c\n(.*?)```", page, re.S):
     open(path, "a").write(code)
@@ -29,7 +29,8 @@ insert(case[1], '    {"affine",', "    " + case[3] + "\n")
 P
 sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arm_table.h
 sed -i 's/    SSL(pseudolabel)/    SSL(pseudolabel) SSL(entropy)/' classify/ssl_table.h
-[ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] || die "the examples are not in CONTRIBUTING.md"
+sed -i 's/GENERATOR(lvdm)/GENERATOR(lvdm) GENERATOR(plain)/' gen/generator_table.h
+[ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
 works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS="base;v4"
 works cmake --build build --target forty test_ops
 works env FT_NO_GOLDEN=1 build/tests/test_ops logcosh
@@ -47,4 +48,10 @@ Y
 works build/forty experiment run e.yaml -o r
 grep -q "^half-unlabelled" out || die "the new arm is not in the table"
 grep -q '"utilisation":1.0' r/results.jsonl || die "the new algorithm was not used"
+works build/forty models
+grep -q "plain-tiny *generator" out || die "the new generator is not listed"
+printf '%s\n' "task: generator" "data: {clips: p.h5}" "vae: {steps: 2, batch: 2}" "generator: {model: plain-tiny, steps: 3, batch: 2}" "align: {weight: 1, teacher: vae}" >g.yaml
+works build/forty phantom -o p.h5 --videos 8 --size 32
+works build/forty train g.yaml -o g
+works build/forty generate g -n 1 -o s.h5 --steps 2
 done_testing

@@ -44,7 +44,8 @@ static void test_schedule(void **state)
     assert_true(fabs((double)c[5] + 9.816725) < 1e-5 && fabs((double)c[4] + 9.210340) < 1e-5 && c[6] == 1 && c[2] == 1 &&
                 c[3] == 0);
     assert_true(fabs((double)last[4] + 3.912023) < 2e-6 && fabs((double)last[5] + 3.912024) < 2e-6 && last[6] == 0);
-    ft_vlb_coefficients(FT_BETA_LINEAR, 500, c); /* the posterior mean of the true x0 and noise, without noise in the step, is q's */
+    ft_vlb_coefficients(FT_BETA_LINEAR, 500,
+                        c); /* the posterior mean of the true x0 and noise, without noise in the step, is q's */
     assert_true(fabs((double)(c[2] + c[3] * (float)sqrt(a[500])) - sqrt(a[499])) < 1e-5);
     NEAR(a[0], 0.9999, 1e-12);
     NEAR(a[250], 0.5214230, 5e-8);
@@ -114,7 +115,8 @@ static void test_ddpm(void **state)
     double alpha[STEPS + 1], sigma[STEPS + 1], spread[2];
     int tau[STEPS];
     ft_sample_times(STEPS, tau);
-    for (int i = 0; i < STEPS; i++) alpha[i] = sqrt(ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]);
+    for (int i = 0; i < STEPS; i++)
+        alpha[i] = sqrt(ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]);
     alpha[STEPS] = 1, sigma[STEPS] = 0;
     toy t = {alpha, sigma, N};
     for (int learned = 0; learned < 2; learned++) {

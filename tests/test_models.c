@@ -135,8 +135,8 @@ static ft_t build_feat(ft_graph *g) { return feat(g, false); }
 static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
 
 /* public networks, made narrow: the same code as the presets */
-static const ft_vae_preset narrow_vae = {&ft_vae_causal, "narrow",     4,         1,         4, 1,    2,         2, 8, {16, 16, 32, 32},
-                                         {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true, FT_FC_NONE};
+static const ft_vae_preset narrow_vae = {&ft_vae_causal,   "narrow",     4,         1,         4, 1,    2,         2, 8,
+                                         {16, 16, 32, 32}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true, FT_FC_NONE};
 static const ft_image_vae_preset narrow_image_vae = {"narrow", 4, 4, 2, 8, {16, 16, 32, 32}};
 static const ft_dino_preset narrow_dino = {"narrow", 48, 3, 3, 8, 7};
 

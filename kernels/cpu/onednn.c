@@ -131,7 +131,8 @@ static int finish(ft_call *c, onednn_state *s, dnnl_primitive_desc_t pd)
         s->packed_at = (c->work_size + 63) / 64 * 64;
         c->work_size = s->packed_at + s->packed_size;
     }
-    if (scratch && dnnl_memory_desc_get_size(scratch)) FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
+    if (scratch && dnnl_memory_desc_get_size(scratch))
+        FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
     dnnl_status_t st = dnnl_primitive_create(&s->main, pd);
     dnnl_primitive_desc_destroy(pd);
     DNNL(st, "a primitive");
