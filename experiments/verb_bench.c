@@ -452,7 +452,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     int rc = ft_precision(cfg, &dtype);
     char whole[80];
     snprintf(whole, sizeof whole, "%s-encode", model); /* of a VAE's plain name, encoder and decoder in a row */
-    bool both = rc == FT_OK && ft_vae_find(model);
+    bool both = rc == FT_OK && ft_vae_find(model) && ft_vae_find(model)->family != &ft_vae_frames;
     if (rc == FT_OK) rc = ft_model_find(both ? whole : model, &row, &preset);
     if (rc == FT_OK && sample && (row->n_in != 2 || strcmp(row->kind, "generator")))
         rc = FT_FAIL(FT_EUSAGE, "bench sample needs a generator, %s is none", model);
@@ -460,7 +460,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     if (rc == FT_OK && (!params || !ms || !(g = ft_graph_new(params, dtype, 1))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
-    if (row->frozen) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL));
+    if (row->frozen || !train) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL)); /* no gradients, no moments */
     ft_training(g, train);
     ft_t x[FT_MODEL_INPUTS], y;
     for (int i = 0; i < row->n_in; i++) {
@@ -486,16 +486,17 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:o}", "what", what, "model", model, "batch",
+    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:f,s:I,s:o}", "what", what, "model", model, "batch",
                           (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
                           "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
                           (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",
-                          (double)info.live_bytes / 1048576.0, "versions", ft_environment());
+                          (double)info.live_bytes / 1048576.0, "gmac", info.products / 1e9, "parameters",
+                          (json_int_t)ft_model_parameters(params), "versions", ft_environment());
     if (sample) json_object_set_new(o, "steps", json_integer(steps));
     ft_cli_print(
-        c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
+        c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %.2f GMAC; %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
         model, what, (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
-        (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
+        info.products / 1e9, (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
     ft_plan_profile(plan);
 done:
     ft_plan_free(plan);

@@ -71,8 +71,8 @@ int64_t ft_params_total(const ft_params *p, bool buffers_too); /* number of valu
 /* Fixes the layout and fills initial values. Called by the first ft_plan_new over the store, or before loading weights. */
 int ft_params_seal(ft_params *p);
 float *ft_params_flat(ft_params *p, ft_bank bank); /* trained values first, then buffers; sealed stores only */
-float *ft_params_grad(ft_params *p);               /* gradients of the trained values */
-float *ft_params_moment(ft_params *p, int which);  /* optimiser state: 0 = momentum or m, 1 = v */
+float *ft_params_grad(ft_params *p);               /* gradients of the trained values; NULL: no memory */
+float *ft_params_moment(ft_params *p, int which);  /* optimiser state: 0 = momentum or m, 1 = v; NULL: no memory */
 int64_t ft_params_flat_size(const ft_params *p);   /* values in one bank, with padding */
 int64_t ft_params_trained_size(const ft_params *p);
 void ft_params_touched(ft_params *p); /* after writing to a bank from outside: packed copies are made again */
@@ -249,6 +249,7 @@ int ft_run(ft_plan *plan, const ft_step *step);
 typedef struct {
     size_t act_bytes, live_bytes, param_bytes; /* slab, its lower bound (largest live sum), parameter store */
     size_t work_bytes, moved_bytes;            /* scratch of the kernels; what all nodes read and write in a run */
+    double products;                           /* multiply-accumulates of products, convolutions and attention in a run */
     int nodes;
 } ft_plan_info;
 ft_plan_info ft_plan_describe(const ft_plan *plan);

@@ -135,15 +135,13 @@ int ft_params_seal(ft_params *p)
         if (pass == 0) st->trained = at;
     }
     st->total = at;
-    size_t all = (size_t)st->total * sizeof(float), learn = (size_t)st->trained * sizeof(float);
+    size_t all = (size_t)st->total * sizeof(float);
     bool still = p->no_average || (p->some_frozen && st->trained == 0); /* then the average is the weights themselves */
     st->bank[0] = ft_alloc(all), st->bank[1] = still ? st->bank[0] : ft_alloc(all);
-    for (int i = 0; i < 2; i++) st->moment[i] = ft_alloc(learn);
-    st->grad = ft_alloc(learn);
     st->decay = p->decay = ft_alloc((size_t)st->trained / 16 + 1);
-    if (!st->bank[0] || !st->bank[1] || !st->grad || !st->moment[0] || !st->moment[1] || !p->decay)
+    if (!st->bank[0] || !st->bank[1] || !p->decay)
         return FT_FAIL(FT_ENOMEM, "no memory for %lld parameters (%.0f MiB). Choose a smaller model", (long long)st->total,
-                       (double)(2 * all + 3 * learn) / 1048576.0);
+                       (double)all / 524288.0);
     for (int i = 0; i < p->n; i++)
         if (p->list[i].info.decay) memset(p->decay + p->list[i].info.offset / 16, 1, (size_t)(p->list[i].info.count + 15) / 16);
     for (int i = 0; i < p->n; i++) fill(p, &p->list[i], st->bank[0] + p->list[i].info.offset);
@@ -155,8 +153,16 @@ int ft_params_seal(ft_params *p)
 int ft_params_count(const ft_params *p) { return p->n; }
 const ft_param_info *ft_params_at(const ft_params *p, int i) { return &p->list[i].info; }
 float *ft_params_flat(ft_params *p, ft_bank bank) { return p->store.bank[bank]; }
-float *ft_params_grad(ft_params *p) { return p->store.grad; }
-float *ft_params_moment(ft_params *p, int which) { return p->store.moment[which]; }
+
+/* gradients and moments are made when first asked for: who only runs a network has none */
+static float *made(ft_params *p, float **values)
+{
+    if (!*values && p->sealed) *values = ft_alloc((size_t)p->store.trained * sizeof **values);
+    return *values;
+}
+float *ft_params_grad(ft_params *p) { return made(p, &p->store.grad); }
+float *ft_params_moment(ft_params *p, int which) { return made(p, &p->store.moment[which]); }
+
 int64_t ft_params_flat_size(const ft_params *p) { return p->store.total; }
 int64_t ft_params_trained_size(const ft_params *p) { return p->store.trained; }
 void ft_params_touched(ft_params *p) { p->store.version++; }

@@ -199,10 +199,24 @@ static int place(ft_plan *p)
     return rc;
 }
 
+static bool trains(const ft_graph *g)
+{
+    for (int i = 0; i < g->n_node; i++)
+        if (!g->node[i]->dead && (g->node[i]->op == FT_OP_adamw || g->node[i]->op == FT_OP_sgd)) return true;
+    return false;
+}
+
+static bool learns(const ft_graph *g) /* has gradients of parameters */
+{
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->kind == FT_IS_GRAD) return true;
+    return trains(g);
+}
+
 static int address(ft_plan *p)
 {
     ft_graph *g = p->g;
-    float *flat = ft_params_flat(g->params, p->bank), *grad = ft_params_grad(g->params);
+    float *flat = ft_params_flat(g->params, p->bank), *grad = learns(g) ? ft_params_grad(g->params) : NULL;
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
         if (t->base != t) continue;
@@ -217,13 +231,6 @@ static int address(ft_plan *p)
         if (t->base != t && owner(t)->data) t->data = (char *)owner(t)->data + distance(t);
     }
     return FT_OK;
-}
-
-static bool trains(const ft_graph *g)
-{
-    for (int i = 0; i < g->n_node; i++)
-        if (!g->node[i]->dead && (g->node[i]->op == FT_OP_adamw || g->node[i]->op == FT_OP_sgd)) return true;
-    return false;
 }
 
 static void describe(ft_plan *p, ft_node *n, bool training)
@@ -248,6 +255,11 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
         if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
+    bool training = trains(g);
+    if ((learns(g) && !ft_params_grad(g->params)) ||
+        (training && (!ft_params_moment(g->params, 0) || !ft_params_moment(g->params, 1))))
+        return FT_FAIL(FT_ENOMEM, "no memory to train %lld parameters. Choose a smaller model",
+                       (long long)ft_params_trained_size(g->params));
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
     *p = (ft_plan){.g = g, .backend = ft_backend_cpu(), .bank = bank};
@@ -260,7 +272,6 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     if (!p->guard) in_place(g);
     if (rc == FT_OK) rc = place(p);
     size_t work = 0;
-    bool training = trains(g);
     for (int i = 0; rc == FT_OK && i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
@@ -351,6 +362,35 @@ static size_t moved(const ft_node *n)
     return sum;
 }
 
+/* multiplications of a node's products and attention (the mathematical ones, not those of a kernel's way to them) */
+static double products(const ft_node *n)
+{
+    ft_t a = n->n_in > 0 ? n->in[0] : NULL, b = n->n_in > 1 ? n->in[1] : NULL, y = n->n_out > 0 ? n->out[0] : NULL;
+    if (n->dead || !a || !y) return 0;
+    double ca = (double)a->count, cb = b ? (double)b->count : 0, cy = (double)y->count;
+    switch (n->op) {
+    case FT_OP_linear:
+    case FT_OP_linear_bwd_x: return cy * (double)a->dim[a->ndim - 1];
+    case FT_OP_linear_bwd_w: return ca * (double)b->dim[b->ndim - 1];
+    case FT_OP_matmul: return ca * (double)y->dim[y->ndim - 1];
+    case FT_OP_conv:
+    case FT_OP_conv_dw: return cy * cb / (double)y->dim[y->ndim - 1];
+    case FT_OP_conv_bwd_x:
+    case FT_OP_conv_dw_bwd_x: return ca * cb / (double)a->dim[a->ndim - 1];
+    case FT_OP_conv_bwd_w:
+    case FT_OP_conv_dw_bwd_w: return cb * cy / (double)b->dim[b->ndim - 1];
+    case FT_OP_sdpa: return 2 * cy * (double)(b ? b : a)->dim[1];
+    case FT_OP_attention_local: return 2 * cy * (2 * n->attr.seq.window + 1);
+    case FT_OP_attention_channel: return 2 * cy * (double)y->dim[2] / cb;
+    case FT_OP_ssd: return 2 * cy * (double)n->attr.seq.state;
+    /* of their backward passes five products for two: the scores again, and a gradient for each factor */
+    case FT_OP_sdpa_bwd: return 5 * ca / (b ? 1 : 3) * (double)(b ? b : a)->dim[1];
+    case FT_OP_attention_local_bwd: return 5 * ca * (2 * n->attr.seq.window + 1);
+    case FT_OP_attention_channel_bwd: return 5 * ca / 3 * (double)a->dim[2] / 3 / cb;
+    default: return 0;
+    }
+}
+
 ft_plan_info ft_plan_describe(const ft_plan *p)
 {
     ft_plan_info d = {.act_bytes = p->slab_size,
@@ -360,6 +400,7 @@ ft_plan_info ft_plan_describe(const ft_plan *p)
     for (int i = 0; i < p->g->n_node; i++) {
         d.nodes += !p->g->node[i]->dead;
         d.moved_bytes += moved(p->g->node[i]);
+        d.products += products(p->g->node[i]);
     }
     return d;
 }
