@@ -486,17 +486,19 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:f,s:I,s:o}", "what", what, "model", model, "batch",
-                          (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms",
-                          "median", ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib",
-                          (json_int_t)(use.ru_maxrss / 1024), "act_mib", (double)info.act_bytes / 1048576.0, "live_mib",
-                          (double)info.live_bytes / 1048576.0, "gmac", info.products / 1e9, "parameters",
-                          (json_int_t)ft_model_parameters(params), "versions", ft_environment());
+    json_t *o =
+        json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:f,s:I,s:o}", "what", what, "model", model, "batch",
+                  (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms", "median",
+                  ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "act_mib",
+                  (double)info.act_bytes / 1048576.0, "live_mib", (double)info.live_bytes / 1048576.0, "gmac",
+                  info.products / 1e9, "parameters", (json_int_t)ft_model_parameters(params), "versions", ft_environment());
     if (sample) json_object_set_new(o, "steps", json_integer(steps));
-    ft_cli_print(
-        c, o, "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %.2f GMAC; %lld MiB; slab %.1f MiB (live maximum %.1f)\n",
-        model, what, (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0], ms[runs - 1],
-        info.products / 1e9, (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0, (double)info.live_bytes / 1048576.0);
+    ft_cli_print(c, o,
+                 "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %.2f GMAC; %lld MiB; slab %.1f MiB (live "
+                 "maximum %.1f)\n",
+                 model, what, (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0],
+                 ms[runs - 1], info.products / 1e9, (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0,
+                 (double)info.live_bytes / 1048576.0);
     ft_plan_profile(plan);
 done:
     ft_plan_free(plan);

@@ -54,12 +54,11 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, ft_t c, int64_t T, int6
 /* x (B,n,grid,grid,d): attention over the clip's frames at each position; images stay as they are */
 static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, ft_t c, ft_t embedding, int64_t heads)
 {
-    int64_t n = ft_dim(x, 1);
-    ft_t clip = frames < n ? ft_slice(g, x, 1, 0, frames) : x;
+    ft_t clip = ft_clip_frames(g, x, frames);
     if (embedding) clip = ft_add(g, clip, embedding);
     clip = ft_permute(g, clip, (int[]){0, 2, 3, 1, 4}); /* (B,grid,grid,frames,d) */
     clip = ft_permute(g, block(g, name, clip, c, frames, heads), (int[]){0, 3, 1, 2, 4});
-    return frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
+    return ft_with_images(g, clip, x);
 }
 
 ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap)

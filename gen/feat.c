@@ -169,15 +169,14 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const c
 
 ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap)
 {
-    int64_t n = ft_dim(z, 1), c = ft_dim(z, 4), out = 2 * c;
+    int64_t c = ft_dim(z, 4), out = 2 * c;
     ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
     ft_t tau = ft_dit_time(g, t, p->width, PRESERVE);
     for (int i = 0; i < p->groups; i++) {
         x = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i), SPATIAL, x, Z, tau);
         if (tap) tap[i] = x;
-        ft_t clip = frames < n ? ft_slice(g, x, 1, 0, frames) : x, guide = frames < n ? ft_slice(g, Z, 1, 0, frames) : Z;
-        clip = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i + 1), TEMPORAL, clip, guide, tau);
-        x = frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
+        ft_t clip = ft_clip_frames(g, x, frames), guide = ft_clip_frames(g, Z, frames);
+        x = ft_with_images(g, block(g, p, opt, ft_name(g, "blocks.%d", 2 * i + 1), TEMPORAL, clip, guide, tau), x);
         x = block(g, p, opt, ft_name(g, "channel_blocks.%d", i), CHANNEL, x, Z, tau);
     }
     x = ft_dit_head(g, x, ft_affine(g, ft_unary(g, FT_SILU, tau), (float)PRESERVE, 0), p->patch, out);

@@ -102,10 +102,10 @@ static ft_t space_and_time(ft_graph *g, const net *u, const char *name, ft_t x)
     int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), H = ft_dim(x, 2), W = ft_dim(x, 3), c = ft_dim(x, 4), f = u->frames;
     x = attention(g, u, name, "s", ft_reshape(g, x, 3, (int64_t[]){B * n, H * W, c}));
     x = ft_reshape(g, x, 5, (int64_t[]){B, n, H, W, c});
-    ft_t clip = ft_permute(g, f < n ? ft_slice(g, x, 1, 0, f) : x, (int[]){0, 2, 3, 1, 4}); /* (B,h,w,f,c) */
+    ft_t clip = ft_permute(g, ft_clip_frames(g, x, f), (int[]){0, 2, 3, 1, 4}); /* (B,h,w,f,c) */
     clip = attention(g, u, name, "t", ft_reshape(g, clip, 3, (int64_t[]){B * H * W, f, c}));
     clip = ft_permute(g, ft_reshape(g, clip, 5, (int64_t[]){B, H, W, f, c}), (int[]){0, 3, 1, 2, 4});
-    return f < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, f, n - f)}) : clip;
+    return ft_with_images(g, clip, x);
 }
 
 ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_t t)

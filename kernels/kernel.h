@@ -154,7 +154,7 @@ struct ft_call {
     const ft_buf *in[FT_MAX_IN]; /* absent optional inputs and unwanted outputs are NULL */
     ft_buf *out[FT_MAX_OUT];
     const ft_attr *attr;
-    uint32_t stream; /* of random numbers: equal for a node and its backward twin */
+    uint32_t stream;   /* of random numbers: equal for a node and its backward twin */
     bool weights_move; /* in[1] is other at each run (this plan trains it, or it is an activation): a packed copy is not kept */
     /* set by ft_prepare_x */
     size_t work_size;

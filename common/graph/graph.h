@@ -159,8 +159,9 @@ ft_t ft_linear(ft_graph *g, ft_t x, ft_t w, ft_t b);
 ft_t ft_linear_act(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act); /* one kernel where no training needs the value before act */
 ft_t ft_matmul(ft_graph *g, ft_t a, ft_t b, bool ta, bool tb);       /* (..., M, K) (..., K, N); ta, tb: stored transposed */
 ft_t ft_conv(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);  /* (B,T,H,W,C), w (O,C/groups,kt,kh,kw) -> (B,T',H',W',O) */
-ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt);        /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
-/* Depthwise along a sequence, seeing only what came before (Mamba's conv1d): x (S,T,C), w (C,1,K), b (C) or NULL; act NONE or SILU */
+ft_t ft_conv_dw(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* depthwise: w (C,1,kt,kh,kw), b (C) or NULL */
+/* Depthwise along a sequence, seeing only what came before (Mamba's conv1d): x (S,T,C), w (C,1,K), b (C) or NULL; act NONE or
+ * SILU */
 ft_t ft_conv_causal(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act);
 ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* w (C,O,kt,kh,kw); the adjoint of ft_conv */
 /* StyleGAN2: input channels scaled by style (B, C) per sample; `demodulate`: outputs scaled by 1/|w * style| */

@@ -216,7 +216,7 @@ static bool learns(const ft_graph *g) /* has gradients of parameters */
 static int address(ft_plan *p)
 {
     ft_graph *g = p->g;
-    float *flat = ft_params_flat(g->params, p->bank), *grad = learns(g) ? ft_params_grad(g->params) : NULL;
+    float *flat = ft_params_flat(g->params, p->bank), *grad = ft__params_store(g->params)->grad; /* NULL: none is asked for */
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
         if (t->base != t) continue;
@@ -369,25 +369,25 @@ static double products(const ft_node *n)
     if (n->dead || !a || !y) return 0;
     double ca = (double)a->count, cb = b ? (double)b->count : 0, cy = (double)y->count;
     switch (n->op) {
-    case FT_OP_linear:
-    case FT_OP_linear_bwd_x: return cy * (double)a->dim[a->ndim - 1];
-    case FT_OP_linear_bwd_w: return ca * (double)b->dim[b->ndim - 1];
-    case FT_OP_matmul: return ca * (double)y->dim[y->ndim - 1];
-    case FT_OP_conv:
-    case FT_OP_conv_dw: return cy * cb / (double)y->dim[y->ndim - 1];
-    case FT_OP_conv_bwd_x:
-    case FT_OP_conv_dw_bwd_x: return ca * cb / (double)a->dim[a->ndim - 1];
-    case FT_OP_conv_bwd_w:
-    case FT_OP_conv_dw_bwd_w: return cb * cy / (double)b->dim[b->ndim - 1];
-    case FT_OP_sdpa: return 2 * cy * (double)(b ? b : a)->dim[1];
-    case FT_OP_attention_local: return 2 * cy * (2 * n->attr.seq.window + 1);
-    case FT_OP_attention_channel: return 2 * cy * (double)y->dim[2] / cb;
-    case FT_OP_ssd: return 2 * cy * (double)n->attr.seq.state;
-    /* of their backward passes five products for two: the scores again, and a gradient for each factor */
-    case FT_OP_sdpa_bwd: return 5 * ca / (b ? 1 : 3) * (double)(b ? b : a)->dim[1];
-    case FT_OP_attention_local_bwd: return 5 * ca * (2 * n->attr.seq.window + 1);
-    case FT_OP_attention_channel_bwd: return 5 * ca / 3 * (double)a->dim[2] / 3 / cb;
-    default: return 0;
+        case FT_OP_linear:
+        case FT_OP_linear_bwd_x: return cy * (double)a->dim[a->ndim - 1];
+        case FT_OP_linear_bwd_w: return ca * (double)b->dim[b->ndim - 1];
+        case FT_OP_matmul: return ca * (double)y->dim[y->ndim - 1];
+        case FT_OP_conv:
+        case FT_OP_conv_dw: return cy * cb / (double)y->dim[y->ndim - 1];
+        case FT_OP_conv_bwd_x:
+        case FT_OP_conv_dw_bwd_x: return ca * cb / (double)a->dim[a->ndim - 1];
+        case FT_OP_conv_bwd_w:
+        case FT_OP_conv_dw_bwd_w: return cb * cy / (double)b->dim[b->ndim - 1];
+        case FT_OP_sdpa: return 2 * cy * (double)(b ? b : a)->dim[1];
+        case FT_OP_attention_local: return 2 * cy * (2 * n->attr.seq.window + 1);
+        case FT_OP_attention_channel: return 2 * cy * (double)y->dim[2] / cb;
+        case FT_OP_ssd: return 2 * cy * (double)n->attr.seq.state;
+        /* of their backward passes five products for two: the scores again, and a gradient for each factor */
+        case FT_OP_sdpa_bwd: return 5 * ca / (b ? 1 : 3) * (double)(b ? b : a)->dim[1];
+        case FT_OP_attention_local_bwd: return 5 * ca * (2 * n->attr.seq.window + 1);
+        case FT_OP_attention_channel_bwd: return 5 * ca / 3 * (double)a->dim[2] / 3 / cb;
+        default: return 0;
     }
 }
 
