@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "gol
 import torch
 from safetensors.torch import load_file, save_file
 
+import generator_twins as others
 import public_twins as twins
 
 torch.manual_seed(0)
@@ -179,3 +180,38 @@ if want("medsora-s"):
     for p in ("f32", "bf16"):
         m.zero_grad()
         check("medsora-s", "medsora-s", m, {"x": torch.randn(1, 6, 16, 16, 16), "t": torch.tensor([500.0])}, f, "legacy", precision=p)
+
+
+def frames_last(m, x, t):  # files are (B,n,c,h,w), twins (B,n,h,w,c)
+    return m(x.permute(0, 1, 3, 4, 2), t).permute(0, 1, 4, 2, 3)
+
+
+STILLS = ("--set", "generator.images=8")  # behind the 16 frames of a clip
+if want("endora-s"):
+    m = others.Endora(12, 384, 6, 8, 4, 16)
+    randomise(m)
+
+    def tables(m):
+        return m.state_dict() | {"pos_embed": m.pos_embed.reshape(1, 64, -1), "temp_embed": m.temp_embed[None]}
+
+    check("endora-s", "endora-s", m, {"x": torch.randn(1, 24, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last, save=tables, options=STILLS)
+if want("feat-s"):
+    m = others.Feat(9, 512, 8, 4, 16)
+    randomise(m)
+
+    def unused(m):  # in the public state dict, used by nobody
+        extra = {f"blocks.{2 * i}.att.shift_t.weight": torch.zeros(512, 1, 3) for i in range(9)}
+        return m.state_dict() | extra | {f"channel_blocks.{i}.attn.alpha": torch.zeros(2, 512) for i in range(9)}
+
+    check("feat-s", "feat-s", m, {"x": torch.randn(1, 24, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last, save=unused, options=STILLS)
+if want("lvdm-vae"):
+    m = others.LvdmVAE((32, 64, 128, 256), 4, 32)
+    randomise(m)
+    last = lambda x: x.permute(0, 2, 3, 4, 1)
+    check("lvdm-vae-encode", "lvdm-vae", m, {"x": torch.randn(1, 3, 16, 64, 64).clamp(-1, 1)}, lambda m, x: m.encode(last(x)).permute(0, 4, 1, 2, 3), "safetensors")
+    m.zero_grad()
+    check("lvdm-vae-decode", "lvdm-vae", m, {"x": torch.randn(1, 4, 4, 8, 8)}, lambda m, x: m.decode(last(x)).permute(0, 4, 1, 2, 3), "safetensors")
+if want("lvdm"):
+    m = others.Lvdm(256, (1, 2, 3, 4), 3, 4, 32, 4, 4)
+    randomise(m)
+    check("lvdm", "lvdm", m, {"x": torch.randn(1, 4, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last)
