@@ -95,8 +95,6 @@ static int flow_of(flow_maker *f, const uint8_t *clip, int frames, int size, flo
 /* ---- teachers
  * -------------------------------------------------------------------------------------------------------------------- */
 
-enum { MOST_LAYERS = 48 };
-
 /* What a teacher makes of F pictures: features (frames, tokens of a grid) of several layers. */
 typedef struct {
     const ft_dino_preset *dino;
@@ -104,10 +102,11 @@ typedef struct {
     ft_params *params;
     ft_graph *g;
     ft_plan *plan;
-    ft_t in, layer[MOST_LAYERS];
-    int layers; /* one for each block of the generator */
+    ft_t in, layer[FT_ALIGN_BLOCKS];
+    int layers; /* one for each aligned block of the generator */
     int64_t frames, side, channels;
     bool normalise; /* colours as ImageNet's, else 0..255 as the released code feeds them */
+    bool as_is;     /* features as the teacher gives them, else each normalised over its channels */
 } teacher;
 
 static void teacher_free(teacher *t)
@@ -125,13 +124,16 @@ static int layer_of(int i, int n, int depth)
     return l < depth ? l : depth - 1;
 }
 
-static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, int blocks, int frames, int size)
+/* the end of the i-th of n even parts of `depth`: 2, 5, 8, 11 of 12 in four */
+static int end_of(int i, int n, int depth) { return (i + 1) * depth / n - 1; }
+
+static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, const ft_align *a, int frames, int size)
 {
     const char *name = ft_config_text(cfg, "align.teacher"), *weights = ft_config_text(cfg, "align.weights");
-    int block[MOST_LAYERS];
+    int block[FT_ALIGN_BLOCKS], blocks = a->blocks;
     memset(t, 0, sizeof *t);
-    if (blocks > MOST_LAYERS) return FT_FAIL(FT_ECONFIG, "alignment of %d blocks, at most %d", blocks, MOST_LAYERS);
     t->layers = blocks;
+    t->as_is = a->mode == FT_ALIGN_ENDORA;
     if (!strcmp(name, "vae")) {
         FT_TRY(ft_vae_runner_new(&t->vae, cfg, vae_dir, FT_VAE_ENCODE, 1, frames, size));
         t->frames = ft_dim(t->vae.out, 1), t->side = ft_dim(t->vae.out, 2), t->channels = ft_dim(t->vae.out, 4) / 2;
@@ -147,7 +149,8 @@ static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, in
     FT_TRY(ft_params_train_only(t->params, 0, NULL));
     ft_training(t->g, false);
     t->in = ft_input(t->g, "x", FT_F32, 4, (int64_t[]){frames, size, size, 3});
-    for (int i = 0; i < blocks; i++) block[i] = layer_of(i, blocks, t->dino->depth);
+    for (int i = 0; i < blocks; i++)
+        block[i] = t->as_is ? end_of(i, blocks, t->dino->depth) : layer_of(i, blocks, t->dino->depth);
     ft_dino(t->g, t->dino, t->in, blocks, block, t->layer);
     for (int i = 0; i < blocks; i++) ft_keep(t->layer[i]);
     ft_t all; /* the last block too, so that a file of all weights fits */
@@ -179,6 +182,10 @@ static void features_of(const teacher *t, int layer, float *out)
                                     ? (const float *)ft_data(t->layer[layer]) + (f * (tokens + 1) + 1 + k) * c /* behind CLS */
                                     : (const float *)ft_data(t->vae.out) + (f * tokens + k) * 2 * c;           /* the mean */
             float *to = out + (f * tokens + k) * c;
+            if (t->as_is) {
+                memcpy(to, from, (size_t)c * sizeof *to);
+                continue;
+            }
             double sum = 0, square = 0;
             for (int64_t i = 0; i < c; i++) sum += (double)from[i], square += (double)from[i] * (double)from[i];
             double mean = sum / (double)c, rstd = 1 / sqrt(fmax(square / (double)c - mean * mean, 0) + 1e-6);
@@ -215,6 +222,17 @@ static void pool(const float *x, int64_t n, int64_t inner, int64_t m, float *y)
     }
 }
 
+/* x (F, 2 grid, 2 grid, c) -> y (F, grid, grid, 4c): the four features of each token, in the order (c, 2, 2) of a kernel */
+static void pair_up(const float *x, int64_t frames, int64_t grid, int64_t c, float *y)
+{
+    for (int64_t f = 0; f < frames; f++)
+        for (int64_t i = 0; i < 2 * grid; i++)
+            for (int64_t j = 0; j < 2 * grid; j++)
+                for (int64_t k = 0; k < c; k++)
+                    y[(((f * grid + i / 2) * grid + j / 2) * c + k) * 4 + i % 2 * 2 + j % 2] =
+                        x[((f * 2 * grid + i) * 2 * grid + j) * c + k];
+}
+
 /* x (frames, side, side, c) of the teacher to (a->frames, grid, grid, channels); u, v: room for two such */
 static void on_grid(const ft_align *a, const teacher *t, float *u, float *v)
 {
@@ -227,6 +245,12 @@ static void on_grid(const ft_align *a, const teacher *t, float *u, float *v)
         return;
     }
     pool(u, t->frames, tokens * c, F, v); /* its own frames */
+    if (a->mode == FT_ALIGN_ENDORA) {
+        resize(v, F, t->side, t->side * c, 2 * a->grid, u);
+        resize(u, F * 2 * a->grid, t->side, c, 2 * a->grid, v);
+        pair_up(v, F, a->grid, c, u);
+        return;
+    }
     resize(v, F, t->side, t->side * c, a->grid, u);
     resize(u, F * a->grid, t->side, c, a->grid, v);
     if (a->channels == c) memcpy(u, v, (size_t)(F * cells * c) * sizeof *u);
@@ -307,18 +331,23 @@ int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, co
     a->weight = ft_config_real(cfg, "align.weight");
     if (!(a->weight > 0)) return FT_OK;
     a->mode = !strcmp(mode, "paper")      ? FT_ALIGN_PAPER
+              : !strcmp(mode, "endora")   ? FT_ALIGN_ENDORA
               : !strcmp(mode, "released") ? FT_ALIGN_RELEASED
               : !strcmp(mode, "trd")      ? FT_ALIGN_TRD
                                           : FT_ALIGN_SPATIAL;
     a->margin = ft_config_real(cfg, "align.margin");
     a->decay = ft_config_bool(cfg, "align.decay");
     a->frames = frames, a->grid = grid, a->width = width;
+    bool prior = a->mode == FT_ALIGN_ENDORA;
+    a->blocks = prior && blocks > 4 ? 4 : blocks;
+    if (a->blocks > FT_ALIGN_BLOCKS) return FT_FAIL(FT_ECONFIG, "alignment of %d blocks, at most %d", blocks, FT_ALIGN_BLOCKS);
+    for (int i = 0; i < a->blocks; i++) a->tap[i] = prior ? end_of(i, a->blocks, blocks < 12 ? blocks : 12) : i;
     teacher t;
     ft_safetensors st = {0};
-    int rc = teacher_new(&t, cfg, vae_dir, blocks, pool->store->frames, pool->store->size);
+    int rc = teacher_new(&t, cfg, vae_dir, a, pool->store->frames, pool->store->size);
     if (rc == FT_OK) {
-        a->channels = a->mode == FT_ALIGN_TRD ? t.channels : width;
-        a->blocks = t.layers, a->n = 2 * pool->n, a->each = a->blocks * frames * grid * grid * a->channels;
+        a->channels = a->mode == FT_ALIGN_TRD ? t.channels : prior ? 4 * t.channels : width;
+        a->n = 2 * pool->n, a->each = a->blocks * frames * grid * grid * a->channels;
         if (!(a->target = ft_alloc((size_t)(a->n * a->each) * 2)))
             rc = FT_FAIL(FT_ENOMEM, "no memory for %lld MiB of features", (long long)(a->n * a->each >> 19));
     }
@@ -373,17 +402,33 @@ static ft_t relations(ft_graph *g, ft_t y, ft_t h, float margin, ft_t *distance)
     return ft_unary(g, FT_RELU, ft_affine(g, d, 1, -margin));
 }
 
+/* Endora's: y (B,K,d), h (B,K,4c), K tokens of `frames` frames. A mean over the channels behind a convolution is a convolution
+ * with the mean of its kernels, so that is all that is computed. Endora normalises both over the tokens before the correlation,
+ * which does not change it. */
+static ft_t prior_correlation(ft_graph *g, ft_t y, ft_t h, int64_t frames)
+{
+    int64_t B = ft_dim(y, 0), K = ft_dim(y, 1), d = ft_dim(y, 2), four = ft_dim(h, 2), rows[2] = {B * frames, K / frames};
+    ft_t w = ft_param(g, "training.prior_adapter.weight", 4, (int64_t[]){d, four / 4, 2, 2}, ft_init_uniform_fan(four));
+    w = ft_reduce(g, ft_reshape(g, w, 2, (int64_t[]){d, four}), 1, true);       /* (1,4c) */
+    h = ft_linear(g, ft_cast(g, h, FT_F32), w, NULL);                           /* (B,K,1) */
+    y = ft_reduce(g, ft_cast(g, y, FT_F32), 4, true);                           /* (B,K,1) */
+    return ft_pearson(g, ft_reshape(g, y, 2, rows), ft_reshape(g, h, 2, rows)); /* (B frames) */
+}
+
 ft_t ft_align_loss(ft_graph *g, const ft_align *a, const ft_t *tap, ft_t target, ft_t decay, ft_t *measure)
 {
     int64_t B = ft_dim(tap[0], 0), K = a->frames * a->grid * a->grid, d = a->width, c = a->channels;
     ft_t sum = NULL, seen = NULL;
     for (int i = 0; i < a->blocks; i++) {
-        ft_t y = ft_reshape(g, ft_slice(g, tap[i], 1, 0, a->frames), 3, (int64_t[]){B, K, d}); /* images are left out */
+        ft_t y = ft_reshape(g, ft_slice(g, tap[a->tap[i]], 1, 0, a->frames), 3, (int64_t[]){B, K, d}); /* images are left out */
         ft_t h = ft_reshape(g, ft_slice(g, target, 1, i * K * c, K * c), 3, (int64_t[]){B, K, c}), r, m;
         if (a->mode == FT_ALIGN_TRD) {
             r = relations(g, y, h, (float)a->margin, &m); /* (B,K,K) */
             r = ft_reduce(g, r, 6, true);
             r = ft_reshape(g, r, 2, (int64_t[]){B, 1});
+        } else if (a->mode == FT_ALIGN_ENDORA) {
+            m = ft_affine(g, scalar(g, prior_correlation(g, y, h, a->frames)), -1, 1);
+            r = ft_broadcast(g, ft_reshape(g, m, 2, (int64_t[]){1, 1}), 2, (int64_t[]){B, 1}, 1);
         } else if (a->mode == FT_ALIGN_PAPER) { /* one correlation for each channel, over the batch's tokens */
             ft_t rho = ft_pearson(g, ft_permute(g, ft_reshape(g, y, 2, (int64_t[]){B * K, d}), (int[]){1, 0}),
                                   ft_permute(g, ft_reshape(g, h, 2, (int64_t[]){B * K, d}), (int[]){1, 0})); /* (d) */
@@ -400,6 +445,7 @@ ft_t ft_align_loss(ft_graph *g, const ft_align *a, const ft_t *tap, ft_t target,
     float share = 1.0f / (float)a->blocks;
     sum = ft_affine(g, sum, share, 0); /* (B,1) */
     if (measure) ft_keep(*measure = ft_affine(g, seen, share, 0));
+    if (a->mode == FT_ALIGN_ENDORA) return ft_affine(g, scalar(g, sum), (float)a->weight, 0);
     ft_t w = ft_reshape(g, decay, 2, (int64_t[]){B, 1}), l;
     if (a->mode == FT_ALIGN_RELEASED) l = ft_mul(g, scalar(g, sum), scalar(g, w)); /* product of means, as the code has it */
     else l = scalar(g, ft_mul(g, sum, w));

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/memory.h"
 #include "gen/dit.h"
 #include "gen/generator.h"
 
@@ -28,7 +29,8 @@ const ft_feat_preset *ft_feat_find(const char *name)
 
 ft_feat_opt ft_feat_options(const ft_config *cfg)
 {
-    return (ft_feat_opt){!strcmp(ft_config_text(cfg, "generator.guidance"), "paper")};
+    return (ft_feat_opt){!strcmp(ft_config_text(cfg, "generator.guidance"), "paper"),
+                         !strcmp(ft_config_text(cfg, "generator.kernel"), "released")};
 }
 
 #define PRESERVE (1 / 0.596) /* SiLU / 0.596 keeps the magnitude of a normal input */
@@ -79,8 +81,57 @@ static ft_t feed_forward(ft_graph *g, const char *name, ft_t h)
     return pointwise(g, ft_name(g, "%s.project_out", name), ft_glu(g, x, FT_ACT_GELU, false), d);
 }
 
+/* What the released kernel does with more than 16 tokens: it works in 16 chunks, and inside a chunk counts each earlier token
+ * but the chunk's first (and the token itself) once more, with weight e^k (1 - e^w) e^(w distance). A table of weights (d,T,T)
+ * and two products for each channel: for its weights, not for speed. k, v (S,T,d) in the order of the visit. */
+static ft_t chunked_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u)
+{
+    int64_t T = ft_dim(k, 1), d = ft_dim(k, 2), chunk = (T + 15) / 16, all[3] = {d, T, T}, one[3] = {1, T, T};
+    float *away = ft_alloc((size_t)(4 * T * T) * sizeof *away), *self = away + T * T, *again = self + T * T,
+          *near = again + T * T;
+    if (!away) return ft_graph_fail(g, "no memory for a table of %lld tokens", (long long)T);
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < T; i++) {
+            int64_t start = t / chunk * chunk, at = t * T + i, distance = i < t ? t - i : i - t;
+            bool inside = i >= start && i<t, twice = i> start && i <= t;
+            away[at] = (float)-(distance - inside), self[at] = i == t;
+            again[at] = twice, near[at] = twice ? (float)distance : 0;
+        }
+    ft_t table[4];
+    for (int i = 0; i < 4; i++) table[i] = ft_const(g, FT_F32, 3, one, away + i * T * T);
+    ft_free(away);
+    w = ft_broadcast(g, ft_reshape(g, w, 3, (int64_t[]){d, 1, 1}), 3, all, 1);
+    u = ft_broadcast(g, ft_reshape(g, u, 3, (int64_t[]){d, 1, 1}), 3, all, 1);
+    ft_t m = ft_unary(g, FT_EXP, ft_add(g, ft_mul(g, w, table[0]), ft_mul(g, u, table[1])));
+    ft_t grown = ft_unary(g, FT_EXP, ft_mul(g, w, table[3])), more = ft_mul(g, grown, ft_unary(g, FT_EXP, w));
+    m = ft_add(g, m, ft_mul(g, ft_sub(g, grown, more), table[2])); /* (d,T,T): weight of token i for output t */
+    ft_t x = ft_cast(g, k, FT_F32), value = ft_cast(g, v, FT_F32);
+    ft_t e = ft_unary(g, FT_EXP, ft_sub(g, x, ft_stop_grad(g, ft_reduce(g, x, 2, true)))); /* a common factor cancels */
+    int turned[3] = {2, 1, 0};                                                             /* (S,T,d) to (d,T,S) and back */
+    ft_t sum = ft_matmul(g, m, ft_permute(g, ft_mul(g, e, value), turned), false, false);
+    ft_t weight = ft_matmul(g, m, ft_permute(g, e, turned), false, false);
+    return ft_cast(g, ft_permute(g, ft_div(g, sum, weight), turned), ft_compute(g));
+}
+
+/* The WKV as released. With one token in a chunk it is the exact one with a bonus of u + w: it counts |t - i|, not |t - i| - 1.
+ */
+static ft_t released_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns)
+{
+    enum { MOST = 4096 };
+    int32_t order[MOST], back[MOST];
+    int64_t T = ft_dim(k, 1);
+    if (ft_ndim(k) == 4 || T <= 16) return ft_wkv(g, k, v, w, ft_add(g, u, w), columns);
+    if (T > MOST) return ft_graph_fail(g, "generator.kernel released: %lld tokens, at most %d", (long long)T, MOST);
+    if (!columns) return chunked_wkv(g, k, v, w, u);
+    for (int32_t n = 0, rows = (int32_t)(T / columns); n < T; n++) {
+        order[n] = n % rows * (int32_t)columns + n / rows;
+        back[order[n]] = n;
+    }
+    return ft_gather_rows(g, chunked_wkv(g, ft_gather_rows(g, k, order), ft_gather_rows(g, v, order), w, u), back);
+}
+
 /* h, Z (B,n,grid,grid,d): spatial (grid*grid tokens of a frame, rows then columns) or temporal (n frames of a position) */
-static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h, ft_t Z, bool temporal)
+static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h, ft_t Z, bool temporal, bool released)
 {
     int64_t T = temporal ? s->n : s->grid * s->grid, passes = temporal ? 1 : 2;
     ft_init normal = {FT_INIT_NORMAL, 1, NULL};
@@ -102,7 +153,8 @@ static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h,
     k = temporal ? ft_reshape(g, k, 4, time) : ft_reshape(g, k, 3, space);
     y = temporal ? ft_reshape(g, y, 4, time) : ft_reshape(g, y, 3, space);
     for (int64_t i = 0; i < passes; i++)
-        y = ft_wkv(g, k, y, by_length(g, decay, i, T), by_length(g, first, i, T), i == 1 ? s->grid : 0);
+        y = (released ? released_wkv : ft_wkv)(g, k, y, by_length(g, decay, i, T), by_length(g, first, i, T),
+                                               i == 1 ? s->grid : 0);
     y = ft_add(g, ft_reshape(g, y, 5, dim), ft_mul(g, left, per_channel(g, guide, 1)));
     return ft_dit_xavier(g, ft_name(g, "%s.output", name), ft_mul(g, ft_unary(g, FT_SIGMOID, r), y), s->d, false);
 }
@@ -160,7 +212,7 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const c
     ft_t mod = ft_dit_modulation(g, name, c, 6, what == CHANNEL ? ft_init_xavier(s.d, 6 * s.d) : FT_ZERO);
     h = norm(g, ft_name(g, "%s.ln1", name), x, mod, 0);
     h = what == CHANNEL ? channel_attention(g, &s, ft_name(g, "%s.attn", name), h, Z, p->heads, opt.channel_guidance)
-                        : wkv_attention(g, &s, ft_name(g, "%s.att", name), h, Z, what == TEMPORAL);
+                        : wkv_attention(g, &s, ft_name(g, "%s.att", name), h, Z, what == TEMPORAL, opt.released_kernel);
     x = ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma1", name), mod, 2, s.d, what != CHANNEL));
     h = norm(g, ft_name(g, "%s.ln2", name), x, mod, 3);
     h = feed_forward(g, ft_name(g, "%s.ffn", name), h);

@@ -18,8 +18,10 @@ typedef struct {
 
 typedef struct {
     bool channel_guidance; /* value guidance in channel attention too, as the paper's text has it; the code leaves it out */
+    bool
+        released_kernel; /* the WKV as the released CUDA kernel computes it (spec feat 2.5): what its weights were trained with */
 } ft_feat_opt;
-ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance */
+ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance, generator.kernel */
 
 const ft_feat_preset *ft_feat_find(const char *name);
 const ft_feat_preset *ft_feat_at(int i);

@@ -139,17 +139,24 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
     ft_plan *plan = NULL;
     int n_only = ft_config_list(cfg, "vae.train_only", &only), rc = FT_OK;
+    bool as_is = ft_config_int(cfg, "vae.steps") == 0;
     if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
-    if (n_only > 0) FT_TRY_TO(rc, done, ft_params_train_only(params, n_only, only));
+    if (as_is && !*start)
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));
+    if (as_is) opt = (ft_vae_loss_opt){0}, n_only = 0;
+    if (n_only > 0 || as_is) FT_TRY_TO(rc, done, ft_params_train_only(params, n_only, only));
     FT_TRY_TO(rc, done, load_judge(cfg, &opt));
     if (opt.gan > 0 && !(opt.critic = feed.critic = ft_params_new(seed + 1)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
     if (feed.critic) ft_params_no_average(feed.critic);
     feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
     ft_vae_loss_terms l = feed.loss = ft_vae_loss(g, &p, feed.x, &opt);
-    ft_backward(g, l.total);
-    ft_t norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
-    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    ft_t norm = NULL;
+    if (!as_is) {
+        ft_backward(g, l.total);
+        norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
+        FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    }
     if (feed.critic) FT_TRY_TO(rc, done, make_critic(&feed, dtype));
     if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, params));
     ft_trainer t = {.dir = dir,

@@ -83,7 +83,7 @@ def fast_attend(self, qkv, relative):
     return F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(S, -1, T)
 
 
-generator_twins.wkv = fast_wkv
+generator_twins.wkv = fast_wkv  # WKV takes it when built
 generator_twins.EndoraBlock.forward = fast_attention
 generator_twins.LvdmAttention.attend = fast_attend
 OTHERS = {  # twin, shape of a latent

@@ -184,6 +184,7 @@ static void test_losses(void **state)
                       .weight = 0.3,
                       .margin = 0.1,
                       .blocks = BLOCKS,
+                      .tap = {0, 1},
                       .frames = F,
                       .grid = G,
                       .width = D,
@@ -200,9 +201,80 @@ static void test_losses(void **state)
     }
 }
 
+/* Endora's prior as it is written: every channel of the 2x2 convolution, their mean, and a correlation for each frame; blocks 0
+ * and 2 of three are aligned */
+static void test_endora(void **state)
+{
+    (void)state;
+    enum { C = 5, TAPS = 3, CELLS = G * G };
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    ft_rng r = ft_rng_make(5, 6, 7);
+    ft_align a = {.mode = FT_ALIGN_ENDORA,
+                  .weight = 0.5,
+                  .margin = 9,
+                  .blocks = BLOCKS,
+                  .tap = {0, 2},
+                  .frames = F,
+                  .grid = G,
+                  .width = D,
+                  .channels = 4 * C};
+    ft_t tap[TAPS], target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, BLOCKS * K * 4 * C});
+    static float v[TAPS][B][N][CELLS][D];
+    float *h = ft_data(target); /* (B,BLOCKS,F,CELLS,C,2,2) */
+    for (int i = 0; i < B * BLOCKS * K * 4 * C; i++) h[i] = (float)ft_rng_normal(&r);
+    for (int i = 0; i < TAPS; i++) {
+        for (int k = 0; k < B * N * CELLS * D; k++) (&v[i][0][0][0][0])[k] = (float)ft_rng_normal(&r);
+        tap[i] =
+            ft_param(g, ft_name(g, "tap%d", i), 5, (int64_t[]){B, N, G, G, D}, (ft_init){FT_INIT_VALUES, 0, &v[i][0][0][0][0]});
+    }
+    ft_t measure, loss = ft_align_loss(g, &a, tap, target, ft_input(g, "decay", FT_F32, 1, (int64_t[]){B}), &measure);
+    ft_keep(loss);
+    ft_backward(g, loss);
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    const float *w = NULL, *moved[TAPS] = {NULL}, *adapter = NULL;
+    for (int i = 0; i < ft_params_count(params); i++) {
+        const ft_param_info *e = ft_params_at(params, i);
+        const float *grad = ft_params_grad(params) + e->offset;
+        if (!strncmp(e->name, "tap", 3)) moved[e->name[3] - '0'] = grad;
+        else
+            w = ft_params_flat(params, FT_WEIGHTS) + e->offset, adapter = grad,
+            assert_string_equal(e->name, "training.prior_adapter.weight");
+    }
+    double want = 0;
+    for (int i = 0; i < BLOCKS; i++)
+        for (int b = 0; b < B; b++)
+            for (int f = 0; f < F; f++) {
+                double x[CELLS] = {0}, y[CELLS] = {0};
+                for (int k = 0; k < CELLS; k++)
+                    for (int d = 0; d < D; d++) {
+                        x[k] += (double)v[a.tap[i]][b][f][k][d] / D;
+                        for (int c = 0; c < 4 * C; c++)
+                            y[k] +=
+                                (double)w[d * 4 * C + c] * (double)h[(((b * BLOCKS + i) * F + f) * CELLS + k) * 4 * C + c] / D;
+                    }
+                want += (1 - pearson(x, y, CELLS)) / (BLOCKS * B * F);
+            }
+    assert_true(fabs((double)*(float *)ft_data(measure) - want) < 2e-6);
+    assert_true(fabs((double)*(float *)ft_data(loss) - 0.5 * want) < 2e-6);
+    double sum[3] = {0};
+    for (int k = 0; k < B * N * CELLS * D; k++) {
+        sum[0] += fabs((double)moved[0][k]), sum[1] += fabs((double)moved[2][k]);
+        assert_true(moved[1] == NULL || moved[1][k] == 0);
+        if (k / (CELLS * D) % N == F) assert_true(moved[0][k] == 0 && moved[2][k] == 0); /* images feel nothing */
+    }
+    for (int k = 0; k < D * 4 * C; k++) sum[2] += fabs((double)adapter[k]);
+    assert_true(sum[0] > 1e-3 && sum[1] > 1e-3 && sum[2] > 1e-3);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lucas_kanade), cmocka_unit_test(test_pictures),
-                                       cmocka_unit_test(test_losses)};
+                                       cmocka_unit_test(test_losses), cmocka_unit_test(test_endora)};
     return cmocka_run_group_tests_name("align", tests, NULL, NULL);
 }

@@ -137,12 +137,21 @@ for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvd
 done
 other feat-tiny vae-tiny 0
 works "$F" train e.yaml -o family --force --set generator.guidance=paper --set generator.vlb=true --set align.weight=1 --set align.teacher=vae --set precision=bf16
+# Endora's prior: its adapter is trained, and no part of the model's file; FEAT's released kernel where a frame has 64 tokens
+other endora-tiny vae-tiny 0
+works "$F" train e.yaml -o family --force --set save_every=2 --set align.weight=0.5 --set align.mode=endora --set align.teacher=vae --set align.input=frames
+grep -q "endora, weight 0.5" family/run.json || die "$(cat family/run.json)"
+! grep -q prior_adapter family/ema.safetensors || die "the adapter is in ema.safetensors"
+works "$F" generate family -n 2 -o s.h5 --force --steps 3
+other feat-tiny image-vae-tiny 0
+works "$F" phantom -o big.h5 --videos 4 --size 64 --frames 4
+works "$F" train e.yaml -o family --force --set data.clips=big.h5 --set generator.kernel=released
 fails 1 "lvdm-tiny has no variance" -- "$F" train e.yaml -o other --force --set generator.model=lvdm-tiny --set generator.vlb=true
 other lvdm-tiny lvdm-vae-tiny 2
 fails 1 "lvdm-vae-tiny" "a multiple of 4" -- "$F" train e.yaml -o other --force
 
 # the published presets are read whole
-for f in generator medsora-paper medsora-released; do
+for f in generator medsora-paper medsora-released endora-paper feat-paper lvdm-paper; do
   works "$F" experiment run "$root/experiments/$f.yaml" --print-config
 done
 done_testing

@@ -82,12 +82,13 @@ static void fill_input(ft_t x, const char *name)
     for (int64_t i = 0; i < ft_count(x); i++) ((float *)ft_data(x))[i] = value(crc32_of(name), i);
 }
 
-static ft_t clip(ft_graph *g)
+static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
 {
-    ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){2, 8, 32, 32, 3});
-    fill_input(x, "x");
+    ft_t x = ft_input(g, name, FT_F32, nd, dim);
+    fill_input(x, name);
     return x;
 }
+static ft_t clip(ft_graph *g) { return filled(g, "x", 5, (int64_t[]){2, 8, 32, 32, 3}); }
 
 static ft_t build_x3d(ft_graph *g) { return ft_x3d(g, ft_x3d_find("x3d-tiny"), clip(g), 3, 0, 0, NULL); }
 static ft_t there_and_back(ft_graph *g, const char *name)
@@ -122,7 +123,13 @@ static ft_t build_endora(ft_graph *g)
 static ft_t feat(ft_graph *g, bool guided)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_feat(g, ft_feat_find("feat-tiny"), (ft_feat_opt){guided}, z, 4, t, NULL);
+    return ft_feat(g, ft_feat_find("feat-tiny"), (ft_feat_opt){.channel_guidance = guided}, z, 4, t, NULL);
+}
+static ft_t build_feat_released(ft_graph *g) /* 64 tokens in a frame: chunks of 4 */
+{
+    ft_t z = filled(g, "z", 5, (int64_t[]){1, 2, 16, 16, 4}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){1});
+    ((float *)ft_data(t))[0] = 17;
+    return ft_feat(g, ft_feat_find("feat-tiny"), (ft_feat_opt){.released_kernel = true}, z, 2, t, NULL);
 }
 static ft_t lvdm(ft_graph *g, bool transposed)
 {
@@ -145,12 +152,6 @@ static ft_vae_preset with(ft_frequency_compensation fc)
     ft_vae_preset p = narrow_vae;
     p.fc = fc;
     return p;
-}
-static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
-{
-    ft_t x = ft_input(g, name, FT_F32, nd, dim);
-    fill_input(x, name);
-    return x;
 }
 static ft_t pictures(ft_graph *g, const char *name, int64_t b, int64_t s, int64_t c)
 {
@@ -213,6 +214,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"endora-tiny", build_endora, false, false},
                                {"feat-tiny", build_feat, false, false},
                                {"feat-tiny-guided", build_feat_guided, false, false},
+                               {"feat-tiny-released", build_feat_released, false, false},
                                {"lvdm-vae-tiny", build_lvdm_vae, false, false},
                                {"lvdm-tiny", build_lvdm, false, false},
                                {"lvdm-tiny-released", build_lvdm_released, false, false},

@@ -36,7 +36,7 @@
     KEY("selection", CHOICE, "last", 0, 0, "last|validation: which weights are scored")                                          \
     KEY("arms", LIST, "supervised", 0, 0, "arms to compare: see `forty models` and `clips: FILE`")                               \
     KEY("vae.model", TEXT, "vae-tiny", 0, 0, "video VAE preset")                                                                 \
-    KEY("vae.steps", INT, "2000", 1, 1e8, "training steps")                                                                      \
+    KEY("vae.steps", INT, "2000", 0, 1e8, "training steps; 0: vae.weights as they are")                                          \
     KEY("vae.batch", INT, "4", 1, 4096, "clips a step")                                                                          \
     KEY("vae.lr", REAL, "0.002", 0, 1, "learning rate, cosine to 0")                                                             \
     KEY("vae.kl", REAL, "1e-6", 0, 1, "weight of the KL term (sum over latent values)")                                          \
@@ -84,6 +84,8 @@
     KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \
     KEY("generator.guidance", CHOICE, "released", 0, 0,                                                                          \
         "released|paper: FEAT's value guidance in its WKV blocks, or in its channel attention too")                              \
+    KEY("generator.kernel", CHOICE, "true", 0, 0,                                                                                \
+        "true|released: FEAT's WKV over space, exact, or with the flaw of the code that its weights were trained with")          \
     KEY("generator.relative", CHOICE, "true", 0, 0,                                                                              \
         "true|released: LVDM's relative positions of keys, or transposed as its weights need them")                              \
     KEY("generator.recompute", CHOICE, "preset", 0, 0,                                                                           \
@@ -91,7 +93,7 @@
     KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
     KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \
-        "paper|released|spatial|trd: Eq 14, its code, a spatially right form, token relations")                                  \
+        "paper|released|spatial|trd|endora: Eq 14, its code, a spatially right form, token relations, Endora's prior")           \
     KEY("align.margin", REAL, "0.01", 0, 2, "hinge of Eq 15; of trd: tolerance of a relation (its authors: 0.1)")                \
     KEY("align.decay", BOOL, "true", 0, 1, "weigh by g(t) = 1 / (t + 1)")                                                        \
     KEY("align.input", CHOICE, "flow", 0, 0, "flow|frames: what the teacher sees")                                               \

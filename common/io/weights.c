@@ -8,20 +8,24 @@
 #include "common/base/status.h"
 #include "common/io/safetensors.h"
 
+/* Parameters that only a loss needs, by the name's first part. Part of the state, not of a file of the model's weights. */
+static bool of_training(const ft_param_info *e) { return !strncmp(e->name, "training.", 9); }
+
 int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata)
 {
-    int n = ft_params_count(p);
-    ft_st_tensor *t = ft_alloc(sizeof *t * (size_t)(n + 1));
-    if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory for %d tensors", path, n);
-    for (int i = 0; i < n; i++) {
+    int all = ft_params_count(p), n = 0;
+    ft_st_tensor *t = ft_alloc(sizeof *t * (size_t)(all + 1));
+    if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory for %d tensors", path, all);
+    for (int i = 0; i < all; i++) {
         const ft_param_info *e = ft_params_at(p, i);
-        t[i] = (ft_st_tensor){.name = (char *)e->name,
+        if (of_training(e)) continue;
+        t[n] = (ft_st_tensor){.name = (char *)e->name,
                               .dtype = "F32",
                               .ndim = e->ndim,
                               .count = e->count,
                               .data = ft_params_flat(p, bank) + e->offset,
                               .bytes = (size_t)e->count * 4};
-        memcpy(t[i].dim, e->dim, sizeof e->dim);
+        memcpy(t[n++].dim, e->dim, sizeof e->dim);
     }
     int rc = ft_safetensors_write(path, t, n, metadata);
     ft_free(t);

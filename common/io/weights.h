@@ -6,7 +6,7 @@
 
 #include "common/graph/graph.h"
 
-/* One bank of a sealed store; metadata (object of strings) may be NULL. */
+/* One bank of a sealed store, without what is named training.* (a loss's own); metadata (object of strings) may be NULL. */
 int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata);
 
 /* Fills one bank by name. Every parameter must be there with its shape; left-over tensors are an error too. The message

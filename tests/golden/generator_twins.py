@@ -110,6 +110,27 @@ def wkv(k, v, w, u):
     return (p * v[:, None]).sum(2)
 
 
+def wkv_released(k, v, w, u):
+    """The released CUDA kernel by spec/feat.md 2.5, weight by weight. k, v (S,T,d), w, u (d)"""
+    T = k.shape[1]
+    chunk = -(-T // 16)
+    rows = []
+    for t in range(T):
+        s = t // chunk * chunk
+        row = []
+        for i in range(T):
+            if s <= i < t:
+                x = torch.exp(-w * (t - i - 1))
+            else:
+                x = torch.exp(u) if i == t else torch.exp(-w * abs(t - i))
+            if s < i <= t:
+                x = x + (1 - torch.exp(w)) * torch.exp(w * (t - i))
+            row.append(x)
+        rows.append(torch.stack(row))
+    m = torch.stack(rows) * torch.exp(k)[:, None]  # (S,t,i,d)
+    return (m * v[:, None]).sum(2) / m.sum(2)
+
+
 class Conv(nn.Module):
     """depth-wise, of frames (3x3) or along them (3 taps): (B,n,g,g,d)"""
 
@@ -135,9 +156,9 @@ class Point(nn.Module):
 
 
 class WKV(nn.Module):
-    def __init__(self, d, temporal):
+    def __init__(self, d, temporal, released=False):
         super().__init__()
-        self.temporal = temporal
+        self.temporal, self.wkv = temporal, wkv_released if released else wkv
         self.shift_s = Conv(d, False)
         if temporal:
             self.shift_t = Conv(d, True)
@@ -156,7 +177,7 @@ class WKV(nn.Module):
             order = (0, 2, 3, 1, 4) if self.temporal else (0, 1, 2, 3, 4) if i == 0 else (0, 1, 3, 2, 4)
             T = n if self.temporal else g * g
             a, b = (x.permute(order).reshape(-1, T, d) for x in (k, y))
-            o = wkv(a, b, self.decay[i] / T, self.first[i] / T)
+            o = self.wkv(a, b, self.decay[i] / T, self.first[i] / T)
             shape = [h.shape[j] for j in order]
             y = o.view(shape).permute([order.index(j) for j in range(5)])
         return self.output(r * (y + self.alpha[1] * left))
@@ -186,7 +207,7 @@ class ChannelAttention(nn.Module):
 
 
 class FeatBlock(nn.Module):
-    def __init__(self, d, kind, heads, guided):
+    def __init__(self, d, kind, heads, guided, released):
         super().__init__()
         self.kind = kind
         self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d))
@@ -194,7 +215,7 @@ class FeatBlock(nn.Module):
         if kind == "channel":
             self.attn = ChannelAttention(d, heads, guided)
         else:
-            self.att = WKV(d, kind == "temporal")
+            self.att = WKV(d, kind == "temporal", released)
             self.gamma1, self.gamma2 = nn.Parameter(torch.ones(d)), nn.Parameter(torch.ones(d))
         self.ffn = nn.Module()
         self.ffn.project_in, self.ffn.dwconv, self.ffn.project_out = Point(d, 8 * d), Conv(8 * d, False), Point(4 * d, d)
@@ -209,11 +230,11 @@ class FeatBlock(nn.Module):
 
 
 class Feat(Base):
-    def __init__(self, groups=2, d=128, heads=2, channels=16, frames=4, guided=False):
+    def __init__(self, groups=2, d=128, heads=2, channels=16, frames=4, guided=False, released=False):
         super().__init__(d, channels)
         self.frames = frames
-        self.blocks = nn.ModuleList(FeatBlock(d, k, heads, guided) for _ in range(groups) for k in ("spatial", "temporal"))
-        self.channel_blocks = nn.ModuleList(FeatBlock(d, "channel", heads, guided) for _ in range(groups))
+        self.blocks = nn.ModuleList(FeatBlock(d, k, heads, guided, released) for _ in range(groups) for k in ("spatial", "temporal"))
+        self.channel_blocks = nn.ModuleList(FeatBlock(d, "channel", heads, guided, False) for _ in range(groups))
         self.skip = nn.Conv2d(channels, 2 * channels, 1)
 
     def forward(self, z, t):

@@ -66,6 +66,8 @@ clip_and_images = value("z", 2 * 6 * 8 * 8 * 16).view(2, 6, 8, 8, 16)  # 4 frame
 for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True)), ("lvdm-tiny", Lvdm()),
                     ("lvdm-tiny-released", Lvdm(released=True))):
     golden(name, model, lambda m: m(clip_and_images, torch.tensor([17.0, 900.0])))
+wide = value("z", 2 * 16 * 16 * 4).view(1, 2, 16, 16, 4)  # 64 tokens in a frame: the released WKV's chunks have 4
+golden("feat-tiny-released", Feat(channels=4, frames=2, released=True), lambda m: m(wide, torch.tensor([17.0])))
 golden("lvdm-vae-tiny", LvdmVAE(), lambda m: m.decode(m.encode(clip)[..., :4]))
 golden("vae-tiny", VAE(), lambda m: m.decode(m.encode(clip)[..., :16]))
 
