@@ -47,10 +47,13 @@ static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, con
     (void)classes;
     return ft_generator_find(preset)->network(g, preset, cfg, in[0], images < n ? n - images : n, in[1], &taps);
 }
-static void generator_shape(const char *preset, int input, int64_t *dim)
+static void generator_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
-    if (input == 0) ft_generator_find(preset)->latent(preset, dim);
-    else dim[0] = 1;
+    const ft_generator *family = ft_generator_find(preset);
+    dim[0] = 1;
+    if (input > 0) return;
+    family->latent(preset, dim);
+    if (family->images_apart) dim[1] += ft_config_int(cfg, "generator.images");
 }
 
 static ft_t vae_encode(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
@@ -61,11 +64,11 @@ static ft_t vae_decode(ft_graph *g, const char *preset, const ft_config *cfg, co
 {
     return AS_IS(preset, cfg, classes), ft_vae_decode(g, ft_vae_find(preset), in[0]);
 }
-static void latent_shape(const char *preset, int input, int64_t *dim)
+static void latent_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
     const ft_vae_preset *p = ft_vae_find(preset);
     int64_t z[5] = {1, ft_vae_latent_frames(p, 16), 64 / ft_vae_space_factor(p), 64 / ft_vae_space_factor(p), p->latent};
-    (void)input;
+    (void)input, (void)cfg;
     memcpy(dim, z, sizeof z);
 }
 static ft_t image_encode(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
@@ -214,9 +217,9 @@ int ft_model_find(const char *name, const ft_model **row, const char **preset)
                    "the model %s is not known. `forty models` lists the presets; VAEs are NAME-encode and NAME-decode", name);
 }
 
-void ft_model_example(const ft_model *row, const char *preset, int input, int64_t *dim)
+void ft_model_example(const ft_model *row, const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
-    if (row->shape) row->shape(preset, input, dim);
+    if (row->shape) row->shape(preset, cfg, input, dim);
     else memcpy(dim, row->in[input].example, sizeof row->in[input].example);
 }
 
@@ -234,7 +237,7 @@ int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg,
             ft_t in[FT_MODEL_INPUTS];
             for (int j = 0; rc == FT_OK && j < rows[i].n_in; j++) {
                 int64_t dim[FT_MAX_DIMS];
-                ft_model_example(&rows[i], preset, j, dim);
+                ft_model_example(&rows[i], preset, cfg, j, dim);
                 in[j] = ft_input(g, rows[i].in[j].name, FT_F32, ft_model_dims(&rows[i].in[j]), dim);
             }
             if (rc == FT_OK) rows[i].build(g, preset, cfg, in, classes);

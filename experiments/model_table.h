@@ -22,13 +22,13 @@ typedef struct {
     bool frozen;                  /* forward only */
     const char *head;             /* classifiers: the tensor whose first dim counts the classes */
     ft_t (*build)(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes);
-    void (*shape)(const char *preset, int input, int64_t *dim); /* replaces `example`; may be NULL */
+    void (*shape)(const char *preset, const ft_config *cfg, int input, int64_t *dim); /* replaces `example`; may be NULL */
 } ft_model;
 
 const ft_model *ft_model_at(int i); /* rows; NULL past the end */
 /* The row of a name such as "medsora-b" or "sd-vae-encode", and its preset. FT_ECONFIG if unknown. */
 int ft_model_find(const char *name, const ft_model **row, const char **preset);
-void ft_model_example(const ft_model *row, const char *preset, int input, int64_t *dim);
+void ft_model_example(const ft_model *row, const char *preset, const ft_config *cfg, int input, int64_t *dim);
 int ft_model_dims(const ft_model_input *in); /* number of axes */
 
 /* A store that holds every parameter of a preset: of encoder and decoder, say. */

@@ -376,14 +376,17 @@ static int run_ops(ft_cli *c, int64_t runs)
  * --------------------------------------------------------------------------------------------------------------- */
 
 /* The example's shape with the batch, and for clips and pictures the pixels and frames that were asked for. */
-static void shape_of(ft_cli *c, const ft_model *row, const char *preset, int input, int64_t batch, int64_t *dim)
+static void shape_of(ft_cli *c, const ft_model *row, const char *preset, const ft_config *cfg, int input, int64_t batch,
+                     int64_t *dim)
 {
     int64_t size, frames;
-    ft_model_example(row, preset, input, dim);
+    ft_model_example(row, preset, cfg, input, dim);
     dim[0] = batch;
     if (row->shape && input == 0 && ft_cli_text(c, "--latent-frames") &&
         ft_cli_int(c, "--latent-frames", 1, 1024, &frames) == FT_OK)
         dim[1] = frames;
+    if (row->shape && input == 0 && ft_cli_text(c, "--latent-size") && ft_cli_int(c, "--latent-size", 2, 512, &size) == FT_OK)
+        dim[2] = dim[3] = size;
     if (row->shape || ft_cli_int(c, "--size", 16, 512, &size) < 0 || ft_cli_int(c, "--frames", 1, 256, &frames) < 0) return;
     for (int k = 1; k < ft_model_dims(&row->in[input]); k++) {
         char axis = row->in[input].axes[k];
@@ -465,7 +468,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     ft_t x[FT_MODEL_INPUTS], y;
     for (int i = 0; i < row->n_in; i++) {
         int64_t dim[FT_MAX_DIMS];
-        shape_of(c, row, preset, i, batch, dim);
+        shape_of(c, row, preset, cfg, i, batch, dim);
         x[i] = ft_input(g, row->in[i].name, FT_F32, ft_model_dims(&row->in[i]), dim);
         if (!ft_graph_error(g)) fill(x[i], 1);
     }
@@ -525,6 +528,7 @@ static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "prese
                                           {"--size", "N", "64", "pixels"},
                                           {"--frames", "N", "16", "frames"},
                                           {"--latent-frames", "N", NULL, "of a generator's input; as its preset"},
+                                          {"--latent-size", "N", NULL, "side of a generator's input; as its preset"},
                                           {"--steps", "K", "20", "of `sample`: steps of UniPC, without the decoder"},
                                           {"--pass", "KIND", "both", "of an op: forward, or both (and backward)"},
                                           {"--profile", NULL, NULL, "time and bytes by op, and the plan"},

@@ -25,12 +25,12 @@
 /* ---- models ------------------------------------------------------------------------------------------------------------- */
 
 /* "(B,16,64,64,3)" and the like; batch is free */
-static void input_text(const ft_model *row, const char *preset, char *text, size_t size)
+static void input_text(const ft_model *row, const char *preset, const ft_config *cfg, char *text, size_t size)
 {
     size_t at = 0;
     for (int i = 0; i < row->n_in && at < size; i++) {
         int64_t dim[FT_MAX_DIMS];
-        ft_model_example(row, preset, i, dim);
+        ft_model_example(row, preset, cfg, i, dim);
         at += (size_t)snprintf(text + at, size - at, "%s%s (B", i ? ", " : "", row->in[i].name);
         for (int k = 1; k < ft_model_dims(&row->in[i]) && at < size; k++)
             at += (size_t)snprintf(text + at, size - at, ",%lld",
@@ -52,7 +52,7 @@ static int run_models(ft_cli *c)
             ft_params *p;
             if (!strcmp(row->suffix, "-decode")) continue;
             FT_TRY(ft_model_store(&p, name, cfg, 2, 0));
-            input_text(row, name, input, sizeof input);
+            input_text(row, name, cfg, input, sizeof input);
             json_array_append_new(list, json_pack("{s:s,s:s,s:I,s:s}", "name", name, "kind", row->kind, "parameters",
                                                   (json_int_t)ft_model_parameters(p), "input", input));
             ft_params_free(p);
