@@ -1,7 +1,9 @@
 /* Depthwise 3-D convolution. Libraries are tens of times below the machine here.
  *
- * A task is one sample and 16 channels: its slice is widened into a zero-padded box (T+, H+, W+, 16) that fits the cache, so
- * the inner loops have no borders and one vector per tap. Outputs are made four at a time along W to reuse each weight. */
+ * A task is 16 or 32 channels and some samples: the slice of a sample is widened into a zero-padded box (T+, H+, W+, channels)
+ * that fits the cache, so the inner loops have no borders and one vector per tap. Outputs are made four at a time along W to
+ * reuse each weight. A kernel of one frame sees every frame as a sample: small boxes, and 32 channels, a whole cache line even
+ * of bf16, since the next position is a page or more away where channels are many. */
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
@@ -10,12 +12,13 @@ enum { LANES = 16 };
 
 typedef struct {
     int64_t in[3], out[3], box[3], k[3], s[3], pf[3]; /* sizes T H W of input, output, padded input; kernel, stride, front pad */
-    int64_t c, taps;
+    int64_t c, taps, samples;
+    int64_t wide; /* vectors of a position: channels of a task / 16 */
 } shape;
 
 static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
 {
-    shape s = {.c = x->dim[4], .taps = 1};
+    shape s = {.c = x->dim[4], .taps = 1, .samples = x->dim[0], .wide = 1};
     for (int i = 0; i < 3; i++) {
         s.in[i] = x->dim[1 + i];
         s.out[i] = y->dim[1 + i];
@@ -26,10 +29,20 @@ static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
         s.taps *= s.k[i];
     }
     s.box[2] += 4 * s.s[2]; /* the four-at-a-time loop may read past the row */
+    if (s.k[0] == 1 && s.s[0] == 1 && s.in[0] == s.out[0]) {
+        s.samples *= s.in[0];
+        s.in[0] = s.out[0] = s.box[0] = 1;
+        s.wide = s.c > LANES ? 2 : 1;
+    }
     return s;
 }
 
-static size_t box_bytes(const shape *s) { return (size_t)(s->box[0] * s->box[1] * s->box[2] + 1) * sizeof(v16); }
+static size_t box_bytes(const shape *s) { return (size_t)(s->box[0] * s->box[1] * s->box[2] * s->wide + 1) * sizeof(v16); }
+
+/* Samples are dealt out in portions, so that few channels make work for all and weights are read once for many samples */
+enum { PORTIONS = 8 };
+static int64_t portions(const shape *s) { return FT_MIN(s->samples, PORTIONS); }
+static int64_t blocks_of(const shape *s) { return (s->c + s->wide * LANES - 1) / (s->wide * LANES); }
 
 static v16 load_lanes(const ft_buf *b, int64_t at, int64_t n)
 {
@@ -70,63 +83,73 @@ static void load_weights(v16 *w, const float *weights, int64_t c0, int64_t n, in
     }
 }
 
-static void fill_box(v16 *box, const shape *s, const ft_buf *x, int64_t b, int64_t c0, int64_t n)
+/* Channels [c0, c0 + 16 wide) of a sample into a box whose border is zero already */
+static void fill_box(v16 *box, const shape *s, const ft_buf *x, int64_t b, int64_t c0)
 {
-    memset(box, 0, box_bytes(s));
+    int64_t n = FT_MIN(s->wide * LANES, s->c - c0);
+    bool full = n == s->wide * LANES;
     for (int64_t t = 0; t < s->in[0]; t++)
         for (int64_t h = 0; h < s->in[1]; h++) {
-            v16 *row = box + ((t + s->pf[0]) * s->box[1] + h + s->pf[1]) * s->box[2] + s->pf[2];
+            v16 *row = box + (((t + s->pf[0]) * s->box[1] + h + s->pf[1]) * s->box[2] + s->pf[2]) * s->wide;
             int64_t at = (((b * s->in[0] + t) * s->in[1] + h) * s->in[2]) * s->c + c0;
-            if (n == LANES)
-                for (int64_t w = 0; w < s->in[2]; w++, at += s->c) row[w] = load_full(x, at);
-            else
-                for (int64_t w = 0; w < s->in[2]; w++, at += s->c) row[w] = load_lanes(x, at, n);
+            for (int64_t w = 0; w < s->in[2]; w++, at += s->c)
+                for (int64_t g = 0; g < s->wide; g++)
+                    *row++ = full ? load_full(x, at + g * LANES)
+                                  : load_lanes(x, at + g * LANES, FT_MAX(0, FT_MIN(LANES, n - g * LANES)));
         }
 }
 
 /* four neighbours along W of one output row: acc += sum over taps */
 static inline __attribute__((always_inline)) void taps4(const v16 *in, const v16 *w, v16 acc[4], int64_t kt, int64_t kh,
-                                                        int64_t kw, int64_t row, int64_t plane, int64_t sw)
+                                                        int64_t kw, int64_t row, int64_t plane, int64_t sw, int64_t wide)
 {
     v16 a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
     for (int64_t i = 0; i < kt; i++)
         for (int64_t j = 0; j < kh; j++)
             for (int64_t k = 0; k < kw; k++) {
-                const v16 *p = in + i * plane + j * row + k;
+                const v16 *p = in + (i * plane + j * row + k) * wide;
                 v16 wt = *w++;
                 a0 += p[0] * wt;
-                a1 += p[sw] * wt;
-                a2 += p[2 * sw] * wt;
-                a3 += p[3 * sw] * wt;
+                a1 += p[sw * wide] * wt;
+                a2 += p[2 * sw * wide] * wt;
+                a3 += p[3 * sw * wide] * wt;
             }
     acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
 }
 
-static void correlate(const v16 *box, const shape *s, const v16 *w, v16 bias, const ft_buf *y, int64_t b, int64_t c0, int64_t n)
+/* w: taps vectors of each group of 16 channels; bias: one */
+static void correlate(const v16 *box, const shape *s, const v16 *w, const v16 *bias, const ft_buf *y, int64_t b, int64_t c0)
 {
-    int64_t row = s->box[2], plane = s->box[1] * s->box[2];
-    bool cube = s->k[0] == 3 && s->k[1] == 3 && s->k[2] == 3;
+    int64_t row = s->box[2], plane = s->box[1] * s->box[2], n = FT_MIN(s->wide * LANES, s->c - c0);
+    bool cube = s->k[0] == 3 && s->k[1] == 3 && s->k[2] == 3, flat = s->k[0] == 1 && s->k[1] == 3 && s->k[2] == 3 && s->wide == 2;
     for (int64_t t = 0; t < s->out[0]; t++)
         for (int64_t h = 0; h < s->out[1]; h++)
             for (int64_t q = 0; q < s->out[2]; q += 4) {
-                const v16 *in = box + (t * s->s[0] * s->box[1] + h * s->s[1]) * row + q * s->s[2];
-                v16 acc[4] = {bias, bias, bias, bias};
-                if (cube) taps4(in, w, acc, 3, 3, 3, row, plane, s->s[2]);
-                else taps4(in, w, acc, s->k[0], s->k[1], s->k[2], row, plane, s->s[2]);
+                const v16 *in = box + ((t * s->s[0] * s->box[1] + h * s->s[1]) * row + q * s->s[2]) * s->wide;
+                v16 acc[2][4];
+                for (int64_t g = 0; g < s->wide; g++) {
+                    const v16 *wg = w + g * s->taps;
+                    for (int k = 0; k < 4; k++) acc[g][k] = bias[g];
+                    if (cube) taps4(in + g, wg, acc[g], 3, 3, 3, row, plane, s->s[2], s->wide);
+                    else if (flat) taps4(in + g, wg, acc[g], 1, 3, 3, row, plane, s->s[2], 2);
+                    else taps4(in + g, wg, acc[g], s->k[0], s->k[1], s->k[2], row, plane, s->s[2], s->wide);
+                }
                 int64_t at = (((b * s->out[0] + t) * s->out[1] + h) * s->out[2] + q) * s->c + c0;
-                for (int64_t k = 0; k < 4 && q + k < s->out[2]; k++) store_lanes(y, at + k * s->c, acc[k], n);
+                for (int64_t k = 0; k < 4 && q + k < s->out[2]; k++)
+                    for (int64_t g = 0; g * LANES < n; g++)
+                        store_lanes(y, at + k * s->c + g * LANES, acc[g][k], FT_MIN(LANES, n - g * LANES));
             }
 }
 
 enum { MAX_TAPS = 343 };
 
-static int need(ft_call *c, const ft_buf *x, const ft_buf *y, int boxes)
+static int need(ft_call *c, const ft_buf *x, const ft_buf *y)
 {
     shape s = shape_of(x, y, &c->attr->conv);
     if (s.taps > MAX_TAPS) return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps, at most %d", (long long)s.taps, MAX_TAPS);
     shape back = s; /* the box of the data gradient may be larger */
     for (int i = 0; i < 3; i++) back.box[i] = FT_MAX(s.box[i], s.out[i] + 2 * s.k[i]) + 8;
-    c->work_size = (size_t)ft_cpu_threads() * (box_bytes(&back) * (size_t)boxes + 2 * MAX_TAPS * sizeof(v16));
+    c->work_size = (size_t)ft_cpu_threads() * (box_bytes(&back) + 4 * MAX_TAPS * sizeof(v16) + 64);
     return FT_OK;
 }
 
@@ -135,83 +158,100 @@ static v16 *scratch(const ft_call *c)
     return (v16 *)((char *)c->work + c->work_size / (size_t)ft_cpu_threads() / 64 * 64 * (size_t)ft_cpu_thread_id());
 }
 
-int FT_PREPARE(conv_dw)(ft_call *c) { return need(c, c->in[0], c->out[0], 1); }
-int FT_PREPARE(conv_dw_bwd_x)(ft_call *c) { return need(c, c->out[0], c->in[0], 1); }
-int FT_PREPARE(conv_dw_bwd_w)(ft_call *c) { return need(c, c->in[0], c->in[1], 1); }
+int FT_PREPARE(conv_dw)(ft_call *c) { return need(c, c->in[0], c->out[0]); }
+int FT_PREPARE(conv_dw_bwd_x)(ft_call *c) { return need(c, c->out[0], c->in[0]); }
+int FT_PREPARE(conv_dw_bwd_w)(ft_call *c) { return need(c, c->in[0], c->in[1]); }
 
-void FT_CPU(conv_dw)(const ft_call *c)
+/* weights of all groups of a task, in the order of the taps or against it */
+static void task_weights(v16 *w, const float *weights, const shape *s, int64_t c0, bool reversed)
 {
-    const ft_buf *x = c->in[0];
-    const float *bias = c->in[2] ? c->in[2]->data : NULL;
-    shape s = shape_of(x, c->out[0], &c->attr->conv);
-    int64_t blocks = (s.c + LANES - 1) / LANES;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < x->dim[0] * blocks; task++) {
-        int64_t b = task / blocks, c0 = task % blocks * LANES, n = FT_MIN(LANES, s.c - c0);
-        v16 *w = scratch(c), *box = w + MAX_TAPS;
-        float tmp[LANES] = {0};
-        v16 vb;
-        if (bias) memcpy(tmp, bias + c0, (size_t)n * sizeof(float));
-        memcpy(&vb, tmp, sizeof vb);
-        load_weights(w, c->in[1]->data, c0, n, s.taps);
-        fill_box(box, &s, x, b, c0, n);
-        correlate(box, &s, w, vb, c->out[0], b, c0, n);
+    for (int64_t g = 0; g < s->wide; g++) {
+        v16 *to = w + g * s->taps, swap;
+        load_weights(to, weights, c0 + g * LANES, FT_MAX(0, FT_MIN(LANES, s->c - c0 - g * LANES)), s->taps);
+        for (int64_t t = 0; reversed && t < s->taps / 2; t++)
+            swap = to[t], to[t] = to[s->taps - 1 - t], to[s->taps - 1 - t] = swap;
     }
 }
 
-/* in: dy w; out: dx. Stride 1: correlation of dy with the reversed kernel. Otherwise each dy is scattered over its taps. */
-void FT_CPU(conv_dw_bwd_x)(const ft_call *c)
+/* y = x correlated with the kernel, sample by sample */
+static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool reversed)
+{
+    int64_t blocks = blocks_of(s), parts = portions(s);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t task = 0; task < blocks * parts; task++) {
+        int64_t c0 = task / parts * s->wide * LANES, part = task % parts;
+        v16 *w = scratch(c), *box = w + 2 * MAX_TAPS, vb[2] = {{0}, {0}};
+        for (int64_t i = 0; bias && i < FT_MIN(s->wide * LANES, s->c - c0); i++) vb[i / LANES][i % LANES] = bias[c0 + i];
+        task_weights(w, c->in[1]->data, s, c0, reversed);
+        memset(box, 0, box_bytes(s));
+        for (int64_t b = ft_part(s->samples, part, parts); b < ft_part(s->samples, part + 1, parts); b++) {
+            fill_box(box, s, x, b, c0);
+            correlate(box, s, w, vb, y, b, c0);
+        }
+    }
+}
+
+void FT_CPU(conv_dw)(const ft_call *c)
+{
+    shape s = shape_of(c->in[0], c->out[0], &c->attr->conv);
+    correlate_all(c, &s, c->in[0], c->out[0], c->in[2] ? c->in[2]->data : NULL, false);
+}
+
+/* dx where the stride is not 1: each dy is scattered over its taps */
+static void scatter(const ft_call *c, const shape *s)
 {
     const ft_buf *dy = c->in[0];
     ft_buf *dx = c->out[0];
-    shape s = shape_of(dx, dy, &c->attr->conv);
-    int64_t blocks = (s.c + LANES - 1) / LANES;
+    int64_t blocks = (s->c + LANES - 1) / LANES;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t task = 0; task < s->samples * blocks; task++) {
+        int64_t b = task / blocks, c0 = task % blocks * LANES, n = FT_MIN(LANES, s->c - c0);
+        v16 *w = scratch(c), *box = w + 2 * MAX_TAPS;
+        load_weights(w, c->in[1]->data, c0, n, s->taps);
+        memset(box, 0, box_bytes(s));
+        for (int64_t t = 0; t < s->out[0]; t++)
+            for (int64_t h = 0; h < s->out[1]; h++)
+                for (int64_t q = 0; q < s->out[2]; q++) {
+                    v16 d = load_lanes(dy, (((b * s->out[0] + t) * s->out[1] + h) * s->out[2] + q) * s->c + c0, n);
+                    v16 *at = box + (t * s->s[0] * s->box[1] + h * s->s[1]) * s->box[2] + q * s->s[2];
+                    const v16 *p = w;
+                    for (int64_t i = 0; i < s->k[0]; i++)
+                        for (int64_t j = 0; j < s->k[1]; j++)
+                            for (int64_t k = 0; k < s->k[2]; k++) at[(i * s->box[1] + j) * s->box[2] + k] += d * *p++;
+                }
+        for (int64_t t = 0; t < s->in[0]; t++)
+            for (int64_t h = 0; h < s->in[1]; h++)
+                for (int64_t q = 0; q < s->in[2]; q++)
+                    store_lanes(dx, (((b * s->in[0] + t) * s->in[1] + h) * s->in[2] + q) * s->c + c0,
+                                box[((t + s->pf[0]) * s->box[1] + h + s->pf[1]) * s->box[2] + q + s->pf[2]], n);
+    }
+}
+
+/* in: dy w; out: dx. Stride 1: correlation of dy with the reversed kernel. */
+void FT_CPU(conv_dw_bwd_x)(const ft_call *c)
+{
+    shape s = shape_of(c->out[0], c->in[0], &c->attr->conv);
     bool unit = s.s[0] == 1 && s.s[1] == 1 && s.s[2] == 1;
-    shape r = {.c = s.c, .taps = s.taps}; /* reversed: dy is the input, dx the output */
+    shape r = {.c = s.c, .taps = s.taps, .samples = s.samples, .wide = s.wide}; /* reversed: dy is the input, dx the output */
     for (int i = 0; i < 3; i++) {
         r.in[i] = s.out[i], r.out[i] = s.in[i], r.k[i] = s.k[i], r.s[i] = 1;
         r.pf[i] = s.k[i] - 1 - s.pf[i];
         if (r.pf[i] < 0) unit = false;
         r.box[i] = FT_MAX(r.in[i] + r.pf[i], r.out[i] + r.k[i] - 1) + (i == 2 ? 4 : 0);
     }
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < dx->dim[0] * blocks; task++) {
-        int64_t b = task / blocks, c0 = task % blocks * LANES, n = FT_MIN(LANES, s.c - c0);
-        v16 *w = scratch(c), *flip = w + MAX_TAPS, *box = flip + MAX_TAPS, zero = {0};
-        load_weights(w, c->in[1]->data, c0, n, s.taps);
-        if (unit) {
-            for (int64_t t = 0; t < s.taps; t++) flip[t] = w[s.taps - 1 - t];
-            fill_box(box, &r, dy, b, c0, n);
-            correlate(box, &r, flip, zero, dx, b, c0, n);
-            continue;
-        }
-        memset(box, 0, box_bytes(&s));
-        for (int64_t t = 0; t < s.out[0]; t++)
-            for (int64_t h = 0; h < s.out[1]; h++)
-                for (int64_t q = 0; q < s.out[2]; q++) {
-                    v16 d = load_lanes(dy, (((b * s.out[0] + t) * s.out[1] + h) * s.out[2] + q) * s.c + c0, n);
-                    v16 *at = box + (t * s.s[0] * s.box[1] + h * s.s[1]) * s.box[2] + q * s.s[2];
-                    const v16 *p = w;
-                    for (int64_t i = 0; i < s.k[0]; i++)
-                        for (int64_t j = 0; j < s.k[1]; j++)
-                            for (int64_t k = 0; k < s.k[2]; k++) at[(i * s.box[1] + j) * s.box[2] + k] += d * *p++;
-                }
-        for (int64_t t = 0; t < s.in[0]; t++)
-            for (int64_t h = 0; h < s.in[1]; h++)
-                for (int64_t q = 0; q < s.in[2]; q++)
-                    store_lanes(dx, (((b * s.in[0] + t) * s.in[1] + h) * s.in[2] + q) * s.c + c0,
-                                box[((t + s.pf[0]) * s.box[1] + h + s.pf[1]) * s.box[2] + q + s.pf[2]], n);
-    }
+    s.wide = unit ? s.wide : 1;
+    if (unit) correlate_all(c, &r, c->in[0], c->out[0], NULL, true);
+    else scatter(c, &s);
 }
 
 /* one row of outputs: acc[tap] += d * in, the taps of one (i, j) kept in registers */
 static inline __attribute__((always_inline)) void weight_row(const v16 *in, const v16 *d, v16 *acc, int64_t kw, int64_t n,
-                                                             int64_t sw)
+                                                             int64_t sw, int64_t wide)
 {
     v16 a[8];
     for (int64_t k = 0; k < kw; k++) a[k] = acc[k];
     for (int64_t q = 0; q < n; q++)
-        for (int64_t k = 0; k < kw; k++) a[k] += d[q] * in[q * sw + k];
+        for (int64_t k = 0; k < kw; k++) a[k] += d[q * wide] * in[(q * sw + k) * wide];
     for (int64_t k = 0; k < kw; k++) acc[k] = a[k];
 }
 
@@ -220,36 +260,45 @@ void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[1];
     shape s = shape_of(x, dy, &c->attr->conv);
-    int64_t blocks = (s.c + LANES - 1) / LANES;
+    int64_t blocks = blocks_of(&s);
     FT_ASSERT(s.k[2] <= 8 && s.out[2] <= 512);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < blocks; task++) {
-        int64_t c0 = task * LANES, n = FT_MIN(LANES, s.c - c0);
-        v16 *total = scratch(c), *acc = total + MAX_TAPS, *box = acc + MAX_TAPS, bias = {0}, row[512];
-        memset(total, 0, sizeof(v16) * (size_t)s.taps);
-        for (int64_t b = 0; b < x->dim[0]; b++) {
-            fill_box(box, &s, x, b, c0, n);
+        int64_t c0 = task * s.wide * LANES, n = FT_MIN(s.wide * LANES, s.c - c0);
+        v16 *total = scratch(c), *acc = total + 2 * MAX_TAPS, *box = acc + 2 * MAX_TAPS, bias[2] = {{0}, {0}}, row[1024];
+        memset(total, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
+        memset(box, 0, box_bytes(&s));
+        for (int64_t b = 0; b < s.samples; b++) {
+            fill_box(box, &s, x, b, c0);
             for (int64_t t = 0; t < s.out[0]; t++) { /* partial sums per frame keep the rounding error small */
-                memset(acc, 0, sizeof(v16) * (size_t)s.taps);
+                memset(acc, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
                 for (int64_t h = 0; h < s.out[1]; h++) {
-                    for (int64_t q = 0; q < s.out[2]; q++) {
-                        row[q] = load_lanes(dy, (((b * s.out[0] + t) * s.out[1] + h) * s.out[2] + q) * s.c + c0, n);
-                        bias += row[q];
-                    }
-                    for (int64_t i = 0; i < s.k[0]; i++)
-                        for (int64_t j = 0; j < s.k[1]; j++) {
-                            const v16 *in = box + ((t * s.s[0] + i) * s.box[1] + h * s.s[1] + j) * s.box[2];
-                            v16 *a = acc + (i * s.k[1] + j) * s.k[2];
-                            if (s.k[2] == 3) weight_row(in, row, a, 3, s.out[2], s.s[2]);
-                            else if (s.k[2] == 1) weight_row(in, row, a, 1, s.out[2], s.s[2]);
-                            else weight_row(in, row, a, s.k[2], s.out[2], s.s[2]);
+                    int64_t at = ((b * s.out[0] + t) * s.out[1] + h) * s.out[2] * s.c + c0;
+                    for (int64_t q = 0; q < s.out[2]; q++)
+                        for (int64_t g = 0; g < s.wide; g++) {
+                            int64_t m = FT_MAX(0, FT_MIN(LANES, n - g * LANES));
+                            v16 d = m == LANES ? load_full(dy, at + q * s.c + g * LANES)
+                                               : load_lanes(dy, at + q * s.c + g * LANES, m);
+                            row[q * s.wide + g] = d;
+                            bias[g] += d;
                         }
+                    for (int64_t i = 0; i < s.k[0]; i++)
+                        for (int64_t j = 0; j < s.k[1]; j++)
+                            for (int64_t g = 0; g < s.wide; g++) {
+                                const v16 *in = box + (((t * s.s[0] + i) * s.box[1] + h * s.s[1] + j) * s.box[2]) * s.wide + g;
+                                v16 *a = acc + g * s.taps + (i * s.k[1] + j) * s.k[2];
+                                if (s.k[2] == 3 && s.wide == 2) weight_row(in, row + g, a, 3, s.out[2], s.s[2], 2);
+                                else if (s.k[2] == 3) weight_row(in, row + g, a, 3, s.out[2], s.s[2], 1);
+                                else if (s.k[2] == 1) weight_row(in, row + g, a, 1, s.out[2], s.s[2], s.wide);
+                                else weight_row(in, row + g, a, s.k[2], s.out[2], s.s[2], s.wide);
+                            }
                 }
-                for (int64_t k = 0; k < s.taps; k++) total[k] += acc[k];
+                for (int64_t k = 0; k < s.taps * s.wide; k++) total[k] += acc[k];
             }
         }
         for (int64_t k = 0; c->out[0] && k < s.taps; k++)
-            for (int64_t i = 0; i < n; i++) ((float *)c->out[0]->data)[(c0 + i) * s.taps + k] = total[k][i];
-        for (int64_t i = 0; c->out[1] && i < n; i++) ((float *)c->out[1]->data)[c0 + i] = bias[i];
+            for (int64_t i = 0; i < n; i++)
+                ((float *)c->out[0]->data)[(c0 + i) * s.taps + k] = total[i / LANES * s.taps + k][i % LANES];
+        for (int64_t i = 0; c->out[1] && i < n; i++) ((float *)c->out[1]->data)[c0 + i] = bias[i / LANES][i % LANES];
     }
 }

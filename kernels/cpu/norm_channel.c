@@ -44,6 +44,9 @@ static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n
 /* ---- groupnorm, optionally conditioned, and activation -----------------------------------------------------------------------
  */
 
+/* Parts of a sample, each a task: one for few rows, so that a batch of short sequences is not all tasks */
+static int64_t parts_of(int64_t rows) { return FT_MIN(FT_PARTS, FT_MAX(1, rows / 64)); }
+
 /* The condition of a position: row of scale and shift (B,t,h,w,C) for row r of x (B,T,H,W,C), nearest */
 static int64_t condition_row(const ft_call *c, const ft_buf *x, const ft_buf *map, int64_t r)
 {
@@ -51,6 +54,33 @@ static int64_t condition_row(const ft_call *c, const ft_buf *x, const ft_buf *ma
             b = r / (x->dim[3] * x->dim[2] * x->dim[1]);
     t = c->attr->norm.frame ? c->attr->norm.frame[t] : t * map->dim[1] / x->dim[1];
     return ((b * map->dim[1] + t) * map->dim[2] + h * map->dim[2] / x->dim[2]) * map->dim[3] + w * map->dim[3] / x->dim[3];
+}
+
+/* One scale and shift for a whole sample, as a residual block's time has it */
+static bool one_condition(const ft_buf *map) { return map && map->count == map->dim[0] * ft_last(map); }
+
+typedef struct {
+    const ft_call *c;
+    const ft_buf *x, *scale, *shift;
+    const float *by, *to; /* of the row at hand */
+    bool one;
+    float scales[CHANNELS], shifts[CHANNELS];
+} condition;
+
+static void load_condition(condition *k, int64_t row)
+{
+    int64_t n = ft_last(k->x);
+    k->by = ft_load(k->scales, k->scale, row * n, n), k->to = ft_load(k->shifts, k->shift, row * n, n);
+}
+static void sample_condition(condition *k, const ft_call *c, int64_t sample)
+{
+    k->c = c, k->x = c->in[0], k->scale = c->in[3], k->shift = c->in[4];
+    k->one = one_condition(k->scale);
+    if (k->one) load_condition(k, sample);
+}
+static void row_condition(condition *k, int64_t r)
+{
+    if (!k->one) load_condition(k, condition_row(k->c, k->x, k->scale, r));
 }
 
 /* hat * gamma + beta as x * a + b, per channel of a sample */
@@ -76,25 +106,26 @@ static void act_inplace(ft_act act, float *y, int64_t n)
 
 void FT_CPU(groupnorm)(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *scale = c->in[3], *shift = c->in[4];
+    const ft_buf *x = c->in[0];
     int64_t n = ft_last(x), samples = x->dim[0], rows = x->count / n / samples, groups = c->attr->norm.groups, per = n / groups;
+    int64_t parts = parts_of(rows);
     float *stat = c->out[1]->data;
     double *sums = c->work; /* (samples, parts, 2, n) */
     FT_ASSERT(n <= CHANNELS);
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
-        int64_t s = task / FT_PARTS, k = task % FT_PARTS, from = ft_part(rows, k, FT_PARTS), to = ft_part(rows, k + 1, FT_PARTS);
+    for (int64_t task = 0; task < samples * parts; task++) {
+        int64_t s = task / parts, k = task % parts, from = ft_part(rows, k, parts), to = ft_part(rows, k + 1, parts);
         float origin[CHANNELS];
         memcpy(origin, ft_load(origin, x, s * rows * n, n), (size_t)n * sizeof(float));
         channel_sums(x, s * rows + from, to - from, n, origin, sums + task * 2 * n, sums + task * 2 * n + n);
     }
+#pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t s = 0; s < samples; s++) {
-        double s1[CHANNELS] = {0}, s2[CHANNELS] = {0};
+        double *s1 = sums + s * parts * 2 * n, *s2 = s1 + n;
         float origin[CHANNELS];
         memcpy(origin, ft_load(origin, x, s * rows * n, n), (size_t)n * sizeof(float));
-        for (int64_t k = 0; k < FT_PARTS; k++)
-            for (int64_t i = 0; i < n; i++)
-                s1[i] += sums[(s * FT_PARTS + k) * 2 * n + i], s2[i] += sums[(s * FT_PARTS + k) * 2 * n + n + i];
+        for (int64_t k = 1; k < parts; k++)
+            for (int64_t i = 0; i < 2 * n; i++) s1[i] += s1[k * 2 * n + i];
         for (int64_t g = 0; g < groups; g++) {
             double mean = 0, var = 0;
             for (int64_t i = g * per; i < (g + 1) * per; i++) mean += (double)origin[i] + s1[i] / (double)rows;
@@ -109,16 +140,18 @@ void FT_CPU(groupnorm)(const ft_call *c)
         }
     }
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t part = 0; part < samples * FT_PARTS; part++) {
-        int64_t s = part / FT_PARTS, k = part % FT_PARTS;
-        float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS], ts[CHANNELS], th[CHANNELS];
+    for (int64_t part = 0; part < samples * parts; part++) {
+        int64_t s = part / parts, k = part % parts;
+        float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS];
+        condition by;
+        sample_condition(&by, c, s);
         lines(c, stat + s * groups * 2, n, per, a, b);
-        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+        for (int64_t r = s * rows + ft_part(rows, k, parts); r < s * rows + ft_part(rows, k + 1, parts); r++) {
             const float *v = ft_load(tx, x, r * n, n);
             float *y = ft_into(ty, c->out[0], r * n);
-            if (scale) {
-                int64_t from = condition_row(c, x, scale, r) * n;
-                const float *sc = ft_load(ts, scale, from, n), *sh = ft_load(th, shift, from, n);
+            if (by.scale) {
+                row_condition(&by, r);
+                const float *sc = by.by, *sh = by.to;
                 for (int64_t i = 0; i < n; i++) y[i] = (v[i] * a[i] + b[i]) * sc[i] + sh[i];
                 act_inplace(c->attr->norm.act, y, n);
             } else if (c->attr->norm.act == FT_ACT_SILU)
@@ -134,16 +167,20 @@ void FT_CPU(groupnorm)(const ft_call *c)
 
 int FT_PREPARE(groupnorm)(ft_call *c)
 {
-    c->work_size = (size_t)(c->in[0]->dim[0] * FT_PARTS * 2 * ft_last(c->in[0])) * sizeof(double);
+    int64_t n = ft_last(c->in[0]), samples = c->in[0]->dim[0];
+    c->work_size = (size_t)(samples * parts_of(c->in[0]->count / n / samples) * 2 * n) * sizeof(double);
     return FT_OK;
 }
 
 /* Positions of one sample that read condition row `map_row`: the box of x whose nearest neighbour it is. */
 static int64_t first_reader(int64_t cell, int64_t cells, int64_t n) { return (cell * n + cells - 1) / cells; }
 
+enum { SUMS = 4 }; /* rows of sums in groupnorm_bwd's scratch */
+
 int FT_PREPARE(groupnorm_bwd)(ft_call *c)
 {
-    c->work_size = (size_t)(c->in[0]->dim[0] * (FT_PARTS + 1) * 2 * ft_last(c->in[0])) * sizeof(float);
+    int64_t n = ft_last(c->in[0]), samples = c->in[0]->dim[0];
+    c->work_size = (size_t)(samples * (parts_of(c->in[0]->count / n / samples) + 1) * SUMS * n) * sizeof(float);
     return FT_OK;
 }
 
@@ -159,21 +196,21 @@ static void act_grad(ft_act act, const float *pre, const float *d, float *out, i
 }
 
 /* dpre: the gradient before activation and condition of row r; pre: the normalised value; dcond: before the condition */
-static void back_to_norm(const ft_call *c, const ft_buf *dy, int64_t r, const float *v, const float *a, const float *b,
-                         float *pre, float *dcond, float *dpre, int64_t n)
+static void back_to_norm(condition *by, const ft_buf *dy, int64_t r, const float *v, const float *a, const float *b, float *pre,
+                         float *dcond, float *dpre, int64_t n)
 {
-    const ft_buf *x = c->in[0], *scale = c->in[3], *shift = c->in[4];
-    float td[CHANNELS], ts[CHANNELS], th[CHANNELS], out[CHANNELS];
+    float td[CHANNELS], out[CHANNELS];
     const float *d = ft_load(td, dy, r * n, n);
+    ft_act act = by->c->attr->norm.act;
     for (int64_t i = 0; i < n; i++) pre[i] = v[i] * a[i] + b[i];
-    if (!scale) {
-        act_grad(c->attr->norm.act, pre, d, dpre, n);
+    if (!by->scale) {
+        act_grad(act, pre, d, dpre, n);
         return;
     }
-    int64_t from = condition_row(c, x, scale, r) * n;
-    const float *sc = ft_load(ts, scale, from, n), *sh = ft_load(th, shift, from, n);
+    row_condition(by, r);
+    const float *sc = by->by, *sh = by->to;
     for (int64_t i = 0; i < n; i++) out[i] = pre[i] * sc[i] + sh[i];
-    act_grad(c->attr->norm.act, out, d, dcond, n);
+    act_grad(act, out, d, dcond, n);
     for (int64_t i = 0; i < n; i++) dpre[i] = dcond[i] * sc[i];
 }
 
@@ -188,16 +225,18 @@ static void condition_grads(const ft_call *c)
         int64_t cw = cell % map->dim[3], ch = cell / map->dim[3] % map->dim[2],
                 ct = cell / (map->dim[3] * map->dim[2]) % map->dim[1], s = cell / (map->dim[3] * map->dim[2] * map->dim[1]);
         float a[CHANNELS], b[CHANNELS], tx[CHANNELS], pre[CHANNELS], dcond[CHANNELS], dpre[CHANNELS], ds[CHANNELS], dh[CHANNELS];
+        condition by;
+        sample_condition(&by, c, s);
         lines(c, stat + s * groups * 2, n, per, a, b);
-        memset(ds, 0, sizeof ds);
-        memset(dh, 0, sizeof dh);
+        memset(ds, 0, (size_t)n * sizeof *ds);
+        memset(dh, 0, (size_t)n * sizeof *dh);
         for (int64_t t = 0; t < x->dim[1]; t++) {
             if ((c->attr->norm.frame ? c->attr->norm.frame[t] : t * map->dim[1] / x->dim[1]) != ct) continue;
             for (int64_t h = first_reader(ch, map->dim[2], x->dim[2]); h < first_reader(ch + 1, map->dim[2], x->dim[2]); h++)
                 for (int64_t w = first_reader(cw, map->dim[3], x->dim[3]); w < first_reader(cw + 1, map->dim[3], x->dim[3]);
                      w++) {
                     int64_t r = ((s * x->dim[1] + t) * x->dim[2] + h) * x->dim[3] + w;
-                    back_to_norm(c, dy, r, ft_load(tx, x, r * n, n), a, b, pre, dcond, dpre, n);
+                    back_to_norm(&by, dy, r, ft_load(tx, x, r * n, n), a, b, pre, dcond, dpre, n);
                     for (int64_t i = 0; i < n; i++) ds[i] += dcond[i] * pre[i], dh[i] += dcond[i];
                 }
         }
@@ -212,45 +251,57 @@ void FT_CPU(groupnorm_bwd)(const ft_call *c)
     const ft_buf *x = c->in[0], *dy = c->in[6];
     const float *gamma = c->in[1] ? c->in[1]->data : NULL, *stat = c->in[5]->data;
     int64_t n = ft_last(x), samples = x->dim[0], rows = x->count / n / samples, groups = c->attr->norm.groups, per = n / groups;
-    float *work = c->work; /* (samples, parts, 2, n): sums of dpre * hat and of dpre; the last part holds the sample's total */
-    int64_t stride = (FT_PARTS + 1) * 2 * n;
-    if (c->in[3] && (c->out[3] || c->out[4])) condition_grads(c);
+    float *work = c->work; /* (samples, parts + 1, SUMS, n): sums of dpre * hat, of dpre, and of what one condition of a sample
+                              gets; the last part holds the sample's total */
+    int64_t parts = parts_of(rows), stride = (parts + 1) * SUMS * n;
+    bool wanted = c->in[3] && (c->out[3] || c->out[4]), one = wanted && one_condition(c->in[3]);
+    if (wanted && !one) condition_grads(c);
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
-        int64_t s = task / FT_PARTS, k = task % FT_PARTS;
-        float *dg = work + s * stride + k * 2 * n, *db = dg + n;
+    for (int64_t task = 0; task < samples * parts; task++) {
+        int64_t s = task / parts, k = task % parts;
+        float *dg = work + s * stride + k * SUMS * n, *db = dg + n, *ds = db + n, *dh = ds + n;
         float a[CHANNELS], b[CHANNELS], mean[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS];
-        memset(dg, 0, (size_t)(2 * n) * sizeof(float));
+        condition by;
+        sample_condition(&by, c, s);
+        memset(dg, 0, (size_t)(SUMS * n) * sizeof(float));
         lines(c, stat + s * groups * 2, n, per, a, b);
         for (int64_t i = 0; i < n; i++) mean[i] = stat[(s * groups + i / per) * 2];
-        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+        for (int64_t r = s * rows + ft_part(rows, k, parts); r < s * rows + ft_part(rows, k + 1, parts); r++) {
             const float *v = ft_load(tx, x, r * n, n);
-            back_to_norm(c, dy, r, v, a, b, pre, dc, dp, n);
+            back_to_norm(&by, dy, r, v, a, b, pre, dc, dp, n);
             for (int64_t i = 0; i < n; i++) {
                 dg[i] += dp[i] * (v[i] - mean[i]);
                 db[i] += dp[i];
+            }
+            for (int64_t i = 0; one && i < n; i++) {
+                ds[i] += dc[i] * pre[i];
+                dh[i] += dc[i];
             }
         }
         for (int64_t i = 0; i < n; i++) dg[i] *= stat[(s * groups + i / per) * 2 + 1];
     }
     for (int64_t s = 0; s < samples; s++) {
-        float *total = work + s * stride + FT_PARTS * 2 * n;
-        memset(total, 0, (size_t)(2 * n) * sizeof(float));
-        for (int64_t k = 0; k < FT_PARTS; k++)
-            for (int64_t i = 0; i < 2 * n; i++) total[i] += work[s * stride + k * 2 * n + i];
+        float *total = work + s * stride + parts * SUMS * n;
+        memset(total, 0, (size_t)(SUMS * n) * sizeof(float));
+        for (int64_t k = 0; k < parts; k++)
+            for (int64_t i = 0; i < SUMS * n; i++) total[i] += work[s * stride + k * SUMS * n + i];
+        for (int k = 0; one && k < 2; k++)
+            if (c->out[3 + k]) ft_store_at(c->out[3 + k], s * n, total + (2 + k) * n, n);
     }
     for (int k = 0; k < 2; k++) {
         if (!c->out[1 + k]) continue;
         float *out = c->out[1 + k]->data;
         memset(out, 0, (size_t)n * sizeof(float));
         for (int64_t s = 0; s < samples; s++)
-            for (int64_t i = 0; i < n; i++) out[i] += work[s * stride + FT_PARTS * 2 * n + k * n + i];
+            for (int64_t i = 0; i < n; i++) out[i] += work[s * stride + parts * SUMS * n + k * n + i];
     }
     if (!c->out[0]) return;
 #pragma omp parallel for if (x->count > FT_SMALL)
-    for (int64_t task = 0; task < samples * FT_PARTS; task++) {
-        int64_t s = task / FT_PARTS, k = task % FT_PARTS;
-        const float *total = work + s * stride + FT_PARTS * 2 * n;
+    for (int64_t task = 0; task < samples * parts; task++) {
+        int64_t s = task / parts, k = task % parts;
+        const float *total = work + s * stride + parts * SUMS * n;
+        condition by;
+        sample_condition(&by, c, s);
         float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS],
             to[CHANNELS];
         lines(c, stat + s * groups * 2, n, per, a, b);
@@ -267,9 +318,9 @@ void FT_CPU(groupnorm_bwd)(const ft_call *c)
                 q[i] = (float)(m2 * rstd * rstd * mean - m1 * rstd);
             }
         }
-        for (int64_t r = s * rows + ft_part(rows, k, FT_PARTS); r < s * rows + ft_part(rows, k + 1, FT_PARTS); r++) {
+        for (int64_t r = s * rows + ft_part(rows, k, parts); r < s * rows + ft_part(rows, k + 1, parts); r++) {
             const float *v = ft_load(tx, x, r * n, n);
-            back_to_norm(c, dy, r, v, a, b, pre, dc, dp, n);
+            back_to_norm(&by, dy, r, v, a, b, pre, dc, dp, n);
             float *dx = ft_into(to, c->out[0], r * n);
             for (int64_t i = 0; i < n; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
             ft_store_at(c->out[0], r * n, dx, n);
