@@ -3,7 +3,11 @@
  * A task is 16 or 32 channels and some samples: the slice of a sample is widened into a zero-padded box (T+, H+, W+, channels)
  * that fits the cache, so the inner loops have no borders and one vector per tap. Outputs are made four at a time along W to
  * reuse each weight. A kernel of one frame sees every frame as a sample: small boxes, and 32 channels, a whole cache line even
- * of bf16, since the next position is a page or more away where channels are many. */
+ * of bf16.
+ *
+ * The plain 3x3 of images (FEAT, Restormer) has a way of its own, without boxes: with thousands of channels the next position is
+ * a page or more away and falls into the same sets of the caches, so a task reads long runs of channels, row by row, and slides
+ * its nine taps along W in registers. */
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
@@ -141,6 +145,170 @@ static void correlate(const v16 *box, const shape *s, const v16 *w, const v16 *b
             }
 }
 
+/* ---- the plain 3x3: one frame, stride 1, a border of one
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_plane(const shape *s)
+{
+    return s->in[0] == 1 && s->k[0] == 1 && s->k[1] == 3 && s->k[2] == 3 && s->s[0] == 1 && s->s[1] == 1 && s->s[2] == 1 &&
+           s->pf[0] == 0 && s->pf[1] == 1 && s->pf[2] == 1 && s->out[1] == s->in[1] && s->out[2] == s->in[2];
+}
+
+/* Channels of a task: so many that memory is read in long runs, so few that four rows of them stay in the cache */
+static int64_t run_of(const shape *s)
+{
+    int64_t run = (s->c / 16 + 31) / 32 * 32, most = 32768 / (4 * s->in[2] + 6) / 32 * 32;
+    return FT_MAX(32, FT_MIN(run, FT_MIN(most, 512)));
+}
+
+/* Scratch of a thread: rows h - 1, h, h + 1 of a frame, a zero before and behind each, and a row of y or dy; f32, one run wide */
+typedef struct {
+    v16 *ring, *row;
+    int64_t n, wide,
+        line; /* channels; vectors of a position, with room that keeps positions apart in the cache; of a ring's row */
+} plane;
+
+static int64_t plane_vectors(const shape *s)
+{
+    int64_t wide = run_of(s) / LANES + 1;
+    return wide * (4 * s->in[2] + 6);
+}
+static int64_t plane_weight_vectors(const shape *s) { return 9 * ((s->c + LANES - 1) / LANES); }
+
+static plane plane_of(const ft_call *c, const shape *s, int64_t weights, int64_t n)
+{
+    plane p = {.n = n, .wide = run_of(s) / LANES + 1};
+    p.ring = (v16 *)c->work + weights + ft_cpu_thread_id() * plane_vectors(s);
+    p.line = p.wide * (s->in[2] + 2);
+    p.row = p.ring + 3 * p.line;
+    for (int i = 0; i < 3; i++) { /* the zeros at both ends of a row */
+        memset(p.ring + i * p.line, 0, (size_t)p.wide * sizeof(v16));
+        memset(p.ring + (i + 1) * p.line - p.wide, 0, (size_t)p.wide * sizeof(v16));
+    }
+    return p;
+}
+
+static void read_run(v16 *to, const ft_buf *x, int64_t at, int64_t n)
+{
+    if (x->dtype == FT_BF16) ft_widen((float *)to, (const uint16_t *)x->data + at, n);
+    else memcpy(to, (const float *)x->data + at, (size_t)n * sizeof(float));
+}
+
+/* row h of frame b, channels from c0 on, into its place in the ring; zeros where there is none */
+static void read_line(const plane *p, const shape *s, const ft_buf *x, int64_t b, int64_t h, int64_t c0)
+{
+    v16 *to = p->ring + (h + 3) % 3 * p->line + p->wide;
+    if (h < 0 || h >= s->in[1]) memset(to, 0, (size_t)(s->in[2] * p->wide) * sizeof *to);
+    else
+        for (int64_t w = 0; w < s->in[2]; w++)
+            read_run(to + w * p->wide, x, ((b * s->in[1] + h) * s->in[2] + w) * s->c + c0, p->n);
+}
+
+/* one row of outputs of 16 channels: nine weights and the columns w - 1, w, w + 1 in registers */
+static void plane_row(const v16 *up, const v16 *here, const v16 *down, int64_t step, int64_t width, const v16 *w, v16 bias,
+                      v16 *y)
+{
+    v16 w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7], w8 = w[8];
+    v16 a0 = up[0], a1 = here[0], a2 = down[0], b0 = up[step], b1 = here[step], b2 = down[step];
+    for (int64_t q = 0; q < width; q++) {
+        int64_t next = (q + 2) * step;
+        v16 c0 = up[next], c1 = here[next], c2 = down[next], s = bias + a0 * w0, t = b0 * w1; /* two chains */
+        s += c0 * w2, t += a1 * w3;
+        s += b1 * w4, t += c1 * w5;
+        s += a2 * w6, t += b2 * w7;
+        y[q * step] = s + c2 * w8 + t;
+        a0 = b0, a1 = b1, a2 = b2, b0 = c0, b1 = c1, b2 = c2;
+    }
+}
+
+static void planes(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool reversed)
+{
+    int64_t vectors = (s->c + LANES - 1) / LANES, run = run_of(s), runs = (s->c + run - 1) / run;
+    v16 *w = (v16 *)c->work; /* nine of each 16 channels */
+#pragma omp parallel for
+    for (int64_t v = 0; v < vectors; v++) {
+        v16 *to = w + 9 * v, swap;
+        load_weights(to, c->in[1]->data, v * LANES, FT_MIN(LANES, s->c - v * LANES), 9);
+        for (int t = 0; reversed && t < 4; t++) swap = to[t], to[t] = to[8 - t], to[8 - t] = swap;
+    }
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t task = 0; task < s->samples * runs; task++) {
+        int64_t b = task / runs, first = task % runs * run, n = FT_MIN(s->c - first, run);
+        plane p = plane_of(c, s, plane_weight_vectors(s), n);
+        read_line(&p, s, x, b, -1, first);
+        read_line(&p, s, x, b, 0, first);
+        for (int64_t h = 0; h < s->in[1]; h++) {
+            read_line(&p, s, x, b, h + 1, first);
+            const v16 *up = p.ring + (h + 2) % 3 * p.line, *here = p.ring + h % 3 * p.line, *down = p.ring + (h + 1) % 3 * p.line;
+            for (int64_t v = 0; v * LANES < n; v++) {
+                v16 vb = {0};
+                for (int64_t i = 0; bias && i < FT_MIN(LANES, n - v * LANES); i++) vb[i] = bias[first + v * LANES + i];
+                plane_row(up + v, here + v, down + v, p.wide, s->in[2], w + (first / LANES + v) * 9, vb, p.row + v);
+            }
+            for (int64_t q = 0; q < s->in[2]; q++)
+                ft_store_at(y, ((b * s->in[1] + h) * s->in[2] + q) * s->c + first, (float *)(p.row + q * p.wide), n);
+        }
+    }
+}
+
+/* a row's share of the nine weight gradients and of the bias's */
+static void plane_weights(const v16 *up, const v16 *here, const v16 *down, int64_t step, int64_t width, const v16 *dy, v16 *acc)
+{
+    v16 s0 = acc[0], s1 = acc[1], s2 = acc[2], s3 = acc[3], s4 = acc[4], s5 = acc[5], s6 = acc[6], s7 = acc[7], s8 = acc[8],
+        s9 = acc[9];
+    v16 a0 = up[0], a1 = here[0], a2 = down[0], b0 = up[step], b1 = here[step], b2 = down[step];
+    for (int64_t q = 0; q < width; q++) {
+        int64_t next = (q + 2) * step;
+        v16 c0 = up[next], c1 = here[next], c2 = down[next], d = dy[q * step];
+        s0 += d * a0, s1 += d * b0, s2 += d * c0;
+        s3 += d * a1, s4 += d * b1, s5 += d * c1;
+        s6 += d * a2, s7 += d * b2, s8 += d * c2;
+        s9 += d;
+        a0 = b0, a1 = b1, a2 = b2, b0 = c0, b1 = c1, b2 = c2;
+    }
+    acc[0] = s0, acc[1] = s1, acc[2] = s2, acc[3] = s3, acc[4] = s4, acc[5] = s5, acc[6] = s6, acc[7] = s7, acc[8] = s8;
+    acc[9] = s9;
+}
+
+/* A task owns its channels and goes through all frames in order; sums of a frame are added to the total as a whole. */
+static void plane_gradients(const ft_call *c, const shape *s)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[1];
+    enum { RUN = 512 / LANES };
+    int64_t run = run_of(s), runs = (s->c + run - 1) / run;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t task = 0; task < runs; task++) {
+        int64_t first = task * run, n = FT_MIN(s->c - first, run);
+        v16 total[RUN][10], acc[RUN][10];
+        plane p = plane_of(c, s, plane_weight_vectors(s), n);
+        memset(total, 0, sizeof total);
+        for (int64_t b = 0; b < s->samples; b++) {
+            memset(acc, 0, sizeof acc);
+            read_line(&p, s, x, b, -1, first);
+            read_line(&p, s, x, b, 0, first);
+            for (int64_t h = 0; h < s->in[1]; h++) {
+                read_line(&p, s, x, b, h + 1, first);
+                const v16 *up = p.ring + (h + 2) % 3 * p.line, *here = p.ring + h % 3 * p.line,
+                          *down = p.ring + (h + 1) % 3 * p.line;
+                for (int64_t q = 0; q < s->in[2]; q++)
+                    read_run(p.row + q * p.wide, dy, ((b * s->in[1] + h) * s->in[2] + q) * s->c + first, n);
+                for (int64_t v = 0; v * LANES < n; v++)
+                    plane_weights(up + v, here + v, down + v, p.wide, s->in[2], p.row + v, acc[v]);
+            }
+            for (int64_t v = 0; v < run / LANES; v++)
+                for (int k = 0; k < 10; k++) total[v][k] += acc[v][k];
+        }
+        for (int64_t i = first; i < first + n; i++) {
+            const v16 *t = total[(i - first) / LANES];
+            for (int k = 0; c->out[0] && k < 9; k++) ((float *)c->out[0]->data)[i * 9 + k] = t[k][i % LANES];
+            if (c->out[1]) ((float *)c->out[1]->data)[i] = t[9][i % LANES];
+        }
+    }
+}
+
+/* ---- the ops
+ * ------------------------------------------------------------------------------------------------------------ */
+
 enum { MAX_TAPS = 343 };
 
 static int need(ft_call *c, const ft_buf *x, const ft_buf *y)
@@ -149,7 +317,8 @@ static int need(ft_call *c, const ft_buf *x, const ft_buf *y)
     if (s.taps > MAX_TAPS) return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps, at most %d", (long long)s.taps, MAX_TAPS);
     shape back = s; /* the box of the data gradient may be larger */
     for (int i = 0; i < 3; i++) back.box[i] = FT_MAX(s.box[i], s.out[i] + 2 * s.k[i]) + 8;
-    c->work_size = (size_t)ft_cpu_threads() * (box_bytes(&back) + 4 * MAX_TAPS * sizeof(v16) + 64);
+    c->work_size = is_plane(&s) ? (size_t)(plane_weight_vectors(&s) + ft_cpu_threads() * plane_vectors(&s)) * sizeof(v16)
+                                : (size_t)ft_cpu_threads() * (box_bytes(&back) + 4 * MAX_TAPS * sizeof(v16) + 64);
     return FT_OK;
 }
 
@@ -194,7 +363,7 @@ static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, con
 void FT_CPU(conv_dw)(const ft_call *c)
 {
     shape s = shape_of(c->in[0], c->out[0], &c->attr->conv);
-    correlate_all(c, &s, c->in[0], c->out[0], c->in[2] ? c->in[2]->data : NULL, false);
+    (is_plane(&s) ? planes : correlate_all)(c, &s, c->in[0], c->out[0], c->in[2] ? c->in[2]->data : NULL, false);
 }
 
 /* dx where the stride is not 1: each dy is scattered over its taps */
@@ -240,7 +409,8 @@ void FT_CPU(conv_dw_bwd_x)(const ft_call *c)
         r.box[i] = FT_MAX(r.in[i] + r.pf[i], r.out[i] + r.k[i] - 1) + (i == 2 ? 4 : 0);
     }
     s.wide = unit ? s.wide : 1;
-    if (unit) correlate_all(c, &r, c->in[0], c->out[0], NULL, true);
+    if (is_plane(&s)) planes(c, &s, c->in[0], c->out[0], NULL, true);
+    else if (unit) correlate_all(c, &r, c->in[0], c->out[0], NULL, true);
     else scatter(c, &s);
 }
 
@@ -260,6 +430,10 @@ void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[1];
     shape s = shape_of(x, dy, &c->attr->conv);
+    if (is_plane(&s)) {
+        plane_gradients(c, &s);
+        return;
+    }
     int64_t blocks = blocks_of(&s);
     FT_ASSERT(s.k[2] <= 8 && s.out[2] <= 512);
 #pragma omp parallel for schedule(dynamic)
