@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -34,8 +33,6 @@ json_t *ft_environment(void)
     char cpu[200], dnnl[48], hdf[48];
     unsigned a, b, c;
     const dnnl_version_t *v = dnnl_version();
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
     processor(cpu, sizeof cpu);
     snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
     H5get_libversion(&a, &b, &c);
@@ -44,7 +41,7 @@ json_t *ft_environment(void)
                      "processor", cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", ft_backend_cpu()->name,
                      "bf16", ft_cpu_has_bf16(), "bf16_fast", ft_cpu_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg",
                      AV_STRINGIFY(LIBAVFORMAT_VERSION), "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib",
-                     (json_int_t)(use.ru_maxrss / 1024));
+                     (json_int_t)ft_peak_memory());
 }
 
 int ft_environment_write(const char *path, const char *command)

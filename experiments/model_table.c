@@ -35,8 +35,8 @@ static const char *classifier_preset(int i)
 static const char *generator_preset(int i)
 {
     for (int k = 0; ft_generator_at(k); k++)
-        for (int j = 0; ft_generator_at(k)->preset(j); j++)
-            if (i-- == 0) return ft_generator_at(k)->preset(j);
+        for (int j = 0; ft_generator_preset_at(ft_generator_at(k), j); j++)
+            if (i-- == 0) return ft_generator_preset_at(ft_generator_at(k), j)->name;
     return NULL;
 }
 /* the last generator.images frames are images; what can be aligned is not asked for */
@@ -45,15 +45,15 @@ static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, con
     ft_taps taps;
     int64_t images = ft_config_int(cfg, "generator.images"), n = ft_dim(in[0], 1);
     (void)classes;
-    return ft_generator_find(preset)->network(g, preset, cfg, in[0], images < n ? n - images : n, in[1], &taps);
+    return ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, in[0], images < n ? n - images : n, in[1],
+                                              &taps);
 }
 static void generator_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
-    const ft_generator *family = ft_generator_find(preset);
+    const ft_generator_preset *p = ft_generator_preset_of(preset);
+    int64_t images = ft_generator_find(preset)->images_apart ? ft_config_int(cfg, "generator.images") : 0;
     dim[0] = 1;
-    if (input > 0) return;
-    family->latent(preset, dim);
-    if (family->images_apart) dim[1] += ft_config_int(cfg, "generator.images");
+    if (input == 0) memcpy(dim, (int64_t[]){1, p->frames + images, p->size, p->size, p->channels}, 5 * sizeof *dim);
 }
 
 static ft_t vae_encode(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -355,13 +354,10 @@ static int run_ops(ft_cli *c, int64_t runs)
     if (rc == FT_OK && found == 0)
         rc = FT_FAIL(FT_EUSAGE, "no op of these names: `forty bench op` runs all and shows their names");
     if (rc == FT_OK && ft_cli_json(c)) {
-        struct rusage use;
-        getrusage(RUSAGE_SELF, &use);
         ft_cli_print(c,
                      json_pack("{s:s,s:s,s:s,s:i,s:I,s:f,s:O,s:o}", "what", "op", "pass", pass, "precision",
                                dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "peak_rss_mib",
-                               (json_int_t)(use.ru_maxrss / 1024), "copy_gb_s", copy / 1e9, "ops", list, "versions",
-                               ft_environment()),
+                               (json_int_t)ft_peak_memory(), "copy_gb_s", copy / 1e9, "ops", list, "versions", ft_environment()),
                      "%s", "");
     }
     json_decref(list);
@@ -486,13 +482,11 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     if (sample) FT_TRY_TO(rc, done, time_sampling(&(denoiser){plan, x[0], x[1], y}, runs, steps, ms));
     else FT_TRY_TO(rc, done, time_plan(plan, runs, ft_cli_flag(c, "--profile"), ms));
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
     ft_plan_info info = ft_plan_describe(plan);
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:s,s:i,s:{s:f,s:f,s:f},s:I,s:f,s:f,s:f,s:I,s:o}", "what", what, "model", model, "batch",
                   (json_int_t)batch, "precision", dtype == FT_BF16 ? "bf16" : "f32", "threads", ft_threads_get(), "ms", "median",
-                  ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib", (json_int_t)(use.ru_maxrss / 1024), "act_mib",
+                  ms[runs / 2], "min", ms[0], "max", ms[runs - 1], "peak_rss_mib", (json_int_t)ft_peak_memory(), "act_mib",
                   (double)info.act_bytes / 1048576.0, "live_mib", (double)info.live_bytes / 1048576.0, "gmac",
                   info.products / 1e9, "parameters", (json_int_t)ft_model_parameters(params), "versions", ft_environment());
     if (sample) json_object_set_new(o, "steps", json_integer(steps));
@@ -500,7 +494,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
                  "%s %s, batch %lld, %s, %d threads: %.1f ms (min %.1f, max %.1f); %.2f GMAC; %lld MiB; slab %.1f MiB (live "
                  "maximum %.1f)\n",
                  model, what, (long long)batch, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(), ms[runs / 2], ms[0],
-                 ms[runs - 1], info.products / 1e9, (long long)(use.ru_maxrss / 1024), (double)info.act_bytes / 1048576.0,
+                 ms[runs - 1], info.products / 1e9, (long long)ft_peak_memory(), (double)info.act_bytes / 1048576.0,
                  (double)info.live_bytes / 1048576.0);
     ft_plan_profile(plan);
 done:

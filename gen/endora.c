@@ -8,24 +8,15 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_endora_preset presets[] = {
-    /* name          depth width heads patch frames size channels */
-    {"endora-s",     12, 384,  6,  2, 16, 16, 4},
-    {"endora-b",     12, 768,  12, 2, 16, 16, 4},
-    {"endora-l",     24, 1024, 16, 2, 16, 16, 4},
-    {"endora-xl",    28, 1152, 16, 2, 16, 16, 4},
-    {"endora-tiny",  6,  128,  4,  2, 4,  8,  16},
-    {"endora-small", 12, 256,  4,  2, 4,  8,  16},
+    /* name, latent (frames, size, channels); depth, width, heads, patch */
+    {{"endora-s",     16, 16, 4}, 12, 384,  6,  2},
+    {{"endora-b",     16, 16, 4}, 12, 768,  12, 2},
+    {{"endora-l",     16, 16, 4}, 24, 1024, 16, 2},
+    {{"endora-xl",    16, 16, 4}, 28, 1152, 16, 2},
+    {{"endora-tiny",  4,  8,  16}, 6,  128,  4,  2},
+    {{"endora-small", 4,  8,  16}, 12, 256,  4,  2},
 };
 /* clang-format on */
-
-const ft_endora_preset *ft_endora_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_endora_preset *ft_endora_find(const char *name)
-{
-    for (int i = 0; ft_endora_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 /* h (...,T,d), sequences of T tokens -> same */
 static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t T, int64_t heads)
@@ -78,20 +69,12 @@ ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, f
 /* ---- the row -----------------------------------------------------------------------------------------------------------------
  */
 
-static const char *name_of(int i) { return ft_endora_at(i) ? ft_endora_at(i)->name : NULL; }
-
-static void latent_of(const char *preset, int64_t *dim)
-{
-    const ft_endora_preset *p = ft_endora_find(preset);
-    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
-}
-
-static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {
     (void)cfg;
-    const ft_endora_preset *p = ft_endora_find(preset);
+    const ft_endora_preset *p = preset;
     taps->n = p->depth / 2;
     return ft_endora(g, p, z, frames, t, taps->at);
 }
 
-const ft_generator ft_generator_endora = {"endora", name_of, latent_of, true, FT_BETA_LINEAR, FT_MSE, network};
+const ft_generator ft_generator_endora = {"endora", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, network};

@@ -4,16 +4,12 @@
 #ifndef FT_ENDORA_H
 #define FT_ENDORA_H
 
-#include "common/graph/graph.h"
+#include "gen/generator.h"
 
 typedef struct {
-    const char *name;
+    ft_generator_preset base;
     int depth, width, heads, patch; /* depth: spatial and temporal blocks together */
-    int frames, size, channels;     /* latent: frames of (size, size, channels) */
 } ft_endora_preset;
-
-const ft_endora_preset *ft_endora_find(const char *name);
-const ft_endora_preset *ft_endora_at(int i);
 
 /* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
  * 0..999 -> (B,n,s,s,2c) f32. tap (depth / 2 tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */

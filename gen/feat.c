@@ -10,22 +10,13 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_feat_preset presets[] = {
-    /* name        groups width heads patch frames size channels */
-    {"feat-s",     9, 512,  8,  2, 16, 16, 4},
-    {"feat-l",     9, 1024, 16, 2, 16, 16, 4},
-    {"feat-tiny",  2, 128,  2,  2, 4,  8,  16},
-    {"feat-small", 4, 256,  4,  2, 4,  8,  16},
+    /* name, latent (frames, size, channels); groups, width, heads, patch */
+    {{"feat-s",     16, 16, 4}, 9, 512,  8,  2},
+    {{"feat-l",     16, 16, 4}, 9, 1024, 16, 2},
+    {{"feat-tiny",  4,  8,  16}, 2, 128,  2,  2},
+    {{"feat-small", 4,  8,  16}, 4, 256,  4,  2},
 };
 /* clang-format on */
-
-const ft_feat_preset *ft_feat_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_feat_preset *ft_feat_find(const char *name)
-{
-    for (int i = 0; ft_feat_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 ft_feat_opt ft_feat_options(const ft_config *cfg)
 {
@@ -241,19 +232,11 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
 /* ---- the row -----------------------------------------------------------------------------------------------------------------
  */
 
-static const char *name_of(int i) { return ft_feat_at(i) ? ft_feat_at(i)->name : NULL; }
-
-static void latent_of(const char *preset, int64_t *dim)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {
-    const ft_feat_preset *p = ft_feat_find(preset);
-    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
-}
-
-static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
-{
-    const ft_feat_preset *p = ft_feat_find(preset);
+    const ft_feat_preset *p = preset;
     taps->n = p->groups;
     return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", name_of, latent_of, true, FT_BETA_LINEAR, FT_MSE, network};
+const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, network};

@@ -7,13 +7,11 @@
 #ifndef FT_FEAT_H
 #define FT_FEAT_H
 
-#include "common/graph/graph.h"
-#include "common/io/config.h"
+#include "gen/generator.h"
 
 typedef struct {
-    const char *name;
+    ft_generator_preset base;
     int groups, width, heads, patch; /* heads: of channel attention */
-    int frames, size, channels;      /* latent: frames of (size, size, channels) */
 } ft_feat_preset;
 
 typedef struct {
@@ -22,9 +20,6 @@ typedef struct {
         released_kernel; /* the WKV as the released CUDA kernel computes it (spec feat 2.5): what its weights were trained with */
 } ft_feat_opt;
 ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance, generator.kernel */
-
-const ft_feat_preset *ft_feat_find(const char *name);
-const ft_feat_preset *ft_feat_at(int i);
 
 /* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
  * 0..999 -> (B,n,s,s,2c) f32. tap (`groups` tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */

@@ -31,12 +31,29 @@ static const ft_generator *const families[] = {FT_GENERATORS(GENERATOR)};
 
 const ft_generator *ft_generator_at(int i) { return i < (int)(sizeof families / sizeof *families) ? families[i] : NULL; }
 
-const ft_generator *ft_generator_find(const char *preset)
+const ft_generator_preset *ft_generator_preset_at(const ft_generator *f, int i)
+{
+    return (size_t)i < f->n ? (const ft_generator_preset *)((const char *)f->presets + (size_t)i * f->row) : NULL;
+}
+
+static const ft_generator *find(const char *name, const ft_generator_preset **row)
 {
     for (int i = 0; ft_generator_at(i); i++)
-        for (int k = 0; families[i]->preset(k); k++)
-            if (!strcmp(families[i]->preset(k), preset)) return families[i];
+        for (int k = 0; (*row = ft_generator_preset_at(families[i], k)); k++)
+            if (!strcmp((*row)->name, name)) return families[i];
     return NULL;
+}
+
+const ft_generator *ft_generator_find(const char *preset)
+{
+    const ft_generator_preset *row;
+    return find(preset, &row);
+}
+
+const void *ft_generator_preset_of(const char *name)
+{
+    const ft_generator_preset *row;
+    return find(name, &row) ? row : NULL;
 }
 
 ft_t ft_clip_frames(ft_graph *g, ft_t x, int64_t frames) { return frames < ft_dim(x, 1) ? ft_slice(g, x, 1, 0, frames) : x; }
@@ -63,7 +80,7 @@ ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_con
 {
     ft_prediction y = {0};
     int64_t c = ft_dim(z, 4);
-    ft_t out = ft_generator_find(preset)->network(g, preset, cfg, z, frames, t, &y.taps);
+    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, t, &y.taps);
     bool learned = ft_dim(out, -1) == 2 * c;
     y.eps = learned ? ft_slice(g, out, 4, 0, c) : out;
     y.variance = learned ? ft_slice(g, out, 4, c, c) : NULL;

@@ -15,16 +15,24 @@ typedef struct {
     ft_t at[FT_TAPS]; /* (B,n,grid,grid,width) each */
 } ft_taps;
 
+/* What every preset begins with: its name, and the latents that it was made for, (frames, size, size, channels). A family's own
+ * struct has this as its first member, so its table is read by both. */
 typedef struct {
-    const char *family;                               /* "medsora" */
-    const char *(*preset)(int i);                     /* names, NULL past the end */
-    void (*latent)(const char *preset, int64_t *dim); /* what the preset was made for: (1,n,s,s,c) */
-    bool images_apart;                                /* images do not touch the clip beside them, so sampling needs none */
-    ft_schedule schedule;                             /* as published; generator.beta and generator.loss say otherwise */
+    const char *name;
+    int frames, size, channels;
+} ft_generator_preset;
+#define FT_PRESETS(table) table, sizeof table / sizeof *table, sizeof *table
+
+typedef struct {
+    const char *family;   /* "medsora" */
+    const void *presets;  /* the table, */
+    size_t n, row;        /* its rows and the bytes of one: FT_PRESETS(table) */
+    bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
+    ft_schedule schedule; /* as published; generator.beta and generator.loss say otherwise */
     ft_loss_kind loss;
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
-    ft_t (*network)(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);
+    ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);
 } ft_generator;
 
 typedef struct {
@@ -39,8 +47,11 @@ ft_t ft_with_images(ft_graph *g, ft_t clip, ft_t x);
 ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset);
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
 
-const ft_generator *ft_generator_find(const char *preset); /* NULL if unknown */
+const ft_generator *ft_generator_find(const char *preset); /* its family; NULL if unknown */
 const ft_generator *ft_generator_at(int i);
+/* Row i of a family's table, NULL past the end; the row of that name in any family, to be read as the family's own struct. */
+const ft_generator_preset *ft_generator_preset_at(const ft_generator *f, int i);
+const void *ft_generator_preset_of(const char *name);
 
 /* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets). */
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir,

@@ -8,21 +8,12 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_lvdm_preset presets[] = {
-    /* name        width levels blocks heads groups multiple   frames size channels */
-    {"lvdm",       256, 4, 3, 4, 32, {1, 2, 3, 4}, 4, 16, 4},
-    {"lvdm-tiny",  32,  2, 1, 2, 8,  {1, 2},       4, 8,  16},
-    {"lvdm-small", 96,  2, 2, 4, 16, {1, 2},       4, 8,  16},
+    /* name, latent (frames, size, channels); width, levels, blocks, heads, groups, multiple */
+    {{"lvdm",       4, 16, 4}, 256, 4, 3, 4, 32, {1, 2, 3, 4}},
+    {{"lvdm-tiny",  4, 8,  16}, 32,  2, 1, 2, 8,  {1, 2}},
+    {{"lvdm-small", 4, 8,  16}, 96,  2, 2, 4, 16, {1, 2}},
 };
 /* clang-format on */
-
-const ft_lvdm_preset *ft_lvdm_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_lvdm_preset *ft_lvdm_find(const char *name)
-{
-    for (int i = 0; ft_lvdm_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 ft_lvdm_opt ft_lvdm_options(const ft_config *cfg)
 {
@@ -77,7 +68,7 @@ static ft_t pointwise(ft_graph *g, const char *name, ft_t x, int64_t out, bool z
 /* x (S,T,c), each sequence normalised by itself; over: "s" or "t", the latter with relative positions */
 static ft_t attention(ft_graph *g, const net *u, const char *name, const char *over, ft_t x)
 {
-    int64_t S = ft_dim(x, 0), T = ft_dim(x, 1), c = ft_dim(x, 2), heads = u->p->heads, hd = c / heads, reach = u->p->frames;
+    int64_t S = ft_dim(x, 0), T = ft_dim(x, 1), c = ft_dim(x, 2), heads = u->p->heads, hd = c / heads, reach = u->p->base.frames;
     ft_t h = ft_reshape(g, x, 5, (int64_t[]){S, 1, 1, T, c});
     h = ft_layer_groupnorm(g, ft_name(g, "%s.norm_%s", name, over), h, u->p->groups, 1e-5f, FT_ACT_NONE);
     h = pointwise(g, ft_name(g, "%s.qkv_%s", name, over), ft_reshape(g, h, 3, (int64_t[]){S, T, c}), 3 * c, false);
@@ -114,7 +105,7 @@ ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int6
     ft_t skip[MOST];
     int n = 0, k = 0;
     net u = {p, opt, frames, NULL};
-    if (p->levels * (p->blocks + 1) > MOST) return ft_graph_fail(g, "%s: too many levels", p->name);
+    if (p->levels * (p->blocks + 1) > MOST) return ft_graph_fail(g, "%s: too many levels", p->base.name);
     ft_t e = ft_cast(g, ft_timestep_embed(g, t, p->width), ft_compute(g)); /* (B,width) */
     e = ft_unary(g, FT_SILU, ft_layer_linear(g, "time_embed.0", e, 4 * p->width, true));
     u.time = ft_unary(g, FT_SILU, ft_layer_linear(g, "time_embed.2", e, 4 * p->width, true));
@@ -153,18 +144,10 @@ ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int6
 /* ---- the row -----------------------------------------------------------------------------------------------------------------
  */
 
-static const char *name_of(int i) { return ft_lvdm_at(i) ? ft_lvdm_at(i)->name : NULL; }
-
-static void latent_of(const char *preset, int64_t *dim)
-{
-    const ft_lvdm_preset *p = ft_lvdm_find(preset);
-    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
-}
-
-static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {
     taps->n = 0;
-    return ft_lvdm(g, ft_lvdm_find(preset), ft_lvdm_options(cfg), z, frames, t);
+    return ft_lvdm(g, preset, ft_lvdm_options(cfg), z, frames, t);
 }
 
-const ft_generator ft_generator_lvdm = {"lvdm", name_of, latent_of, true, FT_BETA_SQRT, FT_L1, network};
+const ft_generator ft_generator_lvdm = {"lvdm", FT_PRESETS(presets), true, FT_BETA_SQRT, FT_L1, network};

@@ -3,24 +3,19 @@
 #ifndef FT_LVDM_H
 #define FT_LVDM_H
 
-#include "common/graph/graph.h"
-#include "common/io/config.h"
+#include "gen/generator.h"
 
 enum { FT_LVDM_LEVELS = 4 };
 typedef struct {
-    const char *name;
+    ft_generator_preset base;
     int width, levels, blocks, heads, groups; /* width of level 0; residual blocks in each level; groups of the norms */
     int multiple[FT_LVDM_LEVELS];             /* width of level i is multiple[i] times that; attention from level 1 on */
-    int frames, size, channels;               /* latent: frames of (size, size, channels) */
 } ft_lvdm_preset;
 
 typedef struct {
     bool transposed; /* relative positions of keys by q_j . R(j,i), as the released code has it and its weights need it */
 } ft_lvdm_opt;
 ft_lvdm_opt ft_lvdm_options(const ft_config *cfg); /* generator.relative */
-
-const ft_lvdm_preset *ft_lvdm_find(const char *name);
-const ft_lvdm_preset *ft_lvdm_at(int i);
 
 /* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which attention over time passes by; t (B) f32 in
  * steps 0..999 -> (B,n,s,s,c) f32. s is a multiple of 2^(levels - 1). */

@@ -13,23 +13,14 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_medsora_preset presets[] = {
-    /* name           depth width expand headdim state patch frames size channels dropout recompute */
-    {"medsora-s",     6,  512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
-    {"medsora-b",     12, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
-    {"medsora-l",     24, 512, 2, 64, 128, 2, 6, 16, 16, 0.1, true},
-    {"medsora-tiny",  4,  128, 2, 32, 32,  2, 4, 8,  16, 0.0, false},
-    {"medsora-small", 8,  256, 2, 64, 64,  2, 4, 8,  16, 0.1, false},
+    /* name, latent (frames, size, channels); depth, width, expand, headdim, state, patch, dropout, recompute */
+    {{"medsora-s",     6, 16, 16}, 6,  512, 2, 64, 128, 2, 0.1, true},
+    {{"medsora-b",     6, 16, 16}, 12, 512, 2, 64, 128, 2, 0.1, true},
+    {{"medsora-l",     6, 16, 16}, 24, 512, 2, 64, 128, 2, 0.1, true},
+    {{"medsora-tiny",  4, 8,  16}, 4,  128, 2, 32, 32,  2, 0.0, false},
+    {{"medsora-small", 4, 8,  16}, 8,  256, 2, 64, 64,  2, 0.1, false},
 };
 /* clang-format on */
-
-const ft_medsora_preset *ft_medsora_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_medsora_preset *ft_medsora_find(const char *name)
-{
-    for (int i = 0; ft_medsora_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 ft_medsora_opt ft_medsora_options(const ft_config *cfg, const ft_medsora_preset *p)
 {
@@ -327,20 +318,12 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
 /* ---- the row -----------------------------------------------------------------------------------------------------------------
  */
 
-static const char *name_of(int i) { return ft_medsora_at(i) ? ft_medsora_at(i)->name : NULL; }
-
-static void latent_of(const char *preset, int64_t *dim)
-{
-    const ft_medsora_preset *p = ft_medsora_find(preset);
-    memcpy(dim, (int64_t[]){1, p->frames, p->size, p->size, p->channels}, 5 * sizeof *dim);
-}
-
-static ft_t network(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {
     (void)frames; /* its scans run over clip and images alike, as published */
-    const ft_medsora_preset *p = ft_medsora_find(preset);
+    const ft_medsora_preset *p = preset;
     taps->n = p->depth;
     return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", name_of, latent_of, false, FT_BETA_LINEAR, FT_MSE, network};
+const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false, FT_BETA_LINEAR, FT_MSE, network};

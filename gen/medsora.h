@@ -6,19 +6,14 @@
 #ifndef FT_MEDSORA_H
 #define FT_MEDSORA_H
 
-#include "common/graph/graph.h"
-#include "common/io/config.h"
+#include "gen/generator.h"
 
 typedef struct {
-    const char *name;
+    ft_generator_preset base;
     int depth, width, expand, headdim, state, patch;
-    int frames, size, channels; /* latent: n frames of (size, size, channels) */
-    double dropout;             /* of local attention */
-    bool recompute;             /* see ft_medsora_opt: half the activations, for 6 % of the time in bf16 and none in f32 */
+    double dropout; /* of local attention */
+    bool recompute; /* see ft_medsora_opt: half the activations, for 6 % of the time in bf16 and none in f32 */
 } ft_medsora_preset;
-
-const ft_medsora_preset *ft_medsora_find(const char *name);
-const ft_medsora_preset *ft_medsora_at(int i);
 
 /* SPIRAL: the paper's Eq 8. RELEASED: the published code's gather with the rank table, which visits no spiral. RASTER: row by
  * row, an ablation. */

@@ -11,6 +11,17 @@
 static _Atomic int64_t count;
 static _Atomic int64_t fail_at = -1; /* -1: environment not read yet */
 
+int64_t ft_peak_memory(void)
+{
+    char line[256];
+    long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %lld", &kib) == 1) break;
+    if (f) fclose(f);
+    return kib / 1024;
+}
+
 void ft_alloc_fail_at(int64_t n) { fail_at = n > 0 ? count + n : 0; }
 int64_t ft_alloc_count(void) { return count; }
 

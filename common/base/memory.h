@@ -12,6 +12,9 @@ void ft_free(void *p);                    /* NULL is allowed */
 char *ft_strdup(const char *s);
 char *ft_format(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a fresh string; NULL on no memory */
 
+/* The most memory that this program has had resident, in MiB. Not getrusage's, which counts the parent's before exec. */
+int64_t ft_peak_memory(void);
+
 /* Fault injection: the n-th allocation from now (1 = next) and none after it fails; 0 turns it off.
  * FORTY_FAIL_ALLOC=n in the environment does it from program start. */
 void ft_alloc_fail_at(int64_t n);
