@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "classify/augment.h"
+#include "classify/r2plus1d.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
+#include "classify/timesformer.h"
 #include "classify/x3d.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -26,8 +28,24 @@ static ft_t x3d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes
     return ft_x3d(g, ft_x3d_find(preset), x, classes, labelled, dropout, features);
 }
 
+static const char *r2plus1d_preset(int i) { return ft_r2plus1d_at(i) ? ft_r2plus1d_at(i)->name : NULL; }
+static ft_t r2plus1d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                             ft_t *features)
+{
+    return ft_r2plus1d(g, ft_r2plus1d_find(preset), x, classes, labelled, dropout, features);
+}
+static const char *timesformer_preset(int i) { return ft_timesformer_at(i) ? ft_timesformer_at(i)->name : NULL; }
+static ft_t timesformer_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                                ft_t *features)
+{
+    (void)labelled; /* no BatchNorm */
+    return ft_timesformer(g, ft_timesformer_find(preset), x, classes, dropout, features);
+}
+
 static const ft_classifier families[] = {
-    {"x3d", x3d_preset, x3d_network},
+    {"x3d", "blocks.5.proj.bias", x3d_preset, x3d_network},
+    {"r2plus1d", "fc.bias", r2plus1d_preset, r2plus1d_network},
+    {"timesformer", "head.bias", timesformer_preset, timesformer_network},
 };
 
 const ft_classifier *ft_classifier_at(int i) { return i < (int)(sizeof families / sizeof *families) ? &families[i] : NULL; }
@@ -50,12 +68,13 @@ static int unknown(const char *preset)
 typedef struct {
     const ft_training_set *set;
     ft_params *params;
-    ft_t x, target, utilisation;
-    int64_t batch, unlabelled; /* labelled and unlabelled clips a step */
+    ft_t x, target, utilisation, mask, weak, index, progress;
+    int64_t batch, unlabelled, strong; /* clips a step: labelled, weak views, strong views */
     uint64_t seed;
     int64_t *video_first, *video_count, videos; /* runs of clips of one video in set->clip */
     double used;                                /* sum of the utilisation over steps */
     int64_t used_steps;
+    double pseudo[FT_MAX_CLASSES], right, known; /* sums over pseudo-labels: by class; right; with a known label */
     /* selection by validation */
     ft_graph *eval;
     ft_plan *eval_plan;
@@ -79,7 +98,8 @@ static int feed(void *ctx, int64_t step)
     feeder *f = ctx;
     const ft_training_set *s = f->set;
     int frames = s->store->frames, size = s->store->size;
-    int64_t each = (int64_t)frames * size * size * 3, total = f->batch + 2 * f->unlabelled;
+    int64_t each = (int64_t)frames * size * size * 3, total = f->batch + f->strong + f->unlabelled;
+    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled;
     float *x = ft_data(f->x), *y = ft_data(f->target);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < total; b++) {
@@ -90,14 +110,16 @@ static int feed(void *ctx, int64_t step)
             ft_augment(FT_VIEW_WEAK, ft_clip_pixels(s->store, s->clip[i]), frames, size, f->seed, (uint64_t)step, (uint32_t)b,
                        x + b * each);
             for (int c = 0; c < s->n_classes; c++) y[b * s->n_classes + c] = c == s->label[i];
-        } else { /* weak views, then strong views of the same clips */
-            int64_t u = (b - f->batch) % f->unlabelled;
-            bool strong = b - f->batch >= f->unlabelled;
-            int64_t k = s->unlabelled[ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, step * f->unlabelled + u)];
+        } else { /* strong views, then weak views of the same clips */
+            bool strong = b - f->batch < f->strong;
+            int64_t u = strong ? b - f->batch : b - f->batch - f->strong;
+            int64_t i = ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, step * pool + u), k = s->unlabelled[i];
+            if (!strong || f->unlabelled == 0) ((int32_t *)ft_data(f->index))[u] = (int32_t)i;
             ft_augment(strong ? FT_VIEW_STRONG : FT_VIEW_WEAK, ft_clip_pixels(s->unlabelled_store, k), frames, size, f->seed,
                        (uint64_t)step, (uint32_t)(f->batch + u), x + b * each);
         }
     }
+    if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
     return FT_OK;
 }
 
@@ -132,11 +154,25 @@ static int run_clips(ft_plan *plan, ft_t x, ft_t from, const ft_clipstore *s, co
     return FT_OK;
 }
 
+static void count_pseudo_labels(feeder *f)
+{
+    const float *mask = ft_data(f->mask), *z = ft_data(f->weak);
+    for (int64_t u = 0; u < f->unlabelled; u++) {
+        int64_t C = f->set->n_classes, best = 0;
+        for (int64_t c = 1; c < C; c++)
+            if (z[u * C + c] > z[u * C + best]) best = c;
+        int is = f->set->truth ? f->set->truth[((const int32_t *)ft_data(f->index))[u]] : -1;
+        f->pseudo[best] += (double)mask[u];
+        if (is >= 0) f->known += (double)mask[u], f->right += is == best ? (double)mask[u] : 0;
+    }
+}
+
 static int after(void *ctx, int64_t step)
 {
     feeder *f = ctx;
     const ft_training_set *s = f->set;
     if (f->utilisation) f->used += (double)*(const float *)ft_data(f->utilisation), f->used_steps++;
+    if (f->mask) count_pseudo_labels(f);
     if (!f->eval_plan || (step % f->every && step != f->steps)) return FT_OK;
     float *prob = ft_alloc((size_t)(s->n_validation * s->n_classes) * sizeof *prob);
     if (!prob) return FT_FAIL(FT_ENOMEM, "no memory to validate");
@@ -157,10 +193,16 @@ static int after(void *ctx, int64_t step)
 static json_t *extra(void *ctx)
 {
     feeder *f = ctx;
-    char used[64], steps[32];
+    char used[64], steps[32], pseudo[32 * (FT_MAX_CLASSES + 2)];
+    size_t at = 0;
     snprintf(used, sizeof used, "%.17g", f->used);
     snprintf(steps, sizeof steps, "%lld", (long long)f->used_steps);
-    return json_pack("{s:s,s:s}", "used", used, "used_steps", steps);
+    for (int i = 0; i < f->set->n_classes + 2; i++)
+        at += (size_t)snprintf(pseudo + at, sizeof pseudo - at, "%.17g ",
+                               i < f->set->n_classes    ? f->pseudo[i]
+                               : i == f->set->n_classes ? f->right
+                                                        : f->known);
+    return json_pack("{s:s,s:s,s:s}", "used", used, "used_steps", steps, "pseudo", pseudo);
 }
 
 static int restore(void *ctx, const json_t *e)
@@ -170,6 +212,9 @@ static int restore(void *ctx, const json_t *e)
                *steps = json_string_value(json_object_get(e, "used_steps"));
     if (used) f->used = strtod(used, NULL);
     if (steps) f->used_steps = atoll(steps);
+    char *at = (char *)(uintptr_t)json_string_value(json_object_get(e, "pseudo"));
+    for (int i = 0; at && i < f->set->n_classes + 2; i++)
+        *(i < f->set->n_classes ? &f->pseudo[i] : i == f->set->n_classes ? &f->right : &f->known) = strtod(at, &at);
     return FT_OK;
 }
 
@@ -227,13 +272,15 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         !strcmp(ft_config_text(cfg, "precision"), "bf16") ? FT_BF16 : FT_F32; /* auto: narrow channels gain nothing from bf16 */
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0;
+    int64_t U = B * ft_config_int(cfg, "classifier.mu");
     feeder f = {.set = set,
                 .batch = B,
-                .unlabelled = semi ? B * ft_config_int(cfg, "classifier.mu") : 0,
+                .unlabelled = semi && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
+                .strong = semi && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                 .seed = seed,
                 .steps = steps,
                 .every = steps / 10 + 1};
-    int64_t total = B + 2 * f.unlabelled, U = f.unlabelled;
+    int64_t total = B + f.strong + f.unlabelled, seen = semi && !(ssl->uses & FT_SSL_WEAK) ? B + f.strong : total;
     f.video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f.video_first);
     f.video_count = f.video_first ? f.video_first + set->n + 1 : NULL;
     ft_params *params = f.params = ft_params_new(seed);
@@ -246,15 +293,36 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
 
     f.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
     f.target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
-    ft_t logits = family->network(g, model, f.x, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
+    ft_t student = seen < total ? ft_slice(g, f.x, 0, 0, seen) : f.x; /* what the teacher alone looks at stands behind */
+    ft_t logits =
+        family->network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
     ft_t supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f.target, NULL), loss = supervised, unsupervised = NULL;
     if (semi) {
-        ft_t mask, weak = ft_slice(g, logits, 0, B, U), strong = ft_slice(g, logits, 0, B + U, U);
-        unsupervised = ssl->loss(g, weak, strong, cfg, &mask);
-        loss = ft_add(g, loss, ft_affine(g, unsupervised, (float)ft_config_real(cfg, "ssl.lambda_u"), 0));
-        f.utilisation = ft_reduce(g, mask, 1, true);
-        ft_keep(f.utilisation);
+        double lambda = ft_config_real(cfg, "ssl.lambda_u");
+        ft_ssl_batch b = {.cfg = cfg, .classes = set->n_classes, .clips = set->n_unlabelled};
+        if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B, U);
+        if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + f.strong, U);
+        if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
+            ft_borrow_average(g, true);
+            ft_training(g, false);
+            b.teacher = family->network(g, model, ft_slice(g, f.x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
+            ft_training(g, true);
+            ft_borrow_average(g, false);
+        }
+        b.index = f.index = ft_input(g, "index", FT_I32, 1, &U);
+        b.progress = f.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
+        b.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, set->n_classes});
+        if (!ft_graph_error(g))
+            for (int64_t v = 0; v < f.videos; v++)
+                ((float *)ft_data(b.prior))[set->label[f.video_first[v]]] += 1.0f / (float)f.videos;
+        unsupervised = ssl->loss(g, &b, &f.mask);
+        loss = ft_add(g, loss, ft_affine(g, unsupervised, (float)(lambda < 0 ? ssl->lambda_u : lambda), 0));
         ft_keep(unsupervised);
+        if (f.mask) {
+            ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
+            ft_keep(f.mask);
+            ft_keep(f.weak = b.weak ? b.weak : b.teacher);
+        }
     }
     ft_keep(loss);
     ft_keep(supervised);
@@ -291,17 +359,23 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                     .extra = extra,
                     .restore = restore,
                     .ctx = &f,
-                    .n_logged = semi ? 4 : 2,
+                    .n_logged = f.mask ? 4
+                                : semi ? 3
+                                       : 2,
                     .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
                     .metadata = meta};
     FT_TRY_TO(rc, done, ft_train(&t));
     result->seconds = t.seconds;
     result->utilisation = f.used_steps ? f.used / (double)f.used_steps : 0;
     result->best_step = f.best_step ? f.best_step : steps;
-    if (semi && result->utilisation < 0.01)
+    double labels = 0;
+    for (int i = 0; i < set->n_classes; i++) labels += f.pseudo[i];
+    for (int i = 0; i < set->n_classes; i++) result->pseudo[i] = labels > 0 ? f.pseudo[i] / labels : 0;
+    result->pseudo_accuracy = f.known > 0 ? f.right / f.known : (double)NAN;
+    if (f.mask && result->utilisation < 0.01)
         ft_warn("only %.2f %% of the unlabelled clips got a pseudo-label: the unlabelled loss did next to nothing",
                 100 * result->utilisation);
-    if (semi && result->utilisation > 0.99)
+    if (f.mask && result->utilisation > 0.99)
         ft_warn("%.2f %% of the unlabelled clips got a pseudo-label: the threshold selects nothing", 100 * result->utilisation);
     if (f.best_weights && f.best_step) { /* what is scored is what the validation chose */
         char path[1100];

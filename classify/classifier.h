@@ -8,12 +8,14 @@
 #ifndef FT_CLASSIFIER_H
 #define FT_CLASSIFIER_H
 
+#include "classify/scores.h"
 #include "common/graph/graph.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 
 typedef struct {
     const char *family;
+    const char *head; /* the tensor whose first dim counts the classes */
     const char *(*preset)(int i);
     /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
      * features (may be NULL): pooled features before the head, (B,D) f32. */
@@ -35,6 +37,7 @@ typedef struct {
     const ft_clipstore *unlabelled_store; /* NULL: supervised only */
     const int64_t *unlabelled;
     int64_t n_unlabelled;
+    const int *truth; /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
     const char *const *classes;
     int n_classes;
     const ft_clipstore *validation_store; /* for selection: validation; may be NULL */
@@ -45,7 +48,9 @@ typedef struct {
 } ft_training_set;
 
 typedef struct {
-    double utilisation; /* mean share of unlabelled clips that got a pseudo-label; 0 without */
+    double utilisation;            /* mean share of unlabelled clips that got a pseudo-label; 0 without */
+    double pseudo[FT_MAX_CLASSES]; /* share of each class among pseudo-labels */
+    double pseudo_accuracy;        /* of pseudo-labels whose truth is known; NaN if none is */
     double seconds;
     int64_t best_step; /* selection: validation; else the last */
 } ft_training_result;

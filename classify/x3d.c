@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/graph/layers.h"
+
 /* one row, one line */
 /* clang-format off */
 static const ft_x3d_preset presets[] = {
@@ -36,17 +38,7 @@ static const char *key(scope *s, const char *suffix)
 
 static ft_t norm(scope *s, const char *name, ft_t x, ft_act act)
 {
-    char k[160];
-    int64_t c = ft_dim(x, -1);
-    snprintf(k, sizeof k, "%s.weight", name);
-    ft_t gamma = ft_param(s->g, key(s, k), 1, &c, FT_ONE);
-    snprintf(k, sizeof k, "%s.bias", name);
-    ft_t beta = ft_param(s->g, key(s, k), 1, &c, FT_ZERO);
-    snprintf(k, sizeof k, "%s.running_mean", name);
-    ft_t mean = ft_buffer(s->g, key(s, k), 1, &c, FT_ZERO);
-    snprintf(k, sizeof k, "%s.running_var", name);
-    ft_t var = ft_buffer(s->g, key(s, k), 1, &c, FT_ONE);
-    return ft_batchnorm(s->g, x, gamma, beta, mean, var, s->labelled, 0.1f, 1e-5f, act);
+    return ft_layer_batchnorm(s->g, key(s, name), x, s->labelled, act);
 }
 
 /* 1x1x1 convolution without bias: a linear layer over channels */

@@ -22,7 +22,7 @@
 #include "gen/phantom.h"
 
 /* Revision of what a stage computes: raise it when the same settings would give another result. */
-static const char code_version[] = FT_VERSION "/3";
+static const char code_version[] = FT_VERSION "/4";
 
 /* ---- stages -------------------------------------------------------------------------------------------------------------- */
 
@@ -301,9 +301,29 @@ typedef struct {
     char folder[FT_PATH];
     ft_videos test; /* labelled test videos; borrowed memory of the caller */
     double utilisation, seconds;
+    json_t *pseudo; /* of pseudo-labels: {"share": of each class, "accuracy": or null}; null without */
     int64_t steps;
     char hash[24];
 } run_facts;
+
+/* what is known of the pool's own clips, for the log: how many pseudo-labels were right */
+static int truth_of(const ft_experiment *x, const ft_arm_context *c, int **truth)
+{
+    *truth = NULL;
+    if (c->unlabelled_store != &x->store) return FT_OK;
+    if (!(*truth = ft_alloc((size_t)(c->n_clips + 1) * sizeof **truth))) return FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int64_t i = 0; i < c->n_clips; i++) (*truth)[i] = x->classes.of_video[x->store.clip[c->clips[i]].video];
+    return FT_OK;
+}
+
+static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r, bool semi)
+{
+    if (!semi) return json_null();
+    json_t *share = json_object();
+    for (int k = 0; k < x->classes.n; k++) json_object_set_new(share, x->classes.name[k], json_real(r->pseudo[k]));
+    return json_pack("{s:o,s:o}", "share", share, "accuracy",
+                     isnan(r->pseudo_accuracy) ? json_null() : json_real(r->pseudo_accuracy));
+}
 
 static int classify(ft_arm_context *c, int seed, run_facts *out)
 {
@@ -342,31 +362,36 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
                                .validation_store = &x->store,
                                .positive = x->classes.positive};
         int64_t *clip = NULL, *held = NULL;
-        int *label = NULL, *held_label = NULL;
+        int *label = NULL, *held_label = NULL, *truth = NULL;
         ft_training_result r = {0};
         float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
         int rc = prob ? training_labels(x, &c->labelled, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
         if (rc == FT_OK) rc = training_labels(x, &f->validation, &held, &held_label, &set.n_validation);
+        if (rc == FT_OK) rc = truth_of(x, c, &truth);
+        set.truth = truth;
         set.clip = clip, set.label = label, set.validation = held, set.validation_label = held_label;
         if (rc == FT_OK)
             rc = ft_classifier_train(x->cfg, &set, out->folder, (uint64_t)(ft_config_int(x->cfg, "seed") + seed), true, &r);
         if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* the only look at the test list */
         if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
         if (rc == FT_OK)
-            rc = ft_stage_done(
-                x, out->folder,
-                json_pack("{s:f,s:f,s:I}", "utilisation", r.utilisation, "seconds", r.seconds, "step", (json_int_t)r.best_step));
+            rc = ft_stage_done(x, out->folder,
+                               json_pack("{s:f,s:f,s:I,s:o}", "utilisation", r.utilisation, "seconds", r.seconds, "step",
+                                         (json_int_t)r.best_step, "pseudo_labels",
+                                         pseudo_labels(x, &r, c->unlabelled_store != NULL)));
         ft_free(prob);
         ft_free(clip);
         ft_free(held);
         ft_free(label);
         ft_free(held_label);
+        ft_free(truth);
         FT_TRY(rc);
     }
     json_t *facts = ft_stage_facts(out->folder);
     out->utilisation = json_number_value(json_object_get(facts, "utilisation"));
     out->seconds = json_number_value(json_object_get(facts, "seconds"));
     out->steps = json_integer_value(json_object_get(facts, "step"));
+    out->pseudo = json_incref(json_object_get(facts, "pseudo_labels"));
     json_decref(facts);
     return FT_OK;
 }
@@ -395,6 +420,7 @@ static int one_run(ft_experiment *x, const char *name, ft_arm_result *arm, int s
     int *label = ft_alloc((size_t)(total + 1) * sizeof *label);
     ft_videos all = {ft_alloc((size_t)(total + 1) * sizeof(int64_t)), 0};
     double utilisation = 0, seconds = 0;
+    json_t *pseudo = json_array(); /* one for each fold */
     int64_t steps = 0, folds = 0;
     char hash[200] = "", path[FT_PATH + 64];
     if (!prob || !label || !all.video) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
@@ -422,6 +448,7 @@ static int one_run(ft_experiment *x, const char *name, ft_arm_result *arm, int s
         }
         if (rc == FT_OK) {
             utilisation += facts.utilisation, seconds += facts.seconds, steps += facts.steps, folds++;
+            json_array_append_new(pseudo, facts.pseudo ? facts.pseudo : json_null());
             snprintf(hash + strlen(hash), sizeof hash - strlen(hash), "%s%s", *hash ? "+" : "", facts.hash);
             if (!*arm->log) snprintf(arm->log, sizeof arm->log, "%.1100s/log.csv", facts.folder);
             if (!*arm->clips && c.unlabelled_store == &c.own) snprintf(arm->clips, sizeof arm->clips, "%s", c.own.path);
@@ -434,14 +461,15 @@ static int one_run(ft_experiment *x, const char *name, ft_arm_result *arm, int s
         snprintf(path, sizeof path, "%s/scores/%s-split-%d-seed-%d.csv", x->dir, arm->name, split, seed);
         rc = save_predictions(x, path, &all, prob);
         arm->line[arm->n] =
-            json_pack("{s:s,s:i,s:i,s:o,s:f,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
-                      ft_scores_json(&s), "utilisation", utilisation / (double)folds, "steps", (json_int_t)(steps / folds),
-                      "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
+            json_pack("{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
+                      ft_scores_json(&s), "utilisation", utilisation / (double)folds, "pseudo_labels", pseudo, "steps",
+                      (json_int_t)(steps / folds), "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
         arm->run[arm->n++] = (ft_run_scores){split, seed, prob, label, total, s.f1};
     } else {
         ft_free(prob);
         ft_free(label);
     }
+    json_decref(pseudo);
     ft_free(all.video);
     return rc;
 }

@@ -162,7 +162,6 @@ static const ft_model rows[] = {
      .in = {{"x", "bcfhw", "bfhwc", {1, 16, 64, 64, 3}}},
      .file_axes = "bc",
      .axes = "bc",
-     .head = "blocks.5.proj.bias",
      .build = classifier},
     {.kind = "prior",
      .suffix = "",

@@ -20,7 +20,6 @@ typedef struct {
     ft_model_input in[FT_MODEL_INPUTS];
     const char *file_axes, *axes; /* of the output */
     bool frozen;                  /* forward only */
-    const char *head;             /* classifiers: the tensor whose first dim counts the classes */
     ft_t (*build)(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes);
     void (*shape)(const char *preset, const ft_config *cfg, int input, int64_t *dim); /* replaces `example`; may be NULL */
 } ft_model;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "classify/classifier.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -134,15 +135,12 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
 
 static int64_t classes_in(const char *preset, const ft_safetensors *file, int n_files)
 {
-    const ft_model *row = NULL;
-    for (int i = 0; ft_model_at(i); i++)
-        for (int k = 0; ft_model_at(i)->preset(k); k++)
-            if (!strcmp(ft_model_at(i)->preset(k), preset)) row = ft_model_at(i);
-    for (int f = 0; row && row->head && f < n_files; f++)
+    const ft_classifier *family = ft_classifier_find(preset);
+    for (int f = 0; family && f < n_files; f++)
         for (int i = 0; i < file[f].n; i++) {
             char name[256];
             ft_public_name(preset, file[f].tensor[i].name, name, sizeof name);
-            if (!strcmp(name, row->head) && file[f].tensor[i].count > 0) return file[f].tensor[i].count;
+            if (!strcmp(name, family->head) && file[f].tensor[i].count > 0) return file[f].tensor[i].count;
         }
     return 2;
 }

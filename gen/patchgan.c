@@ -15,7 +15,7 @@ static ft_t batchnorm(ft_graph *g, int index, ft_t x)
     ft_rng r = ft_rng_make(0, 0xD15C, (uint64_t)index);
     for (int64_t i = 0; i < c && i < 512; i++) gamma[i] = (float)(1 + 0.02 * ft_rng_normal(&r));
     ft_param(g, ft_name(g, "main.%d.weight", index), 1, &c, (ft_init){FT_INIT_VALUES, 0, gamma});
-    return ft_layer_batchnorm(g, ft_name(g, "main.%d", index), x, FT_ACT_NONE);
+    return ft_layer_batchnorm(g, ft_name(g, "main.%d", index), x, 0, FT_ACT_NONE);
 }
 
 ft_t ft_patchgan(ft_graph *g, ft_t x)

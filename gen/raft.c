@@ -42,7 +42,7 @@ static ft_t conv(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kh,
 static ft_t conv_norm(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t k, int64_t stride, norm_kind norm, ft_act act)
 {
     x = conv(g, ft_name(g, "%s.0", name), x, out, k, k, stride, norm == NO_NORM ? act : FT_ACT_NONE);
-    if (norm == BATCH) return ft_layer_batchnorm(g, ft_name(g, "%s.1", name), x, act);
+    if (norm == BATCH) return ft_layer_batchnorm(g, ft_name(g, "%s.1", name), x, 0, act);
     return norm == INSTANCE ? ft_groupnorm(g, x, NULL, NULL, (int)out, 1e-5f, act) : x;
 }
 

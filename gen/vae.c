@@ -267,7 +267,7 @@ static ft_t compensate_level(walk *w, const char *name, ft_t x)
     if (w->p->fc == FT_FC_NONE) return x;
     if (w->p->fc == FT_FC_RELEASED) {
         ft_conv_opt around = {.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}};
-        ft_t h = ft_dropout(g, ft_layer_batchnorm(g, ft_name(g, "%s.0", name), x, FT_ACT_RELU), 0.2f);
+        ft_t h = ft_dropout(g, ft_layer_batchnorm(g, ft_name(g, "%s.0", name), x, 0, FT_ACT_RELU), 0.2f);
         return ft_add(g, x, ft_layer_conv(g, ft_name(g, "%s.3", name), h, c, (int64_t[]){3, 3, 3}, around, true));
     }
     ft_param(g, ft_name(g, "%s.3.conv.weight", name), 5, (int64_t[]){c, c, 3, 3, 3}, FT_ZERO); /* made here, at zero */

@@ -29,7 +29,8 @@ typedef enum {
     FT_RSQRT,
     FT_RECIPROCAL,
     FT_SIN,
-    FT_COS
+    FT_COS,
+    FT_STEP /* 1 from 0 on, else 0; no gradient */
 } ft_unary_kind;
 typedef enum { FT_ADD, FT_SUB, FT_MUL, FT_DIV } ft_binary_kind;
 typedef enum { FT_ACT_NONE, FT_ACT_RELU, FT_ACT_SILU, FT_ACT_GELU, FT_ACT_GELU_TANH, FT_ACT_SIGMOID } ft_act;

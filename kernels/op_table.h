@@ -86,6 +86,9 @@
     OP(pearson_bwd, NOGRAD_BACKWARD, NOPREP, COPY)                                                                               \
     OP(focal_frequency, GRAD, PREP, COPY)                                                                                        \
     OP(focal_frequency_bwd, NOGRAD_BACKWARD, PREP, COPY)                                                                         \
+    /* state: writes to a buffer of the store, makes nothing */                                                                  \
+    OP(assign, NOGRAD_STATE, NOPREP, COPY)                                                                                       \
+    OP(assign_rows, NOGRAD_STATE, NOPREP, COPY)                                                                                  \
     /* optimiser: works on the flat store */                                                                                     \
     OP(grad_norm, NOGRAD_OPTIMISER, NOPREP, COPY)                                                                                \
     OP(adamw, NOGRAD_OPTIMISER, NOPREP, COPY)                                                                                    \

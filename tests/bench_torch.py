@@ -84,8 +84,17 @@ def fast_attend(self, qkv, relative):
 
 
 generator_twins.wkv = fast_wkv  # WKV takes it when built
+
+
+def fast_time(self, x):
+    q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+twins.TimeAttention.forward = fast_time
 generator_twins.EndoraBlock.forward = fast_attention
 generator_twins.LvdmAttention.attend = fast_attend
+CLIPS = {"x3d-s": (16, 160), "r2plus1d-18": (16, 112), "timesformer-s": (16, 128)}  # frames and pixels
 OTHERS = {  # twin, shape of a latent
     "endora-b": (lambda: generator_twins.Endora(12, 768, 12, 8, 4, 16), (16, 16, 16, 4)),
     "feat-s": (lambda: generator_twins.Feat(9, 512, 8, 4, 16), (16, 16, 16, 4)),
@@ -101,6 +110,11 @@ def problem(name, batch):
             if isinstance(layer, torch.nn.Conv3d):
                 layer.to(memory_format=torch.channels_last_3d)
         return m, lambda: m(z, t)
+    if name in CLIPS:
+        frames, size = CLIPS[name]
+        m = twins.X3D("x3d-s", 2) if name == "x3d-s" else twins.R2Plus1D(45, (64, 128, 256, 512), 2, 2) if name == "r2plus1d-18" else twins.TimeSformer(384, 12, 6, 16, 8, 224, 2)
+        x = torch.randn(batch, 3, frames, size, size).to(memory_format=torch.channels_last_3d)
+        return m.to(memory_format=torch.channels_last_3d) if name != "timesformer-s" else m, lambda: m(x)
     if name.startswith("x3d"):
         m, x = twins.X3D(name, 2), torch.randn(batch, 3, 16, 64, 64).to(memory_format=torch.channels_last_3d)
         return m.to(memory_format=torch.channels_last_3d), lambda: m(x)
@@ -148,6 +162,8 @@ def torch_ms(name, batch, bf16, compiled, runs):
 
 def forty_ms(program, name, batch, precision, runs):
     args = [program, "bench", "train-step", "--model", name, "--batch", str(batch), "--precision", precision, "--runs", str(runs), "--threads", "2", "--json"]
+    if name in CLIPS:
+        args += ["--frames", str(CLIPS[name][0]), "--size", str(CLIPS[name][1])]
     return json.loads(subprocess.run(args, capture_output=True, check=True).stdout)["ms"]["median"]
 
 

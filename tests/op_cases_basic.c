@@ -197,6 +197,7 @@ static void r_unary(const row *c, double **in, double *out)
             case FT_CLAMP: out[i] = x < -0.5 ? -0.5 : x > 0.75 ? 0.75 : x; break;
             case FT_TANH: out[i] = tanh(x); break;
             case FT_ABS: out[i] = fabs(x); break;
+            case FT_STEP: out[i] = x >= 0; break;
             case FT_LEAKY_RELU: out[i] = x > 0 ? x : 0.25 * x; break;
             case FT_GELU: out[i] = gelu(x); break;
             case FT_GELU_TANH: out[i] = act(FT_ACT_GELU_TANH, x); break;
@@ -583,6 +584,7 @@ static const row cases[] = {
     {"rsqrt", b_unary, r_unary, 1, {{2, {33, 31}, POSITIVE}}, {FT_RSQRT}, 4, 1, 9},
     {"reciprocal", b_unary, r_unary, 1, {{2, {33, 31}, POSITIVE}}, {FT_RECIPROCAL}, 4, 1, 9},
     {"sin", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_SIN}, 4, 1, 9},
+    {"step", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_STEP}, 1, 1, 9},
     {"cos", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_COS}, 4, 1, 9},
     {"div_rows", b_binary, r_binary, 2, {{3, {3, 7, 31}, 0}, {3, {3, 1, 31}, POSITIVE}}, {FT_DIV}, 16, 4, 9},
     {"geglu", b_glu, r_glu, 1, {{2, {33, 62}, 0}}, {FT_ACT_GELU, 0}, 4, 1, 9},

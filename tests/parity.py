@@ -168,8 +168,22 @@ if want("patchgan"):
     check("patchgan", "patchgan", m, {"x": torch.rand(2, 3, 128, 128) * 2 - 1}, lambda m, x: m(x), options=("--set", "train=true"))
     m.eval().zero_grad()
     check("patchgan:eval", "patchgan", m, {"x": torch.rand(2, 3, 128, 128) * 2 - 1}, lambda m, x: m(x))
+import twins as own
+
+if want("r2plus1d-18"):
+    from torchvision.models.video import r2plus1d_18
+
+    m = r2plus1d_18(num_classes=5)
+    randomise(m)
+    for mode in ("eval", "train"):
+        m.train(mode == "train").zero_grad()
+        check(f"r2plus1d-18:{mode}", "r2plus1d-18", m, {"x": torch.randn(2, 3, 8, 64, 64)}, lambda m, x: m(x), options=("--set", f"train={str(m.training).lower()}"))
+if want("timesformer"):
+    for name, d, heads in (("timesformer-s", 384, 6), ("timesformer-b", 768, 12)):
+        m = own.TimeSformer(d, 12, heads, 16, 8, 224, 5)
+        randomise(m)
+        check(name, name, m, {"x": torch.randn(1, 3, 8, 224, 224)}, lambda m, x: m(x), save=lambda m: {"teacher": {"backbone." + k: v for k, v in m.state_dict().items()}})
 if want("medsora-s"):
-    import twins as own
 
     m = own.MedSora(6, 512, 2, 64, 128, 8, 16)
     randomise(m)

@@ -28,7 +28,7 @@ insert(case[1], "#define S1 1, 1, 1", case[2])
 insert(case[1], '    {"affine",', "    " + case[3] + "\n")
 P
 sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arm_table.h
-sed -i 's/    SSL(pseudolabel)/    SSL(pseudolabel) SSL(entropy)/' classify/ssl_table.h
+sed -i 's/    SSL(softmatch)/    SSL(softmatch) SSL(entropy)/' classify/ssl_table.h
 sed -i 's/GENERATOR(lvdm)/GENERATOR(lvdm) GENERATOR(plain)/' gen/generator_table.h
 [ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
 works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS="base;v4"

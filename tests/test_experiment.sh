@@ -57,6 +57,33 @@ done
 works "$F" experiment run e.yaml -o b
 works "$F" experiment run e.yaml -o a
 cmp a/summary.csv b/summary.csv || die "a killed and resumed experiment gives other numbers"
+# every algorithm trains, and its pseudo-labels are counted
+for a in pseudolabel meanteacher fixmatch flexmatch freematch softmatch; do
+  works "$F" experiment run e.yaml -o ssl --set arms=real-unlabelled --set splits=1 --set ssl.algorithm=$a --set ssl.ramp=0.1 --set save_every=2
+  python3 - $a <<'P'
+import json, sys
+l = [json.loads(x) for x in open("ssl/results.jsonl")][-1]
+p = l["pseudo_labels"][0]
+assert abs(sum(p["share"].values()) - (0 if sys.argv[1] == "meanteacher" else 1)) < 1e-9 or l["utilisation"] == 0, l
+assert (p["accuracy"] is None) == (l["utilisation"] == 0 or sys.argv[1] == "meanteacher"), l
+P
+done
+# states of an algorithm are part of what a killed run resumes from
+for a in flexmatch softmatch; do
+  set -- --set arms=real-unlabelled --set splits=1 --set ssl.algorithm=$a --set ssl.threshold=0.5 --set classifier.steps=40
+  works "$F" experiment run e.yaml -o ssl "$@" --set save_every=7
+  for t in 5 8; do
+    "$F" experiment run e.yaml -o killed "$@" --set save_every=1 >/dev/null 2>&1 &
+    pid=$!
+    sleep 0.$t
+    kill -9 $pid 2>/dev/null || true
+    wait $pid 2>/dev/null || true
+  done
+  works "$F" experiment run e.yaml -o killed "$@" --set save_every=1
+  cmp ssl/summary.csv killed/summary.csv || die "$a: a killed and resumed run gives other numbers"
+  cmp ssl/scores/real-unlabelled-split-0-seed-0.csv killed/scores/real-unlabelled-split-0-seed-0.csv || die "$a: other probabilities"
+done
+fails 1 "nosuch" "forty models" -- "$F" experiment run e.yaml -o ssl --set ssl.algorithm=nosuch
 # clips of any origin
 works "$F" experiment run e.yaml -o a --set "arms=supervised,clips: a/clips/medsora-tiny.h5"
 grep -q "^medsora-tiny" out || die "the arm of a file is not in the table"

@@ -418,6 +418,7 @@ static double f_of(ft_unary_kind kind, double x)
         case FT_RELU:
         case FT_CLAMP:
         case FT_ABS:
+        case FT_STEP:
         case FT_LEAKY_RELU:
         case FT_GELU_TANH: break;
     }

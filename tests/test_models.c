@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "classify/r2plus1d.h"
+#include "classify/timesformer.h"
 #include "classify/x3d.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
@@ -91,6 +93,11 @@ static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
 static ft_t clip(ft_graph *g) { return filled(g, "x", 5, (int64_t[]){2, 8, 32, 32, 3}); }
 
 static ft_t build_x3d(ft_graph *g) { return ft_x3d(g, ft_x3d_find("x3d-tiny"), clip(g), 3, 0, 0, NULL); }
+static ft_t build_r2plus1d(ft_graph *g) { return ft_r2plus1d(g, ft_r2plus1d_find("r2plus1d-tiny"), clip(g), 3, 0, 0, NULL); }
+static ft_t build_timesformer(ft_graph *g)
+{
+    return ft_timesformer(g, ft_timesformer_find("timesformer-tiny"), clip(g), 3, 0, NULL);
+}
 static ft_t there_and_back(ft_graph *g, const char *name)
 {
     const ft_vae_preset *p = ft_vae_find(name);
@@ -209,6 +216,8 @@ static ft_t build_raft_large(ft_graph *g) { return raft_of(g, "raft-large"); }
 static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
 
 static const model models[] = {{"x3d-tiny", build_x3d, false, false},
+                               {"r2plus1d-tiny", build_r2plus1d, false, false},
+                               {"timesformer-tiny", build_timesformer, false, false},
                                {"vae-tiny", build_vae, false, false},
                                {"medsora-tiny", build_medsora, false, false},
                                {"endora-tiny", build_endora, false, false},

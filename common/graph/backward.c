@@ -33,6 +33,7 @@ typedef void grad_rule(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 #define RULE_NOGRAD_INTEGER(name)   NULL /* piecewise constant */
 #define RULE_NOGRAD_OPTIMISER(name) NULL /* after the gradients */
 #define RULE_NOGRAD_FROZEN(name)    NULL /* only frozen networks use it */
+#define RULE_NOGRAD_STATE(name)     NULL /* nothing comes out */
 
 static grad_rule *const rules[] = {
 #define OP(name, grad, prep, place) RULE_##grad(name),

@@ -167,12 +167,13 @@ static ft_t param(ft_graph *g, const char *name, int ndim, const int64_t *dim, f
     int i = ft__params_find(store, name, ndim, dim, init, trained);
     if (i < 0) return ft__fail(g, "param", "%s", ft_error_message());
     for (int k = 0; k < g->n_tensor; k++) /* one tensor per graph, so that gradients of shared weights add up */
-        if (g->tensor[k]->param == i && g->tensor[k]->store == store) return g->tensor[k];
+        if (g->tensor[k]->param == i && g->tensor[k]->store == store && g->tensor[k]->average == g->average) return g->tensor[k];
     ft_t t = tensor(g, FT_IS_PARAM, FT_F32, ndim, dim);
     t->param = i;
     t->store = store;
     t->name = ft_params_at(store, i)->name;
-    t->needs_grad = !g->lender && ft_params_at(store, i)->trained;
+    t->average = g->average;
+    t->needs_grad = !g->lender && !g->average && ft_params_at(store, i)->trained;
     return t;
 }
 
@@ -181,6 +182,8 @@ void ft_borrow(ft_graph *g, ft_params *lender)
     g->lender = lender;
     g->borrows |= lender != NULL;
 }
+
+void ft_borrow_average(ft_graph *g, bool on) { g->average = on; }
 
 const char *ft_name(ft_graph *g, const char *format, ...)
 {

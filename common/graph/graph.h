@@ -96,6 +96,8 @@ ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_i
 /* Parameters named from now on are those of another store, with its weights of the moment and without gradients: a frozen
  * judge inside a training graph (LPIPS, a discriminator). NULL: the graph's own again. The lender lives as long as the graph. */
 void ft_borrow(ft_graph *g, ft_params *lender);
+/* The same for the graph's own store and the running average of its weights: a teacher (Mean Teacher). */
+void ft_borrow_average(ft_graph *g, bool on);
 /* "encoder.conv_in.weight" and the like; lives as long as the graph. */
 const char *ft_name(ft_graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void ft_keep(ft_t t); /* may be read with ft_data after a run */
@@ -144,6 +146,11 @@ ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean); /* bit a of axes:
 ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale); /* dims of x equal or 1 */
 ft_t ft_softmax(ft_graph *g, ft_t x);                                              /* over the last axis */
 ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps);                              /* x / max(|x|, eps) over the last axis */
+
+/* State that moves with every step, in buffers (ft_buffer): what is built later reads the new values. value: f32, as many.
+ * Rows: where keep[i] != 0, row index[i] of state (N,C) becomes value[i] (U,C); index (U) i32, keep (U) f32. */
+void ft_assign(ft_graph *g, ft_t state, ft_t value);
+void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep);
 
 /* random numbers: Philox(seed, step, node, index), the same on every device, in any order, after resume */
 ft_t ft_dropout(ft_graph *g, ft_t x, float p);

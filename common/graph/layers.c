@@ -37,11 +37,11 @@ ft_t ft_layer_groupnorm(ft_graph *g, const char *name, ft_t x, int groups, float
     return ft_groupnorm(g, x, gamma_of(g, name, ft_dim(x, -1)), beta_of(g, name, ft_dim(x, -1)), groups, eps, act);
 }
 
-ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, ft_act act)
+ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, int64_t first, ft_act act)
 {
     int64_t c = ft_dim(x, -1);
     ft_t gamma = gamma_of(g, name, c), beta = beta_of(g, name, c);
     ft_t mean = ft_buffer(g, ft_name(g, "%s.running_mean", name), 1, &c, FT_ZERO);
     ft_t var = ft_buffer(g, ft_name(g, "%s.running_var", name), 1, &c, FT_ONE);
-    return ft_batchnorm(g, x, gamma, beta, mean, var, 0, 0.1f, 1e-5f, act);
+    return ft_batchnorm(g, x, gamma, beta, mean, var, first, 0.1f, 1e-5f, act);
 }

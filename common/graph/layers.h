@@ -13,8 +13,8 @@ ft_t ft_layer_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bi
 ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int64_t kernel[3], ft_conv_opt opt, bool bias);
 ft_t ft_layer_layernorm(ft_graph *g, const char *name, ft_t x, float eps);
 ft_t ft_layer_groupnorm(ft_graph *g, const char *name, ft_t x, int groups, float eps, ft_act act);
-/* nn.BatchNorm with running statistics; momentum 0.1, eps 1e-5 */
-ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, ft_act act);
+/* nn.BatchNorm with running statistics; momentum 0.1, eps 1e-5. first: see ft_batchnorm; 0: one segment */
+ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, int64_t first, ft_act act);
 
 /* The same on each side of H and W. */
 #define FT_SAME(k) ((ft_conv_opt){.pad_front = {0, (k) / 2, (k) / 2}, .pad_back = {0, (k) / 2, (k) / 2}})

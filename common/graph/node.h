@@ -22,6 +22,7 @@ struct ft_tensor {
     int param;        /* index in the store; -1 if none */
     ft_params *store; /* that holds it: the graph's own or a lender's */
     size_t shift;     /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
+    bool average;     /* of the running average of the weights, not of the weights */
     bool needs_grad, kept;
     ft_tensor *grad;       /* set by ft_backward */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
@@ -45,7 +46,7 @@ struct ft_graph {
     ft_params *params, *lender;
     ft_dtype compute;
     uint32_t stream;
-    bool training, failed, borrows;
+    bool training, failed, borrows, average;
     char error[512];
     ft_tensor **tensor;
     ft_node **node;

@@ -465,3 +465,23 @@ ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate,
     d = ft_unary(g, FT_RSQRT, ft_affine(g, d, 1, 1e-8f));
     return ft_mul(g, y, ft_cast(g, ft_reshape(g, d, 5, (int64_t[]){B, 1, 1, 1, O}), y->dtype));
 }
+
+static bool is_state(ft_t t) { return t->kind == FT_IS_PARAM && !t->average && t->dtype == FT_F32; }
+
+void ft_assign(ft_graph *g, ft_t state, ft_t value)
+{
+    if (g->failed) return;
+    if (!is_state(state) || value->dtype != FT_F32 || value->count != state->count)
+        ft__fail(g, "ft_assign", "state %s, value %s", ft__shape(state), ft__shape(value));
+    else ft__node(g, FT_OP_assign, 2, (ft_t[]){state, value});
+}
+
+void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep)
+{
+    if (g->failed) return;
+    if (!is_state(state) || state->ndim != 2 || value->ndim != 2 || value->dim[1] != state->dim[1] || value->dtype != FT_F32 ||
+        index->count != value->dim[0] || index->dtype != FT_I32 || keep->count != value->dim[0] || keep->dtype != FT_F32)
+        ft__fail(g, "ft_assign_rows", "state %s, index %s, value %s, keep %s", ft__shape(state), ft__shape(index),
+                 ft__shape(value), ft__shape(keep));
+    else ft__node(g, FT_OP_assign_rows, 4, (ft_t[]){state, index, value, keep});
+}

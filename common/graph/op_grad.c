@@ -101,6 +101,7 @@ static ft_t second_derivative(ft_graph *g, const ft_node *n, ft_t x)
         case FT_RELU:
         case FT_CLAMP:
         case FT_ABS:
+        case FT_STEP:
         case FT_LEAKY_RELU: return NULL;
         case FT_SQUARE: return ft_affine(g, x, 0, 2);
         case FT_EXP: return ft_unary(g, FT_EXP, x);

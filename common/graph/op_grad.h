@@ -11,6 +11,7 @@
 #define PROTO_NOGRAD_INTEGER(name)
 #define PROTO_NOGRAD_OPTIMISER(name)
 #define PROTO_NOGRAD_FROZEN(name)
+#define PROTO_NOGRAD_STATE(name)
 #define OP(name, grad, prep, place) PROTO_##grad(name)
 FT_OP_TABLE(OP)
 #undef OP

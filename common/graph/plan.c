@@ -221,8 +221,10 @@ static int address(ft_plan *p)
         ft_t t = g->tensor[i];
         if (t->base != t) continue;
         if (t->kind == FT_IS_PARAM)
-            t->data =
-                (t->store == g->params ? flat : ft_params_flat(t->store, FT_WEIGHTS)) + ft_params_at(t->store, t->param)->offset;
+            t->data = (t->average              ? ft_params_flat(t->store, FT_EMA)
+                       : t->store == g->params ? flat
+                                               : ft_params_flat(t->store, FT_WEIGHTS)) +
+                      ft_params_at(t->store, t->param)->offset;
         else if (t->kind == FT_IS_GRAD) t->data = grad + ft_params_at(g->params, (int)t->offset)->offset;
         else if (on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
@@ -245,7 +247,7 @@ static void describe(ft_plan *p, ft_node *n, bool training)
     c->stream = n->stream;
     c->store = ft__params_store(p->g->params);
     c->weights_move = !w || w->kind == FT_IS_ACT || w->kind == FT_IS_GRAD || w->kind == FT_IS_INPUT ||
-                      (training && w->kind == FT_IS_PARAM && w->store == p->g->params && w->needs_grad);
+                      (training && w->kind == FT_IS_PARAM && w->store == p->g->params && (w->needs_grad || w->average));
 }
 
 int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)

@@ -118,6 +118,12 @@
     KEY("classifier.ema", REAL, "0.99", 0, 1, "EMA decay, warmed up; the EMA is evaluated, in every arm")                        \
     KEY("ssl.algorithm", TEXT, "fixmatch", 0, 0, "semi-supervised algorithm: a row of classify/ssl_table.h")                     \
     KEY("ssl.threshold", REAL, "0.95", 0, 1, "confidence that makes a pseudo-label")                                             \
-    KEY("ssl.lambda_u", REAL, "1", 0, 1000, "weight of the unlabelled loss")                                                     \
+    KEY("ssl.lambda_u", REAL, "-1", -1, 1000, "weight of the unlabelled loss; -1: as published (1; Mean Teacher 50)")            \
+    KEY("ssl.momentum", REAL, "0.999", 0, 1, "of running means in FreeMatch, SoftMatch and alignment")                           \
+    KEY("ssl.ramp", REAL, "0.4", 0, 1,                                                                                           \
+        "share of the training over which Pseudo-Label's and Mean Teacher's weight grows; 0: none")                              \
+    KEY("ssl.fairness", REAL, "0.001", 0, 10, "weight of FreeMatch's fairness term")                                             \
+    KEY("ssl.alignment", CHOICE, "none", 0, 0,                                                                                   \
+        "none|uniform|labelled: distribution alignment of FixMatch's and Pseudo-Label's predictions")                            \
     KEY("save_every", INT, "500", 1, 1e8, "steps between saved states")                                                          \
     KEY("bootstrap", INT, "10000", 100, 1e7, "bootstrap samples of intervals")

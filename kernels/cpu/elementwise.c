@@ -28,6 +28,7 @@ static void unary_row(ft_unary_kind kind, float a, float b, const float *x, floa
         case FT_RECIPROCAL: EACH(1.0f / v);
         case FT_SIN: EACH(sinf(v));
         case FT_COS: EACH(cosf(v));
+        case FT_STEP: EACH(v >= 0 ? 1.0f : 0.0f);
     }
 #undef EACH
 }
@@ -60,6 +61,7 @@ static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, 
         case FT_RECIPROCAL: EACH(-1.0f / (v * v));
         case FT_SIN: EACH(cosf(v));
         case FT_COS: EACH(-sinf(v));
+        case FT_STEP: EACH(v == v ? 0.0f : v);
     }
 #undef EACH
 }

@@ -32,7 +32,7 @@ def act(kind, x):
 def unary(x, k):
     return [F.relu, F.silu, torch.sigmoid, torch.exp, torch.square, lambda v: v.clamp(-0.5, 0.75), torch.tanh, torch.abs,
             lambda v: F.leaky_relu(v, 0.25), F.gelu, lambda v: F.gelu(v, approximate="tanh"), F.softplus, torch.log, torch.sqrt,
-            torch.rsqrt, torch.reciprocal, torch.sin, torch.cos][k](x)
+            torch.rsqrt, torch.reciprocal, torch.sin, torch.cos, lambda v: (v >= 0).to(v.dtype) + 0 * v][k](x)
 
 
 def pad3(p):  # front and back of T, H, W for F.pad
@@ -261,7 +261,7 @@ def reduce(i, p):
     return i[0].mean(axes) if p[1] else i[0].sum(axes)
 
 
-NAMES = "relu silu sigmoid exp square clamp tanh abs leaky_relu gelu gelu_tanh softplus log sqrt rsqrt reciprocal sin cos".split()
+NAMES = "relu silu sigmoid exp square clamp tanh abs leaky_relu gelu gelu_tanh softplus log sqrt rsqrt reciprocal sin cos step".split()
 TWINS = {  # the longest name that the case begins with decides
     "permute": lambda i, p: i[0].permute(p[:4]),
     "concat_first_axis": lambda i, p: torch.cat([2 * i[0], -i[1], i[0] + 1]),

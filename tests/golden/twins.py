@@ -343,3 +343,103 @@ class VAE(nn.Module):
         h = d.conv_out(F.silu(d.norm_out(h)))
         b, _, t, s, _ = h.shape
         return h.view(b, p, p, 3, t, s, s).permute(0, 4, 5, 1, 6, 2, 3).reshape(b, t, s * p, s * p, 3)
+
+
+# ---- R(2+1)D: torchvision's r2plus1d_18 in any width; and TimeSformer: spec/downstream.md 4.1, 4.2 ---------------------------------
+
+
+def factorised(cin, cmid, cout, stride=1):
+    return nn.Sequential(nn.Conv3d(cin, cmid, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False), nn.BatchNorm3d(cmid), nn.ReLU(),
+                         nn.Conv3d(cmid, cout, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False))
+
+
+class R2Plus1DBlock(nn.Module):
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        mid = 27 * cin * cout // (9 * cin + 3 * cout)
+        self.conv1 = nn.Sequential(factorised(cin, mid, cout, stride), nn.BatchNorm3d(cout), nn.ReLU())
+        self.conv2 = nn.Sequential(factorised(cout, mid, cout), nn.BatchNorm3d(cout))
+        self.downsample = None
+        if stride != 1 or cin != cout:
+            self.downsample = nn.Sequential(nn.Conv3d(cin, cout, 1, stride, bias=False), nn.BatchNorm3d(cout))
+
+    def forward(self, x):
+        return F.relu(self.conv2(self.conv1(x)) + (x if self.downsample is None else self.downsample(x)))
+
+
+class R2Plus1D(nn.Module):
+    def __init__(self, stem=12, widths=(16, 24, 32, 48), blocks=1, classes=3):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv3d(3, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), nn.BatchNorm3d(stem), nn.ReLU(),
+                                  nn.Conv3d(stem, widths[0], (3, 1, 1), 1, (1, 0, 0), bias=False), nn.BatchNorm3d(widths[0]), nn.ReLU())
+        c = widths[0]
+        for i, w in enumerate(widths):
+            layer = [R2Plus1DBlock(c if k == 0 else w, w, 2 if i and k == 0 else 1) for k in range(blocks)]
+            setattr(self, f"layer{i + 1}", nn.Sequential(*layer))
+            c = w
+        self.fc = nn.Linear(c, classes)
+
+    def forward(self, x):  # (B,3,T,H,W)
+        return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x))))).mean((2, 3, 4)))
+
+
+class TimeAttention(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.qkv, self.proj, self.heads = nn.Linear(d, 3 * d), nn.Linear(d, d), heads
+
+    def forward(self, x):  # (S,T,d)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        a = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
+        return self.proj((a @ v).transpose(1, 2).flatten(2))
+
+
+class TimeSformerBlock(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.norm1, self.norm2, self.temporal_norm1 = (nn.LayerNorm(d, eps=1e-6) for _ in range(3))
+        self.attn, self.temporal_attn, self.temporal_fc = TimeAttention(d, heads), TimeAttention(d, heads), nn.Linear(d, d)
+        self.mlp = nn.Module()
+        self.mlp.fc1, self.mlp.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+
+    def forward(self, x, T):  # (B,1+N T,d), the time fastest
+        B, _, d = x.shape
+        cls, p = x[:, :1], x[:, 1:]
+        N = p.shape[1] // T
+        p = p + self.temporal_fc(self.temporal_attn(self.temporal_norm1(p.reshape(B * N, T, d)))).reshape(B, N * T, d)
+        frames = p.view(B, N, T, d).transpose(1, 2).reshape(B * T, N, d)
+        s = torch.cat([cls.repeat_interleave(T, 0), frames], 1)
+        r = self.attn(self.norm1(s)).view(B, T, 1 + N, d)
+        cls = cls + r[:, :, 0].mean(1, keepdim=True)
+        p = p + r[:, :, 1:].transpose(1, 2).reshape(B, N * T, d)
+        x = torch.cat([cls, p], 1)
+        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+
+
+class TimeSformer(nn.Module):
+    def __init__(self, d=96, depth=4, heads=3, patch=8, frames=16, size=64, classes=3):
+        super().__init__()
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = nn.Conv2d(3, d, patch, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
+        self.pos_embed = nn.Parameter(torch.zeros(1, (size // patch) ** 2 + 1, d))
+        self.time_embed = nn.Parameter(torch.zeros(1, frames, d))
+        self.blocks = nn.ModuleList(TimeSformerBlock(d, heads) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(d, eps=1e-6), nn.Linear(d, classes)
+
+    def forward(self, x):  # (B,3,T,S,S)
+        B, _, T = x.shape[:3]
+        t = self.patch_embed.proj(x.transpose(1, 2).flatten(0, 1))
+        g, d = t.shape[-1], t.shape[1]
+        place, old = self.pos_embed[:, 1:], round((self.pos_embed.shape[1] - 1) ** 0.5)
+        if old != g:
+            place = F.interpolate(place.view(1, old, old, d).permute(0, 3, 1, 2), (g, g), mode="nearest").permute(0, 2, 3, 1).reshape(1, g * g, d)
+        when = self.time_embed
+        if when.shape[1] != T:
+            when = F.interpolate(when.transpose(1, 2), T, mode="nearest").transpose(1, 2)
+        t = t.flatten(2).transpose(1, 2) + place  # (B T,N,d)
+        t = t.view(B, T, g * g, d) + when[:, :, None]
+        x = torch.cat([(self.cls_token + self.pos_embed[:, :1]).expand(B, 1, d), t.transpose(1, 2).reshape(B, -1, d)], 1)
+        for b in self.blocks:
+            x = b(x, T)
+        return self.head(self.norm(x)[:, 0])

@@ -1,0 +1,73 @@
+#include "classify/r2plus1d.h"
+
+#include <string.h>
+
+#include "common/graph/layers.h"
+
+/* one row, one line */
+/* clang-format off */
+static const ft_r2plus1d_preset presets[] = {
+    /* name            stem width                blocks */
+    {"r2plus1d-18",    45,  {64, 128, 256, 512}, 2},
+    {"r2plus1d-tiny",  12,  {16, 24, 32, 48},    1},
+};
+/* clang-format on */
+
+const ft_r2plus1d_preset *ft_r2plus1d_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
+
+const ft_r2plus1d_preset *ft_r2plus1d_find(const char *name)
+{
+    for (int i = 0; ft_r2plus1d_at(i); i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+/* NAME.weight (out,c,kt,ks,ks) without bias, as much padding as keeps the size, stride of space and of time */
+static ft_t conv(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss)
+{
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 5, (int64_t[]){out, ft_dim(x, 4), kt, ks, ks},
+                      ft_init_kaiming_out(out * kt * ks * ks));
+    return ft_conv(
+        g, x, w, NULL,
+        (ft_conv_opt){.stride = {st, ss, ss}, .pad_front = {kt / 2, ks / 2, ks / 2}, .pad_back = {kt / 2, ks / 2, ks / 2}});
+}
+
+/* NAME.0 spatial, NAME.1 norm and ReLU, NAME.3 temporal: (B,T,H,W,c) -> (B,T/s,H/s,W/s,out) */
+static ft_t factorised(ft_graph *g, const char *name, ft_t x, int64_t middle, int64_t out, int64_t stride, int64_t labelled)
+{
+    x = conv(g, ft_name(g, "%s.0", name), x, middle, 1, 3, 1, stride);
+    x = ft_layer_batchnorm(g, ft_name(g, "%s.1", name), x, labelled, FT_ACT_RELU);
+    return conv(g, ft_name(g, "%s.3", name), x, out, 3, 1, stride, 1);
+}
+
+static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t stride, int64_t labelled)
+{
+    int64_t in = ft_dim(x, 4), middle = 27 * in * out / (9 * in + 3 * out); /* of both convolutions */
+    ft_t y = factorised(g, ft_name(g, "%s.conv1.0", name), x, middle, out, stride, labelled);
+    y = ft_layer_batchnorm(g, ft_name(g, "%s.conv1.1", name), y, labelled, FT_ACT_RELU);
+    y = factorised(g, ft_name(g, "%s.conv2.0", name), y, middle, out, 1, labelled);
+    y = ft_layer_batchnorm(g, ft_name(g, "%s.conv2.1", name), y, labelled, FT_ACT_NONE);
+    if (stride != 1 || in != out) {
+        x = conv(g, ft_name(g, "%s.downsample.0", name), x, out, 1, 1, stride, stride);
+        x = ft_layer_batchnorm(g, ft_name(g, "%s.downsample.1", name), x, labelled, FT_ACT_NONE);
+    }
+    return ft_unary(g, FT_RELU, ft_add(g, y, x));
+}
+
+ft_t ft_r2plus1d(ft_graph *g, const ft_r2plus1d_preset *p, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                 ft_t *features)
+{
+    x = conv(g, "stem.0", ft_cast(g, x, ft_compute(g)), p->stem, 1, 7, 1, 2); /* (B,T,H/2,W/2,stem) */
+    x = ft_layer_batchnorm(g, "stem.1", x, labelled, FT_ACT_RELU);
+    x = conv(g, "stem.3", x, p->width[0], 3, 1, 1, 1);
+    x = ft_layer_batchnorm(g, "stem.4", x, labelled, FT_ACT_RELU);
+    for (int i = 0; i < FT_R2PLUS1D_STAGES; i++)
+        for (int j = 0; j < p->blocks; j++)
+            x = block(g, ft_name(g, "layer%d.%d", i + 1, j), x, p->width[i], i > 0 && j == 0 ? 2 : 1, labelled);
+    x = ft_reshape(g, ft_reduce(g, x, 0xE, true), 2,
+                   (int64_t[]){ft_dim(x, 0), ft_dim(x, 4)}); /* (B,C): mean over all positions */
+    if (features) *features = ft_cast(g, x, FT_F32);
+    x = ft_dropout(g, x, (float)dropout);
+    ft_t w = ft_param(g, "fc.weight", 2, (int64_t[]){classes, ft_dim(x, 1)}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
+    return ft_cast(g, ft_linear(g, x, w, ft_param(g, "fc.bias", 1, &classes, FT_ZERO)), FT_F32);
+}

@@ -1,0 +1,157 @@
+/* Every semi-supervised rule for 1,000 steps against its NumPy twin (tests/golden/make_golden_ssl.py): loss and utilisation of
+ * each step, so every state is right at every step. And: gradients reach the views they should, and nothing else. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "classify/ssl.h"
+#include "common/base/status.h"
+#include "common/graph/graph.h"
+#include "common/io/safetensors.h"
+
+enum { STEPS = 1000, U = 6, C = 3, N = 40 };
+
+static float value(uint32_t stream, uint32_t i)
+{
+    uint32_t h = i * 2654435761u + stream;
+    h ^= h >> 15;
+    h *= 2246822519u;
+    h ^= h >> 13;
+    return (float)(h >> 8) / 8388608.0f - 1.0f;
+}
+
+static ft_config *settings(const char *alignment)
+{
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    char text[64];
+    assert_int_equal(ft_config_set(cfg, "ssl.momentum=0.95", "test"), FT_OK);
+    snprintf(text, sizeof text, "ssl.alignment=%s", alignment);
+    assert_int_equal(ft_config_set(cfg, text, "test"), FT_OK);
+    return cfg;
+}
+
+typedef struct {
+    const char *golden, *algorithm, *alignment;
+    double gradient[3]; /* of weak, strong, teacher: 1 where there is one */
+} rule;
+static const rule rules[] = {{"fixmatch", "fixmatch", "none", {0, 1, 0}},
+                             {"fixmatch-uniform", "fixmatch", "uniform", {0, 1, 0}},
+                             {"fixmatch-labelled", "fixmatch", "labelled", {0, 1, 0}},
+                             {"pseudolabel", "pseudolabel", "none", {1, 0, 0}},
+                             {"meanteacher", "meanteacher", "none", {0, 1, 0}},
+                             {"flexmatch", "flexmatch", "none", {0, 1, 0}},
+                             {"freematch", "freematch", "none", {0, 1, 0}},
+                             {"softmatch", "softmatch", "none", {0, 1, 0}}};
+enum { RULES = sizeof rules / sizeof *rules };
+
+static void test_rule(void **state)
+{
+    const rule *r = *state;
+    const ft_ssl *ssl = ft_ssl_find(r->algorithm);
+    assert_non_null(ssl);
+    char path[600];
+    ft_safetensors st;
+    snprintf(path, sizeof path, "%s/golden/ssl.safetensors", FT_TEST_DIR);
+    if (ft_safetensors_read(&st, path) < 0) fail_msg("%s", ft_error_message());
+    const ft_st_tensor *golden = ft_safetensors_find(&st, r->golden);
+    assert_non_null(golden);
+    const float *want = golden->data;
+
+    ft_config *cfg = settings(r->alignment);
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    int64_t dim[2] = {U, C};
+    ft_t view[3];
+    static const char *const names[] = {"weak", "strong", "teacher"};
+    for (int k = 0; k < 3; k++) ft_need_grad(view[k] = ft_input(g, names[k], FT_F32, 2, dim));
+    ft_ssl_batch b = {
+        .cfg = cfg, .classes = C, .clips = N, .weak = view[0], .strong = view[1], .teacher = ft_stop_grad(g, view[2])};
+    b.index = ft_input(g, "index", FT_I32, 1, dim);
+    b.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
+    b.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, C});
+    for (int c = 0; c < C; c++) ((float *)ft_data(b.prior))[c] = 0.5f - 0.1f * (float)(c + (c > 0));
+    ft_t mask, loss = ssl->loss(g, &b, &mask), used = mask ? ft_reduce(g, mask, 1, true) : NULL;
+    ft_keep(loss);
+    if (used) ft_keep(used);
+    ft_backward(g, loss);
+    for (int k = 0; k < 3; k++)
+        if (ft_grad(g, view[k])) ft_keep(ft_grad(g, view[k]));
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    double moved[3] = {0};
+    for (int s = 0; s < STEPS; s++) {
+        float grow = 1 + 5 * (float)s / STEPS;
+        for (int k = 0; k < 3; k++)
+            for (uint32_t i = 0; i < U * C; i++)
+                ((float *)ft_data(view[k]))[i] = value((uint32_t)(3 * s + k), i) * grow * 2 + (k == 0 && i % C == 0 ? 1.5f : 0);
+        for (int i = 0; i < U; i++) ((int32_t *)ft_data(b.index))[i] = (s * U + i) * 7 % N;
+        *(float *)ft_data(b.progress) = (float)s / STEPS;
+        assert_int_equal(ft_run(plan, &(ft_step){.step = s}), FT_OK);
+        double l = (double)*(float *)ft_data(loss), u = used ? (double)*(float *)ft_data(used) : 0;
+        /* sums of 18 exponentials in f32 against double, states that forget in 20 steps */
+        double wl = (double)want[s], wu = (double)want[STEPS + s];
+        if (!(fabs(l - wl) <= 64 * 1.2e-7 * (1 + fabs(wl))) || !(fabs(u - wu) <= 64 * 1.2e-7))
+            fail_msg("%s, step %d: loss %.9g, want %.9g; utilisation %.9g, want %.9g", r->golden, s, l, wl, u, wu);
+        for (int k = 0; k < 3; k++)
+            for (int i = 0; ft_grad(g, view[k]) && i < U * C; i++)
+                moved[k] += fabs((double)((float *)ft_data(ft_grad(g, view[k])))[i]);
+    }
+    for (int k = 0; k < 3; k++)
+        if ((moved[k] > 0) != (r->gradient[k] > 0)) fail_msg("%s: gradient of the %s view: %g", r->golden, names[k], moved[k]);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_config_free(cfg);
+    ft_safetensors_free(&st);
+}
+
+/* the average of the weights, in the graph of the weights: other values, no gradients, and it follows the optimiser */
+static void test_average(void **state)
+{
+    (void)state;
+    ft_params *p = ft_params_new(1);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    ft_t x = ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){2}), w[2], y[2];
+    for (int k = 0; k < 2; k++) {
+        ft_borrow_average(g, k == 1);
+        w[k] = ft_param(g, "w", 2, (int64_t[]){1, 1}, FT_ONE);
+        y[k] = ft_linear(g, x, w[k], NULL);
+        ft_keep(y[k]);
+    }
+    ft_borrow_average(g, false);
+    ft_t loss = ft_loss_mean(g, y[0], y[1], FT_MSE), goal = ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){10});
+    loss = ft_add(g, loss, ft_loss_mean(g, y[0], goal, FT_MSE));
+    ft_backward(g, loss);
+    assert_null(ft_grad(g, w[1]));
+    ft_optimise(g, (ft_optim_opt){.clip = 0});
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    double average = 1;
+    for (int s = 0; s < 20; s++) {
+        assert_int_equal(ft_run(plan, &(ft_step){.step = s, .lr = 0.1f, .ema = 0.9f}), FT_OK);
+        double weight = (double)*(float *)ft_data(y[0]) / 2, seen = (double)*(float *)ft_data(y[1]) / 2;
+        assert_true(fabs(seen - average) < 1e-5); /* as before this step's update */
+        average = 0.9 * average + 0.1 * (double)ft_params_flat(p, FT_WEIGHTS)[0];
+        if (s > 0) assert_true(weight > seen + 0.05);
+    }
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[RULES + 1];
+    for (int i = 0; i < RULES; i++)
+        tests[i] = (struct CMUnitTest){rules[i].golden, test_rule, NULL, NULL, (void *)(uintptr_t)&rules[i]};
+    tests[RULES] = (struct CMUnitTest)cmocka_unit_test(test_average);
+    return cmocka_run_group_tests_name("ssl", tests, NULL, NULL);
+}
