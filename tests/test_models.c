@@ -399,6 +399,68 @@ static ft_plan *run_once(ft_graph *g)
     return plan;
 }
 
+/* ---- numbers printed in the specification (spec feat 2.6), found there in double precision by finite differences --------------
+ */
+
+static void near_all(const char *what, ft_t t, int n, const double *want)
+{
+    for (int i = 0; i < n; i++)
+        if (!(fabs((double)((const float *)ft_data(t))[i] - want[i]) < 4e-6))
+            fail_msg("%s[%d]: %g, the specification has %g", what, i, (double)((const float *)ft_data(t))[i], want[i]);
+}
+
+static ft_t values(ft_graph *g, const char *name, int n, const float *v)
+{
+    ft_t t = ft_input(g, name, FT_F32, 1, (int64_t[]){n});
+    memcpy(ft_data(t), v, (size_t)n * sizeof *v);
+    ft_need_grad(t);
+    return t;
+}
+
+/* k, v of four tokens and one channel; columns: on a 2x2 grid */
+static ft_t wkv_of(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns)
+{
+    int64_t dim[3] = {1, 4, 1};
+    return ft_reshape(g, ft_wkv(g, ft_reshape(g, k, 3, dim), ft_reshape(g, v, 3, dim), w, u, columns), 1, (int64_t[]){4});
+}
+
+static void test_wkv_vectors(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    ft_t k = values(g, "k", 4, (float[]){0.1f, -0.2f, 0.3f, 0}), v = values(g, "v", 4, (float[]){1, 2, -1, 0.5f}),
+         w = values(g, "w", 1, (float[]){0.25f}), u = values(g, "u", 1, (float[]){0.1f}), y = wkv_of(g, k, v, w, u, 0);
+    ft_t again = wkv_of(g, k, y, values(g, "w2", 1, (float[]){-0.5f}), values(g, "u2", 1, (float[]){0.2f}), 2);
+    ft_t steep = values(g, "steep", 4, (float[]){80, -90, 85, -70});
+    ft_t far = wkv_of(g, steep, v, values(g, "w3", 1, (float[]){-5}), values(g, "u3", 1, (float[]){100}), 0);
+    ft_keep(y), ft_keep(again), ft_keep(far);
+    ft_backward_from(g, y, ft_const(g, FT_F32, 1, (int64_t[]){4}, (float[]){1, -1, 0.5f, 2}));
+    ft_t grad[4] = {ft_grad(g, k), ft_grad(g, v), ft_grad(g, w), ft_grad(g, u)};
+    for (int i = 0; i < 4; i++) ft_keep(grad[i]);
+    ft_plan *plan = run_once(g);
+    near_all("y", y, 4, (double[]){0.57082084, 0.47222618, 0.36112435, 0.30515805});
+    near_all("dk", grad[0], 4, (double[]){0.31428624, 0.71761858, -1.14615775, 0.11425292});
+    near_all("dv", grad[1], 4, (double[]){0.52269994, 0.43980695, 0.85439164, 0.68310147});
+    near_all("dw", grad[2], 1, (double[]){-0.66037140});
+    near_all("du", grad[3], 1, (double[]){-0.32121242});
+    near_all("rows, then columns", again, 4, (double[]){0.40262939, 0.44566212, 0.40525860, 0.45088810});
+    near_all("steep", far, 4, (double[]){1, -0.98661430, -1, 0.98661430});
+    ft_plan_free(plan);
+    ft_graph_free(g);
+
+    g = ft_graph_new(params, FT_F32, 0); /* three tokens of q|k|v, two channels each */
+    static const float qkv[] = {1, .5f, 1, -1, 1, 4, 2, 0, 0, 1, 2, 5, -1, 1, 1, .5f, 3, 6};
+    ft_t x = values(g, "qkv", 18, qkv), theta = values(g, "theta", 1, (float[]){1.5f});
+    y = ft_attention_channel(g, ft_reshape(g, x, 3, (int64_t[]){1, 3, 6}), theta, 1);
+    ft_keep(y);
+    plan = run_once(g);
+    near_all("channel attention", y, 6, (double[]){2.65256374, 1.58256342, 3.65256374, 2.58256342, 4.65256374, 3.58256342});
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 /* Clean frequency compensation is the identity at the start, for any number of latents, and learns from there. The released form
  * is not, and refuses chunks of other than two latents. */
 static void test_frequency_compensation(void **state)
@@ -574,14 +636,16 @@ static void test_guarded_plan(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_MODELS + 7] = {cmocka_unit_test(test_manifests),
-                                             cmocka_unit_test(test_vae_chunks),
-                                             cmocka_unit_test(test_spiral),
-                                             cmocka_unit_test(test_vae_judges),
-                                             cmocka_unit_test(test_medsora_properties),
-                                             cmocka_unit_test(test_guarded_plan),
-                                             cmocka_unit_test(test_frequency_compensation)};
+    enum { OTHERS = 8 };
+    struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
+                                                  cmocka_unit_test(test_vae_chunks),
+                                                  cmocka_unit_test(test_spiral),
+                                                  cmocka_unit_test(test_vae_judges),
+                                                  cmocka_unit_test(test_medsora_properties),
+                                                  cmocka_unit_test(test_guarded_plan),
+                                                  cmocka_unit_test(test_wkv_vectors),
+                                                  cmocka_unit_test(test_frequency_compensation)};
     for (int i = 0; i < N_MODELS; i++)
-        tests[7 + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
+        tests[OTHERS + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
 }
