@@ -16,6 +16,7 @@
 #include "common/io/safetensors.h"
 #include "gen/align.h"
 #include "gen/flow.h"
+#include "tests/golden_value.h"
 
 static float texture(double x, double y)
 {
@@ -42,16 +43,6 @@ static void test_lucas_kanade(void **state)
     for (int i = 0; i < N * N; i++) a[i] = b[i] = 77; /* nothing to see: nothing moves */
     assert_int_equal(ft_flow_lucas_kanade(a, b, N, flow), FT_OK);
     for (int i = 0; i < 2 * N * N; i++) assert_true(flow[i] == 0);
-}
-
-/* the formula of make_golden.py, for the name "flow" */
-static float value(uint32_t name, uint32_t i)
-{
-    uint32_t h = i * 2654435761u + name;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return (float)(h >> 8) / 8388608.0f - 1.0f;
 }
 
 static void test_pictures(void **state)

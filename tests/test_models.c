@@ -31,6 +31,7 @@
 #include "gen/patchgan.h"
 #include "gen/raft.h"
 #include "gen/vae_loss.h"
+#include "tests/golden_value.h"
 
 static uint32_t crc32_of(const char *s)
 {
@@ -40,16 +41,6 @@ static uint32_t crc32_of(const char *s)
         for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320u : 0);
     }
     return ~c;
-}
-
-/* the formula of make_golden.py */
-static float value(uint32_t name, int64_t i)
-{
-    uint32_t h = (uint32_t)i * 2654435761u + name;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return (float)(h >> 8) / 8388608.0f - 1.0f;
 }
 
 static bool ends(const char *s, const char *tail)

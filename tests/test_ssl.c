@@ -15,17 +15,9 @@
 #include "common/base/status.h"
 #include "common/graph/graph.h"
 #include "common/io/safetensors.h"
+#include "tests/golden_value.h"
 
 enum { STEPS = 1000, U = 6, C = 3, N = 40 };
-
-static float value(uint32_t stream, uint32_t i)
-{
-    uint32_t h = i * 2654435761u + stream;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return (float)(h >> 8) / 8388608.0f - 1.0f;
-}
 
 static ft_config *settings(const char *alignment)
 {
