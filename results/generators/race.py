@@ -20,9 +20,13 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 
 import h5py
 import numpy as np
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from frechet import frechet, look
 
 a = argparse.ArgumentParser()
 a.add_argument("forty"), a.add_argument("clips"), a.add_argument("work"), a.add_argument("name")
@@ -39,20 +43,6 @@ def run(*args):
     if r.returncode:
         raise SystemExit(f"{' '.join(args)}\n{r.stderr}")
     return r.stdout
-
-
-def look(clips):  # (N,F,S,S,3) -> (N, 4*8*8*3)
-    n, f, s = clips.shape[:3]
-    x = clips[:, :: f // 4][:, :4].astype(np.float64) / 255
-    return x.reshape(n, 4, 8, s // 8, 8, s // 8, 3).mean((3, 5)).reshape(n, -1)
-
-
-def frechet(p, q):
-    cp, cq = np.cov(p.T), np.cov(q.T)
-    w, v = np.linalg.eigh(cp)
-    root = (v * np.sqrt(w.clip(0))) @ v.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cq @ root).clip(0)).sum()
-    return ((p.mean(0) - q.mean(0)) ** 2).sum() + np.trace(cp) + np.trace(cq) - 2 * cross
 
 
 def nearest(p, q):

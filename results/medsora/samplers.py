@@ -14,21 +14,10 @@ import tempfile
 import h5py
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from frechet import frechet, look
+
 forty, store, *runs = sys.argv[1:]
-
-
-def look(clips):  # (N,F,S,S,3) -> (N, 4*8*8*3)
-    n, f, s = clips.shape[:3]
-    x = clips[:, :: f // 4][:, :4].astype(np.float64) / 255
-    return x.reshape(n, 4, 8, s // 8, 8, s // 8, 3).mean((3, 5)).reshape(n, -1)
-
-
-def frechet(a, b):
-    ca, cb = np.cov(a.T), np.cov(b.T)
-    w, v = np.linalg.eigh(ca)
-    root = (v * np.sqrt(w.clip(0))) @ v.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cb @ root).clip(0)).sum()
-    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * cross
 
 
 with h5py.File(store) as f:
