@@ -16,6 +16,7 @@
 typedef struct {
     const char *family;
     const char *head; /* the tensor whose first dim counts the classes */
+    bool batchnorm;
     const char *(*preset)(int i);
     /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
      * features (may be NULL): pooled features before the head, (B,D) f32. */
@@ -27,6 +28,13 @@ const ft_classifier *ft_classifier_at(int i);
 
 /* pixel 0..255 -> (v/255 - 0.45) / 0.225, as the field's video classifiers take it */
 static inline float ft_classifier_input(float v) { return (v * (1.0f / 255.0f) - 0.45f) * (1.0f / 0.225f); }
+
+enum { FT_MAX_LOOKS = 100 };
+
+/* What is scored: the average of the weights (of every arm); the last weights; or those with drop path still drawn, as the
+ * field's released script scores its supervised baseline. */
+typedef enum { FT_EVAL_EMA, FT_EVAL_WEIGHTS, FT_EVAL_DROP_PATH } ft_evaluated;
+extern const char *const ft_evaluated_names[];
 
 /* What a classifier learns from. Clips of a video share its label; draws go over videos, then over the clips of a video. */
 typedef struct {
@@ -40,10 +48,12 @@ typedef struct {
     const int *truth; /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
     const char *const *classes;
     int n_classes;
-    const ft_clipstore *validation_store; /* for selection: validation; may be NULL */
-    const int64_t *validation;
-    const int *validation_label;
-    int64_t n_validation;
+    /* Clips looked at in the training: validation videos for selection: validation; the test list's for best-on-test. */
+    const ft_clipstore *watched_store;
+    const int64_t *watched;
+    const int *watched_label;
+    int64_t n_watched;
+    int looks; /* how often, FT_MAX_LOOKS at most; 0: ten times if the selection needs it */
     int positive;
 } ft_training_set;
 
@@ -52,23 +62,34 @@ typedef struct {
     double pseudo[FT_MAX_CLASSES]; /* share of each class among pseudo-labels */
     double pseudo_accuracy;        /* of pseudo-labels whose truth is known; NaN if none is */
     double seconds;
-    int64_t best_step; /* selection: validation; else the last */
+    int64_t best_step;         /* of a selection; else the last */
+    double look[FT_MAX_LOOKS]; /* F1 of the watched videos at each look */
+    int looks;
+    float *chosen; /* answers for the watched videos at the chosen look, (videos, classes); NULL without selection. ft_free */
 } ft_training_result;
 
+int ft_classifier_check(const ft_config *cfg); /* are its model and its algorithm known? */
 int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result);
 
-/* Class probabilities (n, classes) of clips, from a run folder's EMA weights. Reads model, classes and clip shape from its
+/* Class probabilities (n, classes) of clips, from a run folder's weights. Reads model, classes and clip shape from its
  * run.json; a store of another shape is an error. */
 typedef struct {
     char model[64], positive[128];
     char **classes;
-    int n_classes, frames, size, stride, clips_per_video;
+    int n_classes, frames, size, stride, clips_per_video, test_clips;
+    char sampler[16], view[16];
+    ft_evaluated evaluated;
 } ft_classifier_info;
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir);
 void ft_classifier_info_free(ft_classifier_info *info);
 int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
                           int64_t n, float *prob);
+
+/* Means over the clips of each video, which stand together in `clip`: rows (videos, classes), and where each video begins in
+ * `clip`. Returns the number of videos; rows and first have room for n. */
+int64_t ft_video_means(const ft_clipstore *store, const int64_t *clip, int64_t n, const float *prob, int classes, float *rows,
+                       int64_t *first);
 
 /* Pooled features (n, D) of clips from a fixed random network (seed 0) of this preset, whose BatchNorm statistics are those of
  * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */

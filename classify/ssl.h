@@ -15,6 +15,7 @@ typedef struct {
     ft_t index;             /* (U) i32: which clip of the pool */
     ft_t prior;             /* (1,classes) f32: shares of the labelled videos */
     ft_t progress;          /* (1,1) f32: share of the training that is done, 0..1 */
+    ft_t fresh;             /* (1,1) f32: 1 in the first step of an epoch (classifier.epoch), else 0 */
 } ft_ssl_batch;
 
 enum { FT_SSL_WEAK = 1, FT_SSL_STRONG = 2, FT_SSL_TEACHER = 4 };

@@ -5,4 +5,5 @@
     SSL(fixmatch)                                                                                                                \
     SSL(flexmatch)                                                                                                               \
     SSL(freematch)                                                                                                               \
-    SSL(softmatch)
+    SSL(softmatch)                                                                                                               \
+    SSL(endora)

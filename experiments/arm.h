@@ -14,6 +14,10 @@ typedef struct {
     int (*facts)(ft_arm_context *c, ft_arm_result *result);
 } ft_arm;
 
+/* Reads an entry of `arms`, ARM [key=value ...] [name=LABEL], into arm, name and cfg of `a`. Without a label the name in tables
+ * is the arm with the last words of its settings: "noise clips=50". */
+int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry);
+
 const ft_arm *ft_arm_find(const char *arm); /* NULL if no row fits */
 const ft_arm *ft_arm_at(int i);
 

@@ -25,6 +25,12 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
                                            "generator.flip",
                                            "generator.latent",
                                            "generator.objective",
+                                           "generator.posterior",
+                                           "generator.loss",
+                                           "generator.beta",
+                                           "generator.guidance",
+                                           "generator.kernel",
+                                           "generator.relative",
                                            "generator.flow_time",
                                            "generator.vlb",
                                            "generator.weighting",
@@ -38,8 +44,8 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
     ft_experiment *x = c->x;
     bool done;
     char path[FT_PATH + 16];
-    FT_TRY(ft_fold_vae_get(x, c->fold, vae));
-    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", ft_config_json(x->cfg, training), "latents",
+    FT_TRY(ft_fold_vae_get(x, c->cfg, c->fold, vae));
+    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", ft_config_json(c->cfg, training), "latents",
                             strrchr(vae->vae, '/') + 1);
     FT_TRY(ft_stage(x, "generator", key, generator, &done));
     if (!done) {
@@ -47,20 +53,20 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
         int64_t *clip = NULL, n = 0;
         int rc = ft_clips_of(&x->store, &x->folds[c->fold].pool, &clip, &n);
         ft_clip_pool pool = {&x->store, clip, n};
-        if (rc == FT_OK) rc = ft_generator_train(x->cfg, c->arm, &pool, vae->vae, vae->latents, generator, 0, true);
+        if (rc == FT_OK) rc = ft_generator_train(c->cfg, c->arm, &pool, vae->vae, vae->latents, generator, 0, true);
         ft_free(clip);
         FT_TRY(rc);
-        if (*vae->held_out) FT_TRY(ft_generator_eps_mse(x->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
+        if (*vae->held_out) FT_TRY(ft_generator_eps_mse(c->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
         FT_TRY(ft_stage_done(
             x, generator,
             json_pack("{s:o,s:f}", "eps_mse", isnan(mse) ? json_null() : json_real(mse), "seconds", ft_now() - start)));
     }
-    key = json_pack("{s:s,s:o}", "generator", strrchr(generator, '/') + 1, "config", ft_config_json(x->cfg, sampling));
+    key = json_pack("{s:s,s:o}", "generator", strrchr(generator, '/') + 1, "config", ft_config_json(c->cfg, sampling));
     FT_TRY(ft_stage(x, "samples", key, samples, &done));
     if (!done) {
         double start = ft_now();
         snprintf(path, sizeof path, "%s/clips.h5", samples);
-        FT_TRY(ft_generator_sample(x->cfg, c->arm, generator, vae->vae, vae->latents, ft_config_int(x->cfg, "generated"),
+        FT_TRY(ft_generator_sample(c->cfg, c->arm, generator, vae->vae, vae->latents, ft_config_int(c->cfg, "generated"),
                                    x->store.frames, x->store.size, 0, path));
         FT_TRY(ft_stage_done(x, samples, json_pack("{s:f}", "seconds", ft_now() - start)));
     }

@@ -10,7 +10,7 @@ static int prepare(ft_arm_context *c)
     ft_experiment *x = c->x;
     char folder[FT_PATH], path[FT_PATH + 16];
     bool done;
-    int64_t n = ft_config_int(x->cfg, "generated"), *clip, count;
+    int64_t n = ft_config_int(c->cfg, "generated"), *clip, count;
     json_t *key = json_pack("{s:s,s:I,s:o}", "store", x->store.id, "generated", (json_int_t)n, "pool",
                             ft_video_names(&x->store, &x->folds[c->fold].pool));
     int rc = ft_stage(x, "noise", key, folder, &done);

@@ -1,4 +1,4 @@
-/* Arms that need no generated clips. */
+/* Arms that need no generated clips: what real videos do alone. */
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -7,7 +7,7 @@
 
 static int labelled_only(ft_arm_context *c) { return (void)c, FT_OK; }
 
-extern const ft_arm ft_arm_supervised, ft_arm_fully_supervised, ft_arm_real_unlabelled;
+extern const ft_arm ft_arm_supervised, ft_arm_fully_supervised, ft_arm_real_unlabelled, ft_arm_training_clips;
 const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, labelled_only, NULL};
 
 static int all_labels(ft_arm_context *c)
@@ -26,7 +26,7 @@ const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the t
 
 static int rest_of_pool(ft_arm_context *c)
 {
-    const char *more = ft_config_text(c->x->cfg, "data.unlabelled");
+    const char *more = ft_config_text(c->cfg, "data.unlabelled");
     if (*more) return ft_arm_use_file(c, more);
     if (c->unlabelled.n == 0)
         return FT_FAIL(
@@ -37,3 +37,18 @@ static int rest_of_pool(ft_arm_context *c)
 }
 const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL,
                                        rest_of_pool, NULL};
+
+/* Do generated clips add anything to the data that their generator saw? */
+static int whole_pool(ft_arm_context *c)
+{
+    const ft_videos *pool = &c->x->folds[c->fold].pool;
+    ft_videos all = {ft_alloc((size_t)(pool->n + 1) * sizeof(int64_t)), pool->n};
+    if (!all.video) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    memcpy(all.video, pool->video, (size_t)pool->n * sizeof(int64_t));
+    ft_free(c->unlabelled.video);
+    c->unlabelled = all;
+    c->unlabelled_store = &c->x->store;
+    return ft_clips_of(&c->x->store, &all, &c->clips, &c->n_clips);
+}
+const ft_arm ft_arm_training_clips = {"training-clips", "the whole pool without labels: what generators are trained on", NULL,
+                                      whole_pool, NULL};

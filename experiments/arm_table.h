@@ -3,6 +3,7 @@
     ARM(supervised)                                                                                                              \
     ARM(fully_supervised)                                                                                                        \
     ARM(real_unlabelled)                                                                                                         \
+    ARM(training_clips)                                                                                                          \
     ARM(noise)                                                                                                                   \
     ARM(generator)                                                                                                               \
     ARM(clips)

@@ -1,4 +1,5 @@
 #include "experiments/cli.h"
+#include "experiments/protocol.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -149,6 +150,7 @@ int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg)
     }
     for (int i = 0; rc == FT_OK && i < c->n_given; i++)
         if (!strcmp(c->name[i], "--set")) rc = ft_config_set(*cfg, c->value[i], "--set");
+    if (rc == FT_OK) rc = ft_protocol_apply(*cfg);
     if (rc == FT_OK) ft_threads_set((int)ft_config_int(*cfg, "threads"));
     if (rc < 0) ft_config_free(*cfg), *cfg = NULL;
     return rc;

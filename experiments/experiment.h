@@ -25,9 +25,10 @@ typedef struct {
 /* One arm in one fold and split, being prepared: see arm.h. */
 typedef struct {
     ft_experiment *x;
-    const char *arm; /* as in the configuration */
+    const char *arm;      /* a row's name, a preset, `clips: FILE` */
+    const ft_config *cfg; /* the experiment's with this arm's own settings */
     int fold, split;
-    ft_videos labelled, unlabelled;       /* of the split; an arm may replace `labelled` */
+    ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
     const ft_clipstore *unlabelled_store; /* out: where unlabelled clips come from; NULL: supervised */
     int64_t *clips, n_clips;              /* out: which; fresh memory */
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
@@ -47,7 +48,7 @@ typedef struct {
     char vae[FT_PATH], latents[FT_PATH], held_out[FT_PATH]; /* held_out: latents of the validation videos; "" if none */
     double psnr;                                            /* on them */
 } ft_fold_vae;
-int ft_fold_vae_get(ft_experiment *x, int fold, ft_fold_vae *out);
+int ft_fold_vae_get(ft_experiment *x, const ft_config *cfg, int fold, ft_fold_vae *out);
 
 /* Reads a clip store as the unlabelled clips of an arm: all of its clips. */
 int ft_arm_use_file(ft_arm_context *c, const char *path);
@@ -55,11 +56,12 @@ json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
 
 /* ---- what the report needs ---- */
 typedef struct {
-    char name[128];
+    char arm[600], name[128]; /* see ft_arm_context; what tables call it */
+    ft_config *cfg;
     int n; /* runs: (split, seed) */
     ft_run_scores *run;
     json_t **line;         /* as in results.jsonl */
-    ft_interval f1, delta; /* delta against `supervised`; NaN without it */
+    ft_interval f1, delta; /* delta against the baseline; NaN without it */
     double p, p_holm;
     char clips[FT_PATH];                       /* clip store of its unlabelled clips; "" if none */
     double psnr, eps_mse, frechet;             /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
@@ -77,6 +79,11 @@ typedef struct {
     double seconds; /* of all stages, this call or before */
     const char *command;
 } ft_result;
+
+int ft_experiment_data(ft_experiment *x); /* reads the store, made if need be */
+/* One (split, seed) of an arm, appended to arm->run; with cross-validation its test videos are those of all folds of a repeat. */
+int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int seed);
+void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part of a file's */
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */
 json_t *ft_summary_json(const ft_result *r);

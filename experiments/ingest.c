@@ -31,9 +31,10 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
 {
     char *path = ft_format("%s/%s", o->videos, label->video), hex[65];
     ft_video v = {0};
-    int64_t *tick = NULL, *index = NULL, starts[MAX_CLIPS], ticks;
+    int64_t *tick = NULL, *index = NULL, ticks;
     uint8_t *rgb = NULL;
-    int n, used, rc = path ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
+    double used;
+    int n, F = o->sampling.frames, rc = path ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     if (rc < 0) return rc;
     if (!ft_exists(path)) {
         rc = FT_FAIL(FT_EIO, "%s: not there, though the label list names it in line %d. Check --videos and the list", path,
@@ -46,47 +47,53 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
         ticks = resample(&v, o->fps, &tick);
         FT_TRY_TO(rc, done, (int)(ticks < 0 ? ticks : 0));
     }
-    FT_TRY_TO(rc, done, ft_clip_starts(path, ticks, o->frames, o->stride, o->clips, starts, MAX_CLIPS, &n, &used));
+    if (!(index = ft_alloc((size_t)MAX_CLIPS * (size_t)F * sizeof *index))) {
+        rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+        goto done;
+    }
+    FT_TRY_TO(rc, done, ft_sample_clips(&o->sampling, path, ticks, o->fps > 0 ? o->fps : v.fps, index, MAX_CLIPS, &n, &used));
     FT_TRY_TO(rc, done, ft_sha256_file(path, hex));
-    int64_t all = (int64_t)n * o->frames;
+    int64_t all = (int64_t)n * F;
     /* one pass over the file for all clips: the wanted frames in rising order, then each clip picks its own */
-    index = ft_alloc((size_t)all * sizeof *index);
     int64_t *unique = ft_alloc((size_t)ticks * sizeof *unique), *place = ft_alloc((size_t)(v.frames + 1) * sizeof *place),
             kinds = 0;
-    if (!index || !unique || !place) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (!unique || !place) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     for (int64_t i = 0; rc == FT_OK && i < all; i++) {
-        int64_t t = starts[i / o->frames] + i % o->frames * used;
-        index[i] = tick ? tick[t] : t;
+        if (tick) index[i] = tick[index[i]];
         place[index[i]] = 1;
     }
     for (int64_t f = 0; rc == FT_OK && f < v.frames; f++)
         if (place[f]) place[f] = kinds, unique[kinds++] = f;
     size_t each = (size_t)o->size * (size_t)o->size * 3;
-    uint8_t *clip = rc == FT_OK ? ft_alloc(each * (size_t)o->frames) : NULL;
+    uint8_t *clip = rc == FT_OK ? ft_alloc(each * (size_t)F) : NULL;
     if (rc == FT_OK && (!clip || !(rgb = ft_alloc(each * (size_t)kinds))))
         rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels", path, (long long)kinds, o->size);
-    if (rc == FT_OK) rc = ft_video_frames(&v, unique, kinds, o->size, rgb);
-    if (rc == FT_OK) {
-        int row = ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
-                                                           .label = label->label,
-                                                           .group = label->group,
-                                                           .split = label->split,
-                                                           .source = path,
-                                                           .sha256 = hex,
-                                                           .frames = (int32_t)v.frames,
-                                                           .fps = v.fps});
-        rc = row < 0 ? row : FT_OK;
+    int row = rc < 0 ? rc
+                     : ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
+                                                                .label = label->label,
+                                                                .group = label->group,
+                                                                .split = label->split,
+                                                                .source = path,
+                                                                .sha256 = hex,
+                                                                .frames = (int32_t)v.frames,
+                                                                .fps = v.fps});
+    if (rc == FT_OK && row < 0) rc = row;
+    bool three = !strcmp(o->view, "3crop");
+    for (int crop = FT_CROP_FIRST; rc == FT_OK && crop <= FT_CROP_LAST; crop++) {
+        if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
+        rc = ft_video_frames(&v, unique, kinds, o->size, (ft_crop)crop, rgb);
         for (int k = 0; rc == FT_OK && k < n; k++) {
-            for (int f = 0; f < o->frames; f++)
-                memcpy(clip + (size_t)f * each, rgb + (size_t)place[index[k * o->frames + f]] * each, each);
-            rc = ft_clipwriter_clip(w, row, (int)starts[k], used, clip);
+            for (int f = 0; f < F; f++) memcpy(clip + (size_t)f * each, rgb + (size_t)place[index[k * F + f]] * each, each);
+            rc = ft_clipwriter_clip(w, row, (int)index[(int64_t)k * F], used, clip);
         }
+    }
+    if (rc == FT_OK) {
         result->videos++;
-        result->clips += n;
-        if (used < o->stride) {
+        result->clips += n * (three ? 3 : 1);
+        if (o->sampling.how == FT_SAMPLE_STRIDE && used < o->sampling.stride) {
             result->shortened++;
-            ft_log("%s: %lld frames are too few for stride %d: taken at stride %d", label->video, (long long)ticks, o->stride,
-                   used);
+            ft_log("%s: %lld frames are too few for stride %d: taken at stride %.0f", label->video, (long long)ticks,
+                   o->sampling.stride, used);
         }
     }
     ft_free(clip);
@@ -108,7 +115,8 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     memset(result, 0, sizeof *result);
     if (!ft_is_dir(o->videos)) return FT_FAIL(FT_EIO, "%s: not a folder. Give the folder of the videos with --videos", o->videos);
     FT_TRY(o->labels && *o->labels ? ft_labels_read(&l, o->labels) : ft_labels_from_folders(&l, o->videos));
-    int rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){o->frames, o->size, o->stride, o->gzip, o->config});
+    int rc =
+        ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){o->sampling.frames, o->size, o->sampling.stride, o->gzip, o->config});
     ft_progress bar;
     ft_progress_start(&bar, "ingest", l.n);
     for (int i = 0; rc == FT_OK && i < l.n; i++) {

@@ -4,11 +4,15 @@
 
 #include <stdbool.h>
 
+#include "common/io/clip_sampler.h"
+
 typedef struct {
-    const char *videos, *labels;     /* folder; label list, or NULL for a folder per class */
-    int frames, stride, size, clips; /* clips per video, 0: all that fit */
-    double fps;                      /* resample to this rate first; 0: as it is */
-    bool skip;                       /* a bad video is reported and left out instead of ending everything */
+    const char *videos, *labels; /* folder; label list, or NULL for a folder per class */
+    ft_sampling sampling;        /* which frames; its clips: of a video */
+    const char *view;            /* "centre", "left", "3crop": three clips for each */
+    int size;
+    double fps; /* resample to this rate first; 0: as it is */
+    bool skip;  /* a bad video is reported and left out instead of ending everything */
     bool gzip;
     const char *config; /* JSON to store; NULL: none */
 } ft_ingest_opt;

@@ -299,7 +299,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
                          s->path, c->name[k]);
     if (rc < 0) goto done;
     ft_rng r = ft_rng_make((uint64_t)split, 0x1ABE1, (uint64_t)(fold->repeat * 1000 + fold->fold));
-    ft_rng_shuffle(&r, order, n);
+    if (!strcmp(ft_config_text(cfg, "labels_from"), "random")) ft_rng_shuffle(&r, order, n);
     for (int64_t i = 0; i < n; i++) {
         int k = c->of_video[fold->pool.video[order[i]]];
         if (k >= 0 && quota[k] > 0) quota[k]--, chosen[order[i]] = true;
@@ -360,6 +360,11 @@ int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, 
 
 int ft_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t **clip, int64_t *n)
 {
+    return ft_first_clips_of(s, v, 0, clip, n);
+}
+
+int ft_first_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t most, int64_t **clip, int64_t *n)
+{
     bool *wanted = ft_alloc((size_t)(s->n_video + 1));
     *clip = ft_alloc((size_t)(s->n_clip + 1) * sizeof **clip);
     *n = 0;
@@ -370,7 +375,10 @@ int ft_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t **clip, int64
     }
     for (int64_t i = 0; i < v->n; i++) wanted[v->video[i]] = true;
     for (int64_t i = 0; i < s->n_clip; i++)
-        if (wanted[s->clip[i].video]) (*clip)[(*n)++] = i;
+        if (wanted[s->clip[i].video]) {
+            int64_t last = *n - most; /* a clip of the same video so far back: it has enough */
+            if (most == 0 || last < 0 || s->clip[(*clip)[last]].video != s->clip[i].video) (*clip)[(*n)++] = i;
+        }
     ft_free(wanted);
     return FT_OK;
 }

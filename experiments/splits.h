@@ -41,5 +41,7 @@ int ft_split_save(const char *path, const ft_clipstore *store, const ft_fold *fo
 
 /* Clips of some videos, in order of the store. Fresh memory. */
 int ft_clips_of(const ft_clipstore *store, const ft_videos *videos, int64_t **clip, int64_t *n);
+/* The first `most` clips of each (0: all): those that are scored, data.test_clips. */
+int ft_first_clips_of(const ft_clipstore *store, const ft_videos *videos, int64_t most, int64_t **clip, int64_t *n);
 
 #endif

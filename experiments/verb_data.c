@@ -33,17 +33,21 @@ static int run_ingest(ft_cli *c)
     if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
     if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
         return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
+    const char *sampler = ft_cli_text(c, "--sampler"), *view = ft_cli_text(c, "--view");
+    if (strcmp(sampler, "stride") && ft_clip_sampler_of(sampler) == FT_SAMPLE_STRIDE)
+        return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
+    if (strcmp(view, "centre") && strcmp(view, "left") && strcmp(view, "3crop"))
+        return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride, "size",
-                                 (json_int_t)size, "fps", fps, "clips_per_video", k);
+    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride,
+                                 "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler", sampler, "view", view);
     char *config = json_dumps(settings, JSON_COMPACT);
     json_decref(settings);
     ft_ingest_opt o = {videos,
                        ft_cli_text(c, "--labels"),
-                       (int)frames,
-                       (int)stride,
+                       {ft_clip_sampler_of(sampler), (int)frames, (int)stride, (int)clips},
+                       view,
                        (int)size,
-                       (int)clips,
                        fps,
                        !strcmp(on_error, "skip"),
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
@@ -67,7 +71,10 @@ static const ft_option ingest_options[] = {
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},
     {"--fps", "N", "0", "resample to this rate first; 0: as it is"},
-    {"--size", "N", "128", "pixels: short side scaled to it, centre cropped"},
+    {"--sampler", "stride|released|uniform|dense", "stride",
+     "which frames; released: a window of N strides at 30 frames a second"},
+    {"--view", "centre|left|3crop", "centre", "square of the picture; 3crop: three clips for each"},
+    {"--size", "N", "128", "pixels: short side scaled to it, cropped to a square"},
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
     {"--compress", "none|gzip", "none", "compression of the clips"},
@@ -92,13 +99,13 @@ static int run_phantom(ft_cli *c)
     FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
     seed = s ? atoll(s) : 0;
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    ft_phantom_opt o = {(int)videos,
-                        (int)frames,
-                        (int)size,
-                        balance,
-                        (uint64_t)seed,
-                        ft_cli_text(c, "--mp4"),
-                        ft_cli_flag(c, "--length-by-class")};
+    ft_phantom_opt o = {.videos = (int)videos,
+                        .frames = (int)frames,
+                        .size = (int)size,
+                        .balance = balance,
+                        .seed = (uint64_t)seed,
+                        .mp4 = ft_cli_text(c, "--mp4"),
+                        .length_by_class = ft_cli_flag(c, "--length-by-class")};
     if (o.mp4) FT_TRY(ft_mkdirs(o.mp4));
     FT_TRY(ft_phantom_write(&o, out));
     ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out,

@@ -18,6 +18,7 @@
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
 #include "experiments/model_table.h"
+#include "experiments/protocol.h"
 #include "gen/consistency.h"
 #include "gen/generator.h"
 #include "gen/vae_train.h"
@@ -68,6 +69,8 @@ static int run_models(ft_cli *c)
                    json_string_value(json_object_get(m, "input")));
         printf("\nsemi-supervised algorithms (ssl.algorithm):\n");
         for (int k = 0; ft_ssl_at(k); k++) printf("  %-18s %s\n", ft_ssl_at(k)->name, ft_ssl_at(k)->help);
+        printf("\nprotocols:\n");
+        for (int k = 0; ft_protocol_at(k); k++) printf("  %-18s %s\n", ft_protocol_at(k)->name, ft_protocol_at(k)->help);
         printf("\narms of an experiment:\n");
         for (int k = 0; ft_arm_at(k); k++) printf("  %-18s %s\n", ft_arm_at(k)->name, ft_arm_at(k)->help);
     }
@@ -150,10 +153,10 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
                            .n = n,
                            .classes = (const char *const *)d.classes.name,
                            .n_classes = d.classes.n,
-                           .validation_store = &d.store,
-                           .validation = held,
-                           .validation_label = held_label,
-                           .n_validation = m,
+                           .watched_store = &d.store,
+                           .watched = held,
+                           .watched_label = held_label,
+                           .n_watched = m,
                            .positive = d.classes.positive};
     int64_t *all = NULL;
     if (*unlabelled) {
@@ -361,7 +364,7 @@ static int run_evaluate(ft_cli *c)
     if (ft_exists(path)) return evaluate_generator(c, arg[0], data, split);
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
     int rc = FT_OK, C = info.n_classes;
-    int64_t *clip = NULL, n = 0, videos = 0;
+    int64_t *clip = NULL, *first = NULL, n = 0, videos = 0;
     float *prob = NULL, *rows = NULL;
     int *label = NULL;
     snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
@@ -374,18 +377,16 @@ static int run_evaluate(ft_cli *c)
     prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
     if (!rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, clip, n, prob));
-    for (int64_t i = 0; i < n;) { /* clips of a video stand together */
-        int64_t k = i, v = s.clip[clip[i]].video;
-        int own = classes.of_video[v] < 0 ? -1 : class_index(&info, classes.name[classes.of_video[v]]);
-        if (own < 0)
+    first = ft_alloc((size_t)(n + 1) * sizeof *first);
+    if (!first) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
+    videos = ft_video_means(&s, clip, n, prob, C, rows, first);
+    for (int64_t i = 0; i < videos; i++) {
+        int64_t v = s.clip[clip[first[i]]].video;
+        label[i] = classes.of_video[v] < 0 ? -1 : class_index(&info, classes.name[classes.of_video[v]]);
+        if (label[i] < 0)
             FT_TRY_TO(rc, done,
                       FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", data,
                               s.video[v].name, s.video[v].label));
-        for (; k < n && s.clip[clip[k]].video == v; k++)
-            for (int q = 0; q < C; q++) rows[videos * C + q] += prob[k * C + q];
-        for (int q = 0; q < C; q++) rows[videos * C + q] /= (float)(k - i);
-        label[videos++] = own;
-        i = k;
     }
     int positive = class_index(&info, info.positive);
     ft_scores sc = ft_score(rows, label, videos, C, positive < 0 ? C - 1 : positive);
@@ -399,6 +400,7 @@ static int run_evaluate(ft_cli *c)
                  100 * sc.sensitivity, 100 * sc.specificity, sc.mcc, sc.auroc, sc.auprc, sc.brier, sc.ece);
 done:
     ft_free(clip);
+    ft_free(first);
     ft_free(rows);
     ft_free(label);
     ft_free(prob);
@@ -423,21 +425,27 @@ static int predict_one(const char *run, const ft_classifier_info *info, const ch
 {
     enum { ROOM = 64 };
     ft_video v;
-    int64_t start[ROOM], index[ROOM * 256];
-    int n, used;
+    int64_t index[ROOM * 256];
+    int n, views = 0;
+    double used;
+    ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video};
+    if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
     FT_TRY(ft_video_open(&v, video));
-    int rc = ft_clip_starts(video, v.frames, info->frames, info->stride, info->clips_per_video, start, ROOM, &n, &used);
-    ft_clipstore s = {.path = (char *)video, .frames = info->frames, .size = info->size};
+    int rc = ft_sample_clips(&how, video, v.frames, v.fps, index, ROOM, &n, &used);
+    if (info->test_clips > 0 && info->test_clips < n) n = info->test_clips;
+    ft_clipstore s = {.path = (char *)(uintptr_t)video, .frames = info->frames, .size = info->size};
     memset(mean, 0, (size_t)info->n_classes * sizeof *mean);
-    if (rc == FT_OK && info->frames > 256) rc = FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
-    for (int k = 0; rc == FT_OK && k < n; k++) {
-        for (int f = 0; f < info->frames; f++) index[f] = start[k] + (int64_t)f * used;
-        if (!s.pixels && !(s.pixels = ft_alloc((size_t)ft_clip_bytes(&s)))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", video);
-        if (rc == FT_OK) rc = ft_video_frames(&v, index, info->frames, info->size, s.pixels);
+    if (rc == FT_OK && !(s.pixels = ft_alloc((size_t)ft_clip_bytes(&s)))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", video);
+    for (int k = 0; rc == FT_OK && k < 3 * n; k++) { /* every clip in every view */
+        ft_crop crop = (ft_crop)(k % 3);
+        if (strcmp(info->view, "3crop") && crop != (strcmp(info->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
         float prob[FT_MAX_CLASSES];
+        rc = ft_video_frames(&v, index + k / 3 * info->frames, info->frames, info->size, crop, s.pixels);
         if (rc == FT_OK) rc = ft_classifier_predict(run, info, &s, (int64_t[]){0}, 1, prob);
-        for (int q = 0; rc == FT_OK && q < info->n_classes; q++) mean[q] += prob[q] / (float)n;
+        for (int q = 0; rc == FT_OK && q < info->n_classes; q++) mean[q] += prob[q];
+        views++;
     }
+    for (int q = 0; q < info->n_classes; q++) mean[q] /= (float)(views ? views : 1);
     ft_free(s.pixels);
     ft_video_close(&v);
     return rc;

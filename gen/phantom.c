@@ -45,8 +45,11 @@ static double smooth_noise(uint32_t salt, double x, double y, int period)
     return a + u * (b - a) + v * (c - a) + u * v * (a - b - c + d);
 }
 
+enum { PD_TRAIN_POLYP = 102, PD_TRAIN = 173, PD_TEST_POLYP = 233, PD_ALL = 253, PD_FPS = 30 };
+
 bool ft_phantom_has_polyp(const ft_phantom_opt *opt, int index)
 {
+    if (opt->polypdiag) return index < PD_TRAIN_POLYP || (index >= PD_TRAIN && index < PD_TEST_POLYP);
     /* an even spread over the list, so that every part of it has the same balance */
     return (int)floor((index + 1) * opt->balance) > (int)floor(index * opt->balance);
 }
@@ -176,8 +179,39 @@ static const char *split_of(const ft_phantom_opt *opt, int index)
 {
     /* blocks of 16 keep the balance: 2 validation, 4 test, 10 train */
     int k = index % 16;
-    (void)opt;
+    if (opt->polypdiag) return index < PD_TRAIN ? "train" : "test";
     return k < 10 ? "train" : k < 12 ? "validation" : "test";
+}
+
+/* frames of a video: log-linear through PolypDiag's least, median and largest length of its list and class */
+static int64_t length_of(const ft_phantom_opt *opt, int index)
+{
+    static const double lengths[2][2][3] = {{{170, 5623, 12007}, {27, 410, 512}}, {{235, 1223, 11250}, {59, 220, 773}}};
+    bool polyp = ft_phantom_has_polyp(opt, index) || !opt->polypdiag_lengths;
+    const double *q = lengths[index >= PD_TRAIN][polyp];
+    ft_rng r = ft_rng_make(opt->seed, 0x1E46, (uint64_t)index);
+    double u = 2 * ft_rng_uniform(&r);
+    return (int64_t)exp(u < 1 ? log(q[0]) + u * log(q[1] / q[0]) : log(q[1]) + (u - 1) * log(q[2] / q[1]));
+}
+
+/* clips of a long video, whose camera goes forth and back over two seconds */
+static int long_clips(const ft_phantom_opt *opt, int index, ft_clipwriter *w, int row, uint8_t *rgb)
+{
+    enum { ROOM = 64 };
+    int64_t at[ROOM * 256], total = length_of(opt, index);
+    int n, F = opt->sampling.frames;
+    double used;
+    size_t each = (size_t)opt->size * (size_t)opt->size * 3;
+    FT_TRY(ft_sample_clips(&opt->sampling, "phantom", total, PD_FPS, at, ROOM, &n, &used));
+    for (int k = 0; k < n; k++) {
+#pragma omp parallel for
+        for (int f = 0; f < F; f++) {
+            double t = fmod((double)at[k * F + f] / PD_FPS, 4);
+            ft_phantom_frame(opt, index, t < 2 ? t : 4 - t, rgb + (size_t)f * each);
+        }
+        FT_TRY(ft_clipwriter_clip(w, row, (int)at[k * F], used, rgb));
+    }
+    return FT_OK;
 }
 
 static int whole_video(const ft_phantom_opt *opt, int index, const char *name)
@@ -212,29 +246,33 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
     int rc = rgb && (!opt->mp4 || list) ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a clip");
     if (list) fprintf(list, "video,label,group,split\n");
     ft_progress bar;
-    ft_progress_start(&bar, "phantom", opt->videos);
-    for (int i = 0; rc == FT_OK && i < opt->videos; i++) {
+    int videos = opt->polypdiag ? PD_ALL : opt->videos;
+    ft_progress_start(&bar, "phantom", videos);
+    for (int i = 0; rc == FT_OK && i < videos; i++) {
         char name[32];
         const char *label = ft_phantom_has_polyp(opt, i) ? "polyp" : "normal";
         snprintf(name, sizeof name, "phantom-%05d", i);
-#pragma omp parallel for
-        for (int f = 0; f < opt->frames; f++) ft_phantom_frame(opt, i, (double)f / FPS, rgb + (size_t)f * each);
         int row = ft_clipwriter_video(w, &(ft_store_video){.name = name,
                                                            .label = label,
                                                            .group = name,
                                                            .split = split_of(opt, i),
                                                            .source = "phantom",
-                                                           .frames = opt->frames,
-                                                           .fps = FPS});
+                                                           .frames = opt->polypdiag ? (int32_t)length_of(opt, i) : opt->frames,
+                                                           .fps = opt->polypdiag ? PD_FPS : FPS});
         FT_TRY_TO(rc, done, row);
-        FT_TRY_TO(rc, done, ft_clipwriter_clip(w, row, 0, 1, rgb));
+        if (opt->polypdiag) FT_TRY_TO(rc, done, long_clips(opt, i, w, row, rgb));
+        else {
+#pragma omp parallel for
+            for (int f = 0; f < opt->frames; f++) ft_phantom_frame(opt, i, (double)f / FPS, rgb + (size_t)f * each);
+            FT_TRY_TO(rc, done, ft_clipwriter_clip(w, row, 0, 1, rgb));
+        }
         if (opt->mp4) {
             FT_TRY_TO(rc, done, whole_video(opt, i, name));
             fprintf(list, "%s.mp4,%s,%s,%s\n", name, label, name, split_of(opt, i));
         }
         ft_progress_step(&bar, i + 1);
     }
-    ft_progress_end(&bar, opt->videos);
+    ft_progress_end(&bar, videos);
 done:
     if (list) fclose(list);
     if (rc == FT_OK && opt->mp4) {

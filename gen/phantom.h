@@ -7,12 +7,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/io/clip_sampler.h"
+
 typedef struct {
     int videos, frames, size;
     double balance; /* share of polyp videos */
     uint64_t seed;
     const char *mp4;      /* folder for whole videos; NULL: none */
     bool length_by_class; /* whole videos only: normal ones are longer, for studies of that leak */
+    /* Lists, order and lengths of PolypDiag (spec downstream 1.2) instead of `videos` and `balance`: 102 polyp and 71 normal ones
+     * to train, 60 and 20 to test, at 30 frames a second; the camera goes to and fro. Clips are taken by `sampling`. */
+    bool polypdiag;
+    bool polypdiag_lengths; /* normal videos 20 times as long as polyp videos; false: all drawn as polyp videos */
+    ft_sampling sampling;
 } ft_phantom_opt;
 
 /* One frame at time t (seconds) of video `index`, (size, size, 3). */

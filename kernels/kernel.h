@@ -69,7 +69,7 @@ typedef struct {
     float clip;                            /* global L2 norm; 0: none */
     int64_t clip_from;                     /* the step from which it holds */
     bool no_ema;                           /* the weights' average is left alone */
-    bool sgd;                              /* SGD with Nesterov momentum beta1 */
+    bool sgd, nesterov;                    /* SGD with momentum beta1 */
 } ft_optim_opt;
 
 typedef struct {

@@ -23,6 +23,7 @@
 #include "common/io/config.h"
 #include "common/io/labels.h"
 #include "common/io/safetensors.h"
+#include "common/io/clip_sampler.h"
 #include "common/io/video.h"
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
@@ -277,18 +278,46 @@ static void test_clipstore(void **state)
     ft_free(whole);
 }
 
-static void test_clip_starts(void **state)
+static void test_sampler(void **state)
 {
     (void)state;
-    int64_t start[8];
-    int n, used;
-    assert_int_equal(ft_clip_starts("v", 100, 16, 3, 3, start, 8, &n, &used), FT_OK);
-    assert_true(n == 3 && used == 3 && start[0] == 0 && start[1] == 27 && start[2] == 54); /* evenly over the whole video */
-    assert_int_equal(ft_clip_starts("v", 33, 16, 3, 1, start, 8, &n, &used), FT_OK);
-    assert_true(used == 2 && start[0] == 1);
-    assert_int_equal(ft_clip_starts("v", 16, 16, 3, 1, start, 8, &n, &used), FT_OK);
-    assert_true(used == 1 && start[0] == 0);
-    assert_true(ft_clip_starts("v", 15, 16, 3, 1, start, 8, &n, &used) < 0);
+    int64_t at[64];
+    int n;
+    double used;
+    ft_sampling s = {FT_SAMPLE_STRIDE, 16, 3, 3};
+    assert_int_equal(ft_sample_clips(&s, "v", 100, 25, at, 4, &n, &used), FT_OK);
+    assert_true(n == 3 && used == 3 && at[0] == 0 && at[16] == 27 && at[32] == 54 && at[47] == 99); /* over the whole video */
+    s.clips = 1;
+    assert_int_equal(ft_sample_clips(&s, "v", 33, 25, at, 4, &n, &used), FT_OK);
+    assert_true(used == 2 && at[0] == 1);
+    assert_int_equal(ft_sample_clips(&s, "v", 16, 25, at, 4, &n, &used), FT_OK);
+    assert_true(used == 1 && at[0] == 0);
+    assert_true(ft_sample_clips(&s, "v", 15, 25, at, 4, &n, &used) < 0);
+    /* the specification's vectors (downstream 9, 1.6) */
+    static const struct {
+        ft_clip_sampler how;
+        int64_t total;
+        double fps;
+        int64_t want[8];
+    } v[] = {{FT_SAMPLE_RELEASED, 16, 8, {0, 9, 15, 15, 15, 15, 15, 15}},
+             {FT_SAMPLE_RELEASED, 16, 6, {0, 7, 14, 15, 15, 15, 15, 15}},
+             {FT_SAMPLE_RELEASED, 16, 25, {0, 15, 15, 15, 15, 15, 15, 15}},
+             {FT_SAMPLE_RELEASED, 108, 30, {0, 36, 72, 107, 107, 107, 107, 107}},
+             {FT_SAMPLE_RELEASED, 220, 30, {0, 36, 72, 109, 145, 182, 218, 219}},
+             {FT_SAMPLE_RELEASED, 256, 30, {0, 36, 72, 109, 145, 182, 218, 255}},
+             {FT_SAMPLE_UNIFORM, 16, 8, {1, 3, 5, 7, 9, 11, 13, 15}},
+             {FT_SAMPLE_UNIFORM, 800, 30, {50, 150, 250, 350, 450, 550, 650, 750}},
+             {FT_SAMPLE_DENSE, 24, 30, {5, 7, 9, 11, 13, 15, 17, 19}}};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        s = (ft_sampling){v[i].how, 8, 32, 1};
+        assert_int_equal(ft_sample_clips(&s, "v", v[i].total, v[i].fps, at, 4, &n, &used), FT_OK);
+        for (int k = 0; k < 8; k++)
+            if (at[k] != v[i].want[k])
+                fail_msg("sampler %zu: frame %d is %lld, should be %lld", i, k, (long long)at[k], (long long)v[i].want[k]);
+    }
+    s = (ft_sampling){FT_SAMPLE_RELEASED, 8, 32, 2}; /* the second of two views begins half way through the slack */
+    assert_int_equal(ft_sample_clips(&s, "v", 1000, 30, at, 4, &n, &used), FT_OK);
+    assert_true(n == 2 && at[0] == 0 && at[8] == 372 && at[15] == 372 + 255);
 }
 
 /* what is written comes back through the decoder: sizes, frame count, colours within the codec's loss */
@@ -307,7 +336,7 @@ static void test_video(void **state)
         if (ft_video_open(&v, in_dir(names[k])) < 0) fail_msg("%s", ft_error_message());
         if (v.frames != N || v.width != S || v.height != S)
             fail_msg("%s: %lld frames of %dx%d", names[k], (long long)v.frames, v.width, v.height);
-        assert_int_equal(ft_video_frames(&v, (int64_t[]){0, 5, 5, 11}, 4, 16, back), FT_OK);
+        assert_int_equal(ft_video_frames(&v, (int64_t[]){0, 5, 5, 11}, 4, 16, FT_CROP_CENTRE, back), FT_OK);
         assert_true(abs(back[16 * 16 * 3] - 100) < (k ? 24 : 8)); /* GIF has 8 levels of red */
         assert_memory_equal(back + 16 * 16 * 3, back + 2 * 16 * 16 * 3, 16 * 16 * 3);
         ft_video_close(&v);
@@ -373,7 +402,7 @@ static void test_odd_videos(void **state)
     encode(in_dir("grey.mkv"), AV_CODEC_ID_FFV1, AV_PIX_FMT_GRAY8, 37, 23, 6, steady, 0); /* odd sizes, one channel */
     if (ft_video_open(&v, in_dir("grey.mkv")) < 0) fail_msg("%s", ft_error_message());
     assert_true(v.frames == 6 && v.width == 37 && v.height == 23);
-    assert_int_equal(ft_video_frames(&v, (int64_t[]){2}, 1, 16, out), FT_OK);
+    assert_int_equal(ft_video_frames(&v, (int64_t[]){2}, 1, 16, FT_CROP_CENTRE, out), FT_OK);
     for (int k = 0; k < 3; k++) assert_true(abs(out[(14 * 16 + 14) * 3 + k] - 50) <= 1);
     ft_video_close(&v);
     encode(in_dir("uneven.mkv"), AV_CODEC_ID_FFV1, AV_PIX_FMT_GRAY8, 32, 32, 6, uneven, 0); /* variable frame rate */
@@ -384,7 +413,7 @@ static void test_odd_videos(void **state)
         encode(in_dir("turned.mov"), AV_CODEC_ID_MPEG4, AV_PIX_FMT_YUV420P, 48, 32, 6, steady, turn);
         if (ft_video_open(&v, in_dir("turned.mov")) < 0) fail_msg("%s", ft_error_message());
         assert_int_equal(v.rotation, turn);
-        assert_int_equal(ft_video_frames(&v, (int64_t[]){1}, 1, 16, out), FT_OK);
+        assert_int_equal(ft_video_frames(&v, (int64_t[]){1}, 1, 16, FT_CROP_CENTRE, out), FT_OK);
         int brightest = 0,
             corner[4] = {out[3 * (2 * 16 + 2)], out[3 * (2 * 16 + 13)], out[3 * (13 * 16 + 13)], out[3 * (13 * 16 + 2)]};
         for (int k = 1; k < 4; k++)
@@ -403,7 +432,7 @@ int main(void)
                                        cmocka_unit_test(test_memory),      cmocka_unit_test(test_allocation_failures),
                                        cmocka_unit_test(test_labels),      cmocka_unit_test(test_config),
                                        cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),
-                                       cmocka_unit_test(test_clip_starts), cmocka_unit_test(test_video),
+                                       cmocka_unit_test(test_sampler),     cmocka_unit_test(test_video),
                                        cmocka_unit_test(test_odd_videos)};
     return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
 }

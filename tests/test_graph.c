@@ -510,7 +510,7 @@ static void test_optimisers(void **state)
                                         {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f},
                                         {.clip = 0.5f},
                                         {.clip = 0.5f, .clip_from = 3},
-                                        {.sgd = true, .beta1 = 0.9f, .weight_decay = 0.05f},
+                                        {.sgd = true, .nesterov = true, .beta1 = 0.9f, .weight_decay = 0.05f},
                                         {.sgd = true, .beta1 = 0.9f, .clip = 0.25f}};
     enum { N = 70, STEPS = 5 };
     for (size_t k = 0; k < sizeof opts / sizeof *opts; k++) {
@@ -555,7 +555,7 @@ static void test_optimisers(void **state)
                 if (o.sgd) {
                     d += wd * p[i];
                     m[i] = b1 * m[i] + d;
-                    p[i] -= lr * (d + b1 * m[i]);
+                    p[i] -= lr * (o.nesterov ? d + b1 * m[i] : m[i]);
                 } else {
                     m[i] = b1 * m[i] + (1 - b1) * d;
                     v[i] = b2 * v[i] + (1 - b2) * d * d;

@@ -296,16 +296,16 @@ static void test_augment(void **state)
     static uint8_t clip[N];
     static float a[N], b[N], plain[N];
     for (int i = 0; i < N; i++) clip[i] = (uint8_t)(i % (S * S * 3) * 5); /* all frames equal */
-    ft_augment(FT_VIEW_NONE, clip, F, S, 0, 0, 0, plain);
+    ft_augment(FT_VIEW_NONE, false, clip, F, S, 0, 0, 0, plain);
     NEAR((double)plain[1], (5 / 255.0 - 0.45) / 0.225, 1e-5);
     bool differs = false;
     for (uint64_t step = 0; step < 40; step++) {
-        ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, a);
-        ft_augment(FT_VIEW_STRONG, clip, F, S, 1, step, 3, b);
+        ft_augment(FT_VIEW_STRONG, false, clip, F, S, 1, step, 3, a);
+        ft_augment(FT_VIEW_STRONG, false, clip, F, S, 1, step, 3, b);
         assert_memory_equal(a, b, sizeof a);                              /* a draw depends on (seed, step, item) only */
         assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float)); /* and is shared by all frames */
         for (int i = 0; i < N; i++) assert_true(a[i] >= -2.01f && a[i] <= 2.45f);
-        ft_augment(FT_VIEW_WEAK, clip, F, S, 1, step, 3, b);
+        ft_augment(FT_VIEW_WEAK, false, clip, F, S, 1, step, 3, b);
         differs |= memcmp(a, b, sizeof a) != 0;
     }
     assert_true(differs);
@@ -322,7 +322,7 @@ static void test_optimisers(void **state)
         int64_t dim[2] = {1, 2};
         ft_t w = ft_param(g, "w", 2, dim, (ft_init){FT_INIT_VALUES, 0, start});
         ft_backward(g, ft_loss_mean(g, w, ft_const(g, FT_F32, 2, dim, goal), FT_MSE));
-        ft_optimise(g, (ft_optim_opt){.sgd = sgd, .weight_decay = 0.1f, .clip = 1.0f});
+        ft_optimise(g, (ft_optim_opt){.sgd = sgd, .nesterov = true, .weight_decay = 0.1f, .clip = 1.0f});
         ft_plan *plan;
         assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
         double x[2] = {1, -2}, m[2] = {0}, v[2] = {0}, ema[2] = {1, -2};
@@ -444,7 +444,8 @@ static void test_phantom(void **state)
 {
     (void)state;
     static uint8_t a[16 * 16 * 3], b[16 * 16 * 3];
-    ft_phantom_opt o = {32, 4, 16, 0.5, 0, NULL, false}, other = {32, 4, 16, 0.5, 1, NULL, false};
+    ft_phantom_opt o = {.videos = 32, .frames = 4, .size = 16, .balance = 0.5}, other = o;
+    other.seed = 1;
     ft_phantom_frame(&o, 3, 0.5, a);
     ft_phantom_frame(&o, 3, 0.5, b);
     assert_memory_equal(a, b, sizeof a);

@@ -41,7 +41,8 @@ static const rule rules[] = {{"fixmatch", "fixmatch", "none", {0, 1, 0}},
                              {"meanteacher", "meanteacher", "none", {0, 1, 0}},
                              {"flexmatch", "flexmatch", "none", {0, 1, 0}},
                              {"freematch", "freematch", "none", {0, 1, 0}},
-                             {"softmatch", "softmatch", "none", {0, 1, 0}}};
+                             {"softmatch", "softmatch", "none", {0, 1, 0}},
+                             {"endora", "endora", "none", {1, 0, 0}}};
 enum { RULES = sizeof rules / sizeof *rules };
 
 static void test_rule(void **state)
@@ -68,6 +69,7 @@ static void test_rule(void **state)
         .cfg = cfg, .classes = C, .clips = N, .weak = view[0], .strong = view[1], .teacher = ft_stop_grad(g, view[2])};
     b.index = ft_input(g, "index", FT_I32, 1, dim);
     b.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
+    b.fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});
     b.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, C});
     for (int c = 0; c < C; c++) ((float *)ft_data(b.prior))[c] = 0.5f - 0.1f * (float)(c + (c > 0));
     ft_t mask, loss = ssl->loss(g, &b, &mask), used = mask ? ft_reduce(g, mask, 1, true) : NULL;
@@ -86,6 +88,7 @@ static void test_rule(void **state)
                 ((float *)ft_data(view[k]))[i] = value((uint32_t)(3 * s + k), i) * grow * 2 + (k == 0 && i % C == 0 ? 1.5f : 0);
         for (int i = 0; i < U; i++) ((int32_t *)ft_data(b.index))[i] = (s * U + i) * 7 % N;
         *(float *)ft_data(b.progress) = (float)s / STEPS;
+        *(float *)ft_data(b.fresh) = s % 50 == 0;
         assert_int_equal(ft_run(plan, &(ft_step){.step = s}), FT_OK);
         double l = (double)*(float *)ft_data(loss), u = used ? (double)*(float *)ft_data(used) : 0;
         /* sums of 18 exponentials in f32 against double, states that forget in 20 steps */

@@ -163,6 +163,18 @@ int ft_config_new(ft_config **out)
     return FT_OK;
 }
 
+int ft_config_copy(ft_config **out, const ft_config *c)
+{
+    ft_config *copy = *out = ft_alloc(sizeof *copy);
+    if (!copy || !(copy->arena = ft_arena_new())) {
+        ft_free(copy);
+        *out = NULL;
+        return no_memory();
+    }
+    memcpy(copy->v, c->v, sizeof copy->v);
+    return FT_OK;
+}
+
 void ft_config_free(ft_config *c)
 {
     if (!c) return;

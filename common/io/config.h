@@ -10,7 +10,8 @@
 
 typedef struct ft_config ft_config;
 
-int ft_config_new(ft_config **c); /* defaults */
+int ft_config_new(ft_config **c);                         /* defaults */
+int ft_config_copy(ft_config **copy, const ft_config *c); /* borrows the values of `c`, which must outlive it */
 void ft_config_free(ft_config *c);
 int ft_config_read(ft_config *c, const char *path);                          /* YAML, later values win over earlier files */
 int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* "key.path=value"; lists: a,b,c */

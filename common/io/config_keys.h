@@ -19,22 +19,41 @@
     KEY("data.fps", REAL, "0", 0, 1000, "resample to this rate first; 0: as it is")                                              \
     KEY("data.size", INT, "64", 16, 512, "pixels: frames are square")                                                            \
     KEY("data.clips_per_video", INT, "1", 0, 1000, "clips spread evenly over each video; 0: all that fit")                       \
+    KEY("data.sampler", CHOICE, "stride", 0, 0,                                                                                  \
+        "stride|released|uniform|dense: which frames of a video make a clip, see common/io/clip_sampler.h")                      \
+    KEY("data.view", CHOICE, "centre", 0, 0, "centre|left|3crop: which square of the picture; 3crop: three clips for each")      \
+    KEY("data.test_clips", INT, "0", 0, 1000,                                                                                    \
+        "clips of a test video whose answers are averaged; 0: all; published: 1, the first")                                     \
+    KEY("data.generated_fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")        \
     KEY("data.on_error", CHOICE, "stop", 0, 0, "stop|skip: what a bad video does")                                               \
     KEY("phantom.videos", INT, "320", 4, 100000, "videos, split into pool, validation and test")                                 \
     KEY("phantom.balance", REAL, "0.5", 0.05, 0.95, "share of polyp videos")                                                     \
     KEY("phantom.seed", INT, "0", 0, 1e9, "another seed is another data set")                                                    \
+    KEY("phantom.list", CHOICE, "balanced", 0, 0,                                                                                \
+        "balanced|polypdiag: phantom.videos at phantom.balance, or the lists and order of PolypDiag (173 and 80)")               \
+    KEY("phantom.lengths", CHOICE, "by-class", 0, 0,                                                                             \
+        "by-class|equal: of polypdiag: normal videos are 20 times as long, as there, or not")                                    \
     KEY("positive", TEXT, "", 0, 0, "the class that F1 counts; empty: the last in alphabetical order")                           \
     KEY("labels", INT, "40", 2, 1e6, "labelled videos of each split, balanced over classes; 0 < labels")                         \
+    KEY("labels_from", CHOICE, "random", 0, 0,                                                                                   \
+        "random|first: labelled videos of a class are drawn by the split's number, or the first of the list")                    \
+    KEY("unlabelled.clips", INT, "0", 0, 1e6, "take only so many of an arm's unlabelled clips; 0: all")                          \
+    KEY("unlabelled.frames", CHOICE, "whole", 0, 0,                                                                              \
+        "whole|frozen|shuffled: controls: every unlabelled clip stands still, or has its frames in random order")                \
     KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of noise")                                         \
-    KEY("protocol", TEXT, "strict", 0, 0, "name printed in the table")                                                           \
+    KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \
     KEY("test_fraction", REAL, "0.25", 0.05, 0.9, "share of videos drawn as test list where the data name none")                 \
     KEY("validation", INT, "-1", -1, 1e6, "validation videos; -1: those the data name, else as many as fit, at most `labels`")   \
     KEY("folds", INT, "5", 2, 100, "folds of cross-validation")                                                                  \
     KEY("splits", INT, "3", 1, 1000, "label splits (repeats in cross-validation)")                                               \
     KEY("seeds", INT, "1", 1, 1000, "training seeds for each split")                                                             \
-    KEY("selection", CHOICE, "last", 0, 0, "last|validation: which weights are scored")                                          \
-    KEY("arms", LIST, "supervised", 0, 0, "arms to compare: see `forty models` and `clips: FILE`")                               \
+    KEY("selection", CHOICE, "last", 0, 0,                                                                                       \
+        "last|validation|best-on-test: which weights are scored; the third only in protocol endora-repo")                        \
+    KEY("looks", INT, "0", 0, 100, "how often the test list is scored while training, beside its end (published protocols: 20)") \
+    KEY("arms", LIST, "supervised", 0, 0,                                                                                        \
+        "arms to compare (`forty models` lists them), each with settings of its own: `noise unlabelled.clips=50`")               \
+    KEY("baseline", TEXT, "supervised", 0, 0, "the arm that differences refer to")                                               \
     KEY("vae.model", TEXT, "vae-tiny", 0, 0, "video VAE preset")                                                                 \
     KEY("vae.steps", INT, "2000", 0, 1e8, "training steps; 0: vae.weights as they are")                                          \
     KEY("vae.batch", INT, "4", 1, 4096, "clips a step")                                                                          \
@@ -116,6 +135,16 @@
     KEY("classifier.weight_decay", REAL, "0.01", 0, 10, "AdamW weight decay, on matrices only")                                  \
     KEY("classifier.dropout", REAL, "0.3", 0, 0.99, "dropout before the last layer")                                             \
     KEY("classifier.ema", REAL, "0.99", 0, 1, "EMA decay, warmed up; the EMA is evaluated, in every arm")                        \
+    KEY("classifier.optimizer", CHOICE, "adamw", 0, 0, "adamw|sgd: SGD has momentum 0.9")                                        \
+    KEY("classifier.clip", REAL, "5", 0, 1e9, "gradient norm limit; 0: none")                                                    \
+    KEY("classifier.warmup", REAL, "0.05", 0, 1, "share of the steps with linear warm-up")                                       \
+    KEY("classifier.epoch", INT, "0", 0, 1e8,                                                                                    \
+        "steps of an epoch: the rate changes, and released memories begin anew, once in each; 0: none")                          \
+    KEY("classifier.ema_warmup", BOOL, "true", 0, 1, "false: the decay from step 0, as released; the first weights then linger") \
+    KEY("classifier.evaluate", CHOICE, "ema", 0, 0,                                                                              \
+        "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
+    KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
+    KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
     KEY("ssl.algorithm", TEXT, "fixmatch", 0, 0, "semi-supervised algorithm: a row of classify/ssl_table.h")                     \
     KEY("ssl.threshold", REAL, "0.95", 0, 1, "confidence that makes a pseudo-label")                                             \
     KEY("ssl.lambda_u", REAL, "-1", -1, 1000, "weight of the unlabelled loss; -1: as published (1; Mean Teacher 50)")            \

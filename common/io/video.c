@@ -171,9 +171,9 @@ static void rotate_square(uint8_t *dst, const uint8_t *src, int n, int rotation)
         }
 }
 
-/* short side to `size`, centre crop */
-static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotation, uint8_t *scaled, uint8_t *turned,
-                  uint8_t *out)
+/* short side to `size`, crop at `crop` of the long side as it is seen */
+static int square(struct SwsContext **sws, const AVFrame *f, int size, ft_crop crop, int rotation, uint8_t *scaled,
+                  uint8_t *turned, uint8_t *out)
 {
     int w = f->width < f->height ? size : (int)(((int64_t)f->width * size + f->height / 2) / f->height);
     int h = f->width < f->height ? (int)(((int64_t)f->height * size + f->width / 2) / f->width) : size;
@@ -183,7 +183,14 @@ static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotat
     uint8_t *plane[4] = {scaled};
     int stride[4] = {w * 3};
     sws_scale(*sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, plane, stride);
-    int x0 = (w - size) / 2, y0 = (h - size) / 2;
+    /* what is seen on the left or on top of a turned picture is stored at the other end */
+    bool far = (crop == FT_CROP_LAST) != (rotation == 180 || (rotation == 90 && h > w) || (rotation == 270 && w > h));
+    int x0 = crop == FT_CROP_CENTRE ? (w - size) / 2
+             : far                  ? w - size
+                                    : 0,
+        y0 = crop == FT_CROP_CENTRE ? (h - size) / 2
+             : far                  ? h - size
+                                    : 0;
     uint8_t *to = rotation ? turned : out;
     for (int y = 0; y < size; y++)
         memcpy(to + (size_t)y * (size_t)size * 3, scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
@@ -191,7 +198,7 @@ static int square(struct SwsContext **sws, const AVFrame *f, int size, int rotat
     return FT_OK;
 }
 
-int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, uint8_t *rgb)
+int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb)
 {
     decoder d;
     FT_TRY(open_decoder(&d, v->path));
@@ -209,7 +216,7 @@ int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size
             rc = FT_FAIL(FT_EDATA, "%s: frame %lld changes the size to %dx%d", v->path, (long long)at, d.frame->width,
                          d.frame->height);
         if (rc == FT_OK && at == index[k]) {
-            rc = square(&sws, d.frame, size, v->rotation, scaled, turned, rgb + (size_t)k * each);
+            rc = square(&sws, d.frame, size, crop, v->rotation, scaled, turned, rgb + (size_t)k * each);
             for (k++; k < n && index[k] == at && rc == FT_OK; k++)
                 memcpy(rgb + (size_t)k * each, rgb + (size_t)(k - 1) * each, each);
         }
@@ -222,22 +229,6 @@ int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size
     ft_free(turned);
     close_decoder(&d);
     return rc;
-}
-
-int ft_clip_starts(const char *name, int64_t frames, int F, int stride, int clips, int64_t *start, int room, int *n, int *used)
-{
-    if (frames < F)
-        return FT_FAIL(FT_EDATA, "%s: %lld frames, %d are needed. Use --frames %lld, or leave it out with --on-error skip", name,
-                       (long long)frames, F, (long long)frames);
-    int64_t fits = F > 1 ? (frames - 1) / (F - 1) : stride;
-    *used = fits < stride ? (int)fits : stride;
-    int64_t span = (int64_t)(F - 1) * *used + 1, last = frames - span;
-    int k = clips > 0 ? clips : (int)(frames / span);
-    if (k < 1) k = 1;
-    if (k > room) k = room;
-    for (int i = 0; i < k; i++) start[i] = k == 1 ? last / 2 : last * i / (k - 1);
-    *n = k;
-    return FT_OK;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */

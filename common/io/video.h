@@ -18,14 +18,12 @@ typedef struct {
 int ft_video_open(ft_video *v, const char *path);
 void ft_video_close(ft_video *v);
 
-/* Frames `index` (rising, n of them) as RGB, (n, size, size, 3): rotated upright, short side scaled to `size` (bilinear),
- * centre cropped. A second pass of decoding; memory is n frames. */
-int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, uint8_t *rgb);
+/* Which square of the upright picture: the left or upper end of its long side, the middle, the other end */
+typedef enum { FT_CROP_FIRST, FT_CROP_CENTRE, FT_CROP_LAST } ft_crop;
 
-/* Where F frames at `stride` source frames start when K clips are spread evenly over `frames` frames. A video too short is
- * taken at the largest whole stride that fits (`used`); under F frames: FT_EDATA. clips = 0: as many as fit without overlap.
- * start has room for `room` values. */
-int ft_clip_starts(const char *name, int64_t frames, int F, int stride, int clips, int64_t *start, int room, int *n, int *used);
+/* Frames `index` (rising, n of them) as RGB, (n, size, size, 3): rotated upright, short side scaled to `size` (bilinear),
+ * cropped. A second pass of decoding; memory is n frames. */
+int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb);
 
 /* Writes (n, h, w, 3) RGB frames, atomically; format by extension: .mp4 (H.264 where FFmpeg has it) or .gif. */
 int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h, double fps);

@@ -147,6 +147,7 @@ static double rate(const ft_trainer *t, int64_t step)
     const ft_phase *p = first ? &t->first : &t->main;
     int64_t at = first ? step : step - t->first_steps, length = first ? t->first_steps : t->steps - t->first_steps;
     int64_t warmup = first || t->first_steps == 0 ? t->warmup : 0;
+    if (p->lr_every > 0) at -= at % p->lr_every;
     if (p->constant && at >= warmup) return p->lr;
     return ft_lr_cosine(p->lr, at, length, warmup);
 }

@@ -17,6 +17,7 @@ typedef struct {
     ft_plan *plan;
     double lr;
     bool constant;          /* else to 0 along a cosine, over the steps of this phase */
+    int64_t lr_every;       /* the rate changes each so many steps (an epoch); 0: every step */
     ft_t logged[FT_LOGGED]; /* scalars for log.csv; the first is the loss */
     ft_t grad_norm;
 } ft_phase;

@@ -74,13 +74,13 @@ void FT_CPU(adamw)(const ft_call *c)
 }
 
 /* PyTorch's SGD with Nesterov momentum; decay is added to the gradient */
-static void sgd_row(float lr, float beta, float decay, float scale, const float *restrict grad, float *restrict p,
+static void sgd_row(bool nesterov, float lr, float beta, float decay, float scale, const float *restrict grad, float *restrict p,
                     float *restrict m, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         float g = grad[i] * scale + decay * p[i];
         m[i] = beta * m[i] + g;
-        p[i] -= lr * (g + beta * m[i]);
+        p[i] -= lr * (nesterov ? g + beta * m[i] : m[i]);
     }
 }
 
@@ -96,7 +96,7 @@ void FT_CPU(sgd)(const ft_call *c)
         for (int64_t from = ft_part(st->trained / 16, part, FT_PARTS), end; from < stop; from = end) {
             int64_t i = from * 16;
             end = run_end(st, from, stop);
-            sgd_row(c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i, st->bank[0] + i,
+            sgd_row(o->nesterov, c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i, st->bank[0] + i,
                     st->moment[0] + i, (end - from) * 16);
         }
     }

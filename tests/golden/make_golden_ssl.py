@@ -122,8 +122,24 @@ def softmatch():
     return rule
 
 
+def endora():
+    queue = []
+
+    def rule(step, weak, strong, teacher, index):
+        nonlocal queue
+        p = softmax(weak)
+        if step % 50 == 0:  # an epoch longer than the queue, so that both its ends are seen
+            queue = []
+        queue = (queue + [p.mean(0)])[-32:]
+        p = norm(p / np.mean(queue, 0))
+        mask = p.max(1) >= 0.95
+        return xent(weak, p.argmax(1), mask), mask.mean()
+
+    return rule
+
+
 RULES = {"fixmatch": fixmatch(), "fixmatch-uniform": fixmatch(1.0), "fixmatch-labelled": fixmatch(np.array([0.5, 0.3, 0.2])), "pseudolabel": pseudolabel,
-         "meanteacher": meanteacher, "flexmatch": flexmatch(), "freematch": freematch(), "softmatch": softmatch()}
+         "meanteacher": meanteacher, "flexmatch": flexmatch(), "freematch": freematch(), "softmatch": softmatch(), "endora": endora()}
 header, data = {}, b""
 for name, rule in RULES.items():
     out = np.array([rule(s, *inputs(s)) for s in range(STEPS)]).T.astype("<f4")

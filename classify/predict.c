@@ -1,0 +1,197 @@
+/* Trained classifiers at work: probabilities and features of clips, means over a video's clips. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "classify/augment.h"
+#include "classify/classifier.h"
+#include "classify/viewer.h"
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/weights.h"
+
+enum { EVAL_BATCH = 8 };
+
+static void softmax(const float *z, int n, float *p)
+{
+    double top = (double)z[0], sum = 0;
+    for (int k = 1; k < n; k++) top = fmax(top, (double)z[k]);
+    for (int k = 0; k < n; k++) sum += exp((double)z[k] - top);
+    for (int k = 0; k < n; k++) p[k] = (float)(exp((double)z[k] - top) / sum);
+}
+
+/* out (n, width) of `from` (EVAL_BATCH, width), through softmax or as it is. draw: number of the first batch, for networks that
+ * draw even here */
+static int run_clips(ft_plan *plan, ft_t x, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n, bool probabilities,
+                     int64_t draw, float *out)
+{
+    int64_t each = ft_clip_bytes(s), width = ft_dim(from, 1);
+    for (int64_t at = 0; at < n; at += EVAL_BATCH) {
+        int64_t m = n - at < EVAL_BATCH ? n - at : EVAL_BATCH;
+        for (int64_t b = 0; b < m; b++)
+            ft_augment(FT_VIEW_NONE, false, ft_clip_pixels(s, clip[at + b]), s->frames, s->size, 0, 0, 0,
+                       (float *)ft_data(x) + b * each);
+        FT_TRY(ft_run(plan, &(ft_step){.step = draw + at / EVAL_BATCH}));
+        for (int64_t b = 0; b < m; b++) {
+            const float *z = (const float *)ft_data(from) + b * width;
+            if (probabilities) softmax(z, (int)width, out + (at + b) * width);
+            else memcpy(out + (at + b) * width, z, (size_t)width * sizeof(float));
+        }
+    }
+    return FT_OK;
+}
+
+int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, int frames, int size, int classes, ft_evaluated how)
+{
+    memset(v, 0, sizeof *v);
+    if (!(v->g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
+    ft_training(v->g, how == FT_EVAL_DROP_PATH);
+    v->x = ft_input(v->g, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, frames, size, size, 3});
+    v->logits = ft_classifier_find(model)->network(v->g, model, v->x, classes, 0, 0, NULL);
+    ft_keep(v->logits);
+    return ft_plan_new(&v->plan, v->g, how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS);
+}
+
+int ft_viewer_run(ft_viewer *v, const ft_clipstore *s, const int64_t *clip, int64_t n, float *prob)
+{
+    int rc = run_clips(v->plan, v->x, v->logits, s, clip, n, true, v->batches, prob);
+    v->batches += (n + EVAL_BATCH - 1) / EVAL_BATCH;
+    return rc;
+}
+
+void ft_viewer_free(ft_viewer *v)
+{
+    ft_plan_free(v->plan);
+    ft_graph_free(v->g);
+    memset(v, 0, sizeof *v);
+}
+
+int64_t ft_video_means(const ft_clipstore *s, const int64_t *clip, int64_t n, const float *prob, int classes, float *rows,
+                       int64_t *first)
+{
+    int64_t videos = 0;
+    for (int64_t i = 0, k; i < n; i = k, videos++) {
+        for (int c = 0; c < classes; c++) rows[videos * classes + c] = 0;
+        for (k = i; k < n && s->clip[clip[k]].video == s->clip[clip[i]].video; k++)
+            for (int c = 0; c < classes; c++) rows[videos * classes + c] += prob[k * classes + c];
+        for (int c = 0; c < classes; c++) rows[videos * classes + c] /= (float)(k - i);
+        first[videos] = i;
+    }
+    return videos;
+}
+
+const char *const ft_evaluated_names[] = {"ema", "weights", "weights with drop path"};
+
+void ft_classifier_info_free(ft_classifier_info *info)
+{
+    for (int i = 0; i < info->n_classes; i++) ft_free(info->classes[i]);
+    ft_free(info->classes);
+    memset(info, 0, sizeof *info);
+}
+
+int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
+{
+    char path[1100], *text;
+    size_t size;
+    memset(info, 0, sizeof *info);
+    snprintf(path, sizeof path, "%s/run.json", dir);
+    FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
+    json_t *m = json_loads(text, 0, NULL);
+    ft_free(text);
+    const char *classes = json_string_value(json_object_get(m, "classes")),
+               *model = json_string_value(json_object_get(m, "model"));
+    int rc = FT_OK;
+    if (!classes || !model || !ft_classifier_find(model)) {
+        rc = FT_FAIL(FT_EDATA, "%s: does not describe a classifier. Give the folder of a trained classifier", path);
+        goto done;
+    }
+    snprintf(info->model, sizeof info->model, "%s", model);
+    const char *sampler = json_string_value(json_object_get(m, "sampler")), *view = json_string_value(json_object_get(m, "view"));
+    snprintf(info->sampler, sizeof info->sampler, "%s", sampler ? sampler : "stride");
+    snprintf(info->view, sizeof info->view, "%s", view ? view : "centre");
+    const char *evaluated = json_string_value(json_object_get(m, "evaluated"));
+    for (int i = 0; evaluated && i < 3; i++)
+        if (!strcmp(evaluated, ft_evaluated_names[i])) info->evaluated = (ft_evaluated)i;
+    const char *positive = json_string_value(json_object_get(m, "positive"));
+    snprintf(info->positive, sizeof info->positive, "%s", positive ? positive : "");
+    static const char *const names[] = {"frames", "size", "stride", "clips_per_video", "test_clips"};
+    int *const to[] = {&info->frames, &info->size, &info->stride, &info->clips_per_video, &info->test_clips};
+    for (int i = 0; i < 5; i++) {
+        const char *v = json_string_value(json_object_get(m, names[i]));
+        *to[i] = v ? atoi(v) : 0;
+    }
+    for (const char *p = classes; rc == FT_OK && *p;) {
+        size_t n = strcspn(p, "\n");
+        rc = ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes);
+        if (rc == FT_OK && !(info->classes[info->n_classes++] = ft_format("%.*s", (int)n, p)))
+            rc = FT_FAIL(FT_ENOMEM, "no memory");
+        p += n + (p[n] == '\n');
+    }
+    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES || info->frames < 1 || info->size < 1))
+        rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
+done:
+    json_decref(m);
+    if (rc < 0) ft_classifier_info_free(info);
+    return rc;
+}
+
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
+                          int64_t n, float *prob)
+{
+    char path[1100];
+    if (store->frames != info->frames || store->size != info->size)
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: clips of %d frames and %d pixels, the classifier was trained on %d and %d. Ingest with --frames %d --size %d",
+            store->path, store->frames, store->size, info->frames, info->size, info->frames, info->size);
+    ft_params *params = ft_params_new(0);
+    ft_viewer v = {0};
+    int rc = params ? ft_viewer_new(&v, params, info->model, info->frames, info->size, info->n_classes, info->evaluated)
+                    : FT_FAIL(FT_ENOMEM, "no memory");
+    bool average = info->evaluated == FT_EVAL_EMA;
+    snprintf(path, sizeof path, "%s/%s.safetensors", dir, average ? "ema" : "weights");
+    if (rc == FT_OK) rc = ft_weights_load(path, params, average ? FT_EMA : FT_WEIGHTS, NULL);
+    if (rc == FT_OK) rc = ft_viewer_run(&v, store, clip, n, prob);
+    ft_viewer_free(&v);
+    ft_params_free(params);
+    return rc;
+}
+
+int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
+                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
+{
+    const ft_classifier *family = ft_classifier_find(preset);
+    if (!family) return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = NULL, *calibrate = NULL;
+    ft_plan *plan = NULL, *cal_plan = NULL;
+    ft_t x[2], f[2];
+    int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory"), D = 0;
+    for (int pass = 0; rc == FT_OK && pass < 2; pass++) { /* 0: statistics of the reference; 1: features with them */
+        ft_graph **at = pass ? &g : &calibrate;
+        if (!(*at = ft_graph_new(params, FT_F32, 13))) rc = FT_FAIL(FT_ENOMEM, "no memory");
+        if (rc < 0) break;
+        ft_training(*at, pass == 0);
+        x[pass] = ft_input(*at, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, store->frames, store->size, store->size, 3});
+        family->network(*at, preset, x[pass], 2, 0, 0, &f[pass]);
+        ft_keep(f[pass]);
+        rc = ft_plan_new(pass ? &plan : &cal_plan, *at, FT_WEIGHTS);
+    }
+    if (rc == FT_OK) {
+        D = (int)ft_dim(f[1], 1);
+        int64_t room = (n > n_ref ? n : n_ref) + EVAL_BATCH;
+        if (!(*features = ft_alloc((size_t)(room * D) * sizeof(float)))) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
+    }
+    /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
+    for (int pass = 0; rc == FT_OK && pass < 3; pass++)
+        rc = run_clips(cal_plan, x[0], f[0], reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, false, 0, *features);
+    if (rc == FT_OK) rc = run_clips(plan, x[1], f[1], store, clip, n, false, 0, *features);
+    ft_plan_free(plan);
+    ft_plan_free(cal_plan);
+    ft_graph_free(g);
+    ft_graph_free(calibrate);
+    ft_params_free(params);
+    return rc < 0 ? rc : D;
+}

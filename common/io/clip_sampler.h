@@ -1,0 +1,29 @@
+/* Which frames of a video make a clip. */
+#ifndef FT_CLIP_SAMPLER_H
+#define FT_CLIP_SAMPLER_H
+
+#include <stdint.h>
+
+typedef enum {
+    FT_SAMPLE_STRIDE,   /* F frames, `stride` source frames apart; the largest whole stride that fits a short video */
+    FT_SAMPLE_RELEASED, /* as the field's downstream scripts (spec downstream 1.6): a window of F strides at 30 frames a second,
+                           so its length in frames follows the file's rate; a short file repeats its last frame */
+    FT_SAMPLE_UNIFORM,  /* spread over the whole video: floor((i + 0.5) total / F) */
+    FT_SAMPLE_DENSE     /* spread over at most 16 neighbouring frames */
+} ft_clip_sampler;
+
+typedef struct {
+    ft_clip_sampler how;
+    int frames, stride;
+    int clips; /* of a video, spread evenly; 0: as many as fit without overlap (uniform: one) */
+} ft_sampling;
+
+/* "stride", "released", "uniform", "dense"; another word is FT_SAMPLE_STRIDE */
+ft_clip_sampler ft_clip_sampler_of(const char *name);
+
+/* index (clips, F) of rising source frames of a video with `total` frames at `fps`; at most `room` clips. *used: the mean
+ * distance of neighbours. FT_SAMPLE_STRIDE fails on a video of under F frames (FT_EDATA, naming it). */
+int ft_sample_clips(const ft_sampling *s, const char *name, int64_t total, double fps, int64_t *index, int room, int *clips,
+                    double *used);
+
+#endif
