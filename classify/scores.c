@@ -1,6 +1,7 @@
 #include "classify/scores.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,44 @@ static void ranking(const float *prob, const int *label, int64_t n, int classes,
     *auroc = ratio(area, pos * neg);
     *ap = precision;
     ft_free(r);
+}
+
+int64_t ft_curves(const float *prob, const int *label, int64_t n, int classes, int positive, double *tpr, double *fpr,
+                  double *precision)
+{
+    ranked *r = ft_alloc(sizeof *r * (size_t)(n + 1));
+    double pos = 0, tp = 0, fp = 0;
+    int64_t points = 1;
+    tpr[0] = fpr[0] = 0, precision[0] = 1;
+    if (!r) return points;
+    for (int64_t i = 0; i < n; i++)
+        r[i] = (ranked){prob[i * classes + positive], label[i] == positive}, pos += label[i] == positive;
+    if (n) qsort(r, (size_t)n, sizeof *r, falling);
+    for (int64_t i = 0; i < n;) {
+        int64_t k = i;
+        for (; k < n && r[k].p >= r[i].p; k++) tp += r[k].hit, fp += !r[k].hit; /* tied scores together */
+        tpr[points] = ratio(tp, pos), fpr[points] = ratio(fp, (double)n - pos), precision[points] = ratio(tp, tp + fp);
+        points++;
+        i = k;
+    }
+    ft_free(r);
+    return points;
+}
+
+double ft_operating_point(const float *prob, const int *label, int64_t n, int positive)
+{
+    double best = -1, at = NAN;
+    for (int64_t i = 0; i < n; i++) { /* thresholds are the answers themselves */
+        float t = prob[2 * i + positive];
+        double tp = 0, wrong = 0;
+        for (int64_t k = 0; k < n; k++) {
+            bool says = prob[2 * k + positive] >= t, is = label[k] == positive;
+            tp += says && is, wrong += says != is;
+        }
+        double f1 = ratio(2 * tp, 2 * tp + wrong);
+        if (f1 > best || (f1 >= best && (double)t > at)) best = f1, at = (double)t;
+    }
+    return at;
 }
 
 ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive)

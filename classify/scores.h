@@ -19,6 +19,15 @@ typedef struct {
 ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive);
 double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes,
              int positive); /* of picked rows; NULL: all */
+/* The threshold t on p(positive) at which [p >= t] has the largest F1; of equal ones the highest. Two classes. To be chosen on
+ * validation videos and used on others. NaN without any. */
+double ft_operating_point(const float *prob, const int *label, int64_t n, int positive);
+
+/* Points of the receiver operating and precision-recall curves of p(positive), from the strictest threshold on: shares of true
+ * and false positives, precision. Arrays have room for n + 1; returns how many points. */
+int64_t ft_curves(const float *prob, const int *label, int64_t n, int classes, int positive, double *tpr, double *fpr,
+                  double *precision);
+
 json_t *ft_scores_json(const ft_scores *s);
 
 #endif

@@ -117,6 +117,30 @@ static int distances(ft_result *r)
     return FT_OK;
 }
 
+/* McNemar's pairs, by the mean answer of all runs to each video of the one test list */
+static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
+{
+    const ft_run_scores *first = &a->run[0];
+    int64_t alone[2] = {0, 0};
+    for (int64_t i = 0; i < first->n; i++) {
+        bool right[2];
+        for (int side = 0; side < 2; side++) {
+            const ft_arm_result *arm = side ? b : a;
+            double mean[FT_MAX_CLASSES] = {0};
+            int best = 0;
+            for (int k = 0; k < arm->n; k++)
+                for (int c = 0; c < classes; c++) mean[c] += (double)arm->run[k].prob[i * classes + c];
+            for (int c = 1; c < classes; c++)
+                if (mean[c] > mean[best]) best = c;
+            right[side] = best == first->label[i];
+        }
+        alone[0] += right[0] && !right[1];
+        alone[1] += right[1] && !right[0];
+    }
+    memcpy(a->mcnemar, alone, sizeof alone);
+    a->p_mcnemar = ft_mcnemar(alone[0], alone[1]);
+}
+
 static void compare(ft_result *r)
 {
     const ft_config *cfg = r->x->cfg;
@@ -134,12 +158,22 @@ static void compare(ft_result *r)
     }
     for (int i = 0; i < r->n && i < 256; i++) {
         ft_arm_result *a = &r->arm[i];
-        p[i] = NAN;
+        p[i] = a->delta_sd = a->p_mcnemar = NAN;
+        a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
         if (base && base != a) {
-            for (int k = 0; k < a->n && k < 4096; k++) difference[k] = a->run[k].f1 - base->run[k].f1;
-            p[i] = ft_sign_flip(difference, a->n);
+            int units = a->n <= 4096 ? ft_units(a->run, base->run, a->n, difference) : 0;
+            double square = 0;
+            p[i] = ft_sign_flip(difference, units);
+            for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
+            if (units > 1) a->delta_sd = sqrt(square / (units - 1));
+            if (r->x->n_folds == 1) discordant(a, base, C);
         }
         a->p = p[i];
+        a->point_f1 = 0;
+        for (int k = 0; k < a->n; k++) {
+            json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
+            a->point_f1 += json_is_number(f1) ? json_number_value(f1) / a->n : NAN;
+        }
     }
     ft_holm(p, r->n);
     for (int i = 0; i < r->n; i++) r->arm[i].p_holm = p[i];

@@ -63,8 +63,13 @@ typedef struct {
     json_t **line;         /* as in results.jsonl */
     ft_interval f1, delta; /* delta against the baseline; NaN without it */
     double p, p_holm;
-    char clips[FT_PATH];                       /* clip store of its unlabelled clips; "" if none */
-    double psnr, eps_mse, frechet;             /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
+    double delta_sd;               /* of the exchangeable differences (ft_units); NaN under two of them */
+    int64_t mcnemar[2];            /* videos that this arm alone, the baseline alone gets right, by the mean answer of all runs */
+    double p_mcnemar;              /* NaN where the runs have several test lists */
+    double point_f1;               /* mean F1 at thresholds chosen on validation videos; NaN without them */
+    bool looked;                   /* its weights were chosen on the test list */
+    char clips[FT_PATH];           /* clip store of its unlabelled clips; "" if none */
+    double psnr, eps_mse, frechet; /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
     char log[FT_PATH], generator_log[FT_PATH]; /* log.csv of one run, of the generator */
 } ft_arm_result;
 

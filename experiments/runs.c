@@ -109,8 +109,9 @@ typedef struct {
     char folder[FT_PATH];
     ft_videos test; /* labelled test videos; borrowed memory of the caller */
     double utilisation, seconds;
-    json_t *pseudo; /* of pseudo-labels: {"share": of each class, "accuracy": or null}; null without */
-    json_t *looks;  /* F1 of the test list at each look while training; null without */
+    json_t *pseudo;   /* of pseudo-labels: {"share": of each class, "accuracy": or null}; null without */
+    double threshold; /* of p(positive), chosen on validation videos; NaN without */
+    json_t *looks;    /* F1 of the test list at each look while training; null without */
     int64_t steps;
     char hash[24];
 } run_facts;
@@ -132,6 +133,21 @@ static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r
     for (int k = 0; k < x->classes.n; k++) json_object_set_new(share, x->classes.name[k], json_real(r->pseudo[k]));
     return json_pack("{s:o,s:o}", "share", share, "accuracy",
                      isnan(r->pseudo_accuracy) ? json_null() : json_real(r->pseudo_accuracy));
+}
+
+/* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
+static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, double *threshold)
+{
+    const ft_videos *v = &f->validation;
+    if (x->classes.n != 2 || v->n == 0) return FT_OK;
+    float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
+    int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
+    int rc = prob && label ? predict_videos(x, run, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    for (int64_t i = 0; rc == FT_OK && i < v->n; i++) label[i] = x->classes.of_video[v->video[i]];
+    if (rc == FT_OK) *threshold = ft_operating_point(prob, label, v->n, x->classes.positive);
+    ft_free(prob);
+    ft_free(label);
+    return rc;
 }
 
 static json_t *looks_of(const ft_training_result *r, bool looked)
@@ -196,11 +212,14 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
         if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
         else if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* without `looks` the only one at the list */
         if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
+        double threshold = NAN;
+        if (rc == FT_OK) rc = operating_point(x, f, out->folder, &threshold);
         if (rc == FT_OK)
-            rc = ft_stage_done(x, out->folder,
-                               json_pack("{s:f,s:f,s:I,s:o,s:o}", "looks", looks_of(&r, set.looks > 0), "utilisation",
-                                         r.utilisation, "seconds", r.seconds, "step", (json_int_t)r.best_step, "pseudo_labels",
-                                         pseudo_labels(x, &r, c->unlabelled_store != NULL)));
+            rc = ft_stage_done(
+                x, out->folder,
+                json_pack("{s:o,s:o,s:f,s:f,s:I,s:o}", "threshold", isnan(threshold) ? json_null() : json_real(threshold),
+                          "looks", looks_of(&r, set.looks > 0), "utilisation", r.utilisation, "seconds", r.seconds, "step",
+                          (json_int_t)r.best_step, "pseudo_labels", pseudo_labels(x, &r, c->unlabelled_store != NULL)));
         ft_free(r.chosen);
         ft_free(prob);
         ft_free(clip);
@@ -214,6 +233,8 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
     out->utilisation = json_number_value(json_object_get(facts, "utilisation"));
     out->seconds = json_number_value(json_object_get(facts, "seconds"));
     out->steps = json_integer_value(json_object_get(facts, "step"));
+    json_t *t = json_object_get(facts, "threshold");
+    out->threshold = json_is_number(t) ? json_number_value(t) : NAN;
     out->pseudo = json_incref(json_object_get(facts, "pseudo_labels"));
     out->looks = json_incref(json_object_get(facts, "looks"));
     json_decref(facts);
@@ -303,12 +324,14 @@ int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int s
         if (!cv || x->folds[f].repeat == split) total += x->folds[f].test.n;
     float *prob = ft_alloc((size_t)(total * C + 1) * sizeof *prob);
     int *label = ft_alloc((size_t)(total + 1) * sizeof *label);
+    float *point = ft_alloc((size_t)(total * C + 1) * sizeof *point); /* answers at the operating point: 0 or 1 */
+    bool pointed = C == 2;
     ft_videos all = {ft_alloc((size_t)(total + 1) * sizeof(int64_t)), 0};
     double utilisation = 0, seconds = 0;
     json_t *pseudo = json_array(), *looks = json_array(); /* one for each fold */
     int64_t steps = 0, folds = 0;
     char hash[200] = "", path[FT_PATH + 64];
-    if (!prob || !label || !all.video) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
+    if (!prob || !label || !point || !all.video) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
     for (int f = 0; rc == FT_OK && f < x->n_folds; f++) {
         if (cv && x->folds[f].repeat != split) continue;
         ft_arm_context c = {.x = x, .arm = arm->arm, .cfg = arm->cfg, .fold = f, .split = split};
@@ -328,7 +351,11 @@ int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int s
             rc = load_predictions(x, path, test, prob + at * C);
         }
         for (int64_t i = 0; rc == FT_OK && i < test->n; i++, at++) {
+            int P = x->classes.positive;
             label[at] = x->classes.of_video[test->video[i]];
+            pointed &= !isnan(facts.threshold);
+            if (C == 2)
+                point[2 * at + P] = (double)prob[2 * at + P] >= facts.threshold, point[2 * at + 1 - P] = 1 - point[2 * at + P];
             all.video[all.n++] = test->video[i];
         }
         if (rc == FT_OK) {
@@ -352,6 +379,12 @@ int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int s
             json_pack("{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
                       ft_scores_json(&s), "utilisation", utilisation / (double)folds, "pseudo_labels", pseudo, "steps",
                       (json_int_t)(steps / folds), "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
+        if (pointed) {
+            ft_scores o = ft_score(point, label, total, C, x->classes.positive);
+            json_object_set_new(
+                arm->line[arm->n], "operating_point",
+                json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
+        }
         if (folds == 1 && json_array_size(json_array_get(looks, 0)) > 0) looked(arm->line[arm->n], json_array_get(looks, 0));
         arm->run[arm->n++] = (ft_run_scores){split, seed, prob, label, total, s.f1};
     } else {
@@ -360,6 +393,7 @@ int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int s
     }
     json_decref(pseudo);
     json_decref(looks);
+    ft_free(point);
     ft_free(all.video);
     return rc;
 }

@@ -75,17 +75,19 @@ static ft_sampling sampling(const ft_config *cfg)
                          (int)ft_config_int(cfg, "data.stride"), (int)ft_config_int(cfg, "data.clips_per_video")};
 }
 
-/* Clips of another length go through the sampler of the labelled videos, as files of data.generated_fps frames a second. */
+/* Clips of another length go through the sampler of the labelled videos, or that of unlabelled.sampler. */
 static int resample(ft_arm_context *c)
 {
     ft_clipstore *s = &c->own;
     ft_sampling how = sampling(c->x->cfg);
+    const char *own = ft_config_text(c->cfg, "unlabelled.sampler");
+    if (strcmp(own, "same")) how.how = ft_clip_sampler_of(own);
     int64_t index[256], frame = (int64_t)s->size * s->size * 3;
     int one;
     double used;
     how.clips = 1;
     if (how.how == FT_SAMPLE_STRIDE || s->n_clip == 0) return FT_OK;
-    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(c->x->cfg, "data.generated_fps"), index, 1, &one, &used));
+    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(c->cfg, "unlabelled.fps"), index, 1, &one, &used));
     uint8_t *pixels = ft_alloc((size_t)(s->n_clip * how.frames * frame));
     if (!pixels) return FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)s->n_clip);
     for (int64_t i = 0; i < s->n_clip; i++)

@@ -110,6 +110,40 @@ double ft_sign_flip(const double *d, int n)
     return n <= 20 ? (double)extreme / (double)trials : (double)(extreme + 1) / (double)(trials + 1);
 }
 
+double ft_mcnemar(int64_t b, int64_t c)
+{
+    double n = (double)(b + c), log_choose = 0, sum = 0; /* log C(n,k) - n log 2 stays finite for any n */
+    for (int64_t k = 0; k <= (b < c ? b : c); k++) {
+        if (k > 0) log_choose += log((n - (double)k + 1) / (double)k);
+        sum += exp(log_choose - n * log(2));
+    }
+    return fmin(1, 2 * sum);
+}
+
+int64_t ft_pairs_needed(double d, double sd)
+{
+    const double z1 = 1.959963985, z2 = 0.841621234;
+    double n = pow((z1 + z2) * sd / d, 2) + z1 * z1 / 2;
+    return n < 6 ? 6 : n > 1e9 ? (int64_t)1e9 : (int64_t)ceil(n);
+}
+
+int ft_units(const ft_run_scores *a, const ft_run_scores *b, int n, double *unit)
+{
+    int units = 0;
+    for (int i = 0; i < n; i++) {
+        bool first = true;
+        double sum = 0, members = 0;
+        for (int k = 0; k < n; k++) {
+            if (a[k].split != a[i].split) continue;
+            first &= k >= i;
+            sum += a[k].f1 - b[k].f1, members++;
+        }
+        if (first) unit[units++] = sum / members;
+    }
+    for (int i = 0; units == 1 && i < n; i++) unit[i] = a[i].f1 - b[i].f1;
+    return units == 1 ? n : units;
+}
+
 void ft_holm(double *p, int m)
 {
     double out[256], last = 0;

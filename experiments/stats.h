@@ -24,6 +24,17 @@ ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int po
 /* F1 of `a` minus F1 of `b`, run by run with the same split and seed; both resampled together. */
 ft_interval ft_paired_interval(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples);
 
+/* Exact McNemar p-value (two-sided) of b and c discordant pairs: min(1, 2 sum_{k <= min(b,c)} C(b+c,k) / 2^(b+c)). */
+double ft_mcnemar(int64_t b, int64_t c);
+
+/* Pairs that a two-sided test at 0.05 needs to see a mean difference d, whose standard deviation over pairs is sd, with 80 %
+ * probability: ((z1 + z2) sd / d)^2 + z1^2 / 2 (Guenther 1981), at least the 6 of a sign-flip test. d != 0. */
+int64_t ft_pairs_needed(double d, double sd);
+
+/* The paired differences that are exchangeable: means of whole splits, or of runs where there is but one split, since runs of one
+ * split share their labels. Returns how many were written to unit (room for n). */
+int ft_units(const ft_run_scores *a, const ft_run_scores *b, int n, double *unit);
+
 /* Exact sign-flip p-value (two-sided) of paired differences; NaN where n pairs cannot reach 0.05 (n < 6), and for n > 20 by
  * 100,000 random flips. */
 double ft_sign_flip(const double *difference, int n);

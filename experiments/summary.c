@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/files.h"
 #include "common/base/status.h"
@@ -60,13 +61,19 @@ static void steps(const ft_result *r, FILE *f)
 
 void ft_summary_print(const ft_result *r, FILE *f)
 {
-    fprintf(f, "\n%-20s %5s  %-22s %-24s %s\n", "arm", "runs", "F1 [95 % interval]", "difference to supervised", "p (Holm)");
+    int width = 20;
+    for (int i = 0; i < r->n; i++)
+        if ((int)strlen(r->arm[i].name) > width) width = (int)strlen(r->arm[i].name);
+    fprintf(f, "\n%-*s %5s  %-22s %-24s %s\n", width, "arm", "runs", "F1 [95 % interval]", "difference", "p (Holm)");
     for (int i = 0; i < r->n; i++) {
         char f1[64], delta[64], p[32];
         cells(&r->arm[i], f1, delta, p);
-        fprintf(f, "%-20s %5d  %-22s %-24s %s\n", r->arm[i].name, r->arm[i].n, f1, delta, p);
+        fprintf(f, "%-*s %5d  %-22s %-24s %s%s\n", width, r->arm[i].name, r->arm[i].n, f1, delta, p,
+                r->arm[i].looked ? "  chosen on the test list" : "");
     }
-    trivial(r, f, "%-20s     -  %.1f\n");
+    char row[64];
+    snprintf(row, sizeof row, "%%-%ds     -  %%.1f\n", width);
+    trivial(r, f, row);
     steps(r, f);
     fputc('\n', f);
     for (int i = 0; i < r->n; i++)
@@ -86,12 +93,13 @@ json_t *ft_summary_json(const ft_result *r)
     json_t *arms = json_array();
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
-        json_array_append_new(arms,
-                              json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "arm", a->name, "runs", a->n,
-                                        "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high",
-                                        a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
-                                        "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm),
-                                        "eps_mse", real(a->eps_mse), "frechet", real(a->frechet)));
+        json_array_append_new(
+            arms, json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "arm", a->name, "runs", a->n,
+                            "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high,
+                            "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high",
+                            real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse),
+                            "frechet", real(a->frechet), "delta_sd", real(a->delta_sd), "mcnemar_p", real(a->p_mcnemar),
+                            "operating_point_f1", real(a->point_f1), "chosen_on_test", json_boolean(a->looked)));
     }
     return json_pack("{s:o,s:{s:f,s:f,s:f},s:o,s:o,s:I}", "arms", arms, "trivial", "always_positive", r->trivial_positive,
                      "always_negative", r->trivial_negative, "prior", r->trivial_prior, "vae_psnr", real(r->psnr),
@@ -100,7 +108,7 @@ json_t *ft_summary_json(const ft_result *r)
 
 static void markdown(const ft_result *r, FILE *f)
 {
-    fprintf(f, "| arm | runs | F1 [95 %% interval] | difference to supervised | p (Holm) |\n| --- | --- | --- | --- | --- |\n");
+    fprintf(f, "| arm | runs | F1 [95 %% interval] | difference | p (Holm) |\n| --- | --- | --- | --- | --- |\n");
     for (int i = 0; i < r->n; i++) {
         char f1[64], delta[64], p[32];
         cells(&r->arm[i], f1, delta, p);

@@ -23,6 +23,8 @@
 #include "gen/generator.h"
 #include "gen/phantom.h"
 #include "gen/vae_loss.h"
+#include "tests/golden/scores.h"
+#include "tests/golden_value.h"
 
 #define NEAR(a, b, tol)                                                                                                          \
     do {                                                                                                                         \
@@ -407,6 +409,43 @@ static void test_scores(void **state)
     NEAR(s.auprc, 0.8333333, 1e-6);
 }
 
+/* all of it against scikit-learn, on answers with many ties */
+static void test_scores_golden(void **state)
+{
+    (void)state;
+    enum { N = 97 };
+    for (int classes = 2; classes < 4; classes++) {
+        const double *want = golden_scores[classes - 2];
+        float prob[N * 3];
+        int label[N];
+        for (int i = 0; i < N; i++) {
+            float sum = 0, *p = prob + i * classes;
+            label[i] = (int)floor(((double)value(8, i) + 1) / 2 * classes);
+            for (int c = 0; c < classes; c++) {
+                p[c] = roundf((value(7, i * classes + c) + 1) * 8) + 1 + (c == label[i] ? 4.0f : 0.0f);
+                sum += p[c];
+            }
+            for (int c = 0; c < classes; c++) p[c] /= sum;
+        }
+        ft_scores s = ft_score(prob, label, N, classes, 1);
+        const double got[] = {s.f1, s.balanced_accuracy, s.mcc, s.auroc, s.auprc, s.brier, s.ece};
+        for (int i = 0; i < 7; i++) NEAR(got[i], want[i], 1e-7); /* probabilities are f32 */
+        if (classes > 2) continue;
+        double t = ft_operating_point(prob, label, N, 1), tpr[N + 1], fpr[N + 1], precision[N + 1], area = 0, ap = 0;
+        float hard[N * 2];
+        for (int i = 0; i < N; i++) hard[2 * i + 1] = (double)prob[2 * i + 1] >= t, hard[2 * i] = 1 - hard[2 * i + 1];
+        NEAR(t, want[7], 1e-7);
+        NEAR(ft_f1(hard, label, NULL, N, 2, 1), want[8], 1e-12);
+        int64_t n = ft_curves(prob, label, N, 2, 1, tpr, fpr, precision);
+        for (int64_t i = 1; i < n; i++) {
+            area += (fpr[i] - fpr[i - 1]) * (tpr[i] + tpr[i - 1]) / 2;
+            ap += (tpr[i] - tpr[i - 1]) * precision[i];
+        }
+        NEAR(area, want[3], 1e-12); /* the curves' areas are the scores */
+        NEAR(ap, want[4], 1e-12);
+    }
+}
+
 static void test_statistics(void **state)
 {
     (void)state;
@@ -418,6 +457,30 @@ static void test_statistics(void **state)
     assert_true(isnan(p[3]));
     const double six[6] = {1, 2, 1, 3, 1, 2};
     NEAR(ft_sign_flip(six, 6), 2.0 / 64, 1e-12);
+    /* scipy.stats.binomtest(min(b,c), b + c).pvalue */
+    NEAR(ft_mcnemar(2, 10), 0.03857421875, 1e-12);
+    NEAR(ft_mcnemar(10, 2), 0.03857421875, 1e-12);
+    NEAR(ft_mcnemar(0, 5), 0.0625, 1e-12);
+    NEAR(ft_mcnemar(7, 7), 1, 1e-12);
+    NEAR(ft_mcnemar(400, 500), 0.0009564441369189373, 1e-12);
+    NEAR(ft_mcnemar(0, 0), 1, 0);
+    /* smallest n with power 0.8 of a two-sided t test by scipy.stats.nct, for d / sd */
+    static const struct {
+        double effect;
+        int64_t n;
+    } needed[] = {{0.2, 199}, {0.3, 90}, {0.5, 34}, {0.8, 15}, {1.0, 10}};
+    for (int i = 0; i < 5; i++) assert_int_equal(ft_pairs_needed(-needed[i].effect * 0.1, 0.1), needed[i].n);
+    assert_int_equal(ft_pairs_needed(5, 1), 6);
+    { /* two seeds of a split are one unit; of a single split each run is one */
+        ft_run_scores a[4] = {{.split = 0, .f1 = 0.5}, {.split = 0, .f1 = 0.7}, {.split = 1, .f1 = 0.9}, {.split = 1, .f1 = 0.9}},
+                      b[4] = {{.split = 0, .f1 = 0.4}, {.split = 0, .f1 = 0.4}, {.split = 1, .f1 = 1.0}, {.split = 1, .f1 = 0.8}};
+        double unit[4];
+        assert_int_equal(ft_units(a, b, 4, unit), 2);
+        NEAR(unit[0], 0.2, 1e-12);
+        NEAR(unit[1], 0.0, 1e-12);
+        assert_int_equal(ft_units(a, b, 2, unit), 2);
+        NEAR(unit[1], 0.3, 1e-12);
+    }
     assert_true(isnan(ft_sign_flip(six, 5)));
     /* samples with exactly the wanted moments: N(0, diag(1,4)) against N((1,2), diag(9,16)) -> 13 */
     const float one[4][2] = {{1, 2}, {1, -2}, {-1, 2}, {-1, -2}};
@@ -458,19 +521,11 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),
-                                       cmocka_unit_test(test_samplers),
-                                       cmocka_unit_test(test_ddpm),
-                                       cmocka_unit_test(test_min_snr),
-                                       cmocka_unit_test(test_focal_frequency),
-                                       cmocka_unit_test(test_vae_terms),
-                                       cmocka_unit_test(test_fixmatch),
-                                       cmocka_unit_test(test_batchnorm_segments),
-                                       cmocka_unit_test(test_augment),
-                                       cmocka_unit_test(test_optimisers),
-                                       cmocka_unit_test(test_nan_is_skipped),
-                                       cmocka_unit_test(test_scores),
-                                       cmocka_unit_test(test_statistics),
-                                       cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schedule),      cmocka_unit_test(test_samplers),           cmocka_unit_test(test_ddpm),
+        cmocka_unit_test(test_min_snr),       cmocka_unit_test(test_focal_frequency),    cmocka_unit_test(test_vae_terms),
+        cmocka_unit_test(test_fixmatch),      cmocka_unit_test(test_batchnorm_segments), cmocka_unit_test(test_augment),
+        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_nan_is_skipped),     cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_scores_golden), cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

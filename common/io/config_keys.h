@@ -24,7 +24,6 @@
     KEY("data.view", CHOICE, "centre", 0, 0, "centre|left|3crop: which square of the picture; 3crop: three clips for each")      \
     KEY("data.test_clips", INT, "0", 0, 1000,                                                                                    \
         "clips of a test video whose answers are averaged; 0: all; published: 1, the first")                                     \
-    KEY("data.generated_fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")        \
     KEY("data.on_error", CHOICE, "stop", 0, 0, "stop|skip: what a bad video does")                                               \
     KEY("phantom.videos", INT, "320", 4, 100000, "videos, split into pool, validation and test")                                 \
     KEY("phantom.balance", REAL, "0.5", 0.05, 0.95, "share of polyp videos")                                                     \
@@ -40,6 +39,9 @@
     KEY("unlabelled.clips", INT, "0", 0, 1e6, "take only so many of an arm's unlabelled clips; 0: all")                          \
     KEY("unlabelled.frames", CHOICE, "whole", 0, 0,                                                                              \
         "whole|frozen|shuffled: controls: every unlabelled clip stands still, or has its frames in random order")                \
+    KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
+        "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
+    KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
     KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of noise")                                         \
     KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \
