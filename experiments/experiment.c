@@ -66,6 +66,36 @@ static int open_experiment(ft_result *r)
     return FT_OK;
 }
 
+/* what would explain a score without the picture, said before anything long starts */
+static int suspect(ft_result *r)
+{
+    const ft_experiment *x = r->x;
+    FT_TRY(ft_confounds(&x->store, &x->classes, &r->confound, &r->confounds));
+    for (int i = 0; i < r->confounds; i++)
+        if (r->confound[i].warn)
+            ft_warn("%s alone tells the class (%s %.2f, p %.3f): a classifier may learn that instead", r->confound[i].name,
+                    r->confound[i].numeric ? "AUROC" : "balanced accuracy", r->confound[i].strength, r->confound[i].p);
+    for (int f = 0; f < x->n_folds; f++)
+        for (int side = 0; side < 2; side++) {
+            ft_twin *t = NULL;
+            int n = 0, rc = ft_twins(&x->store, &x->folds[f].test, side ? &x->folds[f].validation : &x->folds[f].pool, &t, &n);
+            for (int i = 0; rc == FT_OK && i < n; i++) {
+                bool known = false;
+                for (int k = 0; k < r->twins; k++)
+                    known |=
+                        (r->twin[k].a == t[i].a && r->twin[k].b == t[i].b) || (r->twin[k].a == t[i].b && r->twin[k].b == t[i].a);
+                if (!known && (rc = ft_grow(&r->twin, (size_t)r->twins, sizeof *r->twin)) == FT_OK) r->twin[r->twins++] = t[i];
+            }
+            ft_free(t);
+            FT_TRY(rc);
+        }
+    for (int i = 0; i < r->twins && i < 5; i++)
+        ft_warn("%s of a test list shows the same as %s: give both one group", x->store.video[r->twin[i].a].name,
+                x->store.video[r->twin[i].b].name);
+    if (r->twins > 5) ft_warn("and %d more pairs; the report lists them", r->twins - 5);
+    return FT_OK;
+}
+
 static int distances(ft_result *r)
 {
     ft_experiment *x = r->x;
@@ -241,6 +271,7 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
     FT_TRY_TO(rc, done, read_arms(&r));
     n = r.n;
     FT_TRY_TO(rc, done, open_experiment(&r));
+    FT_TRY_TO(rc, done, suspect(&r));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     FT_TRY_TO(rc, done, ft_config_write(cfg, path));
     ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %d splits x %d seeds",
@@ -297,6 +328,8 @@ done:
         ft_free(r.arm[i].line);
     }
     ft_free(r.arm);
+    ft_free(r.confound);
+    ft_free(r.twin);
     ft_folds_free(x.folds, x.n_folds);
     ft_classes_free(&x.classes);
     ft_clipstore_free(&x.store);

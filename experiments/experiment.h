@@ -7,6 +7,7 @@
 
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
+#include "experiments/confounds.h"
 #include "experiments/splits.h"
 #include "experiments/stats.h"
 
@@ -79,6 +80,10 @@ typedef struct {
     int n;
     double trivial_positive, trivial_negative, trivial_prior; /* F1 of the trivial answers on the test videos */
     int64_t test_videos;
+    ft_confound *confound; /* facts about the videos that are not in the picture */
+    int confounds;
+    ft_twin *twin; /* test videos that show what one of the pool or validation shows */
+    int twins;
     double psnr, frechet_real; /* VAE on held-out videos; held-out real clips to the pool's */
     char vae_log[FT_PATH];
     double seconds; /* of all stages, this call or before */

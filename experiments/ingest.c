@@ -1,6 +1,9 @@
 #include "experiments/ingest.h"
 
+#include <jansson.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/files.h"
@@ -25,6 +28,21 @@ static int64_t resample(const ft_video *v, double fps, int64_t **index)
         (*index)[i] = k;
     }
     return n;
+}
+
+/* the label list's other columns, and the size of the picture */
+static char *facts_of(const ft_label *label, const ft_video *v)
+{
+    json_t *o = label->facts ? json_loads(label->facts, 0, NULL) : NULL;
+    char number[32];
+    if (!o) o = json_object();
+    snprintf(number, sizeof number, "%d", v->width);
+    json_object_set_new(o, "width", json_string(number));
+    snprintf(number, sizeof number, "%d", v->height);
+    json_object_set_new(o, "height", json_string(number));
+    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(o);
+    return text;
 }
 
 static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwriter *w, ft_ingest_result *result)
@@ -68,6 +86,7 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
     uint8_t *clip = rc == FT_OK ? ft_alloc(each * (size_t)F) : NULL;
     if (rc == FT_OK && (!clip || !(rgb = ft_alloc(each * (size_t)kinds))))
         rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels", path, (long long)kinds, o->size);
+    char *facts = facts_of(label, &v);
     int row = rc < 0 ? rc
                      : ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
                                                                 .label = label->label,
@@ -76,7 +95,9 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
                                                                 .source = path,
                                                                 .sha256 = hex,
                                                                 .frames = (int32_t)v.frames,
-                                                                .fps = v.fps});
+                                                                .fps = v.fps,
+                                                                .facts = facts});
+    free(facts);
     if (rc == FT_OK && row < 0) rc = row;
     bool three = !strcmp(o->view, "3crop");
     for (int crop = FT_CROP_FIRST; rc == FT_OK && crop <= FT_CROP_LAST; crop++) {

@@ -44,7 +44,7 @@ static const char style[] =
     "h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 "
     ".5rem}p,li{max-width:70ch}.soft{color:var(--soft);font-size:.9rem}"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.95rem}"
-    ".bad td{color:var(--zero)}td,th{padding:.3rem .7rem;border-bottom:1px solid "
+    ".bad,.bad td{color:var(--zero)}td,th{padding:.3rem .7rem;border-bottom:1px solid "
     "var(--line);text-align:left;white-space:nowrap}th{font-weight:600;color:var(--soft)}"
     "svg{max-width:100%;height:auto}svg text{fill:var(--ink);font:13px system-ui,sans-serif}svg "
     ".soft{fill:var(--soft);font-size:11px}"
@@ -122,6 +122,31 @@ static void differences(FILE *f, const ft_result *r)
           "with 80 "
           "% probability (two-sided, 0.05). McNemar: exact, on the mean answer of all runs to each test video.</p>\n",
           f);
+}
+
+static void confounds(FILE *f, const ft_result *r)
+{
+    if (r->confounds + r->twins == 0) return;
+    fputs("<h2>Can the class be told without looking?</h2>\n<div class=wide><table><tr><th>fact of a video<th>different "
+          "values<th>how well it tells the class alone<th>p</tr>\n",
+          f);
+    for (int i = 0; i < r->confounds; i++) {
+        const ft_confound *c = &r->confound[i];
+        fputs(c->warn ? "<tr class=bad><td>" : "<tr><td>", f);
+        text(f, c->name);
+        fprintf(f, "<td>%d<td>%s %.2f<td>%.3f</tr>\n", c->values, c->numeric ? "AUROC" : "balanced accuracy", c->strength, c->p);
+    }
+    fputs(
+        "</table></div><p class=soft>0.5 says nothing. In red: this alone separates the classes, so a score may come from it. p: "
+        "shuffled labels.</p>\n",
+        f);
+    for (int i = 0; i < r->twins; i++) {
+        fputs(i ? "; " : "<p class=bad>Test videos that show what a training or validation video shows: ", f);
+        text(f, r->x->store.video[r->twin[i].a].name);
+        fputs(" and ", f);
+        text(f, r->x->store.video[r->twin[i].b].name);
+    }
+    if (r->twins) fputs(". Give such videos one group.</p>\n", f);
 }
 
 static bool generated(const ft_result *r)
@@ -338,6 +363,7 @@ int ft_report_write(const ft_result *r, const char *path)
     int rc = ft_report_curves(r, f);
     fputs("<h2>Differences</h2>\n", f);
     differences(f, r);
+    confounds(f, r);
     if (generated(r)) {
         fputs("<h2>Is the generator trained?</h2>\n", f);
         checks(f, r);

@@ -117,4 +117,31 @@ python3 -c 'import json; p = json.load(open("out"))[0]["probabilities"]; assert 
 cp out one.json
 works "$F" predict run videos/phantom-00000.mp4 --json
 cmp out one.json || die "two predictions differ"
+# a class that goes along with the device, and one video on both sides of the split, are said before anything is trained
+python3 - <<'P'
+import csv
+rows = list(csv.DictReader(open("videos/labels.csv")))
+with open("list.csv", "w") as f:
+    w = csv.writer(f)
+    w.writerow(["video", "label", "split", "device", "site", "note"])
+    for k, r in enumerate(rows * 3):
+        name = "x%d-" % (k // 6) + r["video"] if k > 5 else r["video"]
+        w.writerow([name, r["label"], "test" if k % 5 == 0 else "train", "A" if r["label"] == "polyp" else "B", "XYZ"[k % 3], "video %d" % k])
+P
+for k in 1 2; do for f in videos/phantom-*.mp4; do cp "$f" "videos/x$k-$(basename "$f")"; done; done
+cat >c.yaml <<'Y'
+data: {videos: videos, labels: list.csv, size: 32, frames: 8, stride: 1}
+labels: 4
+splits: 1
+validation: 0
+positive: polyp
+classifier: {steps: 2, batch: 2}
+bootstrap: 100
+Y
+works "$F" experiment run c.yaml -o c
+grep -q "device alone tells the class (balanced accuracy 1.00" err || die "the device is not said to tell the class"
+grep -q "site alone\|note alone\|fps alone" err && die "a fact that tells nothing is blamed"
+grep -q "shows the same as" err || die "equal videos on both sides are not found"
+grep -q "<td>device<td>2<td>balanced accuracy 1.00" c/report.html || die "the report does not show the device"
+grep -q "<td>note" c/report.html && die "a name is taken for a fact"
 done_testing

@@ -39,6 +39,7 @@ static void free_video(ft_store_video *v)
     ft_free((void *)v->split);
     ft_free((void *)v->source);
     ft_free((void *)v->sha256);
+    ft_free((void *)v->facts);
 }
 
 static void free_writer(ft_clipwriter *w)
@@ -95,10 +96,10 @@ int ft_clipwriter_video(ft_clipwriter *w, const ft_store_video *v)
     FT_TRY(ft_grow(&w->video, (size_t)w->n_video, sizeof *w->video));
 #define COPY(s) ft_strdup((s) ? (s) : "")
     ft_store_video *e = &w->video[w->n_video];
-    *e = (ft_store_video){COPY(v->name),   COPY(v->label),  COPY(v->group), COPY(v->split),
-                          COPY(v->source), COPY(v->sha256), v->frames,      v->fps};
+    *e = (ft_store_video){COPY(v->name),   COPY(v->label), COPY(v->group), COPY(v->split), COPY(v->source),
+                          COPY(v->sha256), v->frames,      v->fps,         COPY(v->facts)};
     w->n_video++;
-    if (!e->name || !e->label || !e->group || !e->split || !e->source || !e->sha256)
+    if (!e->name || !e->label || !e->group || !e->split || !e->source || !e->sha256 || !e->facts)
         return FT_FAIL(FT_ENOMEM, "%s: no memory", w->file.final);
     return (int)w->n_video - 1;
 }
@@ -161,6 +162,7 @@ static int finish(ft_clipwriter *w)
     COLUMN(str, "video/split", text, w->n_video, w->video[i].split);
     COLUMN(str, "video/source", text, w->n_video, w->video[i].source);
     COLUMN(str, "video/sha256", text, w->n_video, w->video[i].sha256);
+    COLUMN(str, "video/facts", text, w->n_video, w->video[i].facts);
     COLUMN(i32, "video/frames", H5T_NATIVE_INT32, w->n_video, w->video[i].frames);
     COLUMN(f64, "video/fps", H5T_NATIVE_DOUBLE, w->n_video, w->video[i].fps);
     const char *format = "forty-clips", *by = "forty " FT_VERSION, *config = w->config;
@@ -314,6 +316,7 @@ static int read_all(ft_clipstore *s, hid_t h5)
     STRINGS(split);
     STRINGS(source);
     STRINGS(sha256);
+    if (rc == FT_OK && H5Lexists(h5, "video/facts", H5P_DEFAULT) > 0) STRINGS(facts);
     return rc;
 }
 

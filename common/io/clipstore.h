@@ -1,7 +1,7 @@
 /* Clip stores: HDF5 files of fixed-size clips (docs: the interface page). Open in h5py, HDFView, MATLAB.
  *
  *   /clips uint8 (N,F,H,W,3) RGB, one clip a chunk; /clip/{video,start,stride}; /video/{name,label,group,split,source,frames,
- *   fps,sha256}; root attributes format, version, frames, stride, size, created_by, config. */
+ *   fps,sha256,facts}; root attributes format, version, frames, stride, size, created_by, config. */
 #ifndef FT_CLIPSTORE_H
 #define FT_CLIPSTORE_H
 
@@ -12,6 +12,7 @@ typedef struct {
     const char *name, *label, *group, *split, *source, *sha256;
     int32_t frames;
     double fps;
+    const char *facts; /* JSON object of strings: picture size, other columns of the label list; "" in older stores */
 } ft_store_video;
 
 typedef struct {

@@ -1,8 +1,10 @@
 #include "common/io/labels.h"
 
 #include <csv.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/files.h"
@@ -17,7 +19,7 @@ typedef struct {
     ft_labels *l;
     int column[KNOWN]; /* where each known column stands; -1: absent */
     int fields, expected, line, start_line, rows, rc;
-    char *field[COLUMNS];
+    char *field[COLUMNS], *name[COLUMNS]; /* of this row; of the header */
 } reader;
 
 static void take_field(void *data, size_t n, void *ctx)
@@ -70,7 +72,21 @@ static void header(reader *r)
                 if (r->column[k] >= 0) r->rc = FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", r->path, column_names[k]);
                 r->column[k] = i;
             }
+    for (int i = 0; i < r->fields; i++)
+        if (!(r->name[i] = ft_strdup(r->field[i]))) r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
     if (r->rc == FT_OK && r->column[LABEL] < 0) r->rc = FT_FAIL(FT_EDATA, "%s:1: no column named label", r->path);
+}
+
+/* what is left of a row once the known columns are taken */
+static char *facts(reader *r)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < r->fields; i++)
+        if (r->field[i] && r->name[i]) json_object_set_new(o, r->name[i], json_string(r->field[i]));
+    char *text = json_dumps(o, JSON_COMPACT), *copy = text ? ft_strdup(text) : NULL;
+    json_decref(o);
+    free(text);
+    return copy;
 }
 
 static void body(reader *r)
@@ -82,8 +98,9 @@ static void body(reader *r)
     }
     if ((r->rc = ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row)) < 0) return;
     ft_label *e = &r->l->row[r->l->n++];
-    *e = (ft_label){take(r, VIDEO), take(r, LABEL), take(r, GROUP), take(r, SPLIT), r->start_line};
-    if (!e->video || !e->label || !e->group || !e->split) {
+    *e = (ft_label){take(r, VIDEO), take(r, LABEL), take(r, GROUP), take(r, SPLIT), NULL, r->start_line};
+    e->facts = facts(r);
+    if (!e->video || !e->label || !e->group || !e->split || !e->facts) {
         r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
         return;
     }
@@ -142,6 +159,7 @@ int ft_labels_read(ft_labels *l, const char *path)
         r.rc = FT_FAIL(FT_EDATA, "%s:%d: a quote opened here is not closed", path, r.start_line);
     csv_free(&p);
     for (int i = 0; i < r.fields; i++) ft_free(r.field[i]);
+    for (int i = 0; i < COLUMNS; i++) ft_free(r.name[i]);
     ft_free(text);
     if (r.rc == FT_OK && l->n == 0) r.rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
     if (r.rc < 0) ft_labels_free(l);
@@ -161,7 +179,8 @@ int ft_labels_from_folders(ft_labels *l, const char *folder)
             for (int k = 0; k < m; k++) {
                 if (rc == FT_OK && (rc = ft_grow(&l->row, (size_t)l->n, sizeof *l->row)) == FT_OK) {
                     char *name = ft_format("%s/%s", class[i], file[k]);
-                    l->row[l->n++] = (ft_label){name, ft_strdup(class[i]), name ? ft_strdup(name) : NULL, ft_strdup(""), 0};
+                    l->row[l->n++] =
+                        (ft_label){name, ft_strdup(class[i]), name ? ft_strdup(name) : NULL, ft_strdup(""), ft_strdup("{}"), 0};
                     if (!name) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", folder);
                 }
                 ft_free(file[k]);
@@ -186,6 +205,7 @@ void ft_labels_free(ft_labels *l)
         ft_free(l->row[i].label);
         ft_free(l->row[i].group);
         ft_free(l->row[i].split);
+        ft_free(l->row[i].facts);
     }
     ft_free(l->row);
     memset(l, 0, sizeof *l);

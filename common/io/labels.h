@@ -1,10 +1,11 @@
-/* Label lists: CSV with a header `video,label[,group][,split]` (other columns are kept out), or PolypDiag's headerless
+/* Label lists: CSV with a header `video,label[,group][,split]` (other columns are facts), or PolypDiag's headerless
  * `name.mp4,1`. Quotes, CRLF, a BOM, commas and newlines inside quotes are right; a bad row names file and line. */
 #ifndef FT_LABELS_H
 #define FT_LABELS_H
 
 typedef struct {
     char *video, *label, *group, *split; /* group: the video's own name when the list has none; split: "" */
+    char *facts;                         /* other columns as a JSON object of strings */
     int line;
 } ft_label;
 

@@ -1,0 +1,30 @@
+/* Can the class be read off something that is not in the picture? Length, frame rate, picture size and every other column of the
+ * label list (device, centre, ...) against the class, and videos that stand on both sides of a split. */
+#ifndef FT_CONFOUNDS_H
+#define FT_CONFOUNDS_H
+
+#include "experiments/splits.h"
+
+typedef struct {
+    char name[64];
+    bool numeric;
+    int values; /* different ones */
+    /* numeric: area under the curve of the value as a score, or 1 minus it, whichever is larger; words: balanced accuracy of
+     * answering with the majority of the other videos with this word. 0.5 or less: says nothing about the positive class. */
+    double strength, p; /* p: share of 1,000 shuffled label lists that reach it */
+    bool warn;          /* strength >= 0.7 and p <= 0.01 */
+} ft_confound;
+
+/* Facts of the labelled videos that vary. *list is fresh. */
+int ft_confounds(const ft_clipstore *store, const ft_classes *classes, ft_confound **list, int *n);
+
+typedef struct {
+    int64_t a, b; /* rows of /video */
+    double difference;
+} ft_twin;
+
+/* Pairs of videos, one of `a` and one of `b`, that show the same: equal files, or clips that differ by under 3 of 255 levels on
+ * average at 16 x 16 pixels. */
+int ft_twins(const ft_clipstore *store, const ft_videos *a, const ft_videos *b, ft_twin **list, int *n);
+
+#endif
