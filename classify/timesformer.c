@@ -7,12 +7,12 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_timesformer_preset presets[] = {
-    /* name             width depth heads patch frames size drop_path */
-    {"timesformer-b",    768, 12, 12, 16, 8,  224, 0.1},
-    {"timesformer-s",    384, 12, 6,  16, 8,  224, 0.1},
-    {"timesformer-ti",   192, 12, 3,  16, 8,  224, 0.1},
-    {"timesformer-small", 128, 6, 4,  16, 8,  64,  0.1}, /* for studies at 64 pixels */
-    {"timesformer-tiny", 96,  4,  3,  8,  16, 64,  0.0},
+    /* name                width depth heads patch frames size drop_path */
+    {"timesformer-b16",     768, 12, 12, 16, 8,  224, 0.1},
+    {"timesformer-s16-128", 384, 12, 6,  16, 16, 128, 0.1},
+    {"timesformer-ti16",    192, 12, 3,  16, 8,  224, 0.1},
+    {"timesformer-small",   128, 6,  4,  16, 8,  64,  0.1}, /* for studies at 64 pixels */
+    {"timesformer-tiny",    96,  4,  3,  8,  16, 64,  0.0},
 };
 /* clang-format on */
 

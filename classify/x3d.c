@@ -9,6 +9,7 @@
 /* clang-format off */
 static const ft_x3d_preset presets[] = {
     /* name     stem  out                inner                blocks         head  stem_time */
+    {"x3d-xs",  24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5}, /* x3d-s on 4 frames of 182 pixels */
     {"x3d-s",   24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5},
     {"x3d-tiny", 16, {16, 32, 48, 64}, {32, 64, 96, 128},   {1, 2, 2, 1},  256,  3},
 };

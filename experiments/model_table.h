@@ -37,5 +37,10 @@ int64_t ft_model_parameters(const ft_params *params); /* without running statist
 /* The canonical name of a public checkpoint's tensor: prefixes stripped, other public layouts translated (Princeton's RAFT, SD
  * VAE of ldm and of older diffusers, torchvision's trunks for LPIPS). */
 void ft_public_name(const char *preset, const char *from, char *to, size_t size);
+/* What a tensor that a file lacks begins with instead: an image ViT's attention becomes a TimeSformer's attention over time (as
+ * timesformer's helpers.py does). True if `to` names another tensor of the model. */
+bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size);
+/* Whether a file may lack this tensor, which then keeps its fresh values: the head of a backbone, what only videos have. */
+bool ft_public_optional(const char *preset, const char *name);
 
 #endif

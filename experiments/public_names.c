@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "classify/classifier.h"
 #include "experiments/model_table.h"
 
 static bool starts(const char *s, const char *head) { return !strncmp(s, head, strlen(head)); }
@@ -123,4 +124,21 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
     if (starts(preset, "raft-")) raft(to, size);
     if (starts(preset, "lpips-")) lpips(preset, to, size);
     if (starts(preset, "lvdm-vae")) lvdm_vae(to, size);
+}
+
+bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size)
+{
+    snprintf(to, size, "%s", name);
+    if (!starts(preset, "timesformer-")) return false;
+    swap(to, size, ".temporal_attn.", ".attn.");
+    swap(to, size, ".temporal_norm1.", ".norm1.");
+    return strcmp(to, name) != 0;
+}
+
+bool ft_public_optional(const char *preset, const char *name)
+{
+    const ft_classifier *family = ft_classifier_find(preset);
+    if (starts(name, "scaling_layer.")) return true; /* fixed colours of LPIPS */
+    if (family && !strncmp(name, family->head, (size_t)(strrchr(family->head, '.') - family->head) + 1)) return true;
+    return starts(preset, "timesformer-") && (!strcmp(name, "time_embed") || strstr(name, ".temporal_fc.") != NULL);
 }

@@ -76,13 +76,29 @@ static const char *shape_text(int n, const int64_t *dim, char *s, size_t size)
 }
 
 typedef struct {
-    int missing, shapes, left, taken;
+    int missing, shapes, left, taken, fresh;
     json_t *note; /* lines for people */
 } difference;
 
 static void note(difference *d, int count, const char *line)
 {
     if (count < SHOWN) json_array_append_new(d->note, json_string(line));
+}
+
+/* a tensor that the files lack, copied from the one that stands in for it */
+static bool stand_in(const char *preset, ft_params *params, const bool *filled, int k)
+{
+    const ft_param_info *e = ft_params_at(params, k);
+    float *flat = ft_params_flat(params, FT_WEIGHTS);
+    char name[256];
+    if (!ft_public_stand_in(preset, e->name, name, sizeof name)) return false;
+    for (int i = 0; i < ft_params_count(params); i++) {
+        const ft_param_info *from = ft_params_at(params, i);
+        if (!filled[i] || strcmp(from->name, name)) continue;
+        memcpy(flat + e->offset, flat + from->offset, (size_t)from->count * sizeof *flat);
+        return true;
+    }
+    return false;
 }
 
 /* Fills the store from files (later ones fill what is still missing) and tells what differs. */
@@ -116,7 +132,11 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
         }
     for (int k = 0; rc == FT_OK && k < n; k++) {
         const ft_param_info *e = ft_params_at(params, k);
-        if (filled[k] || !strncmp(e->name, "scaling_layer.", 14)) continue; /* fixed colours of LPIPS are known */
+        if (filled[k] || stand_in(preset, params, filled, k)) continue;
+        if (ft_public_optional(preset, e->name)) {
+            d->fresh++;
+            continue;
+        }
         snprintf(line, sizeof line, "missing: %s %s", e->name, shape_text(e->ndim, e->dim, a, sizeof a));
         note(d, d->missing++, line);
     }
@@ -182,11 +202,12 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
         FT_TRY_TO(rc, done, ft_weights_save(out, params, FT_WEIGHTS, meta));
     }
     ft_cli_print(c,
-                 json_pack("{s:s,s:i,s:I,s:s,s:i,s:o}", "model", preset, "tensors", d.taken, "parameters",
-                           (json_int_t)ft_model_parameters(params), "key", used, "left_over", d.left, "notes",
+                 json_pack("{s:s,s:i,s:I,s:s,s:i,s:i,s:o}", "model", preset, "tensors", d.taken, "parameters",
+                           (json_int_t)ft_model_parameters(params), "key", used, "left_over", d.left, "fresh", d.fresh, "notes",
                            json_incref(d.note)),
-                 "%s: %d tensors, %lld parameters%s%s; %d of the file left over\n", only_check ? preset : out, d.taken,
-                 (long long)ft_model_parameters(params), *used ? ", from its dict " : "", used, d.left);
+                 "%s: %d tensors, %lld parameters%s%s; %d of the file left over, %d of the model start anew\n",
+                 only_check ? preset : out, d.taken, (long long)ft_model_parameters(params), *used ? ", from its dict " : "",
+                 used, d.left, d.fresh);
 done:
     while (got > 0) ft_safetensors_free(&file[--got]);
     json_decref(d.note);

@@ -94,7 +94,7 @@ def fast_time(self, x):
 twins.TimeAttention.forward = fast_time
 generator_twins.EndoraBlock.forward = fast_attention
 generator_twins.LvdmAttention.attend = fast_attend
-CLIPS = {"x3d-s": (16, 160), "r2plus1d-18": (16, 112), "timesformer-s": (16, 128)}  # frames and pixels
+CLIPS = {"x3d-s": (16, 160), "r2plus1d-18": (16, 112), "timesformer-s16-128": (16, 128)}  # frames and pixels
 OTHERS = {  # twin, shape of a latent
     "endora-b": (lambda: generator_twins.Endora(12, 768, 12, 8, 4, 16), (16, 16, 16, 4)),
     "feat-s": (lambda: generator_twins.Feat(9, 512, 8, 4, 16), (16, 16, 16, 4)),
@@ -112,9 +112,9 @@ def problem(name, batch):
         return m, lambda: m(z, t)
     if name in CLIPS:
         frames, size = CLIPS[name]
-        m = twins.X3D("x3d-s", 2) if name == "x3d-s" else twins.R2Plus1D(45, (64, 128, 256, 512), 2, 2) if name == "r2plus1d-18" else twins.TimeSformer(384, 12, 6, 16, 8, 224, 2)
+        m = twins.X3D("x3d-s", 2) if name == "x3d-s" else twins.R2Plus1D(45, (64, 128, 256, 512), 2, 2) if name == "r2plus1d-18" else twins.TimeSformer(384, 12, 6, 16, 16, 128, 2)
         x = torch.randn(batch, 3, frames, size, size).to(memory_format=torch.channels_last_3d)
-        return m.to(memory_format=torch.channels_last_3d) if name != "timesformer-s" else m, lambda: m(x)
+        return m.to(memory_format=torch.channels_last_3d) if name != "timesformer-s16-128" else m, lambda: m(x)
     if name.startswith("x3d"):
         m, x = twins.X3D(name, 2), torch.randn(batch, 3, 16, 64, 64).to(memory_format=torch.channels_last_3d)
         return m.to(memory_format=torch.channels_last_3d), lambda: m(x)

@@ -179,10 +179,10 @@ if want("r2plus1d-18"):
         m.train(mode == "train").zero_grad()
         check(f"r2plus1d-18:{mode}", "r2plus1d-18", m, {"x": torch.randn(2, 3, 8, 64, 64)}, lambda m, x: m(x), options=("--set", f"train={str(m.training).lower()}"))
 if want("timesformer"):
-    for name, d, heads in (("timesformer-s", 384, 6), ("timesformer-b", 768, 12)):
-        m = own.TimeSformer(d, 12, heads, 16, 8, 224, 5)
+    for name, d, heads, frames, size in (("timesformer-s16-128", 384, 6, 16, 128), ("timesformer-b16", 768, 12, 8, 224)):
+        m = own.TimeSformer(d, 12, heads, 16, frames, size, 5)
         randomise(m)
-        check(name, name, m, {"x": torch.randn(1, 3, 8, 224, 224)}, lambda m, x: m(x), save=lambda m: {"teacher": {"backbone." + k: v for k, v in m.state_dict().items()}})
+        check(name, name, m, {"x": torch.randn(1, 3, frames, size, size)}, lambda m, x: m(x), save=lambda m: {"teacher": {"backbone." + k: v for k, v in m.state_dict().items()}})
 if want("medsora-s"):
 
     m = own.MedSora(6, 512, 2, 64, 128, 8, 16)

@@ -127,4 +127,48 @@ fails 1 "no-such-run" -- "$F" generate no-such-run -n 3 -o x2.h5
 head -c 3000 gen/ema.safetensors >gen/half && mv gen/half gen/ema.safetensors
 fails 1 "ema.safetensors" -- "$F" generate gen -n 3 -o x3.h5
 [ ! -e x3.h5 ] || die "a failed generate left its output"
+# an image ViT and a headless video backbone become a TimeSformer: attention over time begins as attention over space
+works "$F" init timesformer-tiny -o ts.safetensors
+python3 - <<'P'
+import json, struct
+raw = open("ts.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head, data = json.loads(raw[8 : 8 + n]), raw[8 + n :]
+head.pop("__metadata__", None)
+def write(path, keep, prefix):
+    out, body = {}, b""
+    for name, t in head.items():
+        if keep(name):
+            a, b = t["data_offsets"]
+            out[prefix + name] = {**t, "data_offsets": [len(body), len(body) + b - a]}
+            body += data[a:b]
+    text = json.dumps(out).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
+write("vit.safetensors", lambda n: "temporal" not in n and n != "time_embed" and not n.startswith("head."), "module.")
+write("body.safetensors", lambda n: not n.startswith("head."), "backbone.")
+write("broken.safetensors", lambda n: ".attn." not in n, "")
+P
+works "$F" weights import vit.safetensors --as timesformer-tiny -o from-vit.safetensors
+grep -q "start anew" out || die "what a ViT lacks is not said"
+works "$F" weights import body.safetensors --as timesformer-tiny -o from-body.safetensors
+fails 1 "missing" "Is it this model?" -- "$F" weights import broken.safetensors --as timesformer-tiny -o no.safetensors
+python3 - <<'P'
+import json, struct
+def read(path):
+    raw = open(path, "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    return {k: raw[8 + n + t["data_offsets"][0] : 8 + n + t["data_offsets"][1]] for k, t in json.loads(raw[8 : 8 + n]).items() if k != "__metadata__"}
+a, v, b = read("ts.safetensors"), read("from-vit.safetensors"), read("from-body.safetensors")
+assert set(a) == set(v) == set(b)
+for k in a:
+    if k.startswith("head."):
+        continue
+    assert b[k] == a[k], k
+    if ".temporal_attn." in k or ".temporal_norm1." in k:
+        assert v[k] == a[k.replace("temporal_", "")], k
+    elif "temporal_fc" in k or k == "time_embed":
+        assert not any(v[k]), k
+    else:
+        assert v[k] == a[k], k
+P
 done_testing
