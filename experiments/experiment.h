@@ -32,6 +32,7 @@ typedef struct {
     ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
     const ft_clipstore *unlabelled_store; /* out: where unlabelled clips come from; NULL: supervised */
     int64_t *clips, n_clips;              /* out: which; fresh memory */
+    char picked[65];                      /* SHA-256 of that list, for keys */
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
 } ft_arm_context;
 

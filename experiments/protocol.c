@@ -9,7 +9,7 @@
  * classifier.weights, 8 frames a second apart, 20 epochs of 10 steps, SGD with 0.001 * 4 / 256. */
 #define PUBLISHED                                                                                                                \
     "data.frames=8", "data.stride=32", "data.sampler=released", "data.size=224", "data.view=left", "data.clips_per_video=8",     \
-        "data.test_clips=1", "labels=40", "generated=200", "validation=0", "classifier.model=timesformer-b16",                     \
+        "data.test_clips=1", "labels=40", "generated=200", "validation=0", "classifier.model=timesformer-b16",                   \
         "classifier.optimizer=sgd", "classifier.lr=1.5625e-5", "classifier.weight_decay=0", "classifier.clip=0",                 \
         "classifier.warmup=0", "classifier.dropout=0", "classifier.batch=4", "classifier.mu=1", "classifier.steps=200",          \
         "classifier.epoch=10", "classifier.ema=0.999", "classifier.augment=released", "ssl.threshold=0.95", "ssl.lambda_u=1",    \

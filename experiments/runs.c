@@ -167,11 +167,7 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
     const ft_fold *f = &x->folds[c->fold];
     bool done, best_on_test = !strcmp(ft_config_text(c->cfg, "selection"), "best-on-test");
     json_t *unlabelled = json_null();
-    if (c->unlabelled_store) {
-        bool foreign = c->unlabelled_store == &c->own && strcmp(c->own.id, x->store.id) != 0;
-        unlabelled =
-            json_pack("[s,o]", c->unlabelled_store->id, foreign ? json_null() : ft_video_names(&x->store, &c->unlabelled));
-    }
+    if (c->unlabelled_store) { unlabelled = json_pack("[s,s]", c->unlabelled_store->id, c->picked); }
     json_t *classes = json_array();
     for (int k = 0; k < x->classes.n; k++) json_array_append_new(classes, json_string(x->classes.name[k]));
     const char *const *map;
@@ -256,6 +252,7 @@ static int restrict_unlabelled(ft_arm_context *c)
         ft_rng_shuffle(&r, c->clips, c->n_clips);
         c->n_clips = most;
     }
+    ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, c->picked);
     if (!strcmp(frames, "whole")) return FT_OK;
     ft_clipstore s = {.frames = from->frames, .size = from->size, .stride = from->stride, .n_clip = c->n_clips};
     int64_t frame = (int64_t)s.size * s.size * 3, order[256];

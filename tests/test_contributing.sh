@@ -40,7 +40,7 @@ data: {phantom: true, size: 32, frames: 8}
 phantom: {videos: 48}
 labels: 12
 splits: 1
-arms: [supervised, half-unlabelled]
+arms: [supervised, half-unlabelled, real-unlabelled]
 bootstrap: 200
 classifier: {steps: 6, batch: 4}
 ssl: {algorithm: entropy}
@@ -48,6 +48,7 @@ Y
 works build/forty experiment run e.yaml -o r
 grep -q "^half-unlabelled" out || die "the new arm is not in the table"
 grep -q '"utilisation":1.0' r/results.jsonl || die "the new algorithm was not used"
+[ "$(grep -o '"config_hash":"[^"]*"' r/results.jsonl | sort -u | wc -l)" = 3 ] || die "half of the clips is taken for all of them"
 works build/forty models
 grep -q "plain-tiny *generator" out || die "the new generator is not listed"
 printf '%s\n' "task: generator" "data: {clips: p.h5}" "vae: {steps: 2, batch: 2}" "generator: {model: plain-tiny, steps: 3, batch: 2}" "align: {weight: 1, teacher: vae}" >g.yaml

@@ -133,6 +133,7 @@ static int finish(ft_trainer *t, position *p)
     if (rc == FT_OK) rc = ft_weights_save(path, t->params, FT_EMA, m);
     json_object_set_new(m, "mean_loss", json_real(t->mean_loss));
     json_object_set_new(m, "seconds", json_real(t->seconds));
+    json_object_set_new(m, "feeding_seconds", json_real(t->feeding));
     char *text = json_dumps(m, JSON_INDENT(2));
     snprintf(path, sizeof path, "%s/run.json", t->dir);
     if (rc == FT_OK) rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
@@ -163,7 +164,9 @@ int ft_train(ft_trainer *t)
     while (rc == FT_OK && p.step < t->steps) {
         const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
         ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step))};
+        double before = ft_now();
         FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
+        t->feeding += ft_now() - before;
         FT_TRY_TO(rc, out, ft_run(now->plan, &s));
         float loss = *(const float *)ft_data(now->logged[0]), norm = *(const float *)ft_data(now->grad_norm);
         bad = isfinite(loss) && isfinite(norm)

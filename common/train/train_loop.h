@@ -44,6 +44,7 @@ typedef struct {
     json_t *metadata; /* for the weights files and run.json; borrowed */
     double mean_loss; /* out: mean of the loss over the last tenth */
     double seconds;   /* out: of this call */
+    double feeding;   /* out: of these, in `feed`: loading and augmentation */
 } ft_trainer;
 
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
