@@ -149,6 +149,19 @@ static void colour(const op *o, float *v, int frames, int size)
     }
 }
 
+bool ft_augment_colour(const char *name, double m, int frames, int size, float *clip)
+{
+    static const char *const names[N_OPS] = {
+        [AUTOCONTRAST] = "autocontrast", [EQUALIZE] = "equalize",   [BRIGHTNESS] = "brightness", [COLOR] = "color",
+        [CONTRAST] = "contrast",         [SHARPNESS] = "sharpness", [POSTERIZE] = "posterize",   [SOLARIZE] = "solarize"};
+    for (int k = 0; k < N_OPS; k++)
+        if (names[k] && !strcmp(names[k], name)) {
+            colour(&(op){(op_kind)k, m}, clip, frames, size);
+            return true;
+        }
+    return false;
+}
+
 /* out (F,S,S,3) in 0..255: where each pixel comes from is the same in every frame; outside: 128 */
 static void warp(affine map, const uint8_t *rgb, int frames, int size, float *out)
 {

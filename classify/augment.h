@@ -19,4 +19,9 @@ typedef enum { FT_VIEW_NONE, FT_VIEW_WEAK, FT_VIEW_STRONG } ft_view;
 void ft_augment(ft_view view, bool released, const uint8_t *rgb, int frames, int size, uint64_t seed, uint64_t step,
                 uint32_t item, float *out);
 
+/* One operation of colour on pixels 0..255 (F,S,S,3), in place, as Pillow's: autocontrast, equalize, brightness, color, contrast,
+ * sharpness (m: its factor, 1 changes nothing), posterize (m: bits kept), solarize (m: the level from which pixels turn).
+ * Statistics are those of the whole clip. false: no such operation. */
+bool ft_augment_colour(const char *name, double m, int frames, int size, float *clip);
+
 #endif

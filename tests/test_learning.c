@@ -18,6 +18,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/config.h"
+#include "common/io/safetensors.h"
 #include "experiments/stats.h"
 #include "gen/diffusion.h"
 #include "gen/generator.h"
@@ -313,6 +314,63 @@ static void test_augment(void **state)
     assert_true(differs);
 }
 
+/* colours against Pillow, which rounds every value to a level, and the mean of a contrast too */
+static void test_augment_golden(void **state)
+{
+    (void)state;
+    enum { S = 24, N = S * S * 3 };
+    static const struct {
+        const char *name;
+        double m, tolerance;
+    } ops[] = {{"autocontrast", 0, 1.001}, {"equalize", 0, 0},  {"posterize", 4, 0},    {"solarize", 100, 0},
+               {"brightness", 1.7, 1.001}, {"color", 0.3, 1.5}, {"contrast", 1.6, 1.5}, {"sharpness", 1.8, 1.5}};
+    ft_safetensors st;
+    char path[600];
+    snprintf(path, sizeof path, "%s/golden/augment.safetensors", FT_TEST_DIR);
+    if (ft_safetensors_read(&st, path) < 0) fail_msg("%s", ft_error_message());
+    for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
+        static float clip[2 * N];
+        for (int i = 0; i < 2 * N; i++) { /* two equal frames: statistics of the clip are those of the frame */
+            int at = i % N;
+            clip[i] = (float)(40 + at / 3 % S * 4) + floorf((value(3, at) + 1) * 40);
+        }
+        assert_true(ft_augment_colour(ops[k].name, ops[k].m, 2, S, clip));
+        const ft_st_tensor *t = ft_safetensors_find(&st, ops[k].name);
+        assert_non_null(t);
+        const float *want = t->data;
+        for (int i = 0; i < 2 * N; i++)
+            if (!(fabs((double)(clip[i] - want[i % N])) <= ops[k].tolerance))
+                fail_msg("%s: value %d is %g, Pillow has %g", ops[k].name, i, (double)clip[i], (double)want[i % N]);
+    }
+    float none[3] = {0};
+    assert_false(ft_augment_colour("nosuch", 1, 1, 1, none));
+    ft_safetensors_free(&st);
+}
+
+/* the released views: one crop for all frames, no border; its strong view shows a square somewhere else in every frame */
+static void test_augment_released(void **state)
+{
+    (void)state;
+    enum { F = 4, S = 56, N = F * S * S * 3 };
+    static uint8_t clip[N];
+    static float weak[N], strong[N];
+    for (int i = 0; i < N; i++) clip[i] = (uint8_t)(60 + i / 3 % S); /* a ramp: what is cut off is seen */
+    int plain = 0, moved = 0;
+    for (uint64_t step = 0; step < 60; step++) {
+        ft_augment(FT_VIEW_WEAK, true, clip, F, S, 1, step, 0, weak);
+        assert_memory_equal(weak, weak + S * S * 3, S * S * 3 * sizeof(float));
+        double low = 1e9, high = -1e9;
+        for (int i = 0; i < N; i++) low = fmin(low, (double)weak[i]), high = fmax(high, (double)weak[i]);
+        double seen = (high - low) * 0.225 * 255 / (S - 1); /* share of the ramp: 224 of 256 to 320 pixels */
+        if (!(seen > 224 / 320.0 - 0.01 && seen < 224 / 256.0 + 0.001)) fail_msg("step %d: %g of the width", (int)step, seen);
+        ft_augment(FT_VIEW_STRONG, true, clip, F, S, 1, step, 0, strong);
+        if (!memcmp(weak, strong, sizeof weak)) plain++; /* no operation fired */
+        else if (memcmp(strong, strong + S * S * 3, S * S * 3 * sizeof(float)) != 0) moved++;
+    }
+    assert_true(plain > 4 && plain < 30); /* a quarter of the time */
+    assert_int_equal(plain + moved, 60);  /* else every frame has its own square */
+}
+
 /* ---- optimisers against PyTorch's formulas, done by hand in double ---- */
 static void test_optimisers(void **state)
 {
@@ -521,11 +579,22 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule),      cmocka_unit_test(test_samplers),           cmocka_unit_test(test_ddpm),
-        cmocka_unit_test(test_min_snr),       cmocka_unit_test(test_focal_frequency),    cmocka_unit_test(test_vae_terms),
-        cmocka_unit_test(test_fixmatch),      cmocka_unit_test(test_batchnorm_segments), cmocka_unit_test(test_augment),
-        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_nan_is_skipped),     cmocka_unit_test(test_scores),
-        cmocka_unit_test(test_scores_golden), cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),
+                                       cmocka_unit_test(test_samplers),
+                                       cmocka_unit_test(test_ddpm),
+                                       cmocka_unit_test(test_min_snr),
+                                       cmocka_unit_test(test_focal_frequency),
+                                       cmocka_unit_test(test_vae_terms),
+                                       cmocka_unit_test(test_fixmatch),
+                                       cmocka_unit_test(test_batchnorm_segments),
+                                       cmocka_unit_test(test_augment),
+                                       cmocka_unit_test(test_optimisers),
+                                       cmocka_unit_test(test_nan_is_skipped),
+                                       cmocka_unit_test(test_scores),
+                                       cmocka_unit_test(test_augment_golden),
+                                       cmocka_unit_test(test_augment_released),
+                                       cmocka_unit_test(test_scores_golden),
+                                       cmocka_unit_test(test_statistics),
+                                       cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }
