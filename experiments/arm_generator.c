@@ -45,8 +45,9 @@ static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], 
     bool done;
     char path[FT_PATH + 16];
     FT_TRY(ft_fold_vae_get(x, c->cfg, c->fold, vae));
-    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", ft_config_json(c->cfg, training), "latents",
-                            strrchr(vae->vae, '/') + 1);
+    json_t *settings;
+    FT_TRY(ft_key_settings(c->cfg, training, &settings));
+    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", settings, "latents", strrchr(vae->vae, '/') + 1);
     FT_TRY(ft_stage(x, "generator", key, generator, &done));
     if (!done) {
         double mse = NAN, start = ft_now();

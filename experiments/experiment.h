@@ -40,6 +40,8 @@ typedef struct {
 int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json);
 int ft_experiment_status(ft_config *cfg, const char *dir);
 
+/* Settings that start with one of the prefixes, for a key: a file of weights stands there by its content, not by its path. */
+int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings);
 /* Stage folder for a key; *done tells whether it is complete. `key` is consumed. */
 int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done);
 int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts); /* facts are consumed */

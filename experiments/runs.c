@@ -173,11 +173,12 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
     const char *const *map;
     int n_map = ft_config_list(x->cfg, "data.map", &map);
     for (int k = 0; k < n_map; k++) json_array_append_new(classes, json_string(map[k]));
-    json_t *key =
-        json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", ft_config_json(c->cfg, c->unlabelled_store ? keys : plain),
-                  "store", x->store.id, "labelled", ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test",
-                  ft_video_names(&x->store, &f->test), "validation", ft_video_names(&x->store, &f->validation), "classes",
-                  classes, "seed", seed, "positive", x->classes.positive);
+    json_t *settings;
+    FT_TRY(ft_key_settings(c->cfg, c->unlabelled_store ? keys : plain, &settings));
+    json_t *key = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", settings, "store", x->store.id, "labelled",
+                            ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test",
+                            ft_video_names(&x->store, &f->test), "validation", ft_video_names(&x->store, &f->validation),
+                            "classes", classes, "seed", seed, "positive", x->classes.positive);
     FT_TRY(ft_stage(x, "classifier", key, out->folder, &done));
     snprintf(out->hash, sizeof out->hash, "%s", strrchr(out->folder, '-') + 1);
     char path[FT_PATH + 32];

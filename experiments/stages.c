@@ -32,6 +32,27 @@ static int key_of(const char *stage, json_t *key, char hex[65])
     return FT_OK;
 }
 
+int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings)
+{
+    json_t *o = *settings = ft_config_json(cfg, prefix), *v;
+    const char *name;
+    void *next;
+    json_object_foreach_safe(o, next, name, v)
+    {
+        const char *tail = strrchr(name, '.'), *path = json_string_value(v);
+        char hex[65];
+        if (!tail || !path || !*path || !strstr(tail, "weights")) continue;
+        int rc = ft_sha256_file(path, hex);
+        if (rc < 0) {
+            json_decref(o);
+            *settings = NULL;
+            return rc;
+        }
+        json_object_set_new(o, name, json_string(hex));
+    }
+    return FT_OK;
+}
+
 int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done)
 {
     char hex[65], path[FT_PATH + 16];
@@ -152,6 +173,7 @@ int ft_experiment_data(ft_experiment *x)
             ft_phantom_opt o = {.videos = (int)ft_config_int(cfg, "phantom.videos"),
                                 .frames = (int)ft_config_int(cfg, "data.frames"),
                                 .size = (int)ft_config_int(cfg, "data.size"),
+                                .visibility = ft_config_real(cfg, "phantom.visibility"),
                                 .balance = ft_config_real(cfg, "phantom.balance"),
                                 .seed = (uint64_t)ft_config_int(cfg, "phantom.seed"),
                                 .polypdiag = !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"),
@@ -201,7 +223,9 @@ int ft_fold_vae_get(ft_experiment *x, const ft_config *cfg, int fold, ft_fold_va
     static const char *const keys[] = {"vae.", "generator.image", "precision", NULL};
     const ft_fold *f = &x->folds[fold];
     bool done;
-    json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(cfg, keys), "store", x->store.id, "pool",
+    json_t *settings;
+    FT_TRY(ft_key_settings(cfg, keys, &settings));
+    json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", settings, "store", x->store.id, "pool",
                             ft_video_names(&x->store, &f->pool), "held_out", ft_video_names(&x->store, &f->validation));
     FT_TRY(ft_stage(x, "vae", key, v->vae, &done));
     snprintf(v->latents, sizeof v->latents, "%.1100s/latents.safetensors", v->vae);

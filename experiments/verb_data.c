@@ -90,19 +90,21 @@ const ft_verb ft_verb_ingest = {"ingest",
 static int run_phantom(ft_cli *c)
 {
     int64_t videos, frames, size, seed;
-    double balance;
+    double balance, visibility;
     const char *out = ft_cli_text(c, "-o"), *s = ft_cli_text(c, "--seed");
     if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_phantom.usage);
     FT_TRY(ft_cli_int(c, "--videos", 1, 100000, &videos));
     FT_TRY(ft_cli_int(c, "--frames", 1, 256, &frames));
     FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
     FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
+    FT_TRY(ft_cli_real(c, "--visibility", 0.01, 10, &visibility));
     seed = s ? atoll(s) : 0;
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     ft_phantom_opt o = {.videos = (int)videos,
                         .frames = (int)frames,
                         .size = (int)size,
                         .balance = balance,
+                        .visibility = visibility,
                         .seed = (uint64_t)seed,
                         .mp4 = ft_cli_text(c, "--mp4"),
                         .length_by_class = ft_cli_flag(c, "--length-by-class")};
@@ -119,6 +121,7 @@ static const ft_option phantom_options[] = {
     {"--frames", "N", "16", "frames of a clip"},
     {"--size", "N", "64", "pixels"},
     {"--balance", "P", "0.5", "share of polyp videos"},
+    {"--visibility", "V", "1", "of polyps: under 1 they are harder to see"},
     {"--mp4", "DIR", NULL, "also write whole videos and their label list"},
     {"--length-by-class", NULL, NULL, "whole videos of normal scenes are longer: for studies of that leak"},
     {NULL, NULL, NULL, NULL},

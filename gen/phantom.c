@@ -88,6 +88,8 @@ static scene make_scene(const ft_phantom_opt *opt, int index)
         b->r = p ? ft_rng_range(&r, 0.45, 0.75) : ft_rng_range(&r, 0.15, 0.50);
         b->h = p ? ft_rng_range(&r, 0.60, 1.00) : ft_rng_range(&r, 0.0, 0.30);
         b->red = p ? ft_rng_range(&r, 0.45, 0.90) : ft_rng_range(&r, -0.65, 0.10);
+        double seen = p && opt->visibility > 0 ? opt->visibility : 1;
+        b->h *= seen, b->red *= seen;
         b->gloss = p ? ft_rng_range(&r, 0.2, 0.9) : ft_rng_range(&r, 0.0, 0.7);
     }
     return s;

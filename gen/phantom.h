@@ -11,7 +11,8 @@
 
 typedef struct {
     int videos, frames, size;
-    double balance; /* share of polyp videos */
+    double balance;    /* share of polyp videos */
+    double visibility; /* of polyps: scales their height and colour; 0 is taken as 1 */
     uint64_t seed;
     const char *mp4;      /* folder for whole videos; NULL: none */
     bool length_by_class; /* whole videos only: normal ones are longer, for studies of that leak */

@@ -27,6 +27,7 @@
     KEY("data.on_error", CHOICE, "stop", 0, 0, "stop|skip: what a bad video does")                                               \
     KEY("phantom.videos", INT, "320", 4, 100000, "videos, split into pool, validation and test")                                 \
     KEY("phantom.balance", REAL, "0.5", 0.05, 0.95, "share of polyp videos")                                                     \
+    KEY("phantom.visibility", REAL, "1", 0.01, 10, "of polyps: scales their height and colour; under 1 they are harder to see")  \
     KEY("phantom.seed", INT, "0", 0, 1e9, "another seed is another data set")                                                    \
     KEY("phantom.list", CHOICE, "balanced", 0, 0,                                                                                \
         "balanced|polypdiag: phantom.videos at phantom.balance, or the lists and order of PolypDiag (173 and 80)")               \

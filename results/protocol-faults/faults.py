@@ -11,10 +11,8 @@ import csv
 import json
 import math
 import os
-import random
 import struct
 import subprocess
-from array import array
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 p = argparse.ArgumentParser()
@@ -34,28 +32,23 @@ validation: 0
 positive: polyp
 classifier: {model: timesformer-small, steps: 1500, batch: 16, lr: 0.0005, dropout: 0, ema: 0.99, weight_decay: 0.05}
 """
-NOISE = 0.8  # of each matrix, relative to its root mean square
+VISIBILITY = "0.2"  # of polyps, as in equal.yaml; on other videos (phantom.seed 1) it gives a supervised F1 of 77
 
 
 def forty(*args):
     subprocess.run([program, *args, "--threads", a.threads], check=True, stdout=subprocess.DEVNULL)
 
 
-def disturb(source, target):
-    """A weights file without its head, noise on every matrix."""
+def headless(source, target):
     raw = open(source, "rb").read()
     n = struct.unpack("<Q", raw[:8])[0]
     head, data = json.loads(raw[8 : 8 + n]), raw[8 + n :]
-    out, body, rng = {"__metadata__": {"model": "timesformer-small"}}, b"", random.Random(0)
+    out, body = {"__metadata__": {"model": "timesformer-small"}}, b""
     for name, t in sorted(head.items()):
-        if name == "__metadata__" or name.startswith("head."):
-            continue
-        v = array("f", data[t["data_offsets"][0] : t["data_offsets"][1]])
-        if name.endswith("weight") and len(t["shape"]) > 1 or name == "pos_embed":
-            spread = NOISE * math.sqrt(sum(x * x for x in v) / len(v))
-            v = array("f", (x + rng.gauss(0, spread) for x in v))
-        out[name] = {**t, "data_offsets": [len(body), len(body) + 4 * len(v)]}
-        body += v.tobytes()
+        if name != "__metadata__" and not name.startswith("head."):
+            a, b = t["data_offsets"]
+            out[name] = {**t, "data_offsets": [len(body), len(body) + b - a]}
+            body += data[a:b]
     text = json.dumps(out).encode()
     with open(target + ".partial", "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text + body)
@@ -65,12 +58,12 @@ def disturb(source, target):
 if not os.path.exists("other.h5"):
     forty("phantom", "-o", "other.h5", "--videos", "1600", "--frames", "8", "--seed", "777")
 if not os.path.exists("ideal.h5"):
-    forty("phantom", "-o", "ideal.h5", "--videos", "200", "--frames", "16", "--seed", "1000")
+    forty("phantom", "-o", "ideal.h5", "--videos", "200", "--frames", "16", "--seed", "1000", "--visibility", VISIBILITY)
 if not os.path.exists("other/run.json"):
     open("other.yaml", "w").write(PRETRAINING)
     forty("train", "other.yaml", "-o", "other", *(["--resume"] if os.path.isdir("other") else []))
 if not os.path.exists("start.safetensors"):
-    disturb("other/weights.safetensors", "start.safetensors")
+    headless("other/weights.safetensors", "start.safetensors")
 
 
 def run(name, baseline):
