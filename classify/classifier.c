@@ -6,12 +6,10 @@
 #include <string.h>
 
 #include "classify/augment.h"
-#include "classify/r2plus1d.h"
+#include "classify/classifier_table.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
-#include "classify/timesformer.h"
 #include "classify/viewer.h"
-#include "classify/x3d.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
@@ -21,41 +19,51 @@
 
 /* ---- the table --------------------------------------------------------------------------------------------------------- */
 
-static const char *x3d_preset(int i) { return ft_x3d_at(i) ? ft_x3d_at(i)->name : NULL; }
-static ft_t x3d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
-                        ft_t *features)
-{
-    return ft_x3d(g, ft_x3d_find(preset), x, classes, labelled, dropout, features);
-}
+#define CLASSIFIER(name) extern const ft_classifier ft_classifier_##name;
+FT_CLASSIFIER_TABLE(CLASSIFIER)
+#undef CLASSIFIER
 
-static const char *r2plus1d_preset(int i) { return ft_r2plus1d_at(i) ? ft_r2plus1d_at(i)->name : NULL; }
-static ft_t r2plus1d_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
-                             ft_t *features)
-{
-    return ft_r2plus1d(g, ft_r2plus1d_find(preset), x, classes, labelled, dropout, features);
-}
-static const char *timesformer_preset(int i) { return ft_timesformer_at(i) ? ft_timesformer_at(i)->name : NULL; }
-static ft_t timesformer_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
-                                ft_t *features)
-{
-    (void)labelled; /* no BatchNorm */
-    return ft_timesformer(g, ft_timesformer_find(preset), x, classes, dropout, features);
-}
-
-static const ft_classifier families[] = {
-    {"x3d", "blocks.5.proj.bias", true, x3d_preset, x3d_network},
-    {"r2plus1d", "fc.bias", true, r2plus1d_preset, r2plus1d_network},
-    {"timesformer", "head.bias", false, timesformer_preset, timesformer_network},
+static const ft_classifier *const families[] = {
+#define CLASSIFIER(name) &ft_classifier_##name,
+    FT_CLASSIFIER_TABLE(CLASSIFIER)
+#undef CLASSIFIER
 };
 
-const ft_classifier *ft_classifier_at(int i) { return i < (int)(sizeof families / sizeof *families) ? &families[i] : NULL; }
+const ft_classifier *ft_classifier_at(int i) { return i < (int)(sizeof families / sizeof *families) ? families[i] : NULL; }
+
+/* a row of a table begins with its name */
+static const void *row_at(const ft_classifier *f, int i)
+{
+    return (size_t)i < f->n ? (const char *)f->presets + (size_t)i * f->row : NULL;
+}
+
+const char *ft_classifier_preset_at(const ft_classifier *f, int i)
+{
+    const void *row = row_at(f, i);
+    return row ? *(const char *const *)row : NULL;
+}
+
+static const ft_classifier *find(const char *preset, const void **row)
+{
+    for (int i = 0; ft_classifier_at(i); i++)
+        for (int k = 0; (*row = row_at(families[i], k)); k++)
+            if (!strcmp(ft_classifier_preset_at(families[i], k), preset)) return families[i];
+    return NULL;
+}
 
 const ft_classifier *ft_classifier_find(const char *preset)
 {
-    for (int i = 0; ft_classifier_at(i); i++)
-        for (int k = 0; families[i].preset(k); k++)
-            if (!strcmp(families[i].preset(k), preset)) return &families[i];
-    return NULL;
+    const void *row;
+    return find(preset, &row);
+}
+
+ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                           ft_t *features)
+{
+    const void *row;
+    const ft_classifier *f = find(preset, &row);
+    FT_ASSERT(f != NULL);
+    return f->network(g, row, x, classes, labelled, dropout, features);
 }
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
@@ -287,7 +295,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     f.target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
     ft_t student = seen < total ? ft_slice(g, f.x, 0, 0, seen) : f.x; /* what the teacher alone looks at stands behind */
     ft_t logits =
-        family->network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
+        ft_classifier_network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
     ft_t supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f.target, NULL), loss = supervised, unsupervised = NULL;
     if (semi) {
         double lambda = ft_config_real(cfg, "ssl.lambda_u");
@@ -297,7 +305,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
             ft_borrow_average(g, true);
             ft_training(g, false);
-            b.teacher = family->network(g, model, ft_slice(g, f.x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
+            b.teacher = ft_classifier_network(g, model, ft_slice(g, f.x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
             ft_training(g, true);
             ft_borrow_average(g, false);
         }

@@ -1,5 +1,5 @@
 /* Video classifiers: networks, training (supervised and semi-supervised), prediction. Adding a network is one file and one row
- * of `families` in classifier.c.
+ * of classifier_table.h.
  *
  * BatchNorm with mixed batches. A step forwards labelled, weak and strong clips in one batch. Batch statistics are taken apart
  * for the labelled clips and for the rest (ft_batchnorm's `first`), and only the labelled clips move the running statistics.
@@ -15,16 +15,21 @@
 
 typedef struct {
     const char *family;
-    const char *head; /* the tensor whose first dim counts the classes */
+    const void *presets; /* a table whose rows begin with `const char *name`, */
+    size_t n, row;       /* its rows and the bytes of one: FT_PRESETS(table) */
+    const char *head;    /* the tensor whose first dim counts the classes */
     bool batchnorm;
-    const char *(*preset)(int i);
     /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
      * features (may be NULL): pooled features before the head, (B,D) f32. */
-    ft_t (*network)(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);
+    ft_t (*network)(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);
 } ft_classifier;
 
-const ft_classifier *ft_classifier_find(const char *preset);
 const ft_classifier *ft_classifier_at(int i);
+const ft_classifier *ft_classifier_find(const char *preset); /* its family; NULL if unknown */
+const char *ft_classifier_preset_at(const ft_classifier *f, int i);
+/* The network of a known preset. */
+ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
+                           ft_t *features);
 
 /* pixel 0..255 -> (v/255 - 0.45) / 0.225, as the field's video classifiers take it */
 static inline float ft_classifier_input(float v) { return (v * (1.0f / 255.0f) - 0.45f) * (1.0f / 0.225f); }

@@ -49,7 +49,7 @@ int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, int frames
     if (!(v->g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     ft_training(v->g, how == FT_EVAL_DROP_PATH);
     v->x = ft_input(v->g, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, frames, size, size, 3});
-    v->logits = ft_classifier_find(model)->network(v->g, model, v->x, classes, 0, 0, NULL);
+    v->logits = ft_classifier_network(v->g, model, v->x, classes, 0, 0, NULL);
     ft_keep(v->logits);
     return ft_plan_new(&v->plan, v->g, how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS);
 }
@@ -162,8 +162,8 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
 int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
                            const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
 {
-    const ft_classifier *family = ft_classifier_find(preset);
-    if (!family) return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
+    if (!ft_classifier_find(preset))
+        return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
     ft_params *params = ft_params_new(0);
     ft_graph *g = NULL, *calibrate = NULL;
     ft_plan *plan = NULL, *cal_plan = NULL;
@@ -175,7 +175,7 @@ int ft_classifier_features(const char *preset, const ft_clipstore *reference, co
         if (rc < 0) break;
         ft_training(*at, pass == 0);
         x[pass] = ft_input(*at, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, store->frames, store->size, store->size, 3});
-        family->network(*at, preset, x[pass], 2, 0, 0, &f[pass]);
+        ft_classifier_network(*at, preset, x[pass], 2, 0, 0, &f[pass]);
         ft_keep(f[pass]);
         rc = ft_plan_new(pass ? &plan : &cal_plan, *at, FT_WEIGHTS);
     }

@@ -1,26 +1,27 @@
-#include "classify/r2plus1d.h"
+/* R(2+1)D (Tran et al., CVPR 2018) in the layout of torchvision's r2plus1d_18 (spec downstream 4.2): every 3-D convolution is a
+ * spatial one to m channels, BatchNorm, ReLU, and a temporal one, with m such that the parameters are as many. */
+#include "classify/classifier.h"
 
 #include <string.h>
 
 #include "common/graph/layers.h"
 
+enum { FT_R2PLUS1D_STAGES = 4 };
+typedef struct {
+    const char *name;
+    int stem;                      /* channels between the two convolutions of the stem */
+    int width[FT_R2PLUS1D_STAGES]; /* of a stage; the first is the stem's too */
+    int blocks;                    /* of every stage */
+} r2plus1d_preset;
+
 /* one row, one line */
 /* clang-format off */
-static const ft_r2plus1d_preset presets[] = {
+static const r2plus1d_preset presets[] = {
     /* name            stem width                blocks */
     {"r2plus1d-18",    45,  {64, 128, 256, 512}, 2},
     {"r2plus1d-tiny",  12,  {16, 24, 32, 48},    1},
 };
 /* clang-format on */
-
-const ft_r2plus1d_preset *ft_r2plus1d_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_r2plus1d_preset *ft_r2plus1d_find(const char *name)
-{
-    for (int i = 0; ft_r2plus1d_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 /* NAME.weight (out,c,kt,ks,ks) without bias, as much padding as keeps the size, stride of space and of time */
 static ft_t conv(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss)
@@ -54,9 +55,9 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t st
     return ft_unary(g, FT_RELU, ft_add(g, y, x));
 }
 
-ft_t ft_r2plus1d(ft_graph *g, const ft_r2plus1d_preset *p, ft_t x, int64_t classes, int64_t labelled, double dropout,
-                 ft_t *features)
+static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
+    const r2plus1d_preset *p = preset;
     x = conv(g, "stem.0", ft_cast(g, x, ft_compute(g)), p->stem, 1, 7, 1, 2); /* (B,T,H/2,W/2,stem) */
     x = ft_layer_batchnorm(g, "stem.1", x, labelled, FT_ACT_RELU);
     x = conv(g, "stem.3", x, p->width[0], 3, 1, 1, 1);
@@ -71,3 +72,6 @@ ft_t ft_r2plus1d(ft_graph *g, const ft_r2plus1d_preset *p, ft_t x, int64_t class
     ft_t w = ft_param(g, "fc.weight", 2, (int64_t[]){classes, ft_dim(x, 1)}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
     return ft_cast(g, ft_linear(g, x, w, ft_param(g, "fc.bias", 1, &classes, FT_ZERO)), FT_F32);
 }
+
+extern const ft_classifier ft_classifier_r2plus1d;
+const ft_classifier ft_classifier_r2plus1d = {"r2plus1d", FT_PRESETS(presets), "fc.bias", true, network};

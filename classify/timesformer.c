@@ -1,12 +1,22 @@
-#include "classify/timesformer.h"
+/* TimeSformer with divided space-time attention (Bertasius et al., ICML 2021), as Endo-FM and Endora's downstream script have it
+ * (spec downstream 4.1). Tensor names of their checkpoints; those of an image ViT fit too, once temporal_attn, temporal_norm1
+ * and temporal_fc are added. temporal_fc begins at zero, so at first every frame is looked at alone. */
+#include "classify/classifier.h"
 
 #include <string.h>
 
 #include "common/graph/layers.h"
 
+typedef struct {
+    const char *name;
+    int width, depth, heads, patch;
+    int frames, size; /* that its tables of positions are for; other clips read the nearest entry */
+    double drop_path; /* of the last block, from 0 in the first */
+} timesformer_preset;
+
 /* one row, one line */
 /* clang-format off */
-static const ft_timesformer_preset presets[] = {
+static const timesformer_preset presets[] = {
     /* name                width depth heads patch frames size drop_path */
     {"timesformer-b16",     768, 12, 12, 16, 8,  224, 0.1},
     {"timesformer-s16-128", 384, 12, 6,  16, 16, 128, 0.1},
@@ -15,15 +25,6 @@ static const ft_timesformer_preset presets[] = {
     {"timesformer-tiny",    96,  4,  3,  8,  16, 64,  0.0},
 };
 /* clang-format on */
-
-const ft_timesformer_preset *ft_timesformer_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_timesformer_preset *ft_timesformer_find(const char *name)
-{
-    for (int i = 0; ft_timesformer_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 /* timm's truncated normal of 0.02; its tails beyond two absolute units never occur */
 static const ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
@@ -43,7 +44,7 @@ static ft_t attention(ft_graph *g, const char *name, ft_t x, int64_t heads, floa
 }
 
 /* cls (B,1,d) and patches x (B,N,T,d), both changed */
-static void block(ft_graph *g, const ft_timesformer_preset *p, int i, ft_t *cls, ft_t *patches)
+static void block(ft_graph *g, const timesformer_preset *p, int i, ft_t *cls, ft_t *patches)
 {
     ft_t x = *patches, h, r;
     int64_t B = ft_dim(x, 0), N = ft_dim(x, 1), T = ft_dim(x, 2), d = ft_dim(x, 3), dim[4] = {B, N, T, d};
@@ -71,8 +72,10 @@ static void block(ft_graph *g, const ft_timesformer_preset *p, int i, ft_t *cls,
     *patches = ft_reshape(g, ft_slice(g, r, 1, 1, N * T), 4, dim);
 }
 
-ft_t ft_timesformer(ft_graph *g, const ft_timesformer_preset *p, ft_t x, int64_t classes, double dropout, ft_t *features)
+static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
+    const timesformer_preset *p = preset;
+    (void)labelled; /* no BatchNorm */
     int64_t B = ft_dim(x, 0), T = ft_dim(x, 1), P = p->patch, d = p->width, grid = ft_dim(x, 2) / P, N = grid * grid;
     if (ft_dim(x, 2) % P)
         return ft_graph_fail(g, "%s: clips of %lld pixels, a multiple of %lld needed", p->name, (long long)ft_dim(x, 2),
@@ -99,3 +102,6 @@ ft_t ft_timesformer(ft_graph *g, const ft_timesformer_preset *p, ft_t x, int64_t
     ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){classes, d}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
     return ft_cast(g, ft_linear(g, cls, w, ft_param(g, "head.bias", 1, &classes, FT_ZERO)), FT_F32);
 }
+
+extern const ft_classifier ft_classifier_timesformer;
+const ft_classifier ft_classifier_timesformer = {"timesformer", FT_PRESETS(presets), "head.bias", false, network};

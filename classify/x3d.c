@@ -1,28 +1,30 @@
-#include "classify/x3d.h"
+/* X3D (Feichtenhofer, CVPR 2020) in the layout of pytorchvideo's create_x3d: expand 1x1x1, depthwise 3x3x3, squeeze-excite in
+ * every other block, project 1x1x1. Tensor names of its checkpoints. */
+#include "classify/classifier.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "common/graph/layers.h"
 
+enum { FT_X3D_STAGES = 4 };
+typedef struct {
+    const char *name;
+    int stem; /* channels of the stem */
+    int out[FT_X3D_STAGES], inner[FT_X3D_STAGES], blocks[FT_X3D_STAGES];
+    int head;      /* channels of the last convolution */
+    int stem_time; /* time kernel of the stem's depthwise convolution */
+} x3d_preset;
+
 /* one row, one line */
 /* clang-format off */
-static const ft_x3d_preset presets[] = {
+static const x3d_preset presets[] = {
     /* name     stem  out                inner                blocks         head  stem_time */
     {"x3d-xs",  24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5}, /* x3d-s on 4 frames of 182 pixels */
     {"x3d-s",   24, {24, 48, 96, 192}, {54, 108, 216, 432}, {3, 5, 11, 7}, 2048, 5},
     {"x3d-tiny", 16, {16, 32, 48, 64}, {32, 64, 96, 128},   {1, 2, 2, 1},  256,  3},
 };
 /* clang-format on */
-
-const ft_x3d_preset *ft_x3d_at(int i) { return i < (int)(sizeof presets / sizeof *presets) ? &presets[i] : NULL; }
-
-const ft_x3d_preset *ft_x3d_find(const char *name)
-{
-    for (int i = 0; ft_x3d_at(i); i++)
-        if (!strcmp(presets[i].name, name)) return &presets[i];
-    return NULL;
-}
 
 typedef struct {
     ft_graph *g;
@@ -104,8 +106,9 @@ static ft_t res_block(scope *s, ft_t x, int64_t inner, int64_t out, int64_t stri
     return ft_unary(g, FT_RELU, ft_add(g, x, y));
 }
 
-ft_t ft_x3d(ft_graph *g, const ft_x3d_preset *p, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
+static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
+    const x3d_preset *p = preset;
     scope s = {g, labelled, "blocks.0"};
     x = ft_cast(g, x, ft_compute(g));
     ft_t w = ft_param(g, "blocks.0.conv.conv_t.weight", 5, (int64_t[]){p->stem, 3, 1, 3, 3}, ft_init_kaiming_out(9 * p->stem));
@@ -128,3 +131,6 @@ ft_t ft_x3d(ft_graph *g, const ft_x3d_preset *p, ft_t x, int64_t classes, int64_
     ft_t proj = ft_param(g, "blocks.5.proj.weight", 2, (int64_t[]){classes, p->head}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
     return ft_cast(g, ft_linear(g, x, proj, ft_param(g, "blocks.5.proj.bias", 1, &classes, FT_ZERO)), FT_F32);
 }
+
+extern const ft_classifier ft_classifier_x3d;
+const ft_classifier ft_classifier_x3d = {"x3d", FT_PRESETS(presets), "blocks.5.proj.bias", true, network};

@@ -27,8 +27,8 @@ static const char *patchgan_preset(int i) { return i == 0 ? "patchgan" : NULL; }
 static const char *classifier_preset(int i)
 {
     for (int k = 0; ft_classifier_at(k); k++)
-        for (int j = 0; ft_classifier_at(k)->preset(j); j++)
-            if (i-- == 0) return ft_classifier_at(k)->preset(j);
+        for (int j = 0; ft_classifier_preset_at(ft_classifier_at(k), j); j++)
+            if (i-- == 0) return ft_classifier_preset_at(ft_classifier_at(k), j);
     return NULL;
 }
 
@@ -106,7 +106,7 @@ static ft_t patchgan(ft_graph *g, const char *preset, const ft_config *cfg, cons
 }
 static ft_t classifier(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
-    return AS_IS(preset, cfg, classes), ft_classifier_find(preset)->network(g, preset, in[0], classes, 0, 0, NULL);
+    return AS_IS(preset, cfg, classes), ft_classifier_network(g, preset, in[0], classes, 0, 0, NULL);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------------------------------

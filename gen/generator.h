@@ -21,7 +21,6 @@ typedef struct {
     const char *name;
     int frames, size, channels;
 } ft_generator_preset;
-#define FT_PRESETS(table) table, sizeof table / sizeof *table, sizeof *table
 
 typedef struct {
     const char *family;   /* "medsora" */

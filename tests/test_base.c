@@ -14,7 +14,7 @@
 #include <libavformat/avformat.h>
 #include <libavutil/display.h>
 
-#include "classify/x3d.h"
+#include "classify/classifier.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
@@ -102,7 +102,7 @@ static void test_allocation_failures(void **state)
         int rc = FT_ENOMEM;
         if (g) {
             ft_t y =
-                ft_x3d(g, ft_x3d_find("x3d-tiny"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3}), 2, 0, 0.1, NULL);
+                ft_classifier_network(g, "x3d-tiny", ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 4, 16, 16, 3}), 2, 0, 0.1, NULL);
             ft_backward(g, ft_loss_mean(g, y, ft_input(g, "t", FT_F32, 2, (int64_t[]){1, 2}), FT_MSE));
             ft_optimise(g, (ft_optim_opt){0});
             rc = ft_plan_new(&plan, g, FT_WEIGHTS);

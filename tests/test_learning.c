@@ -13,7 +13,7 @@
 #include "classify/augment.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
-#include "classify/x3d.h"
+#include "classify/classifier.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -264,7 +264,7 @@ static void labelled_logits(int unlabelled, float fill, float out[4], float runn
     ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){n, 4, 16, 16, 3});
     for (int64_t i = 0; i < n * each; i++)
         ((float *)ft_data(x))[i] = i < 2 * each ? (float)sin((double)i * 0.11) : fill * (float)cos((double)i);
-    ft_t y = ft_x3d(g, ft_x3d_find("x3d-tiny"), x, 2, unlabelled ? 2 : 0, 0, NULL);
+    ft_t y = ft_classifier_network(g, "x3d-tiny", x, 2, unlabelled ? 2 : 0, 0, NULL);
     ft_keep(y);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);

@@ -11,9 +11,7 @@
 
 #include <cmocka.h>
 
-#include "classify/r2plus1d.h"
-#include "classify/timesformer.h"
-#include "classify/x3d.h"
+#include "classify/classifier.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -83,12 +81,9 @@ static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
 }
 static ft_t clip(ft_graph *g) { return filled(g, "x", 5, (int64_t[]){2, 8, 32, 32, 3}); }
 
-static ft_t build_x3d(ft_graph *g) { return ft_x3d(g, ft_x3d_find("x3d-tiny"), clip(g), 3, 0, 0, NULL); }
-static ft_t build_r2plus1d(ft_graph *g) { return ft_r2plus1d(g, ft_r2plus1d_find("r2plus1d-tiny"), clip(g), 3, 0, 0, NULL); }
-static ft_t build_timesformer(ft_graph *g)
-{
-    return ft_timesformer(g, ft_timesformer_find("timesformer-tiny"), clip(g), 3, 0, NULL);
-}
+static ft_t build_x3d(ft_graph *g) { return ft_classifier_network(g, "x3d-tiny", clip(g), 3, 0, 0, NULL); }
+static ft_t build_r2plus1d(ft_graph *g) { return ft_classifier_network(g, "r2plus1d-tiny", clip(g), 3, 0, 0, NULL); }
+static ft_t build_timesformer(ft_graph *g) { return ft_classifier_network(g, "timesformer-tiny", clip(g), 3, 0, 0, NULL); }
 static ft_t there_and_back(ft_graph *g, const char *name)
 {
     const ft_vae_preset *p = ft_vae_find(name);
@@ -363,7 +358,7 @@ static void test_manifests(void **state)
     ft_config_free(cfg);
     ft_params *p = ft_params_new(0);
     ft_graph *g = ft_graph_new(p, FT_F32, 0);
-    ft_x3d(g, ft_x3d_find("x3d-s"), ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 13, 160, 160, 3}), 400, 0, 0, NULL);
+    ft_classifier_network(g, "x3d-s", ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 13, 160, 160, 3}), 400, 0, 0, NULL);
     assert_null(ft_graph_error(g));
     assert_int_equal(ft_model_parameters(p), 3794274);
     ft_graph_free(g);

@@ -28,6 +28,9 @@
 typedef struct ft_tensor ft_tensor;
 typedef ft_tensor *ft_t;
 typedef struct ft_node ft_node;
+/* A table of presets as a family of networks notes it: the rows, how many, and the bytes of one. Rows begin with a name. */
+#define FT_PRESETS(table) table, sizeof table / sizeof *table, sizeof *table
+
 typedef struct ft_graph ft_graph;
 typedef struct ft_plan ft_plan;
 
