@@ -53,8 +53,8 @@ int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry)
     const char *where = ft_config_origin(cfg, "arms"), *settings = entry;
     char setting[300];
     FT_TRY(ft_config_copy(&a->cfg, cfg));
-    for (const char *p = entry; (p = strchr(p, ' ')) != NULL; p++) { /* the first word with a sign of equality */
-        size_t word = strcspn(p + 1, " =");
+    for (const char *p = entry; (p = strchr(p, ' ')) != NULL; p++) { /* the first word that looks like key=value */
+        size_t word = strspn(p + 1, "abcdefghijklmnopqrstuvwxyz_.");
         if (p[1 + word] == '=') break;
         settings = p + 1 + word;
     }

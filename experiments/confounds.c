@@ -32,9 +32,9 @@ static double area(const column *c) /* Mann-Whitney from ranks */
 
 static double majority(const column *c) /* leaving each video out of its own count */
 {
-    double right[2] = {0, 0}, all[2] = {0, 0}, *positive = ft_alloc((size_t)c->words * 2 * sizeof *positive),
-           *total = positive + c->words, share = 0;
+    double right[2] = {0, 0}, all[2] = {0, 0}, *positive = ft_alloc((size_t)c->words * 2 * sizeof *positive), share = 0;
     if (!positive) return 0;
+    double *total = positive + c->words;
     for (int64_t i = 0; i < c->n; i++) positive[(int)c->number[i]] += c->is[i], total[(int)c->number[i]]++, share += c->is[i];
     for (int64_t i = 0; i < c->n; i++) {
         int w = (int)c->number[i];

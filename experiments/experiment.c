@@ -199,9 +199,11 @@ static void compare(ft_result *r)
             if (r->x->n_folds == 1) discordant(a, base, C);
         }
         a->p = p[i];
-        a->point_f1 = 0;
+        a->point_f1 = a->best_look = 0;
         for (int k = 0; k < a->n; k++) {
             json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
+            json_t *best = json_object_get(json_object_get(a->line[k], "best_on_test"), "f1");
+            a->best_look += json_is_number(best) ? json_number_value(best) / a->n : NAN;
             a->point_f1 += json_is_number(f1) ? json_number_value(f1) / a->n : NAN;
         }
     }

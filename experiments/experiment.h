@@ -71,6 +71,7 @@ typedef struct {
     int64_t mcnemar[2];            /* videos that this arm alone, the baseline alone gets right, by the mean answer of all runs */
     double p_mcnemar;              /* NaN where the runs have several test lists */
     double point_f1;               /* mean F1 at thresholds chosen on validation videos; NaN without them */
+    double best_look;              /* mean over runs of the largest F1 seen while training; NaN without looks */
     bool looked;                   /* its weights were chosen on the test list */
     char clips[FT_PATH];           /* clip store of its unlabelled clips; "" if none */
     double psnr, eps_mse, frechet; /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */

@@ -348,6 +348,13 @@ int ft_report_write(const ft_result *r, const char *path)
     fprintf(f, " &middot; steps: VAE %lld, generator %lld, classifier %lld</p>\n<ul>", (long long)ft_config_int(c, "vae.steps"),
             (long long)ft_config_int(c, "generator.steps"), (long long)ft_config_int(c, "classifier.steps"));
     for (int i = 0; i < r->n; i++) sentence(f, &r->arm[i]);
+    for (int i = 0; i < r->n; i++)
+        if (!isnan(r->arm[i].best_look) && !r->arm[i].looked) {
+            fputs("<li class=bad>", f);
+            text(f, r->arm[i].name);
+            fprintf(f, ": the best look at the test list while training had %.1f; the last one counts.</li>\n",
+                    100 * r->arm[i].best_look);
+        }
     fputs("</ul>\n", f);
     bars(f, r);
     table(f, r);

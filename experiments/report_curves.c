@@ -94,7 +94,7 @@ int ft_report_curves(const ft_result *r, FILE *f)
         for (int i = 0; i < r->n; i++) {
             answers a;
             int rc = gather(&a, &r->arm[i], C);
-            double *x = ft_alloc((size_t)(3 * a.n + 13) * sizeof *x), *y = x + a.n + 4, *z = y + a.n + 4;
+            double *x = ft_alloc((size_t)(3 * a.n + 13) * sizeof *x), *y = x ? x + a.n + 4 : NULL, *z = x ? y + a.n + 4 : NULL;
             if (rc == 0 && x && kind == 2) line(f, i, x, y, reliability(&a, C, x, y));
             else if (rc == 0 && x) {
                 int64_t n = ft_curves(a.prob, a.label, a.n, C, r->x->classes.positive, x, y, z);

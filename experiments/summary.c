@@ -77,6 +77,10 @@ void ft_summary_print(const ft_result *r, FILE *f)
     steps(r, f);
     fputc('\n', f);
     for (int i = 0; i < r->n; i++)
+        if (!isnan(r->arm[i].best_look) && !r->arm[i].looked)
+            fprintf(f, "%s: the best look at the test list while training had %.1f; the last counts\n", r->arm[i].name,
+                    100 * r->arm[i].best_look);
+    for (int i = 0; i < r->n; i++)
         if (!isnan(r->arm[i].eps_mse))
             fprintf(f, "%s: epsilon MSE on held-out videos %.3f (predicting zero: 1)\n", r->arm[i].name, r->arm[i].eps_mse);
     if (!isnan(r->psnr)) fprintf(f, "VAE: %.1f dB PSNR on held-out videos\n", r->psnr);

@@ -73,6 +73,7 @@ Y
 fails 1 "would move the statistics" -- "$F" experiment run repo.yaml -o r --set classifier.model=x3d-tiny
 works "$F" experiment run repo.yaml -o r
 grep -q "^supervised .*chosen on the test list" out || die "best on test is not marked in the table"
+grep -q "^last: the best look at the test list" out || die "the best look of an arm that does not use it is not printed"
 grep -q "class=bad" r/report.html && grep -q "scores are too high" r/report.html || die "best on test is not marked in the report"
 python3 - <<'P'
 import csv, json
