@@ -298,7 +298,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         ft_classifier_network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
     ft_t supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f.target, NULL), loss = supervised, unsupervised = NULL;
     if (semi) {
-        double lambda = ft_config_real(cfg, "ssl.lambda_u");
+        double lambda = ft_config_real(cfg, "ssl.lambda_u"), from = ft_config_real(cfg, "ssl.from");
         ft_ssl_batch b = {.cfg = cfg, .classes = set->n_classes, .clips = set->n_unlabelled};
         if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B, U);
         if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + f.strong, U);
@@ -317,6 +317,10 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
             for (int64_t v = 0; v < f.videos; v++)
                 ((float *)ft_data(b.prior))[set->label[f.video_first[v]]] += 1.0f / (float)f.videos;
         unsupervised = ssl->loss(g, &b, &f.mask);
+        if (from > 0) { /* until then the labels alone teach; thresholds and counts already follow the predictions */
+            ft_t on = ft_unary(g, FT_STEP, ft_affine(g, b.progress, 1, -(float)from));
+            unsupervised = ft_mul(g, unsupervised, ft_reshape(g, on, 1, (int64_t[]){1}));
+        }
         loss = ft_add(g, loss, ft_affine(g, unsupervised, (float)(lambda < 0 ? ssl->lambda_u : lambda), 0));
         ft_keep(unsupervised);
         if (f.mask) {
@@ -382,6 +386,12 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     if (f.mask && result->utilisation < 0.01)
         ft_warn("only %.2f %% of the unlabelled clips got a pseudo-label: the unlabelled loss did next to nothing",
                 100 * result->utilisation);
+    for (int i = 0; i < set->n_classes; i++)
+        if (f.mask && result->pseudo[i] > 0.95 && set->n_classes > 1)
+            ft_warn(
+                "%.0f %% of the pseudo-labels are %s: the algorithm fell for one class. Let the labels begin alone (ssl.from: "
+                "0.2), or start from weights (classifier.weights)",
+                100 * result->pseudo[i], set->classes[i]);
     if (f.mask && result->utilisation > 0.99)
         ft_warn("%.2f %% of the unlabelled clips got a pseudo-label: the threshold selects nothing", 100 * result->utilisation);
     result->looks = f.looks;

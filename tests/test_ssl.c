@@ -142,11 +142,53 @@ static void test_average(void **state)
     ft_params_free(p);
 }
 
+/* A state that moves in the middle of a graph leaves the gradients of what stands before it as they were: through slices, views
+ * and all, as a classifier's logits are cut into labelled and unlabelled ones. */
+static void test_state_and_gradients(void **state)
+{
+    (void)state;
+    double norm[2];
+    for (int with = 0; with < 2; with++) {
+        ft_params *p = ft_params_new(3);
+        ft_graph *g = ft_graph_new(p, FT_F32, 0);
+        ft_t x = ft_input(g, "x", FT_F32, 2, (int64_t[]){6, 4});
+        for (int i = 0; i < 24; i++) ((float *)ft_data(x))[i] = value(9, i);
+        ft_t h = ft_linear(g, x, ft_param(g, "first", 2, (int64_t[]){8, 4}, ft_init_xavier(4, 8)), NULL);
+        h = ft_reshape(g, ft_unary(g, FT_TANH, ft_reshape(g, h, 3, (int64_t[]){6, 2, 4})), 2, (int64_t[]){6, 8});
+        ft_t z = ft_linear(g, h, ft_param(g, "head", 2, (int64_t[]){C, 8}, ft_init_xavier(8, C)), NULL);
+        ft_t target = ft_const(g, FT_F32, 2, (int64_t[]){2, C}, (float[]){1, 0, 0, 0, 0, 1}), mask;
+        ft_t loss = ft_softmax_xent(g, ft_slice(g, z, 0, 0, 2), target, NULL), weak = ft_slice(g, z, 0, 4, 2);
+        if (with) {
+            ft_t moved = ft_ssl_state(g, "moved", 1, C, 0);
+            ft_assign(g, moved, ft_ssl_over_clips(g, ft_stop_grad(g, weak), true));
+        }
+        ft_t label = ft_pseudo_label(g, weak, 0, &mask);
+        loss = ft_add(g, loss, ft_softmax_xent(g, ft_slice(g, z, 0, 2, 2), label, mask));
+        ft_backward(g, loss);
+        ft_t n = ft_optimise(g, (ft_optim_opt){0});
+        ft_plan *plan;
+        if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+        norm[with] = (double)*(float *)ft_data(n);
+        for (int k = 0; k < 2; k++) { /* every layer learns */
+            const ft_param_info *e = ft_params_at(p, k);
+            double sum = 0;
+            for (int64_t i = 0; i < e->count; i++) sum += fabs((double)ft_params_grad(p)[e->offset + i]);
+            if (!(sum > 1e-3)) fail_msg("%s state: no gradient of %s", with ? "with" : "without", e->name);
+        }
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(p);
+    }
+    if (!(fabs(norm[0] - norm[1]) <= 1e-6 * norm[0])) fail_msg("gradient norm %g, with a state %g", norm[0], norm[1]);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[RULES + 1];
+    struct CMUnitTest tests[RULES + 2];
     for (int i = 0; i < RULES; i++)
         tests[i] = (struct CMUnitTest){rules[i].golden, test_rule, NULL, NULL, (void *)(uintptr_t)&rules[i]};
     tests[RULES] = (struct CMUnitTest)cmocka_unit_test(test_average);
+    tests[RULES + 1] = (struct CMUnitTest)cmocka_unit_test(test_state_and_gradients);
     return cmocka_run_group_tests_name("ssl", tests, NULL, NULL);
 }

@@ -190,6 +190,7 @@ static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, in
         int made = r ? r->end_tensor - 1 : i;
         if (!r) { /* down to the last tensor that this node made */
             const ft_node *n = g->node[i];
+            if (n->n_out == 0) continue; /* ft_assign: nothing comes out, and what was made before it is not complete yet */
             made = -1;
             for (int k = 0; k < n->n_out; k++)
                 if (n->out[k] && n->out[k]->id > made) made = n->out[k]->id;

@@ -151,6 +151,7 @@
     KEY("ssl.algorithm", TEXT, "fixmatch", 0, 0, "semi-supervised algorithm: a row of classify/ssl_table.h")                     \
     KEY("ssl.threshold", REAL, "0.95", 0, 1, "confidence that makes a pseudo-label")                                             \
     KEY("ssl.lambda_u", REAL, "-1", -1, 1000, "weight of the unlabelled loss; -1: as published (1; Mean Teacher 50)")            \
+    KEY("ssl.from", REAL, "0", 0, 1, "share of the training in which the labels teach alone; 0: none, as published")             \
     KEY("ssl.momentum", REAL, "0.999", 0, 1, "of running means in FreeMatch, SoftMatch and alignment")                           \
     KEY("ssl.ramp", REAL, "0.4", 0, 1,                                                                                           \
         "share of the training over which Pseudo-Label's and Mean Teacher's weight grows; 0: none")                              \
