@@ -49,16 +49,6 @@ static int predict_videos(const ft_experiment *x, const char *run, const ft_vide
     return rc;
 }
 
-static void csv_name(FILE *f, const char *s)
-{
-    if (!strpbrk(s, ",\"\n")) fputs(s, f);
-    else {
-        fputc('"', f);
-        for (; *s; s++) fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
-        fputc('"', f);
-    }
-}
-
 static int save_predictions(const ft_experiment *x, const char *path, const ft_videos *v, const float *prob)
 {
     char *text = NULL;
@@ -66,12 +56,12 @@ static int save_predictions(const ft_experiment *x, const char *path, const ft_v
     FILE *f = open_memstream(&text, &size);
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
     fprintf(f, "video,label");
-    for (int c = 0; c < x->classes.n; c++) fputs(",p_", f), csv_name(f, x->classes.name[c]);
+    for (int c = 0; c < x->classes.n; c++) fputs(",p_", f), ft_csv_field(f, x->classes.name[c]);
     fputc('\n', f);
     for (int64_t i = 0; i < v->n; i++) {
-        csv_name(f, x->store.video[v->video[i]].name);
+        ft_csv_field(f, x->store.video[v->video[i]].name);
         fputc(',', f);
-        csv_name(f, x->classes.name[x->classes.of_video[v->video[i]]]);
+        ft_csv_field(f, x->classes.name[x->classes.of_video[v->video[i]]]);
         for (int c = 0; c < x->classes.n; c++) fprintf(f, ",%.9g", (double)prob[i * x->classes.n + c]);
         fputc('\n', f);
     }

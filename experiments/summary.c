@@ -20,7 +20,8 @@ static void csv(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         double v[] = {a->f1.mean, a->f1.std, a->f1.low, a->f1.high, a->delta.mean, a->delta.low, a->delta.high, a->p, a->p_holm};
-        fprintf(f, "%s,%d", a->name, a->n);
+        ft_csv_field(f, a->name);
+        fprintf(f, ",%d", a->n);
         for (int k = 0; k < 9; k++) {
             char s[32];
             number(s, v[k], "%.6f");

@@ -13,7 +13,7 @@ arms:
   - supervised
   - supervised labels=6
   - supervised labels_from=first name=first of the list
-  - real-unlabelled ssl.algorithm=flexmatch
+  - real-unlabelled ssl.algorithm=flexmatch name=FlexMatch, a name with "marks"
   - real-unlabelled unlabelled.clips=5
   - real-unlabelled unlabelled.frames=frozen
   - training-clips unlabelled.frames=shuffled
@@ -25,15 +25,17 @@ fails 1 "e.yaml" "unlabelled.clips is '0.'" -- "$F" experiment run e.yaml -o a
 sed -i 's/clips=0\./clips=4/' e.yaml
 works "$F" experiment run e.yaml -o a
 python3 - <<'P'
-import json
+import csv, json
 lines = [json.loads(l) for l in open("a/results.jsonl")]
 names = list(dict.fromkeys(l["arm"] for l in lines))
-assert names == ["supervised", "supervised labels=6", "first of the list", "real-unlabelled algorithm=flexmatch",
+assert names == ["supervised", "supervised labels=6", "first of the list", 'FlexMatch, a name with "marks"',
                  "real-unlabelled clips=5", "real-unlabelled frames=frozen", "training-clips frames=shuffled", "noise clips=4"], names
 hashes = {}
 for l in lines:
     hashes.setdefault(l["arm"], []).append(l["config_hash"])
 assert len({h for v in hashes.values() for h in v}) == 16, "two arms share a run"
+rows = list(csv.DictReader(open("a/summary.csv")))
+assert [r["arm"] for r in rows] == names and all(None not in r for r in rows), "summary.csv does not hold the names"
 split = lambda k, arm="": json.load(open(f"a/splits/split-{k}{arm}.json"))["labelled"]
 assert len(split(0)) == 12 and split(0) != split(1)
 assert len(split(0, "-supervised-labels=6")) == 6

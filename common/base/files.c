@@ -185,3 +185,13 @@ int ft_list_dir(const char *path, char ***names, int *n)
     if (*n) qsort(*names, (size_t)*n, sizeof **names, by_name);
     return rc;
 }
+
+void ft_csv_field(FILE *f, const char *s)
+{
+    if (!strpbrk(s, ",\"\n")) fputs(s, f);
+    else {
+        fputc('"', f);
+        for (; *s; s++) fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
+        fputc('"', f);
+    }
+}

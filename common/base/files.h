@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdint.h>
 
 bool ft_exists(const char *path);
 bool ft_is_dir(const char *path);
@@ -41,5 +41,8 @@ int ft_sha256_file(const char *path, char hex[65]);
 
 /* Names in a folder without "." and "..", sorted bytewise. Free each and the list with ft_free. */
 int ft_list_dir(const char *path, char ***names, int *n);
+
+/* One field of a CSV file, quoted where it must be. */
+void ft_csv_field(FILE *f, const char *s);
 
 #endif

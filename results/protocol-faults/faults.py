@@ -7,7 +7,6 @@ WORK keeps weights, clips and runs (an hour on two cores); a second call only re
 other phantom videos and then disturbed, which stands in for Kinetics weights; 200 clips of yet other phantom videos stand in
 for those of a perfect generator; then equal.yaml and leak.yaml."""
 import argparse
-import csv
 import json
 import math
 import os
@@ -67,13 +66,14 @@ if not os.path.exists("start.safetensors"):
 
 
 def run(name, baseline):
-    """summary.csv of a study against a baseline: {arm: row}"""
-    forty("experiment", "run", os.path.join(HERE, name + ".yaml"), "-o", name, "--set", "splits=" + a.splits, "--set", "baseline=" + baseline)
-    return {r["arm"]: r for r in csv.DictReader(open(name + "/summary.csv"))}
+    """The summary of a study against a baseline: {arm: row}"""
+    out = subprocess.run([program, "experiment", "run", os.path.join(HERE, name + ".yaml"), "-o", name, "--json", "--threads", a.threads,
+                          "--set", "splits=" + a.splits, "--set", "baseline=" + baseline], check=True, stdout=subprocess.PIPE).stdout
+    return {r["arm"]: r for r in json.loads(out)["arms"]}
 
 
 def percent(row, key):
-    return "" if row[key] == "" else "%.1f" % (100 * float(row[key]))
+    return "" if row[key] is None else "%.1f" % (100 * row[key])
 
 
 def effects(name):
@@ -86,7 +86,7 @@ def effects(name):
         mine = [l for l in lines if l["arm"] == arm]
         mean = lambda f: 100 * sum(map(f, mine)) / len(mine)
         base = by["supervised" if arm.startswith("supervised") else "FixMatch"][arm]
-        d = None if base["delta_f1"] == "" else tuple(100 * float(base[k]) for k in ("delta_f1", "delta_ci_low", "delta_ci_high"))
+        d = None if base["delta_f1"] is None else tuple(100 * float(base[k]) for k in ("delta_f1", "delta_ci_low", "delta_ci_high"))
         added = "" if d is None else "%+.1f [%+.1f, %+.1f]" % d
         used = "" if arm.startswith("supervised") else "%.1f %%" % mean(lambda l: l["utilisation"])
         print(f"| {arm} | {percent(row, 'f1_mean')} [{percent(row, 'f1_ci_low')}, {percent(row, 'f1_ci_high')}] | {percent(row, 'f1_std')} | {mean(lambda l: l['metrics']['balanced_accuracy']):.1f} | {used} | {added} |")
