@@ -103,7 +103,7 @@ def effects(name):
 def picture(path, groups):
     """F1 with intervals as SVG; the line is the answer `always polyp`."""
     rows = sum(len(g[1]) + 1 for g in groups)
-    left, width, low, high, y = 300, 760, 55, 100, 20
+    left, width, low, high, y = 300, 760, 50, 100, 20
     at = lambda v: left + (width - left - 20) * (min(max(v, low), high) - low) / (high - low)
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {24 * rows + 50}" font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>']
     for v in range(low, high + 1, 5):
