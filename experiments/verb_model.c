@@ -468,7 +468,7 @@ static int run_predict(ft_cli *c)
     json_t *list = json_array();
     if (!f) rc = FT_FAIL(FT_ENOMEM, "no memory");
     if (f) fprintf(f, "video,predicted");
-    for (int k = 0; f && k < info.n_classes; k++) fprintf(f, ",p_%s", info.classes[k]);
+    for (int k = 0; f && k < info.n_classes; k++) fputs(",p_", f), ft_csv_field(f, info.classes[k]);
     if (f) fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
         float p[FT_MAX_CLASSES];
@@ -479,7 +479,9 @@ static int run_predict(ft_cli *c)
             if (p[k] > p[best]) best = k;
             json_object_set_new(probs, info.classes[k], json_real((double)p[k]));
         }
-        fprintf(f, "%s%s%s,%s", strchr(arg[i], ',') ? "\"" : "", arg[i], strchr(arg[i], ',') ? "\"" : "", info.classes[best]);
+        ft_csv_field(f, arg[i]);
+        fputc(',', f);
+        ft_csv_field(f, info.classes[best]);
         for (int k = 0; k < info.n_classes; k++) fprintf(f, ",%.6f", (double)p[k]);
         fputc('\n', f);
         json_array_append_new(

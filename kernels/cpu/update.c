@@ -96,8 +96,8 @@ void FT_CPU(sgd)(const ft_call *c)
         for (int64_t from = ft_part(st->trained / 16, part, FT_PARTS), end; from < stop; from = end) {
             int64_t i = from * 16;
             end = run_end(st, from, stop);
-            sgd_row(o->nesterov, c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i, st->bank[0] + i,
-                    st->moment[0] + i, (end - from) * 16);
+            sgd_row(o->nesterov, c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i,
+                    st->bank[0] + i, st->moment[0] + i, (end - from) * 16);
         }
     }
     st->version++;

@@ -7,17 +7,9 @@ import struct
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from formula import value
 
 S = 24
-
-
-def value(stream, count):
-    i = np.arange(count, dtype=np.uint32)
-    h = i * np.uint32(2654435761) + np.uint32(stream)
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(2246822519)
-    h ^= h >> np.uint32(13)
-    return (h >> np.uint32(8)).astype(np.float32) / np.float32(8388608.0) - np.float32(1.0)
 
 
 ramp = np.arange(S * S * 3).reshape(S, S, 3) // 3 % S * 4  # not flat, and within 30..220
