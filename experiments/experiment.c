@@ -120,7 +120,10 @@ static int distances(ft_result *r)
         }
         for (int i = 0; rc >= 0 && i < r->n; i++) {
             ft_clipstore s;
-            if (!*r->arm[i].clips || ft_clipstore_read(&s, r->arm[i].clips) < 0) continue;
+            int same = 0; /* arms that differ in their settings often share their clips */
+            while (same < i && strcmp(r->arm[same].clips, r->arm[i].clips) != 0) same++;
+            if (same < i && *r->arm[i].clips) json_object_set(facts, r->arm[i].name, json_object_get(facts, r->arm[same].name));
+            if (same < i || !*r->arm[i].clips || ft_clipstore_read(&s, r->arm[i].clips) < 0) continue;
             int64_t *all = ft_alloc((size_t)(s.n_clip + 1) * sizeof *all);
             for (int64_t k = 0; all && k < s.n_clip; k++) all[k] = k;
             rc = ft_classifier_features("x3d-tiny", &x->store, pool, n, &s, all, s.n_clip, &other);
