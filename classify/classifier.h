@@ -100,5 +100,8 @@ int64_t ft_video_means(const ft_clipstore *store, const int64_t *clip, int64_t n
  * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
 int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
                            const ft_clipstore *store, const int64_t *clip, int64_t n, float **features);
+/* The same of a network with weights from a file, whose head is not looked at. */
+int ft_classifier_embed(const char *preset, const char *weights, const ft_clipstore *store, const int64_t *clip, int64_t n,
+                        float **features);
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/io/safetensors.h"
 #include "common/io/weights.h"
 
 enum { EVAL_BATCH = 8 };
@@ -159,39 +160,81 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
     return rc;
 }
 
+/* Features (n,D) of the weights in `params`, in whole batches; training: batch statistics, which move the running ones. Returns
+ * D, or a negative status. *out is fresh and has room for the last batch. */
+static int features_of(ft_params *params, const char *preset, int64_t classes, bool training, const ft_clipstore *s,
+                       const int64_t *clip, int64_t n, float **out)
+{
+    ft_t x, f;
+    ft_plan *plan = NULL;
+    ft_graph *g = ft_graph_new(params, FT_F32, 13);
+    if (!g) return FT_FAIL(FT_ENOMEM, "no memory");
+    ft_training(g, training);
+    x = ft_input(g, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, s->frames, s->size, s->size, 3});
+    ft_classifier_network(g, preset, x, classes, 0, 0, &f);
+    ft_keep(f);
+    int rc = ft_plan_new(&plan, g, FT_WEIGHTS), D = rc == FT_OK ? (int)ft_dim(f, 1) : 0;
+    *out = NULL;
+    if (rc == FT_OK && !(*out = ft_alloc((size_t)((n + EVAL_BATCH) * D) * sizeof(float))))
+        rc = FT_FAIL(FT_ENOMEM, "no memory for features");
+    if (rc == FT_OK) rc = run_clips(plan, x, f, s, clip, n, false, 0, *out);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    if (rc < 0) ft_free(*out), *out = NULL;
+    return rc < 0 ? rc : D;
+}
+
+static int known(const char *preset)
+{
+    return ft_classifier_find(preset)
+               ? FT_OK
+               : FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
+}
+
 int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
                            const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
 {
-    if (!ft_classifier_find(preset))
-        return FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
+    FT_TRY(known(preset));
     ft_params *params = ft_params_new(0);
-    ft_graph *g = NULL, *calibrate = NULL;
-    ft_plan *plan = NULL, *cal_plan = NULL;
-    ft_t x[2], f[2];
-    int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory"), D = 0;
-    for (int pass = 0; rc == FT_OK && pass < 2; pass++) { /* 0: statistics of the reference; 1: features with them */
-        ft_graph **at = pass ? &g : &calibrate;
-        if (!(*at = ft_graph_new(params, FT_F32, 13))) rc = FT_FAIL(FT_ENOMEM, "no memory");
-        if (rc < 0) break;
-        ft_training(*at, pass == 0);
-        x[pass] = ft_input(*at, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, store->frames, store->size, store->size, 3});
-        ft_classifier_network(*at, preset, x[pass], 2, 0, 0, &f[pass]);
-        ft_keep(f[pass]);
-        rc = ft_plan_new(pass ? &plan : &cal_plan, *at, FT_WEIGHTS);
-    }
-    if (rc == FT_OK) {
-        D = (int)ft_dim(f[1], 1);
-        int64_t room = (n > n_ref ? n : n_ref) + EVAL_BATCH;
-        if (!(*features = ft_alloc((size_t)(room * D) * sizeof(float)))) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
-    }
+    int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
-    for (int pass = 0; rc == FT_OK && pass < 3; pass++)
-        rc = run_clips(cal_plan, x[0], f[0], reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, false, 0, *features);
-    if (rc == FT_OK) rc = run_clips(plan, x[1], f[1], store, clip, n, false, 0, *features);
-    ft_plan_free(plan);
-    ft_plan_free(cal_plan);
-    ft_graph_free(g);
-    ft_graph_free(calibrate);
+    for (int pass = 0; rc >= 0 && pass < 3; pass++) {
+        rc = features_of(params, preset, 2, true, reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, features);
+        ft_free(*features);
+    }
+    if (rc >= 0) rc = features_of(params, preset, 2, false, store, clip, n, features);
     ft_params_free(params);
-    return rc < 0 ? rc : D;
+    return rc;
+}
+
+/* how many classes the head in a file has; 2 without a head */
+static int classes_in(const char *weights, const char *head, int64_t *classes)
+{
+    ft_safetensors st;
+    FT_TRY(ft_safetensors_read(&st, weights));
+    const ft_st_tensor *t = ft_safetensors_find(&st, head);
+    *classes = t && t->ndim ? t->dim[0] : 2;
+    ft_safetensors_free(&st);
+    return FT_OK;
+}
+
+int ft_classifier_embed(const char *preset, const char *weights, const ft_clipstore *store, const int64_t *clip, int64_t n,
+                        float **features)
+{
+    int64_t classes;
+    FT_TRY(known(preset));
+    FT_TRY(classes_in(weights, ft_classifier_find(preset)->head, &classes));
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = params ? ft_graph_new(params, FT_F32, 13) : NULL; /* names the parameters, so that they can be loaded */
+    int rc = g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
+    if (rc == FT_OK) {
+        ft_t f, x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, store->frames, store->size, store->size, 3});
+        ft_classifier_network(g, preset, x, classes, 0, 0, &f);
+        if (ft_graph_error(g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g));
+    }
+    if (rc == FT_OK) rc = ft_weights_load_some(weights, params);
+    if (rc == FT_OK) rc = features_of(params, preset, classes, false, store, clip, n, features);
+    ft_graph_free(g);
+    ft_params_free(params);
+    return rc;
 }

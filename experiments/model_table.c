@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "classify/classifier.h"
+#include "classify/mil.h"
 #include "common/base/status.h"
 #include "gen/dino.h"
 #include "gen/generator.h"
@@ -21,6 +22,7 @@
 NAMES(vae)
 NAMES(image_vae)
 NAMES(dino)
+NAMES(mil)
 #undef NAMES
 static const char *patchgan_preset(int i) { return i == 0 ? "patchgan" : NULL; }
 
@@ -109,6 +111,21 @@ static ft_t classifier(ft_graph *g, const char *preset, const ft_config *cfg, co
     return AS_IS(preset, cfg, classes), ft_classifier_network(g, preset, in[0], classes, 0, 0, NULL);
 }
 
+/* x (B,T,D) -> p(positive) of the video, then of its snippets (B,1+T) */
+static ft_t mil(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
+{
+    const ft_mil_preset *p = ft_mil_find(preset);
+    bool snippet = !strcmp(ft_config_text(cfg, "mil.tokens"), "snippet");
+    ft_t e = ft_mil_embed(g, in[0]), z[2] = {ft_mil_video(g, p, snippet ? FT_MIL_SNIPPET : FT_MIL_CHANNEL, e)};
+    z[1] = ft_mil_snippets(g, p, e);
+    return AS_IS(preset, cfg, classes), ft_unary(g, FT_SIGMOID, ft_concat(g, 1, 2, z));
+}
+static void mil_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
+{
+    (void)cfg, (void)input;
+    memcpy(dim, (int64_t[]){1, ft_mil_find(preset)->segments, ft_mil_find(preset)->width}, 3 * sizeof *dim);
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------------------------------
  */
 
@@ -163,6 +180,15 @@ static const ft_model rows[] = {
      .file_axes = "bc",
      .axes = "bc",
      .build = classifier},
+    {.kind = "classifier",
+     .suffix = "",
+     .preset = mil_preset,
+     .n_in = 1,
+     .in = {{"x", "btc", "btc", {0}}},
+     .file_axes = "bc",
+     .axes = "bc",
+     .build = mil,
+     .shape = mil_shape},
     {.kind = "prior",
      .suffix = "",
      .preset = dino_preset,

@@ -17,6 +17,7 @@
 #include "experiments/cli.h"
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
+#include "experiments/mil_task.h"
 #include "experiments/model_table.h"
 #include "experiments/protocol.h"
 #include "gen/consistency.h"
@@ -117,7 +118,8 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     uint64_t seed = (uint64_t)ft_config_int(cfg, "seed");
     train_data d = {0};
     char path[1200], vae[1200];
-    if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator or classifier");
+    if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator, classifier or mil");
+    if (!strcmp(task, "mil")) return ft_mil_task(cfg, dir, resume);
     if (!*clips) return FT_FAIL(FT_ECONFIG, "data.clips is missing: make a clip store with forty ingest or forty phantom");
     FT_TRY(ft_clipstore_read(&d.store, clips));
     int rc = FT_OK;
@@ -205,12 +207,13 @@ static int run_train(ft_cli *c)
 }
 static const ft_option train_options[] = {
     {"-o", "RUN", NULL, "run folder"}, {"--resume", NULL, NULL, "continue an interrupted run"}, {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_train = {"train",
-                               "trains what the configuration names: a VAE, a generator, a classifier",
-                               "train CONFIG.yaml -o RUN [--resume]",
-                               "forty train experiments/generator.yaml -o runs/medsora --set data.clips=clips.h5",
-                               train_options,
-                               run_train};
+const ft_verb ft_verb_train = {
+    "train",
+    "trains what the configuration names: a VAE, a generator, a classifier, a multiple-instance learner",
+    "train CONFIG.yaml -o RUN [--resume]",
+    "forty train experiments/generator.yaml -o runs/medsora --set data.clips=clips.h5",
+    train_options,
+    run_train};
 
 /* ---- generate ----------------------------------------------------------------------------------------------------------------
  */
@@ -359,6 +362,7 @@ static int run_evaluate(ft_cli *c)
     ft_classes classes = {0};
     FT_TRY(ft_cli_need(c, 1, "RUN"));
     ft_cli_args(c, &arg);
+    if (ft_mil_is_run(arg[0])) return ft_mil_evaluate(c, arg[0]);
     if (!data) return FT_FAIL(FT_EUSAGE, "--data CLIPS.h5 is missing. usage: forty %s", ft_verb_evaluate.usage);
     snprintf(path, sizeof path, "%s/vae/run.json", arg[0]);
     if (ft_exists(path)) return evaluate_generator(c, arg[0], data, split);
@@ -410,10 +414,13 @@ done:
     ft_classifier_info_free(&info);
     return rc;
 }
-static const ft_option evaluate_options[] = {{"--data", "CLIPS.h5", NULL, "labelled clips"},
-                                             {"--split", "NAME", "test", "videos of this split; all: every video"},
-                                             {"--samples", "N", "0", "of a generator: sample so many clips and judge them too"},
-                                             {NULL, NULL, NULL, NULL}};
+static const ft_option evaluate_options[] = {
+    {"--data", "CLIPS.h5", NULL, "labelled clips; of task: mil: features (standard: those of the configuration)"},
+    {"--split", "NAME", "test", "videos of this split; all: every video"},
+    {"--samples", "N", "0", "of a generator: sample so many clips and judge them too"},
+    {"--frame-labels", "FILE", NULL, "of task: mil: which frames are positive (CSV or .npy)"},
+    {"--snippets", "FILE.csv", NULL, "of task: mil: write the score of every snippet"},
+    {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_evaluate = {"evaluate",
                                   "scores a classifier per video, or a generator and its VAE on held-out clips",
                                   "evaluate RUN --data CLIPS.h5 [--split test]",

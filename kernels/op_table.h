@@ -27,6 +27,7 @@
     OP(broadcast, GRAD, NOPREP, COPY)                                                                                            \
     OP(softmax, GRAD, NOPREP, COPY)                                                                                              \
     OP(softmax_bwd, NOGRAD_BACKWARD, NOPREP, COPY)                                                                               \
+    OP(rank, NOGRAD_INTEGER, NOPREP, COPY)                                                                                       \
     OP(l2_normalize, GRAD, NOPREP, COPY)                                                                                         \
     OP(l2_normalize_bwd, NOGRAD_BACKWARD, NOPREP, COPY)                                                                          \
     OP(dropout, GRAD, NOPREP, INPLACE)                                                                                           \

@@ -386,6 +386,21 @@ static void r_pseudo(const row *c, double **in, double *out)
         *out++ = exp(in[0][b * n + best]) / s >= (double)c->p[0] / 100;
     }
 }
+static ft_t b_rank(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    return ft_rank(g, ft_stop_grad(g, in[0]));
+}
+static void r_rank(const row *c, double **in, double *out)
+{
+    int64_t n = D(0, 1);
+    for (int64_t r = 0; r < D(0, 0); r++)
+        for (int64_t i = 0; i < n; i++) {
+            out[r * n + i] = 0;
+            for (int64_t k = 0; k < n; k++)
+                out[r * n + i] += in[0][r * n + k] > in[0][r * n + i] || (k < i && in[0][r * n + k] >= in[0][r * n + i]);
+        }
+}
 static ft_t b_kl(ft_graph *g, ft_t *in, const row *c)
 {
     (void)c;
@@ -564,6 +579,7 @@ static const row cases[] = {
     {"bce", b_loss, r_loss, 2, {{2, {33, 31}, 0}, {2, {33, 31}, POSITIVE}}, {FT_BCE_LOGIT}, 80, 0, 1, true}, /* the reference overflows */
     {"hinge", b_loss, r_loss, 3, {{2, {33, 31}, 0}, {2, {33, 31}, 0}, {1, {33}, F32}}, {FT_HINGE}, 64, 0, 1},
     {"xent_classes", b_xent_class, r_xent_class, 1, {{2, {7, 3}, F32}}, {0}, 8, 0, 9, true}, /* the reference overflows */
+    {"rank", b_rank, r_rank, 1, {{2, {31, 37}, WIDE}}, {0}, 1, 0, 0, true}, /* a NaN has no rank */
     {"pseudo_label", b_pseudo, r_pseudo, 1, {{2, {31, 3}, F32 | WIDE}}, {70}, 8, 0, 0, true}, /* a NaN has no class */
     {"gauss_kl", b_kl, r_kl, 1, {{5, {3, 2, 3, 5, 14}, 0}}, {0}, 230, 0, 9},
     {"vlb", b_vlb, r_vlb, 4, {{3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}, {3, {3, 7, 11}, 0}}, {0}, 230, 0, 1},

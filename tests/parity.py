@@ -39,7 +39,7 @@ def randomise(m):
         else:
             p.data.uniform_(-0.2, 0.2).add_(0)
     for mod in m.modules():
-        if isinstance(mod, (torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
+        if isinstance(mod, (torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)):
             if mod.weight is not None:
                 mod.weight.data.add_(1)
         if hasattr(mod, "running_var") and mod.running_var is not None:
@@ -183,6 +183,11 @@ if want("timesformer"):
         m = own.TimeSformer(d, 12, heads, 16, frames, size, 5)
         randomise(m)
         check(name, name, m, {"x": torch.randn(1, 3, frames, size, size)}, lambda m, x: m(x), save=lambda m: {"teacher": {"backbone." + k: v for k, v in m.state_dict().items()}})
+if want("mil"):
+    m = own.Mil("channel", 32, 2048, 6, 8, (512, 128)).eval()
+    randomise(m)
+    print(f"mil: {sum(p.numel() for p in m.parameters()):,} parameters")
+    check("mil", "mil", m, {"x": torch.randn(2, 32, 2048)}, lambda m, x: torch.sigmoid(m(x)))
 if want("medsora-s"):
 
     m = own.MedSora(6, 512, 2, 64, 128, 8, 16)

@@ -4,7 +4,7 @@ set -euo pipefail
 
 works "$F" --help
 works "$F" --version
-for v in ingest phantom info models train generate evaluate predict experiment bench doctor; do
+for v in ingest phantom info models train generate evaluate predict features experiment bench doctor; do
   works "$F" $v --help
   grep -q "^example: forty $v" out || die "$v --help has no example"
 done
@@ -95,6 +95,20 @@ python3 -c 'import csv; r = list(csv.DictReader(open("pred.csv"))); assert len(r
 fails 1 "text.mp4" -- "$F" predict run bad/text.mp4
 fails 1 "64" -- "$F" evaluate run --data "$( "$F" phantom -o q.h5 --videos 16 --size 64 >/dev/null 2>&1; echo q.h5)"
 fails 1 "run" "--force" -- "$F" train e.yaml -o run
+
+# what it sees in snippets, and multiple-instance learning on that, down to frames
+works "$F" ingest --videos v --labels v/labels.csv --frames 8 --size 32 --stride 1 --clips-per-video all -o snippets.h5
+works "$F" features snippets.h5 --model run -o features.safetensors
+cp e.yaml classifier.yaml
+conf "task: mil" "data: {features: features.safetensors, labels: v/labels.csv}" "mil: {model: mil-tiny, steps: 6, batch: 3}"
+works "$F" train e.yaml -o mil
+echo "video,start,end" >frames.csv && grep ",polyp," v/labels.csv | sed 's/,.*/,4,8/' >>frames.csv
+works "$F" evaluate mil --frame-labels frames.csv --snippets scores.csv --json
+python3 -c 'import csv, json; m = json.load(open("out")); n = len(list(csv.DictReader(open("scores.csv")))); assert m["frames"]["frames"] == 8 * n and 0 <= m["frames"]["auroc"] <= 1, (m, n)'
+sed 's/phantom-0000/elsewhere-/' v/labels.csv >others.csv
+fails 1 "others.csv:2" "elsewhere-" -- "$F" train e.yaml -o no --set data.labels=others.csv
+fails 2 "--weights" -- "$F" features snippets.h5 --model x3d-tiny -o no.safetensors
+mv classifier.yaml e.yaml
 fails 1 "e.yaml" -- "$F" info e.yaml
 
 # a resumed run is bit-identical to one that never stopped: the state of step 8 of 12, then on

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "classify/classifier.h"
+#include "classify/mil.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -84,6 +85,23 @@ static ft_t clip(ft_graph *g) { return filled(g, "x", 5, (int64_t[]){2, 8, 32, 3
 static ft_t build_x3d(ft_graph *g) { return ft_classifier_network(g, "x3d-tiny", clip(g), 3, 0, 0, NULL); }
 static ft_t build_r2plus1d(ft_graph *g) { return ft_classifier_network(g, "r2plus1d-tiny", clip(g), 3, 0, 0, NULL); }
 static ft_t build_timesformer(ft_graph *g) { return ft_classifier_network(g, "timesformer-tiny", clip(g), 3, 0, 0, NULL); }
+static ft_t mil(ft_graph *g, ft_mil_tokens tokens)
+{
+    const ft_mil_preset *p = ft_mil_find("mil-tiny");
+    ft_t e = ft_mil_embed(g, filled(g, "x", 3, (int64_t[]){2, 16, 24})), z[2] = {ft_mil_video(g, p, tokens, e)};
+    z[1] = ft_mil_snippets(g, p, e);
+    return ft_concat(g, 1, 2, z);
+}
+static ft_t build_mil_channel(ft_graph *g) { return mil(g, FT_MIL_CHANNEL); }
+static ft_t build_mil_snippet(ft_graph *g) { return mil(g, FT_MIL_SNIPPET); }
+static ft_t build_mil_loss(ft_graph *g) /* what it looks at, as parameters */
+{
+    ft_t e = ft_param(g, "embedding", 3, (int64_t[]){8, 32, 24}, FT_ZERO),
+         s = ft_param(g, "score", 2, (int64_t[]){8, 32}, FT_ZERO);
+    ft_mil_loss_terms l = ft_mil_loss(g, e, ft_unary(g, FT_SIGMOID, s), ft_param(g, "video", 2, (int64_t[]){8, 1}, FT_ZERO),
+                                      (ft_mil_weights){1, 0.3, 0.2, 0.25});
+    return ft_concat(g, 0, 4, (ft_t[]){l.total, l.video, l.ranking, l.contrast});
+}
 static ft_t there_and_back(ft_graph *g, const char *name)
 {
     const ft_vae_preset *p = ft_vae_find(name);
@@ -204,6 +222,9 @@ static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
 static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"r2plus1d-tiny", build_r2plus1d, false, false},
                                {"timesformer-tiny", build_timesformer, false, false},
+                               {"mil-channel", build_mil_channel, true, false},
+                               {"mil-snippet", build_mil_snippet, true, false},
+                               {"mil-loss", build_mil_loss, true, false},
                                {"vae-tiny", build_vae, false, false},
                                {"medsora-tiny", build_medsora, false, false},
                                {"endora-tiny", build_endora, false, false},

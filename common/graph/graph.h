@@ -148,7 +148,8 @@ ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last);  /* (..., 2C) -> (
 ft_t ft_reduce(ft_graph *g, ft_t x, unsigned axes, bool mean); /* bit a of axes: reduce axis a; dims kept as 1 */
 ft_t ft_broadcast(ft_graph *g, ft_t x, int ndim, const int64_t *dim, float scale); /* dims of x equal or 1 */
 ft_t ft_softmax(ft_graph *g, ft_t x);                                              /* over the last axis */
-ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps);                              /* x / max(|x|, eps) over the last axis */
+ft_t ft_rank(ft_graph *g, ft_t x); /* over the last axis, f32: how many of the row are larger, or equal and before it */
+ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps); /* x / max(|x|, eps) over the last axis */
 
 /* State that moves with every step, in buffers (ft_buffer): what is built later reads the new values. value: f32, as many.
  * Rows: where keep[i] != 0, row index[i] of state (N,C) becomes value[i] (U,C); index (U) i32, keep (U) f32. */

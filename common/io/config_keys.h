@@ -1,7 +1,7 @@
 /* Every configuration key, once: this table reads YAML, serves --set and --help, and is written out again.
  *  key, type, default, low, high, help. TEXT and CHOICE defaults are strings; a CHOICE lists its values in `help` before ':'. */
 #define FT_CONFIG_TABLE(KEY)                                                                                                     \
-    KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier: what `forty train` trains")                                         \
+    KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier|mil: what `forty train` trains")                                     \
     KEY("seed", INT, "0", 0, 1e9, "seed of `forty train`; experiments count seeds from it")                                      \
     KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
     KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: bf16 where it is faster")               \
@@ -33,6 +33,9 @@
         "balanced|polypdiag: phantom.videos at phantom.balance, or the lists and order of PolypDiag (173 and 80)")               \
     KEY("phantom.lengths", CHOICE, "by-class", 0, 0,                                                                             \
         "by-class|equal: of polypdiag: normal videos are 20 times as long, as there, or not")                                    \
+    KEY("data.features", TEXT, "", 0, 0,                                                                                         \
+        "features of videos for task: mil: a folder of VIDEO.npy, or a file of `forty features`")                                \
+    KEY("data.frame_labels", TEXT, "", 0, 0, "which frames are positive: CSV of video,start,end, or .npy with a value a frame")  \
     KEY("positive", TEXT, "", 0, 0, "the class that F1 counts; empty: the last in alphabetical order")                           \
     KEY("labels", INT, "40", 2, 1e6, "labelled videos of each split, balanced over classes; 0 < labels")                         \
     KEY("labels_from", CHOICE, "random", 0, 0,                                                                                   \
@@ -148,6 +151,17 @@
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
     KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
+    KEY("mil.model", TEXT, "mil", 0, 0, "preset of the multiple-instance learner")                                               \
+    KEY("mil.tokens", CHOICE, "channel", 0, 0, "channel|snippet: of its transformer; as the authors' code, or as their paper")   \
+    KEY("mil.steps", INT, "200", 1, 1e8, "training steps")                                                                       \
+    KEY("mil.batch", INT, "32", 1, 2048, "negative videos a step, and as many positive ones")                                    \
+    KEY("mil.lr", REAL, "0.001", 0, 1, "learning rate, constant")                                                                \
+    KEY("mil.weight_decay", REAL, "0.005", 0, 10, "AdamW weight decay, on matrices only")                                        \
+    KEY("mil.margin", REAL, "1", -1, 10, "between the top three snippets of both classes; below 0: no ranking loss")             \
+    KEY("mil.smooth", REAL, "8e-5", 0, 10, "weight of the squared steps between scores of neighbours in positive videos")        \
+    KEY("mil.sparse", REAL, "8e-5", 0, 10, "weight of the norm of their scores")                                                 \
+    KEY("mil.contrast", REAL, "0.25", 0, 100, "weight of the contrast of hard and easy snippets; 0: none")                       \
+    KEY("mil.snippet", INT, "16", 1, 10000, "frames of a snippet, where the features do not say it")                             \
     KEY("ssl.algorithm", TEXT, "fixmatch", 0, 0, "semi-supervised algorithm: a row of classify/ssl_table.h")                     \
     KEY("ssl.threshold", REAL, "0.95", 0, 1, "confidence that makes a pseudo-label")                                             \
     KEY("ssl.lambda_u", REAL, "-1", -1, 1000, "weight of the unlabelled loss; -1: as published (1; Mean Teacher 50)")            \

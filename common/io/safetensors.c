@@ -148,7 +148,10 @@ int ft_safetensors_f32(const ft_st_tensor *t, float *dst)
         else if (!strcmp(t->dtype, "F64")) memcpy(&d, p + 8 * i, 8), dst[i] = (float)d;
         else if (!strcmp(t->dtype, "I64")) memcpy(&q, p + 8 * i, 8), dst[i] = (float)q;
         else if (!strcmp(t->dtype, "I32")) memcpy(&w, p + 4 * i, 4), dst[i] = (float)w;
-        else return FT_FAIL(FT_EDATA, "tensor %s: %s cannot be read as weights", t->name, t->dtype);
+        else if (!strcmp(t->dtype, "I16")) memcpy(&h, p + 2 * i, 2), dst[i] = (float)(int16_t)h;
+        else if (!strcmp(t->dtype, "I8")) dst[i] = (float)((const int8_t *)p)[i];
+        else if (!strcmp(t->dtype, "U8") || !strcmp(t->dtype, "BOOL")) dst[i] = (float)((const uint8_t *)p)[i];
+        else return FT_FAIL(FT_EDATA, "tensor %s: %s cannot be read as numbers", t->name, t->dtype);
     }
     return FT_OK;
 }

@@ -29,7 +29,7 @@ int ft_safetensors_read(ft_safetensors *st, const char *path);
 void ft_safetensors_free(ft_safetensors *st);
 const ft_st_tensor *ft_safetensors_find(const ft_safetensors *st, const char *name); /* NULL if absent */
 
-/* Values as f32 into dst (count values): F32, F64, F16, BF16, I64, I32. FT_EDATA for other dtypes. */
+/* Values as f32 into dst (count values): F32, F64, F16, BF16, I64 to I8, U8, BOOL. FT_EDATA for other dtypes. */
 int ft_safetensors_f32(const ft_st_tensor *t, float *dst);
 
 /* Atomically writes tensors (dtype, shape, data given) with metadata (object of strings, may be NULL). */

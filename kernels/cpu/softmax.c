@@ -1,4 +1,4 @@
-/* Ops over the last axis as a whole: softmax, l2 normalisation. */
+/* Ops over the last axis as a whole: softmax, ranks, l2 normalisation. */
 #include "kernels/cpu/cpu.h"
 
 enum { WIDE = 16384 }; /* widest row */
@@ -32,6 +32,26 @@ void FT_CPU(softmax_bwd)(const ft_call *c)
         float s = ft_dot(p, d, n);
         for (int64_t i = 0; i < n; i++) dx[i] = p[i] * (d[i] - s);
         ft_store_at(c->out[0], r * n, dx, n);
+    }
+}
+
+/* rows are short (the segments of a video), so every pair is compared */
+void FT_CPU(rank)(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    int64_t n = ft_last(x), rows = x->count / n;
+    FT_ASSERT(n <= WIDE);
+#pragma omp parallel for if (x->count * n > FT_SMALL)
+    for (int64_t r = 0; r < rows; r++) {
+        float tx[WIDE], ty[WIDE], *y = ft_into(ty, c->out[0], r * n);
+        const float *v = ft_load(tx, x, r * n, n);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t before = 0;
+            for (int64_t k = 0; k < i; k++) before += v[k] >= v[i];
+            for (int64_t k = i + 1; k < n; k++) before += v[k] > v[i];
+            y[i] = (float)before;
+        }
+        ft_store_at(c->out[0], r * n, y, n);
     }
 }
 

@@ -20,7 +20,7 @@ from torchvision.utils import flow_to_image
 
 from generator_twins import Endora, Feat, Lvdm, LvdmVAE
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
-from twins import VAE, X3D, MedSora, R2Plus1D, TimeSformer
+from twins import VAE, X3D, MedSora, Mil, R2Plus1D, TimeSformer, mil_loss
 
 
 def value(name, count):
@@ -63,6 +63,18 @@ clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("r2plus1d-tiny", R2Plus1D().train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("timesformer-tiny", TimeSformer(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))  # 8 frames of 32 pixels: tables are resampled
+features = value("x", 2 * 16 * 24).view(2, 16, 24)
+for tokens in ("channel", "snippet"):
+    golden("mil-" + tokens, Mil(tokens).eval(), lambda m: m(features))
+
+
+class MilLoss(torch.nn.Module):  # what the loss looks at, as parameters
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.score, self.video = (torch.nn.Parameter(torch.zeros(s)) for s in ((8, 32, 24), (8, 32), (8, 1)))
+
+
+golden("mil-loss", MilLoss(), lambda m: mil_loss(m.embedding, torch.sigmoid(m.score), m.video, 1, 0.3, 0.2, 0.25))
 golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
 clip_and_images = value("z", 2 * 6 * 8 * 8 * 16).view(2, 6, 8, 8, 16)  # 4 frames, 2 images
 for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True)), ("lvdm-tiny", Lvdm()),

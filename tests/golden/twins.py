@@ -443,3 +443,86 @@ class TimeSformer(nn.Module):
         for b in self.blocks:
             x = b(x, T)
         return self.head(self.norm(x)[:, 0])
+
+
+# ---- multiple-instance learning: spec/downstream.md 4.4 -----------------------------------------------------------------------------
+
+
+class MilProjection(nn.Module):
+    def __init__(self, d, stride):
+        super().__init__()
+        self.conv, self.bn = nn.Conv1d(d, d, 3, stride, 1, groups=d, bias=False), nn.BatchNorm1d(d)
+
+    def forward(self, x):  # (B,1+N,d)
+        return torch.cat([x[:, :1], self.bn(self.conv(x[:, 1:].transpose(1, 2))).transpose(1, 2)], 1)
+
+
+class MilAttention(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads = heads
+        for which, stride in (("q", 1), ("k", 2), ("v", 2)):
+            setattr(self, "conv_proj_" + which, MilProjection(d, stride))
+            setattr(self, "proj_" + which, nn.Linear(d, d))
+        self.proj = nn.Linear(d, d)
+
+    def forward(self, x):
+        split = lambda t: t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k, v = (split(getattr(self, "proj_" + w)(getattr(self, "conv_proj_" + w)(x))) for w in "qkv")
+        a = torch.softmax(q @ k.transpose(-1, -2) * x.shape[-1] ** -0.5, -1)
+        return self.proj((a @ v).transpose(1, 2).flatten(2))
+
+
+class Mil(nn.Module):
+    def __init__(self, tokens, segments=16, width=24, depth=2, heads=4, hidden=(32, 16)):
+        super().__init__()
+        d = segments if tokens == "channel" else width
+        self.tokens = tokens
+        self.conv1d = nn.Conv1d(width, width, 3, padding=1)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
+        self.blocks = nn.ModuleList()
+        for _ in range(depth):
+            b = nn.Module()
+            b.norm1, b.norm2, b.attn, b.mlp = nn.LayerNorm(d), nn.LayerNorm(d), MilAttention(d, heads), nn.Module()
+            b.mlp.fc1, b.mlp.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+            self.blocks.append(b)
+        self.head = nn.Linear(d, 1)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(width, hidden[0]), nn.Linear(hidden[0], hidden[1]), nn.Linear(hidden[1], 1)
+
+    def forward(self, x):  # (B,T,D) -> logits (B,1+T): the video, its snippets; no dropout
+        e = self.conv1d(x.transpose(1, 2)).transpose(1, 2)
+        t = e.transpose(1, 2) if self.tokens == "channel" else e
+        t = torch.cat([self.cls_token.expand(t.shape[0], -1, -1), t], 1)
+        for b in self.blocks:
+            t = t + b.attn(b.norm1(t))
+            t = t + b.mlp.fc2(F.gelu(b.mlp.fc1(b.norm2(t))))
+        return torch.cat([self.head(t[:, 0]), self.fc3(F.relu(self.fc2(F.relu(self.fc1(e))))).squeeze(-1)], 1)
+
+
+def mil_loss(embedding, score, video, margin, smooth, sparse, contrast):
+    """Video by video, with sorts and scipy's erosion: (total, video, ranking, contrast) of B normal and B abnormal videos."""
+    import numpy as np
+    from scipy.ndimage import binary_erosion
+
+    B, T = score.shape[0] // 2, score.shape[1]
+    easy, hard = max(T // 8, 1), max(T // 16, 1)
+    bce = F.binary_cross_entropy_with_logits(video[:, 0], torch.arange(2 * B).ge(B).to(video.dtype))
+    ranking = nce = 0
+    unit = lambda v: F.normalize(v, dim=-1)
+    for n, a in ((b, b + B) for b in range(B)):
+        sn, sa = score[n], score[a]
+        ranking = ranking + F.relu(margin - sa.topk(3).values.mean() + sn.topk(3).values.mean())
+        ranking = ranking + smooth * sa.diff().square().sum() + sparse * sa.norm()
+        high = sa.detach().numpy() > np.median(sa.detach().numpy())
+        window = np.convolve(high, np.ones(10), "full")[4 : 4 + T]  # offsets -5 to 4
+        region = (binary_erosion(high, np.ones(2)) & ~binary_erosion(high, np.ones(4))) | (~high & (window > 8))
+        pick = lambda v, k: v.detach().topk(k).indices
+        en, ea = embedding[n], embedding[a]
+        easy_a, easy_n = ea[pick(sa, easy)], en[pick(-sn, easy)]
+        hard_a, hard_n = ea[pick(sa * torch.from_numpy(region), hard)], en[pick(sn, hard)]
+        for q, k, other in ((hard_a, easy_a, easy_n), (hard_n, easy_n, easy_a)):
+            q, k = unit(q.mean(0)), unit(k.mean(0))
+            z = torch.cat([(q @ k).view(1), unit(other) @ q]) / 0.07
+            nce = nce - z.log_softmax(0)[0]
+    ranking, nce = ranking / B, nce / B
+    return torch.stack([bce + ranking + contrast * nce, bce, ranking, nce])

@@ -1,0 +1,121 @@
+#include "common/io/features.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/files.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/io/npy.h"
+
+/* (S,D) or (S,1,D) becomes the next video of the set */
+static int take(ft_features *f, const char *where, const char *name, const ft_st_tensor *t)
+{
+    int64_t width = t->ndim ? t->dim[t->ndim - 1] : 0, snippets = t->ndim > 1 ? t->dim[0] : 0;
+    if (t->ndim < 2 || t->ndim > 3 || (t->ndim == 3 && t->dim[1] != 1) || width < 1 || snippets < 1)
+        return FT_FAIL(FT_EDATA, "%s: %s: %d dims and %lld values; features are (snippets, width)", where, name, t->ndim,
+                       (long long)t->count);
+    if (f->n && width != f->width)
+        return FT_FAIL(FT_EDATA, "%s: %s: features of %lld numbers, those of %s have %lld", where, name, (long long)width,
+                       f->video[0].name, (long long)f->width);
+    FT_TRY(ft_grow(&f->video, (size_t)f->n, sizeof *f->video));
+    ft_video_features *v = &f->video[f->n++];
+    f->width = width;
+    *v = (ft_video_features){ft_strdup(name), snippets, ft_alloc((size_t)t->count * sizeof(float))};
+    if (!v->name || !v->value) return FT_FAIL(FT_ENOMEM, "%s: no memory for features", where);
+    FT_TRY(ft_safetensors_f32(t, v->value));
+    for (int64_t i = 0; i < t->count; i++)
+        if (!isfinite(v->value[i]))
+            return FT_FAIL(FT_EDATA, "%s: %s: value %lld of snippet %lld is not finite", where, name, (long long)(i % width),
+                           (long long)(i / width));
+    return FT_OK;
+}
+
+static int from_folder(ft_features *f, const char *path)
+{
+    char **file;
+    int n, rc = FT_OK;
+    FT_TRY(ft_list_dir(path, &file, &n));
+    for (int i = 0; i < n; i++) {
+        size_t length = strlen(file[i]);
+        if (rc == FT_OK && length > 4 && !strcmp(file[i] + length - 4, ".npy")) {
+            ft_npy a = {0};
+            char *whole = ft_format("%s/%s", path, file[i]);
+            rc = whole ? ft_npy_read(&a, whole) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+            file[i][length - 4] = 0;
+            if (rc == FT_OK) rc = take(f, whole, file[i], &a.tensor);
+            ft_npy_free(&a);
+            ft_free(whole);
+        }
+        ft_free(file[i]);
+    }
+    ft_free(file);
+    return rc;
+}
+
+static int from_file(ft_features *f, const char *path)
+{
+    ft_safetensors st;
+    FT_TRY(ft_safetensors_read(&st, path));
+    int rc = FT_OK;
+    for (int i = 0; rc == FT_OK && i < st.n; i++) rc = take(f, path, st.tensor[i].name, &st.tensor[i]);
+    const char *frames = json_string_value(json_object_get(st.metadata, "frames_per_snippet"));
+    if (frames) f->frames = atoi(frames);
+    ft_safetensors_free(&st);
+    return rc;
+}
+
+int ft_features_read(ft_features *f, const char *path)
+{
+    memset(f, 0, sizeof *f);
+    int rc = (f->path = ft_strdup(path)) ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) rc = ft_is_dir(path) ? from_folder(f, path) : from_file(f, path);
+    if (rc == FT_OK && !f->n)
+        rc = FT_FAIL(FT_EDATA, "%s: no features. A folder of VIDEO.npy, or a safetensors file, is needed", path);
+    if (rc < 0) ft_features_free(f);
+    return rc;
+}
+
+int ft_features_write(const ft_features *f, const char *path)
+{
+    ft_st_tensor *t = ft_alloc((size_t)(f->n + 1) * sizeof *t);
+    char frames[32];
+    if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    for (int64_t i = 0; i < f->n; i++) {
+        const ft_video_features *v = &f->video[i];
+        t[i] = (ft_st_tensor){.name = v->name,
+                              .dtype = "F32",
+                              .ndim = 2,
+                              .dim = {v->snippets, f->width},
+                              .count = v->snippets * f->width,
+                              .data = v->value,
+                              .bytes = (size_t)(v->snippets * f->width) * sizeof(float)};
+    }
+    snprintf(frames, sizeof frames, "%d", f->frames);
+    json_t *m = json_pack("{s:s}", "frames_per_snippet", frames);
+    int rc = ft_safetensors_write(path, t, (int)f->n, m);
+    json_decref(m);
+    ft_free(t);
+    return rc;
+}
+
+void ft_features_free(ft_features *f)
+{
+    for (int64_t i = 0; i < f->n; i++) ft_free(f->video[i].name), ft_free(f->video[i].value);
+    ft_free(f->video);
+    ft_free(f->path);
+    memset(f, 0, sizeof *f);
+}
+
+int64_t ft_features_find(const ft_features *f, const char *video)
+{
+    const char *name = ft_base_name(video), *dot = strrchr(name, '.');
+    size_t bare = dot ? (size_t)(dot - name) : strlen(name);
+    for (int64_t i = 0; i < f->n; i++)
+        if (!strcmp(f->video[i].name, video) || !strcmp(f->video[i].name, name) ||
+            (strlen(f->video[i].name) == bare && !strncmp(f->video[i].name, name, bare)))
+            return i;
+    return -1;
+}

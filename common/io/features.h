@@ -1,0 +1,28 @@
+/* Features of videos: for each video a row of numbers for every snippet of it, one behind another. On disk a folder of NumPy
+ * files (VIDEO.npy, (S,D) or (S,1,D)), or one safetensors file with a tensor (S,D) for each video. */
+#ifndef FT_FEATURES_H
+#define FT_FEATURES_H
+
+#include <stdint.h>
+
+typedef struct {
+    char *name; /* of the video, without a folder or an extension of NumPy */
+    int64_t snippets;
+    float *value; /* (snippets, width) */
+} ft_video_features;
+
+typedef struct {
+    char *path;
+    ft_video_features *video;
+    int64_t n, width;
+    int frames; /* of the video for each snippet, if the file knows it; else 0 */
+} ft_features;
+
+/* FT_EDATA names the file: a wrong header, widths that differ, values that are not finite, nothing there. */
+int ft_features_read(ft_features *f, const char *path);
+int ft_features_write(const ft_features *f, const char *path); /* a safetensors file */
+void ft_features_free(ft_features *f);
+/* Row of a video: by its whole name, or without its extension. -1: not there. */
+int64_t ft_features_find(const ft_features *f, const char *video);
+
+#endif
