@@ -14,12 +14,28 @@ static void repeat(float *table, int64_t n)
     for (int64_t i = n; i < rows_at_once(n) * n; i++) table[i] = table[i - n];
 }
 
+/* Element i of a buffer, in loops that are compiled for each storage: one pass over memory, and no copy in between. */
+static inline __attribute__((always_inline)) float element(bool narrow, const void *p, int64_t i)
+{
+    return narrow ? ft_from_bf16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+static inline __attribute__((always_inline)) void add_row(bool narrow, const void *restrict x, const float *restrict origin,
+                                                          float *restrict a, float *restrict b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float e = element(narrow, x, i) - origin[i];
+        a[i] += e;
+        b[i] += e * e;
+    }
+}
+
 /* Sum and sum of squares of x - origin over `rows` rows, per channel, in double; short f32 sums keep the error small. */
 static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n, const float *origin, double *s1, double *s2)
 {
     memset(s1, 0, (size_t)n * sizeof *s1);
     memset(s2, 0, (size_t)n * sizeof *s2);
-    float a[CHANNELS], b[CHANNELS], tx[CHANNELS], zero[CHANNELS];
+    float a[CHANNELS], b[CHANNELS], zero[CHANNELS];
     int64_t many = rows_at_once(n), wide = many * n;
     memcpy(zero, origin, (size_t)n * sizeof(float));
     repeat(zero, n);
@@ -29,12 +45,8 @@ static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n
         memset(b, 0, (size_t)wide * sizeof *b);
         for (; r < stop; r += many) {
             int64_t m = FT_MIN(many, stop - r) * n;
-            const float *v = ft_load(tx, x, (first + r) * n, m);
-            for (int64_t i = 0; i < m; i++) {
-                float e = v[i] - zero[i];
-                a[i] += e;
-                b[i] += e * e;
-            }
+            if (x->dtype == FT_BF16) add_row(true, ft_at(x, (first + r) * n), zero, a, b, m);
+            else add_row(false, ft_at(x, (first + r) * n), zero, a, b, m);
         }
         for (int64_t k = 0; k < wide; k += n)
             for (int64_t i = 0; i < n; i++) s1[i] += a[k + i], s2[i] += b[k + i];
@@ -345,6 +357,16 @@ static void segment(const ft_call *c, const ft_buf *x, int k, int64_t *from, int
     if (!c->attr->norm.training) *from = k == 0 ? 0 : rows, *to = rows;
 }
 
+static inline __attribute__((always_inline)) void scale_row(bool relu, bool narrow, const void *restrict x,
+                                                            const float *restrict a, const float *restrict b, float *restrict y,
+                                                            int64_t n)
+{
+    if (relu)
+        for (int64_t i = 0; i < n; i++) y[i] = ft_relu1(element(narrow, x, i) * a[i] + b[i]);
+    else
+        for (int64_t i = 0; i < n; i++) y[i] = element(narrow, x, i) * a[i] + b[i];
+}
+
 void FT_CPU(batchnorm)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
@@ -385,23 +407,17 @@ void FT_CPU(batchnorm)(const ft_call *c)
         }
 #pragma omp parallel for if (x->count > FT_SMALL)
         for (int64_t part = 0; part < FT_PARTS; part++) {
-            float a[CHANNELS], b[CHANNELS], tx[CHANNELS], ty[CHANNELS];
+            float a[CHANNELS], b[CHANNELS], ty[CHANNELS];
             for (int64_t i = 0; i < n; i++) a[i] = gamma[i] * st[2 * i + 1], b[i] = beta[i] - st[2 * i] * a[i];
             repeat(a, n);
             repeat(b, n);
             int64_t many = rows_at_once(n), stop = from + ft_part(to - from, part + 1, FT_PARTS);
             for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
                 int64_t m = FT_MIN(many, stop - r) * n;
-                const float *v = ft_load(tx, x, r * n, m);
                 float *y = ft_into(ty, c->out[0], r * n);
-                if (act == FT_ACT_RELU)
-                    for (int64_t i = 0; i < m; i++) y[i] = ft_relu1(v[i] * a[i] + b[i]);
-                else if (act == FT_ACT_SILU)
-                    for (int64_t i = 0; i < m; i++) y[i] = ft_silu1(v[i] * a[i] + b[i]);
-                else {
-                    for (int64_t i = 0; i < m; i++) y[i] = v[i] * a[i] + b[i];
-                    act_inplace(act, y, m);
-                }
+                if (x->dtype == FT_BF16) scale_row(act == FT_ACT_RELU, true, ft_at(x, r * n), a, b, y, m);
+                else scale_row(act == FT_ACT_RELU, false, ft_at(x, r * n), a, b, y, m);
+                if (act != FT_ACT_RELU) act_inplace(act, y, m);
                 ft_store_at(c->out[0], r * n, y, m);
             }
         }
@@ -426,6 +442,39 @@ static void pre_grad(ft_act act, const float *v, const float *d, const float *a,
         for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_act_d1(act, v[i] * a[i] + b[i]);
 }
 
+/* Of rows without or with ReLU, straight from storage: sums of dpre * (x - mean) and of dpre */
+static inline __attribute__((always_inline)) void gradient_sums(bool relu, bool narrow, const void *restrict x,
+                                                                const void *restrict dy, const float *restrict a,
+                                                                const float *restrict b, const float *restrict mean,
+                                                                float *restrict g, float *restrict h, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = element(narrow, x, i), d = element(narrow, dy, i);
+        if (relu) d = v * a[i] + b[i] <= 0 ? 0.0f : d;
+        g[i] += d * (v - mean[i]);
+        h[i] += d;
+    }
+}
+static inline __attribute__((always_inline)) void gradient_row(bool relu, bool narrow, const void *restrict x,
+                                                               const void *restrict dy, const float *restrict a,
+                                                               const float *restrict b, const float *restrict p,
+                                                               const float *restrict q, float *restrict dx, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = element(narrow, x, i), d = element(narrow, dy, i);
+        if (relu) d = v * a[i] + b[i] <= 0 ? 0.0f : d;
+        dx[i] = d * a[i] + v * p[i] + q[i];
+    }
+}
+/* one call for each storage and activation */
+#define FOR_STORAGE(f, ...)                                                                                                      \
+    do {                                                                                                                         \
+        if (narrow && relu) f(true, true, __VA_ARGS__);                                                                          \
+        else if (narrow) f(false, true, __VA_ARGS__);                                                                            \
+        else if (relu) f(true, false, __VA_ARGS__);                                                                              \
+        else f(false, false, __VA_ARGS__);                                                                                       \
+    } while (0)
+
 /* in: x gamma beta stat dy; out: dx dgamma dbeta */
 void FT_CPU(batchnorm_bwd)(const ft_call *c)
 {
@@ -433,6 +482,7 @@ void FT_CPU(batchnorm_bwd)(const ft_call *c)
     const float *gamma = c->in[1]->data, *beta = c->in[2]->data, *stat = c->in[3]->data;
     int64_t n = ft_last(x);
     ft_act act = c->attr->norm.act;
+    bool relu = act == FT_ACT_RELU, plain = relu || act == FT_ACT_NONE, narrow = x->dtype == FT_BF16;
     float *work = c->work, *total = work + FT_PARTS * 2 * n;
     for (int k = 1; k <= 2; k++)
         if (c->out[k]) memset(c->out[k]->data, 0, (size_t)n * sizeof(float));
@@ -460,6 +510,10 @@ void FT_CPU(batchnorm_bwd)(const ft_call *c)
             memset(h, 0, (size_t)wide * sizeof(float));
             for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
                 int64_t m = FT_MIN(many, stop - r) * n;
+                if (plain) {
+                    FOR_STORAGE(gradient_sums, ft_at(x, r * n), ft_at(dy, r * n), a, b, mean, g, h, m);
+                    continue;
+                }
                 const float *v = ft_load(tx, x, r * n, m);
                 pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
                 for (int64_t i = 0; i < m; i++) {
@@ -493,10 +547,13 @@ void FT_CPU(batchnorm_bwd)(const ft_call *c)
             int64_t stop = from + ft_part(to - from, part + 1, FT_PARTS);
             for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
                 int64_t m = FT_MIN(many, stop - r) * n;
-                const float *v = ft_load(tx, x, r * n, m);
-                pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
                 float *dx = ft_into(to_, c->out[0], r * n);
-                for (int64_t i = 0; i < m; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
+                if (plain) FOR_STORAGE(gradient_row, ft_at(x, r * n), ft_at(dy, r * n), a, b, p, q, dx, m);
+                else {
+                    const float *v = ft_load(tx, x, r * n, m);
+                    pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
+                    for (int64_t i = 0; i < m; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
+                }
                 ft_store_at(c->out[0], r * n, dx, m);
             }
         }
