@@ -1,9 +1,9 @@
 /* Depthwise 3-D convolution. Libraries are tens of times below the machine here.
  *
- * A task is 16 or 32 channels and some samples. As many frames as the kernel has are widened into a ring of zero-padded planes
- * (H+, W+, channels) that stay in the cache, so the inner loops have no borders and one vector per tap. A kernel of 3 by 3 slides
- * along W, its nine weights and three columns in registers, frame by frame of the kernel; others make outputs four at a time to
- * reuse each weight. A kernel of one frame sees every frame as a sample: 32 channels, a whole cache line even of bf16.
+ * A task is up to 64 channels, whole cache lines of most networks, some samples and a band of rows. As many frames as the kernel
+ * has are widened into a ring of zero-padded bands (H+, W+, channels) that stay in the cache, so the inner loops have no borders
+ * and one vector per tap. A kernel of 3 by 3 slides along W, its nine weights and three columns in registers, frame by frame of
+ * the kernel; others make outputs four at a time to reuse each weight. A kernel of one frame sees every frame as a sample.
  *
  * The plain 3x3 of images (FEAT, Restormer) has a way of its own, without boxes: with thousands of channels the next position is
  * a page or more away and falls into the same sets of the caches, so a task reads long runs of channels, row by row, and slides
@@ -13,16 +13,24 @@
 
 typedef float v16 __attribute__((vector_size(64), aligned(64)));
 enum { LANES = 16 };
+/* GCC 12 reads a vector again from memory for each use, and turns chains of FMA into products and sums, unless told otherwise */
+#if defined(__AVX512F__)
+#define PIN4(a, b, c, d) __asm__("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d))
+#else
+#define PIN4(a, b, c, d) ((void)0)
+#endif
 
 typedef struct {
     int64_t in[3], out[3], box[3], k[3], s[3], pf[3]; /* sizes T H W of input, output, padded input; kernel, stride, front pad */
     int64_t c, taps, samples;
-    int64_t wide; /* vectors of a position: channels of a task / 16 */
+    int64_t wide;        /* vectors of a position: channels of a task / 16 */
+    int64_t rows, bands; /* of outputs */
 } shape;
+enum { WIDE = 4, RING = 256 << 10, WIDEST = 512 }; /* vectors of a position, bytes of a ring, outputs of a row: at most */
 
 static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
 {
-    shape s = {.c = x->dim[4], .taps = 1, .samples = x->dim[0], .wide = 1};
+    shape s = {.c = x->dim[4], .taps = 1, .samples = x->dim[0], .wide = 1, .rows = y->dim[2], .bands = 1};
     for (int i = 0; i < 3; i++) {
         s.in[i] = x->dim[1 + i];
         s.out[i] = y->dim[1 + i];
@@ -36,40 +44,57 @@ static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
     if (s.k[0] == 1 && s.s[0] == 1 && s.in[0] == s.out[0]) {
         s.samples *= s.in[0];
         s.in[0] = s.out[0] = s.box[0] = 1;
-        s.wide = s.c > LANES ? 2 : 1;
     }
     return s;
 }
 
-/* vectors of a padded frame; the ring has k[0] of them, frame f of the padded sample in place f mod k[0] */
-static int64_t frame_of(const shape *s) { return s->box[1] * s->box[2] * s->wide; }
+/* Channels and rows of a task, so that the ring stays in the second cache */
+static void cut(shape *s)
+{
+    for (s->wide = FT_MIN(WIDE, (s->c + LANES - 1) / LANES);; s->wide /= 2) {
+        int64_t line = s->k[0] * s->box[2] * s->wide * (int64_t)sizeof(v16);
+        s->rows = FT_MAX(1, FT_MIN((RING / line - s->k[1]) / s->s[1] + 1, s->out[1]));
+        if (s->rows >= FT_MIN(8, s->out[1]) || s->wide == 1) break;
+    }
+    s->bands = (s->out[1] + s->rows - 1) / s->rows;
+    s->rows = (s->out[1] + s->bands - 1) / s->bands;
+    s->box[1] = (s->rows - 1) * s->s[1] + s->k[1];
+}
+
+/* vectors of a padded frame, one plane (H+,W+) behind another; the ring has k[0] frames, frame f of the padded sample in place
+ * f mod k[0] */
+static int64_t plane_of(const shape *s) { return s->box[1] * s->box[2]; }
+static int64_t frame_of(const shape *s) { return plane_of(s) * s->wide; }
 static size_t ring_bytes(const shape *s) { return (size_t)(s->k[0] * frame_of(s) + 1) * sizeof(v16); }
 static v16 *ring_at(v16 *ring, const shape *s, int64_t f) { return ring + f % s->k[0] * frame_of(s); }
 
 /* Samples are dealt out in portions, so that few channels make work for all and weights are read once for many samples */
 enum { PORTIONS = 8 };
 static int64_t portions(const shape *s) { return FT_MIN(s->samples, PORTIONS); }
+/* channels of the task that begins at c0, and its vectors */
+static int64_t channels_of(const shape *s, int64_t c0) { return FT_MIN(s->wide * LANES, s->c - c0); }
+static int64_t groups_of(const shape *s, int64_t c0) { return (channels_of(s, c0) + LANES - 1) / LANES; }
 static int64_t blocks_of(const shape *s) { return (s->c + s->wide * LANES - 1) / (s->wide * LANES); }
 
+static inline v16 load_full(const ft_buf *b, int64_t at)
+{
+    typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
+    typedef uint32_t words __attribute__((vector_size(64)));
+    v16 v;
+    if (b->dtype == FT_F32) memcpy(&v, (const float *)b->data + at, sizeof v);
+    else v = (v16)(__builtin_convertvector(*(const halves *)((const uint16_t *)b->data + at), words) << 16);
+    return v;
+}
+
+/* 16 channels from `at` on, of which n count: what stands behind them meets weights of zero, or is not stored */
 static v16 load_lanes(const ft_buf *b, int64_t at, int64_t n)
 {
     float tmp[LANES] = {0};
     v16 v;
+    if (at + LANES <= b->count) return load_full(b, at);
     if (b->dtype == FT_F32) memcpy(tmp, (const float *)b->data + at, (size_t)n * sizeof(float));
     else ft_widen(tmp, (const uint16_t *)b->data + at, n);
     memcpy(&v, tmp, sizeof v);
-    return v;
-}
-
-static v16 load_full(const ft_buf *b, int64_t at)
-{
-    v16 v;
-    if (b->dtype == FT_F32) memcpy(&v, (const float *)b->data + at, sizeof v);
-    else {
-        float tmp[LANES];
-        ft_widen(tmp, (const uint16_t *)b->data + at, LANES);
-        memcpy(&v, tmp, sizeof v);
-    }
     return v;
 }
 
@@ -90,91 +115,108 @@ static void load_weights(v16 *w, const float *weights, int64_t c0, int64_t n, in
     }
 }
 
-/* Channels [c0, c0 + 16 wide) of frame f, counted from the padding, into the ring; H and W borders are zero already */
-static void fill_frame(v16 *ring, const shape *s, const ft_buf *x, int64_t b, int64_t f, int64_t c0)
+/* Channels [c0, c0 + 16 wide) of frame f, counted from the padding, as the outputs from row h0 on see it; W borders are zero */
+static void fill_frame(v16 *ring, const shape *s, const ft_buf *x, int64_t b, int64_t f, int64_t h0, int64_t c0)
 {
-    int64_t n = FT_MIN(s->wide * LANES, s->c - c0), t = f - s->pf[0];
-    bool full = n == s->wide * LANES;
+    int64_t n = channels_of(s, c0), t = f - s->pf[0], first = h0 * s->s[1] - s->pf[1];
     v16 *to = ring_at(ring, s, f);
-    if (t < 0 || t >= s->in[0]) {
-        memset(to, 0, (size_t)frame_of(s) * sizeof *to);
-        return;
-    }
-    for (int64_t h = 0; h < s->in[1]; h++) {
-        v16 *row = to + ((h + s->pf[1]) * s->box[2] + s->pf[2]) * s->wide;
-        int64_t at = (((b * s->in[0] + t) * s->in[1] + h) * s->in[2]) * s->c + c0;
-        for (int64_t w = 0; w < s->in[2]; w++, at += s->c)
-            for (int64_t g = 0; g < s->wide; g++)
-                *row++ =
-                    full ? load_full(x, at + g * LANES) : load_lanes(x, at + g * LANES, FT_MAX(0, FT_MIN(LANES, n - g * LANES)));
+    for (int64_t r = 0; r < s->box[1]; r++, to += s->box[2]) {
+        int64_t h = first + r, at = ((b * s->in[0] + t) * s->in[1] + h) * s->in[2] * s->c + c0;
+        if (t < 0 || t >= s->in[0] || h < 0 || h >= s->in[1]) {
+            for (int64_t g = 0; g < s->wide; g++) memset(to + g * plane_of(s), 0, (size_t)s->box[2] * sizeof *to);
+            continue;
+        }
+        v16 *row = to + s->pf[2];
+        for (int64_t w = 0; w < s->in[2]; w++, at += s->c, row++)
+            for (int64_t g = 0; g < groups_of(s, c0); g++)
+                row[g * plane_of(s)] = load_lanes(x, at + g * LANES, FT_MIN(LANES, n - g * LANES));
     }
 }
 
 /* four neighbours along W of one output row: acc += sum over the taps of one frame */
 static inline __attribute__((always_inline)) void taps4(const v16 *in, const v16 *w, v16 acc[4], int64_t kh, int64_t kw,
-                                                        int64_t row, int64_t sw, int64_t wide)
+                                                        int64_t row, int64_t sw)
 {
     v16 a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
     for (int64_t j = 0; j < kh; j++)
         for (int64_t k = 0; k < kw; k++) {
-            const v16 *p = in + (j * row + k) * wide;
+            const v16 *p = in + j * row + k;
             v16 wt = *w++;
             a0 += p[0] * wt;
-            a1 += p[sw * wide] * wt;
-            a2 += p[2 * sw * wide] * wt;
-            a3 += p[3 * sw * wide] * wt;
+            a1 += p[sw] * wt;
+            a2 += p[2 * sw] * wt;
+            a3 += p[3 * sw] * wt;
         }
     acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
 }
 
-/* One row of outputs of 16 channels, y += 3 by 3 taps of three rows: nine weights and three columns in registers. Positions lie
- * `step` vectors apart, outputs are sw columns apart (1 or 2). */
+/* One row of outputs of 16 channels, y += 3 by 3 taps of three rows, four outputs at a time: weights, columns and sums stay in
+ * registers. Positions of x lie `step` vectors apart, those of y `ystep`, outputs are sw columns apart (1 or 2). */
 static inline __attribute__((always_inline)) void row3(const v16 *up, const v16 *here, const v16 *down, int64_t step, int64_t sw,
-                                                       int64_t width, const v16 *w, v16 *y)
+                                                       int64_t width, const v16 *w, v16 *y, int64_t ystep)
 {
-    v16 w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7], w8 = w[8];
-    v16 a0 = up[0], a1 = here[0], a2 = down[0], b0 = up[step], b1 = here[step], b2 = down[step];
-    for (int64_t q = 0; q < width; q++) {
-        int64_t next = (q * sw + 2) * step;
-        v16 c0 = up[next], c1 = here[next], c2 = down[next], s = y[q * step] + a0 * w0, t = b0 * w1; /* two chains */
-        s += c0 * w2, t += a1 * w3;
-        s += b1 * w4, t += c1 * w5;
-        s += a2 * w6, t += b2 * w7;
-        y[q * step] = s + c2 * w8 + t;
-        if (sw == 1) a0 = b0, a1 = b1, a2 = b2, b0 = c0, b1 = c1, b2 = c2;
-        else a0 = c0, a1 = c1, a2 = c2, b0 = up[next + step], b1 = here[next + step], b2 = down[next + step];
+    const v16 *row[3] = {up, here, down};
+    int64_t q = 0;
+    for (; q + 4 <= width; q += 4) {
+        v16 *to = y + q * ystep, s0 = to[0], s1 = to[ystep], s2 = to[2 * ystep], s3 = to[3 * ystep];
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) {
+            const v16 *p = row[j] + q * sw * step;
+            v16 w0 = w[3 * j], w1 = w[3 * j + 1], w2 = w[3 * j + 2];
+            v16 c0 = p[0], c1 = p[step], c2 = p[2 * step], c3 = p[3 * step], c4 = p[4 * step], c5 = p[5 * step];
+            PIN4(w0, w1, w2, c1);
+            PIN4(c2, c3, c4, c5);
+            if (sw == 1) {
+                s0 += c0 * w0, s1 += c1 * w0, s2 += c2 * w0, s3 += c3 * w0;
+                PIN4(s0, s1, s2, s3);
+                s0 += c1 * w1, s1 += c2 * w1, s2 += c3 * w1, s3 += c4 * w1;
+                PIN4(s0, s1, s2, s3);
+                s0 += c2 * w2, s1 += c3 * w2, s2 += c4 * w2, s3 += c5 * w2;
+            } else {
+                v16 c6 = p[6 * step], c7 = p[7 * step], c8 = p[8 * step];
+                PIN4(c0, c6, c7, c8);
+                s0 += c0 * w0, s1 += c2 * w0, s2 += c4 * w0, s3 += c6 * w0;
+                PIN4(s0, s1, s2, s3);
+                s0 += c1 * w1, s1 += c3 * w1, s2 += c5 * w1, s3 += c7 * w1;
+                PIN4(s0, s1, s2, s3);
+                s0 += c2 * w2, s1 += c4 * w2, s2 += c6 * w2, s3 += c8 * w2;
+            }
+            PIN4(s0, s1, s2, s3);
+        }
+        to[0] = s0, to[ystep] = s1, to[2 * ystep] = s2, to[3 * ystep] = s3;
     }
+    for (; q < width; q++)
+        for (int j = 0; j < 3; j++)
+            for (int k = 0; k < 3; k++) y[q * ystep] += row[j][(q * sw + k) * step] * w[3 * j + k];
 }
 static bool is_3x3(const shape *s) { return s->k[1] == 3 && s->k[2] == 3 && s->s[2] <= 2; }
 
-enum { WIDEST = 512 }; /* outputs of a row */
-
-/* output frame t. w: taps vectors of each group of 16 channels; bias: one */
-static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, const ft_buf *y, int64_t b, int64_t t, int64_t c0)
+/* A band of output frame t, made in `out` (rows, W, channels / 16). w: taps vectors of each group of 16 channels; bias: one */
+static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, v16 *out, const ft_buf *y, int64_t b, int64_t t,
+                      int64_t h0, int64_t c0)
 {
-    int64_t n = FT_MIN(s->wide * LANES, s->c - c0), row = s->box[2] * s->wide, wide = s->wide, plane_taps = s->k[1] * s->k[2];
-    v16 out[2 * WIDEST + 8];
-    for (int64_t h = 0; h < s->out[1]; h++) {
-        for (int64_t q = 0; q < s->out[2] * wide; q++) out[q] = bias[q % wide];
-        for (int64_t i = 0; i < s->k[0]; i++) {
-            const v16 *in = ring_at(ring, s, t * s->s[0] + i) + h * s->s[1] * row;
-            for (int64_t g = 0; g < wide; g++) {
-                const v16 *wg = w + g * s->taps + i * plane_taps, *p = in + g;
-                if (is_3x3(s) && s->s[2] == 1) row3(p, p + row, p + 2 * row, wide, 1, s->out[2], wg, out + g);
-                else if (is_3x3(s)) row3(p, p + row, p + 2 * row, wide, 2, s->out[2], wg, out + g);
+    int64_t n = channels_of(s, c0), row = s->box[2], wide = s->wide, plane_taps = s->k[1] * s->k[2],
+            line = s->out[2] * wide, rows = FT_MIN(s->rows, s->out[1] - h0);
+    for (int64_t g = 0; g < groups_of(s, c0); g++)
+        for (int64_t h = 0; h < rows; h++) {
+            v16 *to = out + h * line + g;
+            for (int64_t q = 0; q < s->out[2]; q++) to[q * wide] = bias[g];
+            for (int64_t i = 0; i < s->k[0]; i++) {
+                const v16 *wg = w + g * s->taps + i * plane_taps,
+                          *p = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
+                if (is_3x3(s) && s->s[2] == 1) row3(p, p + row, p + 2 * row, 1, 1, s->out[2], wg, to, wide);
+                else if (is_3x3(s)) row3(p, p + row, p + 2 * row, 1, 2, s->out[2], wg, to, wide);
                 else
                     for (int64_t q = 0; q < s->out[2]; q += 4) {
-                        v16 acc[4];
-                        for (int k = 0; k < 4; k++) acc[k] = out[(q + k) * wide + g];
-                        taps4(p + q * s->s[2] * wide, wg, acc, s->k[1], s->k[2], s->box[2], s->s[2], wide);
-                        for (int k = 0; k < 4; k++) out[(q + k) * wide + g] = acc[k];
+                        v16 acc[4] = {{0}};
+                        taps4(p + q * s->s[2], wg, acc, s->k[1], s->k[2], row, s->s[2]);
+                        for (int64_t k = 0; k < FT_MIN(4, s->out[2] - q); k++) to[(q + k) * wide] += acc[k];
                     }
             }
         }
-        int64_t at = (((b * s->out[0] + t) * s->out[1] + h) * s->out[2]) * s->c + c0;
-        for (int64_t q = 0; q < s->out[2]; q++, at += s->c)
-            for (int64_t g = 0; g * LANES < n; g++)
-                store_lanes(y, at + g * LANES, out[q * wide + g], FT_MIN(LANES, n - g * LANES));
+    for (int64_t h = 0; h < rows; h++) {
+        int64_t at = (((b * s->out[0] + t) * s->out[1] + h0 + h) * s->out[2]) * s->c + c0;
+        for (int64_t q = 0; q < s->out[2]; q++, at += s->c) ft_store_at(y, at, (float *)(out + h * line + q * wide), n);
     }
 }
 
@@ -208,7 +250,7 @@ static int64_t plane_vectors(const shape *s)
 }
 static int64_t plane_weight_vectors(const shape *s) { return 9 * ((s->c + LANES - 1) / LANES); }
 
-static plane plane_of(const ft_call *c, const shape *s, int64_t weights, int64_t n)
+static plane plane_new(const ft_call *c, const shape *s, int64_t weights, int64_t n)
 {
     plane p = {.n = n, .wide = run_of(s) / LANES + 1};
     p.ring = (v16 *)c->work + weights + ft_cpu_thread_id() * plane_vectors(s);
@@ -237,7 +279,7 @@ static void read_line(const plane *p, const shape *s, const ft_buf *x, int64_t b
             read_run(to + w * p->wide, x, ((b * s->in[1] + h) * s->in[2] + w) * s->c + c0, p->n);
 }
 
-static void planes(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool reversed)
+static void planes(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool backwards)
 {
     int64_t vectors = (s->c + LANES - 1) / LANES, run = run_of(s), runs = (s->c + run - 1) / run;
     v16 *w = (v16 *)c->work; /* nine of each 16 channels */
@@ -245,12 +287,12 @@ static void planes(const ft_call *c, const shape *s, const ft_buf *x, const ft_b
     for (int64_t v = 0; v < vectors; v++) {
         v16 *to = w + 9 * v, swap;
         load_weights(to, c->in[1]->data, v * LANES, FT_MIN(LANES, s->c - v * LANES), 9);
-        for (int t = 0; reversed && t < 4; t++) swap = to[t], to[t] = to[8 - t], to[8 - t] = swap;
+        for (int t = 0; backwards && t < 4; t++) swap = to[t], to[t] = to[8 - t], to[8 - t] = swap;
     }
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < s->samples * runs; task++) {
         int64_t b = task / runs, first = task % runs * run, n = FT_MIN(s->c - first, run);
-        plane p = plane_of(c, s, plane_weight_vectors(s), n);
+        plane p = plane_new(c, s, plane_weight_vectors(s), n);
         read_line(&p, s, x, b, -1, first);
         read_line(&p, s, x, b, 0, first);
         for (int64_t h = 0; h < s->in[1]; h++) {
@@ -260,7 +302,7 @@ static void planes(const ft_call *c, const shape *s, const ft_buf *x, const ft_b
                 v16 vb = {0};
                 for (int64_t i = 0; bias && i < FT_MIN(LANES, n - v * LANES); i++) vb[i] = bias[first + v * LANES + i];
                 for (int64_t q = 0; q < s->in[2]; q++) p.row[q * p.wide + v] = vb;
-                row3(up + v, here + v, down + v, p.wide, 1, s->in[2], w + (first / LANES + v) * 9, p.row + v);
+                row3(up + v, here + v, down + v, p.wide, 1, s->in[2], w + (first / LANES + v) * 9, p.row + v, p.wide);
             }
             for (int64_t q = 0; q < s->in[2]; q++)
                 ft_store_at(y, ((b * s->in[1] + h) * s->in[2] + q) * s->c + first, (float *)(p.row + q * p.wide), n);
@@ -299,7 +341,7 @@ static void plane_gradients(const ft_call *c, const shape *s)
     for (int64_t task = 0; task < runs; task++) {
         int64_t first = task * run, n = FT_MIN(s->c - first, run);
         v16 total[RUN][10], acc[RUN][10];
-        plane p = plane_of(c, s, plane_weight_vectors(s), n);
+        plane p = plane_new(c, s, plane_weight_vectors(s), n);
         memset(total, 0, sizeof total);
         for (int64_t b = 0; b < s->samples; b++) {
             memset(acc, 0, sizeof acc);
@@ -330,53 +372,91 @@ static void plane_gradients(const ft_call *c, const shape *s)
 
 enum { MAX_TAPS = 343 };
 
-static int need(ft_call *c, const ft_buf *x, const ft_buf *y)
+/* Of the data gradient. Stride 1: dy is the input of a correlation with the reversed kernel, and true; else it is scattered. */
+static bool reversed(shape *r, const shape *s)
 {
-    shape s = shape_of(x, y, &c->attr->conv);
-    if (s.taps > MAX_TAPS) return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps, at most %d", (long long)s.taps, MAX_TAPS);
-    if (s.out[2] > WIDEST) return FT_FAIL(FT_EGRAPH, "depthwise rows of %lld, at most %d", (long long)s.out[2], WIDEST);
-    shape back = s; /* the frames of the data gradient may be larger */
-    for (int i = 0; i < 3; i++) back.box[i] = FT_MAX(s.box[i], s.out[i] + 2 * s.k[i]) + 8;
-    c->work_size = is_plane(&s) ? (size_t)(plane_weight_vectors(&s) + ft_cpu_threads() * plane_vectors(&s)) * sizeof(v16)
-                                : (size_t)ft_cpu_threads() * (ring_bytes(&back) + 4 * MAX_TAPS * sizeof(v16) + 64);
+    *r = *s;
+    bool unit = s->s[0] == 1 && s->s[1] == 1 && s->s[2] == 1;
+    for (int i = 0; unit && i < 3; i++) {
+        r->in[i] = s->out[i], r->out[i] = s->in[i];
+        r->pf[i] = s->k[i] - 1 - s->pf[i];
+        if (r->pf[i] < 0) unit = false;
+        r->box[i] = FT_MAX(r->in[i] + r->pf[i], r->out[i] + r->k[i] - 1) + (i == 2 ? 4 : 0);
+    }
+    if (!unit) *r = *s;
+    return unit;
+}
+
+static size_t thread_bytes(const shape *s, int64_t sets) /* sets of weights, a ring, a band of outputs */
+{
+    return ring_bytes(s) + (size_t)((sets * s->taps + s->rows * s->out[2]) * s->wide) * sizeof(v16) + 64;
+}
+static size_t partial_floats(const shape *s) { return (size_t)(portions(s) * s->c * (s->taps + 1)); }
+
+static int need(ft_call *c, const shape *s, const shape *cut_one, int64_t sets)
+{
+    if (s->taps > MAX_TAPS) return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps, at most %d", (long long)s->taps, MAX_TAPS);
+    if (FT_MAX(s->out[2], s->in[2]) > WIDEST)
+        return FT_FAIL(FT_EGRAPH, "depthwise rows of %lld, at most %d", (long long)FT_MAX(s->out[2], s->in[2]), WIDEST);
+    c->work_size = is_plane(s) ? (size_t)(plane_weight_vectors(s) + ft_cpu_threads() * plane_vectors(s)) * sizeof(v16)
+                               : (size_t)ft_cpu_threads() * thread_bytes(cut_one, sets);
     return FT_OK;
 }
 
-static v16 *scratch(const ft_call *c)
+/* of a thread, behind `before` bytes that all share */
+static v16 *scratch(const ft_call *c, size_t before)
 {
-    return (v16 *)((char *)c->work + c->work_size / (size_t)ft_cpu_threads() / 64 * 64 * (size_t)ft_cpu_thread_id());
+    size_t each = (c->work_size - before) / (size_t)ft_cpu_threads() / 64 * 64;
+    return (v16 *)((char *)c->work + before + each * (size_t)ft_cpu_thread_id());
 }
 
-int FT_PREPARE(conv_dw)(ft_call *c) { return need(c, c->in[0], c->out[0]); }
-int FT_PREPARE(conv_dw_bwd_x)(ft_call *c) { return need(c, c->out[0], c->in[0]); }
-int FT_PREPARE(conv_dw_bwd_w)(ft_call *c) { return need(c, c->in[0], c->in[1]); }
+int FT_PREPARE(conv_dw)(ft_call *c)
+{
+    shape s = shape_of(c->in[0], c->out[0], &c->attr->conv), t = s;
+    cut(&t);
+    return need(c, &s, &t, 1);
+}
+int FT_PREPARE(conv_dw_bwd_x)(ft_call *c)
+{
+    shape s = shape_of(c->out[0], c->in[0], &c->attr->conv), r;
+    if (reversed(&r, &s)) cut(&r);
+    return need(c, &s, &r, 1);
+}
+int FT_PREPARE(conv_dw_bwd_w)(ft_call *c)
+{
+    shape s = shape_of(c->in[0], c->in[1], &c->attr->conv), t = s;
+    cut(&t);
+    FT_TRY(need(c, &s, &t, 2));
+    if (!is_plane(&s)) c->work_size += (partial_floats(&s) * sizeof(float) + 63) / 64 * 64;
+    return FT_OK;
+}
 
 /* weights of all groups of a task, in the order of the taps or against it */
-static void task_weights(v16 *w, const float *weights, const shape *s, int64_t c0, bool reversed)
+static void task_weights(v16 *w, const float *weights, const shape *s, int64_t c0, bool backwards)
 {
     for (int64_t g = 0; g < s->wide; g++) {
         v16 *to = w + g * s->taps, swap;
         load_weights(to, weights, c0 + g * LANES, FT_MAX(0, FT_MIN(LANES, s->c - c0 - g * LANES)), s->taps);
-        for (int64_t t = 0; reversed && t < s->taps / 2; t++)
+        for (int64_t t = 0; backwards && t < s->taps / 2; t++)
             swap = to[t], to[t] = to[s->taps - 1 - t], to[s->taps - 1 - t] = swap;
     }
 }
 
 /* y = x correlated with the kernel, sample by sample */
-static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool reversed)
+static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, const ft_buf *y, const float *bias, bool backwards)
 {
     int64_t blocks = blocks_of(s), parts = portions(s);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < blocks * parts; task++) {
-        int64_t c0 = task / parts * s->wide * LANES, part = task % parts;
-        v16 *w = scratch(c), *ring = w + 2 * MAX_TAPS, vb[2] = {{0}, {0}};
-        for (int64_t i = 0; bias && i < FT_MIN(s->wide * LANES, s->c - c0); i++) vb[i / LANES][i % LANES] = bias[c0 + i];
-        task_weights(w, c->in[1]->data, s, c0, reversed);
+    for (int64_t task = 0; task < blocks * parts * s->bands; task++) {
+        int64_t c0 = task % blocks * s->wide * LANES, part = task / blocks % parts, h0 = task / blocks / parts * s->rows;
+        v16 *w = scratch(c, 0), *out = w + s->wide * s->taps, *ring = out + s->rows * s->out[2] * s->wide, vb[WIDE] = {{0}};
+        for (int64_t i = 0; bias && i < channels_of(s, c0); i++) vb[i / LANES][i % LANES] = bias[c0 + i];
+        task_weights(w, c->in[1]->data, s, c0, backwards);
         memset(ring, 0, ring_bytes(s));
         for (int64_t b = ft_part(s->samples, part, parts); b < ft_part(s->samples, part + 1, parts); b++)
             for (int64_t t = 0, f = 0; t < s->out[0]; t++) {
-                for (; f < t * s->s[0] + s->k[0]; f++) fill_frame(ring, s, x, b, f, c0);
-                correlate(ring, s, w, vb, y, b, t, c0);
+                for (; f < t * s->s[0] + s->k[0]; f++) fill_frame(ring, s, x, b, f, h0, c0);
+                correlate(ring, s, w, vb, out, y, b, t, h0, c0);
             }
     }
 }
@@ -384,7 +464,12 @@ static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, con
 void FT_CPU(conv_dw)(const ft_call *c)
 {
     shape s = shape_of(c->in[0], c->out[0], &c->attr->conv);
-    (is_plane(&s) ? planes : correlate_all)(c, &s, c->in[0], c->out[0], c->in[2] ? c->in[2]->data : NULL, false);
+    const float *bias = c->in[2] ? c->in[2]->data : NULL;
+    if (is_plane(&s)) planes(c, &s, c->in[0], c->out[0], bias, false);
+    else {
+        cut(&s);
+        correlate_all(c, &s, c->in[0], c->out[0], bias, false);
+    }
 }
 
 /* Frame f of dx, counted from the padding, is complete: out of the ring, which begins anew there */
@@ -407,7 +492,7 @@ static void scatter(const ft_call *c, const shape *s)
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < s->samples * blocks; task++) {
         int64_t b = task / blocks, c0 = task % blocks * LANES, n = FT_MIN(LANES, s->c - c0), done = 0;
-        v16 *w = scratch(c), *ring = w + 2 * MAX_TAPS, d[WIDEST];
+        v16 *w = scratch(c, 0), *ring = w + s->taps, d[WIDEST];
         load_weights(w, c->in[1]->data, c0, n, s->taps);
         memset(ring, 0, ring_bytes(s));
         for (int64_t t = 0; t < s->out[0]; t++) {
@@ -440,69 +525,63 @@ static void scatter(const ft_call *c, const shape *s)
 /* in: dy w; out: dx. Stride 1: correlation of dy with the reversed kernel. */
 void FT_CPU(conv_dw_bwd_x)(const ft_call *c)
 {
-    shape s = shape_of(c->out[0], c->in[0], &c->attr->conv);
-    bool unit = s.s[0] == 1 && s.s[1] == 1 && s.s[2] == 1;
-    shape r = {.c = s.c, .taps = s.taps, .samples = s.samples, .wide = s.wide}; /* reversed: dy is the input, dx the output */
-    for (int i = 0; i < 3; i++) {
-        r.in[i] = s.out[i], r.out[i] = s.in[i], r.k[i] = s.k[i], r.s[i] = 1;
-        r.pf[i] = s.k[i] - 1 - s.pf[i];
-        if (r.pf[i] < 0) unit = false;
-        r.box[i] = FT_MAX(r.in[i] + r.pf[i], r.out[i] + r.k[i] - 1) + (i == 2 ? 4 : 0);
-    }
-    s.wide = unit ? s.wide : 1;
+    shape s = shape_of(c->out[0], c->in[0], &c->attr->conv), r;
     if (is_plane(&s)) planes(c, &s, c->in[0], c->out[0], NULL, true);
-    else if (unit) correlate_all(c, &r, c->in[0], c->out[0], NULL, true);
-    else scatter(c, &s);
+    else if (reversed(&r, &s)) {
+        cut(&r);
+        correlate_all(c, &r, c->in[0], c->out[0], NULL, true);
+    } else scatter(c, &s);
 }
 
 /* one row of outputs: acc[tap] += d * in, the taps of one (i, j) kept in registers */
 static inline __attribute__((always_inline)) void weight_row(const v16 *in, const v16 *d, v16 *acc, int64_t kw, int64_t n,
-                                                             int64_t sw, int64_t wide)
+                                                             int64_t sw)
 {
     v16 a[8];
     for (int64_t k = 0; k < kw; k++) a[k] = acc[k];
     for (int64_t q = 0; q < n; q++)
-        for (int64_t k = 0; k < kw; k++) a[k] += d[q * wide] * in[(q * sw + k) * wide];
+        for (int64_t k = 0; k < kw; k++) a[k] += d[q] * in[q * sw + k];
     for (int64_t k = 0; k < kw; k++) acc[k] = a[k];
 }
 
-/* The share of output frame t, a row of dy at a time. acc: the taps of each group, added to; bias likewise */
-static void frame_weights(v16 *ring, const shape *s, const ft_buf *dy, int64_t b, int64_t t, int64_t c0, v16 *acc, v16 *bias)
+/* The share of a band of output frame t, whose dy is widened to d (channels / 16, rows, W). acc: the taps of each group, added
+ * to; bias likewise */
+static void frame_weights(v16 *ring, const shape *s, const ft_buf *dy, v16 *d, int64_t b, int64_t t, int64_t h0, int64_t c0,
+                          v16 *acc, v16 *bias)
 {
     enum { DEEP = 8 };
-    int64_t n = FT_MIN(s->wide * LANES, s->c - c0), row = s->box[2] * s->wide, wide = s->wide, plane_taps = s->k[1] * s->k[2];
-    v16 d[2 * WIDEST], sum[2][DEEP][10];
-    bool sliding = is_3x3(s) && s->k[0] <= DEEP;
-    if (sliding) memset(sum, 0, sizeof sum);
-    for (int64_t h = 0; h < s->out[1]; h++) {
-        int64_t at = ((b * s->out[0] + t) * s->out[1] + h) * s->out[2] * s->c + c0;
-        for (int64_t q = 0; q < s->out[2]; q++)
-            for (int64_t g = 0; g < wide; g++) {
-                int64_t m = FT_MAX(0, FT_MIN(LANES, n - g * LANES));
-                d[q * wide + g] =
-                    m == LANES ? load_full(dy, at + q * s->c + g * LANES) : load_lanes(dy, at + q * s->c + g * LANES, m);
-                if (!sliding) bias[g] += d[q * wide + g];
-            }
-        for (int64_t i = 0; i < s->k[0]; i++)
-            for (int64_t g = 0; g < wide; g++) {
-                const v16 *in = ring_at(ring, s, t * s->s[0] + i) + h * s->s[1] * row + g;
+    int64_t n = channels_of(s, c0), row = s->box[2], plane_taps = s->k[1] * s->k[2],
+            rows = FT_MIN(s->rows, s->out[1] - h0), each = rows * s->out[2];
+    int64_t at = ((b * s->out[0] + t) * s->out[1] + h0) * s->out[2] * s->c + c0;
+    for (int64_t q = 0; q < each; q++, at += s->c)
+        for (int64_t g = 0; g < groups_of(s, c0); g++) d[g * each + q] = load_lanes(dy, at + g * LANES, FT_MIN(LANES, n - g * LANES));
+    for (int64_t g = 0; g < groups_of(s, c0); g++) {
+        bool sliding = is_3x3(s) && s->k[0] <= DEEP;
+        v16 sum[DEEP][10];
+        if (sliding) memset(sum, 0, sizeof sum);
+        for (int64_t h = 0; h < rows; h++) {
+            const v16 *from = d + g * each + h * s->out[2];
+            for (int64_t i = 0; i < s->k[0]; i++) {
+                const v16 *in = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
                 v16 *a = acc + g * s->taps + i * plane_taps;
-                if (sliding && s->s[2] == 1) row3_weights(in, in + row, in + 2 * row, wide, 1, s->out[2], d + g, sum[g][i]);
-                else if (sliding) row3_weights(in, in + row, in + 2 * row, wide, 2, s->out[2], d + g, sum[g][i]);
+                if (sliding && s->s[2] == 1) row3_weights(in, in + row, in + 2 * row, 1, 1, s->out[2], from, sum[i]);
+                else if (sliding) row3_weights(in, in + row, in + 2 * row, 1, 2, s->out[2], from, sum[i]);
                 else
                     for (int64_t j = 0; j < s->k[1]; j++)
-                        if (s->k[2] == 1) weight_row(in + j * row, d + g, a + j, 1, s->out[2], s->s[2], wide);
-                        else weight_row(in + j * row, d + g, a + j * s->k[2], s->k[2], s->out[2], s->s[2], wide);
+                        if (s->k[2] == 1) weight_row(in + j * row, from, a + j, 1, s->out[2], s->s[2]);
+                        else weight_row(in + j * row, from, a + j * s->k[2], s->k[2], s->out[2], s->s[2]);
             }
-    }
-    for (int64_t g = 0; sliding && g < wide; g++) {
+            for (int64_t q = 0; !sliding && q < s->out[2]; q++) bias[g] += from[q];
+        }
+        if (!sliding) continue;
         for (int64_t i = 0; i < s->k[0]; i++)
-            for (int64_t k = 0; k < 9; k++) acc[g * s->taps + i * 9 + k] += sum[g][i][k];
-        bias[g] += sum[g][0][9];
+            for (int64_t k = 0; k < 9; k++) acc[g * s->taps + i * 9 + k] += sum[i][k];
+        bias[g] += sum[0][9];
     }
 }
 
-/* in: x dy; out: dw (C,1,kt,kh,kw) db (C). One task owns 16 channels and goes through all samples in order. */
+/* in: x dy; out: dw (C,1,kt,kh,kw) db (C). A task owns its channels and some samples; sums of a frame are added to the total of
+ * the task as a whole, those of tasks at the end, in order: rounding errors stay small and threads change nothing. */
 void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[1];
@@ -511,24 +590,37 @@ void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
         plane_gradients(c, &s);
         return;
     }
-    int64_t blocks = blocks_of(&s);
+    size_t shared = (partial_floats(&s) * sizeof(float) + 63) / 64 * 64;
+    cut(&s);
+    int64_t blocks = blocks_of(&s), parts = portions(&s), each = s.taps + 1; /* numbers of a channel: its taps, its bias */
+    float *partial = c->work;
     FT_ASSERT(s.k[2] <= 8);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < blocks; task++) {
-        int64_t c0 = task * s.wide * LANES, n = FT_MIN(s.wide * LANES, s.c - c0);
-        v16 *total = scratch(c), *acc = total + 2 * MAX_TAPS, *ring = acc + 2 * MAX_TAPS, bias[2] = {{0}, {0}};
+    for (int64_t task = 0; task < blocks * parts; task++) {
+        int64_t c0 = task % blocks * s.wide * LANES, part = task / blocks, n = channels_of(&s, c0);
+        v16 *total = scratch(c, shared), *acc = total + s.wide * s.taps, *d = acc + s.wide * s.taps,
+            *ring = d + s.rows * s.out[2] * s.wide, bias[WIDE] = {{0}};
         memset(total, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
         memset(ring, 0, ring_bytes(&s));
-        for (int64_t b = 0; b < s.samples; b++)
-            for (int64_t t = 0, f = 0; t < s.out[0]; t++) { /* partial sums per frame keep the rounding error small */
-                for (; f < t * s.s[0] + s.k[0]; f++) fill_frame(ring, &s, x, b, f, c0);
-                memset(acc, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
-                frame_weights(ring, &s, dy, b, t, c0, acc, bias);
-                for (int64_t k = 0; k < s.taps * s.wide; k++) total[k] += acc[k];
-            }
-        for (int64_t k = 0; c->out[0] && k < s.taps; k++)
-            for (int64_t i = 0; i < n; i++)
-                ((float *)c->out[0]->data)[(c0 + i) * s.taps + k] = total[i / LANES * s.taps + k][i % LANES];
-        for (int64_t i = 0; c->out[1] && i < n; i++) ((float *)c->out[1]->data)[c0 + i] = bias[i / LANES][i % LANES];
+        for (int64_t b = ft_part(s.samples, part, parts); b < ft_part(s.samples, part + 1, parts); b++)
+            for (int64_t h0 = 0; h0 < s.out[1]; h0 += s.rows)
+                for (int64_t t = 0, f = 0; t < s.out[0]; t++) {
+                    for (; f < t * s.s[0] + s.k[0]; f++) fill_frame(ring, &s, x, b, f, h0, c0);
+                    memset(acc, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
+                    frame_weights(ring, &s, dy, d, b, t, h0, c0, acc, bias);
+                    for (int64_t k = 0; k < s.taps * s.wide; k++) total[k] += acc[k];
+                }
+        for (int64_t i = 0; i < n; i++) {
+            float *to = partial + (part * s.c + c0 + i) * each;
+            for (int64_t k = 0; k < s.taps; k++) to[k] = total[i / LANES * s.taps + k][i % LANES];
+            to[s.taps] = bias[i / LANES][i % LANES];
+        }
     }
+    for (int64_t i = 0; i < s.c; i++)
+        for (int64_t k = 0; k < each; k++) {
+            float sum = 0;
+            for (int64_t part = 0; part < parts; part++) sum += partial[(part * s.c + i) * each + k];
+            if (k < s.taps && c->out[0]) ((float *)c->out[0]->data)[i * s.taps + k] = sum;
+            if (k == s.taps && c->out[1]) ((float *)c->out[1]->data)[i] = sum;
+        }
 }

@@ -32,13 +32,16 @@ static inline void ft_widen(float *dst, const uint16_t *src, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) dst[i] = ft_from_bf16(src[i]);
 }
-#if defined(__AVX512F__) && defined(__AVX512BW__) /* one instruction where the processor has it; it makes denormals 0 */
+#if defined(__AVX512VL__) && defined(__AVX512BW__) /* one instruction where the processor has it; it makes denormals 0 */
 #define FT_BF16_TARGET __attribute__((target("avx512bf16")))
 static inline bool ft_bf16_instructions(void) { return __builtin_cpu_supports("avx512bf16"); }
 FT_BF16_TARGET static __attribute__((noinline, unused)) void ft_narrow_by_instruction(uint16_t *dst, const float *src, int64_t n)
 {
-    for (int64_t i = 0; i + 16 <= n; i += 16)
-        _mm256_storeu_si256((__m256i *)(dst + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(src + i)));
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i *)(dst + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(src + i)));
+    if (i == n) return;
+    __mmask16 rest = (__mmask16)((1u << (n - i)) - 1);
+    _mm256_mask_storeu_epi16(dst + i, rest, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(rest, src + i)));
 }
 #else
 static inline bool ft_bf16_instructions(void) { return false; }
@@ -47,12 +50,9 @@ static inline void ft_narrow_by_instruction(uint16_t *dst, const float *src, int
 
 static inline void ft_narrow(uint16_t *dst, const float *src, int64_t n)
 {
-    int64_t i = 0;
-    if (n >= 16 && ft_bf16_instructions()) {
-        ft_narrow_by_instruction(dst, src, n);
-        i = n / 16 * 16;
-    }
-    for (; i < n; i++) dst[i] = ft_to_bf16(src[i]);
+    if (n >= 8 && ft_bf16_instructions()) ft_narrow_by_instruction(dst, src, n);
+    else
+        for (int64_t i = 0; i < n; i++) dst[i] = ft_to_bf16(src[i]);
 }
 
 /* n values from position i as f32: the buffer itself, or `tmp` filled. */
