@@ -26,7 +26,8 @@ typedef struct {
     int64_t wide;        /* vectors of a position: channels of a task / 16 */
     int64_t rows, bands; /* of outputs */
 } shape;
-enum { WIDE = 4, RING = 256 << 10, WIDEST = 512 }; /* vectors of a position, bytes of a ring, outputs of a row: at most */
+/* at most: vectors of a position, bytes of a ring, outputs of a row, taps, frames of a kernel */
+enum { WIDE = 4, RING = 256 << 10, WIDEST = 512, MAX_TAPS = 343, DEEPEST = 64 };
 
 static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
 {
@@ -195,24 +196,25 @@ static bool is_3x3(const shape *s) { return s->k[1] == 3 && s->k[2] == 3 && s->s
 static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, v16 *out, const ft_buf *y, int64_t b, int64_t t,
                       int64_t h0, int64_t c0)
 {
-    int64_t n = channels_of(s, c0), row = s->box[2], wide = s->wide, plane_taps = s->k[1] * s->k[2],
-            line = s->out[2] * wide, rows = FT_MIN(s->rows, s->out[1] - h0);
+    int64_t n = channels_of(s, c0), row = s->box[2], wide = s->wide, plane_taps = s->k[1] * s->k[2], line = s->out[2] * wide,
+            rows = FT_MIN(s->rows, s->out[1] - h0);
     for (int64_t g = 0; g < groups_of(s, c0); g++)
         for (int64_t h = 0; h < rows; h++) {
             v16 *to = out + h * line + g;
-            for (int64_t q = 0; q < s->out[2]; q++) to[q * wide] = bias[g];
-            for (int64_t i = 0; i < s->k[0]; i++) {
-                const v16 *wg = w + g * s->taps + i * plane_taps,
-                          *p = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
-                if (is_3x3(s) && s->s[2] == 1) row3(p, p + row, p + 2 * row, 1, 1, s->out[2], wg, to, wide);
-                else if (is_3x3(s)) row3(p, p + row, p + 2 * row, 1, 2, s->out[2], wg, to, wide);
-                else
-                    for (int64_t q = 0; q < s->out[2]; q += 4) {
-                        v16 acc[4] = {{0}};
-                        taps4(p + q * s->s[2], wg, acc, s->k[1], s->k[2], row, s->s[2]);
-                        for (int64_t k = 0; k < FT_MIN(4, s->out[2] - q); k++) to[(q + k) * wide] += acc[k];
-                    }
-            }
+            const v16 *in[DEEPEST], *wg = w + g * s->taps;
+            for (int64_t i = 0; i < s->k[0]; i++) in[i] = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
+            if (is_3x3(s)) {
+                for (int64_t q = 0; q < s->out[2]; q++) to[q * wide] = bias[g];
+                for (int64_t i = 0; i < s->k[0]; i++, wg += 9)
+                    if (s->s[2] == 1) row3(in[i], in[i] + row, in[i] + 2 * row, 1, 1, s->out[2], wg, to, wide);
+                    else row3(in[i], in[i] + row, in[i] + 2 * row, 1, 2, s->out[2], wg, to, wide);
+            } else
+                for (int64_t q = 0; q < s->out[2]; q += 4) {
+                    v16 acc[4] = {bias[g], bias[g], bias[g], bias[g]};
+                    for (int64_t i = 0; i < s->k[0]; i++)
+                        taps4(in[i] + q * s->s[2], wg + i * plane_taps, acc, s->k[1], s->k[2], row, s->s[2]);
+                    for (int64_t k = 0; k < FT_MIN(4, s->out[2] - q); k++) to[(q + k) * wide] = acc[k];
+                }
         }
     for (int64_t h = 0; h < rows; h++) {
         int64_t at = (((b * s->out[0] + t) * s->out[1] + h0 + h) * s->out[2]) * s->c + c0;
@@ -370,8 +372,6 @@ static void plane_gradients(const ft_call *c, const shape *s)
 /* ---- the ops
  * ------------------------------------------------------------------------------------------------------------ */
 
-enum { MAX_TAPS = 343 };
-
 /* Of the data gradient. Stride 1: dy is the input of a correlation with the reversed kernel, and true; else it is scattered. */
 static bool reversed(shape *r, const shape *s)
 {
@@ -395,7 +395,9 @@ static size_t partial_floats(const shape *s) { return (size_t)(portions(s) * s->
 
 static int need(ft_call *c, const shape *s, const shape *cut_one, int64_t sets)
 {
-    if (s->taps > MAX_TAPS) return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps, at most %d", (long long)s->taps, MAX_TAPS);
+    if (s->taps > MAX_TAPS || s->k[0] > DEEPEST)
+        return FT_FAIL(FT_EGRAPH, "depthwise kernel of %lld taps in %lld frames, at most %d and %d", (long long)s->taps,
+                       (long long)s->k[0], MAX_TAPS, DEEPEST);
     if (FT_MAX(s->out[2], s->in[2]) > WIDEST)
         return FT_FAIL(FT_EGRAPH, "depthwise rows of %lld, at most %d", (long long)FT_MAX(s->out[2], s->in[2]), WIDEST);
     c->work_size = is_plane(s) ? (size_t)(plane_weight_vectors(s) + ft_cpu_threads() * plane_vectors(s)) * sizeof(v16)
@@ -550,11 +552,12 @@ static void frame_weights(v16 *ring, const shape *s, const ft_buf *dy, v16 *d, i
                           v16 *acc, v16 *bias)
 {
     enum { DEEP = 8 };
-    int64_t n = channels_of(s, c0), row = s->box[2], plane_taps = s->k[1] * s->k[2],
-            rows = FT_MIN(s->rows, s->out[1] - h0), each = rows * s->out[2];
+    int64_t n = channels_of(s, c0), row = s->box[2], plane_taps = s->k[1] * s->k[2], rows = FT_MIN(s->rows, s->out[1] - h0),
+            each = rows * s->out[2];
     int64_t at = ((b * s->out[0] + t) * s->out[1] + h0) * s->out[2] * s->c + c0;
     for (int64_t q = 0; q < each; q++, at += s->c)
-        for (int64_t g = 0; g < groups_of(s, c0); g++) d[g * each + q] = load_lanes(dy, at + g * LANES, FT_MIN(LANES, n - g * LANES));
+        for (int64_t g = 0; g < groups_of(s, c0); g++)
+            d[g * each + q] = load_lanes(dy, at + g * LANES, FT_MIN(LANES, n - g * LANES));
     for (int64_t g = 0; g < groups_of(s, c0); g++) {
         bool sliding = is_3x3(s) && s->k[0] <= DEEP;
         v16 sum[DEEP][10];
