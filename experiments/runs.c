@@ -148,8 +148,9 @@ static json_t *looks_of(const ft_training_result *r, bool looked)
     return a;
 }
 
-static int classify(ft_arm_context *c, int seed, run_facts *out)
+static int classify(ft_arm_context *c, int run, run_facts *out)
 {
+    int seed = (int)ft_config_int(c->cfg, "seed") + run;
     static const char *const keys[] = {"classifier.",     "ssl.",      "unlabelled.", "selection", "looks",
                                        "data.test_clips", "precision", NULL};
     static const char *const plain[] = {"classifier.", "selection", "looks", "data.test_clips", "precision", NULL};
@@ -194,8 +195,7 @@ static int classify(ft_arm_context *c, int seed, run_facts *out)
         if (rc == FT_OK) rc = truth_of(x, c, &truth);
         set.truth = truth;
         set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
-        if (rc == FT_OK)
-            rc = ft_classifier_train(c->cfg, &set, out->folder, (uint64_t)(ft_config_int(c->cfg, "seed") + seed), true, &r);
+        if (rc == FT_OK) rc = ft_classifier_train(c->cfg, &set, out->folder, (uint64_t)seed, true, &r);
         if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
         else if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* without `looks` the only one at the list */
         if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);

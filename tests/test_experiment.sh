@@ -43,6 +43,8 @@ works "$F" experiment run e.yaml -o a
 grep -q "(0 stages computed" out || die "the second run computed again: $(tail -1 out)"
 works "$F" experiment run e.yaml -o a --set classifier.lr=0.001
 grep -q "(10 stages computed" out || die "a classifier key reran other stages: $(tail -1 out)"
+works "$F" experiment run e.yaml -o a --set seed=7
+grep -q "(10 stages computed" out || die "another seed took the classifiers of the first: $(tail -1 out)"
 works "$F" experiment status e.yaml -o a
 works "$F" experiment run e.yaml -o a --json
 python3 -c 'import json; o = json.load(open("out")); assert o["computed"] == 0 and len(o["arms"]) == 5 and o["vae_psnr"] > 0, o'
