@@ -252,8 +252,8 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike",
                        set->unlabelled_store->path, set->unlabelled_store->frames, set->unlabelled_store->size, s->frames,
                        s->size);
-    ft_dtype dtype =
-        !strcmp(ft_config_text(cfg, "precision"), "bf16") ? FT_BF16 : FT_F32; /* auto: narrow channels gain nothing from bf16 */
+    ft_dtype dtype;
+    FT_TRY(ft_precision(cfg, &dtype));
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),

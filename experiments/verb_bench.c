@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/train/train_loop.h"
 #include "common/base/threads.h"
 #include "common/io/video.h"
 #include "experiments/cli.h"

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/train/train_loop.h"
 #include "common/io/pth.h"
 #include "common/io/weights.h"
 #include "experiments/cli.h"

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/train/train_loop.h"
 #include "gen/diffusion.h"
 
 struct ft_clip_sampler {

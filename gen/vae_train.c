@@ -14,15 +14,6 @@
 #include "common/train/train_loop.h"
 #include "gen/vae_loss.h"
 
-int ft_precision(const ft_config *cfg, ft_dtype *dtype)
-{
-    const char *p = ft_config_text(cfg, "precision");
-    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_cpu_fast_bf16()) ? FT_BF16 : FT_F32;
-    if (*dtype == FT_BF16 && !ft_cpu_has_bf16())
-        return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
-    return FT_OK;
-}
-
 int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
 {
     const char *name = ft_config_text(cfg, "vae.model"), *fc = ft_config_text(cfg, "vae.frequency_compensation");

@@ -7,9 +7,6 @@
 /* cfg's VAE (vae.model with vae.frequency_compensation), if clips of this shape come back from it whole. */
 int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p);
 
-/* The storage dtype that cfg's precision means here. */
-int ft_precision(const ft_config *cfg, ft_dtype *dtype);
-
 /* Trains cfg's VAE on the pool into `dir` (a run folder). */
 int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume);
 

@@ -3,6 +3,7 @@
 
     tests/mutants.py run [-j N] [--only FILE] [--ids 3,5]   applies every row of mutants.tsv in a copy of the tree, builds, tests
     tests/mutants.py draw N                                 draws a new list of N mutants over all kernels and gradient rules
+    tests/mutants.py draw N FILE                            draws N new rows for a file that changed, in place of its old ones
 
 A mutant is killed if test_ops or test_graph fails (or crashes, or hangs). A row may say why its mutant computes the same; such
 rows are not counted. The run fails below 95 % killed. ./test.sh --full runs it."""
@@ -46,9 +47,13 @@ def sources():
     yield from ("kernels/elem.h", "common/graph/op_grad.c", "common/graph/backward.c", "common/graph/op_build.c")
 
 
-def draw(n):
-    every = []
+def draw(n, only=""):
+    every, kept = [], []
+    if only:
+        kept = [(path, line, new, why) for _, path, line, new, why in rows() if only not in path]
     for path in sources():
+        if only not in path:
+            continue
         here = []
         for at, line in enumerate(open(os.path.join(ROOT, path)).read().split("\n")):
             if SKIP.match(line) or "for (" in line and line.count(";") >= 2 and not line.rstrip().endswith(";"):
@@ -57,13 +62,13 @@ def draw(n):
             for col, length, new in changes(code):
                 here.append((path, line, line[:col] + new + line[col + length :]))
         here.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
-        share = 16 if path.endswith("elem.h") else max(6, len(here) // 9)
+        share = n if only else 16 if path.endswith("elem.h") else max(6, len(here) // 9)
         every += here[:share]
     every.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
     with open(LIST, "w") as o:
         o.write("# file\tline\tchanged line\tsame result because\n")
-        for path, line, new in sorted(every[:n]):
-            o.write(f"{path}\t{line}\t{new}\t\n")
+        for path, line, new, why in sorted(kept + [(*e, "") for e in every[:n]]):
+            o.write(f"{path}\t{line}\t{new}\t{why}\n")
     print(f"{min(n, len(every))} of {len(every)} possible")
 
 
@@ -164,7 +169,7 @@ def run(args):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["draw"]:
-        draw(int(sys.argv[2]))
+        draw(int(sys.argv[2]), *sys.argv[3:4])
     elif sys.argv[1:2] == ["run"]:
         sys.exit(run(sys.argv[2:]))
     else:

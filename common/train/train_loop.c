@@ -23,6 +23,15 @@ void ft_catch_interrupts(void)
     sigaction(SIGTERM, &a, NULL);
 }
 
+int ft_precision(const ft_config *cfg, ft_dtype *dtype)
+{
+    const char *p = ft_config_text(cfg, "precision");
+    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_cpu_fast_bf16()) ? FT_BF16 : FT_F32;
+    if (*dtype == FT_BF16 && !ft_cpu_has_bf16())
+        return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
+    return FT_OK;
+}
+
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k)
 {
     /* a keyed permutation of [0, n) by cycle walking over a Feistel network: no table, no state */

@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "common/graph/graph.h"
+#include "common/io/config.h"
 
 enum { FT_LOGGED = 8 };
 
@@ -49,6 +50,9 @@ typedef struct {
 
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
 int ft_train(ft_trainer *t);
+
+/* The storage of activations that cfg's precision means here; auto: bf16 on processors with instructions for it. FT_EDEVICE */
+int ft_precision(const ft_config *cfg, ft_dtype *dtype);
 
 /* Set by SIGINT and SIGTERM once ft_catch_interrupts was called. */
 extern volatile sig_atomic_t ft_interrupted;
