@@ -18,7 +18,8 @@ enum { MAX_GIVEN = 256 };
 struct ft_cli {
     const ft_verb *verb;
     const char *name[MAX_GIVEN], *value[MAX_GIVEN], *arg[MAX_GIVEN];
-    int n_given, n_args;
+    int n_given, n_args, argc;
+    char **argv; /* from the verb on */
 };
 
 static const ft_option common[] = {
@@ -129,6 +130,12 @@ int ft_cli_args(const ft_cli *c, const char *const **args)
     return c->n_args;
 }
 
+int ft_cli_given(const ft_cli *c, char ***argv)
+{
+    *argv = c->argv;
+    return c->argc;
+}
+
 int ft_cli_need(const ft_cli *c, int n, const char *what)
 {
     if (c->n_args >= n) return FT_OK;
@@ -196,6 +203,7 @@ int ft_main(int argc, char **argv)
         return 0;
     }
     static ft_cli cli;
+    cli.argc = argc - 1, cli.argv = argv + 1;
     for (int i = 0; i < N_VERBS; i++)
         if (!strcmp(verbs[i]->name, argv[1])) cli.verb = verbs[i];
     int rc;

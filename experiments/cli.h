@@ -28,6 +28,7 @@ int ft_cli_int(const ft_cli *c, const char *option, int64_t low, int64_t high,
                int64_t *value); /* FT_EUSAGE if not a number in range */
 int ft_cli_real(const ft_cli *c, const char *option, double low, double high, double *value);
 int ft_cli_args(const ft_cli *c, const char *const **args); /* positional arguments */
+int ft_cli_given(const ft_cli *c, char ***argv);            /* the command line behind the program's name */
 int ft_cli_need(const ft_cli *c, int n, const char *what);  /* FT_EUSAGE unless there are n or more */
 bool ft_cli_json(const ft_cli *c);
 /* Configuration: file (may be NULL), then --set, --seed, --threads, --precision, --device. Sets the thread count. */

@@ -13,6 +13,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
+#include "common/train/train_loop.h"
 #include "experiments/arm.h"
 #include "experiments/environment.h"
 #include "experiments/protocol.h"
@@ -53,7 +54,12 @@ static int open_experiment(ft_result *r)
 {
     ft_experiment *x = r->x;
     FT_TRY(ft_mkdirs(x->dir));
-    FT_TRY(ft_experiment_data(x));
+    int rc;
+    while ((rc = ft_experiment_data(x)) == FT_EBUSY) { /* another worker makes the clips */
+        if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted while another process made the clips");
+        usleep(300000);
+    }
+    FT_TRY(rc);
     FT_TRY(ft_classes_make(&x->classes, x->cfg, &x->store));
     FT_TRY(ft_folds_make(&x->folds, &x->n_folds, x->cfg, &x->store, &x->classes));
     for (int i = 0; i < r->n; i++) /* every split must be possible before anything long starts */
@@ -264,15 +270,49 @@ static int copy_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
     return FT_OK;
 }
 
+static void close_experiment(ft_result *r)
+{
+    ft_experiment *x = r->x;
+    ft_stages_failed(x, NULL);
+    for (int i = 0; r->arm && i < r->n; i++) {
+        ft_config_free(r->arm[i].cfg);
+        for (int k = 0; r->arm[i].run && k < r->arm[i].n; k++) {
+            ft_free((void *)r->arm[i].run[k].prob);
+            ft_free((void *)r->arm[i].run[k].label);
+            json_decref(r->arm[i].line[k]);
+        }
+        ft_free(r->arm[i].run);
+        ft_free(r->arm[i].line);
+    }
+    ft_free(r->arm);
+    ft_free(r->confound);
+    ft_free(r->twin);
+    ft_folds_free(x->folds, x->n_folds);
+    ft_classes_free(&x->classes);
+    ft_clipstore_free(&x->store);
+    ft_free(x->lease);
+}
+
+int ft_experiment_worker(ft_config *cfg, const char *dir)
+{
+    ft_experiment x = {.cfg = cfg, .began = time(NULL)};
+    ft_result r = {.x = &x};
+    snprintf(x.dir, sizeof x.dir, "%s", dir);
+    int rc = read_arms(&r);
+    if (rc == FT_OK) rc = open_experiment(&r);
+    if (rc == FT_OK) rc = ft_experiment_work(&r);
+    close_experiment(&r);
+    return rc;
+}
+
 int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json)
 {
-    ft_experiment x = {.cfg = cfg};
+    ft_experiment x = {.cfg = cfg, .began = time(NULL)};
     ft_result r = {.x = &x, .command = command, .psnr = NAN, .frechet_real = NAN};
     char path[FT_PATH];
-    int n = 0, splits = (int)ft_config_int(cfg, "splits"), seeds = (int)ft_config_int(cfg, "seeds"), rc;
+    int n = 0, lease = -1, splits = (int)ft_config_int(cfg, "splits"), seeds = (int)ft_config_int(cfg, "seeds"), rc;
     double start = ft_now();
     snprintf(x.dir, sizeof x.dir, "%s", dir);
-    FT_TRY_TO(rc, done, ft_hold_folder(dir));
     FT_TRY_TO(rc, done, read_arms(&r));
     n = r.n;
     FT_TRY_TO(rc, done, open_experiment(&r));
@@ -282,14 +322,11 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
     ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %d splits x %d seeds",
            (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
            x.classes.name[x.classes.positive], n, splits, seeds);
+    FT_TRY_TO(rc, done, ft_experiment_work(&r));
+    FT_TRY_TO(rc, done, ft_lease(dir, true, &lease)); /* tables are written by one at a time */
     for (int i = 0; i < n; i++)
         for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) {
-                int before = x.computed;
-                FT_TRY_TO(rc, done, ft_experiment_one_run(&x, &r.arm[i], split, seed));
-                if (x.computed > before)
-                    ft_log("%s, split %d, seed %d: F1 %.1f", r.arm[i].name, split, seed, 100 * r.arm[i].run[r.arm[i].n - 1].f1);
-            }
+            for (int seed = 0; seed < seeds; seed++) FT_TRY_TO(rc, done, ft_experiment_one_run(&x, &r.arm[i], split, seed));
     FT_TRY_TO(rc, done, distances(&r));
     compare(&r);
     for (int i = 0; i < n; i++)
@@ -322,22 +359,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
         printf("\n%s (%d stages computed, %d from the cache, %.0f s)\n", path, x.computed, x.cached, ft_now() - start);
     }
 done:
-    for (int i = 0; r.arm && i < r.n; i++) {
-        ft_config_free(r.arm[i].cfg);
-        for (int k = 0; r.arm[i].run && k < r.arm[i].n; k++) {
-            ft_free((void *)r.arm[i].run[k].prob);
-            ft_free((void *)r.arm[i].run[k].label);
-            json_decref(r.arm[i].line[k]);
-        }
-        ft_free(r.arm[i].run);
-        ft_free(r.arm[i].line);
-    }
-    ft_free(r.arm);
-    ft_free(r.confound);
-    ft_free(r.twin);
-    ft_folds_free(x.folds, x.n_folds);
-    ft_classes_free(&x.classes);
-    ft_clipstore_free(&x.store);
+    close_experiment(&r);
+    if (lease >= 0) ft_release(lease);
     return rc;
 }
 
@@ -349,11 +372,28 @@ int ft_experiment_status(ft_config *cfg, const char *dir)
     snprintf(path, sizeof path, "%s/runs", dir);
     FT_TRY(ft_list_dir(path, &name, &n));
     for (int i = 0; i < n; i++) {
-        char *mark = ft_format("%s/%s/done.json", path, name[i]);
-        bool ok = mark && ft_exists(mark);
-        printf("%-40s %s\n", name[i], ok ? "done" : "started");
-        done += ok;
+        char *folder = ft_format("%s/%s", path, name[i]), *mark = ft_format("%s/done.json", folder ? folder : "");
+        char *bad = ft_format("%s/failed.json", folder ? folder : "");
+        int lease;
+        const char *is = "begun";
+        if (folder && mark && bad) {
+            if (ft_exists(mark)) is = "done", done++;
+            else if (ft_lease(folder, false, &lease) == FT_EBUSY) is = "running";
+            else {
+                ft_release(lease);
+                if (ft_exists(bad)) is = "failed";
+            }
+        }
+        printf("%-40s %s\n", name[i], is);
+        if (!strcmp(is, "failed")) {
+            json_t *o = json_load_file(bad, 0, NULL);
+            const char *why = json_string_value(json_object_get(o, "error"));
+            printf("    %s\n", why ? why : "");
+            json_decref(o);
+        }
+        ft_free(folder);
         ft_free(mark);
+        ft_free(bad);
         ft_free(name[i]);
     }
     ft_free(name);

@@ -5,6 +5,8 @@
 #ifndef FT_EXPERIMENT_H
 #define FT_EXPERIMENT_H
 
+#include <time.h>
+
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 #include "experiments/confounds.h"
@@ -21,6 +23,12 @@ typedef struct {
     ft_fold *folds;
     int n_folds;
     int computed, cached; /* stages of this call */
+    time_t began;
+    struct {
+        char folder[FT_PATH];
+        int fd;
+    } * lease; /* of the stages that this process is at */
+    int leases;
 } ft_experiment;
 
 /* One arm in one fold and split, being prepared: see arm.h. */
@@ -36,16 +44,22 @@ typedef struct {
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
 } ft_arm_context;
 
-/* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
+/* Everything: stages that are not there yet (each continues from its saved state), tables, report. Any number of processes may
+ * work on one folder: a stage is one's alone while it is computed (work.c), tables are written by one at a time. */
 int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json);
+/* The stages alone: one of many workers. */
+int ft_experiment_worker(ft_config *cfg, const char *dir);
 int ft_experiment_status(ft_config *cfg, const char *dir);
 
 /* Settings that start with one of the prefixes, for a key: a file of weights stands there by its content, not by its path. */
 int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings);
-/* Stage folder for a key; *done tells whether it is complete. `key` is consumed. */
+/* Stage folder for a key; *done tells whether it is complete. If not, it is ours until ft_stage_done: FT_EBUSY when another
+ * process is at it. `key` is consumed. */
 int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done);
 int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts); /* facts are consumed */
 json_t *ft_stage_facts(const char *folder);                             /* NULL if not done */
+void ft_stages_failed(ft_experiment *x,
+                      const char *why); /* notes it in the stages that are ours, and lets them go; NULL: only that */
 
 /* The VAE and latents of a fold's pool, trained if needed: folders and files by name. */
 typedef struct {
@@ -97,6 +111,8 @@ typedef struct {
 int ft_experiment_data(ft_experiment *x); /* reads the store, made if need be */
 /* One (split, seed) of an arm, appended to arm->run; with cross-validation its test videos are those of all folds of a repeat. */
 int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int seed);
+/* Computes every run that is not there yet, in any order and beside other processes (work.c). */
+int ft_experiment_work(ft_result *r);
 void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part of a file's */
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */

@@ -17,7 +17,7 @@
 #include "gen/vae_train.h"
 
 /* Revision of what a stage computes: raise it when the same settings would give another result. */
-static const char code_version[] = FT_VERSION "/5";
+static const char code_version[] = FT_VERSION "/6";
 
 /* ---- stages -------------------------------------------------------------------------------------------------------------- */
 
@@ -53,6 +53,36 @@ int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **se
     return FT_OK;
 }
 
+/* A stage that failed since this call began, in another worker, is not tried again by every one of them. */
+static int failed_elsewhere(const ft_experiment *x, const char *folder)
+{
+    char path[FT_PATH + 16];
+    struct stat s;
+    snprintf(path, sizeof path, "%s/failed.json", folder);
+    if (stat(path, &s) != 0) return FT_OK;
+    if (s.st_mtime < x->began) {
+        ft_remove_tree(path); /* of an earlier call: perhaps it works now */
+        return FT_OK;
+    }
+    json_t *o = json_load_file(path, 0, NULL);
+    const char *why = json_string_value(json_object_get(o, "error"));
+    int rc = FT_FAIL(FT_EDATA, "%s", why ? why : path);
+    json_decref(o);
+    return rc;
+}
+
+static int take(ft_experiment *x, const char *folder, int fd)
+{
+    int rc = ft_grow(&x->lease, (size_t)x->leases, sizeof *x->lease);
+    if (rc < 0) {
+        ft_release(fd);
+        return rc;
+    }
+    x->lease[x->leases].fd = fd;
+    snprintf(x->lease[x->leases++].folder, FT_PATH, "%s", folder);
+    return FT_OK;
+}
+
 int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done)
 {
     char hex[65], path[FT_PATH + 16];
@@ -60,8 +90,38 @@ int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PA
     snprintf(folder, FT_PATH, "%s/runs/%s-%.16s", x->dir, stage, hex);
     snprintf(path, sizeof path, "%s/done.json", folder);
     *done = ft_exists(path);
+    for (int i = 0; !*done && i < x->leases; i++)
+        if (!strcmp(x->lease[i].folder, folder)) return FT_OK; /* begun before, by us */
+    if (!*done) {
+        int lease;
+        FT_TRY(failed_elsewhere(x, folder));
+        FT_TRY(ft_lease(folder, false, &lease));
+        *done = ft_exists(path); /* until now somebody else was at it */
+        if (*done) ft_release(lease);
+        else FT_TRY(take(x, folder, lease));
+    }
     if (*done) x->cached++;
     return FT_OK;
+}
+
+static void let_go(ft_experiment *x, int i)
+{
+    ft_release(x->lease[i].fd);
+    x->lease[i] = x->lease[--x->leases];
+}
+
+void ft_stages_failed(ft_experiment *x, const char *why)
+{
+    char path[FT_PATH + 16];
+    while (x->leases) {
+        snprintf(path, sizeof path, "%s/failed.json", x->lease[0].folder);
+        json_t *o = json_pack("{s:s}", "error", why);
+        char *text = json_dumps(o, JSON_INDENT(1));
+        if (why && text) ft_write_file(path, text, strlen(text));
+        free(text);
+        json_decref(o);
+        let_go(x, 0);
+    }
 }
 
 int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts)
@@ -73,6 +133,8 @@ int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts)
     int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
     free(text);
     x->computed++;
+    for (int i = 0; rc == FT_OK && i < x->leases; i++)
+        if (!strcmp(x->lease[i].folder, folder)) let_go(x, i);
     return rc;
 }
 

@@ -512,46 +512,6 @@ const ft_verb ft_verb_predict = {"predict",
                                  predict_options,
                                  run_predict};
 
-/* ---- experiment
- * -------------------------------------------------------------------------------------------------------------------- */
-
-static int run_experiment(ft_cli *c)
-{
-    const char *const *arg, *out = ft_cli_text(c, "-o");
-    char dir[600], command[2048];
-    ft_config *cfg;
-    FT_TRY(ft_cli_need(c, 2, "run|status|report CONFIG.yaml"));
-    ft_cli_args(c, &arg);
-    bool run = !strcmp(arg[0], "run"), report = !strcmp(arg[0], "report"), status = !strcmp(arg[0], "status");
-    if (!run && !report && !status) return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report", arg[0]);
-    FT_TRY(ft_cli_config(c, arg[1], &cfg));
-    if (out) snprintf(dir, sizeof dir, "%s", out);
-    else {
-        const char *base = ft_base_name(arg[1]);
-        snprintf(dir, sizeof dir, "results/%.*s", (int)strcspn(base, "."), base);
-    }
-    int rc = FT_OK;
-    if (ft_cli_flag(c, "--print-config")) ft_config_print(cfg, stdout);
-    else if (status) rc = ft_experiment_status(cfg, dir);
-    else {
-        /* the overrides are part of the command; paths of this machine are not kept, only names */
-        snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(arg[1]));
-        rc = ft_experiment_run(cfg, dir, command, ft_cli_json(c));
-    }
-    ft_config_free(cfg);
-    return rc;
-}
-static const ft_option experiment_options[] = {{"-o", "DIR", "results/NAME", "results folder"},
-                                               {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
-                                               {"--print-config", NULL, NULL, "show every setting and where it comes from"},
-                                               {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_experiment = {"experiment",
-                                    "the main job: arms x splits x seeds, then the table and the report",
-                                    "experiment run|status|report CONFIG.yaml [-o results/NAME]",
-                                    "forty experiment run experiments/quickstart.yaml",
-                                    experiment_options,
-                                    run_experiment};
-
 /* ---- doctor --------------------------------------------------------------------------------------------------------------- */
 
 static int run_doctor(ft_cli *c)

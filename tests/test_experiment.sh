@@ -3,6 +3,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cat >e.yaml <<'Y'
+threads: 1
 data: {phantom: true, size: 32, frames: 8}
 phantom: {videos: 48}
 positive: polyp
@@ -59,6 +60,38 @@ done
 works "$F" experiment run e.yaml -o b
 works "$F" experiment run e.yaml -o a
 cmp a/summary.csv b/summary.csv || die "a killed and resumed experiment gives other numbers"
+# many at once: two runners with workers on one folder, killed at some moment or other, and a worker killed beside its parent
+for t in 2 4 6 8; do
+  "$F" experiment run e.yaml -o c -j 2 >/dev/null 2>&1 &
+  pid=$!
+  "$F" experiment worker e.yaml -o c >/dev/null 2>&1 &
+  other=$!
+  sleep 0.$t
+  kill -9 $([ $t = 4 ] && echo $other || echo $pid) 2>/dev/null || true
+  [ $t = 8 ] || kill -9 $other 2>/dev/null || true
+  [ $t = 4 ] && sleep 0.5 && kill -9 $(pgrep -P $pid) 2>/dev/null || true
+  [ $t = 4 ] || wait $pid 2>/dev/null || true
+done
+"$F" experiment run e.yaml -o c -j 2 >second 2>&1 &
+works "$F" experiment run e.yaml -o c
+wait
+cmp a/summary.csv c/summary.csv || die "runners that share a folder give other numbers"
+python3 - <<'P'
+import json
+a, c = ([{k: v for k, v in json.loads(l).items() if k != "wall_s"} for l in open(d + "/results.jsonl")] for d in "ac")
+assert a == c
+P
+works "$F" experiment status e.yaml -o c
+grep -q "of 1[0-9]* stages done" out && ! grep -q running out || die "the status is wrong: $(cat out)"
+# a run that fails does not stop the others, and is tried again by the next call
+head -c 5000 a/clips/noise.h5 >torn.h5
+sed 's|^arms:.*|arms: ["clips: torn.h5", supervised]|' e.yaml >torn.yaml
+fails 1 "torn.h5" "2 of 4 runs failed" -- "$F" experiment run torn.yaml -o d
+[ "$(ls d/runs/classifier-*/done.json | wc -l)" = 2 ] || die "a failed run stopped the others"
+[ ! -e d/report.html ] || die "there is a report of half an experiment"
+cp a/clips/noise.h5 torn.h5
+works "$F" experiment run torn.yaml -o d
+grep -q "(3 stages computed" out || die "the runs that had not failed were computed again: $(tail -1 out)"
 # every algorithm trains, and its pseudo-labels are counted
 for a in pseudolabel meanteacher fixmatch flexmatch freematch softmatch; do
   works "$F" experiment run e.yaml -o ssl --set arms=real-unlabelled --set splits=1 --set ssl.algorithm=$a --set ssl.ramp=0.1 --set save_every=2

@@ -6,10 +6,11 @@
 #include <time.h>
 #include <unistd.h>
 
-static bool is_quiet;
+static bool is_quiet, no_bars;
 static bool bar_on_screen; /* a bar stands on the last terminal line: clear it before any other text */
 
 void ft_log_quiet(bool quiet) { is_quiet = quiet; }
+void ft_log_no_bars(void) { no_bars = true; }
 
 static void clear_bar(void)
 {
@@ -90,11 +91,11 @@ static void draw(ft_progress *p, int64_t done, bool last)
 void ft_progress_step(ft_progress *p, int64_t done)
 {
     double now = ft_now();
-    if (is_quiet || now - p->start < 2.0) return;
+    if (is_quiet || no_bars || now - p->start < 2.0) return;
     if (now - p->last >= (isatty(2) ? 0.2 : 20.0)) draw(p, done, false);
 }
 
 void ft_progress_end(ft_progress *p, int64_t done)
 {
-    if (!is_quiet && (p->shown || ft_now() - p->start >= 2.0)) draw(p, done, true);
+    if (!is_quiet && !no_bars && (p->shown || ft_now() - p->start >= 2.0)) draw(p, done, true);
 }

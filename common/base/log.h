@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 void ft_log_quiet(bool quiet);                                               /* --quiet: no log lines, no progress */
+void ft_log_no_bars(void);                                                   /* log lines alone: one of many workers */
 void ft_log(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "forty: TEXT" */
 void ft_warn(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "forty: warning: TEXT" */
 

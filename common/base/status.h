@@ -23,7 +23,8 @@
     X(FT_EDEVICE, -5, "the device cannot do this")                                                                               \
     X(FT_EUSAGE, -6, "the command line is wrong")                                                                                \
     X(FT_EINTERRUPTED, -7, "interrupted, state is saved")                                                                        \
-    X(FT_EGRAPH, -8, "a network was built wrongly")
+    X(FT_EGRAPH, -8, "a network was built wrongly")                                                                              \
+    X(FT_EBUSY, -9, "another process is at it")
 
 typedef enum {
 #define X(name, value, text) name = value,

@@ -1,0 +1,102 @@
+/* experiment: the main job, alone, by many workers, and what it has done so far. */
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/base/threads.h"
+#include "experiments/cli.h"
+#include "experiments/experiment.h"
+
+extern char **environ;
+enum { WORKERS = 256 };
+
+/* Starts `n` workers: this command again with `worker` for `run`, and a share of the threads. They end with us. */
+static int start_workers(const ft_cli *c, int n, int threads, pid_t *pid)
+{
+    const char *const *arg;
+    char **given, count[16], program[] = "forty", worker[] = "worker";
+    ft_cli_args(c, &arg);
+    int n_given = ft_cli_given(c, &given), rc = FT_OK;
+    char **argv = ft_alloc((size_t)(n_given + 8) * sizeof *argv);
+    if (!argv) return FT_FAIL(FT_ENOMEM, "no memory for workers");
+    int at = 0;
+    argv[at++] = program;
+    for (int i = 0; i < n_given; i++) argv[at++] = given[i] == arg[0] ? worker : given[i];
+    snprintf(count, sizeof count, "%d", threads);
+    argv[at++] = (char *)(uintptr_t) "--threads", argv[at++] = count, argv[at++] = (char *)(uintptr_t) "--with-parent";
+    for (int i = 0; i < n && rc == FT_OK; i++) {
+        int why = posix_spawn(&pid[i], "/proc/self/exe", NULL, NULL, argv, environ);
+        if (why) rc = FT_FAIL(FT_EIO, "a worker cannot be started (%s)", strerror(why)), pid[i] = 0;
+    }
+    ft_free(argv);
+    return rc;
+}
+
+static int run_experiment(ft_cli *c)
+{
+    const char *const *arg, *out = ft_cli_text(c, "-o");
+    char dir[600], command[2048];
+    int64_t jobs;
+    pid_t pid[WORKERS] = {0};
+    ft_config *cfg;
+    FT_TRY(ft_cli_need(c, 2, "run|status|report|worker CONFIG.yaml"));
+    ft_cli_args(c, &arg);
+    bool run = !strcmp(arg[0], "run"), report = !strcmp(arg[0], "report"), status = !strcmp(arg[0], "status"),
+         worker = !strcmp(arg[0], "worker");
+    if (!run && !report && !status && !worker)
+        return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report, worker", arg[0]);
+    FT_TRY(ft_cli_int(c, "-j", 1, WORKERS, &jobs));
+    if (worker && ft_cli_flag(c, "--with-parent")) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        ft_log_no_bars();
+    }
+    FT_TRY(ft_cli_config(c, arg[1], &cfg));
+    if (out) snprintf(dir, sizeof dir, "%s", out);
+    else {
+        const char *base = ft_base_name(arg[1]);
+        snprintf(dir, sizeof dir, "results/%.*s", (int)strcspn(base, "."), base);
+    }
+    int rc = FT_OK;
+    if (ft_cli_flag(c, "--print-config")) ft_config_print(cfg, stdout);
+    else if (status) rc = ft_experiment_status(cfg, dir);
+    else if (worker) rc = ft_experiment_worker(cfg, dir);
+    else {
+        int threads = ft_threads_get() / (int)jobs;
+        if (jobs > 1) {
+            ft_threads_set(threads ? threads : 1);
+            rc = start_workers(c, (int)jobs - 1, threads ? threads : 1, pid);
+        }
+        /* the overrides are part of the command; paths of this machine are not kept, only names */
+        snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(arg[1]));
+        if (rc == FT_OK) rc = ft_experiment_run(cfg, dir, command, ft_cli_json(c));
+        for (int i = 0; i < WORKERS && pid[i] > 0; i++) {
+            if (rc < 0) kill(pid[i], SIGTERM);
+            while (waitpid(pid[i], NULL, 0) < 0 && errno == EINTR) continue;
+        }
+    }
+    ft_config_free(cfg);
+    return rc;
+}
+static const ft_option experiment_options[] = {
+    {"-o", "DIR", "results/NAME", "results folder"},
+    {"-j", "N", "1", "processes that share the work; each gets its part of the threads"},
+    {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
+    {"--print-config", NULL, NULL, "show every setting and where it comes from"},
+    {"--with-parent", NULL, NULL, "of a worker: end with the process that started it, and show no bars"},
+    {NULL, NULL, NULL, NULL}};
+const ft_verb ft_verb_experiment = {"experiment",
+                                    "the main job: arms x splits x seeds, then the table and the report",
+                                    "experiment run|status|report|worker CONFIG.yaml [-o results/NAME] [-j N]",
+                                    "forty experiment run experiments/quickstart.yaml -j 2",
+                                    experiment_options,
+                                    run_experiment};
