@@ -18,14 +18,48 @@
 #include "experiments/environment.h"
 #include "experiments/protocol.h"
 
+enum { MAX_ARMS = 1024 };
+
 /* ---- the whole
  * -------------------------------------------------------------------------------------------------------------------------- */
 
-static int read_arms(ft_result *r)
+typedef struct {
+    char **entry;
+    int n;
+} arm_list;
+
+/* A grid as shells write it: `real-unlabelled labels={10,20} ssl.algorithm={fixmatch,softmatch}` is four arms. */
+static int expand(arm_list *l, const char *where, const char *entry)
+{
+    const char *open = strchr(entry, '{'), *close = open ? strchr(open, '}') : NULL;
+    if (open && !close) return FT_FAIL(FT_ECONFIG, "%s: %s: a { without its }", where, entry);
+    if (l->n == MAX_ARMS) return FT_FAIL(FT_ECONFIG, "%s: more than %d arms", where, MAX_ARMS);
+    if (!open) {
+        FT_TRY(ft_grow(&l->entry, (size_t)l->n, sizeof *l->entry));
+        return (l->entry[l->n++] = ft_strdup(entry)) ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for arms");
+    }
+    for (const char *p = open + 1; p <= close;) {
+        size_t n = strcspn(p, ",}");
+        char *one = ft_format("%.*s%.*s%s", (int)(open - entry), entry, (int)n, p, close + 1);
+        int rc = one ? expand(l, where, one) : FT_FAIL(FT_ENOMEM, "no memory for arms");
+        ft_free(one);
+        FT_TRY(rc);
+        p += n + 1;
+    }
+    return FT_OK;
+}
+
+static void arm_list_free(arm_list *l)
+{
+    for (int i = 0; i < l->n; i++) ft_free(l->entry[i]);
+    ft_free(l->entry);
+}
+
+static int arms_of(ft_result *r, char **entry, int n)
 {
     const ft_config *cfg = r->x->cfg;
-    const char *const *entry, *where = ft_config_origin(cfg, "arms");
-    int n = ft_config_list(cfg, "arms", &entry), runs = (int)(ft_config_int(cfg, "splits") * ft_config_int(cfg, "seeds"));
+    const char *where = ft_config_origin(cfg, "arms");
+    int runs = (int)(ft_config_int(cfg, "splits") * ft_config_int(cfg, "seeds"));
     bool baseline = false;
     if (n == 0) return FT_FAIL(FT_ECONFIG, "%s: arms is empty. Name at least supervised", where);
     if (!(r->arm = ft_alloc(sizeof *r->arm * (size_t)n))) return FT_FAIL(FT_ENOMEM, "no memory for %d arms", n);
@@ -48,6 +82,31 @@ static int read_arms(ft_result *r)
         return FT_FAIL(FT_ECONFIG, "%s: the baseline %s is none of the arms", ft_config_origin(cfg, "baseline"),
                        ft_config_text(cfg, "baseline"));
     return FT_OK;
+}
+
+static int read_arms(ft_result *r)
+{
+    const char *const *entry, *where = ft_config_origin(r->x->cfg, "arms");
+    int n = ft_config_list(r->x->cfg, "arms", &entry), rc = FT_OK;
+    arm_list l = {0};
+    for (int i = 0; i < n && rc == FT_OK; i++) rc = expand(&l, where, entry[i]);
+    if (rc == FT_OK) rc = arms_of(r, l.entry, l.n);
+    arm_list_free(&l);
+    return rc;
+}
+
+/* What an arm is compared with: the baseline, or, if it has another number of labels, the baseline with as many. */
+static ft_arm_result *baseline_of(const ft_result *r, const ft_arm_result *a)
+{
+    const char *name = ft_config_text(r->x->cfg, "baseline");
+    ft_arm_result *base = NULL;
+    for (int i = 0; i < r->n; i++)
+        if (!strcmp(r->arm[i].name, name)) base = &r->arm[i];
+    if (strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
+        for (int i = 0; i < r->n; i++)
+            if (!strcmp(r->arm[i].arm, name) && ft_config_int(r->arm[i].cfg, "labels") == ft_config_int(a->cfg, "labels"))
+                return &r->arm[i];
+    return base;
 }
 
 static int open_experiment(ft_result *r)
@@ -184,19 +243,16 @@ static void compare(ft_result *r)
 {
     const ft_config *cfg = r->x->cfg;
     int samples = (int)ft_config_int(cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
-    ft_arm_result *base = NULL;
-    double p[256], difference[4096];
-    for (int i = 0; i < r->n; i++)
-        if (!strcmp(r->arm[i].name, ft_config_text(cfg, "baseline"))) base = &r->arm[i];
+    double p[MAX_ARMS], difference[4096];
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < r->n; i++) {
-        ft_arm_result *a = &r->arm[i];
+        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
         a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
         a->delta = (ft_interval){NAN, NAN, NAN, NAN};
         if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
     }
-    for (int i = 0; i < r->n && i < 256; i++) {
-        ft_arm_result *a = &r->arm[i];
+    for (int i = 0; i < r->n; i++) {
+        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
         p[i] = a->delta_sd = a->p_mcnemar = NAN;
         a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
         if (base && base != a) {

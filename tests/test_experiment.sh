@@ -92,6 +92,29 @@ fails 1 "torn.h5" "2 of 4 runs failed" -- "$F" experiment run torn.yaml -o d
 cp a/clips/noise.h5 torn.h5
 works "$F" experiment run torn.yaml -o d
 grep -q "(3 stages computed" out || die "the runs that had not failed were computed again: $(tail -1 out)"
+# a grid of arms in braces, on top of another file; each is compared with the baseline that has as many labels
+cat >grid.yaml <<'Y'
+include: e.yaml
+splits: 1
+arms: [supervised, "supervised labels={6,8}", "real-unlabelled labels={6,8} ssl.algorithm={fixmatch,softmatch}"]
+classifier: {steps: 60, batch: 4, lr: 0.005}
+Y
+works "$F" experiment run grid.yaml -o g
+python3 - <<'P'
+import csv
+f = {r["arm"]: r for r in csv.DictReader(open("g/summary.csv"))}
+assert len(f) == 7, list(f)
+for labels in "68":
+    for a in ("fixmatch", "softmatch"):
+        r = f[f"real-unlabelled labels={labels} algorithm={a}"]
+        assert abs(float(r["delta_f1"]) - float(r["f1_mean"]) + float(f["supervised labels=" + labels]["f1_mean"])) < 2e-6, r
+assert len({r["f1_mean"] for r in f.values()}) > 2, "nothing was learnt, so nothing was compared"
+P
+echo "include: loop.yaml" >loop.yaml
+fails 1 "loop.yaml:1:1" "circle" -- "$F" experiment run loop.yaml
+printf 'splits: 1\ninclude: [none.yaml]\n' >lost.yaml
+fails 1 "lost.yaml:2:1" "none.yaml" -- "$F" experiment run lost.yaml
+fails 1 "without its }" -- "$F" experiment run e.yaml -o no --set "arms=supervised labels={6"
 # every algorithm trains, and its pseudo-labels are counted
 for a in pseudolabel meanteacher fixmatch flexmatch freematch softmatch; do
   works "$F" experiment run e.yaml -o ssl --set arms=real-unlabelled --set splits=1 --set ssl.algorithm=$a --set ssl.ramp=0.1 --set save_every=2

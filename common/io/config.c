@@ -256,6 +256,7 @@ static int mapping(yaml_walk *w, const yaml_node_t *node, const char *prefix)
         at(w, k, where, sizeof where);
         if (!scalar(k)) return FT_FAIL(FT_ECONFIG, "%s: a key must be a word", where);
         snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", scalar(k));
+        if (!strcmp(name, "include")) continue; /* read before */
         int i = index_of(name);
         if (i < 0) {
             bool section = false;
@@ -283,7 +284,32 @@ static int mapping(yaml_walk *w, const yaml_node_t *node, const char *prefix)
     return FT_OK;
 }
 
-int ft_config_read(ft_config *c, const char *path)
+static int read_file(ft_config *c, const char *path, int depth);
+
+/* Files named by `include` at the top are read first, so that this one has the last word; their paths begin at its folder. */
+static int includes(yaml_walk *w, const yaml_node_t *root, int depth)
+{
+    char where[600], *item[64];
+    int n, rc = FT_OK;
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
+        const yaml_node_t *k = yaml_document_get_node(w->doc, p->key), *v = yaml_document_get_node(w->doc, p->value);
+        if (!scalar(k) || strcmp(scalar(k), "include")) continue;
+        at(w, k, where, sizeof where);
+        if (depth == 8) return FT_FAIL(FT_ECONFIG, "%s: files include each other eight deep. Is it a circle?", where);
+        FT_TRY(list_items(w, v, item, 64, &n));
+        for (int q = 0; q < n && rc == FT_OK; q++) {
+            const char *base = ft_base_name(w->path);
+            char *file = ft_format("%.*s%s", *item[q] == '/' ? 0 : (int)(base - w->path), w->path, item[q]);
+            if (!file) rc = no_memory();
+            else if (!ft_exists(file)) rc = FT_FAIL(FT_ECONFIG, "%s: %s is not there", where, file);
+            else rc = read_file(w->c, file, depth + 1);
+            ft_free(file);
+        }
+    }
+    return rc;
+}
+
+static int read_file(ft_config *c, const char *path, int depth)
 {
     char *text;
     size_t size;
@@ -303,13 +329,18 @@ int ft_config_read(ft_config *c, const char *path)
         yaml_node_t *root = yaml_document_get_root_node(&doc);
         yaml_walk w = {.c = c, .doc = &doc, .path = path};
         if (root && root->type != YAML_MAPPING_NODE) rc = FT_FAIL(FT_ECONFIG, "%s:1: `key: value` lines are needed", path);
-        else if (root) rc = mapping(&w, root, "");
+        else if (root) {
+            rc = includes(&w, root, depth);
+            if (rc == FT_OK) rc = mapping(&w, root, "");
+        }
         yaml_document_delete(&doc);
     }
     yaml_parser_delete(&parser);
     ft_free(text);
     return rc;
 }
+
+int ft_config_read(ft_config *c, const char *path) { return read_file(c, path, 0); }
 
 /* ---- reading out --------------------------------------------------------------------------------------------------------- */
 
