@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "classify/classifier.h"
@@ -347,6 +348,7 @@ static void close_experiment(ft_result *r)
     ft_classes_free(&x->classes);
     ft_clipstore_free(&x->store);
     ft_free(x->lease);
+    ft_free(x->needed);
 }
 
 int ft_experiment_worker(ft_config *cfg, const char *dir)
@@ -415,6 +417,65 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
         printf("\n%s (%d stages computed, %d from the cache, %.0f s)\n", path, x.computed, x.cached, ft_now() - start);
     }
 done:
+    close_experiment(&r);
+    if (lease >= 0) ft_release(lease);
+    return rc;
+}
+
+/* bytes of the files in a folder, not deeper */
+static double size_of(const char *folder)
+{
+    char **name, path[FT_PATH + 300];
+    int n;
+    double bytes = 0;
+    struct stat s;
+    if (ft_list_dir(folder, &name, &n) < 0) return 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, name[i]);
+        if (stat(path, &s) == 0) bytes += (double)s.st_size;
+        ft_free(name[i]);
+    }
+    ft_free(name);
+    return bytes;
+}
+
+int ft_experiment_gc(ft_config *cfg, const char *dir, bool json)
+{
+    ft_experiment x = {.cfg = cfg, .began = time(NULL), .complete = true};
+    ft_result r = {.x = &x};
+    char path[FT_PATH], **name = NULL;
+    int n = 0, lease = -1, removed = 0, rc, splits = (int)ft_config_int(cfg, "splits"), seeds = (int)ft_config_int(cfg, "seeds");
+    double bytes = 0;
+    snprintf(x.dir, sizeof x.dir, "%s", dir);
+    FT_TRY_TO(rc, done, read_arms(&r));
+    FT_TRY_TO(rc, done, ft_lease(dir, true, &lease));
+    FT_TRY_TO(rc, done, open_experiment(&r));
+    for (int i = 0; i < r.n; i++)
+        for (int split = 0; split < splits; split++)
+            for (int seed = 0; seed < seeds; seed++) FT_TRY_TO(rc, done, ft_experiment_one_run(&x, &r.arm[i], split, seed));
+    FT_TRY_TO(rc, done, distances(&r));
+    snprintf(path, sizeof path, "%s/runs", dir);
+    FT_TRY_TO(rc, done, ft_list_dir(path, &name, &n));
+    for (int i = 0; i < n; i++) {
+        bool needed = false;
+        int one;
+        for (int k = 0; k < x.n_needed; k++) needed |= !strcmp(x.needed[k], name[i]);
+        char *folder = ft_format("%s/%s", path, name[i]);
+        if (!needed && folder && ft_lease(folder, false, &one) == FT_OK) { /* else somebody is at it */
+            bytes += size_of(folder);
+            rc = ft_remove_tree(folder);
+            ft_release(one);
+            if (rc == FT_OK && !json) printf("removed %s\n", name[i]);
+            removed++;
+        }
+        ft_free(folder);
+        if (rc < 0) break;
+    }
+    if (json) printf("{\"removed\": %d, \"kept\": %d, \"bytes\": %.0f}\n", removed, n - removed, bytes);
+    else printf("%d of %d stages removed, %.1f MiB\n", removed, n, bytes / 1048576);
+done:
+    for (int i = 0; i < n; i++) ft_free(name[i]);
+    ft_free(name);
     close_experiment(&r);
     if (lease >= 0) ft_release(lease);
     return rc;

@@ -29,6 +29,9 @@ typedef struct {
         int fd;
     } * lease; /* of the stages that this process is at */
     int leases;
+    bool complete; /* nothing is computed: a stage that is not there is an error */
+    char (*needed)[96];
+    int n_needed; /* stage folders that were asked for, by name */
 } ft_experiment;
 
 /* One arm in one fold and split, being prepared: see arm.h. */
@@ -50,6 +53,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool
 /* The stages alone: one of many workers. */
 int ft_experiment_worker(ft_config *cfg, const char *dir);
 int ft_experiment_status(ft_config *cfg, const char *dir);
+/* Removes the stages that no run of this configuration needs. FT_EDATA when it is not complete. */
+int ft_experiment_gc(ft_config *cfg, const char *dir, bool json);
 
 /* Settings that start with one of the prefixes, for a key: a file of weights stands there by its content, not by its path. */
 int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings);

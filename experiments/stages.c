@@ -90,6 +90,11 @@ int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PA
     snprintf(folder, FT_PATH, "%s/runs/%s-%.16s", x->dir, stage, hex);
     snprintf(path, sizeof path, "%s/done.json", folder);
     *done = ft_exists(path);
+    if (x->complete) {
+        FT_TRY(ft_grow(&x->needed, (size_t)x->n_needed, sizeof *x->needed));
+        snprintf(x->needed[x->n_needed++], sizeof *x->needed, "%s", ft_base_name(folder));
+        if (!*done) return FT_FAIL(FT_EDATA, "%s: is not computed yet. Let `forty experiment run` end first", folder);
+    }
     for (int i = 0; !*done && i < x->leases; i++)
         if (!strcmp(x->lease[i].folder, folder)) return FT_OK; /* begun before, by us */
     if (!*done) {

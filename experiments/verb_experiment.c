@@ -49,12 +49,12 @@ static int run_experiment(ft_cli *c)
     int64_t jobs;
     pid_t pid[WORKERS] = {0};
     ft_config *cfg;
-    FT_TRY(ft_cli_need(c, 2, "run|status|report|worker CONFIG.yaml"));
+    FT_TRY(ft_cli_need(c, 2, "run|status|report|worker|gc CONFIG.yaml"));
     ft_cli_args(c, &arg);
     bool run = !strcmp(arg[0], "run"), report = !strcmp(arg[0], "report"), status = !strcmp(arg[0], "status"),
-         worker = !strcmp(arg[0], "worker");
-    if (!run && !report && !status && !worker)
-        return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report, worker", arg[0]);
+         worker = !strcmp(arg[0], "worker"), gc = !strcmp(arg[0], "gc");
+    if (!run && !report && !status && !worker && !gc)
+        return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report, worker, gc", arg[0]);
     FT_TRY(ft_cli_int(c, "-j", 1, WORKERS, &jobs));
     if (worker && ft_cli_flag(c, "--with-parent")) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -70,6 +70,7 @@ static int run_experiment(ft_cli *c)
     if (ft_cli_flag(c, "--print-config")) ft_config_print(cfg, stdout);
     else if (status) rc = ft_experiment_status(cfg, dir);
     else if (worker) rc = ft_experiment_worker(cfg, dir);
+    else if (gc) rc = ft_experiment_gc(cfg, dir, ft_cli_json(c));
     else {
         int threads = ft_threads_get() / (int)jobs;
         if (jobs > 1) {
@@ -96,7 +97,7 @@ static const ft_option experiment_options[] = {
     {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_experiment = {"experiment",
                                     "the main job: arms x splits x seeds, then the table and the report",
-                                    "experiment run|status|report|worker CONFIG.yaml [-o results/NAME] [-j N]",
+                                    "experiment run|status|report|worker|gc CONFIG.yaml [-o results/NAME] [-j N]",
                                     "forty experiment run experiments/quickstart.yaml -j 2",
                                     experiment_options,
                                     run_experiment};

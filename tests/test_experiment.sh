@@ -83,6 +83,13 @@ assert a == c
 P
 works "$F" experiment status e.yaml -o c
 grep -q "of 1[0-9]* stages done" out && ! grep -q running out || die "the status is wrong: $(cat out)"
+# what no run of the configuration needs goes, what is needed stays
+fails 1 "not computed yet" -- "$F" experiment gc e.yaml -o c --set classifier.lr=0.003
+mkdir c/runs/classifier-0123456789abcdef
+works "$F" experiment gc e.yaml -o c
+grep -q "1 of 1[0-9]* stages removed" out && [ ! -e c/runs/classifier-0123456789abcdef ] || die "gc removed the wrong stages: $(cat out)"
+works "$F" experiment run e.yaml -o c
+grep -q "(0 stages computed" out || die "gc removed what is needed: $(tail -1 out)"
 # a run that fails does not stop the others, and is tried again by the next call
 head -c 5000 a/clips/noise.h5 >torn.h5
 sed 's|^arms:.*|arms: ["clips: torn.h5", supervised]|' e.yaml >torn.yaml
