@@ -164,7 +164,6 @@ ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t vide
         ft_t n = info_nce(g, centre(g, hard_n, en, hard), centre(g, easy_n, en, easy), ea, easy_a);
         l.contrast = ft_add(g, a, n);
         l.total = ft_add(g, l.total, ft_affine(g, l.contrast, (float)w.contrast, 0));
-        l.easy = ft_concat(g, 0, 2, (ft_t[]){easy_n, easy_a}), l.hard = ft_concat(g, 0, 2, (ft_t[]){hard_n, hard_a});
     }
     return l;
 }

@@ -36,7 +36,6 @@ typedef struct {
 } ft_mil_weights;
 typedef struct {
     ft_t total, video, ranking, contrast; /* scalars; NULL if left out */
-    ft_t easy, hard;                      /* (2B,T): 1 where a snippet was picked, for the tests */
 } ft_mil_loss_terms;
 ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t video, ft_mil_weights w);
 
@@ -53,7 +52,7 @@ typedef struct {
 } ft_mil_set;
 int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, uint64_t seed, bool resume);
 
-/* With the average of a run's weights: p(abnormal) of each video, and the scores of its snippets one behind another, in order of
+/* With a run's weights: p(abnormal) of each video, and the scores of its snippets one behind another, in order of
  * `video`. */
 int ft_mil_score(const ft_config *cfg, const char *dir, const ft_features *features, const int64_t *video, int64_t n,
                  float *p_video, float *p_snippet);

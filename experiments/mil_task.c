@@ -43,7 +43,6 @@ static void mil_data_free(mil_data *d)
 static int mil_data_read(mil_data *d, const ft_config *cfg, const char *features)
 {
     const char *list = ft_config_text(cfg, "data.labels");
-    int64_t known = 0;
     if (!*features)
         return FT_FAIL(FT_ECONFIG, "data.features is missing: a folder of VIDEO.npy, or a file that `forty features` wrote");
     if (!*list)
@@ -58,12 +57,11 @@ static int mil_data_read(mil_data *d, const ft_config *cfg, const char *features
         const ft_label *l = &d->labels.row[i];
         if ((d->row[i] = ft_features_find(&d->features, l->video)) < 0)
             return FT_FAIL(FT_EDATA, "%s:%d: %s has no video %s", list, l->line, features, l->video);
-        known++;
         d->videos.video[d->videos.n_video++] =
             (ft_store_video){.name = l->video, .label = l->label, .group = l->group, .split = l->split};
     }
-    if (known < d->features.n)
-        ft_log("%s: %lld of %lld videos are not in %s and stay out", features, (long long)(d->features.n - known),
+    if (d->labels.n < d->features.n)
+        ft_log("%s: %lld of %lld videos are not in %s and stay out", features, (long long)(d->features.n - d->labels.n),
                (long long)d->features.n, list);
     FT_TRY(ft_classes_make(&d->classes, cfg, &d->videos));
     return ft_folds_make(&d->folds, &d->n_folds, cfg, &d->videos, &d->classes);

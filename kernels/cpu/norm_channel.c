@@ -430,14 +430,11 @@ int FT_PREPARE(batchnorm_bwd)(ft_call *c)
     return FT_OK;
 }
 
-/* dpre = dy * act'(x*a + b) for one row */
+/* dpre = dy * act'(x*a + b) for one row, of an activation other than ReLU */
 static void pre_grad(ft_act act, const float *v, const float *d, const float *a, const float *b, float *dpre, int64_t n)
 {
     if (act == FT_ACT_SILU)
         for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_silu_d1(v[i] * a[i] + b[i]);
-    else if (act == FT_ACT_RELU)
-        for (int64_t i = 0; i < n; i++) dpre[i] = v[i] * a[i] + b[i] <= 0 ? 0.0f : d[i];
-    else if (act == FT_ACT_NONE) memcpy(dpre, d, (size_t)n * sizeof(float));
     else
         for (int64_t i = 0; i < n; i++) dpre[i] = d[i] * ft_act_d1(act, v[i] * a[i] + b[i]);
 }
