@@ -8,10 +8,13 @@
 typedef struct {
     const char *name, *help;
     bool (*matches)(const char *arm); /* NULL: the arm's name must equal `name` */
-    /* Sets unlabelled_store, clips and n_clips of the context (or leaves them for a supervised arm), or replaces `labelled`. */
+    /* Adds the stages that make its clips and sets `made`, or sets `file`, or replaces `labelled`. Nothing is computed yet; may be NULL. */
+    int (*plan)(ft_arm_context *c);
+    /* Without `made` and `file`, whose clips are taken whole: sets unlabelled_store, clips and n_clips of the context, or leaves
+     * them for a supervised arm. */
     int (*prepare)(ft_arm_context *c);
-    /* Facts for the report about what was generated (psnr, eps_mse, log); may be NULL. */
-    int (*facts)(ft_arm_context *c, ft_arm_result *result);
+    /* Facts for the report about what was generated (psnr, eps_mse, logs); may be NULL. */
+    void (*facts)(const ft_arm_context *c, ft_arm_result *result);
 } ft_arm;
 
 /* Reads an entry of `arms`, ARM [key=value ...] [name=LABEL], into arm, name and cfg of `a`. Without a label the name in tables

@@ -11,91 +11,87 @@
 
 static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
 
-static int stages(ft_arm_context *c, ft_fold_vae *vae, char generator[FT_PATH], char samples[FT_PATH])
+static const char *const training_keys[] = {
+    "generator.steps", "generator.batch", "generator.lr", "generator.warmup", "generator.ema", "generator.clip",
+    "generator.weight_decay", "generator.schedule", "generator.first", "generator.flip", "generator.latent",
+    "generator.objective", "generator.posterior", "generator.loss", "generator.beta", "generator.guidance",
+    "generator.kernel", "generator.relative", "generator.flow_time", "generator.vlb", "generator.weighting",
+    "generator.image", "generator.scan", "generator.mixer", "align.", "precision", NULL};
+static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
+
+static double training_work(const ft_config *cfg)
 {
-    static const char *const training[] = {"generator.steps",
-                                           "generator.batch",
-                                           "generator.lr",
-                                           "generator.warmup",
-                                           "generator.ema",
-                                           "generator.clip",
-                                           "generator.weight_decay",
-                                           "generator.schedule",
-                                           "generator.first",
-                                           "generator.flip",
-                                           "generator.latent",
-                                           "generator.objective",
-                                           "generator.posterior",
-                                           "generator.loss",
-                                           "generator.beta",
-                                           "generator.guidance",
-                                           "generator.kernel",
-                                           "generator.relative",
-                                           "generator.flow_time",
-                                           "generator.vlb",
-                                           "generator.weighting",
-                                           "generator.image",
-                                           "generator.scan",
-                                           "generator.mixer",
-                                           "align.",
-                                           "precision",
-                                           NULL};
-    static const char *const sampling[] = {"generator.sample", "generated", "precision", NULL};
+    return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
+}
+
+static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    const ft_stage *vae = s->need[0];
+    char latents[FT_PATH], held_out[FT_PATH];
+    double mse = NAN;
+    int64_t *clip = NULL, n = 0;
+    ft_stage_file(latents, vae, "latents.safetensors");
+    ft_stage_file(held_out, vae, "held-out.safetensors");
+    FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
+    ft_clip_pool pool = {&x->store, clip, n};
+    int rc = ft_generator_train(s->cfg, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
+    ft_free(clip);
+    FT_TRY(rc);
+    if (x->folds[s->fold].validation.n > 0)
+        FT_TRY(ft_generator_eps_mse(s->cfg, s->arm, held_out, s->folder, latents, &mse));
+    json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
+    return FT_OK;
+}
+
+static double sampling_work(const ft_config *cfg)
+{
+    return (double)(ft_config_int(cfg, "generated") * ft_config_int(cfg, "generator.sample_steps"));
+}
+
+static int sample(ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    char path[FT_PATH], latents[FT_PATH];
+    const ft_stage *generator = s->need[0], *vae = s->need[1];
+    (void)facts;
+    ft_stage_file(path, s, "clips.h5");
+    ft_stage_file(latents, vae, "latents.safetensors");
+    return ft_generator_sample(s->cfg, s->arm, generator->folder, vae->folder, latents, ft_config_int(s->cfg, "generated"),
+                               x->store.frames, x->store.size, 0, path);
+}
+
+static const ft_stage_kind generator_kind = {"generator", train, training_work},
+                           samples_kind = {"samples", sample, sampling_work};
+
+static int plan(ft_arm_context *c)
+{
     ft_experiment *x = c->x;
-    bool done;
-    char path[FT_PATH + 16];
-    FT_TRY(ft_fold_vae_get(x, c->cfg, c->fold, vae));
+    ft_stage like = {.cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *vae, *generator;
     json_t *settings;
-    FT_TRY(ft_key_settings(c->cfg, training, &settings));
-    json_t *key = json_pack("{s:s,s:o,s:s}", "preset", c->arm, "config", settings, "latents", strrchr(vae->vae, '/') + 1);
-    FT_TRY(ft_stage(x, "generator", key, generator, &done));
-    if (!done) {
-        double mse = NAN, start = ft_now();
-        int64_t *clip = NULL, n = 0;
-        int rc = ft_clips_of(&x->store, &x->folds[c->fold].pool, &clip, &n);
-        ft_clip_pool pool = {&x->store, clip, n};
-        if (rc == FT_OK) rc = ft_generator_train(c->cfg, c->arm, &pool, vae->vae, vae->latents, generator, 0, true);
-        ft_free(clip);
-        FT_TRY(rc);
-        if (*vae->held_out) FT_TRY(ft_generator_eps_mse(c->cfg, c->arm, vae->held_out, generator, vae->latents, &mse));
-        FT_TRY(ft_stage_done(
-            x, generator,
-            json_pack("{s:o,s:f}", "eps_mse", isnan(mse) ? json_null() : json_real(mse), "seconds", ft_now() - start)));
-    }
-    key = json_pack("{s:s,s:o}", "generator", strrchr(generator, '/') + 1, "config", ft_config_json(c->cfg, sampling));
-    FT_TRY(ft_stage(x, "samples", key, samples, &done));
-    if (!done) {
-        double start = ft_now();
-        snprintf(path, sizeof path, "%s/clips.h5", samples);
-        FT_TRY(ft_generator_sample(c->cfg, c->arm, generator, vae->vae, vae->latents, ft_config_int(c->cfg, "generated"),
-                                   x->store.frames, x->store.size, 0, path));
-        FT_TRY(ft_stage_done(x, samples, json_pack("{s:f}", "seconds", ft_now() - start)));
-    }
-    return FT_OK;
+    FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
+    FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
+    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1;
+    FT_TRY(ft_stage_add(x, &like, json_pack("{s:s,s:o}", "preset", c->arm, "config", settings), &generator));
+    like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
+    return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys)), &c->made);
 }
 
-static int prepare(ft_arm_context *c)
+static double number_of(const ft_stage *s, const char *name)
 {
-    ft_fold_vae vae;
-    char generator[FT_PATH], samples[FT_PATH], path[FT_PATH + 16];
-    FT_TRY(stages(c, &vae, generator, samples));
-    snprintf(path, sizeof path, "%s/clips.h5", samples);
-    return ft_arm_use_file(c, path);
+    json_t *facts = ft_stage_facts(s), *v = json_object_get(facts, name);
+    double x = json_is_number(v) ? json_number_value(v) : NAN;
+    json_decref(facts);
+    return x;
 }
 
-static int facts(ft_arm_context *c, ft_arm_result *r)
+static void facts(const ft_arm_context *c, ft_arm_result *r)
 {
-    ft_fold_vae vae;
-    char generator[FT_PATH], samples[FT_PATH];
-    FT_TRY(stages(c, &vae, generator, samples));
-    json_t *f = ft_stage_facts(generator), *mse = json_object_get(f, "eps_mse");
-    r->psnr = vae.psnr;
-    r->eps_mse = json_is_number(mse) ? json_number_value(mse) : NAN;
-    snprintf(r->generator_log, sizeof r->generator_log, "%.1100s/log.csv", generator);
-    json_decref(f);
-    return FT_OK;
+    const ft_stage *generator = c->made->need[0], *vae = c->made->need[1];
+    r->psnr = number_of(vae, "psnr");
+    r->eps_mse = number_of(generator, "eps_mse");
+    ft_stage_file(r->generator_log, generator, "log.csv");
+    ft_stage_file(r->vae_log, vae, "log.csv");
 }
 
 extern const ft_arm ft_arm_generator;
-const ft_arm ft_arm_generator = {"GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset,
-                                 prepare, facts};
+const ft_arm ft_arm_generator = {
+    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts};

@@ -5,10 +5,10 @@
 #include "common/base/status.h"
 #include "experiments/arm.h"
 
-static int labelled_only(ft_arm_context *c) { return (void)c, FT_OK; }
+static int nothing(ft_arm_context *c) { return (void)c, FT_OK; }
 
 extern const ft_arm ft_arm_supervised, ft_arm_fully_supervised, ft_arm_real_unlabelled, ft_arm_training_clips;
-const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, labelled_only, NULL};
+const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, NULL, nothing, NULL};
 
 static int all_labels(ft_arm_context *c)
 {
@@ -22,12 +22,12 @@ static int all_labels(ft_arm_context *c)
     return FT_OK;
 }
 const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels,
-                                        NULL};
+                                        nothing, NULL};
+
+static int more_videos(ft_arm_context *c) { return c->file = ft_config_text(c->cfg, "data.unlabelled"), FT_OK; }
 
 static int rest_of_pool(ft_arm_context *c)
 {
-    const char *more = ft_config_text(c->cfg, "data.unlabelled");
-    if (*more) return ft_arm_use_file(c, more);
     if (c->unlabelled.n == 0)
         return FT_FAIL(
             FT_EDATA,
@@ -36,7 +36,7 @@ static int rest_of_pool(ft_arm_context *c)
     return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
 }
 const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL,
-                                       rest_of_pool, NULL};
+                                       more_videos, rest_of_pool, NULL};
 
 /* Do generated clips add anything to the data that their generator saw? */
 static int whole_pool(ft_arm_context *c)
@@ -51,4 +51,4 @@ static int whole_pool(ft_arm_context *c)
     return ft_clips_of(&c->x->store, &all, &c->clips, &c->n_clips);
 }
 const ft_arm ft_arm_training_clips = {"training-clips", "the whole pool without labels: what generators are trained on", NULL,
-                                      whole_pool, NULL};
+                                      NULL, whole_pool, NULL};

@@ -10,7 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
-#include "common/train/train_loop.h"
+#include "common/base/interrupt.h"
 #include "experiments/main.h"
 
 enum { MAX_GIVEN = 256 };

@@ -173,10 +173,9 @@ int ft_confounds(const ft_clipstore *s, const ft_classes *k, ft_confound **list,
 
 /* ---- twins ---------------------------------------------------------------------------------------------------------------- */
 
-enum { SMALL = 16, SEEN = 3, EACH = SMALL * SMALL * 3 * SEEN };
+enum { SMALL = 16, SEEN = 3, EACH = FT_THUMBNAIL };
 
-/* the first, middle and last frame at 16 x 16 pixels, by means over boxes */
-static void shrink(const ft_clipstore *s, int64_t clip, float *out)
+void ft_thumbnail(const ft_clipstore *s, int64_t clip, float out[FT_THUMBNAIL])
 {
     for (int k = 0; k < SEEN; k++) {
         const uint8_t *p = ft_clip_pixels(s, clip) + (int64_t)(k * (s->frames - 1) / (SEEN - 1)) * s->size * s->size * 3;
@@ -203,7 +202,7 @@ int ft_twins(const ft_clipstore *s, const ft_videos *a, const ft_videos *b, ft_t
         rc = ft_clips_of(s, side[k], &clip[k], &m[k]);
         if (rc == FT_OK && !(small[k] = ft_alloc((size_t)(m[k] + 1) * EACH * sizeof(float))))
             rc = FT_FAIL(FT_ENOMEM, "no memory for twins");
-        for (int64_t i = 0; rc == FT_OK && i < m[k]; i++) shrink(s, clip[k][i], small[k] + i * EACH);
+        for (int64_t i = 0; rc == FT_OK && i < m[k]; i++) ft_thumbnail(s, clip[k][i], small[k] + i * EACH);
     }
     for (int64_t i = 0; rc == FT_OK && i < m[0]; i++)
         for (int64_t k = 0; rc == FT_OK && k < m[1]; k++) {

@@ -18,6 +18,10 @@ typedef struct {
 /* Facts of the labelled videos that vary. *list is fresh. */
 int ft_confounds(const ft_clipstore *store, const ft_classes *classes, ft_confound **list, int *n);
 
+/* The first, middle and last frame of a clip at 16 x 16 pixels, by means over boxes. */
+enum { FT_THUMBNAIL = 16 * 16 * 3 * 3 };
+void ft_thumbnail(const ft_clipstore *store, int64_t clip, float out[FT_THUMBNAIL]);
+
 typedef struct {
     int64_t a, b; /* rows of /video */
     double difference;

@@ -1,7 +1,8 @@
-/* The main job: every arm x label split x seed, each stage cached by content, then tables and the report.
+/* The main job: every arm x label split x seed, then tables and the report.
  *
- * A stage's key is the SHA-256 of {stage, its settings, the identity of its inputs, the code version}; its folder is
- * runs/STAGE-KEY, complete when done.json is there. A second run finds every folder and only reports. */
+ * The data (labelled videos as a clip store) come first; from them and the configuration the whole graph of stages is known
+ * (stage.h). Any number of processes on any number of machines then compute what is missing (work.c), and one of them reads it
+ * all in order for the tables. A second run finds everything and only reports. */
 #ifndef FT_EXPERIMENT_H
 #define FT_EXPERIMENT_H
 
@@ -11,67 +12,60 @@
 #include "common/io/config.h"
 #include "experiments/confounds.h"
 #include "experiments/splits.h"
+#include "experiments/stage.h"
 #include "experiments/stats.h"
 
-enum { FT_PATH = 1200 };
-
+/* What a stage of a kind and an arm took with almost no work, once (rehearsal.c). */
 typedef struct {
+    char kind[48], label[128];
+    double seconds, work, unit_seconds, memory_mib;
+} ft_rehearsed;
+
+struct ft_experiment {
     ft_config *cfg;
     char dir[600]; /* results/NAME */
     ft_clipstore store;
     ft_classes classes;
     ft_fold *folds;
     int n_folds;
-    int computed, cached; /* stages of this call */
-    time_t began;
-    struct {
-        char folder[FT_PATH];
-        int fd;
-    } * lease; /* of the stages that this process is at */
-    int leases;
-    bool complete; /* nothing is computed: a stage that is not there is an error */
-    char (*needed)[96];
-    int n_needed; /* stage folders that were asked for, by name */
-} ft_experiment;
+    ft_stage **stage; /* every one after those it needs */
+    int stages, computed;
+    time_t began;   /* failures before this are tried again */
+    bool look_only; /* nothing is computed */
+    ft_rehearsed *rehearsal;
+    int rehearsed;
+};
 
 /* One arm in one fold and split, being prepared: see arm.h. */
 typedef struct {
     ft_experiment *x;
-    const char *arm;      /* a row's name, a preset, `clips: FILE` */
-    const ft_config *cfg; /* the experiment's with this arm's own settings */
+    const char *arm, *label; /* a row's name, a preset, `clips: FILE`; what tables call it */
+    const ft_config *cfg;    /* the experiment's with this arm's own settings */
     int fold, split;
     ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
-    const ft_clipstore *unlabelled_store; /* out: where unlabelled clips come from; NULL: supervised */
-    int64_t *clips, n_clips;              /* out: which; fresh memory */
-    char picked[65];                      /* SHA-256 of that list, for keys */
+    ft_stage *made;                       /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
+    const char *file;                     /* or a clip store of somebody else; "": none */
+    const ft_clipstore *unlabelled_store; /* where unlabelled clips come from; NULL: supervised */
+    int64_t *clips, n_clips;              /* which; fresh memory */
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
 } ft_arm_context;
 
-/* Everything: stages that are not there yet (each continues from its saved state), tables, report. Any number of processes may
- * work on one folder: a stage is one's alone while it is computed (work.c), tables are written by one at a time. */
-int ft_experiment_run(ft_config *cfg, const char *dir, const char *command, bool json);
-/* The stages alone: one of many workers. */
-int ft_experiment_worker(ft_config *cfg, const char *dir);
-int ft_experiment_status(ft_config *cfg, const char *dir);
-/* Removes the stages that no run of this configuration needs. FT_EDATA when it is not complete. */
-int ft_experiment_gc(ft_config *cfg, const char *dir, bool json);
-
-/* Settings that start with one of the prefixes, for a key: a file of weights stands there by its content, not by its path. */
-int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings);
-/* Stage folder for a key; *done tells whether it is complete. If not, it is ours until ft_stage_done: FT_EBUSY when another
- * process is at it. `key` is consumed. */
-int ft_stage(ft_experiment *x, const char *stage, json_t *key, char folder[FT_PATH], bool *done);
-int ft_stage_done(ft_experiment *x, const char *folder, json_t *facts); /* facts are consumed */
-json_t *ft_stage_facts(const char *folder);                             /* NULL if not done */
-void ft_stages_failed(ft_experiment *x,
-                      const char *why); /* notes it in the stages that are ours, and lets them go; NULL: only that */
-
-/* The VAE and latents of a fold's pool, trained if needed: folders and files by name. */
 typedef struct {
-    char vae[FT_PATH], latents[FT_PATH], held_out[FT_PATH]; /* held_out: latents of the validation videos; "" if none */
-    double psnr;                                            /* on them */
-} ft_fold_vae;
-int ft_fold_vae_get(ft_experiment *x, const ft_config *cfg, int fold, ft_fold_vae *out);
+    const char *command; /* for environment.json and the report */
+    bool json;
+    bool report;                 /* nothing is computed: what is not there is an error */
+    bool slurm;                  /* the stages are computed by jobs of a cluster (slurm.c), not here */
+    int (*helpers)(void *given); /* starts further workers once the graph is known; may be NULL */
+    void *given;
+} ft_run_opt;
+
+/* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
+int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt);
+/* The stages alone, as one of many workers. `stage`: that one, by the name of its folder; NULL: all that are left. */
+int ft_experiment_worker(ft_config *cfg, const char *dir, const char *stage);
+int ft_experiment_status(ft_config *cfg, const char *dir, bool json);
+/* Removes the stages that no run of this configuration needs. */
+int ft_experiment_gc(ft_config *cfg, const char *dir, bool json);
 
 /* Reads a clip store as the unlabelled clips of an arm: all of its clips. */
 int ft_arm_use_file(ft_arm_context *c, const char *path);
@@ -93,8 +87,10 @@ typedef struct {
     double best_look;              /* mean over runs of the largest F1 seen while training; NaN without looks */
     bool looked;                   /* its weights were chosen on the test list */
     char clips[FT_PATH];           /* clip store of its unlabelled clips; "" if none */
-    double psnr, eps_mse, frechet; /* of a generator, NaN otherwise; frechet: clips to the pool's real ones */
-    char log[FT_PATH], generator_log[FT_PATH]; /* log.csv of one run, of the generator */
+    double psnr, eps_mse;          /* of a generator, NaN otherwise */
+    ft_stage *likeness;            /* of its clips to the pool's real ones; NULL: it has none */
+    double frechet;                /* from there */
+    char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH]; /* log.csv of one run, of the generator, of its VAE */
 } ft_arm_result;
 
 typedef struct {
@@ -107,17 +103,35 @@ typedef struct {
     int confounds;
     ft_twin *twin; /* test videos that show what one of the pool or validation shows */
     int twins;
-    double psnr, frechet_real; /* VAE on held-out videos; held-out real clips to the pool's */
+    ft_stage *checked, *held_out; /* confounds; likeness of the validation videos' clips, NULL: nothing was generated */
+    double psnr, frechet_real;    /* VAE on held-out videos; held-out real clips to the pool's */
     char vae_log[FT_PATH];
-    double seconds; /* of all stages, this call or before */
     const char *command;
 } ft_result;
 
-int ft_experiment_data(ft_experiment *x); /* reads the store, made if need be */
-/* One (split, seed) of an arm, appended to arm->run; with cross-validation its test videos are those of all folds of a repeat. */
-int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int seed);
-/* Computes every run that is not there yet, in any order and beside other processes (work.c). */
-int ft_experiment_work(ft_result *r);
+/* ---- the parts of ft_experiment_run ---- */
+int ft_arms_read(ft_result *r);        /* the setting `arms` (arm_list.c) */
+int ft_experiment_open(ft_result *r);  /* arms, data, classes, folds, the graph; everything that can be wrong is found here */
+void ft_experiment_close(ft_result *r);
+int ft_experiment_data(ft_experiment *x); /* reads the store, made if need be; FT_EBUSY while another process makes it */
+/* Adds the stages of one (split, seed) of an arm to the graph. With cross-validation its test videos are those of all folds of a
+ * repeat. */
+int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed);
+/* Reads its results, appended to arm->run. Its stages must be done. */
+int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed);
+int ft_stage_confounds(ft_experiment *x, ft_stage **stage);
+int ft_confounds_read(ft_result *r, const ft_stage *stage); /* warns of what it finds */
+/* Of an arm's clips against the first fold's pool; c = NULL: of the validation videos. */
+int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
+/* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */
+int ft_experiment_work(ft_experiment *x, ft_stage *only);
+int ft_experiment_complete(ft_experiment *x); /* FT_EDATA if a stage is not done */
+/* Every kind of stage once with almost no work, where that costs little: does it run, how long will it take, how much memory? Into
+ * x->rehearsal and rehearsal.json. FT_ENOMEM when a stage would not fit into this machine. */
+int ft_rehearse(ft_result *r);
+int ft_rehearsal_read(ft_experiment *x); /* what an earlier call found, if it was about the same */
+int ft_slurm_submit(ft_result *r, const char *config);
+int ft_compare(ft_result *r); /* intervals, differences, trivial answers */
 void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part of a file's */
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */

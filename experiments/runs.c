@@ -1,4 +1,4 @@
-/* One classifier run of an arm: training, the test list's predictions, their files. */
+/* A run of an arm (one split and seed): the stages it needs, its classifier, its results. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,7 @@
 #include "experiments/arm.h"
 #include "experiments/experiment.h"
 
-/* ---- one classifier run
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- predictions ----------------------------------------------------------------------------------------------------------- */
 
 /* clips and their labels; `most` of a video, 0: all */
 static int labels_of(const ft_experiment *x, const ft_videos *v, int64_t most, int64_t **clip, int **label, int64_t *n)
@@ -95,17 +94,6 @@ static int load_predictions(const ft_experiment *x, const char *path, const ft_v
     return rc;
 }
 
-typedef struct {
-    char folder[FT_PATH];
-    ft_videos test; /* labelled test videos; borrowed memory of the caller */
-    double utilisation, seconds;
-    json_t *pseudo;   /* of pseudo-labels: {"share": of each class, "accuracy": or null}; null without */
-    double threshold; /* of p(positive), chosen on validation videos; NaN without */
-    json_t *looks;    /* F1 of the test list at each look while training; null without */
-    int64_t steps;
-    char hash[24];
-} run_facts;
-
 /* what is known of the pool's own clips, for the log: how many pseudo-labels were right */
 static int truth_of(const ft_experiment *x, const ft_arm_context *c, int **truth)
 {
@@ -148,88 +136,7 @@ static json_t *looks_of(const ft_training_result *r, bool looked)
     return a;
 }
 
-static int classify(ft_arm_context *c, int run, run_facts *out)
-{
-    int seed = (int)ft_config_int(c->cfg, "seed") + run;
-    static const char *const keys[] = {"classifier.",     "ssl.",      "unlabelled.", "selection", "looks",
-                                       "data.test_clips", "precision", NULL};
-    static const char *const plain[] = {"classifier.", "selection", "looks", "data.test_clips", "precision", NULL};
-    ft_experiment *x = c->x;
-    const ft_fold *f = &x->folds[c->fold];
-    bool done, best_on_test = !strcmp(ft_config_text(c->cfg, "selection"), "best-on-test");
-    json_t *unlabelled = json_null();
-    if (c->unlabelled_store) { unlabelled = json_pack("[s,s]", c->unlabelled_store->id, c->picked); }
-    json_t *classes = json_array();
-    for (int k = 0; k < x->classes.n; k++) json_array_append_new(classes, json_string(x->classes.name[k]));
-    const char *const *map;
-    int n_map = ft_config_list(x->cfg, "data.map", &map);
-    for (int k = 0; k < n_map; k++) json_array_append_new(classes, json_string(map[k]));
-    json_t *settings;
-    FT_TRY(ft_key_settings(c->cfg, c->unlabelled_store ? keys : plain, &settings));
-    json_t *key = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", settings, "store", x->store.id, "labelled",
-                            ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test",
-                            ft_video_names(&x->store, &f->test), "validation", ft_video_names(&x->store, &f->validation),
-                            "classes", classes, "seed", seed, "positive", x->classes.positive);
-    FT_TRY(ft_stage(x, "classifier", key, out->folder, &done));
-    snprintf(out->hash, sizeof out->hash, "%s", strrchr(out->folder, '-') + 1);
-    char path[FT_PATH + 32];
-    snprintf(path, sizeof path, "%s/test.csv", out->folder);
-    if (!done) {
-        ft_training_set set = {.store = &x->store,
-                               .unlabelled_store = c->unlabelled_store,
-                               .unlabelled = c->clips,
-                               .n_unlabelled = c->n_clips,
-                               .classes = (const char *const *)x->classes.name,
-                               .n_classes = x->classes.n,
-                               .watched_store = &x->store,
-                               .looks = (int)ft_config_int(c->cfg, "looks"),
-                               .positive = x->classes.positive};
-        int64_t *clip = NULL, *held = NULL;
-        int *label = NULL, *held_label = NULL, *truth = NULL;
-        ft_training_result r = {0};
-        float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
-        int rc = prob ? labels_of(x, &c->labelled, 0, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
-        if (rc == FT_OK)
-            rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(x->cfg, "data.test_clips"), &held, &held_label,
-                           &set.n_watched);
-        if (rc == FT_OK) rc = truth_of(x, c, &truth);
-        set.truth = truth;
-        set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
-        if (rc == FT_OK) rc = ft_classifier_train(c->cfg, &set, out->folder, (uint64_t)seed, true, &r);
-        if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
-        else if (rc == FT_OK) rc = predict_videos(x, out->folder, &f->test, prob); /* without `looks` the only one at the list */
-        if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
-        double threshold = NAN;
-        if (rc == FT_OK) rc = operating_point(x, f, out->folder, &threshold);
-        if (rc == FT_OK)
-            rc = ft_stage_done(
-                x, out->folder,
-                json_pack("{s:o,s:o,s:f,s:f,s:I,s:o}", "threshold", isnan(threshold) ? json_null() : json_real(threshold),
-                          "looks", looks_of(&r, set.looks > 0), "utilisation", r.utilisation, "seconds", r.seconds, "step",
-                          (json_int_t)r.best_step, "pseudo_labels", pseudo_labels(x, &r, c->unlabelled_store != NULL)));
-        ft_free(r.chosen);
-        ft_free(prob);
-        ft_free(clip);
-        ft_free(held);
-        ft_free(label);
-        ft_free(held_label);
-        ft_free(truth);
-        FT_TRY(rc);
-    }
-    json_t *facts = ft_stage_facts(out->folder);
-    out->utilisation = json_number_value(json_object_get(facts, "utilisation"));
-    out->seconds = json_number_value(json_object_get(facts, "seconds"));
-    out->steps = json_integer_value(json_object_get(facts, "step"));
-    json_t *t = json_object_get(facts, "threshold");
-    out->threshold = json_is_number(t) ? json_number_value(t) : NAN;
-    out->pseudo = json_incref(json_object_get(facts, "pseudo_labels"));
-    out->looks = json_incref(json_object_get(facts, "looks"));
-    json_decref(facts);
-    return FT_OK;
-}
-
-/* ---- controls on unlabelled clips
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- controls on unlabelled clips ------------------------------------------------------------------------------------------ */
 
 /* unlabelled.clips takes a part of them, the same part of a larger part; unlabelled.frames spoils their motion */
 static int restrict_unlabelled(ft_arm_context *c)
@@ -243,7 +150,6 @@ static int restrict_unlabelled(ft_arm_context *c)
         ft_rng_shuffle(&r, c->clips, c->n_clips);
         c->n_clips = most;
     }
-    ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, c->picked);
     if (!strcmp(frames, "whole")) return FT_OK;
     ft_clipstore s = {.frames = from->frames, .size = from->size, .stride = from->stride, .n_clip = c->n_clips};
     int64_t frame = (int64_t)s.size * s.size * 3, order[256];
@@ -268,8 +174,7 @@ static int restrict_unlabelled(ft_arm_context *c)
     return FT_OK;
 }
 
-/* ---- an arm over splits and seeds
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the classifier of a run ------------------------------------------------------------------------------------------- */
 
 static void context_free(ft_arm_context *c)
 {
@@ -278,6 +183,152 @@ static void context_free(ft_arm_context *c)
     ft_free(c->clips);
     ft_clipstore_free(&c->own);
 }
+
+/* Who is labelled, and where the arm's clips will come from. */
+static int context_of(ft_arm_context *c, ft_experiment *x, const ft_config *cfg, const char *arm, const char *label, int fold,
+                      int split)
+{
+    const ft_arm *row = ft_arm_find(arm);
+    *c = (ft_arm_context){.x = x, .arm = arm, .label = label, .cfg = cfg, .fold = fold, .split = split, .file = ""};
+    FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, cfg, &x->store, &x->classes, &x->folds[fold], split));
+    return row->plan ? row->plan(c) : FT_OK;
+}
+
+static int unlabelled_clips(ft_arm_context *c)
+{
+    char path[FT_PATH];
+    if (c->made) {
+        ft_stage_file(path, c->made, "clips.h5");
+        return ft_arm_use_file(c, path);
+    }
+    return *c->file ? ft_arm_use_file(c, c->file) : ft_arm_find(c->arm)->prepare(c);
+}
+
+static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
+
+static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, json_t *facts)
+{
+    const ft_fold *f = &x->folds[s->fold];
+    bool best_on_test = !strcmp(ft_config_text(s->cfg, "selection"), "best-on-test");
+    char path[FT_PATH];
+    ft_training_set set = {.store = &x->store,
+                           .unlabelled_store = c->unlabelled_store,
+                           .unlabelled = c->clips,
+                           .n_unlabelled = c->n_clips,
+                           .classes = (const char *const *)x->classes.name,
+                           .n_classes = x->classes.n,
+                           .watched_store = &x->store,
+                           .looks = (int)ft_config_int(s->cfg, "looks"),
+                           .positive = x->classes.positive};
+    int64_t *clip = NULL, *held = NULL;
+    int *label = NULL, *held_label = NULL, *truth = NULL;
+    ft_training_result r = {0};
+    double threshold = NAN;
+    float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
+    int rc = prob ? labels_of(x, &c->labelled, 0, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK)
+        rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(x->cfg, "data.test_clips"), &held, &held_label,
+                       &set.n_watched);
+    if (rc == FT_OK) rc = truth_of(x, c, &truth);
+    set.truth = truth;
+    set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
+    if (rc == FT_OK) rc = ft_classifier_train(s->cfg, &set, s->folder, (uint64_t)s->seed, true, &r);
+    if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
+    else if (rc == FT_OK) rc = predict_videos(x, s->folder, &f->test, prob); /* without `looks` the only one at the list */
+    ft_stage_file(path, s, "test.csv");
+    if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
+    if (rc == FT_OK) rc = operating_point(x, f, s->folder, &threshold);
+    if (rc == FT_OK) {
+        json_object_set_new(facts, "threshold", isnan(threshold) ? json_null() : json_real(threshold));
+        json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
+        json_object_set_new(facts, "utilisation", json_real(r.utilisation));
+        json_object_set_new(facts, "step", json_integer(r.best_step));
+        json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, c->unlabelled_store != NULL));
+    }
+    ft_free(r.chosen);
+    ft_free(prob);
+    ft_free(clip);
+    ft_free(held);
+    ft_free(label);
+    ft_free(held_label);
+    ft_free(truth);
+    return rc;
+}
+
+static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    ft_arm_context c;
+    int rc = context_of(&c, x, s->cfg, s->arm, s->label, s->fold, s->split);
+    if (rc == FT_OK) rc = unlabelled_clips(&c);
+    if (rc == FT_OK) rc = restrict_unlabelled(&c);
+    if (rc == FT_OK) rc = train(x, &c, s, facts);
+    context_free(&c);
+    return rc;
+}
+static const ft_stage_kind classifier = {"classifier", compute, work};
+
+/* the identity of an arm's clips, where no stage that is needed tells it; semi: are there any? */
+static int clips_key(ft_arm_context *c, json_t **key, bool *semi)
+{
+    char hex[65];
+    *semi = true;
+    *key = NULL;
+    if (c->made) *key = json_string("made");
+    else if (*c->file) {
+        FT_TRY(ft_sha256_file(c->file, hex));
+        *key = json_string(hex);
+    } else {
+        FT_TRY(unlabelled_clips(c));
+        *semi = c->unlabelled_store != NULL;
+        if (*semi) ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, hex);
+        *key = *semi ? json_string(hex) : json_null();
+    }
+    if (ft_config_int(c->cfg, "unlabelled.clips") > 0 && *semi) /* a part of them, drawn for the split */
+        *key = json_pack("[o,i,i]", *key, c->split, c->fold);
+    return FT_OK;
+}
+
+/* Initialisation and order vary with the split, in every arm alike. */
+static int seed_of(const ft_config *cfg, int split, int seed) { return (int)ft_config_int(cfg, "seed") + seed + 1000 * split; }
+
+/* The classifier of a context, in the graph. */
+static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
+{
+    static const char *const keys[] = {"classifier.",     "ssl.",      "unlabelled.", "selection", "looks",
+                                       "data.test_clips", "precision", NULL};
+    static const char *const plain[] = {"classifier.", "selection", "looks", "data.test_clips", "precision", NULL};
+    ft_experiment *x = c->x;
+    const ft_fold *f = &x->folds[c->fold];
+    ft_stage like = {.kind = &classifier,
+                     .cfg = c->cfg,
+                     .arm = c->arm,
+                     .label = c->label,
+                     .file = c->file,
+                     .fold = c->fold,
+                     .split = c->split,
+                     .seed = seed_of(c->cfg, c->split, seed),
+                     .need = {c->made},
+                     .needs = c->made != NULL};
+    json_t *unlabelled, *settings, *classes = json_array();
+    bool semi;
+    int rc = clips_key(c, &unlabelled, &semi);
+    if (rc == FT_OK) rc = ft_key_settings(c->cfg, semi ? keys : plain, &settings);
+    if (rc < 0) {
+        json_decref(classes);
+        return rc;
+    }
+    for (int k = 0; k < x->classes.n; k++) json_array_append_new(classes, json_string(x->classes.name[k]));
+    const char *const *map;
+    int n_map = ft_config_list(x->cfg, "data.map", &map);
+    for (int k = 0; k < n_map; k++) json_array_append_new(classes, json_string(map[k]));
+    json_t *key = json_pack("{s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:i,s:i}", "config", settings, "store", x->store.id, "labelled",
+                            ft_video_names(&x->store, &c->labelled), "unlabelled", unlabelled, "test",
+                            ft_video_names(&x->store, &f->test), "validation", ft_video_names(&x->store, &f->validation),
+                            "classes", classes, "seed", like.seed, "positive", x->classes.positive);
+    return ft_stage_add(x, &like, key, stage);
+}
+
+/* ---- a run ------------------------------------------------------------------------------------------------------------- */
 
 /* where the lists of a split stand: an arm with labels of its own has lists of its own */
 static void split_file(char path[FT_PATH + 64], const ft_experiment *x, const ft_arm_result *arm, int split, const ft_fold *fold)
@@ -291,6 +342,24 @@ static void split_file(char path[FT_PATH + 64], const ft_experiment *x, const ft
     snprintf(path, FT_PATH + 64, "%s/splits/split-%d%s%s.json", x->dir, split, of_fold, of_arm);
 }
 
+/* does the run of this split test on fold f? */
+static bool of_split(const ft_experiment *x, int f, int split) { return x->n_folds == 1 || x->folds[f].repeat == split; }
+
+int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed)
+{
+    for (int f = 0; f < x->n_folds; f++) {
+        if (!of_split(x, f, split)) continue;
+        ft_arm_context c;
+        ft_stage *stage;
+        int rc = context_of(&c, x, arm->cfg, arm->arm, arm->name, f, split);
+        if (rc == FT_OK && !arm->likeness && (c.made || *c.file)) rc = ft_stage_likeness(x, &c, &arm->likeness);
+        if (rc == FT_OK) rc = plan_classifier(&c, seed, &stage);
+        context_free(&c);
+        FT_TRY(rc);
+    }
+    return FT_OK;
+}
+
 /* what looking at the test list while training shows, for protocols that do it */
 static void looked(json_t *line, json_t *looks)
 {
@@ -302,86 +371,108 @@ static void looked(json_t *line, json_t *looks)
     json_object_set(line, "looks", looks);
 }
 
-int ft_experiment_one_run(ft_experiment *x, ft_arm_result *arm, int split, int seed)
+/* Sums over the folds of a run. */
+typedef struct {
+    ft_videos test;
+    float *prob, *point; /* point: answers at the operating point, 0 or 1 */
+    int *label;
+    bool pointed;
+    double utilisation, seconds;
+    int64_t steps, folds;
+    json_t *pseudo, *looks; /* one for each fold */
+    char hash[200];
+} run_sum;
+
+static void read_facts(run_sum *r, ft_arm_result *arm, const ft_experiment *x, const ft_stage *s)
 {
-    const ft_arm *row = ft_arm_find(arm->arm);
-    bool cv = x->n_folds > 1;
-    int64_t total = 0, at = 0;
-    int C = x->classes.n, rc = FT_OK;
-    for (int f = 0; f < x->n_folds; f++)
-        if (!cv || x->folds[f].repeat == split) total += x->folds[f].test.n;
-    float *prob = ft_alloc((size_t)(total * C + 1) * sizeof *prob);
-    int *label = ft_alloc((size_t)(total + 1) * sizeof *label);
-    float *point = ft_alloc((size_t)(total * C + 1) * sizeof *point); /* answers at the operating point: 0 or 1 */
-    bool pointed = C == 2;
-    ft_videos all = {ft_alloc((size_t)(total + 1) * sizeof(int64_t)), 0};
-    double utilisation = 0, seconds = 0;
-    json_t *pseudo = json_array(), *looks = json_array(); /* one for each fold */
-    int64_t steps = 0, folds = 0;
-    char hash[200] = "", path[FT_PATH + 64];
-    if (!prob || !label || !point || !all.video) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
-    for (int f = 0; rc == FT_OK && f < x->n_folds; f++) {
-        if (cv && x->folds[f].repeat != split) continue;
-        ft_arm_context c = {.x = x, .arm = arm->arm, .cfg = arm->cfg, .fold = f, .split = split};
-        run_facts facts;
-        const ft_videos *test = &x->folds[f].test;
-        rc = ft_split_make(&c.labelled, &c.unlabelled, c.cfg, &x->store, &x->classes, &x->folds[f], split);
-        if (rc == FT_OK) {
-            split_file(path, x, arm, split, &x->folds[f]);
-            rc = ft_split_save(path, &x->store, &x->folds[f], &c.labelled, split);
-        }
-        if (rc == FT_OK) rc = row->prepare(&c);
-        if (rc == FT_OK) rc = restrict_unlabelled(&c);
-        if (rc == FT_OK)
-            rc = classify(&c, seed + 1000 * split, &facts); /* initialisation and order vary with the split, in every arm alike */
-        if (rc == FT_OK) {
-            snprintf(path, sizeof path, "%s/test.csv", facts.folder);
-            rc = load_predictions(x, path, test, prob + at * C);
-        }
-        for (int64_t i = 0; rc == FT_OK && i < test->n; i++, at++) {
-            int P = x->classes.positive;
-            label[at] = x->classes.of_video[test->video[i]];
-            pointed &= !isnan(facts.threshold);
-            if (C == 2)
-                point[2 * at + P] = (double)prob[2 * at + P] >= facts.threshold, point[2 * at + 1 - P] = 1 - point[2 * at + P];
-            all.video[all.n++] = test->video[i];
-        }
-        if (rc == FT_OK) {
-            utilisation += facts.utilisation, seconds += facts.seconds, steps += facts.steps, folds++;
-            json_array_append_new(pseudo, facts.pseudo ? facts.pseudo : json_null());
-            json_array_append_new(looks, facts.looks ? facts.looks : json_null());
-            snprintf(hash + strlen(hash), sizeof hash - strlen(hash), "%s%s", *hash ? "+" : "", facts.hash);
-            if (!*arm->log) snprintf(arm->log, sizeof arm->log, "%.1100s/log.csv", facts.folder);
-            if (!*arm->clips && c.own.path) snprintf(arm->clips, sizeof arm->clips, "%s", c.own.path);
-            if (row->facts && isnan(arm->eps_mse)) rc = row->facts(&c, arm);
-        }
-        context_free(&c);
+    const ft_videos *test = &x->folds[s->fold].test;
+    json_t *facts = ft_stage_facts(s), *t = json_object_get(facts, "threshold");
+    double threshold = json_is_number(t) ? json_number_value(t) : NAN;
+    int C = x->classes.n, P = x->classes.positive;
+    for (int64_t i = 0; i < test->n; i++, r->test.n++) {
+        int64_t at = r->test.n;
+        r->label[at] = x->classes.of_video[test->video[i]];
+        if (C == 2)
+            r->point[2 * at + P] = (double)r->prob[2 * at + P] >= threshold, r->point[2 * at + 1 - P] = 1 - r->point[2 * at + P];
+        r->test.video[at] = test->video[i];
+    }
+    r->pointed &= !isnan(threshold);
+    r->utilisation += json_number_value(json_object_get(facts, "utilisation"));
+    r->seconds += s->seconds;
+    r->steps += json_integer_value(json_object_get(facts, "step"));
+    r->folds++;
+    json_array_append(r->pseudo, json_object_get(facts, "pseudo_labels"));
+    json_array_append(r->looks, json_object_get(facts, "looks"));
+    snprintf(r->hash + strlen(r->hash), sizeof r->hash - strlen(r->hash), "%s%s", *r->hash ? "+" : "", strrchr(s->name, '-') + 1);
+    if (!*arm->log) ft_stage_file(arm->log, s, "log.csv");
+    json_decref(facts);
+}
+
+static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold, int split, int seed)
+{
+    char path[FT_PATH + 64];
+    ft_arm_context c;
+    ft_stage *s;
+    int rc = context_of(&c, x, arm->cfg, arm->arm, arm->name, fold, split);
+    if (rc == FT_OK) {
+        split_file(path, x, arm, split, &x->folds[fold]);
+        if (seed == 0) rc = ft_split_save(path, &x->store, &x->folds[fold], &c.labelled, split);
+    }
+    if (rc == FT_OK) rc = plan_classifier(&c, seed, &s);
+    if (rc == FT_OK) {
+        ft_stage_file(path, s, "test.csv");
+        rc = load_predictions(x, path, &x->folds[fold].test, r->prob + r->test.n * x->classes.n);
     }
     if (rc == FT_OK) {
-        ft_scores s = ft_score(prob, label, total, C, x->classes.positive);
-        char file[128];
+        read_facts(r, arm, x, s);
+        if (c.made && !*arm->clips) ft_stage_file(arm->clips, c.made, "clips.h5");
+        if (*c.file && !*arm->clips) snprintf(arm->clips, sizeof arm->clips, "%s", c.file);
+        if (c.made && isnan(arm->eps_mse) && ft_arm_find(arm->arm)->facts) ft_arm_find(arm->arm)->facts(&c, arm);
+    }
+    context_free(&c);
+    return rc;
+}
+
+int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
+{
+    int64_t total = 0;
+    int C = x->classes.n, rc = FT_OK;
+    for (int f = 0; f < x->n_folds; f++)
+        if (of_split(x, f, split)) total += x->folds[f].test.n;
+    run_sum r = {.test = {ft_alloc((size_t)(total + 1) * sizeof(int64_t)), 0},
+                 .prob = ft_alloc((size_t)(total * C + 1) * sizeof(float)),
+                 .point = ft_alloc((size_t)(total * C + 1) * sizeof(float)),
+                 .label = ft_alloc((size_t)(total + 1) * sizeof(int)),
+                 .pointed = C == 2,
+                 .pseudo = json_array(),
+                 .looks = json_array()};
+    char path[FT_PATH + 64], file[128];
+    if (!r.test.video || !r.prob || !r.point || !r.label) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
+    for (int f = 0; rc == FT_OK && f < x->n_folds; f++)
+        if (of_split(x, f, split)) rc = read_fold(&r, x, arm, f, split, seed);
+    if (rc == FT_OK) {
+        ft_scores s = ft_score(r.prob, r.label, total, C, x->classes.positive);
         ft_arm_file_name(file, arm->name);
         snprintf(path, sizeof path, "%s/scores/%s-split-%d-seed-%d.csv", x->dir, file, split, seed);
-        rc = save_predictions(x, path, &all, prob);
-        arm->line[arm->n] =
-            json_pack("{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
-                      ft_scores_json(&s), "utilisation", utilisation / (double)folds, "pseudo_labels", pseudo, "steps",
-                      (json_int_t)(steps / folds), "wall_s", seconds, "config_hash", hash, "scores", path + strlen(x->dir) + 1);
-        if (pointed) {
-            ft_scores o = ft_score(point, label, total, C, x->classes.positive);
-            json_object_set_new(
-                arm->line[arm->n], "operating_point",
-                json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
+        rc = save_predictions(x, path, &r.test, r.prob);
+        json_t *line = arm->line[arm->n] = json_pack(
+            "{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
+            ft_scores_json(&s), "utilisation", r.utilisation / (double)r.folds, "pseudo_labels", r.pseudo, "steps",
+            (json_int_t)(r.steps / r.folds), "wall_s", r.seconds, "config_hash", r.hash, "scores", path + strlen(x->dir) + 1);
+        if (r.pointed) {
+            ft_scores o = ft_score(r.point, r.label, total, C, x->classes.positive);
+            json_object_set_new(line, "operating_point",
+                                json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
         }
-        if (folds == 1 && json_array_size(json_array_get(looks, 0)) > 0) looked(arm->line[arm->n], json_array_get(looks, 0));
-        arm->run[arm->n++] = (ft_run_scores){split, seed, prob, label, total, s.f1};
+        if (r.folds == 1 && json_array_size(json_array_get(r.looks, 0)) > 0) looked(line, json_array_get(r.looks, 0));
+        arm->run[arm->n++] = (ft_run_scores){split, seed, r.prob, r.label, total, s.f1};
     } else {
-        ft_free(prob);
-        ft_free(label);
+        ft_free(r.prob);
+        ft_free(r.label);
     }
-    json_decref(pseudo);
-    json_decref(looks);
-    ft_free(point);
-    ft_free(all.video);
+    json_decref(r.pseudo);
+    json_decref(r.looks);
+    ft_free(r.point);
+    ft_free(r.test.video);
     return rc;
 }

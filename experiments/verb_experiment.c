@@ -20,9 +20,18 @@
 extern char **environ;
 enum { WORKERS = 256 };
 
-/* Starts `n` workers: this command again with `worker` for `run`, and a share of the threads. They end with us. */
-static int start_workers(const ft_cli *c, int n, int threads, pid_t *pid)
+/* The processes of `-j N` beside this one. */
+typedef struct {
+    const ft_cli *c;
+    int n, threads;
+    pid_t pid[WORKERS];
+} helpers;
+
+/* Starts them: this command again with `worker` for `run`, and a share of the threads. They end with us. */
+static int start_helpers(void *ctx)
 {
+    helpers *h = ctx;
+    const ft_cli *c = h->c;
     const char *const *arg;
     char **given, count[16], program[] = "forty", worker[] = "worker";
     ft_cli_args(c, &arg);
@@ -32,22 +41,43 @@ static int start_workers(const ft_cli *c, int n, int threads, pid_t *pid)
     int at = 0;
     argv[at++] = program;
     for (int i = 0; i < n_given; i++) argv[at++] = given[i] == arg[0] ? worker : given[i];
-    snprintf(count, sizeof count, "%d", threads);
+    snprintf(count, sizeof count, "%d", h->threads);
     argv[at++] = (char *)(uintptr_t) "--threads", argv[at++] = count, argv[at++] = (char *)(uintptr_t) "--with-parent";
-    for (int i = 0; i < n && rc == FT_OK; i++) {
-        int why = posix_spawn(&pid[i], "/proc/self/exe", NULL, NULL, argv, environ);
-        if (why) rc = FT_FAIL(FT_EIO, "a worker cannot be started (%s)", strerror(why)), pid[i] = 0;
+    for (int i = 0; i < h->n && rc == FT_OK; i++) {
+        int why = posix_spawn(&h->pid[i], "/proc/self/exe", NULL, NULL, argv, environ);
+        if (why) rc = FT_FAIL(FT_EIO, "a worker cannot be started (%s)", strerror(why)), h->pid[i] = 0;
     }
     ft_free(argv);
+    return rc;
+}
+
+static int run_all(ft_cli *c, ft_config *cfg, const char *dir, const char *config, bool report)
+{
+    char command[2048];
+    int64_t jobs;
+    const char *launcher = ft_cli_text(c, "--launcher");
+    FT_TRY(ft_cli_int(c, "-j", 1, WORKERS, &jobs));
+    bool slurm = launcher && !strcmp(launcher, "slurm");
+    if (launcher && !slurm && strcmp(launcher, "local"))
+        return FT_FAIL(FT_EUSAGE, "--launcher %s is not known: local, slurm", launcher);
+    int threads = ft_threads_get() / (int)jobs;
+    helpers h = {.c = c, .n = (int)jobs - 1, .threads = threads ? threads : 1};
+    if (jobs > 1) ft_threads_set(h.threads);
+    /* the overrides are part of config.yaml; paths of this machine are not kept, only names */
+    snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(config));
+    ft_run_opt opt = {command, ft_cli_json(c), report, slurm, start_helpers, &h};
+    int rc = ft_experiment_run(cfg, dir, &opt);
+    for (int i = 0; i < WORKERS && h.pid[i] > 0; i++) {
+        if (rc < 0) kill(h.pid[i], SIGTERM);
+        while (waitpid(h.pid[i], NULL, 0) < 0 && errno == EINTR) continue;
+    }
     return rc;
 }
 
 static int run_experiment(ft_cli *c)
 {
     const char *const *arg, *out = ft_cli_text(c, "-o");
-    char dir[600], command[2048];
-    int64_t jobs;
-    pid_t pid[WORKERS] = {0};
+    char dir[600];
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "run|status|report|worker|gc CONFIG.yaml"));
     ft_cli_args(c, &arg);
@@ -55,7 +85,6 @@ static int run_experiment(ft_cli *c)
          worker = !strcmp(arg[0], "worker"), gc = !strcmp(arg[0], "gc");
     if (!run && !report && !status && !worker && !gc)
         return FT_FAIL(FT_EUSAGE, "experiment %s is not known: run, status, report, worker, gc", arg[0]);
-    FT_TRY(ft_cli_int(c, "-j", 1, WORKERS, &jobs));
     if (worker && ft_cli_flag(c, "--with-parent")) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         ft_log_no_bars();
@@ -68,36 +97,25 @@ static int run_experiment(ft_cli *c)
     }
     int rc = FT_OK;
     if (ft_cli_flag(c, "--print-config")) ft_config_print(cfg, stdout);
-    else if (status) rc = ft_experiment_status(cfg, dir);
-    else if (worker) rc = ft_experiment_worker(cfg, dir);
+    else if (status) rc = ft_experiment_status(cfg, dir, ft_cli_json(c));
+    else if (worker) rc = ft_experiment_worker(cfg, dir, ft_cli_text(c, "--stage"));
     else if (gc) rc = ft_experiment_gc(cfg, dir, ft_cli_json(c));
-    else {
-        int threads = ft_threads_get() / (int)jobs;
-        if (jobs > 1) {
-            ft_threads_set(threads ? threads : 1);
-            rc = start_workers(c, (int)jobs - 1, threads ? threads : 1, pid);
-        }
-        /* the overrides are part of the command; paths of this machine are not kept, only names */
-        snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(arg[1]));
-        if (rc == FT_OK) rc = ft_experiment_run(cfg, dir, command, ft_cli_json(c));
-        for (int i = 0; i < WORKERS && pid[i] > 0; i++) {
-            if (rc < 0) kill(pid[i], SIGTERM);
-            while (waitpid(pid[i], NULL, 0) < 0 && errno == EINTR) continue;
-        }
-    }
+    else rc = run_all(c, cfg, dir, arg[1], report);
     ft_config_free(cfg);
     return rc;
 }
 static const ft_option experiment_options[] = {
     {"-o", "DIR", "results/NAME", "results folder"},
     {"-j", "N", "1", "processes that share the work; each gets its part of the threads"},
+    {"--launcher", "local|slurm", "local", "slurm: submit the stages as arrays of jobs (slurm.* settings), then end"},
+    {"--stage", "NAME", NULL, "of a worker: this stage alone, KIND-KEY as `status --json` lists it"},
     {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
     {"--print-config", NULL, NULL, "show every setting and where it comes from"},
     {"--with-parent", NULL, NULL, "of a worker: end with the process that started it, and show no bars"},
     {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_experiment = {"experiment",
                                     "the main job: arms x splits x seeds, then the table and the report",
-                                    "experiment run|status|report|worker|gc CONFIG.yaml [-o results/NAME] [-j N]",
+                                    "experiment run|status|report|worker|gc CONFIG.yaml [-o results/NAME] [-j N] [--launcher slurm]",
                                     "forty experiment run experiments/quickstart.yaml -j 2",
                                     experiment_options,
                                     run_experiment};

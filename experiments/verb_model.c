@@ -8,6 +8,7 @@
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "common/base/files.h"
+#include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"

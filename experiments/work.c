@@ -1,61 +1,126 @@
-/* The work of an experiment: every run that is not there yet. Any number of processes share it. Each goes through the runs, takes
- * the stages that nobody is at (a lock of the stage's folder, which the kernel lets go when its owner dies), leaves the others
- * for later, and continues what a dead process left. A run that fails does not stop the others. */
+/* The work of an experiment: every stage that is not there yet. Any number of processes on any number of machines share it: each
+ * goes through the stages in order, takes those whose inputs are there and that nobody is at (lease.h), leaves the others for
+ * later, and continues what a dead process left. A stage that fails stops those that read it, no others. */
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/files.h"
+#include "common/base/interrupt.h"
+#include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/train/train_loop.h"
 #include "experiments/experiment.h"
 
-static int try_run(ft_result *r, int arm, int split, int seed)
+static bool ready(const ft_experiment *x, const ft_stage *s)
 {
-    ft_experiment *x = r->x;
-    ft_arm_result a = r->arm[arm]; /* what it finds is read again when the tables are made, in order */
-    ft_run_scores run[1] = {{0}};
-    json_t *line[1] = {NULL};
-    int before = x->computed;
-    a.run = run, a.line = line, a.n = 0;
-    int rc = ft_experiment_one_run(x, &a, split, seed);
-    if (rc == FT_OK && x->computed > before) ft_log("%s, split %d, seed %d: F1 %.1f", a.name, split, seed, 100 * run[0].f1);
-    if (a.n) {
-        ft_free((void *)(uintptr_t)run[0].prob);
-        ft_free((void *)(uintptr_t)run[0].label);
-        json_decref(line[0]);
-    }
-    if (rc < 0 && rc != FT_EBUSY && rc != FT_EINTERRUPTED) ft_stages_failed(x, ft_error_message());
-    return rc;
+    for (int i = 0; i < s->needs; i++)
+        if (ft_stage_look(x, s->need[i]) != FT_STAGE_DONE) return false;
+    return true;
 }
 
-int ft_experiment_work(ft_result *r)
+/* Is there room for it beside what other processes of this experiment compute here? With nothing else running it is tried. */
+static bool fits(const ft_experiment *x, const ft_stage *s)
 {
-    int splits = (int)ft_config_int(r->x->cfg, "splits"), seeds = (int)ft_config_int(r->x->cfg, "seeds"), failed = 0, why = 0;
-    int all = r->n * splits * seeds, left = all, rc = FT_OK;
-    char first[1024] = "";
-    char *over = ft_alloc((size_t)all + 1);
-    if (!over) return FT_FAIL(FT_ENOMEM, "no memory for %d runs", all);
-    while (left && rc == FT_OK) {
-        int before = left;
-        for (int k = 0; k < all && rc == FT_OK; k++) {
-            if (over[k]) continue;
-            int one = try_run(r, k / splits / seeds, k / seeds % splits, k % seeds);
-            if (one == FT_EBUSY) continue;
-            if (one == FT_EINTERRUPTED) rc = one;
-            else over[k] = 1, left--;
-            if (one == FT_OK || one == FT_EINTERRUPTED) continue;
-            ft_warn("%s, split %d, seed %d failed: %s", r->arm[k / splits / seeds].name, k / seeds % splits, k % seeds,
-                    ft_error_message());
-            if (!failed++) snprintf(first, sizeof first, "%s", ft_error_message()), why = one;
+    double memory, spare = ft_memory_available();
+    char owner[200];
+    ft_stage_expected(x, s, &memory);
+    if (isnan(memory) || isnan(spare) || memory < spare) return true;
+    for (int i = 0; i < x->stages; i++)
+        if (x->stage[i]->state == FT_STAGE_LEFT && ft_lease_owner(x->stage[i]->folder, owner)) return false;
+    return true;
+}
+
+/* "3:20 min" of work that is left here, if every stage of it can be told; else nothing */
+static void say_left(const ft_experiment *x, char text[80])
+{
+    double seconds = 0, memory;
+    int left = 0;
+    for (int i = 0; i < x->stages; i++)
+        if (x->stage[i]->state == FT_STAGE_LEFT) seconds += ft_stage_expected(x, x->stage[i], &memory), left++;
+    char time[32] = "";
+    if (!isnan(seconds)) ft_show_time(time, sizeof time, seconds);
+    snprintf(text, 80, left ? "%d left%s%s" : "", left, *time ? ", about " : "", time);
+}
+
+static void say_done(ft_experiment *x, const ft_stage *s)
+{
+    char left[80], time[32], what[200];
+    ft_show_time(time, sizeof time, s->seconds);
+    say_left(x, left);
+    snprintf(what, sizeof what, *s->label ? "%s of %s" : "%s", s->kind->name, s->label);
+    if (!strcmp(s->kind->name, "classifier"))
+        ft_log("%s, split %d, seed %d: done in %s; %s", what, s->split, s->seed - 1000 * s->split, time, left);
+    else ft_log("%s: done in %s; %s", what, time, left);
+}
+
+typedef struct {
+    int failed, why;
+    char first[1024];
+} failures;
+
+static int try_stage(ft_experiment *x, ft_stage *s, failures *bad)
+{
+    int before = x->computed, rc = ft_stage_compute(x, s);
+    if (rc == FT_EBUSY || rc == FT_EINTERRUPTED) return rc;
+    if (rc == FT_OK && x->computed > before) say_done(x, s);
+    if (rc < 0 && !bad->failed++) snprintf(bad->first, sizeof bad->first, "%s", ft_error_message()), bad->why = rc;
+    return FT_OK;
+}
+
+/* Stages that failed elsewhere since this call began count as well. */
+static int verdict(const ft_experiment *x, const failures *bad)
+{
+    int failed = 0, blocked = 0, why = bad->failed ? bad->why : FT_EDATA;
+    char first[1024];
+    snprintf(first, sizeof first, "%s", bad->first);
+    for (int i = 0; i < x->stages; i++) {
+        const ft_stage *s = x->stage[i];
+        failed += s->state == FT_STAGE_FAILED, blocked += s->state == FT_STAGE_BLOCKED;
+        if (s->state == FT_STAGE_FAILED && !*first) {
+            char path[FT_PATH];
+            ft_stage_file(path, s, "failed.json");
+            json_t *o = json_load_file(path, 0, NULL);
+            const char *text = json_string_value(json_object_get(o, "error"));
+            snprintf(first, sizeof first, "%s", text ? text : path);
+            json_decref(o);
         }
-        if (left && left == before && rc == FT_OK) usleep(300000); /* others are at what is left */
-        if (left && ft_interrupted && rc == FT_OK) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted while others were at work");
     }
-    ft_free(over);
-    if (rc == FT_OK && failed == 1) rc = FT_FAIL(why, "%s", first);
-    else if (rc == FT_OK && failed) rc = FT_FAIL(why, "%s (%d of %d runs failed; the others are kept)", first, failed, all);
-    return rc;
+    if (failed + blocked == 0) return FT_OK;
+    if (failed + blocked == 1) return FT_FAIL(why, "%s", first);
+    return FT_FAIL(why, "%s (%d stages failed, %d wait for them; the others are kept)", first, failed, blocked);
+}
+
+int ft_experiment_complete(ft_experiment *x)
+{
+    int left = 0;
+    for (int i = 0; i < x->stages; i++) left += ft_stage_look(x, x->stage[i]) != FT_STAGE_DONE;
+    if (left)
+        return FT_FAIL(FT_EDATA, "%s: %d of %d stages are not computed yet. `forty experiment run` computes them", x->dir, left,
+                       x->stages);
+    return FT_OK;
+}
+
+int ft_experiment_work(ft_experiment *x, ft_stage *only)
+{
+    failures bad = {0};
+    for (;;) {
+        int left = 0, tried = 0;
+        for (int i = 0; i < x->stages; i++) {
+            ft_stage *s = x->stage[i];
+            if ((only && s != only) || ft_stage_look(x, s) != FT_STAGE_LEFT) continue;
+            left++;
+            if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted; what is done is kept. Call it again to continue");
+            if (only && !ready(x, s)) return FT_FAIL(FT_EDATA, "%s: what it reads is not there yet", s->name);
+            if (!ready(x, s) || !fits(x, s)) continue;
+            int rc = try_stage(x, s, &bad);
+            if (rc == FT_EINTERRUPTED) return rc;
+            if (rc != FT_EBUSY) tried++;
+        }
+        if (!left) break;
+        if (!tried) usleep(300000); /* others are at what is left */
+    }
+    return only && only->state == FT_STAGE_DONE ? FT_OK : verdict(x, &bad);
 }

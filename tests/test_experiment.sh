@@ -82,18 +82,30 @@ a, c = ([{k: v for k, v in json.loads(l).items() if k != "wall_s"} for l in open
 assert a == c
 P
 works "$F" experiment status e.yaml -o c
-grep -q "of 1[0-9]* stages done" out && ! grep -q running out || die "the status is wrong: $(cat out)"
+grep -q "^19 of 19 stages done" out && ! grep -q "^running" out || die "the status is wrong: $(cat out)"
+works "$F" experiment status e.yaml -o c --json
+python3 - <<'P'
+import json
+s = {x["name"]: x for x in json.load(open("out"))}
+assert len(s) == 19 and all(x["state"] == "done" and x["seconds"] > 0 for x in s.values()), s
+reads = {x["kind"]: {r.split("-")[0] for r in x["reads"]} for x in s.values() if x["arm"] == "medsora-tiny"}
+assert reads == {"vae": set(), "generator": {"vae"}, "samples": {"generator", "vae"}, "likeness": {"samples"}, "classifier": {"samples"}}, reads
+P
 # what no run of the configuration needs goes, what is needed stays
 fails 1 "not computed yet" -- "$F" experiment gc e.yaml -o c --set classifier.lr=0.003
 mkdir c/runs/classifier-0123456789abcdef
 works "$F" experiment gc e.yaml -o c
-grep -q "1 of 1[0-9]* stages removed" out && [ ! -e c/runs/classifier-0123456789abcdef ] || die "gc removed the wrong stages: $(cat out)"
+grep -q "1 of 20 stages removed" out && [ ! -e c/runs/classifier-0123456789abcdef ] || die "gc removed the wrong stages: $(cat out)"
 works "$F" experiment run e.yaml -o c
 grep -q "(0 stages computed" out || die "gc removed what is needed: $(tail -1 out)"
 # a run that fails does not stop the others, and is tried again by the next call
 head -c 5000 a/clips/noise.h5 >torn.h5
 sed 's|^arms:.*|arms: ["clips: torn.h5", supervised]|' e.yaml >torn.yaml
-fails 1 "torn.h5" "2 of 4 runs failed" -- "$F" experiment run torn.yaml -o d
+fails 1 "torn.h5" "3 stages failed" -- "$F" experiment run torn.yaml -o d
+grep -q "damaged" d/runs/likeness-*/failed.json && grep -q "torn.h5" d/runs/likeness-*/log.txt || die "a failed stage keeps no error and log"
+fails 1 "not computed yet" -- "$F" experiment report torn.yaml -o d
+works "$F" experiment status torn.yaml -o d
+grep -q "^failed *classifier-.*clips: torn.h5\|^failed *classifier-.*torn" out && grep -q "its log: .*log.txt" out || die "the status does not show failures: $(cat out)"
 [ "$(ls d/runs/classifier-*/done.json | wc -l)" = 2 ] || die "a failed run stopped the others"
 [ ! -e d/report.html ] || die "there is a report of half an experiment"
 cp a/clips/noise.h5 torn.h5

@@ -6,7 +6,6 @@
 #include <sha2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -145,28 +144,6 @@ int ft_claim_output(const char *path, bool force)
 {
     if (ft_exists(path) && !force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, or another -o", path);
     return FT_OK;
-}
-
-int ft_lease(const char *path, bool wait, int *lease)
-{
-    FT_TRY(ft_mkdirs(path));
-    int fd = *lease = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* the kernel lets go when the process ends */
-    if (fd < 0) return FT_FAIL(FT_EIO, "%s: cannot be opened as a folder (%s). Check the path", path, strerror(errno));
-    if (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) == 0) return FT_OK;
-    int why = errno;
-    if (why != EWOULDBLOCK && why != EINTR) return FT_OK; /* a file system without locks */
-    close(fd);
-    if (why == EINTR) return FT_FAIL(FT_EINTERRUPTED, "interrupted while waiting for %s", path);
-    return FT_FAIL(FT_EBUSY, "%s: another forty is working in this folder. Wait until it ends, stop it, or choose another -o",
-                   path);
-}
-
-void ft_release(int lease) { close(lease); }
-
-int ft_hold_folder(const char *path)
-{
-    int lease; /* never released */
-    return ft_lease(path, false, &lease);
 }
 
 void ft_sha256(const void *data, size_t size, char hex[65]) { SHA256Data(data, size, hex); }

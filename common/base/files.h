@@ -31,15 +31,6 @@ int ft_write_file(const char *path, const void *data, size_t size); /* atomicall
 /* Refuses to overwrite: FT_EIO naming --force when `path` exists and `force` is not set. */
 int ft_claim_output(const char *path, bool force);
 
-/* Makes the folder and holds it for this process until it ends, however it ends: two runs never write into one folder.
- * FT_EBUSY when another process holds it. A file system without locks (some network ones) lets everyone in. */
-int ft_hold_folder(const char *path);
-
-/* The same for a while: *lease is closed with ft_release. FT_EBUSY at once when another process holds it, or this one; `wait`:
- * when it is free again. */
-int ft_lease(const char *path, bool wait, int *lease);
-void ft_release(int lease);
-
 /* Lower-case hex SHA-256 (64 characters and 0). */
 void ft_sha256(const void *data, size_t size, char hex[65]);
 int ft_sha256_file(const char *path, char hex[65]);

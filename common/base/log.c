@@ -7,10 +7,22 @@
 #include <unistd.h>
 
 static bool is_quiet, no_bars;
+static FILE *copy; /* of log lines */
 static bool bar_on_screen; /* a bar stands on the last terminal line: clear it before any other text */
 
-void ft_log_quiet(bool quiet) { is_quiet = quiet; }
+bool ft_log_quiet(bool quiet)
+{
+    bool before = is_quiet;
+    is_quiet = quiet;
+    return before;
+}
 void ft_log_no_bars(void) { no_bars = true; }
+
+void ft_log_copy(const char *path)
+{
+    if (copy) fclose(copy);
+    copy = path ? fopen(path, "ae") : NULL; /* a log that cannot be written stops nothing */
+}
 
 static void clear_bar(void)
 {
@@ -20,9 +32,17 @@ static void clear_bar(void)
 
 static void line(const char *prefix, const char *format, va_list args)
 {
-    if (is_quiet) return;
     char text[1024];
     vsnprintf(text, sizeof text, format, args);
+    if (copy) {
+        char when[40];
+        time_t now = time(NULL);
+        struct tm t;
+        strftime(when, sizeof when, "%F %T", localtime_r(&now, &t));
+        fprintf(copy, "%s %s%s\n", when, prefix, text);
+        fflush(copy);
+    }
+    if (is_quiet) return;
     clear_bar();
     fprintf(stderr, "forty: %s%s\n", prefix, text);
 }
@@ -50,7 +70,7 @@ double ft_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void show_time(char *out, size_t size, double s)
+void ft_show_time(char *out, size_t size, double s)
 {
     if (s < 60) snprintf(out, size, "%.0f s", s);
     else if (s < 3600) snprintf(out, size, "%d:%02d min", (int)s / 60, (int)s % 60);
@@ -69,7 +89,7 @@ static void draw(ft_progress *p, int64_t done, bool last)
 {
     double now = ft_now(), spent = now - p->start, rate = spent > 0 ? (double)done / spent : 0;
     char left[32], note[112] = "";
-    show_time(left, sizeof left, last ? spent : rate > 0 ? (double)(p->total - done) / rate : 0);
+    ft_show_time(left, sizeof left, last ? spent : rate > 0 ? (double)(p->total - done) / rate : 0);
     if (p->note[0]) snprintf(note, sizeof note, " · %s", p->note);
     const char *when = last ? "in" : "left";
     if (isatty(2)) {

@@ -1,5 +1,6 @@
 #include "common/base/memory.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +22,28 @@ int64_t ft_peak_memory(void)
     if (f) fclose(f);
     return kib / 1024;
 }
+
+void ft_peak_memory_reset(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f) return;
+    fputs("5", f);
+    fclose(f);
+}
+
+static double meminfo(const char *format)
+{
+    char line[256];
+    double kib = NAN;
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, format, &kib) == 1) break;
+    if (f) fclose(f);
+    return kib / 1024;
+}
+
+double ft_memory_available(void) { return meminfo("MemAvailable: %lf"); }
+double ft_memory_total(void) { return meminfo("MemTotal: %lf"); }
 
 void ft_alloc_fail_at(int64_t n) { fail_at = n > 0 ? count + n : 0; }
 int64_t ft_alloc_count(void) { return count; }

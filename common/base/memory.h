@@ -14,6 +14,9 @@ char *ft_format(const char *format, ...) __attribute__((format(printf, 1, 2))); 
 
 /* The most memory that this program has had resident, in MiB. Not getrusage's, which counts the parent's before exec. */
 int64_t ft_peak_memory(void);
+void ft_peak_memory_reset(void);  /* counted from now on, where the system allows it */
+double ft_memory_available(void); /* MiB that can be had without swapping; NaN if the system does not say */
+double ft_memory_total(void);     /* MiB of this machine; NaN */
 
 /* Fault injection: the n-th allocation from now (1 = next) and none after it fails; 0 turns it off.
  * FORTY_FAIL_ALLOC=n in the environment does it from program start. */

@@ -57,6 +57,10 @@
     KEY("selection", CHOICE, "last", 0, 0,                                                                                       \
         "last|validation|best-on-test: which weights are scored; the third only in protocol endora-repo")                        \
     KEY("looks", INT, "0", 0, 100, "how often the test list is scored while training, beside its end (published protocols: 20)") \
+    KEY("rehearse", CHOICE, "auto", 0, 0,                                                                                        \
+        "auto|always|never: first every kind of stage with a few steps: does it run, how long, how much memory?")                \
+    KEY("slurm.cpus", INT, "4", 1, 1024, "threads of a job of --launcher slurm")                                                 \
+    KEY("slurm.options", LIST, "", 0, 0, "further lines for sbatch: [--partition=cpu, --account=lab]")                           \
     KEY("arms", LIST, "supervised", 0, 0,                                                                                        \
         "arms to compare (`forty models` lists them), each with settings of its own: `noise unlabelled.clips=50`")               \
     KEY("baseline", TEXT, "supervised", 0, 0, "the arm that differences refer to")                                               \

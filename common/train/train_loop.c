@@ -7,21 +7,12 @@
 #include <string.h>
 
 #include "common/base/files.h"
+#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
-
-volatile sig_atomic_t ft_interrupted;
-static void on_signal(int sig) { (void)sig, ft_interrupted = 1; }
-
-void ft_catch_interrupts(void)
-{
-    struct sigaction a = {.sa_handler = on_signal};
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-}
 
 int ft_precision(const ft_config *cfg, ft_dtype *dtype)
 {
@@ -131,6 +122,14 @@ static json_t *metadata(const ft_trainer *t)
     return m;
 }
 
+/* of all steps, two for a multiply and add; companions and what `feed` computes are not counted */
+static double teraflop(const ft_trainer *t)
+{
+    double main = ft_plan_describe(t->main.plan).products * (double)(t->steps - t->first_steps);
+    double first = t->first_steps > 0 ? ft_plan_describe(t->first.plan).products * (double)t->first_steps : 0;
+    return 2e-12 * (main + first);
+}
+
 static int finish(ft_trainer *t, position *p)
 {
     char path[1100];
@@ -143,6 +142,8 @@ static int finish(ft_trainer *t, position *p)
     json_object_set_new(m, "mean_loss", json_real(t->mean_loss));
     json_object_set_new(m, "seconds", json_real(t->seconds));
     json_object_set_new(m, "feeding_seconds", json_real(t->feeding));
+    json_object_set_new(m, "unit_seconds", json_real(t->step_seconds));
+    json_object_set_new(m, "teraflop", json_real(teraflop(t)));
     char *text = json_dumps(m, JSON_INDENT(2));
     snprintf(path, sizeof path, "%s/run.json", t->dir);
     if (rc == FT_OK) rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
@@ -166,12 +167,14 @@ int ft_train(ft_trainer *t)
 {
     position p = {0};
     ft_progress bar;
-    double start = ft_now(), tail = 0;
-    int64_t tail_n = 0, log_every = t->steps / 200 + 1;
+    double start = ft_now(), second = 0, tail = 0;
+    int64_t tail_n = 0, from = 0, log_every = t->steps / 200 + 1;
     int bad = 0, rc = begin(t, &p);
     ft_progress_start(&bar, t->what, t->steps);
+    from = p.step;
     while (rc == FT_OK && p.step < t->steps) {
         const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
+        if (p.step == from + 1) second = ft_now(); /* the first one also makes kernels */
         ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step))};
         double before = ft_now();
         FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
@@ -211,6 +214,7 @@ int ft_train(ft_trainer *t)
     }
     t->mean_loss = tail_n ? tail / (double)tail_n : 0;
     t->seconds = ft_now() - start;
+    if (p.step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p.step - from - 1);
     ft_progress_end(&bar, p.step);
     if (rc == FT_OK) rc = finish(t, &p);
 out:

@@ -6,7 +6,6 @@
 #define FT_TRAIN_LOOP_H
 
 #include <jansson.h>
-#include <signal.h>
 
 #include "common/graph/graph.h"
 #include "common/io/config.h"
@@ -45,6 +44,7 @@ typedef struct {
     json_t *metadata; /* for the weights files and run.json; borrowed */
     double mean_loss; /* out: mean of the loss over the last tenth */
     double seconds;   /* out: of this call */
+    double step_seconds; /* out: mean of a step of this call but for its first */
     double feeding;   /* out: of these, in `feed`: loading and augmentation */
 } ft_trainer;
 
@@ -53,10 +53,6 @@ int ft_train(ft_trainer *t);
 
 /* The storage of activations that cfg's precision means here; auto: bf16 on processors with instructions for it. FT_EDEVICE */
 int ft_precision(const ft_config *cfg, ft_dtype *dtype);
-
-/* Set by SIGINT and SIGTERM once ft_catch_interrupts was called. */
-extern volatile sig_atomic_t ft_interrupted;
-void ft_catch_interrupts(void);
 
 /* Index of the k-th draw in an endless sequence of shuffled passes over n items (seeded). */
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k);

@@ -1,0 +1,254 @@
+#include "common/base/lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/files.h"
+#include "common/base/interrupt.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+
+enum { LEASE_PATH = 1400 };
+
+struct ft_lease {
+    char path[LEASE_PATH]; /* FOLDER/.lease */
+    int fd;                /* of our file: no link is left when somebody replaced it */
+    struct ft_lease *next;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_once_t start;
+    ft_lease *held;
+} all = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_ONCE_INIT, NULL};
+
+/* ---- owners -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    char machine[200], host[80], nonce[33]; /* machine: where process numbers mean the same */
+    int64_t pid, start;                     /* start: in ticks since boot; a number may be used again */
+    struct timespec touched;
+} owner;
+
+static void machine_of_this_process(char out[200])
+{
+    char host[80] = "", boot[64] = "", space[40] = "";
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+    if (f && !fgets(boot, sizeof boot, f)) *boot = 0;
+    if (f) fclose(f);
+    boot[strcspn(boot, "\n")] = 0;
+    gethostname(host, sizeof host - 1);
+    ssize_t n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = 0;
+    snprintf(out, 200, "%s %s %s", host, boot, space);
+}
+
+/* start time of a process of this machine; -1: there is none */
+static int64_t start_of(int64_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    text[n] = 0;
+    char *p = strrchr(text, ')'); /* the name before it may hold anything */
+    if (!p || p[1] != ' ' || p[2] == 'Z' || p[2] == 'X') return -1;
+    for (int field = 2; field < 22 && p; field++) p = strchr(p + 1, ' ');
+    return p ? atoll(p + 1) : -1;
+}
+
+static bool read_owner(const char *path, owner *o)
+{
+    struct stat s;
+    json_t *j = json_load_file(path, 0, NULL);
+    const char *machine = json_string_value(json_object_get(j, "machine")), *host = json_string_value(json_object_get(j, "host")),
+               *nonce = json_string_value(json_object_get(j, "nonce"));
+    bool there = stat(path, &s) == 0;
+    memset(o, 0, sizeof *o);
+    if (there) {
+        o->touched = s.st_mtim;
+        snprintf(o->machine, sizeof o->machine, "%s", machine ? machine : "");
+        snprintf(o->host, sizeof o->host, "%s", host ? host : "?");
+        snprintf(o->nonce, sizeof o->nonce, "%.32s", nonce ? nonce : "0");
+        o->pid = json_integer_value(json_object_get(j, "pid"));
+        o->start = json_integer_value(json_object_get(j, "start"));
+    }
+    json_decref(j);
+    return there;
+}
+
+static bool alive(const owner *o, struct timespec now)
+{
+    char here[200];
+    machine_of_this_process(here);
+    if (!strcmp(here, o->machine)) return start_of(o->pid) == o->start;
+    return now.tv_sec - o->touched.tv_sec <= FT_LEASE_STALE;
+}
+
+/* ---- taking -------------------------------------------------------------------------------------------------------------- */
+
+/* A file with our name on it, to be linked to. *fd stays open. */
+static int write_candidate(const char *path, int *fd)
+{
+    unsigned char bytes[16];
+    char nonce[33] = "", machine[200], host[80] = "";
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return FT_FAIL(FT_EIO, "no random numbers for %s", path);
+    for (int i = 0; i < 16; i++) snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
+    machine_of_this_process(machine);
+    gethostname(host, sizeof host - 1);
+    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:s}", "machine", machine, "host", host, "pid", (json_int_t)getpid(), "start",
+                          (json_int_t)start_of(getpid()), "nonce", nonce);
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    bool bad = *fd < 0 || write(*fd, text, strlen(text)) != (ssize_t)strlen(text);
+    free(text);
+    if (!bad) return FT_OK;
+    int rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s). Is the disk full?", path, strerror(errno));
+    if (*fd >= 0) close(*fd), unlink(path);
+    return rc;
+}
+
+/* Links `mine` to `path`, in place of a void lease if need be. */
+static int take(const char *mine, const char *path)
+{
+    for (;;) {
+        if (link(mine, path) == 0) return FT_OK;
+        if (errno != EEXIST) return FT_FAIL(FT_EIO, "%s: cannot be made (%s)", path, strerror(errno));
+        owner o, again;
+        struct stat s;
+        if (!read_owner(path, &o)) continue; /* just dropped */
+        if (stat(mine, &s) != 0) return FT_FAIL(FT_EIO, "%s: vanished. Was the folder removed?", mine);
+        struct timespec now[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+        if (utimensat(AT_FDCWD, mine, now, 0) == 0 && stat(mine, &s) == 0 && alive(&o, s.st_mtim))
+            return FT_FAIL(FT_EBUSY,
+                           "%.*s: another forty is working in this folder (%s, process %lld). Wait until it ends, stop it, or "
+                           "choose another -o",
+                           (int)(strlen(path) - strlen("/.lease")), path, o.host, (long long)o.pid);
+        char right[LEASE_PATH];
+        if (snprintf(right, sizeof right, "%s.%.8s", path, o.nonce) >= (int)sizeof right)
+            return FT_FAIL(FT_EIO, "%s: path too long", path);
+        FT_TRY(take(mine, right));
+        bool same = read_owner(path, &again) && !strcmp(again.nonce, o.nonce);
+        int rc = FT_OK;
+        char second[LEASE_PATH]; /* a link to us that may be renamed */
+        snprintf(second, sizeof second, "%.1390s-2", mine);
+        if (same && (link(mine, second) != 0 || rename(second, path) != 0))
+            rc = FT_FAIL(FT_EIO, "%s: cannot be replaced (%s)", path, strerror(errno));
+        unlink(right);
+        if (same || rc < 0) return rc;
+    }
+}
+
+/* ---- keeping ------------------------------------------------------------------------------------------------------------- */
+
+static void *beat(void *unused)
+{
+    const struct timespec pause = {FT_HEARTBEAT, 0};
+    (void)unused;
+    for (;;) {
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&all.lock);
+        for (ft_lease *l = all.held; l; l = l->next) futimens(l->fd, NULL);
+        pthread_mutex_unlock(&all.lock);
+    }
+    return NULL;
+}
+
+static void drop_all(void)
+{
+    while (all.held) ft_lease_drop(all.held);
+}
+
+static void start_beating(void)
+{
+    pthread_t t;
+    sigset_t every, before;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before); /* signals are for the thread that works */
+    if (pthread_create(&t, NULL, beat, NULL) == 0) pthread_detach(t);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    atexit(drop_all);
+}
+
+int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
+{
+    char mine[LEASE_PATH];
+    static _Atomic int number;
+    int rc;
+    *lease = NULL;
+    FT_TRY(ft_mkdirs(folder));
+    ft_lease *l = ft_alloc(sizeof *l);
+    if (!l) return FT_FAIL(FT_ENOMEM, "no memory for a lease");
+    snprintf(l->path, sizeof l->path, "%s/.lease", folder);
+    snprintf(mine, sizeof mine, "%.1200s/.lease-%lx-%d-%d", folder, (unsigned long)gethostid(), (int)getpid(), number++);
+    rc = write_candidate(mine, &l->fd);
+    if (rc == FT_OK) {
+        while ((rc = take(mine, l->path)) == FT_EBUSY && wait && !ft_interrupted) nanosleep(&(struct timespec){0, 300000000}, NULL);
+        if (rc == FT_EBUSY && wait) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted while waiting for %s", folder);
+        unlink(mine);
+        if (rc < 0) close(l->fd);
+    }
+    if (rc < 0) {
+        ft_free(l);
+        return rc;
+    }
+    pthread_once(&all.start, start_beating);
+    pthread_mutex_lock(&all.lock);
+    l->next = all.held;
+    all.held = l;
+    pthread_mutex_unlock(&all.lock);
+    *lease = l;
+    return FT_OK;
+}
+
+bool ft_lease_kept(const ft_lease *l)
+{
+    struct stat s;
+    return fstat(l->fd, &s) == 0 && s.st_nlink > 0;
+}
+
+void ft_lease_drop(ft_lease *l)
+{
+    if (!l) return;
+    pthread_mutex_lock(&all.lock);
+    for (ft_lease **p = &all.held; *p; p = &(*p)->next)
+        if (*p == l) {
+            *p = l->next;
+            break;
+        }
+    pthread_mutex_unlock(&all.lock);
+    if (ft_lease_kept(l)) unlink(l->path);
+    close(l->fd);
+    ft_free(l);
+}
+
+bool ft_lease_owner(const char *folder, char text[200])
+{
+    char path[LEASE_PATH];
+    owner o;
+    struct timespec now;
+    snprintf(path, sizeof path, "%s/.lease", folder);
+    clock_gettime(CLOCK_REALTIME, &now); /* only to tell a reader; taking asks the file server */
+    if (!read_owner(path, &o) || !alive(&o, now)) return false;
+    snprintf(text, 200, "%s, process %lld", o.host, (long long)o.pid);
+    return true;
+}
+
+int ft_hold_folder(const char *path)
+{
+    ft_lease *l; /* dropped at exit */
+    return ft_lease_take(path, false, &l);
+}

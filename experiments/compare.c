@@ -1,0 +1,101 @@
+/* Statistics of the finished runs: intervals, paired differences, trivial answers. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "classify/scores.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "experiments/experiment.h"
+
+/* What an arm is compared with: the baseline, or, if it has another number of labels, the baseline with as many. */
+static ft_arm_result *baseline_of(const ft_result *r, const ft_arm_result *a)
+{
+    const char *name = ft_config_text(r->x->cfg, "baseline");
+    ft_arm_result *base = NULL;
+    for (int i = 0; i < r->n; i++)
+        if (!strcmp(r->arm[i].name, name)) base = &r->arm[i];
+    if (strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
+        for (int i = 0; i < r->n; i++)
+            if (!strcmp(r->arm[i].arm, name) && ft_config_int(r->arm[i].cfg, "labels") == ft_config_int(a->cfg, "labels"))
+                return &r->arm[i];
+    return base;
+}
+
+/* McNemar's pairs, by the mean answer of all runs to each video of the one test list */
+static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
+{
+    const ft_run_scores *first = &a->run[0];
+    int64_t alone[2] = {0, 0};
+    for (int64_t i = 0; i < first->n; i++) {
+        bool right[2];
+        for (int side = 0; side < 2; side++) {
+            const ft_arm_result *arm = side ? b : a;
+            double mean[FT_MAX_CLASSES] = {0};
+            int best = 0;
+            for (int k = 0; k < arm->n; k++)
+                for (int c = 0; c < classes; c++) mean[c] += (double)arm->run[k].prob[i * classes + c];
+            for (int c = 1; c < classes; c++)
+                if (mean[c] > mean[best]) best = c;
+            right[side] = best == first->label[i];
+        }
+        alone[0] += right[0] && !right[1];
+        alone[1] += right[1] && !right[0];
+    }
+    memcpy(a->mcnemar, alone, sizeof alone);
+    a->p_mcnemar = ft_mcnemar(alone[0], alone[1]);
+}
+
+int ft_compare(ft_result *r)
+{
+    const ft_config *cfg = r->x->cfg;
+    int samples = (int)ft_config_int(cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    double *p = ft_alloc((size_t)r->n * sizeof *p), difference[4096];
+    if (!p) return FT_FAIL(FT_ENOMEM, "no memory for %d arms", r->n);
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < r->n; i++) {
+        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
+        a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
+        a->delta = (ft_interval){NAN, NAN, NAN, NAN};
+        if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
+    }
+    for (int i = 0; i < r->n; i++) {
+        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
+        p[i] = a->delta_sd = a->p_mcnemar = NAN;
+        a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
+        if (base && base != a) {
+            int units = a->n <= 4096 ? ft_units(a->run, base->run, a->n, difference) : 0;
+            double square = 0;
+            p[i] = ft_sign_flip(difference, units);
+            for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
+            if (units > 1) a->delta_sd = sqrt(square / (units - 1));
+            if (r->x->n_folds == 1) discordant(a, base, C);
+        }
+        a->p = p[i];
+        a->point_f1 = a->best_look = 0;
+        for (int k = 0; k < a->n; k++) {
+            json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
+            json_t *best = json_object_get(json_object_get(a->line[k], "best_on_test"), "f1");
+            a->best_look += json_is_number(best) ? json_number_value(best) / a->n : NAN;
+            a->point_f1 += json_is_number(f1) ? json_number_value(f1) / a->n : NAN;
+        }
+    }
+    ft_holm(p, r->n);
+    for (int i = 0; i < r->n; i++) r->arm[i].p_holm = p[i];
+    ft_free(p);
+    /* trivial answers on the first run's test videos */
+    const ft_run_scores *t = &r->arm[0].run[0];
+    float *prob = ft_alloc((size_t)(t->n * C + 1) * sizeof *prob);
+    for (int kind = 0; prob && kind < 2; kind++) {
+        for (int64_t i = 0; i < t->n; i++)
+            for (int c = 0; c < C; c++) prob[i * C + c] = C == 2 ? (c == positive) == (kind == 0) : c == (kind ? 0 : positive);
+        *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
+    }
+    ft_free(prob);
+    double prevalence = 0; /* guessing positive at the rate of the training labels, which are balanced: 1 / classes */
+    for (int64_t i = 0; i < t->n; i++) prevalence += t->label[i] == positive;
+    prevalence /= (double)t->n;
+    r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
+    r->test_videos = t->n;
+    return FT_OK;
+}
