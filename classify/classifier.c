@@ -12,6 +12,7 @@
 #include "classify/viewer.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
@@ -105,24 +106,26 @@ static int feed(void *ctx, int64_t step)
     const ft_training_set *s = f->set;
     int frames = s->store->frames, size = s->store->size;
     int64_t each = (int64_t)frames * size * size * 3, total = f->batch + f->strong + f->unlabelled;
-    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled;
+    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, first = ft_first_sample(step, f->batch);
+    int64_t first_of_pool = ft_first_sample(step, pool);
+    uint32_t item = (uint32_t)(ft_this_rank() * f->batch), item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
     float *x = ft_data(f->x), *y = ft_data(f->target);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < total; b++) {
         if (b < f->batch) {
-            int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, step * f->batch + b);
-            ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(step * f->batch + b));
+            int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, first + b);
+            ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(first + b));
             int64_t i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
             ft_augment(FT_VIEW_WEAK, f->released, ft_clip_pixels(s->store, s->clip[i]), frames, size, f->seed, (uint64_t)step,
-                       (uint32_t)b, x + b * each);
+                       item + (uint32_t)b, x + b * each);
             for (int c = 0; c < s->n_classes; c++) y[b * s->n_classes + c] = c == s->label[i];
         } else { /* strong views, then weak views of the same clips */
             bool strong = b - f->batch < f->strong;
             int64_t u = strong ? b - f->batch : b - f->batch - f->strong;
-            int64_t i = ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, step * pool + u), k = s->unlabelled[i];
+            int64_t i = ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, first_of_pool + u), k = s->unlabelled[i];
             if (!strong || f->unlabelled == 0) ((int32_t *)ft_data(f->index))[u] = (int32_t)i;
             ft_augment(strong ? FT_VIEW_STRONG : FT_VIEW_WEAK, f->released, ft_clip_pixels(s->unlabelled_store, k), frames, size,
-                       f->seed, (uint64_t)step, (uint32_t)(f->batch + u), x + b * each);
+                       f->seed, (uint64_t)step, item_of_pool + (uint32_t)u, x + b * each);
         }
     }
     if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
@@ -400,7 +403,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         char path[1100];
         memcpy(ft_params_flat(params, f.bank), f.best_weights, (size_t)ft_params_flat_size(params) * sizeof(float));
         snprintf(path, sizeof path, "%s/%s.safetensors", dir, f.bank == FT_EMA ? "ema" : "weights");
-        rc = ft_weights_save(path, params, f.bank, meta);
+        if (ft_this_rank() == 0) rc = ft_weights_save(path, params, f.bank, meta);
         result->chosen = f.best_rows;
         f.best_rows = NULL;
     }

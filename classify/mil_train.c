@@ -5,6 +5,7 @@
 
 #include "classify/mil.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
@@ -38,7 +39,7 @@ static int feed(void *ctx, int64_t step)
     feeder *f = ctx;
     for (int64_t b = 0; b < 2 * f->batch; b++) {
         int c = b >= f->batch;
-        int64_t i = ft_shuffled(f->seed, (uint32_t)(0x311 + c), f->n_class[c], step * f->batch + b % f->batch);
+        int64_t i = ft_shuffled(f->seed, (uint32_t)(0x311 + c), f->n_class[c], ft_first_sample(step, f->batch) + b % f->batch);
         memcpy((float *)ft_data(f->x) + b * f->each, f->segments + f->of_class[c][i] * f->each, (size_t)f->each * sizeof(float));
     }
     return FT_OK;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/base/interrupt.h"
@@ -218,8 +219,12 @@ int ft_main(int argc, char **argv)
         ft_catch_interrupts();
         rc = cli.verb->run(&cli);
     }
-    if (rc >= 0) return 0;
-    fprintf(stderr, "forty: error: %s\n", ft_error_message());
+    if (rc >= 0) {
+        ft_ranks_end(false);
+        return 0;
+    }
+    if (rc != FT_EINTERRUPTED || ft_this_rank() == 0) fprintf(stderr, "forty: error: %s\n", ft_error_message());
     if (getenv("FORTY_TRACE")) fprintf(stderr, "forty: at %s: %s\n", ft_error_place(), ft_status_text(rc));
+    ft_ranks_end(rc != FT_EINTERRUPTED);
     return rc == FT_EUSAGE ? 2 : rc == FT_EINTERRUPTED ? 130 : 1;
 }

@@ -26,7 +26,7 @@ static int by_value(const void *a, const void *b)
 static int time_plan(ft_plan *plan, int64_t runs, bool profile, double *ms)
 {
     for (int64_t k = -3; k < runs; k++) {
-        ft_step s = {0, k + 3, 1e-4f, 0};
+        ft_step s = {0, k + 3, 1e-4f, 0, 0};
         if (k == 0 && profile) ft_plan_profile_on(plan);
         double start = ft_now();
         FT_TRY(ft_run(plan, &s));

@@ -11,6 +11,7 @@
 #include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/io/video.h"
@@ -134,7 +135,8 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_train(cfg, &pool, vae, seed, resume));
         if (!strcmp(task, "vae")) goto done;
         snprintf(path, sizeof path, "%s/latents.safetensors", dir); /* a generator's run folder carries its VAE */
-        if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
+        if (ft_this_rank() == 0 && !ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
+        FT_TRY_TO(rc, done, ft_ranks_meet());
         rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), &pool, vae, path, dir, seed, resume);
         goto done;
     }
@@ -142,7 +144,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     FT_TRY_TO(rc, done, ft_folds_make(&d.folds, &d.n_folds, cfg, &d.store, &d.classes));
     FT_TRY_TO(rc, done, ft_split_make(&d.labelled, &d.unlabelled, cfg, &d.store, &d.classes, &d.folds[0], 0));
     snprintf(path, sizeof path, "%s/split.json", dir);
-    FT_TRY_TO(rc, done, ft_split_save(path, &d.store, &d.folds[0], &d.labelled, 0));
+    if (ft_this_rank() == 0) FT_TRY_TO(rc, done, ft_split_save(path, &d.store, &d.folds[0], &d.labelled, 0));
     FT_TRY_TO(rc, done, ft_clips_of(&d.store, &d.labelled, &clip, &n));
     FT_TRY_TO(rc, done, ft_clips_of(&d.store, &d.folds[0].validation, &held, &m));
     label = ft_alloc((size_t)(n + 1) * sizeof *label), held_label = ft_alloc((size_t)(m + 1) * sizeof *held_label);
@@ -182,28 +184,38 @@ done:
     return rc;
 }
 
-static int run_train(ft_cli *c)
+/* The run folder, empty or to be continued; ours until the end. */
+static int claim_run(const ft_cli *c, const char *dir, const ft_config *cfg, bool resume)
 {
-    const char *const *arg, *dir = ft_cli_text(c, "-o");
     char path[1200];
-    ft_config *cfg;
-    FT_TRY(ft_cli_need(c, 1, "CONFIG.yaml"));
-    ft_cli_args(c, &arg);
-    if (!dir) return FT_FAIL(FT_EUSAGE, "-o RUN is missing. usage: forty %s", ft_verb_train.usage);
-    bool resume = ft_cli_flag(c, "--resume");
     if (!resume) {
         FT_TRY(ft_claim_output(dir, ft_cli_flag(c, "--force")));
         if (ft_exists(dir)) FT_TRY(ft_hold_folder(dir));
         FT_TRY(ft_remove_tree(dir));
     }
     FT_TRY(ft_hold_folder(dir));
-    FT_TRY(ft_cli_config(c, arg[0], &cfg));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
-    int rc = ft_config_write(cfg, path);
+    return ft_config_write(cfg, path);
+}
+
+static int run_train(ft_cli *c)
+{
+    const char *const *arg, *dir = ft_cli_text(c, "-o");
+    ft_config *cfg;
+    FT_TRY(ft_cli_need(c, 1, "CONFIG.yaml"));
+    ft_cli_args(c, &arg);
+    if (!dir) return FT_FAIL(FT_EUSAGE, "-o RUN is missing. usage: forty %s", ft_verb_train.usage);
+    bool resume = ft_cli_flag(c, "--resume");
+    FT_TRY(ft_cli_config(c, arg[0], &cfg));
+    int rc = ft_ranks_start();
+    if (rc == FT_OK && ft_this_rank() > 0) ft_log_quiet(true);
+    if (ft_ranks() > 1) ft_log("%d ranks train together; `batch` is what each of them computes", ft_ranks());
+    if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume);
+    if (rc == FT_OK) rc = ft_ranks_meet();
     if (rc == FT_OK) rc = train_task(cfg, dir, resume);
     ft_config_free(cfg);
     FT_TRY(rc);
-    ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);
+    if (ft_this_rank() == 0) ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);
     return FT_OK;
 }
 static const ft_option train_options[] = {

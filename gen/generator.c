@@ -8,6 +8,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/image.h"
@@ -221,11 +222,11 @@ static int64_t clips(const problem *p) { return ft_config_bool(p->cfg, "generato
 
 static void feed_problem(problem *p, int64_t step)
 {
-    ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)step);
-    int64_t n = clips(p);
+    int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
     bool normal = p->flow && !strcmp(ft_config_text(p->cfg, "generator.flow_time"), "logit-normal");
     for (int64_t b = 0; b < p->batch; b++) {
-        feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, p->base + (step - p->begin) * p->batch + b), &r);
+        ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)(first + b));
+        feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, first + b), &r);
         if (!p->flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
         else feed_time(p, b, normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
     }
@@ -280,7 +281,7 @@ static int write_sheet(training *t, int64_t step)
 static int after_step(void *ctx, int64_t done)
 {
     training *t = ctx;
-    return t->sampler && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
+    return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
 }
 
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir, const char *path,
@@ -392,7 +393,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     if (rc == FT_OK) rc = load_ema(p.params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&p.plan, p.g, FT_EMA);
     for (int i = 0; rc == FT_OK && i < RUNS; i++) { /* t is spread evenly, one from each of 200 strata */
-        ft_step s = {17, i, 0, 0};
+        ft_step s = {17, i, 0, 0, 0};
         ft_rng r = ft_rng_make(17, 0x7133, (uint64_t)i);
         for (int64_t b = 0; b < BATCH; b++) {
             double part = ((double)(i * BATCH + b) + (p.flow ? 0.5 : 0)) / (RUNS * BATCH);

@@ -8,6 +8,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
@@ -54,9 +55,10 @@ static int feed_vae(void *ctx, int64_t step)
     vae_feed *f = ctx;
     const ft_clipstore *s = f->pool->store;
     int64_t each = ft_clip_bytes(s);
-    ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)step);
+    int64_t first = ft_first_sample(step, f->batch);
     for (int64_t b = 0; b < f->batch; b++) {
-        int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, step * f->batch + b);
+        ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)(first + b));
+        int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, first + b);
         ft_to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
                    ft_rng_bits(&r) & 1);
     }
@@ -70,7 +72,7 @@ static int train_critic(void *ctx, int64_t done)
     if (!f->critic_plan || done - 1 < f->critic_from) return FT_OK;
     memcpy(ft_data(f->real), ft_data(f->x), (size_t)ft_count(f->x) * 4);
     memcpy(ft_data(f->fake), ft_data(f->loss.output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
-    return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0});
+    return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0, ft_this_rank()});
 }
 
 static int make_critic(vae_feed *f, ft_dtype dtype)

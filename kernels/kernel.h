@@ -76,6 +76,7 @@ typedef struct {
     uint64_t seed;
     int64_t step;  /* counts from 0; random numbers and bias correction depend on it */
     float lr, ema; /* this step's learning rate and EMA decay */
+    int rank;      /* of processes that share the batch: its random numbers follow those of the ranks before it */
 } ft_step;
 
 /* A dense row-major array; dims beyond ndim are unused. */

@@ -17,7 +17,7 @@
 #include "common/io/safetensors.h"
 #include "kernels/elem.h"
 
-static const ft_step step = {5, 3, 0, 0};
+static const ft_step step = {5, 3, 0, 0, 0};
 
 static ft_t normal_param(ft_graph *g, const char *name, int nd, const int64_t *dim)
 {
@@ -483,7 +483,7 @@ static void test_frozen_and_borrowed(void **state)
     float before[3][16], lent[16];
     for (int i = 0; i < 3; i++) memcpy(before[i], ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, i)->offset, sizeof lent);
     memcpy(lent, ft_params_flat(lender, FT_WEIGHTS), sizeof lent);
-    assert_int_equal(ft_run(plan, &(ft_step){1, 0, 0.1f, 0.5f}), FT_OK);
+    assert_int_equal(ft_run(plan, &(ft_step){1, 0, 0.1f, 0.5f, 0}), FT_OK);
     for (int i = 0; i < 3; i++) {
         bool same = !memcmp(before[i], ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, i)->offset, sizeof lent);
         assert_int_equal(same, i == 0);
@@ -494,7 +494,7 @@ static void test_frozen_and_borrowed(void **state)
     ft_params_touched(lender);
     memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 1)->offset, before[1], sizeof lent);
     memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 2)->offset, before[2], sizeof lent);
-    assert_int_equal(ft_run(plan, &(ft_step){1, 1, 0, 0.5f}), FT_OK);
+    assert_int_equal(ft_run(plan, &(ft_step){1, 1, 0, 0.5f, 0}), FT_OK);
     float second = ft_params_grad(own)[ft_params_at(own, 1)->offset];
     assert_true(fabs((double)second - 4 * (double)first) < 1e-4 * fabs((double)second));
     ft_plan_free(plan);
@@ -534,7 +534,7 @@ static void test_optimisers(void **state)
         double b1 = o.beta1 ? (double)o.beta1 : (double)0.9f, b2 = o.beta2 ? (double)o.beta2 : (double)0.999f,
                eps = o.eps ? (double)o.eps : (double)1e-8f;
         for (int t = 0; t < STEPS; t++) {
-            ft_step st = {1, t, 0.01f * (float)(t + 1), 0.7f};
+            ft_step st = {1, t, 0.01f * (float)(t + 1), 0.7f, 0};
             double grad[75], total = 0, lr = (double)st.lr, decay = (double)st.ema;
             for (int i = 0; i < N; i++) ((float *)ft_data(x))[i] = sinf((float)(i + 3 * t));
             if (t == 2) ((float *)ft_data(x))[4] = NAN; /* a step that must change nothing */

@@ -168,7 +168,7 @@ static void test_focal_frequency(void **state)
         ft_backward(g, loss);
         ft_plan *plan;
         assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
-        ft_step s = {0, 0, 0, 0};
+        ft_step s = {0, 0, 0, 0, 0};
         ft_run(plan, &s);
         NEAR((double)*(float *)ft_data(loss), golden[k].loss, 1e-6);
         for (int i = 0; i < 4; i++) NEAR((double)((float *)ft_data(ft_grad(g, x)))[i], golden[k].row[i], 1e-6);
@@ -191,7 +191,7 @@ static double gradient_norm(double kl, double ffl, bool l1)
     ft_t norm = ft_optimise(g, (ft_optim_opt){0});
     ft_plan *plan;
     if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
-    ft_step s = {0, 0, 0, 0};
+    ft_step s = {0, 0, 0, 0, 0};
     ft_run(plan, &s);
     double n = (double)*(float *)ft_data(norm);
     ft_plan_free(plan);
@@ -229,7 +229,7 @@ static void unlabelled_gradients(const char *algorithm, double *weak, double *st
     ft_backward(g, loss);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
-    ft_step st = {0, 0, 0, 0};
+    ft_step st = {0, 0, 0, 0, 0};
     ft_run(plan, &st);
     *weak = *strong = 0;
     for (int i = 0; i < 8; i++) {
@@ -268,7 +268,7 @@ static void labelled_logits(int unlabelled, float fill, float out[4], float runn
     ft_keep(y);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
-    ft_step s = {0, 0, 0, 0};
+    ft_step s = {0, 0, 0, 0, 0};
     ft_run(plan, &s);
     memcpy(out, ft_data(y), 4 * sizeof *out);
     for (int i = 0; i < ft_params_count(p); i++)
@@ -387,7 +387,7 @@ static void test_optimisers(void **state)
         assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
         double x[2] = {1, -2}, m[2] = {0}, v[2] = {0}, ema[2] = {1, -2};
         for (int t = 0; t < 5; t++) {
-            ft_step s = {0, t, 0.1f, 0.9f};
+            ft_step s = {0, t, 0.1f, 0.9f, 0};
             ft_run(plan, &s);
             double gr[2] = {x[0] - 0.5, x[1] - 0.25}, norm = hypot(gr[0], gr[1]), scale = fmin(1, 1 / (norm + 1e-6));
             for (int i = 0; i < 2; i++) {
@@ -429,7 +429,7 @@ static void test_nan_is_skipped(void **state)
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
     ((float *)ft_data(goal))[0] = NAN;
-    ft_step s = {0, 0, 0.1f, 0.5f};
+    ft_step s = {0, 0, 0.1f, 0.5f, 0};
     ft_run(plan, &s);
     assert_true(isnan(*(float *)ft_data(norm)));
     assert_memory_equal(ft_params_flat(p, FT_WEIGHTS), start, sizeof start);

@@ -274,7 +274,7 @@ static void test_golden(void **state)
     fill(params);
     ft_plan *plan;
     if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
-    ft_step step = {0, 0, 0, 0};
+    ft_step step = {0, 0, 0, 0, 0};
     assert_int_equal(ft_run(plan, &step), FT_OK);
 
     const ft_st_tensor *out = ft_safetensors_find(&golden, "output");
@@ -580,7 +580,7 @@ static float *run_medsora(bool change, bool init)
     if (!init) fill(params);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
-    ft_step step = {0, 0, 0, 0};
+    ft_step step = {0, 0, 0, 0, 0};
     assert_int_equal(ft_run(plan, &step), FT_OK);
     float *out = malloc((size_t)ft_count(y) * sizeof *out);
     memcpy(out, ft_data(y), (size_t)ft_count(y) * sizeof *out);
@@ -623,7 +623,7 @@ static void test_guarded_plan(void **state)
             fill(params);
             ft_plan *plan;
             assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
-            ft_step step = {0, 0, 0, 0};
+            ft_step step = {0, 0, 0, 0, 0};
             if (ft_run(plan, &step) < 0) fail_msg("%s", ft_error_message());
             n = ft_params_trained_size(params);
             grad[guard] = malloc((size_t)n * sizeof(float));

@@ -96,7 +96,7 @@ static problem open_problem(const row *c, ft_dtype dtype, bool gradients)
         ft_backward(q.g, ft_reshape(q.g, s, 1, (int64_t[]){1}));
     }
     if (ft_plan_new(&q.plan, q.g, FT_WEIGHTS) < 0) fail_msg("%s: %s", c->name, ft_error_message());
-    ft_step step = {5, 3, 0, 0};
+    ft_step step = {5, 3, 0, 0, 0};
     if (ft_run(q.plan, &step) < 0) fail_msg("%s: %s", c->name, ft_error_message());
     return q;
 }

@@ -11,11 +11,19 @@
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/graph/node.h"
 
 enum { ALIGN = 64, GUARD = 256 };
 static const unsigned char guard_byte = 0xC3;
+
+/* Gradients that are averaged over the ranks together: a stretch of the flat store, ready once node `ready` has run. */
+typedef struct {
+    int64_t offset, count;
+    int ready;
+} bucket;
+enum { BUCKETS = 8, SMALL_BUCKET = 1 << 14 }; /* so that the first leave early and none is too small to send */
 
 struct ft_plan {
     ft_graph *g;
@@ -24,6 +32,8 @@ struct ft_plan {
     char *slab, *work;
     size_t slab_size, live_max, work_size;
     int runs;
+    bucket bucket[BUCKETS];
+    int buckets;     /* 0: one rank, or nothing is trained */
     uint64_t packed; /* version of the parameters that packed copies were made from */
     bool guard, profile;
 };
@@ -250,6 +260,27 @@ static void describe(ft_plan *p, ft_node *n, bool training)
                       (training && w->kind == FT_IS_PARAM && w->store == p->g->params && (w->needs_grad || w->average));
 }
 
+static int by_ready(const void *a, const void *b) { return ((const bucket *)a)->ready - ((const bucket *)b)->ready; }
+
+/* Stretches of the gradients, in the order in which the backward pass completes them. */
+static void make_buckets(ft_plan *p)
+{
+    ft_graph *g = p->g;
+    int64_t total = ft_params_trained_size(g->params), each = (total + BUCKETS - 1) / BUCKETS;
+    if (each < SMALL_BUCKET) each = SMALL_BUCKET;
+    for (int64_t at = 0; at < total; at += each)
+        p->bucket[p->buckets++] = (bucket){at, total - at < each ? total - at : each, 0};
+    for (int i = 0; i < g->n_node; i++)
+        for (int k = 0; k < g->node[i]->n_out; k++) {
+            ft_t t = g->node[i]->out[k];
+            if (g->node[i]->dead || !t || t->kind != FT_IS_GRAD) continue;
+            const ft_param_info *q = ft_params_at(g->params, (int)t->offset);
+            for (int64_t b = q->offset / each; b * each < q->offset + q->count && b < p->buckets; b++)
+                if (p->bucket[b].ready < i) p->bucket[b].ready = i;
+        }
+    qsort(p->bucket, (size_t)p->buckets, sizeof *p->bucket, by_ready);
+}
+
 int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
 {
     *out = NULL;
@@ -287,6 +318,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
                      (double)(p->slab_size + work) / 1048576.0);
     p->work_size = work;
     if (rc == FT_OK) rc = address(p);
+    if (rc == FT_OK && training && ft_ranks() > 1) make_buckets(p);
     if (rc == FT_OK && p->guard) memset(p->slab, guard_byte, p->slab_size);
     if (rc < 0) {
         ft_plan_free(p);
@@ -329,6 +361,8 @@ int ft_run(ft_plan *p, const ft_step *step)
     bool changed = version != p->packed;
     p->packed = version;
     p->runs++;
+    float *gradients = p->buckets ? ft_params_grad(g->params) : NULL;
+    int sent = 0;
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
@@ -338,9 +372,12 @@ int ft_run(ft_plan *p, const ft_step *step)
         if (p->guard)
             for (int k = 0; k < n->n_out; k++)
                 if (n->out[k] && on_slab(owner(n->out[k]))) memset(n->out[k]->data, 0xFF, bytes(n->out[k])); /* NaN */
+        if (p->buckets && n->op == FT_OP_grad_norm) FT_TRY(ft_mean_wait());
         double start = p->profile ? ft_now() : 0;
         p->backend->kernel[n->op](&n->call);
         if (p->profile) n->seconds += ft_now() - start;
+        for (; sent < p->buckets && p->bucket[sent].ready <= i; sent++)
+            ft_mean_begin(gradients + p->bucket[sent].offset, p->bucket[sent].count);
         if (!p->guard) continue;
         FT_TRY(check_guards(p, n));
         for (int k = 0; k < n->n_in; k++) {

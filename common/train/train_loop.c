@@ -10,6 +10,7 @@
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
@@ -76,6 +77,7 @@ static int append(position *p, const char *text)
 
 static int save(const ft_trainer *t, position *p)
 {
+    if (ft_this_rank() > 0) return FT_OK;
     json_t *extra = t->extra ? t->extra(t->ctx) : json_object();
     char step[32];
     snprintf(step, sizeof step, "%lld", (long long)p->step);
@@ -132,6 +134,7 @@ static double teraflop(const ft_trainer *t)
 
 static int finish(ft_trainer *t, position *p)
 {
+    if (ft_this_rank() > 0) return FT_OK;
     char path[1100];
     json_t *m = metadata(t);
     int rc = save(t, p);
@@ -175,12 +178,18 @@ int ft_train(ft_trainer *t)
     while (rc == FT_OK && p.step < t->steps) {
         const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
         if (p.step == from + 1) second = ft_now(); /* the first one also makes kernels */
-        ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step))};
+        ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step)),
+                     ft_this_rank()};
         double before = ft_now();
         FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
         t->feeding += ft_now() - before;
         FT_TRY_TO(rc, out, ft_run(now->plan, &s));
-        float loss = *(const float *)ft_data(now->logged[0]), norm = *(const float *)ft_data(now->grad_norm);
+        float norm = *(const float *)ft_data(now->grad_norm), seen[FT_LOGGED + 1], loss;
+        for (int i = 0; i < t->n_logged; i++) seen[i] = *(const float *)ft_data(now->logged[i]);
+        seen[FT_LOGGED] = (float)ft_interrupted; /* all ranks stop at one step */
+        ft_mean_begin(seen, FT_LOGGED + 1);
+        FT_TRY_TO(rc, out, ft_mean_wait());
+        loss = seen[0];
         bad = isfinite(loss) && isfinite(norm)
                   ? 0
                   : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
@@ -193,7 +202,7 @@ int ft_train(ft_trainer *t)
             char row[512];
             int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
             for (int i = 0; i < t->n_logged; i++)
-                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)*(const float *)ft_data(now->logged[i]));
+                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
             snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
             FT_TRY_TO(rc, out, append(&p, row));
         }
@@ -202,7 +211,7 @@ int ft_train(ft_trainer *t)
         if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p.step));
         snprintf(bar.note, sizeof bar.note, "%s %.4g", t->logged_name[0], (double)loss);
         ft_progress_step(&bar, p.step);
-        if (ft_interrupted) {
+        if (seen[FT_LOGGED] > 0) {
             rc = save(t, &p);
             if (rc == FT_OK)
                 rc =
@@ -217,6 +226,7 @@ int ft_train(ft_trainer *t)
     if (p.step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p.step - from - 1);
     ft_progress_end(&bar, p.step);
     if (rc == FT_OK) rc = finish(t, &p);
+    if (rc == FT_OK) rc = ft_ranks_meet(); /* what rank 0 wrote is there */
 out:
     ft_free(p.text);
     ft_plan_profile(t->main.plan);

@@ -62,8 +62,10 @@ static void rotate_all(const shape *s, float *y, const ft_buf *x, int64_t seq, c
 /* dropout factors of the slots of one query row; a row begins at a whole counter */
 static void keep_row(const ft_call *c, int64_t row, int64_t slots, float *mask)
 {
+    const ft_buf *q = c->in[0]; /* (S,T,C) */
+    int64_t padded = (slots + 3) / 4 * 4;
     float p = c->attr->seq.dropout, scale = p > 0 ? 1.0f / (1.0f - p) : 1.0f;
-    if (p > 0) ft_uniform_row(c, row * ((slots + 3) / 4 * 4), mask, slots);
+    if (p > 0) ft_uniform_row(c, q->dim[0] * q->dim[1] * padded, row * padded, mask, slots);
     for (int64_t d = 0; d < slots; d++) mask[d] = p > 0 && mask[d] < p ? 0.0f : scale;
 }
 

@@ -350,23 +350,23 @@ void FT_CPU(dropout)(const ft_call *c)
             for (int64_t i = 0; i < n; i++) {
                 int64_t sample = (at + i) / per_sample;
                 float four[4];
-                if (i == 0 || (at + i) % per_sample == 0) ft_uniform_row(c, sample / 4 * 4, four, 4);
+                if (i == 0 || (at + i) % per_sample == 0) ft_uniform_row(c, x->dim[0], sample / 4 * 4, four, 4);
                 u[i] = i == 0 || (at + i) % per_sample == 0 ? four[sample % 4] : u[i - 1];
             }
-        else ft_uniform_row(c, at, u, n);
+        else ft_uniform_row(c, x->count, at, u, n);
         for (int64_t i = 0; i < n; i++) y[i] = u[i] >= p ? v[i] * keep : 0.0f;
         ft_store_at(c->out[0], at, y, n);
     }
 }
 
-static void fill_random(const ft_call *c, void (*row)(const ft_call *c, int64_t at, float *v, int64_t n))
+static void fill_random(const ft_call *c, void (*row)(const ft_call *c, int64_t all, int64_t at, float *v, int64_t n))
 {
     ft_buf *y = c->out[0];
 #pragma omp parallel for if (y->count > 1024)
     for (int64_t at = 0; at < y->count; at += FT_BLOCK) {
         float v[FT_BLOCK];
         int64_t n = FT_MIN(FT_BLOCK, y->count - at);
-        row(c, at, v, n);
+        row(c, y->count, at, v, n);
         ft_store_at(y, at, v, n);
     }
 }
@@ -385,7 +385,7 @@ void FT_CPU(q_sample)(const ft_call *c)
         float tx[FT_BLOCK], ty[FT_BLOCK], e[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
         int64_t n = FT_MIN(FT_BLOCK, x->count - at);
         const float *v = ft_load(tx, x, at, n);
-        ft_normal_row(c, at, e, n);
+        ft_normal_row(c, x->count, at, e, n);
         for (int64_t i = 0; i < n;) {
             int64_t b = (at + i) / per_sample, stop = FT_MIN(n, (b + 1) * per_sample - at);
             for (; i < stop; i++) y[i] = k[2 * b] * v[i] + k[2 * b + 1] * e[i];

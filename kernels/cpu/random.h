@@ -30,28 +30,29 @@ static inline void ft_philox_row(const ft_call *c, int64_t counter, uint32_t out
     for (int i = 0; i < FT_SIDE; i++) out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
 }
 
-/* n values of the stream from position `at`, a multiple of 4, in [0, 1) */
-static inline void ft_uniform_row(const ft_call *c, int64_t at, float *u, int64_t n)
+/* n values of the stream from position `at` of a rank, in [0, 1). all: values that a rank takes in a step */
+static inline void ft_uniform_row(const ft_call *c, int64_t all, int64_t at, float *u, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 4 * FT_SIDE) {
+    for (int64_t i = 0; i < n;) {
         uint32_t bits[4 * FT_SIDE];
-        int64_t m = FT_MIN(4 * FT_SIDE, n - i);
-        ft_philox_row(c, (at + i) / 4, bits);
-        for (int64_t k = 0; k < m; k++) u[i + k] = (float)(int32_t)(bits[k] >> 8) * (1.0f / 16777216.0f);
+        int64_t from = at + i + c->step->rank * all, skip = from & 3, m = FT_MIN(4 * FT_SIDE - skip, n - i);
+        ft_philox_row(c, from / 4, bits);
+        for (int64_t k = 0; k < m; k++) u[i + k] = (float)(int32_t)(bits[skip + k] >> 8) * (1.0f / 16777216.0f);
+        i += m;
     }
 }
 
 /* the same, N(0, 1) */
-static inline void ft_normal_row(const ft_call *c, int64_t at, float *v, int64_t n)
+static inline void ft_normal_row(const ft_call *c, int64_t all, int64_t at, float *v, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 4 * FT_SIDE) {
+    for (int64_t i = 0; i < n;) {
         uint32_t bits[4 * FT_SIDE];
-        float four[4];
-        ft_philox_row(c, (at + i) / 4, bits);
-        for (int64_t k = i; k < n && k < i + 4 * FT_SIDE; k += 4) {
-            ft_philox_normal(bits + (k - i), four);
-            memcpy(v + k, four, (size_t)FT_MIN(4, n - k) * sizeof(float));
-        }
+        float normal[4 * FT_SIDE];
+        int64_t from = at + i + c->step->rank * all, skip = from & 3, m = FT_MIN(4 * FT_SIDE - skip, n - i);
+        ft_philox_row(c, from / 4, bits);
+        for (int64_t k = 0; k < skip + m; k += 4) ft_philox_normal(bits + k, normal + k);
+        memcpy(v + i, normal + skip, (size_t)m * sizeof(float));
+        i += m;
     }
 }
 
