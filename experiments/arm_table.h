@@ -5,5 +5,6 @@
     ARM(real_unlabelled)                                                                                                         \
     ARM(training_clips)                                                                                                          \
     ARM(noise)                                                                                                                   \
+    ARM(vae_prior)                                                                                                               \
     ARM(generator)                                                                                                               \
     ARM(clips)
