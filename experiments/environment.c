@@ -1,6 +1,5 @@
 #include "experiments/environment.h"
 
-#include <hdf5.h>
 #include <libavformat/version.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
+#include "common/io/clipstore.h"
 #include "kernels/kernel.h"
 
 static void processor(char *out, size_t size)
@@ -46,12 +46,10 @@ double ft_joules(void)
 json_t *ft_environment(void)
 {
     char cpu[200], dnnl[48], hdf[48];
-    unsigned a, b, c;
     const dnnl_version_t *v = dnnl_version();
     processor(cpu, sizeof cpu);
     snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
-    H5get_libversion(&a, &b, &c);
-    snprintf(hdf, sizeof hdf, "%u.%u.%u", a, b, c);
+    ft_clipstore_library(hdf);
     return json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT,
                      "processor", cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", ft_backend_cpu()->name,
                      "bf16", ft_cpu_has_bf16(), "bf16_fast", ft_cpu_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg",

@@ -33,6 +33,7 @@ int ft_experiment_open(ft_result *r)
 {
     ft_experiment *x = r->x;
     int rc;
+    if (!x->look_only) clock_gettime(CLOCK_REALTIME, &x->began);
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_mkdirs(x->dir));
     while ((rc = ft_experiment_data(x)) == FT_EBUSY) { /* another worker makes the clips */
@@ -70,7 +71,7 @@ void ft_experiment_close(ft_result *r)
 
 int ft_experiment_worker(ft_config *cfg, const char *dir, const char *stage)
 {
-    ft_experiment x = {.cfg = cfg, .began = time(NULL)};
+    ft_experiment x = {.cfg = cfg};
     ft_result r = {.x = &x};
     ft_stage *only = NULL;
     snprintf(x.dir, sizeof x.dir, "%s", dir);
@@ -179,7 +180,7 @@ static void print_results(const ft_result *r, bool json, double seconds)
 
 int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
 {
-    ft_experiment x = {.cfg = cfg, .began = time(NULL), .look_only = opt->report};
+    ft_experiment x = {.cfg = cfg, .look_only = opt->report};
     ft_result r = {.x = &x, .command = opt->command, .psnr = NAN, .frechet_real = NAN};
     ft_lease *lease = NULL;
     char path[FT_PATH];

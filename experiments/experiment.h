@@ -30,8 +30,9 @@ struct ft_experiment {
     int n_folds;
     ft_stage **stage; /* every one after those it needs */
     int stages, computed;
-    time_t began;   /* failures before this are tried again */
+    struct timespec began; /* failures before this are tried again */
     bool look_only; /* nothing is computed */
+    bool lost;      /* the results folder went away while we worked in it */
     ft_rehearsed *rehearsal;
     int rehearsed;
 };

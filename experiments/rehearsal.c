@@ -96,7 +96,7 @@ static int perform(ft_result *r, const char *dir)
     ft_experiment small = *r->x;
     ft_result all = {.x = &small, .n = 0, .arm = ft_alloc(sizeof *all.arm * (size_t)r->n)};
     int rc = all.arm ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for arms");
-    small.stage = NULL, small.stages = small.computed = 0, small.began = 0;
+    small.stage = NULL, small.stages = small.computed = 0;
     small.n_folds = 1;
     snprintf(small.dir, sizeof small.dir, "%s", dir);
     for (int i = 0; rc == FT_OK && i < r->n; i++) {

@@ -90,6 +90,11 @@ json_t *ft_stage_facts(const ft_stage *s)
     return json_load_file(path, 0, NULL);
 }
 
+static bool later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
 ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
 {
     char path[FT_PATH];
@@ -104,7 +109,7 @@ ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
         return s->state = FT_STAGE_DONE;
     }
     ft_stage_file(path, s, "failed.json");
-    if (stat(path, &st) == 0 && st.st_mtime >= x->began) return s->state = FT_STAGE_FAILED; /* of an earlier call: tried again */
+    if (stat(path, &st) == 0 && later(st.st_mtim, x->began)) return s->state = FT_STAGE_FAILED; /* else tried again */
     for (int i = 0; i < s->needs; i++) {
         ft_stage_state is = ft_stage_look(x, s->need[i]);
         if (is == FT_STAGE_FAILED || is == FT_STAGE_BLOCKED) return s->state = FT_STAGE_BLOCKED;
@@ -149,6 +154,7 @@ static json_t *spent_of(const ft_stage *s, double start, double joules)
 
 static int compute(ft_experiment *x, ft_stage *s, const ft_lease *lease)
 {
+    bool kept;
     char path[FT_PATH];
     double start = ft_now(), joules = ft_joules();
     json_t *facts = json_object();
@@ -160,12 +166,13 @@ static int compute(ft_experiment *x, ft_stage *s, const ft_lease *lease)
     int rc = s->kind->compute(x, s, facts);
     if (rc < 0 && rc != FT_EINTERRUPTED) ft_warn("%s failed: %s", s->name, ft_error_message());
     ft_log_copy(NULL);
-    if (rc == FT_OK && !ft_lease_kept(lease))
+    x->lost |= !(kept = ft_lease_kept(lease));
+    if (rc == FT_OK && !kept)
         rc = FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", s->folder);
     if (rc == FT_OK) {
         json_object_set_new(facts, "spent", spent_of(s, start, joules));
         rc = write_json(s, "done.json", facts);
-    } else if (rc != FT_EINTERRUPTED && ft_lease_kept(lease)) {
+    } else if (rc != FT_EINTERRUPTED && kept) {
         char *why = ft_strdup(ft_error_message()); /* writing may fail as well */
         json_t *o = json_pack("{s:s}", "error", why ? why : "");
         write_json(s, "failed.json", o);
@@ -181,14 +188,14 @@ int ft_stage_compute(ft_experiment *x, ft_stage *s)
 {
     ft_lease *lease;
     if (ft_stage_look(x, s) == FT_STAGE_DONE) return FT_OK;
-    FT_TRY(ft_lease_take(s->folder, false, &lease));
-    int rc = FT_OK;
-    if (ft_stage_look(x, s) == FT_STAGE_LEFT) { /* until now somebody else was at it */
+    int rc = ft_lease_take(s->folder, false, &lease);
+    if (rc == FT_EBUSY) return rc;
+    if (rc == FT_OK && ft_stage_look(x, s) == FT_STAGE_LEFT) { /* until now somebody else was at it */
         rc = compute(x, s, lease);
         x->computed += rc == FT_OK;
     }
     ft_lease_drop(lease);
-    ft_stage_look(x, s);
+    if (rc == FT_OK) ft_stage_look(x, s);
     if (rc < 0 && rc != FT_EINTERRUPTED) s->state = FT_STAGE_FAILED;
     return rc;
 }

@@ -64,7 +64,7 @@ typedef struct {
 static int try_stage(ft_experiment *x, ft_stage *s, failures *bad)
 {
     int before = x->computed, rc = ft_stage_compute(x, s);
-    if (rc == FT_EBUSY || rc == FT_EINTERRUPTED) return rc;
+    if (rc == FT_EBUSY || rc == FT_EINTERRUPTED || x->lost) return rc;
     if (rc == FT_OK && x->computed > before) say_done(x, s);
     if (rc < 0 && !bad->failed++) snprintf(bad->first, sizeof bad->first, "%s", ft_error_message()), bad->why = rc;
     return FT_OK;
@@ -116,7 +116,7 @@ int ft_experiment_work(ft_experiment *x, ft_stage *only)
             if (only && !ready(x, s)) return FT_FAIL(FT_EDATA, "%s: what it reads is not there yet", s->name);
             if (!ready(x, s) || !fits(x, s)) continue;
             int rc = try_stage(x, s, &bad);
-            if (rc == FT_EINTERRUPTED) return rc;
+            if (rc == FT_EINTERRUPTED || x->lost) return rc;
             if (rc != FT_EBUSY) tried++;
         }
         if (!left) break;

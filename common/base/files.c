@@ -117,7 +117,8 @@ int ft_atomic_commit(ft_atomic *a)
     int bad = fd < 0 || fsync(fd) != 0;
     if (fd >= 0) close(fd);
     if (bad || rename(a->temp, a->final) != 0) {
-        int rc = FT_FAIL(FT_EIO, "%s: cannot be completed (%s). Is the disk full?", a->final, strerror(errno));
+        int rc = FT_FAIL(FT_EIO, "%s: cannot be completed (%s). %s", a->final, strerror(errno),
+                         errno == ENOENT ? "Its folder went away" : "Is the disk full?");
         unlink(a->temp);
         return rc;
     }

@@ -22,7 +22,7 @@ enum { LEASE_PATH = 1400 };
 
 struct ft_lease {
     char path[LEASE_PATH]; /* FOLDER/.lease */
-    int fd;                /* of our file: no link is left when somebody replaced it */
+    int fd;                /* of our file: another stands under its name when somebody replaced it */
     struct ft_lease *next;
 };
 
@@ -216,8 +216,8 @@ int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
 
 bool ft_lease_kept(const ft_lease *l)
 {
-    struct stat s;
-    return fstat(l->fd, &s) == 0 && s.st_nlink > 0;
+    struct stat mine, there;
+    return fstat(l->fd, &mine) == 0 && stat(l->path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
 }
 
 void ft_lease_drop(ft_lease *l)

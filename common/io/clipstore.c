@@ -9,7 +9,23 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
-static void quiet(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); } /* errors come out as our messages */
+/* First of all calls. At exit HDF5 would try again to write a file that a full disk refused, and crash: files are closed here, or
+ * given up. Errors come out as our messages. */
+static void quiet(void)
+{
+    static bool once;
+    if (!once) H5dont_atexit();
+    once = true;
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
+
+void ft_clipstore_library(char version[48])
+{
+    unsigned a, b, c;
+    quiet();
+    H5get_libversion(&a, &b, &c);
+    snprintf(version, 48, "%u.%u.%u", a, b, c);
+}
 
 static hid_t string_type(void)
 {

@@ -35,6 +35,7 @@ typedef struct {
 int ft_clipstore_read(ft_clipstore *s, const char *path);
 void ft_clipstore_free(ft_clipstore *s);
 int64_t ft_clip_bytes(const ft_clipstore *s);
+void ft_clipstore_library(char version[48]); /* of HDF5 */
 static inline const uint8_t *ft_clip_pixels(const ft_clipstore *s, int64_t i)
 {
     return s->pixels + i * ((int64_t)s->frames * s->size * s->size * 3);

@@ -1,0 +1,106 @@
+/* Faults at the n-th operation on files, for LD_PRELOAD: FORTY_FAULT=n:kind, counted from 1 over writes, renames, links, and opens
+ * that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes after it fail
+ * with ENOSPC), eio (this one alone fails). FORTY_FAULT_COUNT=FILE notes how many there are. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+typedef enum { NONE, KILL, TORN, FULL, FAIL } kind;
+static long at, count;
+static kind what;
+
+__attribute__((constructor)) static void read_environment(void)
+{
+    const char *s = getenv("FORTY_FAULT"), *colon = s ? strchr(s, ':') : NULL;
+    if (!colon) return;
+    at = atol(s);
+    what = !strcmp(colon, ":kill") ? KILL : !strcmp(colon, ":torn") ? TORN : !strcmp(colon, ":full") ? FULL : FAIL;
+}
+
+__attribute__((destructor)) static void note_count(void)
+{
+    const char *path = getenv("FORTY_FAULT_COUNT");
+    char text[32];
+    ssize_t (*put)(int, const void *, size_t);
+    *(void **)&put = dlsym(RTLD_NEXT, "write");
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
+    if (fd >= 0 && put(fd, text, (size_t)snprintf(text, sizeof text, "%ld\n", count)) < 0) _exit(9);
+}
+
+/* What happens to this operation. */
+static kind now(int writes)
+{
+    long n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+    if (what == FULL && n >= at && at) return writes ? FULL : NONE;
+    if (n != at) return NONE;
+    if (what == KILL || (what == TORN && !writes)) kill(getpid(), SIGKILL);
+    return what;
+}
+
+#define REAL(result, name, ...)                                                                                                  \
+    static result (*real)(__VA_ARGS__);                                                                                          \
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name)
+
+ssize_t write(int fd, const void *p, size_t n);
+ssize_t write(int fd, const void *p, size_t n)
+{
+    REAL(ssize_t, write, int, const void *, size_t);
+    if (fd <= 2) return real(fd, p, n);
+    kind k = now(1);
+    if (k == TORN) real(fd, p, n / 2), kill(getpid(), SIGKILL);
+    if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
+    return real(fd, p, n);
+}
+
+ssize_t pwrite64(int fd, const void *p, size_t n, off_t where);
+ssize_t pwrite64(int fd, const void *p, size_t n, off_t where)
+{
+    REAL(ssize_t, pwrite64, int, const void *, size_t, off_t);
+    kind k = now(1);
+    if (k == TORN) real(fd, p, n / 2, where), kill(getpid(), SIGKILL);
+    if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
+    return real(fd, p, n, where);
+}
+ssize_t pwrite(int fd, const void *p, size_t n, off_t where);
+ssize_t pwrite(int fd, const void *p, size_t n, off_t where) { return pwrite64(fd, p, n, where); }
+
+size_t fwrite(const void *p, size_t size, size_t n, FILE *f)
+{
+    REAL(size_t, fwrite, const void *, size_t, size_t, FILE *);
+    if (fileno(f) <= 2) return real(p, size, n, f); /* the screen, and streams in memory */
+    kind k = now(1);
+    if (k == TORN) real(p, 1, size * n / 2, f), fflush(f), kill(getpid(), SIGKILL);
+    if (k) return errno = k == FULL ? ENOSPC : EIO, 0;
+    return real(p, size, n, f);
+}
+
+int rename(const char *from, const char *to)
+{
+    REAL(int, rename, const char *, const char *);
+    if (now(0)) return errno = EIO, -1;
+    return real(from, to);
+}
+
+int link(const char *from, const char *to)
+{
+    REAL(int, link, const char *, const char *);
+    if (now(0)) return errno = EIO, -1;
+    return real(from, to);
+}
+
+int fsync(int fd)
+{
+    REAL(int, fsync, int);
+    kind k = now(1);
+    if (k == TORN) kill(getpid(), SIGKILL);
+    if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
+    return real(fd);
+}
