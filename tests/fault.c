@@ -1,6 +1,7 @@
 /* Faults at the n-th operation on files, for LD_PRELOAD: FORTY_FAULT=n:kind, counted from 1 over writes, renames, links, and opens
  * that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes after it fail
- * with ENOSPC), eio (this one alone fails). FORTY_FAULT_COUNT=FILE notes how many there are. */
+ * with ENOSPC), eio (this one alone fails). FORTY_FAULT_FILE=WORD: only writes to files whose path holds WORD count.
+ * FORTY_FAULT_COUNT=FILE notes how many there are. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +17,11 @@
 typedef enum { NONE, KILL, TORN, FULL, FAIL } kind;
 static long at, count;
 static kind what;
+static const char *word;
 
 __attribute__((constructor)) static void read_environment(void)
 {
+    word = getenv("FORTY_FAULT_FILE");
     const char *s = getenv("FORTY_FAULT"), *colon = s ? strchr(s, ':') : NULL;
     if (!colon) return;
     at = atol(s);
@@ -35,9 +38,20 @@ __attribute__((destructor)) static void note_count(void)
     if (fd >= 0 && put(fd, text, (size_t)snprintf(text, sizeof text, "%ld\n", count)) < 0) _exit(9);
 }
 
-/* What happens to this operation. */
-static kind now(int writes)
+static int counts(int fd)
 {
+    char link[40], path[1024];
+    if (!word) return 1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = fd < 0 ? -1 : readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    return strstr(path, word) != NULL;
+}
+
+/* What happens to this operation. */
+static kind now(int writes, int fd)
+{
+    if (!counts(fd)) return NONE;
     long n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
     if (what == FULL && n >= at && at) return writes ? FULL : NONE;
     if (n != at) return NONE;
@@ -54,7 +68,7 @@ ssize_t write(int fd, const void *p, size_t n)
 {
     REAL(ssize_t, write, int, const void *, size_t);
     if (fd <= 2) return real(fd, p, n);
-    kind k = now(1);
+    kind k = now(1, fd);
     if (k == TORN) real(fd, p, n / 2), kill(getpid(), SIGKILL);
     if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
     return real(fd, p, n);
@@ -64,7 +78,7 @@ ssize_t pwrite64(int fd, const void *p, size_t n, off_t where);
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t where)
 {
     REAL(ssize_t, pwrite64, int, const void *, size_t, off_t);
-    kind k = now(1);
+    kind k = now(1, fd);
     if (k == TORN) real(fd, p, n / 2, where), kill(getpid(), SIGKILL);
     if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
     return real(fd, p, n, where);
@@ -75,8 +89,9 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t where) { return pwrite64(f
 size_t fwrite(const void *p, size_t size, size_t n, FILE *f)
 {
     REAL(size_t, fwrite, const void *, size_t, size_t, FILE *);
-    if (fileno(f) <= 2) return real(p, size, n, f); /* the screen, and streams in memory */
-    kind k = now(1);
+    int fd = fileno(f);
+    if (fd <= 2) return real(p, size, n, f); /* the screen, and streams in memory */
+    kind k = now(1, fd);
     if (k == TORN) real(p, 1, size * n / 2, f), fflush(f), kill(getpid(), SIGKILL);
     if (k) return errno = k == FULL ? ENOSPC : EIO, 0;
     return real(p, size, n, f);
@@ -85,21 +100,21 @@ size_t fwrite(const void *p, size_t size, size_t n, FILE *f)
 int rename(const char *from, const char *to)
 {
     REAL(int, rename, const char *, const char *);
-    if (now(0)) return errno = EIO, -1;
+    if (now(0, -1)) return errno = EIO, -1;
     return real(from, to);
 }
 
 int link(const char *from, const char *to)
 {
     REAL(int, link, const char *, const char *);
-    if (now(0)) return errno = EIO, -1;
+    if (now(0, -1)) return errno = EIO, -1;
     return real(from, to);
 }
 
 int fsync(int fd)
 {
     REAL(int, fsync, int);
-    kind k = now(1);
+    kind k = now(1, fd);
     if (k == TORN) kill(getpid(), SIGKILL);
     if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
     return real(fd);

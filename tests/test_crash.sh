@@ -42,7 +42,10 @@ for k in $(seq "$crashes"); do
   dir=killed-$(((k - 1) / 10))
   { case $((k % 5)) in
     0) "$F" experiment run e.yaml -o $dir >/dev/null 2>&1 & pid=$!; sleep 0.$((RANDOM % 90 + 10)); kill -9 $pid 2>/dev/null || true; wait $pid 2>/dev/null || true ;;
-    1 | 3) FORTY_FAULT=$((RANDOM % operations / 2 + 1)):torn LD_PRELOAD=$fault "$F" experiment run e.yaml -o $dir >/dev/null 2>&1 || true ;;
+    1) FORTY_FAULT=$((RANDOM % operations / 2 + 1)):torn LD_PRELOAD=$fault "$F" experiment run e.yaml -o $dir >/dev/null 2>&1 || true ;;
+    3) # what a run resumes from, and what tells that it is complete: few writes among many
+      word=$(echo state.safetensors done.json test.csv latents log.csv clips.h5 | cut -d' ' -f$((RANDOM % 6 + 1)))
+      FORTY_FAULT=$((RANDOM % 15 + 1)):torn FORTY_FAULT_FILE=$word LD_PRELOAD=$fault "$F" experiment run e.yaml -o $dir >/dev/null 2>&1 || true ;;
     2) FORTY_FAULT=$((RANDOM % operations / 2 + 1)):kill LD_PRELOAD=$fault "$F" experiment run e.yaml -o $dir >/dev/null 2>&1 || true ;;
     4)
       FORTY_FAULT=$((RANDOM % operations / 4 + 1)):torn LD_PRELOAD=$fault "$F" experiment run e.yaml -o $dir -j 2 >/dev/null 2>&1 || true
