@@ -91,6 +91,8 @@ typedef struct {
     double psnr, eps_mse;          /* of a generator, NaN otherwise */
     ft_stage *likeness;            /* of its clips to the pool's real ones; NULL: it has none */
     double frechet;                /* from there */
+    /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
+    double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH]; /* log.csv of one run, of the generator, of its VAE */
 } ft_arm_result;
 
@@ -137,7 +139,7 @@ void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */
 json_t *ft_summary_json(const ft_result *r);
-int ft_summary_write(const ft_result *r);           /* summary.csv, .md, .tex in the results folder */
+int ft_summary_write(const ft_result *r);           /* summary.csv, .md, .tex, runs.csv in the results folder */
 void ft_summary_print(const ft_result *r, FILE *f); /* the table on the screen */
 
 #endif

@@ -1,6 +1,6 @@
 /* Plots of the report that look at every answer: receiver operating and precision-recall curves, reliability. Answers of all runs
  * of an arm are taken together. */
-#include "experiments/report_curves.h"
+#include "experiments/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,10 +10,6 @@
 #include "common/base/memory.h"
 
 enum { SIDE = 240, LEFT = 34, TOP = 10 };
-static const char *const hue[] = {"#0b6bcb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fb5",
-                                  "#008b9a", "#8a6d3b", "#d45aa8", "#5c6b7a", "#86a700"};
-enum { HUES = sizeof hue / sizeof *hue };
-
 typedef struct {
     float *prob;
     int *label;
@@ -51,7 +47,7 @@ static void frame(FILE *f, const char *x, const char *y, bool diagonal)
 
 static void line(FILE *f, int which, const double *x, const double *y, int64_t n)
 {
-    fprintf(f, "<polyline fill=none stroke=\"%s\" stroke-width=1.7 points=\"", hue[which % HUES]);
+    fprintf(f, "<polyline fill=none stroke=\"%s\" stroke-width=1.7 points=\"", ft_hue[which % FT_HUES]);
     int64_t every = n / 400 + 1;
     for (int64_t i = 0; i < n; i++)
         if (i % every == 0 || i == n - 1) fprintf(f, "%.1f,%.1f ", LEFT + SIDE * x[i], TOP + SIDE - SIDE * y[i]);
@@ -76,7 +72,7 @@ static int64_t reliability(const answers *a, int classes, double *x, double *y)
     return points;
 }
 
-int ft_report_curves(const ft_result *r, FILE *f)
+int ft_report_curves(FILE *f, const ft_result *r)
 {
     static const char *const titles[] = {"Receiver operating characteristic", "Precision and recall",
                                          "Reliability of the winning class"};
@@ -107,12 +103,7 @@ int ft_report_curves(const ft_result *r, FILE *f)
         }
         fprintf(f, "</svg><figcaption>%s</figcaption></figure>", titles[kind]);
     }
-    fputs("</div><p class=soft>", f);
-    for (int i = 0; i < r->n; i++) {
-        fprintf(f, "<span style=\"color:%s\">&#9632;</span> ", hue[i % HUES]);
-        for (const char *s = r->arm[i].name; *s; s++) fprintf(f, *s == '<' ? "&lt;" : *s == '&' ? "&amp;" : "%c", *s);
-        fputs(" &nbsp; ", f);
-    }
-    fputs("</p>\n", f);
+    fputs("</div>", f);
+    ft_html_legend(f, r);
     return 0;
 }

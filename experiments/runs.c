@@ -408,6 +408,16 @@ static void read_facts(run_sum *r, ft_arm_result *arm, const ft_experiment *x, c
     json_decref(facts);
 }
 
+static void add_cost(ft_arm_result *arm, ft_stage *s)
+{
+    if (s->counted == arm) return;
+    s->counted = arm;
+    arm->seconds += s->seconds, arm->teraflop += s->teraflop, arm->joules += s->joules;
+    arm->memory_mib = fmax(arm->memory_mib, s->memory_mib);
+    if (s->kind == &classifier) arm->classifier_seconds += s->seconds;
+    for (int i = 0; i < s->needs; i++) add_cost(arm, s->need[i]);
+}
+
 static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold, int split, int seed)
 {
     char path[FT_PATH + 64];
@@ -425,6 +435,7 @@ static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold,
     }
     if (rc == FT_OK) {
         read_facts(r, arm, x, s);
+        add_cost(arm, s);
         if (c.made && !*arm->clips) ft_stage_file(arm->clips, c.made, "clips.h5");
         if (*c.file && !*arm->clips) snprintf(arm->clips, sizeof arm->clips, "%s", c.file);
         if (c.made && isnan(arm->eps_mse) && ft_arm_find(arm->arm)->facts) ft_arm_find(arm->arm)->facts(&c, arm);

@@ -105,6 +105,8 @@ ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
         s->seconds = json_number_value(json_object_get(spent, "seconds"));
         s->unit_seconds = json_number_value(json_object_get(spent, "unit_seconds"));
         s->memory_mib = json_number_value(json_object_get(spent, "memory_mib"));
+        s->teraflop = json_number_value(json_object_get(spent, "teraflop"));
+        s->joules = json_number_value(json_object_get(spent, "joules"));
         json_decref(facts);
         return s->state = FT_STAGE_DONE;
     }

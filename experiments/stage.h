@@ -46,7 +46,8 @@ struct ft_stage {
     char name[64], folder[FT_PATH];
     ft_stage_state state;
     /* of a stage that is done: */
-    double seconds, unit_seconds, memory_mib; /* unit: of work; 0 if not known */
+    double seconds, unit_seconds, memory_mib, teraflop, joules; /* unit: of work; 0 if not known */
+    const void *counted;                                        /* the arm that counted its cost last */
 };
 
 /* Adds a stage, or finds the same one. `like` holds what the caller sets, `key` (consumed) the settings and inputs that make its

@@ -139,13 +139,37 @@ static void latex(const ft_result *r, FILE *f)
     fprintf(f, "\\end{tabular}\n");
 }
 
+/* a line for each run */
+static void runs(const ft_result *r, FILE *f)
+{
+    static const char *const metric[] = {"f1",  "accuracy", "balanced_accuracy", "sensitivity", "specificity", "mcc",
+                                         "auroc", "auprc",    "brier",             "ece"};
+    fprintf(f, "arm,split,seed");
+    for (int q = 0; q < 10; q++) fprintf(f, ",%s", metric[q]);
+    fprintf(f, ",utilisation,steps,wall_s\n");
+    for (int i = 0; i < r->n; i++)
+        for (int k = 0; k < r->arm[i].n; k++) {
+            const json_t *line = r->arm[i].line[k], *m = json_object_get(line, "metrics");
+            ft_csv_field(f, r->arm[i].name);
+            fprintf(f, ",%d,%d", r->arm[i].run[k].split, r->arm[i].run[k].seed);
+            for (int q = 0; q < 10; q++) {
+                const json_t *v = json_object_get(m, metric[q]);
+                char s[32];
+                number(s, json_is_number(v) ? json_number_value(v) : NAN, "%.6f");
+                fprintf(f, ",%s", s);
+            }
+            fprintf(f, ",%.6f,%lld,%.3f\n", json_number_value(json_object_get(line, "utilisation")),
+                    (long long)json_integer_value(json_object_get(line, "steps")), json_number_value(json_object_get(line, "wall_s")));
+        }
+}
+
 int ft_summary_write(const ft_result *r)
 {
     static const struct {
         const char *name;
         void (*write)(const ft_result *r, FILE *f);
-    } files[] = {{"summary.csv", csv}, {"summary.md", markdown}, {"summary.tex", latex}};
-    for (int i = 0; i < 3; i++) {
+    } files[] = {{"summary.csv", csv}, {"runs.csv", runs}, {"summary.md", markdown}, {"summary.tex", latex}};
+    for (int i = 0; i < 4; i++) {
         char path[FT_PATH], *text = NULL;
         size_t size = 0;
         FILE *f = open_memstream(&text, &size);

@@ -12,6 +12,7 @@
     KEY("data.phantom", BOOL, "false", 0, 1, "use the procedural colonoscopy phantom (phantom.*)")                               \
     KEY("data.videos", TEXT, "", 0, 0, "folder of videos, ingested once")                                                        \
     KEY("data.labels", TEXT, "", 0, 0, "label list (CSV) of these videos; empty: a folder per class")                            \
+    KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                            \
     KEY("data.unlabelled", TEXT, "", 0, 0, "clip store of further unlabelled real clips, for the arm real-unlabelled")           \
     KEY("data.map", LIST, "", 0, 0, "renames labels: {covid: ill, pneumonia: ill}")                                              \
     KEY("data.frames", INT, "16", 1, 256, "frames of a clip")                                                                    \
