@@ -363,7 +363,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                              .grad_norm = norm},
                     .steps = steps,
                     .warmup = ceil(ft_config_real(cfg, "classifier.warmup") * (double)steps),
-                    .save_every = ft_config_int(cfg, "save_every"),
+                    .save_every = ft_config_int(cfg, "save_every"), .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
                     .ema = ft_config_real(cfg, "classifier.ema"),
                     .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
                     .seed = seed,

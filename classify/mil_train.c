@@ -89,7 +89,7 @@ int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, u
                     .params = params,
                     .main = {.lr = ft_config_real(cfg, "mil.lr"), .constant = true},
                     .steps = ft_config_int(cfg, "mil.steps"),
-                    .save_every = ft_config_int(cfg, "save_every"),
+                    .save_every = ft_config_int(cfg, "save_every"), .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
                     .seed = seed,
                     .resume = resume,
                     .feed = feed,

@@ -341,7 +341,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
                        .first_steps = t.first_steps,
                        .steps = ft_config_int(cfg, "generator.steps"),
                        .warmup = ft_config_int(cfg, "generator.warmup"),
-                       .save_every = ft_config_int(cfg, "save_every"),
+                       .save_every = ft_config_int(cfg, "save_every"), .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
                        .ema = ft_config_real(cfg, "generator.ema"),
                        .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
                        .seed = seed,

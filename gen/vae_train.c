@@ -160,7 +160,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
                     .main = {.plan = plan, .lr = ft_config_real(cfg, "vae.lr"), .grad_norm = norm},
                     .steps = ft_config_int(cfg, "vae.steps"),
                     .warmup = 20,
-                    .save_every = ft_config_int(cfg, "save_every"),
+                    .save_every = ft_config_int(cfg, "save_every"), .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
                     .ema = ft_config_real(cfg, "vae.ema"),
                     .seed = seed,
                     .resume = resume,

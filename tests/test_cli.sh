@@ -185,4 +185,50 @@ for k in a:
     else:
         assert v[k] == a[k], k
 P
+# TensorBoard event files: framing, checksums and values (read once by TensorBoard itself as well)
+works "$F" phantom -o tb.h5 --videos 8 --size 32 --frames 8
+printf 'task: vae\nthreads: 1\ndata: {clips: tb.h5}\nvae: {steps: 6, batch: 2}\nlog: {tensorboard: true}\n' >tb.yaml
+works "$F" train tb.yaml -o tb
+python3 - <<'P' || die "the event file is wrong"
+import csv, glob, struct
+def crc(data):
+    c = 0xFFFFFFFF
+    for b in data:
+        c ^= b
+        for _ in range(8): c = c >> 1 ^ (0x82F63B78 if c & 1 else 0)
+    c ^= 0xFFFFFFFF
+    return ((c >> 15 | c << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def fields(raw):
+    at = 0
+    def varint():
+        nonlocal at
+        v = shift = 0
+        while True:
+            b = raw[at]; at += 1; v |= (b & 127) << shift; shift += 7
+            if b < 128: return v
+    while at < len(raw):
+        key = varint()
+        if key & 7 == 0: yield key >> 3, varint(); continue
+        n = varint() if key & 7 == 2 else 8 if key & 7 == 1 else 4
+        at += n
+        yield key >> 3, raw[at - n : at]
+assert crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
+raw, at, seen, others = open(glob.glob("tb/events.out.tfevents.*")[0], "rb").read(), 0, {}, []
+while at < len(raw):
+    n, head = struct.unpack("<QI", raw[at : at + 12])
+    data, tail = raw[at + 12 : at + 12 + n], struct.unpack("<I", raw[at + 12 + n : at + 16 + n])[0]
+    assert head == crc(raw[at : at + 8]) and tail == crc(data)
+    at += 16 + n
+    event = dict(fields(data))
+    if 5 in event:
+        value = dict(fields(dict(fields(event[5]))[1]))
+        seen[event[2], value[1].decode()] = struct.unpack("<f", value[2])[0]
+    else: others.append(event.get(3) or event[7])
+assert others == [b"brain.Event:2", b"\x08\x01"], others
+rows = list(csv.DictReader(open("tb/log.csv")))
+assert len(seen) == len(rows) * (len(rows[0]) - 1)
+for r in rows:
+    for name, text in r.items():
+        if name != "step": assert abs(seen[int(r["step"]), name] - float(text)) <= 6e-6 * max(1, abs(float(text))), (name, r)
+P
 done_testing

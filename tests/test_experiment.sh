@@ -19,7 +19,7 @@ classifier: {steps: 6, batch: 4}
 Y
 works "$F" experiment run e.yaml -o a
 grep -q "medsora-tiny" out && grep -q "always positive" out || die "the table lacks rows"
-for f in results.jsonl summary.csv summary.md summary.tex report.html environment.json config.yaml splits/split-0.json clips/medsora-tiny.h5; do
+for f in results.jsonl runs.csv summary.csv summary.md summary.tex report.html environment.json config.yaml splits/split-0.json clips/medsora-tiny.h5; do
   [ -e a/$f ] || die "a/$f is missing"
 done
 python3 - <<'P'
@@ -31,6 +31,8 @@ for l in lines:
     rows = list(csv.DictReader(open("a/" + l["scores"])))
     assert len(rows) == 12 and abs(float(rows[0]["p_normal"]) + float(rows[0]["p_polyp"]) - 1) < 1e-5
 s = list(csv.DictReader(open("a/summary.csv")))
+r = list(csv.DictReader(open("a/runs.csv")))
+assert [(x["arm"], int(x["split"]), float(x["f1"])) for x in r] == [(l["arm"], l["split"], round(l["metrics"]["f1"], 6)) for l in lines], r
 assert [r["arm"] for r in s] == ["supervised", "fully-supervised", "real-unlabelled", "noise", "medsora-tiny"]
 assert s[0]["delta_f1"] == "" and s[4]["delta_ci_low"] != "" and s[4]["p_value"] == "", s  # two pairs cannot reach 0.05
 split = json.load(open("a/splits/split-0.json"))

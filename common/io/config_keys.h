@@ -177,5 +177,6 @@
     KEY("ssl.fairness", REAL, "0.001", 0, 10, "weight of FreeMatch's fairness term")                                             \
     KEY("ssl.alignment", CHOICE, "none", 0, 0,                                                                                   \
         "none|uniform|labelled: distribution alignment of FixMatch's and Pseudo-Label's predictions")                            \
+    KEY("log.tensorboard", BOOL, "false", 0, 1, "also write log.csv's columns as TensorBoard event files into the run folder")   \
     KEY("save_every", INT, "500", 1, 1e8, "steps between saved states")                                                          \
     KEY("bootstrap", INT, "10000", 100, 1e7, "bootstrap samples of intervals")

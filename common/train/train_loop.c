@@ -14,6 +14,7 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
+#include "common/train/tensorboard.h"
 
 int ft_precision(const ft_config *cfg, ft_dtype *dtype)
 {
@@ -166,15 +167,24 @@ static double rate(const ft_trainer *t, int64_t step)
     return ft_lr_cosine(p->lr, at, length, warmup);
 }
 
+static int to_board(ft_tensorboard *b, const ft_trainer *t, int64_t step, const ft_step *s, const float *seen, float norm)
+{
+    for (int i = 0; i < t->n_logged; i++) FT_TRY(ft_tensorboard_scalar(b, step, t->logged_name[i], (double)seen[i]));
+    FT_TRY(ft_tensorboard_scalar(b, step, "lr", (double)s->lr));
+    return ft_tensorboard_scalar(b, step, "grad_norm", (double)norm);
+}
+
 int ft_train(ft_trainer *t)
 {
     position p = {0};
+    ft_tensorboard *board = NULL;
     ft_progress bar;
     double start = ft_now(), second = 0, tail = 0;
     int64_t tail_n = 0, from = 0, log_every = t->steps / 200 + 1;
     int bad = 0, rc = begin(t, &p);
     ft_progress_start(&bar, t->what, t->steps);
     from = p.step;
+    if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&board, t->dir, p.step);
     while (rc == FT_OK && p.step < t->steps) {
         const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
         if (p.step == from + 1) second = ft_now(); /* the first one also makes kernels */
@@ -203,6 +213,7 @@ int ft_train(ft_trainer *t)
             int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
             for (int i = 0; i < t->n_logged; i++)
                 n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
+            if (board) FT_TRY_TO(rc, out, to_board(board, t, p.step, &s, seen, norm));
             snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
             FT_TRY_TO(rc, out, append(&p, row));
         }
@@ -228,6 +239,7 @@ int ft_train(ft_trainer *t)
     if (rc == FT_OK) rc = finish(t, &p);
     if (rc == FT_OK) rc = ft_ranks_meet(); /* what rank 0 wrote is there */
 out:
+    if (ft_tensorboard_close(board) < 0 && rc == FT_OK) rc = FT_EIO;
     ft_free(p.text);
     ft_plan_profile(t->main.plan);
     return rc;

@@ -33,6 +33,7 @@ typedef struct {
     double ema;
     bool ema_cold; /* the decay holds from step 0, without warm-up */
     uint64_t seed;
+    bool tensorboard;                      /* the log also as event files */
     bool resume;                           /* continue from state.safetensors if it is there */
     int (*feed)(void *ctx, int64_t step);  /* fills the inputs of this step */
     int (*after)(void *ctx, int64_t step); /* after the update; may be NULL */
