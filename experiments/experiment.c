@@ -198,7 +198,9 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     if (opt->report) FT_TRY_TO(rc, done, ft_experiment_complete(&x));
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
     FT_TRY_TO(rc, done, ft_confounds_read(&r, r.checked)); /* what would explain a score without the picture, before the rest */
+    if (opt->dry) FT_TRY_TO(rc, done, ft_config_set(cfg, "rehearse=always", "--dry-run"));
     FT_TRY_TO(rc, done, ft_rehearse(&r));
+    if (opt->dry) goto done;
     if (opt->slurm) {
         rc = ft_slurm_submit(&r, path);
         goto done;

@@ -54,6 +54,7 @@ typedef struct {
 typedef struct {
     const char *command; /* for environment.json and the report */
     bool json;
+    bool dry;                    /* everything is checked and rehearsed, then it ends */
     bool report;                 /* nothing is computed: what is not there is an error */
     bool slurm;                  /* the stages are computed by jobs of a cluster (slurm.c), not here */
     int (*helpers)(void *given); /* starts further workers once the graph is known; may be NULL */

@@ -13,6 +13,7 @@
 #include "common/io/clipstore.h"
 #include "common/io/labels.h"
 #include "common/io/video.h"
+#include "experiments/checksums.h"
 
 enum { MAX_CLIPS = 4096 };
 
@@ -45,7 +46,7 @@ static char *facts_of(const ft_label *label, const ft_video *v)
     return text;
 }
 
-static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwriter *w, ft_ingest_result *result)
+static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums *sums, ft_clipwriter *w, ft_ingest_result *result)
 {
     char *path = ft_format("%s/%s", o->videos, label->video), hex[65];
     ft_video v = {0};
@@ -71,6 +72,7 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_clipwrite
     }
     FT_TRY_TO(rc, done, ft_sample_clips(&o->sampling, path, ticks, o->fps > 0 ? o->fps : v.fps, index, MAX_CLIPS, &n, &used));
     FT_TRY_TO(rc, done, ft_sha256_file(path, hex));
+    if (sums) FT_TRY_TO(rc, done, ft_checksums_video(sums, label->video, hex));
     int64_t all = (int64_t)n * F;
     /* one pass over the file for all clips: the wanted frames in rising order, then each clip picks its own */
     int64_t *unique = ft_alloc((size_t)ticks * sizeof *unique), *place = ft_alloc((size_t)(v.frames + 1) * sizeof *place),
@@ -136,12 +138,17 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     memset(result, 0, sizeof *result);
     if (!ft_is_dir(o->videos)) return FT_FAIL(FT_EIO, "%s: not a folder. Give the folder of the videos with --videos", o->videos);
     FT_TRY(o->labels && *o->labels ? ft_labels_read(&l, o->labels) : ft_labels_from_folders(&l, o->videos));
-    int rc =
-        ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){o->sampling.frames, o->size, o->sampling.stride, o->gzip, o->config});
+    ft_checksums sums, *with = o->checksums && *o->checksums ? &sums : NULL;
+    int rc = with ? ft_checksums_open(with, o->checksums) : FT_OK;
+    if (rc < 0) {
+        ft_labels_free(&l);
+        return rc;
+    }
+    rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){o->sampling.frames, o->size, o->sampling.stride, o->gzip, o->config});
     ft_progress bar;
     ft_progress_start(&bar, "ingest", l.n);
     for (int i = 0; rc == FT_OK && i < l.n; i++) {
-        rc = one_video(o, &l.row[i], w, result);
+        rc = one_video(o, &l.row[i], with, w, result);
         if (rc < 0 && o->skip && rc != FT_ENOMEM) {
             ft_warn("%s; left out", ft_error_message());
             result->skipped++;
@@ -152,7 +159,11 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     ft_progress_end(&bar, l.n);
     if (rc == FT_OK && result->videos == 0) rc = FT_FAIL(FT_EDATA, "%s: none of the %d videos could be taken", o->videos, l.n);
     ft_labels_free(&l);
-    if (rc == FT_OK) return ft_clipwriter_finish(w);
-    ft_clipwriter_abort(w);
+    if (rc == FT_OK) rc = ft_clipwriter_finish(w);
+    else ft_clipwriter_abort(w);
+    if (with) {
+        int written = ft_checksums_close(with, rc == FT_OK && result->skipped == 0);
+        if (rc == FT_OK) rc = written;
+    }
     return rc;
 }

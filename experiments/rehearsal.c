@@ -33,7 +33,10 @@ static int little_config(ft_config **small, const ft_config *cfg)
 
 static int key_of(const ft_experiment *x, char hex[65])
 {
-    json_t *o = json_pack("{s:s,s:s,s:o}", "code", FT_VERSION, "store", x->store.id, "config", ft_config_json(x->cfg, NULL));
+    static const char *const other[] = {"rehearse", "slurm.cpus", "slurm.options", "splits", "seeds", "bootstrap"}; /* cost nothing */
+    json_t *settings = ft_config_json(x->cfg, NULL);
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(settings, other[i]);
+    json_t *o = json_pack("{s:s,s:s,s:o}", "code", FT_VERSION, "store", x->store.id, "config", settings);
     char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(o);
     if (!text) return FT_FAIL(FT_ENOMEM, "no memory for settings");

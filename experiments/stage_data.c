@@ -6,6 +6,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/io/labels.h"
 #include "experiments/experiment.h"
 #include "experiments/ingest.h"
 #include "gen/phantom.h"
@@ -113,7 +114,8 @@ static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
                        ft_config_real(cfg, "data.fps"),
                        !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
                        false,
-                       NULL};
+                       NULL,
+                       ft_config_text(cfg, "data.checksums")};
     ft_ingest_result r;
     (void)x;
     ft_stage_file(path, s, "clips.h5");
@@ -142,7 +144,7 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
     static const char *const keys[] = {"data.frames",   "data.stride",  "data.fps",  "data.size", "data.clips_per_video",
                                        "data.on_error", "data.sampler", "data.view", NULL};
     char labels[65] = "";
-    if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_sha256_file(ft_config_text(cfg, "data.labels"), labels));
+    if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_labels_sha256(ft_config_text(cfg, "data.labels"), labels));
     if (!ft_is_dir(videos))
         return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
     like.kind = &ingest_kind;

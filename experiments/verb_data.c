@@ -51,7 +51,8 @@ static int run_ingest(ft_cli *c)
                        fps,
                        !strcmp(on_error, "skip"),
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
-                       config};
+                       config,
+                       ft_cli_text(c, "--checksums")};
     ft_ingest_result r;
     int rc = ft_ingest(&o, out, &r);
     free(config);
@@ -66,7 +67,7 @@ static int run_ingest(ft_cli *c)
 
 static const ft_option ingest_options[] = {
     {"--videos", "DIR", NULL, "folder of the videos"},
-    {"--labels", "FILE.csv", NULL, "video,label[,group][,split]; without it: a folder per class"},
+    {"--labels", "FILE.csv", NULL, "video,label[,group][,split], or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
     {"-o", "CLIPS.h5", NULL, "clip store to write"},
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},
@@ -77,6 +78,7 @@ static const ft_option ingest_options[] = {
     {"--size", "N", "128", "pixels: short side scaled to it, cropped to a square"},
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
+    {"--checksums", "FILE", NULL, "SHA-256 of the videos, as sha256sum has them: verified; written if it is not there"},
     {"--compress", "none|gzip", "none", "compression of the clips"},
     {NULL, NULL, NULL, NULL},
 };

@@ -65,7 +65,7 @@ static int run_all(ft_cli *c, ft_config *cfg, const char *dir, const char *confi
     if (jobs > 1) ft_threads_set(h.threads);
     /* the overrides are part of config.yaml; paths of this machine are not kept, only names */
     snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(config));
-    ft_run_opt opt = {command, ft_cli_json(c), report, slurm, start_helpers, &h};
+    ft_run_opt opt = {command, ft_cli_json(c), ft_cli_flag(c, "--dry-run"), report, slurm, start_helpers, &h};
     int rc = ft_experiment_run(cfg, dir, &opt);
     for (int i = 0; i < WORKERS && h.pid[i] > 0; i++) {
         if (rc < 0) kill(h.pid[i], SIGTERM);
@@ -108,6 +108,7 @@ static const ft_option experiment_options[] = {
     {"-o", "DIR", "results/NAME", "results folder"},
     {"-j", "N", "1", "processes that share the work; each gets its part of the threads"},
     {"--launcher", "local|slurm", "local", "slurm: submit the stages as arrays of jobs (slurm.* settings), then end"},
+    {"--dry-run", NULL, NULL, "check everything, run every kind of stage for a few steps, say how long and how large, and end"},
     {"--stage", "NAME", NULL, "of a worker: this stage alone, KIND-KEY as `status --json` lists it"},
     {"--resume", NULL, NULL, "accepted: every stage continues by itself"},
     {"--print-config", NULL, NULL, "show every setting and where it comes from"},

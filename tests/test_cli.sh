@@ -185,6 +185,26 @@ for k in a:
     else:
         assert v[k] == a[k], k
 P
+# lists as PolypDiag has them, and checksums that are written once and verified from then on
+works "$F" phantom -o pd.h5 --videos 8 --size 32 --frames 8 --mp4 pd
+mkdir splits
+tail -n +2 pd/labels.csv | tr -d '\r' | awk -F, '{print $1 "," ($2 == "polyp")}' >all.txt
+head -5 all.txt >splits/train.txt
+tail -3 all.txt >splits/val.txt
+works "$F" ingest --videos pd --labels splits -o pd1.h5 --size 32 --frames 8 --stride 1 --checksums pd.sha256
+works "$F" info pd1.h5
+grep -q '"train":5' out && grep -q '"test":3' out || die "the folder of lists is read wrongly: $(cat out)"
+(cd pd && sha256sum --quiet -c ../pd.sha256) || die "sha256sum does not take the list"
+works "$F" ingest --videos pd --labels splits -o pd2.h5 --size 32 --frames 8 --stride 1 --checksums pd.sha256
+name=$(head -1 splits/val.txt | cut -d, -f1)
+cp pd/"$(head -1 splits/train.txt | cut -d, -f1)" pd/"$name"
+fails 1 "$name" "SHA-256" "Fetch it again" -- "$F" ingest --videos pd --labels splits -o pd3.h5 --size 32 --frames 8 --stride 1 --checksums pd.sha256
+echo "nonsense" >bad.sha256
+fails 1 "bad.sha256:1" "sha256sum" -- "$F" ingest --videos pd --labels splits -o pd3.h5 --size 32 --frames 8 --stride 1 --checksums bad.sha256
+cat splits/train.txt >>splits/val.txt
+fails 1 "val.txt:" "another list" -- "$F" ingest --videos pd --labels splits -o pd3.h5 --size 32 --frames 8 --stride 1
+rm splits/train.txt
+fails 1 "train.txt" -- "$F" ingest --videos pd --labels splits -o pd3.h5 --size 32 --frames 8 --stride 1
 # TensorBoard event files: framing, checksums and values (read once by TensorBoard itself as well)
 works "$F" phantom -o tb.h5 --videos 8 --size 32 --frames 8
 printf 'task: vae\nthreads: 1\ndata: {clips: tb.h5}\nvae: {steps: 6, batch: 2}\nlog: {tensorboard: true}\n' >tb.yaml

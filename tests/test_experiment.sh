@@ -113,6 +113,15 @@ grep -q "^failed *classifier-.*clips: torn.h5\|^failed *classifier-.*torn" out &
 cp a/clips/noise.h5 torn.h5
 works "$F" experiment run torn.yaml -o d
 grep -q "(3 stages computed" out || die "the runs that had not failed were computed again: $(tail -1 out)"
+# a dry run: everything is checked, nothing is kept but what it took; the status then knows how long the rest will be
+works "$F" experiment run e.yaml -o dry --dry-run
+grep -q "of work, at most [0-9]* MiB" err && [ ! -e dry/rehearsal ] && [ "$(ls dry/runs | wc -l)" = 2 ] || die "the dry run is no dry run: $(cat err)"
+works "$F" experiment status e.yaml -o dry --set splits=5
+grep -q "^all .* s *[0-9]* s$" out && ! grep -q "?" out || die "the status knows no times: $(cat out)"
+fails 1 "torn2.h5 is not there" -- "$F" experiment run torn.yaml -o dry2 --dry-run --set "arms=supervised,clips: torn2.h5"
+head -c 5000 a/clips/noise.h5 >torn2.h5
+fails 1 "torn2.h5" "damaged" -- "$F" experiment run torn.yaml -o dry2 --dry-run --set "arms=supervised,clips: torn2.h5"
+[ ! -e dry2/runs/classifier-* ] || die "a sweep began that cannot be completed"
 # a grid of arms in braces, on top of another file; each is compared with the baseline that has as many labels
 cat >grid.yaml <<'Y'
 include: e.yaml

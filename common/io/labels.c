@@ -133,7 +133,7 @@ static void take_row(int c, void *ctx)
     r->fields = 0;
 }
 
-int ft_labels_read(ft_labels *l, const char *path)
+static int read_file(ft_labels *l, const char *path)
 {
     char *text;
     size_t size;
@@ -164,6 +164,78 @@ int ft_labels_read(ft_labels *l, const char *path)
     if (r.rc == FT_OK && l->n == 0) r.rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
     if (r.rc < 0) ft_labels_free(l);
     return r.rc;
+}
+
+/* the list of a split in a folder of lists; fresh, NULL: there is none */
+static char *list_of(const char *folder, const char *split)
+{
+    static const char *const extension[] = {"txt", "csv"};
+    for (int i = 0; i < 2; i++) {
+        char *path = ft_format("%s/%s.%s", folder, split, extension[i]);
+        if (path && ft_exists(path)) return path;
+        ft_free(path);
+    }
+    return NULL;
+}
+
+static const char *const splits[] = {"train", "val", "test"};
+
+/* Moves the rows of `part` behind those of `l`, as rows of a split. */
+static int append(ft_labels *l, ft_labels *part, const char *path, const char *split)
+{
+    for (int i = 0; i < part->n; i++) {
+        ft_label *e = &part->row[i];
+        for (int k = 0; k < l->n; k++)
+            if (!strcmp(l->row[k].video, e->video))
+                return FT_FAIL(FT_EDATA, "%s:%d: video %s stands in another list as well", path, e->line, e->video);
+        char *name = ft_strdup(split);
+        if (!name) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+        ft_free(e->split);
+        e->split = name;
+    }
+    for (int i = 0; i < part->n; i++) {
+        FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
+        l->row[l->n++] = part->row[i];
+        memset(&part->row[i], 0, sizeof part->row[i]);
+    }
+    return FT_OK;
+}
+
+static int read_folder(ft_labels *l, const char *folder)
+{
+    char *path[3];
+    int rc = FT_OK;
+    memset(l, 0, sizeof *l);
+    for (int i = 0; i < 3; i++) path[i] = list_of(folder, splits[i]);
+    if (!path[0] || (!path[1] && !path[2]))
+        rc = FT_FAIL(FT_EDATA, "%s: a folder of lists needs train.txt and val.txt or test.txt (or .csv)", folder);
+    for (int i = 0; rc == FT_OK && i < 3; i++) {
+        ft_labels part = {0};
+        if (!path[i]) continue;
+        rc = read_file(&part, path[i]);
+        if (rc == FT_OK) rc = append(l, &part, path[i], i == 0 ? "train" : i == 1 && path[2] ? "val" : "test");
+        ft_labels_free(&part);
+    }
+    for (int i = 0; i < 3; i++) ft_free(path[i]);
+    if (rc < 0) ft_labels_free(l);
+    return rc;
+}
+
+int ft_labels_read(ft_labels *l, const char *path) { return ft_is_dir(path) ? read_folder(l, path) : read_file(l, path); }
+
+int ft_labels_sha256(const char *path, char hex[65])
+{
+    char all[3 * 65] = "";
+    if (!ft_is_dir(path)) return ft_sha256_file(path, hex);
+    for (int i = 0; i < 3; i++) {
+        char *list = list_of(path, splits[i]), one[65] = "-";
+        int rc = list ? ft_sha256_file(list, one) : FT_OK;
+        ft_free(list);
+        FT_TRY(rc);
+        strcat(all, one);
+    }
+    ft_sha256(all, strlen(all), hex);
+    return FT_OK;
 }
 
 int ft_labels_from_folders(ft_labels *l, const char *folder)
