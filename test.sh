@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 . ./setup.sh
 full=no
 [ "${1:-}" = --full ] && full=yes
-install_missing libcmocka-dev python3 clang
+install_missing libcmocka-dev python3 clang openmpi-bin libopenmpi-dev
 echo "forty: release build and tests" >&2
 build release -DBUILD_TESTING=ON
 ctest --preset release -j "$(nproc)" -LE full
@@ -18,7 +18,7 @@ echo "forty: warnings under clang" >&2
 build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
-  install_missing gcc-aarch64-linux-gnu
+  install_missing gcc-aarch64-linux-gnu slurmctld slurmd chromium
   for file in kernels/cpu/*.c common/graph/*.c common/base/*.c; do
     aarch64-linux-gnu-gcc -std=c11 -D_GNU_SOURCE -DFT_VERSION='"x"' -DFT_ISA=base -O1 -fopenmp -Wall -Wextra -Werror -Wno-psabi \
       -Wno-maybe-uninitialized -I. -idirafter /usr/include -c "$file" -o /dev/null

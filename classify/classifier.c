@@ -108,7 +108,8 @@ static int feed(void *ctx, int64_t step)
     int64_t each = (int64_t)frames * size * size * 3, total = f->batch + f->strong + f->unlabelled;
     int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, first = ft_first_sample(step, f->batch);
     int64_t first_of_pool = ft_first_sample(step, pool);
-    uint32_t item = (uint32_t)(ft_this_rank() * f->batch), item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
+    uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
+             item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
     float *x = ft_data(f->x), *y = ft_data(f->target);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < total; b++) {
@@ -363,7 +364,8 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                              .grad_norm = norm},
                     .steps = steps,
                     .warmup = ceil(ft_config_real(cfg, "classifier.warmup") * (double)steps),
-                    .save_every = ft_config_int(cfg, "save_every"), .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
                     .ema = ft_config_real(cfg, "classifier.ema"),
                     .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
                     .seed = seed,

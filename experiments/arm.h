@@ -8,7 +8,8 @@
 typedef struct {
     const char *name, *help;
     bool (*matches)(const char *arm); /* NULL: the arm's name must equal `name` */
-    /* Adds the stages that make its clips and sets `made`, or sets `file`, or replaces `labelled`. Nothing is computed yet; may be NULL. */
+    /* Adds the stages that make its clips and sets `made`, or sets `file`, or replaces `labelled`. Nothing is computed yet; may
+     * be NULL. */
     int (*plan)(ft_arm_context *c);
     /* Without `made` and `file`, whose clips are taken whole: sets unlabelled_store, clips and n_clips of the context, or leaves
      * them for a supervised arm. */

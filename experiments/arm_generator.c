@@ -11,12 +11,33 @@
 
 static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
 
-static const char *const training_keys[] = {
-    "generator.steps", "generator.batch", "generator.lr", "generator.warmup", "generator.ema", "generator.clip",
-    "generator.weight_decay", "generator.schedule", "generator.first", "generator.flip", "generator.latent",
-    "generator.objective", "generator.posterior", "generator.loss", "generator.beta", "generator.guidance",
-    "generator.kernel", "generator.relative", "generator.flow_time", "generator.vlb", "generator.weighting",
-    "generator.image", "generator.scan", "generator.mixer", "align.", "precision", NULL};
+static const char *const training_keys[] = {"generator.steps",
+                                            "generator.batch",
+                                            "generator.lr",
+                                            "generator.warmup",
+                                            "generator.ema",
+                                            "generator.clip",
+                                            "generator.weight_decay",
+                                            "generator.schedule",
+                                            "generator.first",
+                                            "generator.flip",
+                                            "generator.latent",
+                                            "generator.objective",
+                                            "generator.posterior",
+                                            "generator.loss",
+                                            "generator.beta",
+                                            "generator.guidance",
+                                            "generator.kernel",
+                                            "generator.relative",
+                                            "generator.flow_time",
+                                            "generator.vlb",
+                                            "generator.weighting",
+                                            "generator.image",
+                                            "generator.scan",
+                                            "generator.mixer",
+                                            "align.",
+                                            "precision",
+                                            NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 
 static double training_work(const ft_config *cfg)
@@ -37,8 +58,7 @@ static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
     int rc = ft_generator_train(s->cfg, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
     ft_free(clip);
     FT_TRY(rc);
-    if (x->folds[s->fold].validation.n > 0)
-        FT_TRY(ft_generator_eps_mse(s->cfg, s->arm, held_out, s->folder, latents, &mse));
+    if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->cfg, s->arm, held_out, s->folder, latents, &mse));
     json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
     return FT_OK;
 }

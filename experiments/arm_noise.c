@@ -22,8 +22,9 @@ static int plan(ft_arm_context *c)
     ft_experiment *x = c->x;
     json_t *key = json_pack("{s:s,s:I,s:o}", "store", x->store.id, "generated", (json_int_t)ft_config_int(c->cfg, "generated"),
                             "pool", ft_video_names(&x->store, &x->folds[c->fold].pool));
-    return ft_stage_add(x, &(ft_stage){.kind = &noise, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, key,
-                        &c->made);
+    return ft_stage_add(x,
+                        &(ft_stage){.kind = &noise, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold},
+                        key, &c->made);
 }
 
 extern const ft_arm ft_arm_noise;

@@ -21,8 +21,8 @@ static int all_labels(ft_arm_context *c)
     c->labelled = all;
     return FT_OK;
 }
-const ft_arm ft_arm_fully_supervised = {"fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels,
-                                        nothing, NULL};
+const ft_arm ft_arm_fully_supervised = {
+    "fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels, nothing, NULL};
 
 static int more_videos(ft_arm_context *c) { return c->file = ft_config_text(c->cfg, "data.unlabelled"), FT_OK; }
 
@@ -35,8 +35,8 @@ static int rest_of_pool(ft_arm_context *c)
     c->unlabelled_store = &c->x->store;
     return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
 }
-const ft_arm ft_arm_real_unlabelled = {"real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL,
-                                       more_videos, rest_of_pool, NULL};
+const ft_arm ft_arm_real_unlabelled = {
+    "real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL, more_videos, rest_of_pool, NULL};
 
 /* Do generated clips add anything to the data that their generator saw? */
 static int whole_pool(ft_arm_context *c)
@@ -50,5 +50,5 @@ static int whole_pool(ft_arm_context *c)
     c->unlabelled_store = &c->x->store;
     return ft_clips_of(&c->x->store, &all, &c->clips, &c->n_clips);
 }
-const ft_arm ft_arm_training_clips = {"training-clips", "the whole pool without labels: what generators are trained on", NULL,
-                                      NULL, whole_pool, NULL};
+const ft_arm ft_arm_training_clips = {
+    "training-clips", "the whole pool without labels: what generators are trained on", NULL, NULL, whole_pool, NULL};

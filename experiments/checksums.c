@@ -47,7 +47,8 @@ int ft_checksums_video(ft_checksums *c, const char *name, const char *hex)
     for (int i = 0; i < c->n; i++)
         if (!strcmp(c->row[i].name, name)) {
             if (!strcmp(c->row[i].hex, hex)) return FT_OK;
-            return FT_FAIL(FT_EDATA, "%s: not the file that %s was made from: its SHA-256 is %s. Fetch it again", name, c->path, hex);
+            return FT_FAIL(FT_EDATA, "%s: not the file that %s was made from: its SHA-256 is %s. Fetch it again", name, c->path,
+                           hex);
         }
     return FT_FAIL(FT_EDATA, "%s: not in %s. Remove that list to make it anew", name, c->path);
 }

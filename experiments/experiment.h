@@ -31,8 +31,8 @@ struct ft_experiment {
     ft_stage **stage; /* every one after those it needs */
     int stages, computed;
     struct timespec began; /* failures before this are tried again */
-    bool look_only; /* nothing is computed */
-    bool lost;      /* the results folder went away while we worked in it */
+    bool look_only;        /* nothing is computed */
+    bool lost;             /* the results folder went away while we worked in it */
     ft_rehearsed *rehearsal;
     int rehearsed;
 };
@@ -82,19 +82,19 @@ typedef struct {
     json_t **line;         /* as in results.jsonl */
     ft_interval f1, delta; /* delta against the baseline; NaN without it */
     double p, p_holm;
-    double delta_sd;               /* of the exchangeable differences (ft_units); NaN under two of them */
-    int64_t mcnemar[2];            /* videos that this arm alone, the baseline alone gets right, by the mean answer of all runs */
-    double p_mcnemar;              /* NaN where the runs have several test lists */
-    double point_f1;               /* mean F1 at thresholds chosen on validation videos; NaN without them */
-    double best_look;              /* mean over runs of the largest F1 seen while training; NaN without looks */
-    bool looked;                   /* its weights were chosen on the test list */
-    char clips[FT_PATH];           /* clip store of its unlabelled clips; "" if none */
-    double psnr, eps_mse;          /* of a generator, NaN otherwise */
-    ft_stage *likeness;            /* of its clips to the pool's real ones; NULL: it has none */
-    double frechet;                /* from there */
+    double delta_sd;      /* of the exchangeable differences (ft_units); NaN under two of them */
+    int64_t mcnemar[2];   /* videos that this arm alone, the baseline alone gets right, by the mean answer of all runs */
+    double p_mcnemar;     /* NaN where the runs have several test lists */
+    double point_f1;      /* mean F1 at thresholds chosen on validation videos; NaN without them */
+    double best_look;     /* mean over runs of the largest F1 seen while training; NaN without looks */
+    bool looked;          /* its weights were chosen on the test list */
+    char clips[FT_PATH];  /* clip store of its unlabelled clips; "" if none */
+    double psnr, eps_mse; /* of a generator, NaN otherwise */
+    ft_stage *likeness;   /* of its clips to the pool's real ones; NULL: it has none */
+    double frechet;       /* from there */
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
     double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
-    char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH]; /* log.csv of one run, of the generator, of its VAE */
+    char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */
 } ft_arm_result;
 
 typedef struct {
@@ -114,8 +114,8 @@ typedef struct {
 } ft_result;
 
 /* ---- the parts of ft_experiment_run ---- */
-int ft_arms_read(ft_result *r);        /* the setting `arms` (arm_list.c) */
-int ft_experiment_open(ft_result *r);  /* arms, data, classes, folds, the graph; everything that can be wrong is found here */
+int ft_arms_read(ft_result *r);       /* the setting `arms` (arm_list.c) */
+int ft_experiment_open(ft_result *r); /* arms, data, classes, folds, the graph; everything that can be wrong is found here */
 void ft_experiment_close(ft_result *r);
 int ft_experiment_data(ft_experiment *x); /* reads the store, made if need be; FT_EBUSY while another process makes it */
 /* Adds the stages of one (split, seed) of an arm to the graph. With cross-validation its test videos are those of all folds of a
@@ -130,12 +130,12 @@ int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stag
 /* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */
 int ft_experiment_work(ft_experiment *x, ft_stage *only);
 int ft_experiment_complete(ft_experiment *x); /* FT_EDATA if a stage is not done */
-/* Every kind of stage once with almost no work, where that costs little: does it run, how long will it take, how much memory? Into
- * x->rehearsal and rehearsal.json. FT_ENOMEM when a stage would not fit into this machine. */
+/* Every kind of stage once with almost no work, where that costs little: does it run, how long will it take, how much memory?
+ * Into x->rehearsal and rehearsal.json. FT_ENOMEM when a stage would not fit into this machine. */
 int ft_rehearse(ft_result *r);
 int ft_rehearsal_read(ft_experiment *x); /* what an earlier call found, if it was about the same */
 int ft_slurm_submit(ft_result *r, const char *config);
-int ft_compare(ft_result *r); /* intervals, differences, trivial answers */
+int ft_compare(ft_result *r);                           /* intervals, differences, trivial answers */
 void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part of a file's */
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */

@@ -46,7 +46,8 @@ static char *facts_of(const ft_label *label, const ft_video *v)
     return text;
 }
 
-static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums *sums, ft_clipwriter *w, ft_ingest_result *result)
+static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums *sums, ft_clipwriter *w,
+                     ft_ingest_result *result)
 {
     char *path = ft_format("%s/%s", o->videos, label->video), hex[65];
     ft_video v = {0};

@@ -14,8 +14,9 @@ typedef struct {
     double fps; /* resample to this rate first; 0: as it is */
     bool skip;  /* a bad video is reported and left out instead of ending everything */
     bool gzip;
-    const char *config;    /* JSON to store; NULL: none */
-    const char *checksums; /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
+    const char *config; /* JSON to store; NULL: none */
+    const char
+        *checksums; /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
 } ft_ingest_opt;
 
 typedef struct {

@@ -16,8 +16,13 @@
 static const struct {
     const char *key;
     int most;
-} little[] = {{"vae.steps", 4},   {"generator.steps", 4}, {"generator.first_steps", 2}, {"generator.sample_steps", 4},
-              {"generated", 8},   {"classifier.steps", 4}, {"looks", 4}};
+} little[] = {{"vae.steps", 4},
+              {"generator.steps", 4},
+              {"generator.first_steps", 2},
+              {"generator.sample_steps", 4},
+              {"generated", 8},
+              {"classifier.steps", 4},
+              {"looks", 4}};
 enum { LITTLE = sizeof little / sizeof *little, WORTH = 50 };
 
 static int little_config(ft_config **small, const ft_config *cfg)
@@ -33,7 +38,8 @@ static int little_config(ft_config **small, const ft_config *cfg)
 
 static int key_of(const ft_experiment *x, char hex[65])
 {
-    static const char *const other[] = {"rehearse", "slurm.cpus", "slurm.options", "splits", "seeds", "bootstrap"}; /* cost nothing */
+    static const char *const other[] = {"rehearse", "slurm.cpus", "slurm.options",
+                                        "splits",   "seeds",      "bootstrap"}; /* cost nothing */
     json_t *settings = ft_config_json(x->cfg, NULL);
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(settings, other[i]);
     json_t *o = json_pack("{s:s,s:s,s:o}", "code", FT_VERSION, "store", x->store.id, "config", settings);
@@ -56,18 +62,19 @@ int ft_rehearsal_read(ft_experiment *x)
     const char *of = json_string_value(json_object_get(o, "of"));
     int rc = FT_OK;
     if (of && !strcmp(of, hex)) json_array_foreach(list, i, v)
-    {
-        rc = ft_grow(&x->rehearsal, (size_t)x->rehearsed, sizeof *x->rehearsal);
-        if (rc < 0) break;
-        ft_rehearsed *r = &x->rehearsal[x->rehearsed++];
-        const char *kind = json_string_value(json_object_get(v, "stage")), *label = json_string_value(json_object_get(v, "arm"));
-        snprintf(r->kind, sizeof r->kind, "%s", kind ? kind : "");
-        snprintf(r->label, sizeof r->label, "%s", label ? label : "");
-        r->seconds = json_number_value(json_object_get(v, "seconds"));
-        r->work = json_number_value(json_object_get(v, "work"));
-        r->unit_seconds = json_number_value(json_object_get(v, "unit_seconds"));
-        r->memory_mib = json_number_value(json_object_get(v, "memory_mib"));
-    }
+        {
+            rc = ft_grow(&x->rehearsal, (size_t)x->rehearsed, sizeof *x->rehearsal);
+            if (rc < 0) break;
+            ft_rehearsed *r = &x->rehearsal[x->rehearsed++];
+            const char *kind = json_string_value(json_object_get(v, "stage")),
+                       *label = json_string_value(json_object_get(v, "arm"));
+            snprintf(r->kind, sizeof r->kind, "%s", kind ? kind : "");
+            snprintf(r->label, sizeof r->label, "%s", label ? label : "");
+            r->seconds = json_number_value(json_object_get(v, "seconds"));
+            r->work = json_number_value(json_object_get(v, "work"));
+            r->unit_seconds = json_number_value(json_object_get(v, "unit_seconds"));
+            r->memory_mib = json_number_value(json_object_get(v, "memory_mib"));
+        }
     json_decref(o);
     return rc;
 }
@@ -128,7 +135,7 @@ static bool worth_it(ft_experiment *x)
         const ft_stage *s = x->stage[i];
         if (ft_stage_look(x, x->stage[i]) == FT_STAGE_DONE || !s->kind->work) continue;
         bool new = true;
-        for (int k = 0; new && k < i; k++) new = x->stage[k]->kind != s->kind || strcmp(x->stage[k]->label, s->label) != 0;
+        for (int k = 0; new &&k < i; k++) new = x->stage[k]->kind != s->kind || strcmp(x->stage[k]->label, s->label) != 0;
         kinds += new;
         steps += s->kind->work(s->cfg);
     }

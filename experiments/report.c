@@ -26,7 +26,8 @@ static bool same_steps(const ft_result *r)
 static void head(FILE *f, const ft_result *r)
 {
     const ft_config *c = r->x->cfg;
-    fputs("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><meta "
+    fputs("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
+          "content=\"width=device-width,initial-scale=1\"><meta "
           "name=color-scheme content=\"light dark\"><title>forty: ",
           f);
     ft_html_text(f, ft_base_name(r->x->dir));

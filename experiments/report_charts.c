@@ -8,7 +8,8 @@
 #include "common/base/memory.h"
 #include "experiments/report_parts.h"
 
-/* ---- rows: a name, a track, a value ------------------------------------------------------------------------------------------- */
+/* ---- rows: a name, a track, a value -------------------------------------------------------------------------------------------
+ */
 
 static double percent(double v, double low, double high) { return 100 * fmin(1, fmax(0, (v - low) / (high - low))); }
 
@@ -82,7 +83,8 @@ void ft_report_forest(FILE *f, const ft_result *r)
           f);
 }
 
-/* ---- SVG ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- SVG
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 void ft_report_price(FILE *f, const ft_result *r)
 {
@@ -99,14 +101,19 @@ void ft_report_price(FILE *f, const ft_result *r)
 #define X(v) (LEFT + (W - LEFT - RIGHT) * log((v) / first) / log(last / first))
 #define Y(v) (TOP + (H - TOP - BOTTOM) * (high - (v)) / (high - low))
     fprintf(f, "<figure><svg viewBox=\"0 0 %d %d\" width=%d role=img aria-label=\"time against F1\">", W, H, W);
-    fprintf(f, "<rect x=%d y=%d width=%d height=%d fill=none stroke=\"var(--line)\"/>", LEFT, TOP, W - LEFT - RIGHT, H - TOP - BOTTOM);
+    fprintf(f, "<rect x=%d y=%d width=%d height=%d fill=none stroke=\"var(--line)\"/>", LEFT, TOP, W - LEFT - RIGHT,
+            H - TOP - BOTTOM);
     for (int k = 0; k < 3; k++) {
         double seconds = first * pow(last / first, k / 2.0), v = low + (high - low) * k / 2;
         char time[32];
         ft_show_time(time, sizeof time, seconds);
         fprintf(f,
-                "<text class=soft x=%.0f y=%d text-anchor=%s>%s</text><text class=soft x=%d y=%.0f text-anchor=end>%.0f</text>", X(seconds),
-                H - BOTTOM + 15, k == 0 ? "start" : k == 2 ? "end" : "middle", time, LEFT - 5, Y(v) + 4, 100 * v);
+                "<text class=soft x=%.0f y=%d text-anchor=%s>%s</text><text class=soft x=%d y=%.0f text-anchor=end>%.0f</text>",
+                X(seconds), H - BOTTOM + 15,
+                k == 0   ? "start"
+                : k == 2 ? "end"
+                         : "middle",
+                time, LEFT - 5, Y(v) + 4, 100 * v);
     }
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
@@ -119,7 +126,9 @@ void ft_report_price(FILE *f, const ft_result *r)
         fputs("</title></circle>", f);
     }
     fprintf(f, "<text class=soft x=%d y=%d text-anchor=middle>time of all stages of an arm</text></svg>", (W + LEFT) / 2, H - 5);
-    fputs("<figcaption>F1 against what it took, logarithmic: generator, samples and classifiers together.</figcaption></figure>\n", f);
+    fputs(
+        "<figcaption>F1 against what it took, logarithmic: generator, samples and classifiers together.</figcaption></figure>\n",
+        f);
 #undef X
 #undef Y
 }

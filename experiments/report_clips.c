@@ -1,5 +1,5 @@
-/* Galleries: clips that play, without a script and in one file. A film is a PNG with a clip in every row and its frames side by side;
- * a cell shows one row and moves through it (report_html.c). Printed, and on request, the film itself is shown. */
+/* Galleries: clips that play, without a script and in one file. A film is a PNG with a clip in every row and its frames side by
+ * side; a cell shows one row and moves through it (report_html.c). Printed, and on request, the film itself is shown. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,10 +45,11 @@ static void close_film(FILE *f, const film *m, const char *caption)
 {
     fputs("<figcaption>", f);
     ft_html_text(f, caption);
-    fprintf(f,
-            "</figcaption><label class=screen for=all>all frames</label> <input type=checkbox class=\"all screen\" aria-label=\"all "
-            "frames\"><div class=film style=\"aspect-ratio:%d/%d\"></div></figure>\n",
-            m->frames, m->n);
+    fprintf(
+        f,
+        "</figcaption><label class=screen for=all>all frames</label> <input type=checkbox class=\"all screen\" aria-label=\"all "
+        "frames\"><div class=film style=\"aspect-ratio:%d/%d\"></div></figure>\n",
+        m->frames, m->n);
 }
 
 /* The first clips of a class in the training pool. */
@@ -78,14 +79,15 @@ static int real_clips(FILE *f, const ft_experiment *x, int class)
 static void compared(FILE *f, const json_t *facts, const json_t *held)
 {
     const json_t *d = json_object_get(facts, "neighbour_distance"), *h = json_object_get(held, "neighbour_distance");
-    long long copies = json_integer_value(json_object_get(facts, "copies")), clips = json_integer_value(json_object_get(facts, "clips"));
+    long long copies = json_integer_value(json_object_get(facts, "copies")),
+              clips = json_integer_value(json_object_get(facts, "clips"));
     fprintf(f, "<p>Nearest real neighbour, in grey levels of 255: median %.1f, least %.1f",
             json_number_value(json_array_get(d, 1)), json_number_value(json_array_get(d, 0)));
     if (h)
         fprintf(f, " (held-out real clips: median %.1f, least %.1f)", json_number_value(json_array_get(h, 1)),
                 json_number_value(json_array_get(h, 0)));
-    fprintf(f, ". %s%lld of %lld clips are copies of training clips%s (under 3).</p>\n", copies ? "<b class=bad>" : "", copies, clips,
-            copies ? "</b>" : "");
+    fprintf(f, ". %s%lld of %lld clips are copies of training clips%s (under 3).</p>\n", copies ? "<b class=bad>" : "", copies,
+            clips, copies ? "</b>" : "");
 }
 
 /* The first clips of an arm, each above the training clip that is most like it. */
@@ -152,7 +154,8 @@ static void checks(FILE *f, const ft_result *r)
         ft_html_cell(&t, isnan(r->frechet_real) ? "" : "%.3g for held-out real clips", r->frechet_real);
     }
     ft_html_table_end(&t);
-    fputs("<p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the real pool. It is not FVD "
+    fputs("<p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the real pool. It is "
+          "not FVD "
           "and compares only within this page.</p>\n",
           f);
 }

@@ -31,14 +31,14 @@ void ft_report_scores(FILE *f, const ft_result *r);
 void ft_report_differences(FILE *f, const ft_result *r);
 void ft_report_confounds(FILE *f, const ft_result *r);
 void ft_report_cost(FILE *f, const ft_result *r);
-void ft_report_making(FILE *f, const ft_result *r);  /* settings, machine, versions, licences, downloads */
+void ft_report_making(FILE *f, const ft_result *r); /* settings, machine, versions, licences, downloads */
 
 /* plots: HTML where there is text beside a line (it stays readable on a phone), SVG elsewhere */
 void ft_report_f1(FILE *f, const ft_result *r);     /* (report_charts.c) interval, mean and every run of each arm */
 void ft_report_forest(FILE *f, const ft_result *r); /* paired differences */
 void ft_report_price(FILE *f, const ft_result *r);  /* time against F1 */
 void ft_report_training(FILE *f, const ft_result *r);
-int ft_report_curves(FILE *f, const ft_result *r);  /* (report_curves.c) ROC, precision and recall, reliability */
+int ft_report_curves(FILE *f, const ft_result *r); /* (report_curves.c) ROC, precision and recall, reliability */
 
 /* clips that play, generated ones above their nearest real ones (report_clips.c) */
 int ft_report_clips(FILE *f, const ft_result *r);

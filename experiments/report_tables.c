@@ -79,8 +79,9 @@ void ft_report_scores(FILE *f, const ft_result *r)
 
 void ft_report_differences(FILE *f, const ft_result *r)
 {
-    ft_html_table t = ft_html_table_begin(f, "arm|difference|sd over splits|splits to see 5 F1|videos only this arm has right|only "
-                                             "the baseline|McNemar p|F1 at a threshold from validation");
+    ft_html_table t =
+        ft_html_table_begin(f, "arm|difference|sd over splits|splits to see 5 F1|videos only this arm has right|only "
+                               "the baseline|McNemar p|F1 at a threshold from validation");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         ft_html_row(&t, a->looked);
@@ -138,8 +139,8 @@ void ft_report_cost(FILE *f, const ft_result *r)
 {
     bool joules = false;
     for (int i = 0; i < r->n; i++) joules |= r->arm[i].joules > 0;
-    ft_html_table t = ft_html_table_begin(
-        f, joules ? "arm|generation|classifiers|training, TFLOP|memory, MiB|energy, kJ" : "arm|generation|classifiers|training, TFLOP|memory, MiB");
+    ft_html_table t = ft_html_table_begin(f, joules ? "arm|generation|classifiers|training, TFLOP|memory, MiB|energy, kJ"
+                                                    : "arm|generation|classifiers|training, TFLOP|memory, MiB");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         char generation[32] = "", classifiers[32];
@@ -154,16 +155,19 @@ void ft_report_cost(FILE *f, const ft_result *r)
         if (joules) ft_html_cell(&t, "%.1f", a->joules / 1000);
     }
     ft_html_table_end(&t);
-    fputs("<p class=soft>Generation: VAE, generator and its samples, which arms may share: each counts in full for every arm that uses "
-          "it. TFLOP: products of the training steps (two for a multiply and an add), without sampling and evaluation. Memory: the "
-          "largest stage.",
-          f);
+    fputs(
+        "<p class=soft>Generation: VAE, generator and its samples, which arms may share: each counts in full for every arm that "
+        "uses "
+        "it. TFLOP: products of the training steps (two for a multiply and an add), without sampling and evaluation. Memory: the "
+        "largest stage.",
+        f);
     fputs(joules ? " Energy: of the whole processor meanwhile, other programs and stages beside it included.</p>\n"
                  : " Energy is not readable on this machine.</p>\n",
           f);
 }
 
-/* ---- how it was made ---------------------------------------------------------------------------------------------------------- */
+/* ---- how it was made ----------------------------------------------------------------------------------------------------------
+ */
 
 static void download(FILE *f, const ft_result *r, const char *name, const char *type)
 {

@@ -472,8 +472,9 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
             (json_int_t)(r.steps / r.folds), "wall_s", r.seconds, "config_hash", r.hash, "scores", path + strlen(x->dir) + 1);
         if (r.pointed) {
             ft_scores o = ft_score(r.point, r.label, total, C, x->classes.positive);
-            json_object_set_new(line, "operating_point",
-                                json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
+            json_object_set_new(
+                line, "operating_point",
+                json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
         }
         if (r.folds == 1 && json_array_size(json_array_get(r.looks, 0)) > 0) looked(line, json_array_get(r.looks, 0));
         arm->run[arm->n++] = (ft_run_scores){split, seed, r.prob, r.label, total, s.f1};

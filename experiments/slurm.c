@@ -1,7 +1,7 @@
-/* An experiment on a Slurm cluster: for each level of the graph of stages and each kind an array of jobs, which waits for the arrays
- * that it reads from, and at the end a job for the tables and the report. A job is `forty experiment worker --stage NAME` in a batch
- * file under RESULTS/slurm/, which anybody can read and submit by hand. Jobs may also meet workers that were started elsewhere:
- * stages are leased (common/base/lease.h). A job that the scheduler ends saves its state and is queued again. */
+/* An experiment on a Slurm cluster: for each level of the graph of stages and each kind an array of jobs, which waits for the
+ * arrays that it reads from, and at the end a job for the tables and the report. A job is `forty experiment worker --stage NAME`
+ * in a batch file under RESULTS/slurm/, which anybody can read and submit by hand. Jobs may also meet workers that were started
+ * elsewhere: stages are leased (common/base/lease.h). A job that the scheduler ends saves its state and is queued again. */
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -88,14 +88,15 @@ static int write_array(const ft_experiment *x, const array *a, const char *progr
     quoted(f, config);
     fputs(" -o ", f);
     quoted(f, x->dir);
-    fprintf(f,
-            " --stage \"$stage\" --threads %lld &\npid=$!\n"
-            "trap 'kill -TERM $pid' TERM INT\n"
-            "wait $pid; code=$?\n"
-            "while kill -0 $pid 2>/dev/null; do wait $pid; code=$?; done   # a signal ends `wait` while the state is being saved\n"
-            "[ $code = 130 ] && scontrol requeue \"$SLURM_JOB_ID\"\n"
-            "exit $code\n",
-            (long long)ft_config_int(x->cfg, "slurm.cpus"));
+    fprintf(
+        f,
+        " --stage \"$stage\" --threads %lld &\npid=$!\n"
+        "trap 'kill -TERM $pid' TERM INT\n"
+        "wait $pid; code=$?\n"
+        "while kill -0 $pid 2>/dev/null; do wait $pid; code=$?; done   # a signal ends `wait` while the state is being saved\n"
+        "[ $code = 130 ] && scontrol requeue \"$SLURM_JOB_ID\"\n"
+        "exit $code\n",
+        (long long)ft_config_int(x->cfg, "slurm.cpus"));
     fclose(f);
     snprintf(path, FT_PATH, "%s/slurm/%d-%s.sh", x->dir, a->level, a->kind->name);
     rc = ft_write_file(path, text, size);
@@ -109,7 +110,9 @@ static int write_report(const ft_experiment *x, const char *program, const char 
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
-    fprintf(f, "#!/bin/sh\n#SBATCH --job-name=forty-report\n#SBATCH --output=%s/slurm/report.out\n#SBATCH --ntasks=1 --cpus-per-task=%lld\n",
+    fprintf(f,
+            "#!/bin/sh\n#SBATCH --job-name=forty-report\n#SBATCH --output=%s/slurm/report.out\n#SBATCH --ntasks=1 "
+            "--cpus-per-task=%lld\n",
             x->dir, (long long)ft_config_int(x->cfg, "slurm.cpus"));
     settings(f, x->cfg);
     quoted(f, program);
@@ -204,9 +207,10 @@ static int submit_all(ft_experiment *x, const char *config, array *list, int n)
         }
     FT_TRY(write_report(x, program, config, path));
     FT_TRY(submit(path, all, id));
-    printf("job %s: tables and report\n`forty experiment status %s -o %s` shows how far they are; calling run again submits what is "
-           "left\n",
-           id, config, x->dir);
+    printf(
+        "job %s: tables and report\n`forty experiment status %s -o %s` shows how far they are; calling run again submits what is "
+        "left\n",
+        id, config, x->dir);
     return FT_OK;
 }
 

@@ -61,7 +61,8 @@ void ft_stage_file(char path[FT_PATH], const ft_stage *s, const char *name);
 ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s);
 /* Computes it here. FT_OK also when it is done already; FT_EBUSY when another process is at it. */
 int ft_stage_compute(ft_experiment *x, ft_stage *s);
-/* Seconds and MiB that it should take, from stages of its kind that are done, else from the rehearsal; NaN when nothing is known. */
+/* Seconds and MiB that it should take, from stages of its kind that are done, else from the rehearsal; NaN when nothing is known.
+ */
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib);
 void ft_stages_free(ft_experiment *x);
 

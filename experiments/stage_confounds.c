@@ -28,8 +28,7 @@ static int twins_of(const ft_experiment *x, json_t *pairs)
             ft_free(t);
         }
     for (int i = 0; i < n_all; i++)
-        json_array_append_new(pairs,
-                              json_pack("[I,I,f]", (json_int_t)all[i].a, (json_int_t)all[i].b, all[i].difference));
+        json_array_append_new(pairs, json_pack("[I,I,f]", (json_int_t)all[i].a, (json_int_t)all[i].b, all[i].difference));
     ft_free(all);
     return rc;
 }
@@ -56,8 +55,8 @@ int ft_stage_confounds(ft_experiment *x, ft_stage **stage)
     json_t *about = json_array(); /* all that the checks look at, beside the pictures */
     for (int64_t i = 0; i < x->store.n_video; i++) {
         const ft_store_video *v = &x->store.video[i];
-        json_array_append_new(about, json_pack("[i,i,f,s,s]", x->classes.of_video[i], (int)v->frames, v->fps, v->sha256,
-                                               v->facts ? v->facts : ""));
+        json_array_append_new(
+            about, json_pack("[i,i,f,s,s]", x->classes.of_video[i], (int)v->frames, v->fps, v->sha256, v->facts ? v->facts : ""));
     }
     for (int f = 0; f < x->n_folds; f++) {
         json_array_append_new(about, ft_video_names(&x->store, &x->folds[f].test));
@@ -71,7 +70,8 @@ int ft_stage_confounds(ft_experiment *x, ft_stage **stage)
 int ft_confounds_read(ft_result *r, const ft_stage *stage)
 {
     const ft_experiment *x = r->x;
-    json_t *facts = ft_stage_facts(stage), *list = json_object_get(facts, "confounds"), *pairs = json_object_get(facts, "twins"), *v;
+    json_t *facts = ft_stage_facts(stage), *list = json_object_get(facts, "confounds"), *pairs = json_object_get(facts, "twins"),
+           *v;
     size_t i;
     int rc = FT_OK;
     json_array_foreach(list, i, v)

@@ -97,8 +97,8 @@ int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stag
     char hex[65] = "";
     if (c && c->made) like.need[0] = c->made, like.needs = 1;
     if (*like.file) FT_TRY(ft_sha256_file(like.file, hex));
-    json_t *key = json_pack("{s:s,s:s,s:o,s:o}", "store", x->store.id, "file", hex, "pool",
-                            ft_video_names(&x->store, &x->folds[0].pool), "validation",
-                            ft_video_names(&x->store, &x->folds[0].validation));
+    json_t *key =
+        json_pack("{s:s,s:s,s:o,s:o}", "store", x->store.id, "file", hex, "pool", ft_video_names(&x->store, &x->folds[0].pool),
+                  "validation", ft_video_names(&x->store, &x->folds[0].validation));
     return ft_stage_add(x, &like, key, stage);
 }

@@ -39,5 +39,6 @@ int ft_stage_vae(ft_experiment *x, const ft_config *cfg, const char *label, int 
     FT_TRY(ft_key_settings(cfg, keys, &settings));
     json_t *key = json_pack("{s:o,s:s,s:o,s:o}", "config", settings, "store", x->store.id, "pool",
                             ft_video_names(&x->store, &f->pool), "held_out", ft_video_names(&x->store, &f->validation));
-    return ft_stage_add(x, &(ft_stage){.kind = &vae, .cfg = cfg, .arm = "", .label = label, .file = "", .fold = fold}, key, stage);
+    return ft_stage_add(x, &(ft_stage){.kind = &vae, .cfg = cfg, .arm = "", .label = label, .file = "", .fold = fold}, key,
+                        stage);
 }

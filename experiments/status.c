@@ -51,8 +51,8 @@ static void add_stage(kind_sum *k, const ft_experiment *x, const ft_stage *s, co
 static void print_sums(const kind_sum *k, int n)
 {
     double spent = 0, left = 0;
-    printf("%-12s %5s %7s %6s %5s  %10s %12s %8s  %s\n", "stage", "done", "running", "failed", "left", "spent", "left, about", "MiB",
-           "reads");
+    printf("%-12s %5s %7s %6s %5s  %10s %12s %8s  %s\n", "stage", "done", "running", "failed", "left", "spent", "left, about",
+           "MiB", "reads");
     for (int i = 0; i < n; i++) {
         char a[32], b[32] = "?", m[32] = "";
         ft_show_time(a, sizeof a, k[i].spent);
@@ -90,8 +90,8 @@ static json_t *stage_json(const ft_experiment *x, const ft_stage *s, const char 
     json_t *needs = json_array();
     for (int i = 0; i < s->needs; i++) json_array_append_new(needs, json_string(s->need[i]->name));
     if (s->state == FT_STAGE_DONE) memory = s->memory_mib;
-    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:s}", "name", s->name, "kind", s->kind->name, "arm", s->label, "state", state,
-                     "reads", needs, "seconds", s->state == FT_STAGE_DONE ? json_real(s->seconds) : json_null(),
+    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:s}", "name", s->name, "kind", s->kind->name, "arm", s->label, "state",
+                     state, "reads", needs, "seconds", s->state == FT_STAGE_DONE ? json_real(s->seconds) : json_null(),
                      "expected_seconds", isnan(expected) ? json_null() : json_real(expected), "memory_mib",
                      isnan(memory) ? json_null() : json_real(memory), "owner", owner);
 }

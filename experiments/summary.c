@@ -142,8 +142,8 @@ static void latex(const ft_result *r, FILE *f)
 /* a line for each run */
 static void runs(const ft_result *r, FILE *f)
 {
-    static const char *const metric[] = {"f1",  "accuracy", "balanced_accuracy", "sensitivity", "specificity", "mcc",
-                                         "auroc", "auprc",    "brier",             "ece"};
+    static const char *const metric[] = {
+        "f1", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "mcc", "auroc", "auprc", "brier", "ece"};
     fprintf(f, "arm,split,seed");
     for (int q = 0; q < 10; q++) fprintf(f, ",%s", metric[q]);
     fprintf(f, ",utilisation,steps,wall_s\n");
@@ -159,7 +159,8 @@ static void runs(const ft_result *r, FILE *f)
                 fprintf(f, ",%s", s);
             }
             fprintf(f, ",%.6f,%lld,%.3f\n", json_number_value(json_object_get(line, "utilisation")),
-                    (long long)json_integer_value(json_object_get(line, "steps")), json_number_value(json_object_get(line, "wall_s")));
+                    (long long)json_integer_value(json_object_get(line, "steps")),
+                    json_number_value(json_object_get(line, "wall_s")));
         }
 }
 

@@ -67,7 +67,8 @@ static int run_ingest(ft_cli *c)
 
 static const ft_option ingest_options[] = {
     {"--videos", "DIR", NULL, "folder of the videos"},
-    {"--labels", "FILE.csv", NULL, "video,label[,group][,split], or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
+    {"--labels", "FILE.csv", NULL,
+     "video,label[,group][,split], or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
     {"-o", "CLIPS.h5", NULL, "clip store to write"},
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},

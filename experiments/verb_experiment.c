@@ -114,9 +114,10 @@ static const ft_option experiment_options[] = {
     {"--print-config", NULL, NULL, "show every setting and where it comes from"},
     {"--with-parent", NULL, NULL, "of a worker: end with the process that started it, and show no bars"},
     {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_experiment = {"experiment",
-                                    "the main job: arms x splits x seeds, then the table and the report",
-                                    "experiment run|status|report|worker|gc CONFIG.yaml [-o results/NAME] [-j N] [--launcher slurm]",
-                                    "forty experiment run experiments/quickstart.yaml -j 2",
-                                    experiment_options,
-                                    run_experiment};
+const ft_verb ft_verb_experiment = {
+    "experiment",
+    "the main job: arms x splits x seeds, then the table and the report",
+    "experiment run|status|report|worker|gc CONFIG.yaml [-o results/NAME] [-j N] [--launcher slurm]",
+    "forty experiment run experiments/quickstart.yaml -j 2",
+    experiment_options,
+    run_experiment};

@@ -14,7 +14,8 @@ static int add(ft_clipwriter *w, const char *source, int64_t i, int frames, cons
 {
     char name[64];
     snprintf(name, sizeof name, "%s-%05lld", source, (long long)i);
-    int row = ft_clipwriter_video(w, &(ft_store_video){.name = name, .group = name, .source = source, .frames = frames, .fps = 8});
+    int row =
+        ft_clipwriter_video(w, &(ft_store_video){.name = name, .group = name, .source = source, .frames = frames, .fps = 8});
     return row < 0 ? row : ft_clipwriter_clip(w, row, 0, 1, clip);
 }
 

@@ -7,8 +7,8 @@
 /* Gaussian pixel noise with the mean and deviation of the pool's colours. */
 int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const char *path);
 
-/* What the VAE makes of Gaussian noise with the mean and deviation of each latent channel: samples without diffusion. latents: the
- * pool's, of ft_vae_encode_pool. */
+/* What the VAE makes of Gaussian noise with the mean and deviation of each latent channel: samples without diffusion. latents:
+ * the pool's, of ft_vae_encode_pool. */
 int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *latents, int64_t n, int frames, int size,
                        uint64_t seed, const char *path);
 

@@ -64,5 +64,4 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *l
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
                         int64_t n, int frames, int size, uint64_t seed, const char *path);
 
-
 #endif

@@ -1,7 +1,7 @@
-/* Faults at the n-th operation on files, for LD_PRELOAD: FORTY_FAULT=n:kind, counted from 1 over writes, renames, links, and opens
- * that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes after it fail
- * with ENOSPC), eio (this one alone fails). FORTY_FAULT_FILE=WORD: only writes to files whose path holds WORD count.
- * FORTY_FAULT_COUNT=FILE notes how many there are. */
+/* Faults at the n-th operation on files, for LD_PRELOAD: FORTY_FAULT=n:kind, counted from 1 over writes, renames, links, and
+ * opens that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes
+ * after it fail with ENOSPC), eio (this one alone fails). FORTY_FAULT_FILE=WORD: only writes to files whose path holds WORD
+ * count. FORTY_FAULT_COUNT=FILE notes how many there are. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -35,7 +35,8 @@ static void age(const char *path, int seconds)
 static void foreign(const char *path, const char *nonce, int seconds)
 {
     char text[300];
-    snprintf(text, sizeof text, "{\"machine\": \"elsewhere\", \"host\": \"node7\", \"pid\": 1, \"start\": 1, \"nonce\": \"%s\"}", nonce);
+    snprintf(text, sizeof text, "{\"machine\": \"elsewhere\", \"host\": \"node7\", \"pid\": 1, \"start\": 1, \"nonce\": \"%s\"}",
+             nonce);
     assert_int_equal(ft_write_file(path, text, strlen(text)), FT_OK);
     age(path, seconds);
 }

@@ -196,7 +196,8 @@ int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
     snprintf(mine, sizeof mine, "%.1200s/.lease-%lx-%d-%d", folder, (unsigned long)gethostid(), (int)getpid(), number++);
     rc = write_candidate(mine, &l->fd);
     if (rc == FT_OK) {
-        while ((rc = take(mine, l->path)) == FT_EBUSY && wait && !ft_interrupted) nanosleep(&(struct timespec){0, 300000000}, NULL);
+        while ((rc = take(mine, l->path)) == FT_EBUSY && wait && !ft_interrupted)
+            nanosleep(&(struct timespec){0, 300000000}, NULL);
         if (rc == FT_EBUSY && wait) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted while waiting for %s", folder);
         unlink(mine);
         if (rc < 0) close(l->fd);

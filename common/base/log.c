@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 static bool is_quiet, no_bars;
-static FILE *copy; /* of log lines */
+static FILE *copy;         /* of log lines */
 static bool bar_on_screen; /* a bar stands on the last terminal line: clear it before any other text */
 
 bool ft_log_quiet(bool quiet)

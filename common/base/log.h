@@ -12,8 +12,8 @@ void ft_log_no_bars(void);                                                   /* 
 void ft_log(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "forty: TEXT" */
 void ft_warn(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "forty: warning: TEXT" */
 
-double ft_now(void);                                         /* seconds, monotonic */
-void ft_show_time(char *out, size_t size, double seconds);   /* "12 s", "3:20 min", "1:05 h" */
+double ft_now(void);                                       /* seconds, monotonic */
+void ft_show_time(char *out, size_t size, double seconds); /* "12 s", "3:20 min", "1:05 h" */
 
 /* A bar on a terminal for work that lasts over 2 s, a plain line every 20 s elsewhere. */
 typedef struct {

@@ -103,10 +103,11 @@ int ft_ranks_start(void)
     void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL); /* Open MPI's own plugins look for its symbols */
     const ft_ranks_api *const *api = library ? dlsym(library, "ft_ranks_mpi") : NULL;
     if (!api)
-        return FT_FAIL(FT_EDEVICE,
-                       "several ranks were started, but this build has no MPI (%s). Install libopenmpi-dev or libmpich-dev and build "
-                       "again, or start one process",
-                       library ? "a wrong libforty_mpi.so" : dlerror());
+        return FT_FAIL(
+            FT_EDEVICE,
+            "several ranks were started, but this build has no MPI (%s). Install libopenmpi-dev or libmpich-dev and build "
+            "again, or start one process",
+            library ? "a wrong libforty_mpi.so" : dlerror());
     sigset_t every, before;
     sigfillset(&every);
     pthread_sigmask(SIG_SETMASK, &every, &before); /* signals are for the thread that trains */

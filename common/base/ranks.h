@@ -5,8 +5,8 @@
  * statistics are of a rank's own part). Gradients are averaged in the background while the backward pass goes on (plan.c).
  * Rank 0 writes the files; all read one folder.
  *
- * The library that carries the numbers is a plugin beside the program (libforty_mpi.so), loaded when a launcher's environment says
- * that there are several ranks. Without it, or without a launcher, there is one rank and all of this costs nothing. */
+ * The library that carries the numbers is a plugin beside the program (libforty_mpi.so), loaded when a launcher's environment
+ * says that there are several ranks. Without it, or without a launcher, there is one rank and all of this costs nothing. */
 #ifndef FT_RANKS_H
 #define FT_RANKS_H
 
@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 int ft_ranks_start(void); /* FT_EDEVICE: a launcher started several, but this build cannot let them talk */
-int ft_this_rank(void);        /* 0 .. ft_ranks() - 1 */
+int ft_this_rank(void);   /* 0 .. ft_ranks() - 1 */
 int ft_ranks(void);
 
 /* Every rank makes the same calls in the same order. */

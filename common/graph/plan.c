@@ -268,8 +268,7 @@ static void make_buckets(ft_plan *p)
     ft_graph *g = p->g;
     int64_t total = ft_params_trained_size(g->params), each = (total + BUCKETS - 1) / BUCKETS;
     if (each < SMALL_BUCKET) each = SMALL_BUCKET;
-    for (int64_t at = 0; at < total; at += each)
-        p->bucket[p->buckets++] = (bucket){at, total - at < each ? total - at : each, 0};
+    for (int64_t at = 0; at < total; at += each) p->bucket[p->buckets++] = (bucket){at, total - at < each ? total - at : each, 0};
     for (int i = 0; i < g->n_node; i++)
         for (int k = 0; k < g->node[i]->n_out; k++) {
             ft_t t = g->node[i]->out[k];

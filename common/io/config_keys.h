@@ -11,8 +11,9 @@
     KEY("data.clips", TEXT, "", 0, 0, "clip store to use")                                                                       \
     KEY("data.phantom", BOOL, "false", 0, 1, "use the procedural colonoscopy phantom (phantom.*)")                               \
     KEY("data.videos", TEXT, "", 0, 0, "folder of videos, ingested once")                                                        \
-    KEY("data.labels", TEXT, "", 0, 0, "label list (CSV) of these videos, or a folder of train.txt, val.txt; empty: a folder per class") \
-    KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                            \
+    KEY("data.labels", TEXT, "", 0, 0,                                                                                           \
+        "label list (CSV) of these videos, or a folder of train.txt, val.txt; empty: a folder per class")                        \
+    KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                           \
     KEY("data.checksums", TEXT, "", 0, 0, "SHA-256 list of the videos: verified when they are read, written if it is not there") \
     KEY("data.unlabelled", TEXT, "", 0, 0, "clip store of further unlabelled real clips, for the arm real-unlabelled")           \
     KEY("data.map", LIST, "", 0, 0, "renames labels: {covid: ill, pneumonia: ill}")                                              \

@@ -14,8 +14,8 @@ typedef struct {
     int n;
 } ft_labels;
 
-/* `path` may be a folder of lists as PolypDiag's splits/: train.txt, val.txt, test.txt (or .csv) tell the split. Without test.txt,
- * val.txt is the test list, as it is there. */
+/* `path` may be a folder of lists as PolypDiag's splits/: train.txt, val.txt, test.txt (or .csv) tell the split. Without
+ * test.txt, val.txt is the test list, as it is there. */
 int ft_labels_read(ft_labels *l, const char *path);
 int ft_labels_sha256(const char *path, char hex[65]); /* of the file, or of the lists of the folder */
 /* A folder per class: every file in FOLDER/CLASS/ is a video of that class. */

@@ -116,7 +116,8 @@ int ft_tensorboard_scalar(ft_tensorboard *t, int64_t step, const char *tag, doub
 int ft_tensorboard_close(ft_tensorboard *t)
 {
     if (!t) return FT_OK;
-    int rc = fclose(t->f) == 0 ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be written (%s). Is the disk full?", t->path, strerror(errno));
+    int rc =
+        fclose(t->f) == 0 ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be written (%s). Is the disk full?", t->path, strerror(errno));
     ft_free(t);
     return rc;
 }

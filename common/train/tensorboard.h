@@ -1,8 +1,8 @@
 /* TensorBoard event files: scalars of a training run, written as it goes (log.tensorboard: true).
  *
- * TFRecord framing (length, masked CRC-32C, data, masked CRC-32C) around Event messages of tensorflow/core/util/event.proto: fields
- * wall_time 1, step 2, file_version 3, summary 5 {value 1 {tag 1, simple_value 2}}, session_log 7. Every start of a run is a file of its
- * own, which tells TensorBoard to forget what an interrupted start logged beyond its saved state. */
+ * TFRecord framing (length, masked CRC-32C, data, masked CRC-32C) around Event messages of tensorflow/core/util/event.proto:
+ * fields wall_time 1, step 2, file_version 3, summary 5 {value 1 {tag 1, simple_value 2}}, session_log 7. Every start of a run is
+ * a file of its own, which tells TensorBoard to forget what an interrupted start logged beyond its saved state. */
 #ifndef FT_TENSORBOARD_H
 #define FT_TENSORBOARD_H
 

@@ -211,8 +211,7 @@ int ft_train(ft_trainer *t)
         if (p.step % log_every == 0 || p.step + 1 == t->steps) {
             char row[512];
             int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
-            for (int i = 0; i < t->n_logged; i++)
-                n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
+            for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
             if (board) FT_TRY_TO(rc, out, to_board(board, t, p.step, &s, seen, norm));
             snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
             FT_TRY_TO(rc, out, append(&p, row));

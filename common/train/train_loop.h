@@ -42,11 +42,11 @@ typedef struct {
     void *ctx;
     int n_logged; /* FT_LOGGED at most */
     const char *logged_name[FT_LOGGED];
-    json_t *metadata; /* for the weights files and run.json; borrowed */
-    double mean_loss; /* out: mean of the loss over the last tenth */
-    double seconds;   /* out: of this call */
+    json_t *metadata;    /* for the weights files and run.json; borrowed */
+    double mean_loss;    /* out: mean of the loss over the last tenth */
+    double seconds;      /* out: of this call */
     double step_seconds; /* out: mean of a step of this call but for its first */
-    double feeding;   /* out: of these, in `feed`: loading and augmentation */
+    double feeding;      /* out: of these, in `feed`: loading and augmentation */
 } ft_trainer;
 
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
