@@ -74,7 +74,7 @@ static int write_array(const ft_experiment *x, const array *a, const char *progr
     FT_TRY(rc);
     if (!(f = open_memstream(&text, &size))) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
     fprintf(f,
-            "#!/bin/sh\n#SBATCH --job-name=forty-%s\n#SBATCH --array=0-%d\n#SBATCH --output=%s/slurm/%d-%s-%%a.out\n"
+            "#!/bin/sh\n#SBATCH --job-name=forty-%s\n#SBATCH --array=0-%d\n#SBATCH --output=\"%s/slurm/%d-%s-%%a.out\"\n"
             "#SBATCH --open-mode=append --requeue --signal=B:TERM@60\n#SBATCH --ntasks=1 --cpus-per-task=%lld\n",
             a->kind->name, a->n - 1, x->dir, a->level, a->kind->name, (long long)ft_config_int(x->cfg, "slurm.cpus"));
     if (!isnan(memory)) fprintf(f, "#SBATCH --mem=%.0fM\n", 1.3 * memory + 256);
@@ -111,7 +111,7 @@ static int write_report(const ft_experiment *x, const char *program, const char 
     FILE *f = open_memstream(&text, &size);
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
     fprintf(f,
-            "#!/bin/sh\n#SBATCH --job-name=forty-report\n#SBATCH --output=%s/slurm/report.out\n#SBATCH --ntasks=1 "
+            "#!/bin/sh\n#SBATCH --job-name=forty-report\n#SBATCH --output=\"%s/slurm/report.out\"\n#SBATCH --ntasks=1 "
             "--cpus-per-task=%lld\n",
             x->dir, (long long)ft_config_int(x->cfg, "slurm.cpus"));
     settings(f, x->cfg);

@@ -147,6 +147,7 @@ static int finish(ft_trainer *t, position *p)
     json_object_set_new(m, "seconds", json_real(t->seconds));
     json_object_set_new(m, "feeding_seconds", json_real(t->feeding));
     json_object_set_new(m, "unit_seconds", json_real(t->step_seconds));
+    json_object_set_new(m, "ranks", json_integer(ft_ranks()));
     json_object_set_new(m, "teraflop", json_real(teraflop(t)));
     char *text = json_dumps(m, JSON_INDENT(2));
     snprintf(path, sizeof path, "%s/run.json", t->dir);
