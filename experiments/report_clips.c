@@ -10,29 +10,31 @@
 #include "experiments/report_parts.h"
 #include "gen/align.h"
 
-enum { SHOWN = 6 };
+enum { SHOWN = 4, FRAMES = 8 }; /* clips of a row and frames of each, evenly over its length: the page should fit into a mail */
 
 typedef struct {
     const uint8_t *clip[2 * SHOWN];
-    int n, frames, size;
+    int n, frames, size; /* frames: of the clips */
 } film;
+
+static int shown_frames(const film *m) { return m->frames < FRAMES ? m->frames : FRAMES; }
 
 /* Opens a figure that holds the film; its cells follow. */
 static int open_film(FILE *f, const film *m)
 {
     uint8_t *rgb, *png;
     size_t size;
-    int w = m->frames * m->size, h = m->n * m->size;
+    int shown = shown_frames(m), w = shown * m->size, h = m->n * m->size;
     if (!(rgb = ft_alloc((size_t)w * (size_t)h * 3))) return FT_FAIL(FT_ENOMEM, "no memory for pictures");
     for (int i = 0; i < m->n; i++)
-        for (int k = 0; k < m->frames; k++)
+        for (int k = 0; k < shown; k++)
             for (int y = 0; y < m->size; y++)
                 memcpy(rgb + ((size_t)(i * m->size + y) * (size_t)w + (size_t)(k * m->size)) * 3,
-                       m->clip[i] + ((size_t)(k * m->size + y) * (size_t)m->size) * 3, (size_t)m->size * 3);
+                       m->clip[i] + ((size_t)(k * m->frames / shown * m->size + y) * (size_t)m->size) * 3, (size_t)m->size * 3);
     int rc = ft_png_encode(rgb, w, h, &png, &size);
     ft_free(rgb);
     FT_TRY(rc);
-    fprintf(f, "<figure style=\"--n:%d;--rows:%d;--film:url(data:image/png;base64,", m->frames, m->n);
+    fprintf(f, "<figure style=\"--n:%d;--rows:%d;--film:url(data:image/png;base64,", shown, m->n);
     ft_html_base64(f, png, size);
     fputs(")\">\n", f);
     ft_free(png);
@@ -47,8 +49,8 @@ static void close_film(FILE *f, const film *m, const char *caption)
     ft_html_text(f, caption);
     fprintf(
         f,
-        "</figcaption><label class=screen for=all>all frames</label> <input type=checkbox class=\"all screen\" aria-label=\"all "
-        "frames\"><div class=film style=\"aspect-ratio:%d/%d\"></div></figure>\n",
+        "</figcaption><label class=screen>frame by frame</label> <input type=checkbox class=\"all screen\" aria-label=\"frame by "
+        "frame\"><div class=film style=\"aspect-ratio:%d/%d\"></div></figure>\n",
         m->frames, m->n);
 }
 
@@ -95,7 +97,7 @@ static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a, co
 {
     ft_clipstore s;
     char caption[400];
-    FT_TRY(ft_clipstore_read(&s, a->clips));
+    FT_TRY(ft_clipstore_head(&s, a->clips, SHOWN));
     json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL, *nearest = json_object_get(facts, "nearest");
     bool pairs = json_array_size(nearest) > 0 && s.frames == x->store.frames && s.size == x->store.size;
     int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN, rc;

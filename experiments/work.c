@@ -42,7 +42,7 @@ static void say_left(const ft_experiment *x, char text[80])
         if (x->stage[i]->state == FT_STAGE_LEFT) seconds += ft_stage_expected(x, x->stage[i], &memory), left++;
     char time[32] = "";
     if (!isnan(seconds)) ft_show_time(time, sizeof time, seconds);
-    snprintf(text, 80, left ? "%d left%s%s" : "", left, *time ? ", about " : "", time);
+    snprintf(text, 80, left ? "%d left%s%s%s" : "all done", left, *time ? ", about " : "", time, *time ? " of work" : "");
 }
 
 static void say_done(ft_experiment *x, const ft_stage *s)

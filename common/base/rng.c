@@ -32,13 +32,12 @@ void ft_philox_normal(const uint32_t bits[4], float out[4])
     }
 }
 
-ft_rng ft_rng_make(uint64_t seed, uint32_t stream, uint64_t step) { return (ft_rng){seed, step, 0, stream}; }
+ft_rng ft_rng_make(uint64_t seed, uint32_t stream, uint64_t step) { return (ft_rng){.seed = seed, .step = step, .stream = stream}; }
 
 uint32_t ft_rng_bits(ft_rng *r)
 {
-    uint32_t out[4];
-    ft_philox(r->seed, r->stream, r->step, r->next / 4, out);
-    return out[r->next++ % 4];
+    if (r->next % 4 == 0) ft_philox(r->seed, r->stream, r->step, r->next / 4, r->block);
+    return r->block[r->next++ % 4];
 }
 
 double ft_rng_uniform(ft_rng *r)

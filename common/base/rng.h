@@ -15,6 +15,7 @@ void ft_philox_normal(const uint32_t bits[4], float out[4]); /* Box-Muller, 4 in
 typedef struct {
     uint64_t seed, step, next;
     uint32_t stream;
+    uint32_t block[4]; /* of value `next`, once its first was drawn */
 } ft_rng;
 
 ft_rng ft_rng_make(uint64_t seed, uint32_t stream, uint64_t step);

@@ -266,7 +266,8 @@ static int get_strings(ft_clipstore *s, hid_t h5, const char *name, size_t field
     return rc;
 }
 
-static int read_all(ft_clipstore *s, hid_t h5)
+/* The pixels of the first `most` clips, and all that is known of the clips and videos. */
+static int read_all(ft_clipstore *s, hid_t h5, int64_t most)
 {
     hid_t text = string_type(), a = H5Aopen(h5, "format", H5P_DEFAULT);
     char *format = NULL, *config = NULL;
@@ -292,12 +293,18 @@ static int read_all(ft_clipstore *s, hid_t h5)
         rc = wrong(s->path, "/clips is not (N,F,S,S,3)");
     if (rc == FT_OK) {
         s->n_clip = (int64_t)dim[0], s->frames = (int)dim[1], s->size = (int)dim[2];
-        double bytes = (double)s->n_clip * (double)ft_clip_bytes(s);
+        hsize_t from[5] = {0}, part[5] = {dim[0] < (hsize_t)most ? dim[0] : (hsize_t)most, dim[1], dim[2], dim[3], 3};
+        double bytes = (double)part[0] * (double)ft_clip_bytes(s);
         if (bytes > 16e9 || !(s->pixels = ft_alloc((size_t)bytes)))
             rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video",
                          s->path, bytes / 1e9);
-        else if (s->n_clip > 0 && H5Dread(clips, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->pixels) < 0)
-            rc = wrong(s->path, "/clips cannot be read");
+        else if (part[0] > 0) {
+            hid_t memory = H5Screate_simple(5, part, NULL);
+            if (H5Sselect_hyperslab(space, H5S_SELECT_SET, from, NULL, part, NULL) < 0 ||
+                H5Dread(clips, H5T_NATIVE_UINT8, memory, space, H5P_DEFAULT, s->pixels) < 0)
+                rc = wrong(s->path, "/clips cannot be read");
+            H5Sclose(memory);
+        }
     }
     if (space >= 0) H5Sclose(space);
     if (clips >= 0) H5Dclose(clips);
@@ -351,18 +358,31 @@ static void identify(ft_clipstore *s)
     SHA256End(&h, s->id);
 }
 
-int ft_clipstore_read(ft_clipstore *s, const char *path)
+static int read_file(ft_clipstore *s, const char *path, int64_t most)
 {
     quiet();
     memset(s, 0, sizeof *s);
     if (!ft_exists(path)) return FT_FAIL(FT_EIO, "%s: not there. Check the path", path);
     if (!(s->path = ft_strdup(path))) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     hid_t h5 = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    int rc = h5 < 0 ? wrong(path, "cannot be opened as HDF5") : read_all(s, h5);
+    int rc = h5 < 0 ? wrong(path, "cannot be opened as HDF5") : read_all(s, h5, most);
     if (h5 >= 0) H5Fclose(h5);
     if (rc < 0) ft_clipstore_free(s);
-    else identify(s);
     return rc;
+}
+
+int ft_clipstore_read(ft_clipstore *s, const char *path)
+{
+    FT_TRY(read_file(s, path, INT64_MAX));
+    identify(s);
+    return FT_OK;
+}
+
+int ft_clipstore_head(ft_clipstore *s, const char *path, int64_t most)
+{
+    FT_TRY(read_file(s, path, most));
+    if (s->n_clip > most) s->n_clip = most;
+    return FT_OK;
 }
 
 void ft_clipstore_free(ft_clipstore *s)

@@ -33,6 +33,7 @@ typedef struct {
 } ft_clipstore;
 
 int ft_clipstore_read(ft_clipstore *s, const char *path);
+int ft_clipstore_head(ft_clipstore *s, const char *path, int64_t most); /* its first clips alone, to look at: without an id */
 void ft_clipstore_free(ft_clipstore *s);
 int64_t ft_clip_bytes(const ft_clipstore *s);
 void ft_clipstore_library(char version[48]); /* of HDF5 */
