@@ -138,7 +138,8 @@ static void checks(FILE *f, const ft_result *r)
     char aligned[300];
     ft_html_row(&t, false);
     ft_html_name(&t, "VAE reconstruction, PSNR", "");
-    ft_html_cell(&t, isnan(r->psnr) ? "" : "%.1f dB", r->psnr);
+    if (isnan(r->psnr)) ft_html_cell(&t, "%s", "");
+    else ft_html_cell(&t, "%.1f dB", r->psnr);
     ft_html_cell(&t, "%s", "");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
@@ -153,7 +154,8 @@ static void checks(FILE *f, const ft_result *r)
         ft_html_row(&t, false);
         ft_html_name(&t, a->name, ": self-feature Fr&eacute;chet distance to the pool");
         ft_html_cell(&t, "%.3g", a->frechet);
-        ft_html_cell(&t, isnan(r->frechet_real) ? "" : "%.3g for held-out real clips", r->frechet_real);
+        if (isnan(r->frechet_real)) ft_html_cell(&t, "%s", "");
+        else ft_html_cell(&t, "%.3g for held-out real clips", r->frechet_real);
     }
     ft_html_table_end(&t);
     fputs("<p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the real pool. It is "
