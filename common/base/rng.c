@@ -32,7 +32,10 @@ void ft_philox_normal(const uint32_t bits[4], float out[4])
     }
 }
 
-ft_rng ft_rng_make(uint64_t seed, uint32_t stream, uint64_t step) { return (ft_rng){.seed = seed, .step = step, .stream = stream}; }
+ft_rng ft_rng_make(uint64_t seed, uint32_t stream, uint64_t step)
+{
+    return (ft_rng){.seed = seed, .step = step, .stream = stream};
+}
 
 uint32_t ft_rng_bits(ft_rng *r)
 {
