@@ -126,16 +126,22 @@ static int perform(ft_result *r, const char *dir)
     return rc;
 }
 
-/* Is what is left so much more than a rehearsal that nobody will notice it? */
+static bool alike(const ft_stage *a, const ft_stage *b) { return a->kind == b->kind && !strcmp(a->label, b->label); }
+
+/* Is what is left, of kinds whose time no finished stage tells, so much more than a rehearsal that nobody will notice it? */
 static bool worth_it(ft_experiment *x)
 {
     double steps = 0;
     int kinds = 0;
+    for (int i = 0; i < x->stages; i++) ft_stage_look(x, x->stage[i]);
     for (int i = 0; i < x->stages; i++) {
         const ft_stage *s = x->stage[i];
-        if (ft_stage_look(x, x->stage[i]) == FT_STAGE_DONE || !s->kind->work) continue;
-        bool new = true;
-        for (int k = 0; new &&k < i; k++) new = x->stage[k]->kind != s->kind || strcmp(x->stage[k]->label, s->label) != 0;
+        bool known = s->state == FT_STAGE_DONE || !s->kind->work, new = true;
+        for (int k = 0; !known && k < x->stages; k++) {
+            known |= x->stage[k]->state == FT_STAGE_DONE && alike(s, x->stage[k]);
+            new &= k >= i || !alike(s, x->stage[k]);
+        }
+        if (known) continue;
         kinds += new;
         steps += s->kind->work(s->cfg);
     }
@@ -173,16 +179,17 @@ int ft_rehearse(ft_result *r)
     if (x->rehearsed == 0) {
         if (!strcmp(when, "never") || (!strcmp(when, "auto") && !worth_it(x))) return FT_OK;
         snprintf(dir, sizeof dir, "%.580s/rehearsal", x->dir);
-        FT_TRY(ft_lease_take(dir, true, &lease));
-        int rc = ft_rehearsal_read(x); /* another process may have done it just now */
+        FT_TRY(ft_lease_take(x->dir, true, &lease)); /* one process rehearses; the others wait for what it finds */
+        int rc = ft_rehearsal_read(x);               /* another process may have done it just now */
         if (rc == FT_OK && x->rehearsed == 0) {
             ft_log("rehearsal: every kind of stage with a few steps");
             rc = perform(r, dir);
             if (rc == FT_OK) rc = ft_rehearsal_read(x);
+            int removed = ft_remove_tree(dir);
+            if (rc == FT_OK) rc = removed;
         }
         ft_lease_drop(lease);
         FT_TRY(rc);
-        FT_TRY(ft_remove_tree(dir));
     }
     return judge(x);
 }

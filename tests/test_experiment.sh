@@ -113,6 +113,15 @@ grep -q "^failed *classifier-.*clips: torn.h5\|^failed *classifier-.*torn" out &
 cp a/clips/noise.h5 torn.h5
 works "$F" experiment run torn.yaml -o d
 grep -q "(3 stages computed" out || die "the runs that had not failed were computed again: $(tail -1 out)"
+# runners that rehearse at the same time wait for one another; what is left of a sweep is not rehearsed when its kinds are known
+for i in 1 2 3; do
+  "$F" experiment run e.yaml -o together --set rehearse=always --set splits=1 >/dev/null 2>err-$i &
+done
+for i in 1 2 3; do wait -n || die "runners that rehearse together fail: $(cat err-*)"; done
+"$F" experiment gc e.yaml -o c >/dev/null
+rm -r "$(ls -d c/runs/classifier-* | head -1)"
+works "$F" experiment run e.yaml -o c
+grep -q rehearsal: err && die "what is known was rehearsed again"
 # a dry run: everything is checked, nothing is kept but what it took; the status then knows how long the rest will be
 works "$F" experiment run e.yaml -o dry --dry-run
 grep -q "of work, at most [0-9]* MiB" err && [ ! -e dry/rehearsal ] && [ "$(ls dry/runs | wc -l)" = 2 ] || die "the dry run is no dry run: $(cat err)"
