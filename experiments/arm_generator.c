@@ -95,19 +95,11 @@ static int plan(ft_arm_context *c)
     return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys)), &c->made);
 }
 
-static double number_of(const ft_stage *s, const char *name)
-{
-    json_t *facts = ft_stage_facts(s), *v = json_object_get(facts, name);
-    double x = json_is_number(v) ? json_number_value(v) : NAN;
-    json_decref(facts);
-    return x;
-}
-
 static void facts(const ft_arm_context *c, ft_arm_result *r)
 {
     const ft_stage *generator = c->made->need[0], *vae = c->made->need[1];
-    r->psnr = number_of(vae, "psnr");
-    r->eps_mse = number_of(generator, "eps_mse");
+    r->psnr = ft_stage_number(vae, "psnr");
+    r->eps_mse = ft_stage_number(generator, "eps_mse");
     ft_stage_file(r->generator_log, generator, "log.csv");
     ft_stage_file(r->vae_log, vae, "log.csv");
 }

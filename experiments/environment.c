@@ -61,9 +61,7 @@ int ft_environment_write(const char *path, const char *command)
 {
     json_t *o = ft_environment();
     if (command) json_object_set_new(o, "command", json_string(command));
-    char *text = json_dumps(o, JSON_INDENT(2));
+    int rc = ft_write_json(path, o, 2);
     json_decref(o);
-    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    free(text);
     return rc;
 }

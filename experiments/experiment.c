@@ -122,14 +122,6 @@ static int link_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
     return FT_OK;
 }
 
-static double frechet_of(const ft_stage *s)
-{
-    json_t *facts = s ? ft_stage_facts(s) : NULL, *v = json_object_get(facts, "frechet");
-    double d = json_is_number(v) ? json_number_value(v) : NAN;
-    json_decref(facts);
-    return d;
-}
-
 /* Everything that the tables and the report show, read in order. */
 static int read_results(ft_result *r)
 {
@@ -139,11 +131,11 @@ static int read_results(ft_result *r)
         ft_arm_result *a = &r->arm[i];
         for (int split = 0; split < splits; split++)
             for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_read(x, a, split, seed));
-        a->frechet = frechet_of(a->likeness);
+        a->frechet = ft_stage_number(a->likeness, "frechet");
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }
-    r->frechet_real = frechet_of(r->held_out);
+    r->frechet_real = ft_stage_number(r->held_out, "frechet");
     return ft_compare(r);
 }
 
@@ -188,6 +180,7 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     double start = ft_now();
     snprintf(x.dir, sizeof x.dir, "%s", dir);
     FT_TRY_TO(rc, done, ft_experiment_open(&r));
+    if (opt->report) FT_TRY_TO(rc, done, ft_experiment_complete(&x));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     FT_TRY_TO(rc, done, ft_config_write(cfg, path));
     ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %lld splits x %lld seeds, %d "
@@ -195,7 +188,6 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
            (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
            x.classes.name[x.classes.positive], r.n, (long long)ft_config_int(cfg, "splits"),
            (long long)ft_config_int(cfg, "seeds"), x.stages);
-    if (opt->report) FT_TRY_TO(rc, done, ft_experiment_complete(&x));
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
     FT_TRY_TO(rc, done, ft_confounds_read(&r, r.checked)); /* what would explain a score without the picture, before the rest */
     if (opt->dry) FT_TRY_TO(rc, done, ft_config_set(cfg, "rehearse=always", "--dry-run"));

@@ -43,12 +43,7 @@ static int key_of(const ft_experiment *x, char hex[65])
     json_t *settings = ft_config_json(x->cfg, NULL);
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(settings, other[i]);
     json_t *o = json_pack("{s:s,s:s,s:o}", "code", FT_VERSION, "store", x->store.id, "config", settings);
-    char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
-    json_decref(o);
-    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for settings");
-    ft_sha256(text, strlen(text), hex);
-    free(text);
-    return FT_OK;
+    return ft_key_sha256(o, hex);
 }
 
 int ft_rehearsal_read(ft_experiment *x)
@@ -92,10 +87,8 @@ static int write(ft_experiment *x, const ft_experiment *small)
                                               s->seconds, "work", work, "unit_seconds", unit, "memory_mib", s->memory_mib));
     }
     json_t *o = json_pack("{s:s,s:o}", "of", hex, "stages", list);
-    char *text = json_dumps(o, JSON_INDENT(1));
     snprintf(path, sizeof path, "%s/rehearsal.json", x->dir);
-    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    free(text);
+    int rc = ft_write_json(path, o, 1);
     json_decref(o);
     return rc;
 }

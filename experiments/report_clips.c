@@ -24,13 +24,8 @@ static int open_film(FILE *f, const film *m)
 {
     uint8_t *rgb, *png;
     size_t size;
-    int shown = shown_frames(m), w = shown * m->size, h = m->n * m->size;
-    if (!(rgb = ft_alloc((size_t)w * (size_t)h * 3))) return FT_FAIL(FT_ENOMEM, "no memory for pictures");
-    for (int i = 0; i < m->n; i++)
-        for (int k = 0; k < shown; k++)
-            for (int y = 0; y < m->size; y++)
-                memcpy(rgb + ((size_t)(i * m->size + y) * (size_t)w + (size_t)(k * m->size)) * 3,
-                       m->clip[i] + ((size_t)(k * m->frames / shown * m->size + y) * (size_t)m->size) * 3, (size_t)m->size * 3);
+    int w, h, shown = shown_frames(m);
+    FT_TRY(ft_contact_sheet(m->clip, m->n, m->frames, m->size, shown, 0, &rgb, &w, &h));
     int rc = ft_png_encode(rgb, w, h, &png, &size);
     ft_free(rgb);
     FT_TRY(rc);

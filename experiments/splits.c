@@ -351,10 +351,8 @@ int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, 
                           "labelled", names(s, labelled), "pool", names(s, &fold->pool), "validation",
                           names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
                           "none: no group of test or validation is in the pool; VAE and generators are trained on the pool only");
-    char *text = json_dumps(o, JSON_INDENT(1));
+    int rc = ft_write_json(path, o, 1);
     json_decref(o);
-    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    free(text);
     return rc;
 }
 

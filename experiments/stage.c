@@ -21,17 +21,22 @@ static const char code_version[] = FT_VERSION "/8";
 
 /* ---- the graph ----------------------------------------------------------------------------------------------------------- */
 
+int ft_key_sha256(json_t *key, char hex[65])
+{
+    char *text = json_dumps(key, JSON_SORT_KEYS | JSON_COMPACT);
+    json_decref(key);
+    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for a key");
+    ft_sha256(text, strlen(text), hex);
+    free(text);
+    return FT_OK;
+}
+
 static int key_of(const ft_stage *s, json_t *key, char hex[65])
 {
     json_t *needs = json_array();
     for (int i = 0; i < s->needs; i++) json_array_append_new(needs, json_string(s->need[i]->name));
-    json_t *all = json_pack("{s:s,s:s,s:o,s:o}", "stage", s->kind->name, "code", code_version, "key", key, "needs", needs);
-    char *text = json_dumps(all, JSON_SORT_KEYS | JSON_COMPACT);
-    json_decref(all);
-    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for the key of %s", s->kind->name);
-    ft_sha256(text, strlen(text), hex);
-    free(text);
-    return FT_OK;
+    return ft_key_sha256(json_pack("{s:s,s:s,s:o,s:o}", "stage", s->kind->name, "code", code_version, "key", key, "needs", needs),
+                         hex);
 }
 
 int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage)
@@ -90,6 +95,24 @@ json_t *ft_stage_facts(const ft_stage *s)
     return json_load_file(path, 0, NULL);
 }
 
+double ft_stage_number(const ft_stage *s, const char *name)
+{
+    json_t *facts = s ? ft_stage_facts(s) : NULL, *v = json_object_get(facts, name);
+    double x = json_is_number(v) ? json_number_value(v) : NAN;
+    json_decref(facts);
+    return x;
+}
+
+void ft_stage_error(const ft_stage *s, char text[1024])
+{
+    char path[FT_PATH];
+    ft_stage_file(path, s, "failed.json");
+    json_t *o = json_load_file(path, 0, NULL);
+    const char *why = json_string_value(json_object_get(o, "error"));
+    snprintf(text, 1024, "%s", why ? why : path);
+    json_decref(o);
+}
+
 static bool later(struct timespec a, struct timespec b)
 {
     return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
@@ -123,11 +146,9 @@ ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
 
 static int write_json(const ft_stage *s, const char *name, const json_t *o)
 {
-    char path[FT_PATH], *text = json_dumps(o, JSON_INDENT(1));
+    char path[FT_PATH];
     ft_stage_file(path, s, name);
-    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    free(text);
-    return rc;
+    return ft_write_json(path, o, 1);
 }
 
 /* what the training loop notes of itself */

@@ -71,17 +71,14 @@ static void print_sums(const kind_sum *k, int n)
 
 static void print_open(const ft_stage *s, const char *state, const char *owner)
 {
-    char path[FT_PATH];
+    char path[FT_PATH], why[1024];
     printf("%-8s %s%s%s", state, s->name, *s->label ? ", of " : "", s->label);
     if (*owner) printf(" (%s)", owner);
     printf("\n");
     if (strcmp(state, "failed")) return;
-    ft_stage_file(path, s, "failed.json");
-    json_t *o = json_load_file(path, 0, NULL);
-    const char *why = json_string_value(json_object_get(o, "error"));
+    ft_stage_error(s, why);
     ft_stage_file(path, s, "log.txt");
-    printf("         %s\n         its log: %s\n", why ? why : "", path);
-    json_decref(o);
+    printf("         %s\n         its log: %s\n", why, path);
 }
 
 static json_t *stage_json(const ft_experiment *x, const ft_stage *s, const char *state, const char *owner)

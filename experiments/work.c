@@ -79,14 +79,7 @@ static int verdict(const ft_experiment *x, const failures *bad)
     for (int i = 0; i < x->stages; i++) {
         const ft_stage *s = x->stage[i];
         failed += s->state == FT_STAGE_FAILED, blocked += s->state == FT_STAGE_BLOCKED;
-        if (s->state == FT_STAGE_FAILED && !*first) {
-            char path[FT_PATH];
-            ft_stage_file(path, s, "failed.json");
-            json_t *o = json_load_file(path, 0, NULL);
-            const char *text = json_string_value(json_object_get(o, "error"));
-            snprintf(first, sizeof first, "%s", text ? text : path);
-            json_decref(o);
-        }
+        if (s->state == FT_STAGE_FAILED && !*first) ft_stage_error(s, first);
     }
     if (failed + blocked == 0) return FT_OK;
     if (failed + blocked == 1) return FT_FAIL(why, "%s", first);

@@ -263,7 +263,7 @@ static int write_sheet(training *t, int64_t step)
     if (rc == FT_OK) rc = ft_clip_sample(t->sampler, 0, 0, CLIPS, pixels);
     const uint8_t *clips[CLIPS];
     for (int i = 0; i < CLIPS; i++) clips[i] = pixels + i * clip;
-    if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, t->frames, t->size, t->frames < 8 ? t->frames : 8, &rgb, &w, &h);
+    if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, t->frames, t->size, t->frames < 8 ? t->frames : 8, 2, &rgb, &w, &h);
     if (rc == FT_OK) rc = ft_png_encode(rgb, w, h, &png, &size);
     snprintf(path, sizeof path, "%s/samples/%06lld.png", t->dir, (long long)step);
     if (rc == FT_OK) rc = ft_write_file(path, png, size);

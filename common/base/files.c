@@ -141,6 +141,14 @@ int ft_write_file(const char *path, const void *data, size_t size)
     return ft_atomic_commit(&a);
 }
 
+int ft_write_json(const char *path, const json_t *o, int indent)
+{
+    char *text = json_dumps(o, JSON_INDENT((size_t)indent));
+    int rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    free(text);
+    return rc;
+}
+
 int ft_claim_output(const char *path, bool force)
 {
     if (ft_exists(path) && !force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, or another -o", path);

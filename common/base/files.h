@@ -2,6 +2,7 @@
 #ifndef FT_FILES_H
 #define FT_FILES_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ int ft_atomic_commit(ft_atomic *a);
 void ft_atomic_abort(ft_atomic *a);
 
 int ft_write_file(const char *path, const void *data, size_t size); /* atomically */
+int ft_write_json(const char *path, const json_t *o, int indent);   /* the same; o is borrowed */
 
 /* Refuses to overwrite: FT_EIO naming --force when `path` exists and `force` is not set. */
 int ft_claim_output(const char *path, bool force);

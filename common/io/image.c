@@ -20,19 +20,18 @@ int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size
     return FT_OK;
 }
 
-int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, uint8_t **rgb, int *w, int *h)
+int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, int gap, uint8_t **rgb, int *w, int *h)
 {
-    enum { GAP = 2 };
     if (shown > frames) shown = frames;
-    *w = shown * (size + GAP) - GAP;
-    *h = n * (size + GAP) - GAP;
+    *w = shown * (size + gap) - gap;
+    *h = n * (size + gap) - gap;
     if (!(*rgb = ft_alloc((size_t)*w * (size_t)*h * 3))) return FT_FAIL(FT_ENOMEM, "no memory for a sheet of %d clips", n);
     memset(*rgb, 255, (size_t)*w * (size_t)*h * 3);
     for (int i = 0; i < n; i++)
         for (int k = 0; k < shown; k++) {
             int f = shown > 1 ? k * (frames - 1) / (shown - 1) : 0;
             for (int y = 0; y < size; y++)
-                memcpy(*rgb + (((size_t)(i * (size + GAP) + y)) * (size_t)*w + (size_t)(k * (size + GAP))) * 3,
+                memcpy(*rgb + (((size_t)(i * (size + gap) + y)) * (size_t)*w + (size_t)(k * (size + gap))) * 3,
                        clip[i] + (((size_t)f * (size_t)size + (size_t)y) * (size_t)size) * 3, (size_t)size * 3);
         }
     return FT_OK;

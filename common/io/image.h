@@ -8,7 +8,8 @@
 /* RGB (h, w, 3) as PNG into fresh memory (free with ft_free). */
 int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size);
 
-/* One row per clip, `shown` frames of each evenly over its length; frames are `size` wide with a 2-pixel gap. Fresh memory. */
-int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, uint8_t **rgb, int *w, int *h);
+/* One row per clip, `shown` frames of each evenly over its length; frames are `size` wide, `gap` white pixels apart. Fresh
+ * memory. */
+int ft_contact_sheet(const uint8_t *const *clip, int n, int frames, int size, int shown, int gap, uint8_t **rgb, int *w, int *h);
 
 #endif

@@ -149,10 +149,8 @@ static int finish(ft_trainer *t, position *p)
     json_object_set_new(m, "unit_seconds", json_real(t->step_seconds));
     json_object_set_new(m, "ranks", json_integer(ft_ranks()));
     json_object_set_new(m, "teraflop", json_real(teraflop(t)));
-    char *text = json_dumps(m, JSON_INDENT(2));
     snprintf(path, sizeof path, "%s/run.json", t->dir);
-    if (rc == FT_OK) rc = text ? ft_write_file(path, text, strlen(text)) : FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    free(text);
+    if (rc == FT_OK) rc = ft_write_json(path, m, 2);
     json_decref(m);
     return rc;
 }
