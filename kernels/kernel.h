@@ -6,7 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/device.h"
 #include "kernels/op_table.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum { FT_MAX_DIMS = 6, FT_MAX_IN = 8, FT_MAX_OUT = 6 };
 
@@ -85,7 +90,8 @@ typedef struct {
     int ndim;                                                                                                                    \
     int64_t dim[FT_MAX_DIMS];                                                                                                    \
     int64_t count;                                                                                                               \
-    void *data;
+    void *data;                                                                                                                  \
+    const uint16_t *half; /* of parameters: the bf16 copy that a device keeps; NULL: none */
 typedef struct {
     FT_BUF_FIELDS
 } ft_buf;
@@ -147,6 +153,7 @@ typedef struct {
     float *bank[2], *grad, *moment[2]; /* weights and EMA; gradients; m (or momentum) and v */
     int64_t trained, total;            /* values: trained first, buffers behind */
     const bool *decay;                 /* per block of 16 trained values: weight decay applies */
+    uint16_t *half[2];                 /* on a device: the banks in bf16, or NULL */
     uint64_t version;                  /* changes whenever a bank does */
 } ft_store;
 
@@ -162,6 +169,7 @@ struct ft_call {
     size_t work_size;
     void *state; /* kept between steps: primitives, packed weights */
     void (*free_state)(void *state);
+    void (*repack)(const ft_call *c); /* on a device: makes kept copies of weights again; called before the list if they changed */
     /* set for each run */
     const ft_step *step;
     ft_store *store;
@@ -175,10 +183,14 @@ typedef struct {
     const char *name; /* "cpu x86-64-v4" */
     ft_kernel *kernel[FT_OP_COUNT];
     ft_prepare *prepare[FT_OP_COUNT];
+    const ft_device *device; /* NULL: the host's own memory */
 } ft_backend;
 
 const ft_backend *ft_backend_cpu(void); /* the best the processor has; kernels/cpu/cpu_select.c */
 bool ft_cpu_has_bf16(void);             /* products of bf16 are possible (AVX-512) */
 bool ft_cpu_fast_bf16(void);            /* and faster than f32 (AMX or AVX512-BF16) */
 
+#ifdef __cplusplus
+}
+#endif
 #endif

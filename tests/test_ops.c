@@ -17,8 +17,12 @@
 #include <cmocka.h>
 
 #include "common/base/status.h"
+#include "common/graph/backend.h"
 #include "common/io/safetensors.h"
 #include "op_cases.h"
+#ifdef FT_TEST_SHIM
+#include "shim/shim.h"
+#endif
 
 uint32_t op_stream;
 extern int op_freeze;
@@ -33,6 +37,7 @@ typedef struct {
     ft_plan *plan;
     ft_t p[MAXN], y32;
     int64_t n; /* values of the output */
+    int extra; /* roundings to storage beyond the row's `stages` */
 } problem;
 
 static double value[MAXN][MAX_VALUES], out_weight[MAX_VALUES];
@@ -120,7 +125,7 @@ static const float *gradient(const problem *q, int i)
 
 static double unit_of(const problem *q)
 {
-    return (double)(16 + q->c->terms) * pow(2, -24) + (q->dtype == FT_BF16 ? q->c->stages * pow(2, -8) : 0);
+    return (double)(16 + q->c->terms) * pow(2, -24) + (q->dtype == FT_BF16 ? (q->c->stages + q->extra) * pow(2, -8) : 0);
 }
 
 static double weighted(const row *c, double *out, int64_t n)
@@ -257,6 +262,37 @@ static void check_golden(const problem *q)
     }
 }
 
+#ifdef FT_TEST_SHIM
+enum { SCHEDULES = 12 };
+
+static void same_as(const problem *a, const problem *b, const char *what, int which)
+{
+    if (memcmp(ft_data(a->y32), ft_data(b->y32), (size_t)a->n * sizeof(float))) fail_msg("%s: %s %d gives another output", a->c->name, what, which);
+    for (int i = 0; i < a->c->n && i < a->c->no_grad; i++)
+        if (memcmp(gradient(a, i), gradient(b, i), (size_t)count(a->c, i) * sizeof(float)))
+            fail_msg("%s: %s %d gives another gradient of input %d", a->c->name, what, which, i);
+}
+
+/* lanes, warps and blocks in other orders; the list recorded and replayed: bitwise the same */
+static void check_schedules(const problem *q)
+{
+    ft_step step = {5, 3, 0, 0, 0};
+    for (int s = 1; s < SCHEDULES; s++) {
+        ft_shim()->schedule = s;
+        problem other = open_problem(q->c, q->dtype, true);
+        same_as(q, &other, "schedule", s);
+        int64_t before = ft_shim()->replays;
+        for (int run = 1; s == 1 && run < 5; run++) {
+            if (ft_run(other.plan, &step) < 0) fail_msg("%s: %s", q->c->name, ft_error_message());
+            same_as(q, &other, "run", run);
+        }
+        if (s == 1 && ft_shim()->replays != before + 3) fail_msg("%s: the list was not recorded", q->c->name);
+        close_problem(&other);
+    }
+    ft_shim()->schedule = 0;
+}
+#endif
+
 static void run_case(void **state)
 {
     static double ref[MAX_VALUES];
@@ -265,7 +301,7 @@ static void run_case(void **state)
     if (running && getenv("FT_FAIL_FAST")) exit(1);
     running = true;
     for (ft_dtype dtype = FT_F32; dtype <= FT_BF16; dtype++) {
-        if (dtype == FT_BF16 && !ft_cpu_has_bf16()) continue;
+        if (dtype == FT_BF16 && !ft_backend_has_bf16()) continue;
         draw(c, dtype);
         problem q = open_problem(c, dtype, true);
         op_freeze = 1;
@@ -275,6 +311,18 @@ static void run_case(void **state)
         check_gradients(&q);
         check_guarded(&q);
         if (dtype == FT_F32) check_golden(&q);
+#ifdef FT_TEST_SHIM
+        check_schedules(&q);
+        close_problem(&q);
+        ft_shim()->refuse_libraries = true; /* what our own kernels do in their place */
+        q = open_problem(c, dtype, true);
+        q.extra = 1; /* a bias that the library does not add is added to the rounded product */
+        check_output(&q, ref, ", own kernels", false);
+        check_gradients(&q);
+        check_guarded(&q);
+        check_schedules(&q);
+        ft_shim()->refuse_libraries = false;
+#endif
         close_problem(&q);
     }
     draw(c, FT_F32);
@@ -319,6 +367,11 @@ static int dump(const char *folder)
 
 int main(int argc, char **argv)
 {
+#ifdef FT_TEST_SHIM
+    extern const ft_backend ft_backend_cuda;
+    if (ft_backend_cuda.device->start(0) < 0) return 1;
+    ft_backend_use(&ft_backend_cuda);
+#endif
     if (argc == 3 && !strcmp(argv[1], "--dump")) return dump(argv[2]);
     if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/ops.safetensors") < 0) fprintf(stderr, "%s\n", ft_error_message());
     const table *tables[] = {&cases_basic, &cases_nn};

@@ -32,6 +32,10 @@ typedef enum {
 #undef X
 } ft_status;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Records the message "FORMAT..." for this thread and returns `code`. */
 int ft_fail(int code, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
 #define FT_FAIL(code, ...) ft_fail((code), __FILE__, __LINE__, __VA_ARGS__)
@@ -56,4 +60,7 @@ const char *ft_status_text(int code);
 void ft_assert_failed(const char *file, int line, const char *what) __attribute__((noreturn));
 #define FT_ASSERT(cond) ((cond) ? (void)0 : ft_assert_failed(__FILE__, __LINE__, #cond))
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -36,7 +36,7 @@ typedef void grad_rule(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 #define RULE_NOGRAD_STATE(name)     NULL /* nothing comes out */
 
 static grad_rule *const rules[] = {
-#define OP(name, grad, prep, place) RULE_##grad(name),
+#define OP(name, grad, prep, place, dev) RULE_##grad(name),
     FT_OP_TABLE(OP)
 #undef OP
 };

@@ -43,7 +43,7 @@ int64_t ft_dim(ft_t t, int axis) { return t->dim[axis < 0 ? axis + t->ndim : axi
 int64_t ft_count(ft_t t) { return t->count; }
 ft_dtype ft_dtype_of(ft_t t) { return t->dtype; }
 size_t ft_dtype_size(ft_dtype d) { return d == FT_BF16 ? 2 : 4; }
-void *ft_data(ft_t t) { return t->data; }
+void *ft_data(ft_t t) { return t->graph && t->graph->plan ? ft__device_data(t) : t->data; }
 
 const char *ft__shape(ft_t t)
 {
@@ -60,7 +60,7 @@ const char *ft__shape(ft_t t)
 const char *ft__op_name(ft_op op)
 {
     static const char *const names[] = {
-#define OP(name, grad, prep, place) #name,
+#define OP(name, grad, prep, place, dev) #name,
         FT_OP_TABLE(OP)
 #undef OP
     };

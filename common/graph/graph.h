@@ -256,7 +256,11 @@ double ft_ema_decay(double decay, int64_t step);                             /* 
 
 int ft_plan_new(ft_plan **plan, ft_graph *g, ft_bank bank);
 void ft_plan_free(ft_plan *plan);
-int ft_run(ft_plan *plan, const ft_step *step);
+int ft_run(ft_plan *plan, const ft_step *step); /* on a device: begun; ft_data waits for what it reads */
+/* How many runs the host may be ahead of a plan: 0 on the processor. ft_data_late reads a kept tensor of at most 4 KiB as the run
+ * `ago` runs before the last one left it, without waiting for later ones; ago <= ft_plan_lag. */
+int ft_plan_lag(const ft_plan *plan);
+const void *ft_data_late(ft_t t, int ago);
 
 typedef struct {
     size_t act_bytes, live_bytes, param_bytes; /* slab, its lower bound (largest live sum), parameter store */

@@ -28,6 +28,9 @@ struct ft_tensor {
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
     int first, last;       /* positions in the list between which the storage lives (owners only) */
     size_t offset;         /* in the slab (owners only) */
+    void *host;            /* plans on a device: what the host fills or reads (owners only); NULL: not yet made */
+    int64_t fetched;       /* the run that `host` holds the result of */
+    size_t result_at;      /* place among the results that come out by themselves; SIZE_MAX: it is fetched when asked for */
 };
 
 struct ft_node {
@@ -51,6 +54,7 @@ struct ft_graph {
     ft_tensor **tensor;
     ft_node **node;
     int n_tensor, n_node;
+    ft_plan *plan; /* the latest */
     struct ft_region *regions; /* to be computed again in the backward pass; the latest first */
     ft_tensor dead;
 };
@@ -66,6 +70,15 @@ ft_unary_kind ft__unary_of(ft_act act); /* not of FT_ACT_NONE; op_build.c */
 
 /* The store (params.c). */
 int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained);
-ft_store *ft__params_store(ft_params *p);
+ft_store *ft__params_store(ft_params *p); /* the host's */
+
+/* Its twin on a device. Each array has one side that is newer; reading on the host (ft_params_flat and the like) fetches what is. */
+typedef enum { FT_ARRAY_WEIGHTS, FT_ARRAY_EMA, FT_ARRAY_GRAD, FT_ARRAY_M, FT_ARRAY_V, FT_ARRAYS } ft_array;
+enum { FT_ARRAYS_ALL = (1 << FT_ARRAYS) - 1 };
+int ft__params_to(ft_params *p, const ft_device *d, bool grad, bool moments, bool half); /* makes what is missing there */
+ft_store *ft__params_there(ft_params *p);
+int ft__params_push(ft_params *p, ft_bank half);        /* before a run: what the host has changed; the bf16 copy of a bank */
+void ft__params_written(ft_params *p, unsigned arrays); /* after it: newer there; the optimiser keeps the weights' bf16 copy */
+void *ft__device_data(ft_t t);                          /* ft_data of a plan on a device */
 
 #endif

@@ -12,7 +12,7 @@
 #define PROTO_NOGRAD_OPTIMISER(name)
 #define PROTO_NOGRAD_FROZEN(name)
 #define PROTO_NOGRAD_STATE(name)
-#define OP(name, grad, prep, place) PROTO_##grad(name)
+#define OP(name, grad, prep, place, dev) PROTO_##grad(name)
 FT_OP_TABLE(OP)
 #undef OP
 

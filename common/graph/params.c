@@ -26,6 +26,11 @@ struct ft_params {
     const char *pattern[FT_TRAIN_PATTERNS];
     int n_pattern;
     ft_store store;
+    ft_store there; /* on a device; arrays that nobody needs are NULL */
+    const ft_device *device;
+    unsigned newer_there;     /* bits of ft_array */
+    bool newer_here;          /* the host has written since the last run */
+    uint64_t half_version[2]; /* that the bf16 copy of each bank was made from */
 };
 
 ft_init ft_init_xavier(int64_t fan_in, int64_t fan_out)
@@ -47,6 +52,20 @@ ft_params *ft_params_new(uint64_t seed)
     return p;
 }
 
+static void free_there(ft_params *p)
+{
+    const ft_device *d = p->device;
+    if (!d) return;
+    if (p->there.bank[1] != p->there.bank[0]) d->free(p->there.bank[1]);
+    if (p->there.half[1] != p->there.half[0]) d->free(p->there.half[1]);
+    d->free(p->there.bank[0]);
+    d->free(p->there.half[0]);
+    d->free(p->there.grad);
+    d->free(p->there.moment[0]);
+    d->free(p->there.moment[1]);
+    d->free((void *)(uintptr_t)p->there.decay);
+}
+
 void ft_params_free(ft_params *p)
 {
     if (!p) return;
@@ -54,6 +73,7 @@ void ft_params_free(ft_params *p)
     ft_free(p->store.bank[0]);
     for (int i = 0; i < 2; i++) ft_free(p->store.moment[i]);
     ft_free(p->store.grad);
+    free_there(p);
     ft_free(p->decay);
     ft_free(p->list);
     ft_arena_free(p->arena);
@@ -152,20 +172,104 @@ int ft_params_seal(ft_params *p)
 
 int ft_params_count(const ft_params *p) { return p->n; }
 const ft_param_info *ft_params_at(const ft_params *p, int i) { return &p->list[i].info; }
-float *ft_params_flat(ft_params *p, ft_bank bank) { return p->store.bank[bank]; }
+
+/* ---- the twin on a device -------------------------------------------------------------------------------------------------- */
+
+static float **array_of(ft_store *st, int i)
+{
+    return i == FT_ARRAY_GRAD ? &st->grad : i < FT_ARRAY_GRAD ? &st->bank[i] : &st->moment[i - FT_ARRAY_M];
+}
+static size_t bytes_of(const ft_params *p, int i)
+{
+    return (size_t)(i < FT_ARRAY_GRAD ? p->store.total : p->store.trained) * sizeof(float);
+}
+static bool one_bank(const ft_params *p) { return p->store.bank[0] == p->store.bank[1]; }
+
+int ft__params_to(ft_params *p, const ft_device *d, bool grad, bool moments, bool half)
+{
+    p->device = d;
+    for (int i = 0; i < FT_ARRAYS; i++) {
+        float **a = array_of(&p->there, i);
+        bool wanted = i < FT_ARRAY_GRAD || (i == FT_ARRAY_GRAD ? grad || moments : moments);
+        if (*a || !wanted) continue;
+        if (i == FT_ARRAY_EMA && one_bank(p)) {
+            *a = p->there.bank[0];
+            continue;
+        }
+        FT_TRY(d->alloc((void **)a, bytes_of(p, i)));
+        if (*array_of(&p->store, i)) FT_TRY(d->upload(*a, *array_of(&p->store, i), bytes_of(p, i)));
+    }
+    for (int i = 0; half && i < 2; i++) {
+        if (p->there.half[i]) continue;
+        if (i == 1 && one_bank(p)) p->there.half[1] = p->there.half[0];
+        else FT_TRY(d->alloc((void **)&p->there.half[i], (size_t)p->store.total * sizeof(uint16_t)));
+    }
+    if (moments && !p->there.decay) {
+        void *to;
+        FT_TRY(d->alloc(&to, (size_t)p->store.trained / 16 + 1));
+        p->there.decay = to;
+        FT_TRY(d->upload(to, p->store.decay, (size_t)p->store.trained / 16));
+    }
+    p->there.trained = p->store.trained, p->there.total = p->store.total;
+    return FT_OK;
+}
+
+ft_store *ft__params_there(ft_params *p) { return &p->there; }
+
+int ft__params_push(ft_params *p, ft_bank half)
+{
+    if (one_bank(p)) half = FT_WEIGHTS;
+    for (int i = 0; p->newer_here && i < FT_ARRAYS; i++) {
+        if (i == FT_ARRAY_EMA && one_bank(p)) continue;
+        float *here = *array_of(&p->store, i), *there = *array_of(&p->there, i);
+        if (here && there && !(p->newer_there >> i & 1)) FT_TRY(p->device->upload(there, here, bytes_of(p, i)));
+    }
+    p->newer_here = false;
+    if (!p->there.half[half] || p->half_version[half] == p->store.version) return FT_OK;
+    p->half_version[half] = p->store.version;
+    return p->device->narrow(p->there.half[half], p->there.bank[half], p->store.total);
+}
+
+void ft__params_written(ft_params *p, unsigned arrays)
+{
+    bool trained = arrays >> FT_ARRAY_M & 1, kept = p->half_version[0] == p->store.version;
+    p->newer_there |= arrays;
+    if (!trained) return;
+    p->store.version++;
+    /* the optimiser writes the bf16 copy of trained weights; buffers behind them are f32 wherever they are read */
+    if (kept) p->half_version[0] = p->store.version;
+}
+
+/* The host's array, with what the device has made of it */
+static float *here(ft_params *p, int i)
+{
+    if (i == FT_ARRAY_EMA && one_bank(p)) i = FT_ARRAY_WEIGHTS;
+    float *a = *array_of(&p->store, i);
+    if (!a || !p->device || !(p->newer_there >> i & 1) || !*array_of(&p->there, i)) return a;
+    if (p->device->download(a, *array_of(&p->there, i), bytes_of(p, i)) < 0) return NULL;
+    p->newer_there &= ~(1u << i);
+    return a;
+}
+
+float *ft_params_flat(ft_params *p, ft_bank bank) { return here(p, (int)bank); }
 
 /* gradients and moments are made when first asked for: who only runs a network has none */
-static float *made(ft_params *p, float **values)
+static float *made(ft_params *p, int i)
 {
-    if (!*values && p->sealed) *values = ft_alloc((size_t)p->store.trained * sizeof **values);
-    return *values;
+    float **a = array_of(&p->store, i);
+    if (!*a && p->sealed) *a = ft_alloc((size_t)p->store.trained * sizeof **a);
+    return here(p, i);
 }
-float *ft_params_grad(ft_params *p) { return made(p, &p->store.grad); }
-float *ft_params_moment(ft_params *p, int which) { return made(p, &p->store.moment[which]); }
+float *ft_params_grad(ft_params *p) { return made(p, FT_ARRAY_GRAD); }
+float *ft_params_moment(ft_params *p, int which) { return made(p, FT_ARRAY_M + which); }
 
 int64_t ft_params_flat_size(const ft_params *p) { return p->store.total; }
 int64_t ft_params_trained_size(const ft_params *p) { return p->store.trained; }
-void ft_params_touched(ft_params *p) { p->store.version++; }
+void ft_params_touched(ft_params *p)
+{
+    p->store.version++;
+    p->newer_here = true;
+}
 ft_store *ft__params_store(ft_params *p) { return &p->store; }
 
 int64_t ft_params_total(const ft_params *p, bool buffers_too)

@@ -4,7 +4,8 @@
  * are made where the result wants them. Placement is greedy by size (largest first, lowest gap that fits): on transformer and
  * U-Net training graphs it reaches the lower bound (the largest sum of live tensors). Views share their owner's storage; an
  * elementwise op whose input dies with it writes over that input. FT_PLAN_GUARD=1 reuses nothing, puts guard bands around each
- * tensor and fills it with NaN before it is born and after it dies: results must be bitwise those of the packed plan. */
+ * tensor and fills it with NaN before it is born and after it dies: results must be bitwise those of the packed plan.
+ * Running is in exec.c, and on a device in exec_device.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,41 +14,22 @@
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
-#include "common/graph/node.h"
+#include "common/graph/backend.h"
+#include "common/graph/plan.h"
 
-enum { ALIGN = 64, GUARD = 256 };
-static const unsigned char guard_byte = 0xC3;
+enum { SMALL_BUCKET = 1 << 14 }; /* so that the first leave early and none is too small to send */
+const unsigned char ft__guard_byte = 0xC3;
 
-/* Gradients that are averaged over the ranks together: a stretch of the flat store, ready once node `ready` has run. */
-typedef struct {
-    int64_t offset, count;
-    int ready;
-} bucket;
-enum { BUCKETS = 8, SMALL_BUCKET = 1 << 14 }; /* so that the first leave early and none is too small to send */
+size_t ft__bytes(ft_t t) { return ((size_t)t->count * ft_dtype_size(t->dtype) + FT_ALIGN - 1) / FT_ALIGN * FT_ALIGN; }
+bool ft__on_slab(ft_t t) { return t->base == t && t->kind == FT_IS_ACT; }
 
-struct ft_plan {
-    ft_graph *g;
-    const ft_backend *backend;
-    ft_bank bank;
-    char *slab, *work;
-    size_t slab_size, live_max, work_size;
-    int runs;
-    bucket bucket[BUCKETS];
-    int buckets;     /* 0: one rank, or nothing is trained */
-    uint64_t packed; /* version of the parameters that packed copies were made from */
-    bool guard, profile;
-};
-
-static size_t bytes(ft_t t) { return ((size_t)t->count * ft_dtype_size(t->dtype) + ALIGN - 1) / ALIGN * ALIGN; }
-static bool on_slab(ft_t t) { return t->base == t && t->kind == FT_IS_ACT; }
-
-static ft_t owner(ft_t t)
+ft_t ft__owner(ft_t t)
 {
     while (t->base != t) t = t->base;
     return t;
 }
 
-static size_t distance(ft_t t) /* from the owner's first byte */
+size_t ft__distance(ft_t t) /* from the owner's first byte */
 {
     size_t d = 0;
     for (; t->base != t; t = t->base) d += t->shift;
@@ -56,7 +38,7 @@ static size_t distance(ft_t t) /* from the owner's first byte */
 
 static void touch(ft_t t, int at)
 {
-    t = owner(t);
+    t = ft__owner(t);
     if (t->first < 0) t->first = at;
     if (at > t->last) t->last = at;
 }
@@ -102,14 +84,14 @@ static void alias(ft_graph *g)
         ft_t y = n->out[0];
         if (n->dead || (n->op != FT_OP_slice && n->op != FT_OP_concat) || !outermost(y, n->attr.span.axis)) continue;
         size_t row = (size_t)(y->count / y->dim[n->attr.span.axis]) * ft_dtype_size(y->dtype), at = 0;
-        if (n->op == FT_OP_slice && on_slab(y)) {
+        if (n->op == FT_OP_slice && ft__on_slab(y)) {
             y->base = n->in[0];
             y->shift = (size_t)n->attr.span.start * row;
         }
         if (n->op != FT_OP_concat || y->base != y) continue;
         for (int k = 0; k < n->n_in; k++) {
-            ft_t x = owner(n->in[k]); /* a whole tensor that only this concat places */
-            if (on_slab(x) && x->maker && x->count == n->in[k]->count && distance(n->in[k]) == 0) {
+            ft_t x = ft__owner(n->in[k]); /* a whole tensor that only this concat places */
+            if (ft__on_slab(x) && x->maker && x->count == n->in[k]->count && ft__distance(n->in[k]) == 0) {
                 x->base = y;
                 x->shift = at;
             }
@@ -129,13 +111,13 @@ static void liveness(ft_graph *g)
             if (g->node[i]->out[k]) touch(g->node[i]->out[k], i);
     }
     for (int i = 0; i < g->n_tensor; i++)
-        if (g->tensor[i]->kept && owner(g->tensor[i])->first >= 0) owner(g->tensor[i])->last = g->n_node;
+        if (g->tensor[i]->kept && ft__owner(g->tensor[i])->first >= 0) ft__owner(g->tensor[i])->last = g->n_node;
 }
 
 static const bool may_write_over[] = {
 #define COPY                        false
 #define INPLACE                     true
-#define OP(name, grad, prep, place) place,
+#define OP(name, grad, prep, place, dev) place,
     FT_OP_TABLE(OP)
 #undef OP
 };
@@ -145,9 +127,9 @@ static void in_place(ft_graph *g)
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead || !may_write_over[n->op]) continue;
-        ft_t x = owner(n->in[0]), y = n->out[0];
-        bool read_twice = n->n_in > 1 && owner(n->in[1]) == x;
-        if (!on_slab(x) || !on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count ||
+        ft_t x = ft__owner(n->in[0]), y = n->out[0];
+        bool read_twice = n->n_in > 1 && ft__owner(n->in[1]) == x;
+        if (!ft__on_slab(x) || !ft__on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count ||
             read_twice)
             continue;
         y->base = x;
@@ -158,7 +140,7 @@ static void in_place(ft_graph *g)
 static int by_size(const void *a, const void *b)
 {
     const ft_tensor *x = *(ft_tensor *const *)a, *y = *(ft_tensor *const *)b;
-    size_t sx = bytes((ft_t)x), sy = bytes((ft_t)y);
+    size_t sx = ft__bytes((ft_t)x), sy = ft__bytes((ft_t)y);
     return sx != sy ? (sx < sy ? 1 : -1) : x->id - y->id;
 }
 
@@ -177,14 +159,14 @@ static int place(ft_plan *p)
     int n = 0, rc = FT_OK;
     if (!list || !busy || !live) rc = FT_FAIL(FT_ENOMEM, "no memory to plan %d tensors", g->n_tensor);
     for (int i = 0; rc == FT_OK && i < g->n_tensor; i++)
-        if (on_slab(g->tensor[i]) && g->tensor[i]->first >= 0) list[n++] = g->tensor[i];
+        if (ft__on_slab(g->tensor[i]) && g->tensor[i]->first >= 0) list[n++] = g->tensor[i];
     if (n) qsort(list, (size_t)n, sizeof *list, by_size);
     for (int i = 0; i < n; i++) {
         ft_t t = list[i];
-        for (int k = t->first; k <= t->last; k++) live[k] += bytes(t);
+        for (int k = t->first; k <= t->last; k++) live[k] += ft__bytes(t);
         if (p->guard) {
-            t->offset = p->slab_size + GUARD;
-            p->slab_size = t->offset + bytes(t) + GUARD;
+            t->offset = p->slab_size + FT_GUARD;
+            p->slab_size = t->offset + ft__bytes(t) + FT_GUARD;
             continue;
         }
         int m = 0;
@@ -194,12 +176,12 @@ static int place(ft_plan *p)
         size_t at = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
         for (int k = 0; k <= m; k++) { /* the tightest gap that fits, else the end */
             size_t gap = k == m ? SIZE_MAX : busy[k]->offset > at ? busy[k]->offset - at : 0;
-            if (gap >= bytes(t) && gap < best_gap) best = at, best_gap = gap;
+            if (gap >= ft__bytes(t) && gap < best_gap) best = at, best_gap = gap;
             if (k == m && best == SIZE_MAX) best = at;
-            if (k < m && busy[k]->offset + bytes(busy[k]) > at) at = busy[k]->offset + bytes(busy[k]);
+            if (k < m && busy[k]->offset + ft__bytes(busy[k]) > at) at = busy[k]->offset + ft__bytes(busy[k]);
         }
         t->offset = best;
-        if (t->offset + bytes(t) > p->slab_size) p->slab_size = t->offset + bytes(t);
+        if (t->offset + ft__bytes(t) > p->slab_size) p->slab_size = t->offset + ft__bytes(t);
     }
     for (int k = 0; rc == FT_OK && k <= g->n_node; k++)
         if (live[k] > p->live_max) p->live_max = live[k];
@@ -223,52 +205,101 @@ static bool learns(const ft_graph *g) /* has gradients of parameters */
     return trains(g);
 }
 
-static int address(ft_plan *p)
+/* Addresses of everything that lies in the slab or in a store; leaves have theirs. */
+static void address(ft_plan *p)
 {
     ft_graph *g = p->g;
-    float *flat = ft_params_flat(g->params, p->bank), *grad = ft__params_store(g->params)->grad; /* NULL: none is asked for */
+    bool there = p->backend->device;
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
         if (t->base != t) continue;
-        if (t->kind == FT_IS_PARAM)
-            t->data = (t->average              ? ft_params_flat(t->store, FT_EMA)
-                       : t->store == g->params ? flat
-                                               : ft_params_flat(t->store, FT_WEIGHTS)) +
-                      ft_params_at(t->store, t->param)->offset;
-        else if (t->kind == FT_IS_GRAD) t->data = grad + ft_params_at(g->params, (int)t->offset)->offset;
-        else if (on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
+        if (t->kind == FT_IS_PARAM) {
+            const ft_store *st = there ? ft__params_there(t->store) : ft__params_store(t->store);
+            ft_bank bank = t->average ? FT_EMA : t->store == g->params ? p->bank : FT_WEIGHTS;
+            int64_t at = ft_params_at(t->store, t->param)->offset;
+            t->data = st->bank[bank] + at;
+            t->half = st->half[bank] ? st->half[bank] + at : NULL;
+        } else if (t->kind == FT_IS_GRAD) {
+            const ft_store *st = there ? ft__params_there(g->params) : ft__params_store(g->params);
+            t->data = st->grad + ft_params_at(g->params, (int)t->offset)->offset;
+        } else if (ft__on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
-        if (t->base != t && owner(t)->data) t->data = (char *)owner(t)->data + distance(t);
+        if (t->base != t && ft__owner(t)->data) t->data = (char *)ft__owner(t)->data + ft__distance(t);
+        if (t->base != t && ft__owner(t)->half) t->half = ft__owner(t)->half + ft__distance(t) / sizeof(float);
     }
+}
+
+/* Which arrays of the store a run changes */
+static unsigned written(const ft_graph *g, bool training, bool learning)
+{
+    unsigned w = training ? FT_ARRAYS_ALL : learning ? 1u << FT_ARRAY_GRAD : 0;
+    for (int i = 0; i < g->n_node; i++) {
+        const ft_node *n = g->node[i];
+        if (n->dead) continue;
+        if (n->op == FT_OP_assign || n->op == FT_OP_assign_rows ||
+            (n->op == FT_OP_batchnorm && n->attr.norm.training && n->attr.norm.momentum != 0))
+            w |= 1u << FT_ARRAY_WEIGHTS;
+    }
+    return w;
+}
+
+/* Memory of the parameters where the plan computes; gradients and moments only for those who need them. */
+static int stores(ft_plan *p, bool training, bool learning)
+{
+    ft_graph *g = p->g;
+    const ft_device *d = p->backend->device;
+    if (!d) {
+        if ((learning && !ft_params_grad(g->params)) ||
+            (training && (!ft_params_moment(g->params, 0) || !ft_params_moment(g->params, 1))))
+            return FT_FAIL(FT_ENOMEM, "no memory to train %lld parameters. Choose a smaller model",
+                           (long long)ft_params_trained_size(g->params));
+        return FT_OK;
+    }
+    FT_TRY(ft__params_to(g->params, d, learning, training, g->compute == FT_BF16));
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->store && g->tensor[i]->store != g->params)
+            FT_TRY(ft__params_to(g->tensor[i]->store, d, false, false, g->compute == FT_BF16));
     return FT_OK;
+}
+
+static int get(const ft_plan *p, char **to, size_t size, const char *what)
+{
+    if (p->backend->device) {
+        FT_TRY(p->backend->device->alloc((void **)to, size + FT_ALIGN));
+        return FT_OK;
+    }
+    *to = ft_alloc(size + FT_ALIGN);
+    return *to ? FT_OK
+               : FT_FAIL(FT_ENOMEM, "no memory for %.0f MiB of %s. Use a smaller batch, fewer frames or a smaller model",
+                         (double)size / 1048576.0, what);
 }
 
 static void describe(ft_plan *p, ft_node *n, bool training)
 {
     ft_call *c = &n->call;
-    ft_t w = n->n_in > 1 && n->in[1] ? owner(n->in[1]) : NULL;
+    ft_t w = n->n_in > 1 && n->in[1] ? ft__owner(n->in[1]) : NULL;
     c->n_in = n->n_in;
     c->n_out = n->n_out;
     for (int k = 0; k < n->n_in; k++) c->in[k] = n->in[k] ? &n->in[k]->buf : NULL;
     for (int k = 0; k < n->n_out; k++) c->out[k] = n->out[k] ? &n->out[k]->buf : NULL;
     c->attr = &n->attr;
     c->stream = n->stream;
-    c->store = ft__params_store(p->g->params);
+    c->store = p->backend->device ? ft__params_there(p->g->params) : ft__params_store(p->g->params);
     c->weights_move = !w || w->kind == FT_IS_ACT || w->kind == FT_IS_GRAD || w->kind == FT_IS_INPUT ||
                       (training && w->kind == FT_IS_PARAM && w->store == p->g->params && (w->needs_grad || w->average));
 }
 
-static int by_ready(const void *a, const void *b) { return ((const bucket *)a)->ready - ((const bucket *)b)->ready; }
+static int by_ready(const void *a, const void *b) { return ((const ft_bucket *)a)->ready - ((const ft_bucket *)b)->ready; }
 
 /* Stretches of the gradients, in the order in which the backward pass completes them. */
 static void make_buckets(ft_plan *p)
 {
     ft_graph *g = p->g;
-    int64_t total = ft_params_trained_size(g->params), each = (total + BUCKETS - 1) / BUCKETS;
+    int64_t total = ft_params_trained_size(g->params), each = (total + FT_BUCKETS - 1) / FT_BUCKETS;
     if (each < SMALL_BUCKET) each = SMALL_BUCKET;
-    for (int64_t at = 0; at < total; at += each) p->bucket[p->buckets++] = (bucket){at, total - at < each ? total - at : each, 0};
+    for (int64_t at = 0; at < total; at += each) p->bucket[p->buckets++] = (ft_bucket){at, total - at < each ? total - at : each, 0};
     for (int i = 0; i < g->n_node; i++)
         for (int k = 0; k < g->node[i]->n_out; k++) {
             ft_t t = g->node[i]->out[k];
@@ -287,38 +318,36 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
         if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
-    bool training = trains(g);
-    if ((learns(g) && !ft_params_grad(g->params)) ||
-        (training && (!ft_params_moment(g->params, 0) || !ft_params_moment(g->params, 1))))
-        return FT_FAIL(FT_ENOMEM, "no memory to train %lld parameters. Choose a smaller model",
-                       (long long)ft_params_trained_size(g->params));
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
-    *p = (ft_plan){.g = g, .backend = ft_backend_cpu(), .bank = bank};
+    *p = (ft_plan){.g = g, .backend = ft_backend_now(), .bank = bank};
     const char *guard = getenv("FT_PLAN_GUARD"), *profile = getenv("FORTY_PROFILE");
     p->guard = guard && *guard == '1';
     p->profile = profile && *profile == '1';
-    int rc = drop_dead(g);
+    bool training = trains(g), learning = learns(g);
+    int rc = stores(p, training, learning);
+    if (rc == FT_OK) rc = drop_dead(g);
     if (rc == FT_OK && !p->guard) alias(g);
     liveness(g);
     if (!p->guard) in_place(g);
     if (rc == FT_OK) rc = place(p);
-    size_t work = 0;
+    if (rc == FT_OK) rc = get(p, &p->slab, p->slab_size, "activations");
+    if (rc == FT_OK && p->backend->device) rc = ft__device_prepare(p);
+    if (rc == FT_OK) address(p);
     for (int i = 0; rc == FT_OK && i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
         if (!p->backend->kernel[n->op]) rc = FT_FAIL(FT_EDEVICE, "%s has no kernel for %s", p->backend->name, ft__op_name(n->op));
         describe(p, n, training);
         if (rc == FT_OK && p->backend->prepare[n->op]) rc = p->backend->prepare[n->op](&n->call);
-        if (n->call.work_size > work) work = n->call.work_size;
+        if (n->call.work_size > p->work_size) p->work_size = n->call.work_size;
     }
-    if (rc == FT_OK && (!(p->slab = ft_alloc(p->slab_size + ALIGN)) || !(p->work = ft_alloc(work + ALIGN))))
-        rc = FT_FAIL(FT_ENOMEM, "no memory for %.0f MiB of activations. Use a smaller batch, fewer frames or a smaller model",
-                     (double)(p->slab_size + work) / 1048576.0);
-    p->work_size = work;
-    if (rc == FT_OK) rc = address(p);
+    if (rc == FT_OK) rc = get(p, &p->work, p->work_size, "scratch");
     if (rc == FT_OK && training && ft_ranks() > 1) make_buckets(p);
-    if (rc == FT_OK && p->guard) memset(p->slab, guard_byte, p->slab_size);
+    if (rc == FT_OK && p->guard && !p->backend->device) memset(p->slab, ft__guard_byte, p->slab_size);
+    if (rc == FT_OK && p->guard && p->backend->device) rc = p->backend->device->fill(p->slab, ft__guard_byte, p->slab_size);
+    p->writes = written(g, training, learning);
+    g->plan = p;
     if (rc < 0) {
         ft_plan_free(p);
         return rc;
@@ -330,61 +359,13 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
 void ft_plan_free(ft_plan *p)
 {
     if (!p) return;
-    ft_free(p->slab);
-    ft_free(p->work);
+    if (p->g->plan == p) p->g->plan = NULL;
+    if (p->backend->device) ft__device_free(p);
+    else {
+        ft_free(p->slab);
+        ft_free(p->work);
+    }
     ft_free(p);
-}
-
-static int check_guards(const ft_plan *p, const ft_node *n)
-{
-    for (int k = 0; k < n->n_out; k++) {
-        ft_t t = n->out[k] ? owner(n->out[k]) : NULL;
-        if (!t || !on_slab(t)) continue;
-        const unsigned char *front = (const unsigned char *)p->slab + t->offset - GUARD;
-        const unsigned char *back = (const unsigned char *)p->slab + t->offset + bytes(t);
-        for (int i = 0; i < GUARD; i++)
-            if (front[i] != guard_byte || back[i] != guard_byte)
-                return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));
-    }
-    return FT_OK;
-}
-
-int ft_run(ft_plan *p, const ft_step *step)
-{
-    ft_graph *g = p->g;
-    uint64_t version = ft__params_store(g->params)->version;
-    if (g->borrows) /* versions only grow, so their sum tells whether any has */
-        for (int i = 0; i < g->n_tensor; i++)
-            if (g->tensor[i]->store && g->tensor[i]->store != g->params)
-                version += ft__params_store(g->tensor[i]->store)->version;
-    bool changed = version != p->packed;
-    p->packed = version;
-    p->runs++;
-    float *gradients = p->buckets ? ft_params_grad(g->params) : NULL;
-    int sent = 0;
-    for (int i = 0; i < g->n_node; i++) {
-        ft_node *n = g->node[i];
-        if (n->dead) continue;
-        n->call.step = step;
-        n->call.work = p->work;
-        n->call.weights_changed = changed;
-        if (p->guard)
-            for (int k = 0; k < n->n_out; k++)
-                if (n->out[k] && on_slab(owner(n->out[k]))) memset(n->out[k]->data, 0xFF, bytes(n->out[k])); /* NaN */
-        if (p->buckets && n->op == FT_OP_grad_norm) FT_TRY(ft_mean_wait());
-        double start = p->profile ? ft_now() : 0;
-        p->backend->kernel[n->op](&n->call);
-        if (p->profile) n->seconds += ft_now() - start;
-        for (; sent < p->buckets && p->bucket[sent].ready <= i; sent++)
-            ft_mean_begin(gradients + p->bucket[sent].offset, p->bucket[sent].count);
-        if (!p->guard) continue;
-        FT_TRY(check_guards(p, n));
-        for (int k = 0; k < n->n_in; k++) {
-            ft_t t = n->in[k] ? owner(n->in[k]) : NULL;
-            if (t && on_slab(t) && t->last == i) memset(t->data, 0xFF, bytes(t));
-        }
-    }
-    return FT_OK;
 }
 
 /* what a node reads and writes; views move nothing */
@@ -393,7 +374,7 @@ static size_t moved(const ft_node *n)
     size_t sum = 0;
     if (n->dead || (n->op == FT_OP_slice && n->out[0]->base != n->out[0])) return 0;
     for (int k = 0; k < n->n_in; k++)
-        if (n->in[k] && !(n->op == FT_OP_concat && owner(n->in[k]) == owner(n->out[0])))
+        if (n->in[k] && !(n->op == FT_OP_concat && ft__owner(n->in[k]) == ft__owner(n->out[0])))
             sum += (size_t)n->in[k]->count * ft_dtype_size(n->in[k]->dtype) * (n->op == FT_OP_concat ? 2 : 1);
     for (int k = 0; k < n->n_out && n->op != FT_OP_concat; k++)
         if (n->out[k]) sum += (size_t)n->out[k]->count * ft_dtype_size(n->out[k]->dtype);

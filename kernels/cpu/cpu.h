@@ -130,7 +130,7 @@ static inline int64_t ft_part(int64_t n, int64_t part, int64_t parts) { return n
 #define FT_PROTO_NOPREP(name)
 #define FT_PROTO_LIB(name) ft_prepare ft_prepare_##name;
 #ifdef FT_ISA
-#define OP(name, grad, prep, place)                                                                                              \
+#define OP(name, grad, prep, place, dev)                                                                                         \
     ft_kernel FT_KERNEL_##prep(name);                                                                                            \
     FT_PROTO_##prep(name)
 FT_OP_TABLE(OP)

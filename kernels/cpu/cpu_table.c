@@ -13,13 +13,13 @@ const ft_backend FT_JOIN(ft_backend_cpu_, table, FT_ISA) = {
     .name = "cpu " STR(FT_ISA),
     .kernel =
         {
-#define OP(name, grad, prep, place) [FT_OP_##name] = FT_KERNEL_##prep(name),
+#define OP(name, grad, prep, place, dev) [FT_OP_##name] = FT_KERNEL_##prep(name),
             FT_OP_TABLE(OP)
 #undef OP
         },
     .prepare =
         {
-#define OP(name, grad, prep, place) [FT_OP_##name] = PREPARE_##prep(name),
+#define OP(name, grad, prep, place, dev) [FT_OP_##name] = PREPARE_##prep(name),
             FT_OP_TABLE(OP)
 #undef OP
         },

@@ -1,0 +1,84 @@
+#include "common/graph/backend.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+
+static const ft_backend *chosen, *plugin;
+static char why[512]; /* the plugin could not be had */
+
+const ft_backend *ft_backend_now(void)
+{
+    if (!chosen) chosen = ft_backend_cpu();
+    return chosen;
+}
+void ft_backend_use(const ft_backend *b) { chosen = b; }
+
+/* The plugin needs CUDA's libraries, not its driver: without a driver it opens, and its start fails. */
+static const ft_backend *open_plugin(void)
+{
+    char path[4096] = "";
+    if (plugin || why[0]) return plugin;
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    path[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(path, '/');
+    snprintf(slash ? slash + 1 : path, 40, "libforty_cuda.so");
+    if (access(path, R_OK) != 0) {
+        snprintf(why, sizeof why, "this build has no CUDA plugin (nvcc, cuBLAS, cuDNN, cuFFT or NCCL was missing)");
+        return NULL;
+    }
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library) plugin = dlsym(library, "ft_backend_cuda");
+    if (!plugin) snprintf(why, sizeof why, "the CUDA plugin cannot be opened: %s", dlerror());
+    return plugin;
+}
+
+/* of several processes on one machine each takes its own */
+static int own_gpu(void)
+{
+    static const char *const local[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"};
+    for (int i = 0; i < 4; i++)
+        if (getenv(local[i])) return atoi(getenv(local[i]));
+    return 0;
+}
+
+static int start_gpu(int index)
+{
+    const ft_backend *b = open_plugin();
+    if (!b) return FT_FAIL(FT_EDEVICE, "%s. Use --device cpu", why);
+    FT_TRY(b->device->start(index));
+    chosen = b;
+    return FT_OK;
+}
+
+int ft_backend_select(const char *name)
+{
+    if (!strcmp(name, "cpu")) {
+        chosen = ft_backend_cpu();
+        return FT_OK;
+    }
+    if (!strncmp(name, "cuda", 4)) {
+        if (chosen && chosen->device) return FT_OK; /* the process has it already */
+        return start_gpu(name[4] == ':' ? atoi(name + 5) : own_gpu());
+    }
+    if (strcmp(name, "auto")) return FT_FAIL(FT_ECONFIG, "device '%s': auto, cpu, cuda or cuda:N", name);
+    if (chosen) return FT_OK;
+    chosen = ft_backend_cpu();
+    if (open_plugin() && start_gpu(own_gpu()) == FT_OK) ft_log("computing on %s", plugin->device->describe());
+    return FT_OK;
+}
+
+const char *ft_backend_gpu(bool *usable)
+{
+    const ft_backend *b = chosen && chosen->device ? chosen : open_plugin();
+    *usable = b && b->device->start(own_gpu()) == FT_OK;
+    return *usable ? b->device->describe() : b ? ft_error_message() : why;
+}
+
+bool ft_backend_has_bf16(void) { return ft_backend_now()->device || ft_cpu_has_bf16(); }
+bool ft_backend_fast_bf16(void) { return ft_backend_now()->device || ft_cpu_fast_bf16(); }

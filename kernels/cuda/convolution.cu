@@ -1,0 +1,416 @@
+/* Convolutions, (B,T,H,W,C): cuDNN's graph API, channels last. A kernel without extent in time is a 2-D convolution over B*T images.
+ *
+ * Weights (O, C/g, kt, kh, kw) become (O, kt, kh, kw, C/g) in the storage of the activations: once for those that stay, else at every
+ * run. Bias and ReLU go into the same pass where the library has it. What it refuses is done by the plain kernels at the end of this
+ * file: they are slow, right, and what the library is held against. */
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/dnn_graph.h"
+
+enum { X = 1, W, Y, BIAS, SUM, OUT };
+typedef enum { FORWARD, BY_X, BY_W } kind;
+
+struct taps_of {
+    int64_t o, c, taps; /* c: of a group */
+};
+
+/* between (o, c, taps) in f32 and (o, taps, c) in T */
+template <typename T> static __global__ void pack_weights(T *to, const float *from, taps_of s)
+{
+    FT_EACH (i, s.o * s.c * s.taps) ft_put(to + i, from[(i / (s.c * s.taps) * s.c + i % s.c) * s.taps + i / s.c % s.taps]);
+}
+template <typename T> static __global__ void unpack_weights(float *to, const T *from, taps_of s)
+{
+    FT_EACH (i, s.o * s.c * s.taps) to[i] = ft_get(from + (i / (s.c * s.taps) * s.taps + i % s.taps) * s.c + i / s.taps % s.c);
+}
+
+struct conv_state {
+    ft_dnn_plan *plan;
+    bool fused, wide_sums;       /* bias (and ReLU) in the plan; dw comes in f32 */
+    void *kept;                  /* packed weights that stay */
+    size_t packed_at, sums_at;   /* in the scratch: packed weights or dw; parts of the bias gradient */
+    taps_of weights;
+};
+
+static void free_conv(void *p)
+{
+    conv_state *s = (conv_state *)p;
+    ft_dnn_plan_free(s->plan);
+    ft_cuda_free(s->kept);
+    free(s);
+}
+
+struct sizes {
+    const ft_conv_opt *o;
+    const ft_buf *x, *y;
+    bool flat;
+    int nd;
+    int64_t front[3], back[3], stride[3], one[3], groups;
+    int64_t xd[5], yd[5], wd[5], xs[5], ys[5], ws[5]; /* dims N C (T) H W and strides, as cuDNN counts */
+};
+
+static void strides(int nd, const int64_t *dim, int64_t *stride) /* channels last */
+{
+    stride[1] = 1;
+    int64_t s = dim[1];
+    for (int i = nd - 1; i > 1; i--) stride[i] = s, s *= dim[i];
+    stride[0] = s;
+}
+
+static sizes sizes_of(const ft_call *c, const ft_buf *x, const ft_buf *y)
+{
+    sizes s;
+    memset(&s, 0, sizeof s);
+    const ft_conv_opt *o = s.o = &c->attr->conv;
+    s.x = x, s.y = y, s.groups = o->groups > 1 ? o->groups : 1;
+    s.flat = o->kernel[0] == 1 && o->stride[0] == 1 && o->pad_front[0] == 0 && o->pad_back[0] == 0;
+    s.nd = s.flat ? 4 : 5;
+    int skip = s.flat ? 1 : 0;
+    s.xd[0] = s.flat ? x->dim[0] * x->dim[1] : x->dim[0], s.xd[1] = x->dim[4];
+    s.yd[0] = s.xd[0], s.yd[1] = y->dim[4];
+    s.wd[0] = y->dim[4], s.wd[1] = x->dim[4] / s.groups;
+    for (int i = skip; i < 3; i++) {
+        int k = i - skip;
+        s.xd[2 + k] = x->dim[1 + i], s.yd[2 + k] = y->dim[1 + i], s.wd[2 + k] = o->kernel[i];
+        s.stride[k] = o->stride[i], s.front[k] = o->pad_front[i], s.one[k] = 1;
+        /* what the output does not use is cut off behind */
+        s.back[k] = (y->dim[1 + i] - 1) * o->stride[i] + o->kernel[i] - x->dim[1 + i] - o->pad_front[i];
+    }
+    strides(s.nd, s.xd, s.xs);
+    strides(s.nd, s.yd, s.ys);
+    strides(s.nd, s.wd, s.ws);
+    return s;
+}
+
+static cudnnDataType_t type_of(ft_dtype d) { return d == FT_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
+
+static int describe_conv(ft_dnn *conv, const sizes *s)
+{
+    int64_t spatial = s->nd - 2;
+    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    FT_TRY(ft_dnn_make(conv, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &spatial));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, spatial, s->front));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, spatial, s->back));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, spatial, s->stride));
+    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, spatial, s->one));
+    return ft_dnn_finish(*conv, "a convolution");
+}
+
+static int operation(ft_dnn *op, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, ft_dnn y)
+{
+    static const struct {
+        cudnnBackendDescriptorType_t type;
+        cudnnBackendAttributeName_t alpha, beta, conv, w, x, y;
+    } name[] = {{CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
+                {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
+                {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
+    float one = 1, zero = 0;
+    FT_TRY(ft_dnn_make(op, name[k].type));
+    FT_TRY(ft_dnn_set(*op, name[k].alpha, CUDNN_TYPE_FLOAT, 1, &one));
+    FT_TRY(ft_dnn_set(*op, name[k].beta, CUDNN_TYPE_FLOAT, 1, &zero));
+    FT_TRY(ft_dnn_set(*op, name[k].conv, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &conv));
+    FT_TRY(ft_dnn_set(*op, name[k].w, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &w));
+    FT_TRY(ft_dnn_set(*op, name[k].x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x));
+    FT_TRY(ft_dnn_set(*op, name[k].y, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y));
+    return ft_dnn_finish(*op, "a convolution");
+}
+
+static int pointwise(ft_dnn *op, ft_dnn *how, cudnnPointwiseMode_t mode, ft_dnn x, ft_dnn b, ft_dnn y)
+{
+    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    FT_TRY(ft_dnn_make(how, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
+    FT_TRY(ft_dnn_set(*how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
+    FT_TRY(ft_dnn_set(*how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute));
+    FT_TRY(ft_dnn_finish(*how, "a pointwise operation"));
+    FT_TRY(ft_dnn_make(op, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
+    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, how));
+    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x));
+    if (b) FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &b));
+    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y));
+    return ft_dnn_finish(*op, "a pointwise operation");
+}
+
+/* The plan of one convolution; with `bias` its result goes through + bias, and ReLU if asked, before it is stored. */
+static int build(ft_dnn_plan **plan, const sizes *s, kind k, ft_dtype weights, bool bias, bool relu)
+{
+    ft_dnn t[8] = {NULL}, conv = NULL, op[3] = {NULL}, how[2] = {NULL};
+    cudnnDataType_t type = type_of(s->x->dtype);
+    int64_t bd[5] = {1, s->yd[1], 1, 1, 1}, bs[5] = {s->yd[1], 1, s->yd[1], s->yd[1], s->yd[1]}, align = 16;
+    ft_dnn_tensor_kind direct = bias ? FT_DNN_VIRTUAL : FT_DNN_REAL;
+    int n_ops = 1, rc = ft_dnn_start();
+    if (rc == FT_OK) rc = ft_dnn_tensor(&t[X], X, type, s->nd, s->xd, s->xs, align, FT_DNN_REAL);
+    if (rc == FT_OK) rc = ft_dnn_tensor(&t[W], W, type_of(weights), s->nd, s->wd, s->ws, align, FT_DNN_REAL);
+    if (rc == FT_OK) rc = ft_dnn_tensor(&t[Y], Y, bias ? CUDNN_DATA_FLOAT : type, s->nd, s->yd, s->ys, align, direct);
+    if (rc == FT_OK) rc = describe_conv(&conv, s);
+    if (rc == FT_OK) rc = operation(&op[0], k, conv, t[X], t[W], t[Y]);
+    if (rc == FT_OK && bias) {
+        rc = ft_dnn_tensor(&t[BIAS], BIAS, CUDNN_DATA_FLOAT, s->nd, bd, bs, align, FT_DNN_REAL);
+        if (rc == FT_OK && relu) rc = ft_dnn_tensor(&t[SUM], SUM, CUDNN_DATA_FLOAT, s->nd, s->yd, s->ys, align, FT_DNN_VIRTUAL);
+        if (rc == FT_OK) rc = ft_dnn_tensor(&t[OUT], OUT, type, s->nd, s->yd, s->ys, align, FT_DNN_REAL);
+        if (rc == FT_OK) rc = pointwise(&op[n_ops++], &how[0], CUDNN_POINTWISE_ADD, t[Y], t[BIAS], relu ? t[SUM] : t[OUT]);
+        if (rc == FT_OK && relu) rc = pointwise(&op[n_ops++], &how[1], CUDNN_POINTWISE_RELU_FWD, t[SUM], NULL, t[OUT]);
+    }
+    int64_t id[4] = {X, W, bias ? OUT : Y, BIAS};
+    size_t e = s->x->dtype == FT_BF16 ? 2 : 4,
+           bytes[4] = {(size_t)s->x->count * e, (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * 4,
+                       (size_t)s->y->count * e, (size_t)s->yd[1] * 4};
+    static const char *const what[] = {"a convolution", "a convolution, by x", "a convolution, by w"};
+    if (rc == FT_OK) rc = ft_dnn_plan_new(plan, op, n_ops, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what[k]);
+    ft_dnn_free(op, 3);
+    ft_dnn_free(how, 2);
+    ft_dnn_free(&conv, 1);
+    ft_dnn_free(t, 8);
+    return rc;
+}
+
+static bool all_aligned(const ft_call *c)
+{
+    for (int i = 0; i < c->n_in; i++)
+        if (!ft_aligned(c->in[i])) return false;
+    for (int i = 0; i < c->n_out; i++)
+        if (!ft_aligned(c->out[i])) return false;
+    return true;
+}
+
+static int begin(ft_call *c, const ft_conv_opt *o, int64_t out, int64_t in, conv_state **s)
+{
+    *s = (conv_state *)calloc(1, sizeof **s);
+    if (!*s) return FT_FAIL(FT_ENOMEM, "no memory for a convolution");
+    (*s)->weights.o = out, (*s)->weights.c = in / (o->groups > 1 ? o->groups : 1);
+    (*s)->weights.taps = o->kernel[0] * o->kernel[1] * o->kernel[2];
+    c->state = *s;
+    c->free_state = free_conv;
+    return FT_OK;
+}
+
+static void note(const ft_call *c, const conv_state *s, const char *what)
+{
+    const ft_conv_opt *o = &c->attr->conv;
+    if (!s->plan)
+        ft_cuda_chose("%s, %lld to %lld channels, kernel %lldx%lldx%lld: own kernel (%s)", what, (long long)s->weights.c,
+                      (long long)s->weights.o, (long long)o->kernel[0], (long long)o->kernel[1], (long long)o->kernel[2],
+                      all_aligned(c) ? ft_error_message() : "an address that is no multiple of 16");
+}
+
+static int64_t count_of(const taps_of *w) { return w->o * w->c * w->taps; }
+
+static void pack(void *to, ft_dtype type, const ft_buf *w, taps_of s)
+{
+    FT_BY_TYPE(type, FT_RUN((pack_weights<T>), count_of(&s), (T *)to, ft_as<const float>(w), s));
+}
+static void repack(const ft_call *c)
+{
+    conv_state *s = (conv_state *)c->state;
+    pack(s->kept, c->in[0]->dtype, c->in[1], s->weights);
+}
+
+/* room for packed weights: kept with the node, or in the scratch behind the plan's own */
+static int place_weights(ft_call *c, conv_state *s)
+{
+    size_t bytes = ((size_t)count_of(&s->weights) * 4 + 255) / 256 * 256;
+    c->work_size = s->packed_at = ft_dnn_plan_work(s->plan);
+    if (!s->plan) return FT_OK;
+    if (c->weights_move) {
+        c->work_size += bytes;
+        return FT_OK;
+    }
+    c->repack = repack;
+    return ft_cuda_alloc(&s->kept, bytes);
+}
+static void *packed_weights(const ft_call *c)
+{
+    const conv_state *s = (const conv_state *)c->state;
+    if (s->kept) return s->kept;
+    pack((char *)c->work + s->packed_at, c->in[0]->dtype, c->in[1], s->weights);
+    return (char *)c->work + s->packed_at;
+}
+
+/* ---- plain kernels: a thread for each value of the result -------------------------------------------------------------------------- */
+
+struct plain {
+    int64_t in[3], out[3], k[3], s[3], front[3], c, o, per_c, per_o; /* channels in and out, of all and of a group */
+};
+
+static plain plain_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
+{
+    plain p;
+    int64_t groups = o->groups > 1 ? o->groups : 1;
+    for (int i = 0; i < 3; i++)
+        p.in[i] = x->dim[1 + i], p.out[i] = y->dim[1 + i], p.k[i] = o->kernel[i], p.s[i] = o->stride[i], p.front[i] = o->pad_front[i];
+    p.c = x->dim[4], p.o = y->dim[4], p.per_c = p.c / groups, p.per_o = p.o / groups;
+    return p;
+}
+FT_DEV int64_t unravel(const int64_t dim[3], int64_t row, int64_t p[3])
+{
+    for (int i = 2; i >= 0; i--) p[i] = row % dim[i], row /= dim[i];
+    return row;
+}
+FT_DEV int64_t position(const int64_t dim[3], int64_t b, const int64_t p[3]) { return ((b * dim[0] + p[0]) * dim[1] + p[1]) * dim[2] + p[2]; }
+/* where tap `tap` of output p reads; false: outside */
+FT_DEV bool reads(const plain &s, const int64_t p[3], int64_t tap, int64_t at[3])
+{
+    int64_t t[3] = {tap / (s.k[2] * s.k[1]), tap / s.k[2] % s.k[1], tap % s.k[2]};
+    bool inside = true;
+    for (int i = 0; i < 3; i++) {
+        at[i] = p[i] * s.s[i] - s.front[i] + t[i];
+        inside = inside && at[i] >= 0 && at[i] < s.in[i];
+    }
+    return inside;
+}
+
+template <typename T>
+static __global__ void plain_forward(T *y, const T *x, const float *w, const float *bias, int act, int64_t n, plain s)
+{
+    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    FT_EACH (i, n) {
+        int64_t o = i % s.o, p[3], at[3], b = unravel(s.out, i / s.o, p), c0 = o / s.per_o * s.per_c;
+        float sum = bias ? bias[o] : 0.0f;
+        for (int64_t tap = 0; tap < taps; tap++)
+            if (reads(s, p, tap, at))
+                for (int64_t c = 0; c < s.per_c; c++)
+                    sum += w[(o * s.per_c + c) * taps + tap] * ft_get(x + position(s.in, b, at) * s.c + c0 + c);
+        ft_put(y + i, ft_act1((ft_act)act, sum));
+    }
+}
+template <typename T> static __global__ void plain_by_x(T *dx, const T *dy, const float *w, int64_t n, plain s)
+{
+    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    FT_EACH (i, n) {
+        int64_t c = i % s.c, q[3], p[3], b = unravel(s.in, i / s.c, q), o0 = c / s.per_c * s.per_o;
+        float sum = 0;
+        for (int64_t tap = 0; tap < taps; tap++) {
+            int64_t t[3] = {tap / (s.k[2] * s.k[1]), tap / s.k[2] % s.k[1], tap % s.k[2]};
+            bool inside = true;
+            for (int k = 0; k < 3; k++) {
+                int64_t at = q[k] + s.front[k] - t[k];
+                inside = inside && at >= 0 && at % s.s[k] == 0 && at / s.s[k] < s.out[k];
+                p[k] = at / s.s[k];
+            }
+            if (!inside) continue;
+            for (int64_t o = o0; o < o0 + s.per_o; o++)
+                sum += w[(o * s.per_c + c % s.per_c) * taps + tap] * ft_get(dy + position(s.out, b, p) * s.o + o);
+        }
+        ft_put(dx + i, sum);
+    }
+}
+/* a warp for each weight */
+template <typename T> static __global__ void plain_by_w(float *dw, const T *x, const T *dy, int64_t n, int64_t rows, plain s)
+{
+    enum { G = FT_WARP };
+    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    FT_EACH_ROW (i, n) {
+        int64_t tap = i % taps, c = i / taps % s.per_c, o = i / taps / s.per_c, c0 = o / s.per_o * s.per_c, p[3], at[3];
+        float sum = 0;
+        for (int64_t r = threadIdx.x % G; r < rows; r += G) {
+            int64_t b = unravel(s.out, r, p);
+            if (reads(s, p, tap, at)) sum += ft_get(dy + r * s.o + o) * ft_get(x + position(s.in, b, at) * s.c + c0 + c);
+        }
+        sum = ft_sum<G>(sum);
+        if (threadIdx.x % G == 0) dw[i] = sum;
+    }
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------------------------- */
+
+extern "C" int ft_cuda_prepare_conv(ft_call *c)
+{
+    const ft_buf *x = c->in[0], *y = c->out[0], *b = c->in[2];
+    conv_state *s;
+    sizes z = sizes_of(c, x, y);
+    ft_act act = c->attr->conv.act;
+    FT_TRY(begin(c, z.o, y->dim[4], x->dim[4], &s));
+    if (all_aligned(c)) {
+        s->fused = b && (act == FT_ACT_NONE || act == FT_ACT_RELU) && build(&s->plan, &z, FORWARD, x->dtype, true, act == FT_ACT_RELU) == FT_OK;
+        if (!s->plan) build(&s->plan, &z, FORWARD, x->dtype, false, false);
+    }
+    note(c, s, "a convolution");
+    return place_weights(c, s);
+}
+
+extern "C" void ft_cuda_conv(const ft_call *c)
+{
+    const conv_state *s = (const conv_state *)c->state;
+    const ft_buf *x = c->in[0], *b = c->in[2], *y = c->out[0];
+    if (s->plan) {
+        void *data[4] = {x->data, packed_weights(c), y->data, b ? b->data : NULL};
+        ft_dnn_plan_run(s->plan, data, c->work);
+    } else {
+        FT_BY_TYPE(x->dtype, FT_RUN((plain_forward<T>), y->count, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(c->in[1]),
+                                    ft_as<const float>(b), (int)c->attr->conv.act, y->count, plain_of(x, y, &c->attr->conv)));
+        return;
+    }
+    if (!s->fused && (b || c->attr->conv.act != FT_ACT_NONE))
+        ft_cuda_bias_act(y->data, y->dtype, ft_as<const float>(b), y->count, y->dim[4], c->attr->conv.act);
+}
+
+/* in: dy w; out: dx */
+extern "C" int ft_cuda_prepare_conv_bwd_x(ft_call *c)
+{
+    const ft_buf *dy = c->in[0], *dx = c->out[0];
+    conv_state *s;
+    sizes z = sizes_of(c, dx, dy);
+    FT_TRY(begin(c, z.o, dy->dim[4], dx->dim[4], &s));
+    if (all_aligned(c)) build(&s->plan, &z, BY_X, dx->dtype, false, false);
+    note(c, s, "a convolution, by x");
+    return place_weights(c, s);
+}
+
+extern "C" void ft_cuda_conv_bwd_x(const ft_call *c)
+{
+    const conv_state *s = (const conv_state *)c->state;
+    const ft_buf *dy = c->in[0], *dx = c->out[0];
+    if (s->plan) {
+        void *data[3] = {dx->data, packed_weights(c), dy->data};
+        ft_dnn_plan_run(s->plan, data, c->work);
+        return;
+    }
+    FT_BY_TYPE(dx->dtype, FT_RUN((plain_by_x<T>), dx->count, ft_as<T>(dx), ft_as<const T>(dy), ft_as<const float>(c->in[1]), dx->count,
+                                 plain_of(dx, dy, &c->attr->conv)));
+}
+
+/* in: x dy; out: dw db */
+extern "C" int ft_cuda_prepare_conv_bwd_w(ft_call *c)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[1];
+    conv_state *s;
+    sizes z = sizes_of(c, x, dy);
+    FT_TRY(begin(c, z.o, dy->dim[4], x->dim[4], &s));
+    if (c->out[0] && all_aligned(c)) {
+        s->wide_sums = build(&s->plan, &z, BY_W, FT_F32, false, false) == FT_OK;
+        if (!s->plan && x->dtype != FT_F32) build(&s->plan, &z, BY_W, x->dtype, false, false);
+    }
+    if (c->out[0]) note(c, s, "a convolution, by w");
+    s->packed_at = ft_dnn_plan_work(s->plan);
+    s->sums_at = s->packed_at + ((size_t)count_of(&s->weights) * 4 + 255) / 256 * 256;
+    c->work_size = s->sums_at + (c->n_out > 1 && c->out[1] ? ft_cuda_column_sums_work(dy->count / dy->dim[4], dy->dim[4]) : 0);
+    return FT_OK;
+}
+
+extern "C" void ft_cuda_conv_bwd_w(const ft_call *c)
+{
+    const conv_state *s = (const conv_state *)c->state;
+    const ft_buf *x = c->in[0], *dy = c->in[1], *dw = c->out[0], *db = c->n_out > 1 ? c->out[1] : NULL;
+    int64_t n = count_of(&s->weights);
+    if (dw && s->plan) {
+        void *sums = (char *)c->work + s->packed_at, *data[3] = {x->data, sums, dy->data};
+        ft_dnn_plan_run(s->plan, data, c->work);
+        FT_BY_TYPE(s->wide_sums ? FT_F32 : x->dtype, FT_RUN((unpack_weights<T>), n, ft_as<float>(dw), (const T *)sums, s->weights));
+    } else if (dw)
+        FT_BY_TYPE(x->dtype, FT_LAUNCH((plain_by_w<T>), ft_blocks(n, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<float>(dw),
+                                       ft_as<const T>(x), ft_as<const T>(dy), n, dy->count / dy->dim[4], plain_of(x, dy, &c->attr->conv)));
+    if (db)
+        ft_cuda_column_sums(ft_as<float>(db), dy->data, dy->dtype, dy->count / dy->dim[4], dy->dim[4],
+                            (float *)((char *)c->work + s->sums_at));
+}

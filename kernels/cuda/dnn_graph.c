@@ -1,0 +1,233 @@
+#include "kernels/cuda/dnn_graph.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_IDS = 12, CANDIDATES = 12 };
+
+static cudnnHandle_t handle;
+
+static int bad(cudnnStatus_t st, const char *what)
+{
+    return FT_FAIL(st == CUDNN_STATUS_ALLOC_FAILED ? FT_ENOMEM : FT_EDEVICE, "cuDNN cannot do %s (%s)", what, cudnnGetErrorString(st));
+}
+#define DNN(call, what)                                                                                                          \
+    do {                                                                                                                         \
+        cudnnStatus_t st_ = (call);                                                                                              \
+        if (st_ != CUDNN_STATUS_SUCCESS) return bad(st_, (what));                                                                \
+    } while (0)
+
+int ft_dnn_start(void)
+{
+    if (handle) return FT_OK;
+    DNN(cudnnCreate(&handle), "its start");
+    DNN(cudnnSetStream(handle, ft_cuda_stream), "its stream");
+    return FT_OK;
+}
+
+const char *ft_cuda_cudnn_version(void)
+{
+    static char text[24];
+    size_t v = cudnnGetVersion();
+    snprintf(text, sizeof text, "%zu.%zu.%zu", v / 10000, v % 10000 / 100, v % 100);
+    return text;
+}
+
+int ft_dnn_make(ft_dnn *to, cudnnBackendDescriptorType_t type)
+{
+    DNN(cudnnBackendCreateDescriptor(type, to), "a descriptor");
+    return FT_OK;
+}
+int ft_dnn_set(ft_dnn d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *value)
+{
+    DNN(cudnnBackendSetAttribute(d, name, type, count, value), "an attribute");
+    return FT_OK;
+}
+int ft_dnn_finish(ft_dnn d, const char *what)
+{
+    DNN(cudnnBackendFinalize(d), what);
+    return FT_OK;
+}
+void ft_dnn_free(ft_dnn *d, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (d[i]) cudnnBackendDestroyDescriptor(d[i]), d[i] = NULL;
+}
+
+int ft_dnn_tensor(ft_dnn *to, int64_t id, cudnnDataType_t type, int nd, const int64_t *dim, const int64_t *stride, int64_t align,
+                  ft_dnn_tensor_kind kind)
+{
+    bool yes = true;
+    FT_TRY(ft_dnn_make(to, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
+    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id));
+    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type));
+    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, nd, dim));
+    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, nd, stride));
+    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align));
+    if (kind == FT_DNN_VIRTUAL) FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes));
+    if (kind == FT_DNN_VALUE) FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes));
+    return ft_dnn_finish(*to, "a tensor");
+}
+
+/* ---- plans ------------------------------------------------------------------------------------------------------------------ */
+
+struct ft_dnn_plan {
+    ft_dnn graph, plan;
+    int64_t id[MAX_IDS], work;
+    int n;
+};
+
+void ft_dnn_plan_free(ft_dnn_plan *p)
+{
+    if (!p) return;
+    ft_dnn_free(&p->plan, 1);
+    ft_dnn_free(&p->graph, 1);
+    free(p);
+}
+size_t ft_dnn_plan_work(const ft_dnn_plan *p) { return p ? ((size_t)p->work + 255) / 256 * 256 : 0; }
+
+static cudnnStatus_t execute(const ft_dnn_plan *p, void **data, void *work)
+{
+    ft_dnn pack = NULL;
+    cudnnStatus_t st = cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
+    if (st == CUDNN_STATUS_SUCCESS)
+        st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, p->n, p->id);
+    if (st == CUDNN_STATUS_SUCCESS)
+        st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, p->n, data);
+    if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &work);
+    if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendFinalize(pack);
+    if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendExecute(handle, p->plan, pack);
+    if (pack) cudnnBackendDestroyDescriptor(pack);
+    return st;
+}
+
+/* Runs happen twice, then once while the step is recorded: making the pack each time costs nothing that counts. */
+void ft_dnn_plan_run(const ft_dnn_plan *p, void **data, void *work)
+{
+    cudnnStatus_t st = execute(p, data, work);
+    if (st != CUDNN_STATUS_SUCCESS) ft_cuda_fault("cuDNN failed: %s", cudnnGetErrorString(st));
+}
+
+/* Is what an engine notes about its numbers acceptable? */
+static bool acceptable(ft_dnn config, bool exact)
+{
+    ft_dnn engine = NULL;
+    cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t n = 0;
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS) return false;
+    bool fine = cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ==
+                    CUDNN_STATUS_SUCCESS &&
+                cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                         CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, note) == CUDNN_STATUS_SUCCESS;
+    for (int64_t i = 0; fine && i < n; i++) {
+        if (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) fine = false; /* the same result in every run */
+        if (exact && (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) fine = false;
+    }
+    cudnnBackendDestroyDescriptor(engine);
+    return fine;
+}
+
+static int plan_of(ft_dnn *plan, ft_dnn config, int64_t *work)
+{
+    int64_t n = 0;
+    FT_TRY(ft_dnn_make(plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR));
+    int rc = ft_dnn_set(*plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    if (rc == FT_OK) rc = ft_dnn_set(*plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config);
+    if (rc == FT_OK) rc = ft_dnn_finish(*plan, "an execution plan");
+    if (rc == FT_OK && cudnnBackendGetAttribute(*plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, work) !=
+                           CUDNN_STATUS_SUCCESS)
+        rc = FT_FAIL(FT_EDEVICE, "cuDNN does not say what scratch it needs");
+    if (rc < 0) ft_dnn_free(plan, 1);
+    return rc;
+}
+
+typedef struct {
+    const ft_dnn_plan *p;
+    void *data[MAX_IDS], *work;
+    cudnnStatus_t st;
+} trial;
+
+static void try_it(void *context)
+{
+    trial *t = context;
+    cudnnStatus_t st = execute(t->p, t->data, t->work);
+    if (st != CUDNN_STATUS_SUCCESS) t->st = st;
+}
+
+/* Seconds of the plan on scratch of the real sizes; a large number where it fails or there is no room. */
+static double seconds(const ft_dnn_plan *p, const size_t *bytes)
+{
+    trial t = {.p = p, .st = CUDNN_STATUS_SUCCESS};
+    static const float one = 1;
+    int rc = ft_cuda_alloc(&t.work, (size_t)p->work);
+    for (int i = 0; rc == FT_OK && i < p->n; i++)
+        if (bytes[i]) rc = ft_cuda_alloc(&t.data[i], bytes[i]);
+        else t.data[i] = (void *)(uintptr_t)&one; /* a host's scalar */
+    double s = rc == FT_OK ? ft_cuda_time(try_it, &t) : 1e30;
+    for (int i = 0; i < p->n; i++)
+        if (bytes[i]) ft_cuda_free(t.data[i]);
+    ft_cuda_free(t.work);
+    return t.st == CUDNN_STATUS_SUCCESS ? s : 1e30;
+}
+
+/* The engines that the library proposes in a mode, best first */
+static int candidates(ft_dnn graph, cudnnBackendHeurMode_t mode, ft_dnn config[CANDIDATES], int64_t *n)
+{
+    ft_dnn heuristic = NULL;
+    int rc = ft_dnn_make(&heuristic, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    *n = 0;
+    if (rc == FT_OK) rc = ft_dnn_set(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph);
+    if (rc == FT_OK) rc = ft_dnn_set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (rc == FT_OK) rc = ft_dnn_finish(heuristic, "a choice of algorithms");
+    for (int i = 0; rc == FT_OK && i < CANDIDATES; i++) rc = ft_dnn_make(&config[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    if (rc == FT_OK && cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, n,
+                                                config) != CUDNN_STATUS_SUCCESS)
+        rc = FT_FAIL(FT_EDEVICE, "cuDNN proposes no algorithm");
+    ft_dnn_free(&heuristic, 1);
+    return rc;
+}
+
+int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn *ops, int n_ops, bool exact, int n_id, const int64_t *id, const size_t *bytes,
+                    const char *what)
+{
+    *out = NULL;
+    ft_dnn_plan *p = calloc(1, sizeof *p);
+    if (!p || n_id > MAX_IDS) {
+        free(p);
+        return FT_FAIL(FT_ENOMEM, "no memory for %s", what);
+    }
+    p->n = n_id;
+    memcpy(p->id, id, (size_t)n_id * sizeof *id);
+    int rc = ft_dnn_make(&p->graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR), tried = 0;
+    if (rc == FT_OK) rc = ft_dnn_set(p->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    if (rc == FT_OK) rc = ft_dnn_set(p->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n_ops, ops);
+    if (rc == FT_OK) rc = ft_dnn_finish(p->graph, what);
+    double fastest = 2e30;
+    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+    for (int m = 0; rc == FT_OK && m < 2 && !p->plan; m++) {
+        ft_dnn config[CANDIDATES] = {NULL};
+        int64_t n = 0;
+        if (candidates(p->graph, modes[m], config, &n) < 0) n = 0;
+        for (int64_t i = 0; i < n; i++) {
+            ft_dnn_plan trial_plan = *p;
+            if (!acceptable(config[i], exact) || plan_of(&trial_plan.plan, config[i], &trial_plan.work) < 0) continue;
+            tried++;
+            double s = ft_cuda_measures() ? seconds(&trial_plan, bytes) : 1e30;
+            if (s < fastest || !p->plan) {
+                ft_dnn_free(&p->plan, 1);
+                p->plan = trial_plan.plan, p->work = trial_plan.work, fastest = s;
+            } else ft_dnn_free(&trial_plan.plan, 1);
+            if (!ft_cuda_measures()) break;
+        }
+        ft_dnn_free(config, CANDIDATES);
+    }
+    if (rc == FT_OK && !p->plan) rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s", what);
+    if (rc < 0) {
+        ft_dnn_plan_free(p);
+        return rc;
+    }
+    if (ft_cuda_measures()) ft_cuda_chose("%s: best of %d, %.1f us, %.1f MiB of scratch", what, tried, 1e6 * fastest, (double)p->work / 1048576.0);
+    *out = p;
+    return FT_OK;
+}

@@ -1,0 +1,161 @@
+/* Sums over axes. Long sums are cut into parts, a second kernel adds the parts in order: no atomics. */
+#include "kernels/cuda/cuda.cuh"
+
+/* ---- the second step of every sum: columns of a matrix of parts ------------------------------------------------------------------ */
+
+template <typename T>
+static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t stride, int64_t n, float scale)
+{
+    int64_t column = FT_COLUMN(1), b = blockIdx.y;
+    float acc[1] = {0};
+    if (column < n)
+        for (int64_t r = FT_COLUMN_ROW; r < rows; r += FT_WARPS) acc[0] += part[(b * rows + r) * stride + column];
+    ft_fold<1>(acc);
+    if (FT_COLUMN_ROW == 0 && column < n) ft_put(out + b * n + column, acc[0] * scale);
+}
+
+void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n, float scale)
+{
+    for (int64_t b = 0; b < batch; b += 65535) {
+        unsigned m = (unsigned)(batch - b < 65535 ? batch - b : 65535);
+        FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), dim3((unsigned)ft_ceil(n, FT_WARP), m), FT_THREADS, 0, ft_cuda_stream,
+                                    (T *)out + b * n, part + b * rows * stride, rows, stride, n, scale));
+    }
+}
+
+/* ---- column sums of a matrix (rows, n) ---------------------------------------------------------------------------------------------- */
+
+template <typename T, int N> static __global__ void column_sums(float *part, const T *x, int64_t rows, int64_t n)
+{
+    int64_t at = FT_COLUMN(N);
+    bool inside = at < n;
+    float sum[N] = {0}, run[N] = {0}, v[N];
+    int64_t end = inside ? ft_part_of(rows, blockIdx.y + 1, gridDim.y) : 0;
+    int count = 0;
+    for (int64_t r = ft_part_of(rows, blockIdx.y, gridDim.y) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
+        ft_read<N>(v, x + r * n + at);
+        for (int k = 0; k < N; k++) run[k] += v[k];
+        if (++count % 64 == 0)
+            for (int k = 0; k < N; k++) sum[k] += run[k], run[k] = 0;
+    }
+    for (int k = 0; k < N; k++) sum[k] += run[k];
+    ft_fold<N>(sum);
+    if (inside && FT_COLUMN_ROW == 0)
+        for (int k = 0; k < N; k++) part[blockIdx.y * n + at + k] = sum[k];
+}
+
+static int64_t column_parts(int64_t rows, int64_t n) { return ft_parts(rows, ft_ceil(n, 256)); }
+
+extern "C" size_t ft_cuda_column_sums_work(int64_t rows, int64_t n) { return (size_t)(column_parts(rows, n) * n) * sizeof(float); }
+
+extern "C" void ft_cuda_column_sums(float *out, const void *x, ft_dtype dtype, int64_t rows, int64_t n, float *work)
+{
+    int64_t parts = column_parts(rows, n);
+    FT_BY_TYPE(dtype, FT_BY_WIDTH(ft_aligned(x) && n % (16 / (int64_t)sizeof(T)) == 0,
+                                  FT_LAUNCH((column_sums<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts), FT_THREADS, 0,
+                                            ft_cuda_stream, work, (const T *)x, rows, n)));
+    ft_cuda_sum_rows(out, FT_F32, work, 1, parts, n, n, 1);
+}
+
+/* ---- reductions ------------------------------------------------------------------------------------------------------------------ */
+
+struct axes { /* neighbouring axes of one kind are one axis */
+    int nd;
+    int64_t dim[FT_MAX_DIMS], stride[FT_MAX_DIMS];
+    bool red[FT_MAX_DIMS], inner_red;
+    int64_t inner, reduced, outputs, parts; /* the last axis; values of a sum; sums (without the inner axis if it stays) */
+};
+
+static axes axes_of(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    axes a;
+    int64_t s = 1;
+    memset(&a, 0, sizeof a);
+    for (int i = 0; i < x->ndim; i++) {
+        bool r = c->attr->reduce.axes >> i & 1;
+        if (x->dim[i] == 1) continue;
+        if (a.nd && a.red[a.nd - 1] == r) a.dim[a.nd - 1] *= x->dim[i];
+        else a.dim[a.nd] = x->dim[i], a.red[a.nd++] = r;
+    }
+    if (a.nd == 0) a.dim[0] = 1, a.nd = 1;
+    a.reduced = 1;
+    for (int i = a.nd - 1; i >= 0; i--) {
+        a.stride[i] = s;
+        s *= a.dim[i];
+        if (a.red[i]) a.reduced *= a.dim[i];
+    }
+    a.inner_red = a.red[a.nd - 1];
+    a.inner = a.dim[a.nd - 1];
+    a.outputs = c->out[0]->count / (a.inner_red ? 1 : a.inner);
+    int64_t groups = a.inner_red ? a.outputs : a.outputs * ft_ceil(a.inner, FT_THREADS), least = a.inner_red ? 1024 : 64;
+    a.parts = ft_ceil(1024, groups);
+    if (a.parts > ft_ceil(a.reduced, least)) a.parts = ft_ceil(a.reduced, least);
+    return a;
+}
+
+extern "C" int ft_cuda_prepare_reduce(ft_call *c)
+{
+    axes a = axes_of(c);
+    c->work_size = (size_t)(a.parts * c->out[0]->count) * sizeof(float);
+    return FT_OK;
+}
+
+/* first element of output o; with `r` the r-th element of its sum over the axes before the inner one */
+FT_DEV int64_t offset(const axes &a, int64_t o, int64_t r, int last)
+{
+    int64_t at = 0;
+    for (int i = last; i >= 0; i--)
+        if (a.red[i]) at += r % a.dim[i] * a.stride[i], r /= a.dim[i];
+        else at += o % a.dim[i] * a.stride[i], o /= a.dim[i];
+    return at;
+}
+
+/* part (outputs, parts): a warp each */
+template <typename T> static __global__ void reduce_inner(float *part, const T *x, axes a)
+{
+    enum { G = FT_WARP };
+    FT_EACH_ROW (task, a.outputs * a.parts) {
+        int64_t o = task / a.parts, p = task % a.parts;
+        float sum = 0, run = 0;
+        int n = 0;
+        for (int64_t e = ft_part_of(a.reduced, p, a.parts) + threadIdx.x % G; e < ft_part_of(a.reduced, p + 1, a.parts); e += G) {
+            int64_t r = a.reduced == a.inner ? 0 : e / a.inner;
+            run += ft_get(x + offset(a, o, r, a.nd - 2) + e - r * a.inner);
+            if (++n % 64 == 0) sum += run, run = 0; /* short partial sums keep the rounding error small */
+        }
+        sum = ft_sum<G>(sum + run);
+        if (threadIdx.x % G == 0) part[task] = sum;
+    }
+}
+
+/* part (parts, outputs, inner): a thread each */
+template <typename T> static __global__ void reduce_outer(float *part, const T *x, axes a)
+{
+    int64_t all = a.outputs * a.inner;
+    FT_EACH (task, a.parts * all) {
+        int64_t p = task / all, o = task % all / a.inner, k = task % a.inner;
+        float sum = 0, run = 0;
+        int n = 0;
+        for (int64_t r = ft_part_of(a.reduced, p, a.parts); r < ft_part_of(a.reduced, p + 1, a.parts); r++) {
+            run += ft_get(x + offset(a, o, r, a.nd - 2) + k);
+            if (++n % 64 == 0) sum += run, run = 0;
+        }
+        part[task] = sum + run;
+    }
+}
+
+extern "C" void ft_cuda_reduce(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *y = c->out[0];
+    axes a = axes_of(c);
+    float scale = c->attr->reduce.mean ? 1.0f / (float)a.reduced : 1.0f, *part = (float *)c->work;
+    if (a.inner_red) {
+        FT_BY_TYPE(x->dtype, FT_LAUNCH((reduce_inner<T>), ft_blocks(a.outputs * a.parts, FT_WARPS), FT_THREADS, 0, ft_cuda_stream,
+                                       part, ft_as<const T>(x), a));
+        ft_cuda_sum_rows(y->data, y->dtype, part, a.outputs, a.parts, 1, 1, scale);
+        return;
+    }
+    FT_BY_TYPE(x->dtype, FT_RUN((reduce_outer<T>), a.parts * a.outputs * a.inner, part, ft_as<const T>(x), a));
+    ft_cuda_sum_rows(y->data, y->dtype, part, 1, a.parts, a.outputs * a.inner, a.outputs * a.inner, scale);
+}

@@ -1,0 +1,47 @@
+/* What a backend with memory of its own gives beside its kernels. The plan (common/graph/plan.c, run_device.c) is its only user.
+ *
+ * There is one stream: what is begun happens in the order in which it was begun, and later. Calls that return int give FT_OK or
+ * a status whose message names the place; a kernel that cannot be launched or a library that refuses is found by `check`. */
+#ifndef FT_DEVICE_H
+#define FT_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ft_recording ft_recording; /* a list of kernels that is replayed as one */
+
+typedef struct {
+    int (*start)(int index);                               /* once; FT_EDEVICE: no such device, or no driver */
+    const char *(*describe)(void);                         /* "NVIDIA H200, sm_90, 139 GiB; CUDA 13.0, driver ..., cuDNN 9.19.0" */
+    const char *(*choices)(void);                          /* algorithms chosen by measurement, one a line */
+    double (*memory)(double *total);                       /* MiB free */
+    int (*alloc)(void **p, size_t size);                   /* zeros; FT_ENOMEM */
+    void (*free)(void *p);                                 /* NULL is allowed; waits */
+    int (*alloc_pinned)(void **p, size_t size);            /* host memory that copies read and write while the host goes on */
+    void (*free_pinned)(void *p);
+    int (*copy_in)(void *dst, const void *src, size_t n);  /* src: pinned; begun only */
+    int (*copy_out)(void *dst, const void *src, size_t n); /* dst: pinned; begun only */
+    int (*upload)(void *dst, const void *src, size_t n);   /* src may change when it returns */
+    int (*download)(void *dst, const void *src, size_t n); /* waits for everything begun before, then copies */
+    int (*fill)(void *dst, int byte, size_t n);
+    int (*narrow)(uint16_t *dst, const float *src, int64_t n); /* f32 to bf16 */
+    int (*mark)(int slot);                                 /* 0 .. FT_MARKS - 1: remembers how far the stream is */
+    int (*wait)(int slot);                                 /* until it has come there */
+    int (*check)(void);                                    /* errors of what was begun so far; does not wait */
+    int (*record_begin)(void);
+    bool (*record_holds)(void);                            /* false: the last call cannot be recorded */
+    int (*record_end)(ft_recording **r);                   /* FT_EDEVICE: it could not be recorded */
+    int (*replay)(ft_recording *r);
+    void (*record_free)(ft_recording *r);
+    /* ranks, each with a device: `share` hands 128 bytes of rank 0 to all. mean: over the ranks, in place, in stream order */
+    int (*join)(int rank, int ranks, int (*share)(unsigned char *bytes, int n));
+    int (*mean)(float *x, int64_t n);
+    /* tests on the host: no kernel may touch these bytes. NULL on a real device */
+    void (*forbid)(const void *p, size_t n);
+    void (*allow)(const void *p, size_t n);
+} ft_device;
+
+enum { FT_MARKS = 8 };
+
+#endif

@@ -1,0 +1,516 @@
+/* See cuda_runtime.h beside this: what it promises is done here. */
+#include "cuda_runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <map>
+#include <vector>
+
+#include "shim.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+/* ---- fibres ------------------------------------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+extern "C" void ft_shim_switch(void **save, void *to);
+__asm__(".text\n.globl ft_shim_switch\n.type ft_shim_switch,@function\nft_shim_switch:\n"
+        "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
+        "movq %rsp,(%rdi)\nmovq %rsi,%rsp\n"
+        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n"
+        ".size ft_shim_switch,.-ft_shim_switch\n");
+struct context {
+    void *sp;
+};
+static void switch_to(context *from, context *to) { ft_shim_switch(&from->sp, to->sp); }
+static void make(context *c, char *stack, size_t size, void (*entry)(void))
+{
+    void **top = (void **)(((uintptr_t)stack + size) & ~(uintptr_t)15);
+    *--top = NULL; /* a return address that nobody uses: keeps the stack aligned as after a call */
+    *--top = (void *)entry;
+    for (int i = 0; i < 6; i++) *--top = NULL;
+    c->sp = top;
+}
+#else
+#include <ucontext.h>
+struct context {
+    ucontext_t u;
+};
+static void switch_to(context *from, context *to) { swapcontext(&from->u, &to->u); }
+static void make(context *c, char *stack, size_t size, void (*entry)(void))
+{
+    getcontext(&c->u);
+    c->u.uc_stack.ss_sp = stack;
+    c->u.uc_stack.ss_size = size;
+    makecontext(&c->u, entry, 0);
+}
+#endif
+
+enum { STACK = 128 << 10, WARP = 32, MAX_THREADS = 1024 };
+typedef enum { READY, AT_BARRIER, AT_EXCHANGE, DONE } state;
+
+struct fibre {
+    context at;
+    char *stack;
+    state is;
+    ft_shim_index id;
+    const char *file, *what; /* where it waits */
+    int line;
+    unsigned mask;
+    void *fake; /* the sanitizer's */
+};
+struct warp {
+    uint64_t posted[2][WARP];
+    unsigned arrived, turn;
+};
+
+ft_shim_index threadIdx, blockIdx, blockDim, gridDim;
+
+static fibre threads[MAX_THREADS];
+static warp warps[MAX_THREADS / WARP];
+static context scheduler;
+#ifdef SANITIZED
+static void *scheduler_fake;
+static const void *scheduler_bottom;
+static size_t scheduler_size;
+#endif
+static int current, n_threads;
+static const std::function<void()> *body;
+static const char *kernel;
+static std::map<const void *, std::vector<char> *> shared_of;
+static std::vector<char> *dynamic_shared;
+
+static ft_shim_settings settings;
+ft_shim_settings *ft_shim(void) { return &settings; }
+
+static void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+static void die(const char *format, ...)
+{
+    char text[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "shim: %s\n", text);
+    abort();
+}
+
+static void fault(const char *what)
+{
+    die("%s, block (%u,%u,%u) of (%u,%u,%u): %s", kernel, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z, what);
+}
+
+static void to_scheduler(bool last)
+{
+    fibre *f = &threads[current];
+    (void)last; /* a fibre that ends has no stack to come back to */
+#ifdef SANITIZED
+    __sanitizer_start_switch_fiber(last ? NULL : &f->fake, scheduler_bottom, scheduler_size);
+#endif
+    switch_to(&f->at, &scheduler);
+#ifdef SANITIZED
+    __sanitizer_finish_switch_fiber(f->fake, &scheduler_bottom, &scheduler_size);
+#endif
+}
+
+static void entry(void)
+{
+#ifdef SANITIZED
+    __sanitizer_finish_switch_fiber(NULL, &scheduler_bottom, &scheduler_size);
+#endif
+    (*body)();
+    threads[current].is = DONE;
+    to_scheduler(true);
+}
+
+static void resume(int t)
+{
+    current = t;
+    threadIdx = threads[t].id;
+#ifdef SANITIZED
+    __sanitizer_start_switch_fiber(&scheduler_fake, threads[t].stack, STACK);
+#endif
+    switch_to(&scheduler, &threads[t].at);
+#ifdef SANITIZED
+    __sanitizer_finish_switch_fiber(scheduler_fake, NULL, NULL);
+#endif
+}
+
+int ft_shim_lane(void) { return current % WARP; }
+
+void ft_shim_barrier(const char *file, int line)
+{
+    fibre *f = &threads[current];
+    f->is = AT_BARRIER, f->file = file, f->line = line;
+    to_scheduler(false);
+}
+
+/* Lanes that exist, of a mask */
+static unsigned existing(int w, unsigned mask)
+{
+    int n = n_threads - w * WARP;
+    return n >= WARP ? mask : mask & ((1u << n) - 1);
+}
+
+static warp *arrive(unsigned mask, uint64_t mine, const char *what)
+{
+    fibre *f = &threads[current];
+    warp *w = &warps[current / WARP];
+    if (!(mask >> ft_shim_lane() & 1)) fault("a lane outside the mask takes part in an exchange");
+    w->posted[w->turn & 1][ft_shim_lane()] = mine;
+    f->is = AT_EXCHANGE, f->mask = mask, f->what = what;
+    to_scheduler(false);
+    return w;
+}
+
+uint64_t ft_shim_exchange(unsigned mask, uint64_t mine, int from, const char *what)
+{
+    warp *w = arrive(mask, mine, what);
+    if (from < 0) return 0;
+    if (!(existing(current / WARP, mask) >> from & 1)) return ~(uint64_t)0; /* NaN */
+    return w->posted[(w->turn - 1) & 1][from];
+}
+
+uint64_t ft_shim_collect(unsigned mask, bool vote, const char *what)
+{
+    warp *w = arrive(mask, vote, what);
+    uint64_t all = 0;
+    unsigned lanes = existing(current / WARP, mask);
+    for (int i = 0; i < WARP; i++)
+        if (lanes >> i & 1) all |= (w->posted[(w->turn - 1) & 1][i] & 1) << i;
+    return all;
+}
+
+/* Lets an exchange happen once all lanes of its mask have come. */
+static bool release(int w)
+{
+    unsigned mask = 0, here = 0;
+    const char *what = NULL;
+    for (int t = w * WARP; t < n_threads && t < (w + 1) * WARP; t++) {
+        if (threads[t].is != AT_EXCHANGE) continue;
+        if (here && (threads[t].mask != mask || strcmp(what, threads[t].what))) fault("lanes of a warp meet in different exchanges");
+        mask = threads[t].mask, what = threads[t].what;
+        here |= 1u << (t - w * WARP);
+    }
+    if (!here || here != existing(w, mask)) return false;
+    warps[w].turn++;
+    for (int t = w * WARP; t < n_threads && t < (w + 1) * WARP; t++) threads[t].is = threads[t].is == AT_EXCHANGE ? READY : threads[t].is;
+    return true;
+}
+
+/* ---- schedules ---------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t random_state;
+static unsigned draw(unsigned n)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)((random_state >> 33) % n);
+}
+static void order_of(int *order, int n)
+{
+    for (int i = 0; i < n; i++) order[i] = settings.schedule == 1 ? n - 1 - i : i;
+    for (int i = n - 1; settings.schedule > 1 && i > 0; i--) {
+        int k = (int)draw((unsigned)i + 1), keep = order[i];
+        order[i] = order[k], order[k] = keep;
+    }
+}
+
+static void run_block(void)
+{
+    int n_warps = (n_threads + WARP - 1) / WARP, warp_order[MAX_THREADS / WARP], lane_order[WARP];
+    order_of(warp_order, n_warps);
+    order_of(lane_order, WARP);
+    for (auto &s : shared_of) memset(s.second->data(), 0xFF, s.second->size());
+    if (dynamic_shared) memset(dynamic_shared->data(), 0xFF, dynamic_shared->size());
+    for (int w = 0; w < n_warps; w++) warps[w].turn = 0;
+    for (int t = 0; t < n_threads; t++) {
+        fibre *f = &threads[t];
+        unsigned u = (unsigned)t;
+        f->is = READY;
+        f->id.x = u % blockDim.x, f->id.y = u / blockDim.x % blockDim.y, f->id.z = u / blockDim.x / blockDim.y;
+        if (!f->stack) f->stack = (char *)malloc(STACK);
+        make(&f->at, f->stack, STACK, entry);
+    }
+    for (;;) {
+        bool moved = false;
+        int done = 0, waiting = 0;
+        for (int i = 0; i < n_warps; i++) {
+            int w = warp_order[i];
+            do
+                for (int k = 0; k < WARP; k++) {
+                    int t = w * WARP + lane_order[k];
+                    if (t < n_threads && threads[t].is == READY) resume(t), moved = true;
+                }
+            while (release(w));
+        }
+        const fibre *first = NULL;
+        for (int t = 0; t < n_threads; t++) {
+            done += threads[t].is == DONE;
+            waiting += threads[t].is == AT_BARRIER;
+            if (threads[t].is == AT_BARRIER && !first) first = &threads[t];
+            else if (threads[t].is == AT_BARRIER && (first->line != threads[t].line || strcmp(first->file, threads[t].file)))
+                fault("threads of a block wait at different barriers");
+        }
+        if (done == n_threads) return;
+        if (waiting == n_threads)
+            for (int t = 0; t < n_threads; t++) threads[t].is = READY;
+        else if (waiting && waiting + done == n_threads) fault("a barrier that some threads have left the kernel before");
+        else if (!moved) fault("a deadlock: lanes wait for an exchange that others never reach");
+    }
+}
+
+void *ft_shim_shared(const void *site, size_t size)
+{
+    std::vector<char> *&v = shared_of[site];
+    if (!v) {
+        v = new std::vector<char>(size);
+        memset(v->data(), 0xFF, size);
+    }
+    return v->data();
+}
+void *ft_shim_dynamic_shared(void)
+{
+    if (!dynamic_shared) fault("dynamic shared memory that the launch did not ask for");
+    return dynamic_shared->data();
+}
+
+static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, const std::function<void()> &f)
+{
+    int64_t blocks = (int64_t)grid.x * grid.y * grid.z;
+    kernel = name;
+    body = &f;
+    n_threads = (int)(block.x * block.y * block.z);
+    gridDim = {grid.x, grid.y, grid.z}, blockDim = {block.x, block.y, block.z}, blockIdx = {0, 0, 0};
+    random_state = (uint64_t)settings.schedule * 977 + 1;
+    settings.launches++;
+    if (smem) dynamic_shared = new std::vector<char>(smem);
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t b = settings.schedule % 2 ? blocks - 1 - i : i;
+        blockIdx = {(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
+        run_block();
+    }
+    size_t total = smem;
+    for (auto &s : shared_of) {
+        total += s.second->size();
+        delete s.second;
+    }
+    shared_of.clear();
+    delete dynamic_shared;
+    dynamic_shared = NULL;
+    if (total > (smem ? 227u << 10 : 48u << 10)) fault("more shared memory than a block can have");
+    kernel = NULL;
+}
+
+/* ---- streams, graphs, memory --------------------------------------------------------------------------------------------------- */
+
+typedef std::vector<std::function<void()>> work_list;
+struct ft_shim_stream {
+    work_list queue;
+    bool capturing = false, invalid = false;
+    work_list captured;
+};
+struct ft_shim_event {
+    ft_shim_stream *stream = NULL;
+    double at = 0;
+};
+struct ft_shim_graph {
+    work_list list;
+};
+struct ft_shim_graph_exec {
+    work_list list;
+};
+static std::vector<ft_shim_stream *> streams;
+static cudaError_t last_error = cudaSuccess;
+
+static cudaError_t failed(cudaError_t e)
+{
+    if (e != cudaSuccess) last_error = e;
+    return e;
+}
+
+static void flush(ft_shim_stream *s)
+{
+    while (!s->queue.empty()) {
+        work_list now;
+        now.swap(s->queue);
+        for (auto &f : now) f();
+    }
+}
+
+void ft_shim_enqueue(cudaStream_t s, std::function<void()> f)
+{
+    if (!s) die("work on the default stream: forty has its own");
+    (s->capturing ? s->captured : s->queue).push_back(std::move(f));
+    if (!s->capturing && settings.eager) flush(s);
+}
+
+void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaStream_t s, std::function<void()> f)
+{
+    size_t threads_ = (size_t)block.x * block.y * block.z;
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || grid.x > 2147483647u || threads_ == 0 ||
+        threads_ > MAX_THREADS || block.z > 64)
+        die("%s: a grid of (%u,%u,%u) blocks of (%u,%u,%u) cannot be launched", name, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+    ft_shim_enqueue(s, [=] { run_kernel(name, grid, block, smem, f); });
+}
+
+static bool capture_forbids(const char *what) /* a call that a device refuses while a stream records */
+{
+    for (ft_shim_stream *s : streams)
+        if (s->capturing) {
+            s->invalid = true;
+            (void)what;
+            return true;
+        }
+    return false;
+}
+
+extern "C" {
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = settings.no_device ? 0 : 1;
+    return settings.no_device ? failed(cudaErrorNoDevice) : cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "host shim");
+    p->major = 9, p->multiProcessorCount = 4, p->totalGlobalMem = (size_t)8 << 30;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t *f, size_t *t) { return *f = *t = (size_t)8 << 30, cudaSuccess; }
+cudaError_t cudaMalloc(void **p, size_t size)
+{
+    if (capture_forbids("cudaMalloc")) return failed(cudaErrorStreamCaptureUnsupported);
+    if (settings.fail_alloc > 0 && --settings.fail_alloc == 0) return failed(cudaErrorMemoryAllocation);
+    if (posix_memalign(p, 256, size ? size : 1)) return failed(cudaErrorMemoryAllocation);
+    memset(*p, 0xFF, size);
+    settings.allocations++;
+    return cudaSuccess;
+}
+cudaError_t cudaFree(void *p)
+{
+    for (ft_shim_stream *s : streams) flush(s);
+    if (p) settings.allocations--;
+    free(p);
+    return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void **p, size_t size) { return posix_memalign(p, 64, size ? size : 1) ? failed(cudaErrorMemoryAllocation) : cudaSuccess; }
+cudaError_t cudaFreeHost(void *p)
+{
+    for (ft_shim_stream *s : streams) flush(s);
+    free(p);
+    return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, cudaMemcpyKind, cudaStream_t s)
+{
+    ft_shim_enqueue(s, [=] { memcpy(dst, src, n); });
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *dst, int value, size_t n, cudaStream_t s)
+{
+    ft_shim_enqueue(s, [=] { memset(dst, value, n); });
+    return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    *s = new ft_shim_stream;
+    streams.push_back(*s);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    if (s->capturing) return s->invalid = true, failed(cudaErrorStreamCaptureUnsupported);
+    flush(s);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
+{
+    s->capturing = true, s->invalid = settings.refuse_capture;
+    s->captured.clear();
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
+{
+    s->capturing = false;
+    *graph = NULL;
+    if (s->invalid) return failed(cudaErrorStreamCaptureInvalidated);
+    *graph = new ft_shim_graph{std::move(s->captured)};
+    return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *status)
+{
+    *status = !s->capturing ? cudaStreamCaptureStatusNone : s->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new ft_shim_graph_exec{graph->list};
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
+{
+    settings.replays++;
+    ft_shim_enqueue(s, [list = exec->list] {
+        for (auto &f : list) f();
+    });
+    return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = new ft_shim_event, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    e->stream = s;
+    ft_shim_enqueue(s, [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (e->stream) flush(e->stream);
+    return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) { return *ms = (float)(1000 * (to->at - from->at)), cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    if (e->stream) flush(e->stream);
+    return delete e, cudaSuccess;
+}
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+cudaError_t cudaPeekAtLastError(void) { return last_error; }
+const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "an error of the shim"; }
+}
+
+void ft_shim_forbid(const void *p, size_t n)
+{
+    (void)p, (void)n;
+#ifdef SANITIZED
+    __asan_poison_memory_region(p, n);
+#endif
+}
+void ft_shim_allow(const void *p, size_t n)
+{
+    (void)p, (void)n;
+#ifdef SANITIZED
+    __asan_unpoison_memory_region(p, n);
+#endif
+}

@@ -1,0 +1,33 @@
+/* What tests set and read of the host shim. */
+#ifndef FT_SHIM_H
+#define FT_SHIM_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int schedule;         /* order of lanes, warps and blocks: 0 ascending, 1 descending, others shuffled */
+    bool eager;           /* work is done when it is asked for, not when somebody waits */
+    bool no_device;       /* a machine without one */
+    bool refuse_capture;  /* every capture fails */
+    bool refuse_libraries; /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
+    int64_t fail_alloc;   /* the n-th device allocation from now fails */
+    int64_t launches, replays, allocations;
+} ft_shim_settings;
+
+#ifdef __cplusplus
+#include <functional>
+
+#include "cuda_runtime_api.h"
+void ft_shim_enqueue(cudaStream_t s, std::function<void()> f);
+extern "C" {
+#endif
+ft_shim_settings *ft_shim(void);
+void ft_shim_forbid(const void *p, size_t n); /* reading or writing there is a fault under the address sanitizer */
+void ft_shim_allow(const void *p, size_t n);
+#ifdef __cplusplus
+}
+#endif
+#endif
