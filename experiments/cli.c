@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
+#include "common/graph/backend.h"
 #include "common/base/interrupt.h"
 #include "experiments/main.h"
 
@@ -28,7 +29,7 @@ static const ft_option common[] = {
     {"--seed", "N", NULL, "seed"},
     {"--threads", "N", NULL, "0: all cores"},
     {"--precision", "auto|f32|bf16", NULL, "storage of activations"},
-    {"--device", "auto|cpu", NULL, "where to compute"},
+    {"--device", "auto|cpu|cuda[:N]", NULL, "where to compute; auto: a GPU if there is one"},
     {"--force", NULL, NULL, "replace an existing output"},
     {"--json", NULL, NULL, "one JSON document on standard output"},
     {"--quiet", NULL, NULL, "no progress, no log lines"},
@@ -160,6 +161,7 @@ int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg)
         if (!strcmp(c->name[i], "--set")) rc = ft_config_set(*cfg, c->value[i], "--set");
     if (rc == FT_OK) rc = ft_protocol_apply(*cfg);
     if (rc == FT_OK) ft_threads_set((int)ft_config_int(*cfg, "threads"));
+    if (rc == FT_OK) rc = ft_backend_select(ft_config_text(*cfg, "device"));
     if (rc < 0) ft_config_free(*cfg), *cfg = NULL;
     return rc;
 }
@@ -217,7 +219,9 @@ int ft_main(int argc, char **argv)
     if (rc == FT_OK) {
         ft_log_quiet(ft_cli_flag(&cli, "--quiet"));
         ft_catch_interrupts();
-        rc = cli.verb->run(&cli);
+        const char *device = given(&cli, "--device"); /* a configuration file may say another, if this does not */
+        rc = ft_backend_select(device ? device : "auto");
+        if (rc == FT_OK) rc = cli.verb->run(&cli);
     }
     if (rc >= 0) {
         ft_ranks_end(false);

@@ -13,6 +13,7 @@
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
+#include "common/graph/backend.h"
 #include "common/base/threads.h"
 #include "common/io/video.h"
 #include "experiments/arm.h"
@@ -529,9 +530,12 @@ const ft_verb ft_verb_predict = {"predict",
 
 static int run_doctor(ft_cli *c)
 {
+    bool usable;
     json_t *e = ft_environment();
+    const char *gpu = ft_backend_gpu(&usable);
+    json_object_set_new(e, "cuda", json_pack("{s:b,s:s}", "usable", usable, "says", gpu));
     char *text = json_dumps(e, JSON_INDENT(1));
-    ft_cli_print(c, e, "%s\nCUDA: this build computes on the CPU; the CUDA backend is not part of it yet\n", text);
+    ft_cli_print(c, e, "%s\nCUDA: %s\n", text, gpu);
     free(text);
     return FT_OK;
 }

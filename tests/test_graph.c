@@ -494,6 +494,7 @@ static void test_frozen_and_borrowed(void **state)
     ft_params_touched(lender);
     memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 1)->offset, before[1], sizeof lent);
     memcpy(ft_params_flat(own, FT_WEIGHTS) + ft_params_at(own, 2)->offset, before[2], sizeof lent);
+    ft_params_touched(own);
     assert_int_equal(ft_run(plan, &(ft_step){1, 1, 0, 0.5f, 0}), FT_OK);
     float second = ft_params_grad(own)[ft_params_at(own, 1)->offset];
     assert_true(fabs((double)second - 4 * (double)first) < 1e-4 * fabs((double)second));
@@ -564,6 +565,7 @@ static void test_optimisers(void **state)
                 e[i] = decay * e[i] + (1 - decay) * p[i];
             }
         }
+        flat = ft_params_flat(params, FT_WEIGHTS), ema = ft_params_flat(params, FT_EMA);
         for (int i = 0; i < 75; i++) {
             int64_t j = i < N ? at[0] + i : at[1] + i - N;
             if (!(fabs((double)flat[j] - p[i]) <= 2e-6 * (1 + fabs(p[i]))))

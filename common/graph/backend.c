@@ -10,13 +10,9 @@
 #include "common/base/status.h"
 
 static const ft_backend *chosen, *plugin;
-static char why[512]; /* the plugin could not be had */
+static char wish[16] = "cpu", why[512]; /* why: the plugin could not be had */
 
-const ft_backend *ft_backend_now(void)
-{
-    if (!chosen) chosen = ft_backend_cpu();
-    return chosen;
-}
+const ft_backend *ft_backend_now(void) { return chosen ? chosen : ft_backend_cpu(); }
 void ft_backend_use(const ft_backend *b) { chosen = b; }
 
 /* The plugin needs CUDA's libraries, not its driver: without a driver it opens, and its start fails. */
@@ -58,18 +54,23 @@ static int start_gpu(int index)
 
 int ft_backend_select(const char *name)
 {
-    if (!strcmp(name, "cpu")) {
-        chosen = ft_backend_cpu();
+    char *end = "";
+    if (!strncmp(name, "cuda:", 5) && name[5]) strtol(name + 5, &end, 10);
+    else if (strcmp(name, "cpu") && strcmp(name, "cuda") && strcmp(name, "auto")) end = "?";
+    if (*end) return FT_FAIL(FT_ECONFIG, "device '%s': auto, cpu, cuda or cuda:N", name);
+    snprintf(wish, sizeof wish, "%s", name);
+    return FT_OK;
+}
+
+int ft_backend_open(void)
+{
+    if (chosen) return FT_OK;
+    if (!strncmp(wish, "cuda", 4)) return start_gpu(wish[4] == ':' ? atoi(wish + 5) : own_gpu());
+    if (!strcmp(wish, "auto") && open_plugin() && start_gpu(own_gpu()) == FT_OK) {
+        ft_log("computing on %s", plugin->device->describe());
         return FT_OK;
     }
-    if (!strncmp(name, "cuda", 4)) {
-        if (chosen && chosen->device) return FT_OK; /* the process has it already */
-        return start_gpu(name[4] == ':' ? atoi(name + 5) : own_gpu());
-    }
-    if (strcmp(name, "auto")) return FT_FAIL(FT_ECONFIG, "device '%s': auto, cpu, cuda or cuda:N", name);
-    if (chosen) return FT_OK;
     chosen = ft_backend_cpu();
-    if (open_plugin() && start_gpu(own_gpu()) == FT_OK) ft_log("computing on %s", plugin->device->describe());
     return FT_OK;
 }
 

@@ -227,7 +227,11 @@ int ft__device_run(ft_plan *p, const ft_step *step)
         if (is_leaf(t) && t->kind == FT_IS_INPUT) memcpy(m->in[slot] + ((char *)t->data - m->inputs), t->host, bytes_of(t));
     }
     FT_TRY(d->copy_in(m->inputs, m->in[slot], m->inputs_size));
-    if (p->guard && d->forbid) d->forbid(p->slab, p->slab_size);
+    if (p->guard && d->forbid) {
+        FT_TRY(d->mark(slot));
+        FT_TRY(d->wait(slot)); /* what was begun before may touch it all */
+        d->forbid(p->slab, p->slab_size);
+    }
     if (!m->recording && !m->never_record && p->runs >= RUNS_BEFORE_RECORDING) FT_TRY(record(p));
     int rc = m->recording ? d->replay(m->recording) : list(p, false, &failed);
     if (p->guard && d->allow) d->allow(p->slab, p->slab_size);

@@ -318,6 +318,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
         if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
+    FT_TRY(ft_backend_open());
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
     *p = (ft_plan){.g = g, .backend = ft_backend_now(), .bank = bank};

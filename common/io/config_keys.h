@@ -5,7 +5,7 @@
     KEY("seed", INT, "0", 0, 1e9, "seed of `forty train`; experiments count seeds from it")                                      \
     KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
     KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: bf16 where it is faster")               \
-    KEY("device", CHOICE, "auto", 0, 0, "auto|cpu: where to compute")                                                            \
+    KEY("device", TEXT, "auto", 0, 0, "auto, cpu, cuda or cuda:N: where to compute; auto: a GPU if there is one")                \
     KEY("train", BOOL, "false", 0, 1, "`forward`: batch statistics and dropout, as in training")                                 \
     KEY("scan", CHOICE, "", 0, 0, "true|released|raster: `forward`: as generator.scan")                                          \
     KEY("data.clips", TEXT, "", 0, 0, "clip store to use")                                                                       \

@@ -13,14 +13,16 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/graph/backend.h"
 #include "common/io/weights.h"
 #include "common/train/tensorboard.h"
 
 int ft_precision(const ft_config *cfg, ft_dtype *dtype)
 {
     const char *p = ft_config_text(cfg, "precision");
-    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_cpu_fast_bf16()) ? FT_BF16 : FT_F32;
-    if (*dtype == FT_BF16 && !ft_cpu_has_bf16())
+    FT_TRY(ft_backend_open());
+    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_backend_fast_bf16()) ? FT_BF16 : FT_F32;
+    if (*dtype == FT_BF16 && !ft_backend_has_bf16())
         return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
     return FT_OK;
 }

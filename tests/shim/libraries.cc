@@ -544,7 +544,7 @@ struct transform {
     cufftType type;
     cudaStream_t stream;
 };
-static std::vector<transform> transforms;
+static std::vector<transform> &transforms = *new std::vector<transform>;
 
 static void execute(const transform &t, float *real, cufftComplex *half)
 {

@@ -89,7 +89,7 @@ static size_t scheduler_size;
 static int current, n_threads;
 static const std::function<void()> *body;
 static const char *kernel;
-static std::map<const void *, std::vector<char> *> shared_of;
+static std::map<const void *, std::vector<char> *> &shared_of = *new std::map<const void *, std::vector<char> *>;
 static std::vector<char> *dynamic_shared;
 
 static ft_shim_settings settings;
@@ -138,6 +138,7 @@ static void entry(void)
 static void resume(int t)
 {
     current = t;
+    settings.steps++;
     threadIdx = threads[t].id;
 #ifdef SANITIZED
     __sanitizer_start_switch_fiber(&scheduler_fake, threads[t].stack, STACK);
@@ -331,7 +332,7 @@ struct ft_shim_graph {
 struct ft_shim_graph_exec {
     work_list list;
 };
-static std::vector<ft_shim_stream *> streams;
+static std::vector<ft_shim_stream *> &streams = *new std::vector<ft_shim_stream *>; /* never destroyed: used at exit */
 static cudaError_t last_error = cudaSuccess;
 
 static cudaError_t failed(cudaError_t e)
