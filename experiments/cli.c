@@ -162,6 +162,7 @@ int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg)
     if (rc == FT_OK) rc = ft_protocol_apply(*cfg);
     if (rc == FT_OK) ft_threads_set((int)ft_config_int(*cfg, "threads"));
     if (rc == FT_OK) rc = ft_backend_select(ft_config_text(*cfg, "device"));
+    if (rc == FT_OK && !strncmp(ft_config_text(*cfg, "device"), "cuda", 4)) rc = ft_backend_open(); /* before anything is made */
     if (rc < 0) ft_config_free(*cfg), *cfg = NULL;
     return rc;
 }

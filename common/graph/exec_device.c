@@ -17,7 +17,6 @@ enum { RUNS_BEFORE_RECORDING = 2 };
 static size_t padded(size_t n) { return (n + 255) / 256 * 256; }
 static size_t bytes_of(ft_t t) { return (size_t)t->count * ft_dtype_size(t->dtype); }
 static bool is_leaf(ft_t t) { return t->base == t && (t->kind == FT_IS_INPUT || t->kind == FT_IS_CONST); }
-static bool comes_out(ft_t t) { return t->kept && t->base == t && t->kind == FT_IS_ACT && t->first >= 0; }
 
 int ft__device_prepare(ft_plan *p)
 {
@@ -31,7 +30,12 @@ int ft__device_prepare(ft_plan *p)
         t->result_at = SIZE_MAX;
         if (is_leaf(t) && !t->host) t->host = t->data;
         if (is_leaf(t)) *(t->kind == FT_IS_INPUT ? &m->inputs_size : &constants) += padded(bytes_of(t));
-        if (comes_out(t) && bytes_of(t) <= FT_SMALL_RESULT) t->result_at = m->results_size, m->results_size += padded(bytes_of(t));
+    }
+    for (int i = 0; i < p->g->n_tensor; i++) { /* what is kept may be a view */
+        ft_t o = ft__owner(p->g->tensor[i]);
+        if (!p->g->tensor[i]->kept || !ft__on_slab(o) || o->first < 0 || bytes_of(o) > FT_SMALL_RESULT || o->result_at != SIZE_MAX) continue;
+        o->result_at = m->results_size;
+        m->results_size += padded(bytes_of(o));
     }
     FT_TRY(d->alloc((void **)&m->inputs, m->inputs_size));
     FT_TRY(d->alloc((void **)&m->constants, constants));
@@ -204,7 +208,7 @@ static int copy_out(ft_plan *p, int slot)
 {
     for (int i = 0; i < p->g->n_tensor; i++) {
         ft_t t = p->g->tensor[i];
-        if (comes_out(t) && t->result_at != SIZE_MAX)
+        if (t->result_at != SIZE_MAX)
             FT_TRY(p->backend->device->copy_out(p->device.out[slot] + t->result_at, t->data, bytes_of(t)));
     }
     return p->backend->device->mark(slot);
@@ -257,8 +261,10 @@ const void *ft_data_late(ft_t t, int ago)
 {
     const ft_plan *p = t->graph->plan;
     if (!p || !p->backend->device) return ft_data(t);
-    FT_ASSERT(t->base == t && t->result_at != SIZE_MAX && ago >= 0 && ago < FT_LAG && ago < p->runs);
-    return result(p, t, p->runs - 1 - ago);
+    ft_t o = ft__owner(t);
+    FT_ASSERT(o->result_at != SIZE_MAX && ago >= 0 && ago < FT_LAG && ago < p->runs);
+    const char *r = result(p, o, p->runs - 1 - ago);
+    return r ? r + ft__distance(t) : NULL;
 }
 
 static void *fetch(ft_plan *p, ft_t t)

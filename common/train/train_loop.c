@@ -175,72 +175,113 @@ static int to_board(ft_tensorboard *b, const ft_trainer *t, int64_t step, const 
     return ft_tensorboard_scalar(b, step, "grad_norm", (double)norm);
 }
 
+/* Steps that were begun and not yet looked at: a device computes them while the host goes on (ft_plan_lag). */
+enum { AHEAD = 8 };
+typedef struct {
+    ft_trainer *t;
+    position at;
+    ft_tensorboard *board;
+    ft_progress bar;
+    const ft_phase *phase; /* of the steps begun */
+    ft_step begun[AHEAD];
+    int n_begun, bad;
+    int64_t log_every, tail_n;
+    double tail;
+    bool stop;
+} loop;
+
+/* Reads what the oldest step left: log, loss of the last tenth, progress, and whether to stop. */
+static int settle_one(loop *l)
+{
+    ft_trainer *t = l->t;
+    int ago = l->n_begun - 1;
+    ft_step s = l->begun[0];
+    const float *norm_at = ft_data_late(l->phase->grad_norm, ago), *at;
+    float norm = norm_at ? *norm_at : 0, seen[FT_LOGGED + 1], loss;
+    for (int i = 0; i < t->n_logged; i++) {
+        if (!(at = ft_data_late(l->phase->logged[i], ago)) || !norm_at) return FT_EDEVICE; /* the message is there */
+        seen[i] = *at;
+    }
+    l->n_begun--;
+    memmove(l->begun, l->begun + 1, (size_t)l->n_begun * sizeof s);
+    for (int i = t->n_logged; i < FT_LOGGED; i++) seen[i] = 0;
+    seen[FT_LOGGED] = (float)ft_interrupted; /* all ranks stop at one step */
+    ft_mean_begin(seen, FT_LOGGED + 1);
+    FT_TRY(ft_mean_wait());
+    loss = seen[0];
+    /* one such step is skipped by the optimiser; a row of them is not noise */
+    l->bad = isfinite(loss) && isfinite(norm) ? 0 : l->bad + 1;
+    if (l->bad == 10)
+        return FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32", t->what,
+                       (long long)s.step - 9);
+    if (s.step % l->log_every == 0 || s.step + 1 == t->steps) {
+        char row[512];
+        int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)s.step, (double)s.lr);
+        for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
+        if (l->board) FT_TRY(to_board(l->board, t, s.step, &s, seen, norm));
+        snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
+        FT_TRY(append(&l->at, row));
+    }
+    if (s.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) l->tail += (double)loss, l->tail_n++;
+    snprintf(l->bar.note, sizeof l->bar.note, "%s %.4g", t->logged_name[0], (double)loss);
+    ft_progress_step(&l->bar, s.step + 1);
+    l->stop |= seen[FT_LOGGED] > 0;
+    return FT_OK;
+}
+
+static int settle(loop *l, int keep) /* all but the last `keep` */
+{
+    while (l->n_begun > keep) FT_TRY(settle_one(l));
+    return FT_OK;
+}
+
+static int begin_step(loop *l, int64_t step)
+{
+    ft_trainer *t = l->t;
+    const ft_phase *now = step < t->first_steps ? &t->first : &t->main;
+    if (now != l->phase) FT_TRY(settle(l, 0));
+    l->phase = now;
+    ft_step s = {t->seed, step, (float)rate(t, step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, step)), ft_this_rank()};
+    double before = ft_now();
+    FT_TRY(t->feed(t->ctx, step));
+    t->feeding += ft_now() - before;
+    FT_TRY(ft_run(now->plan, &s));
+    l->begun[l->n_begun++] = s;
+    return settle(l, ft_plan_lag(now->plan));
+}
+
 int ft_train(ft_trainer *t)
 {
-    position p = {0};
-    ft_tensorboard *board = NULL;
-    ft_progress bar;
-    double start = ft_now(), second = 0, tail = 0;
-    int64_t tail_n = 0, from = 0, log_every = t->steps / 200 + 1;
-    int bad = 0, rc = begin(t, &p);
-    ft_progress_start(&bar, t->what, t->steps);
-    from = p.step;
-    if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&board, t->dir, p.step);
-    while (rc == FT_OK && p.step < t->steps) {
-        const ft_phase *now = p.step < t->first_steps ? &t->first : &t->main;
-        if (p.step == from + 1) second = ft_now(); /* the first one also makes kernels */
-        ft_step s = {t->seed, p.step, (float)rate(t, p.step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, p.step)),
-                     ft_this_rank()};
-        double before = ft_now();
-        FT_TRY_TO(rc, out, t->feed(t->ctx, p.step));
-        t->feeding += ft_now() - before;
-        FT_TRY_TO(rc, out, ft_run(now->plan, &s));
-        float norm = *(const float *)ft_data(now->grad_norm), seen[FT_LOGGED + 1], loss;
-        for (int i = 0; i < t->n_logged; i++) seen[i] = *(const float *)ft_data(now->logged[i]);
-        seen[FT_LOGGED] = (float)ft_interrupted; /* all ranks stop at one step */
-        ft_mean_begin(seen, FT_LOGGED + 1);
-        FT_TRY_TO(rc, out, ft_mean_wait());
-        loss = seen[0];
-        bad = isfinite(loss) && isfinite(norm)
-                  ? 0
-                  : bad + 1; /* one such step is skipped by the optimiser; a row of them is not noise */
-        if (bad == 10) {
-            rc = FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32",
-                         t->what, (long long)p.step - 9);
-            goto out;
-        }
-        if (p.step % log_every == 0 || p.step + 1 == t->steps) {
-            char row[512];
-            int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)p.step, (double)s.lr);
-            for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
-            if (board) FT_TRY_TO(rc, out, to_board(board, t, p.step, &s, seen, norm));
-            snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
-            FT_TRY_TO(rc, out, append(&p, row));
-        }
-        if (p.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) tail += (double)loss, tail_n++;
-        p.step++;
-        if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p.step));
-        snprintf(bar.note, sizeof bar.note, "%s %.4g", t->logged_name[0], (double)loss);
-        ft_progress_step(&bar, p.step);
-        if (seen[FT_LOGGED] > 0) {
-            rc = save(t, &p);
-            if (rc == FT_OK)
-                rc =
-                    FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume",
-                            (long long)p.step, (long long)t->steps, t->dir);
-            goto out;
-        }
-        if (p.step % t->save_every == 0 && p.step < t->steps) FT_TRY_TO(rc, out, save(t, &p));
+    loop l = {.t = t, .log_every = t->steps / 200 + 1};
+    position *p = &l.at;
+    double start = ft_now(), second = 0;
+    int rc = begin(t, p);
+    int64_t from = p->step;
+    ft_progress_start(&l.bar, t->what, t->steps);
+    if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&l.board, t->dir, p->step);
+    while (rc == FT_OK && p->step < t->steps && !l.stop) {
+        if (p->step == from + 1) second = ft_now(); /* the first one also makes kernels */
+        FT_TRY_TO(rc, out, begin_step(&l, p->step));
+        p->step++;
+        if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p->step));
+        if (l.stop || p->step == t->steps || p->step % t->save_every == 0) FT_TRY_TO(rc, out, settle(&l, 0));
+        if (!l.stop && p->step % t->save_every == 0 && p->step < t->steps) FT_TRY_TO(rc, out, save(t, p));
     }
-    t->mean_loss = tail_n ? tail / (double)tail_n : 0;
+    if (rc == FT_OK && l.stop) { /* also after the last step: an interrupted run says so */
+        FT_TRY_TO(rc, out, save(t, p));
+        rc = FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume",
+                     (long long)p->step, (long long)t->steps, t->dir);
+        goto out;
+    }
+    t->mean_loss = l.tail_n ? l.tail / (double)l.tail_n : 0;
     t->seconds = ft_now() - start;
-    if (p.step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p.step - from - 1);
-    ft_progress_end(&bar, p.step);
-    if (rc == FT_OK) rc = finish(t, &p);
+    if (p->step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p->step - from - 1);
+    ft_progress_end(&l.bar, p->step);
+    if (rc == FT_OK) rc = finish(t, p);
     if (rc == FT_OK) rc = ft_ranks_meet(); /* what rank 0 wrote is there */
 out:
-    if (ft_tensorboard_close(board) < 0 && rc == FT_OK) rc = FT_EIO;
-    ft_free(p.text);
+    if (ft_tensorboard_close(l.board) < 0 && rc == FT_OK) rc = FT_EIO;
+    ft_free(p->text);
     ft_plan_profile(t->main.plan);
     return rc;
 }

@@ -544,7 +544,11 @@ struct transform {
     cufftType type;
     cudaStream_t stream;
 };
-static std::vector<transform> &transforms = *new std::vector<transform>;
+static std::vector<transform> &all_transforms(void)
+{
+    static std::vector<transform> &v = *new std::vector<transform>;
+    return v;
+}
 
 static void execute(const transform &t, float *real, cufftComplex *half)
 {
@@ -561,21 +565,21 @@ extern "C" {
 cufftResult cufftPlanMany(cufftHandle *plan, int rank, int *n, int *, int, int, int *, int, int, cufftType type, int batch)
 {
     if (rank != 2) return CUFFT_INVALID_VALUE;
-    transforms.push_back({n[0], n[1], batch, type, NULL});
-    *plan = (int)transforms.size() - 1;
+    all_transforms().push_back({n[0], n[1], batch, type, NULL});
+    *plan = (int)all_transforms().size() - 1;
     return CUFFT_SUCCESS;
 }
-cufftResult cufftSetStream(cufftHandle plan, cudaStream_t s) { return transforms[(size_t)plan].stream = s, CUFFT_SUCCESS; }
+cufftResult cufftSetStream(cufftHandle plan, cudaStream_t s) { return all_transforms()[(size_t)plan].stream = s, CUFFT_SUCCESS; }
 cufftResult cufftExecR2C(cufftHandle plan, cufftReal *in, cufftComplex *out)
 {
-    transform t = transforms[(size_t)plan];
+    transform t = all_transforms()[(size_t)plan];
     if (t.type != CUFFT_R2C || (uintptr_t)out % 8) return CUFFT_INVALID_PLAN;
     ft_shim_enqueue(t.stream, [=] { execute(t, in, out); });
     return CUFFT_SUCCESS;
 }
 cufftResult cufftExecC2R(cufftHandle plan, cufftComplex *in, cufftReal *out)
 {
-    transform t = transforms[(size_t)plan];
+    transform t = all_transforms()[(size_t)plan];
     if (t.type != CUFFT_C2R || (uintptr_t)in % 8) return CUFFT_INVALID_PLAN;
     ft_shim_enqueue(t.stream, [=] { execute(t, out, in); });
     return CUFFT_SUCCESS;

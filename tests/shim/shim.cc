@@ -89,7 +89,11 @@ static size_t scheduler_size;
 static int current, n_threads;
 static const std::function<void()> *body;
 static const char *kernel;
-static std::map<const void *, std::vector<char> *> &shared_of = *new std::map<const void *, std::vector<char> *>;
+static std::map<const void *, std::vector<char> *> &all_shared(void)
+{
+    static std::map<const void *, std::vector<char> *> &m = *new std::map<const void *, std::vector<char> *>;
+    return m;
+}
 static std::vector<char> *dynamic_shared;
 
 static ft_shim_settings settings;
@@ -233,7 +237,7 @@ static void run_block(void)
     int n_warps = (n_threads + WARP - 1) / WARP, warp_order[MAX_THREADS / WARP], lane_order[WARP];
     order_of(warp_order, n_warps);
     order_of(lane_order, WARP);
-    for (auto &s : shared_of) memset(s.second->data(), 0xFF, s.second->size());
+    for (auto &s : all_shared()) memset(s.second->data(), 0xFF, s.second->size());
     if (dynamic_shared) memset(dynamic_shared->data(), 0xFF, dynamic_shared->size());
     for (int w = 0; w < n_warps; w++) warps[w].turn = 0;
     for (int t = 0; t < n_threads; t++) {
@@ -274,7 +278,7 @@ static void run_block(void)
 
 void *ft_shim_shared(const void *site, size_t size)
 {
-    std::vector<char> *&v = shared_of[site];
+    std::vector<char> *&v = all_shared()[site];
     if (!v) {
         v = new std::vector<char>(size);
         memset(v->data(), 0xFF, size);
@@ -303,11 +307,11 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
         run_block();
     }
     size_t total = smem;
-    for (auto &s : shared_of) {
+    for (auto &s : all_shared()) {
         total += s.second->size();
         delete s.second;
     }
-    shared_of.clear();
+    all_shared().clear();
     delete dynamic_shared;
     dynamic_shared = NULL;
     if (total > (smem ? 227u << 10 : 48u << 10)) fault("more shared memory than a block can have");
@@ -332,7 +336,11 @@ struct ft_shim_graph {
 struct ft_shim_graph_exec {
     work_list list;
 };
-static std::vector<ft_shim_stream *> &streams = *new std::vector<ft_shim_stream *>; /* never destroyed: used at exit */
+static std::vector<ft_shim_stream *> &all_streams(void) /* made at first use, maybe before main; never destroyed */
+{
+    static std::vector<ft_shim_stream *> &v = *new std::vector<ft_shim_stream *>;
+    return v;
+}
 static cudaError_t last_error = cudaSuccess;
 
 static cudaError_t failed(cudaError_t e)
@@ -368,7 +376,7 @@ void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaSt
 
 static bool capture_forbids(const char *what) /* a call that a device refuses while a stream records */
 {
-    for (ft_shim_stream *s : streams)
+    for (ft_shim_stream *s : all_streams())
         if (s->capturing) {
             s->invalid = true;
             (void)what;
@@ -405,7 +413,7 @@ cudaError_t cudaMalloc(void **p, size_t size)
 }
 cudaError_t cudaFree(void *p)
 {
-    for (ft_shim_stream *s : streams) flush(s);
+    for (ft_shim_stream *s : all_streams()) flush(s);
     if (p) settings.allocations--;
     free(p);
     return cudaSuccess;
@@ -413,7 +421,7 @@ cudaError_t cudaFree(void *p)
 cudaError_t cudaMallocHost(void **p, size_t size) { return posix_memalign(p, 64, size ? size : 1) ? failed(cudaErrorMemoryAllocation) : cudaSuccess; }
 cudaError_t cudaFreeHost(void *p)
 {
-    for (ft_shim_stream *s : streams) flush(s);
+    for (ft_shim_stream *s : all_streams()) flush(s);
     free(p);
     return cudaSuccess;
 }
@@ -430,7 +438,7 @@ cudaError_t cudaMemsetAsync(void *dst, int value, size_t n, cudaStream_t s)
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
     *s = new ft_shim_stream;
-    streams.push_back(*s);
+    all_streams().push_back(*s);
     return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s)

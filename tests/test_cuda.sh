@@ -1,0 +1,79 @@
+# The program with its CUDA kernels, on a stand-in for CUDA (tests/shim): training, sampling, resume, ranks, errors.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+C=$(dirname "$F")/tests/on_shim/forty # the same program beside the stand-in's plugin
+[ -x "$C" ] || { echo "skipped: no C++ compiler"; exit 77; }
+
+# this program has no device here: it starts, says why, and computes on the processor; asked for a GPU it refuses
+works "$F" doctor --json
+python3 - <<'P' || die "doctor: $(cat out)"
+import json
+d = json.load(open("out"))
+assert d["cuda"]["says"] and d["backend"].startswith("cpu"), d
+P
+if [ ! -e /dev/nvidia0 ]; then
+  works "$F" phantom -o ph.h5 --videos 8 --size 16 --frames 4
+  printf 'task: classifier\npositive: polyp\nlabels: 4\nthreads: 1\nprecision: f32\ndata: {clips: ph.h5}\nclassifier: {model: x3d-tiny, steps: 6, batch: 2}\n' >c.yaml
+  fails 1 "--device cpu" -- "$F" train c.yaml -o no --device cuda
+  fails 1 "auto, cpu, cuda or cuda:N" -- "$F" train c.yaml -o no --device gpu
+  fails 1 "GPU 3 of 1" -- "$C" train c.yaml -o no --device cuda:3
+fi
+works "$C" doctor
+grep -q "CUDA: host shim" out || die "doctor: $(cat out)"
+
+# a classifier: the first step is the processor's, the rest stays near; recorded or op by op, resumed or not: the same bits
+works "$F" train c.yaml -o cpu --device cpu
+works "$C" train c.yaml -o gpu --device cuda
+python3 - <<'P' || die "the device learns something else"
+import csv, json
+a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + "/log.csv")))[1:]] for d in ("cpu", "gpu"))
+assert len(a) == len(b) == 6
+assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
+assert all(abs(x[0] - y[0]) <= 0.05 * abs(x[0]) for x, y in zip(a, b)), (a, b)
+P
+FORTY_CUDA_GRAPH=0 works "$C" train c.yaml -o listed --device cuda
+cmp gpu/log.csv listed/log.csv && cmp gpu/weights.safetensors listed/weights.safetensors || die "a recorded step gives other numbers"
+more="--set classifier.steps=24 --device cuda"
+works "$C" train c.yaml -o whole $more
+"$C" train c.yaml -o stopped $more >out 2>err &
+for i in $(seq 100); do [ -d stopped ] && break; sleep 0.05; done
+sleep 1
+kill -TERM $! 2>/dev/null || true
+wait $! 2>/dev/null || true
+[ -e stopped/run.json ] || works "$C" train c.yaml -o stopped --resume $more
+cmp whole/log.csv stopped/log.csv && cmp whole/weights.safetensors stopped/weights.safetensors || die "a resumed run gives other numbers"
+works "$C" evaluate gpu --data ph.h5 --split all --device cuda
+works "$C" train c.yaml -o half --device cuda --precision bf16
+grep -q "^5," half/log.csv || die "bf16 does not train"
+
+# a VAE, a generator, clips
+if [ "${ASAN_OPTIONS:-}" = "" ]; then
+  works "$F" phantom -o ph32.h5 --videos 4 --size 32 --frames 8
+  printf 'task: generator\nthreads: 1\nprecision: f32\ndata: {clips: ph32.h5}\nvae: {steps: 2, batch: 1}\ngenerator: {model: medsora-tiny, steps: 4, batch: 1, images: 1}\n' >g.yaml
+  works "$F" train g.yaml -o g-cpu --device cpu
+  works "$C" train g.yaml -o g-gpu --device cuda
+  python3 - <<'P' || die "the generator learns something else"
+import csv
+for part in ("/vae", ""):
+    a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + part + "/log.csv")))[1:]] for d in ("g-cpu", "g-gpu"))
+    assert all(abs(x - y) <= 1e-3 * abs(x) for x, y in zip(a[0], b[0])), (part, a[0], b[0])
+    assert all(abs(x[0] - y[0]) <= 5e-3 * abs(x[0]) for x, y in zip(a, b)), (part, a, b)
+P
+  works "$C" generate g-gpu -n 1 -o clips.h5 --steps 2 --device cuda
+  works "$F" info clips.h5
+fi
+
+# two ranks, each with a device
+if command -v mpirun >/dev/null && [ -e "$(dirname "$F")/libforty_mpi.so" ]; then
+  cp "$(dirname "$F")/libforty_mpi.so" "$(dirname "$C")/" # beside the program
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  sed 's/x3d-tiny, steps: 6, batch: 2/timesformer-tiny, steps: 3, batch: 4/' c.yaml >t.yaml
+  works "$C" train t.yaml -o one --device cuda
+  ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 OMPI_COMM_WORLD_LOCAL_RANK=0 works mpirun --oversubscribe -n 2 bash -c "OMPI_COMM_WORLD_LOCAL_RANK=0 exec $C train t.yaml -o both --device cuda --set classifier.batch=2"
+  python3 - <<'P' || die "two ranks learn something else"
+import csv
+a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + "/log.csv")))[1:]] for d in ("one", "both"))
+assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
+P
+fi
+done_testing
