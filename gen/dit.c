@@ -86,3 +86,11 @@ ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out)
     x = ft_permute(g, x, (int[]){0, 1, 3, 2, 4, 5});
     return ft_cast(g, ft_reshape(g, x, 5, (int64_t[]){B, n, grid * patch, grid * patch, out}), FT_F32);
 }
+
+ft_t ft_clip_frames(ft_graph *g, ft_t x, int64_t frames) { return frames < ft_dim(x, 1) ? ft_slice(g, x, 1, 0, frames) : x; }
+
+ft_t ft_with_images(ft_graph *g, ft_t clip, ft_t x)
+{
+    int64_t frames = ft_dim(clip, 1), n = ft_dim(x, 1);
+    return frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
+}

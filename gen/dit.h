@@ -25,4 +25,8 @@ ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width);
 /* final_layer: tokens x (B,n,grid,grid,d), activated time c -> (B,n,s,s,out) f32 */
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out);
 
+/* For networks with images_apart: the clip's frames of x (B,n,...), and x again with other frames in their place. */
+ft_t ft_clip_frames(ft_graph *g, ft_t x, int64_t frames);
+ft_t ft_with_images(ft_graph *g, ft_t clip, ft_t x);
+
 #endif

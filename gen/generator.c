@@ -57,14 +57,6 @@ const void *ft_generator_preset_of(const char *name)
     return find(name, &row) ? row : NULL;
 }
 
-ft_t ft_clip_frames(ft_graph *g, ft_t x, int64_t frames) { return frames < ft_dim(x, 1) ? ft_slice(g, x, 1, 0, frames) : x; }
-
-ft_t ft_with_images(ft_graph *g, ft_t clip, ft_t x)
-{
-    int64_t frames = ft_dim(clip, 1), n = ft_dim(x, 1);
-    return frames < n ? ft_concat(g, 1, 2, (ft_t[]){clip, ft_slice(g, x, 1, frames, n - frames)}) : clip;
-}
-
 ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset)
 {
     const char *beta = ft_config_text(cfg, "generator.beta");

@@ -39,10 +39,6 @@ typedef struct {
     ft_t variance; /* the variance's logit, same shape; NULL if the network has none */
     ft_taps taps;
 } ft_prediction;
-/* For networks with images_apart: the clip's frames of x (B,n,...), and x again with other frames in their place. */
-ft_t ft_clip_frames(ft_graph *g, ft_t x, int64_t frames);
-ft_t ft_with_images(ft_graph *g, ft_t clip, ft_t x);
-
 ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset);
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/graph/layers.h"
+#include "gen/dit.h"
 #include "gen/generator.h"
 
 /* one row, one line */

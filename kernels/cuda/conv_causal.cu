@@ -110,10 +110,10 @@ static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const flo
 #pragma unroll
             for (int j = 0; j + 1 < K; j++) window[j] = window[j + 1];
             window[K - 1] = K - 1 < k && t - K >= 0 ? ft_get(in + (t - K) * s.C) : 0.0f;
-            if (K > k)
+            float next = K > k && t - k >= 0 ? ft_get(in + (t - k) * s.C) : 0.0f;
 #pragma unroll
-                for (int j = 0; j < K; j++)
-                    if (j == k - 1) window[j] = t - k >= 0 ? ft_get(in + (t - k) * s.C) : 0.0f;
+            for (int j = 0; j < K; j++)
+                if (K > k && j == k - 1) window[j] = next;
         }
         float *to = part + task * (k + 1);
 #pragma unroll

@@ -75,6 +75,27 @@ template <int N, typename T> FT_DEV void ft_write(T *p, const float *from)
             __VA_ARGS__;                                                                                                         \
         }                                                                                                                        \
     } while (0)
+/* ... with X and T = the storage of two buffers, each */
+#define FT_BY_TYPES(x, t, ...)                                                                                                     \
+    do {                                                                                                                         \
+        if ((x)->dtype == FT_BF16 && (t)->dtype == FT_BF16) {                                                                    \
+            typedef bf16 X;                                                                                                      \
+            typedef bf16 T;                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((x)->dtype == FT_BF16) {                                                                                      \
+            typedef bf16 X;                                                                                                      \
+            typedef float T;                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((t)->dtype == FT_BF16) {                                                                                      \
+            typedef float X;                                                                                                     \
+            typedef bf16 T;                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            typedef float X;                                                                                                     \
+            typedef float T;                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
 /* ... and with N = values in 16 bytes where `wide` holds, else 1 */
 #define FT_BY_WIDTH(wide, ...)                                                                                                   \
     do {                                                                                                                         \
@@ -193,9 +214,10 @@ static inline bool ft_wide_vectors(const ft_call *c, int first, int last, int64_
         if (!ft_aligned(c->in[i])) return false;
     return n % 8 == 0;
 }
-template <int N> FT_DEV void ft_read_floats(float *to, const float *p)
+/* N values that may take more than 16 bytes: as many reads as it takes */
+template <int N, typename T> FT_DEV void ft_read_floats(float *to, const T *p)
 {
-    enum { M = N < 4 ? N : 4 };
+    enum { MOST = 16 / sizeof(T), M = N < MOST ? N : MOST };
 #pragma unroll
     for (int i = 0; i < N; i += M) ft_read<M>(to + i, p + i);
 }

@@ -196,7 +196,9 @@ static spread spread_of(const ft_buf *a, const ft_buf *b)
 FT_DEV int64_t outer_offset(const spread &s, int64_t row)
 {
     int64_t at = 0;
-    for (int i = s.outer; i >= 0; i--) at += row % s.dim[i] * s.stride[i], row /= s.dim[i];
+#pragma unroll
+    for (int i = FT_MAX_DIMS - 1; i >= 0; i--) /* an index that is known: the arrays stay in constant memory */
+        if (i <= s.outer) at += row % s.dim[i] * s.stride[i], row /= s.dim[i];
     return at;
 }
 
@@ -204,7 +206,7 @@ template <int N, typename T> FT_DEV void read_spread(float *to, const T *b, cons
 {
     int64_t row = s.outer < 0 ? 0 : i / s.run, from = s.outer < 0 ? 0 : outer_offset(s, row);
     if (!s.constant) {
-        ft_read<N>(to, b + from + i - row * s.run);
+        ft_read_floats<N>(to, b + from + i - row * s.run);
         return;
     }
     float one = ft_get(b + from);
@@ -212,7 +214,8 @@ template <int N, typename T> FT_DEV void read_spread(float *to, const T *b, cons
     for (int k = 0; k < N; k++) to[k] = one;
 }
 
-template <typename T, int N> static __global__ void binary(T *y, const T *a, const T *b, int64_t n, int kind, spread s)
+/* b may lie in another storage than a and y */
+template <typename X, typename T, int N> static __global__ void binary(X *y, const X *a, const T *b, int64_t n, int kind, spread s)
 {
     FT_EACH (i, n / N) {
         float u[N], v[N];
@@ -235,10 +238,12 @@ extern "C" void ft_cuda_binary(const ft_call *c)
 {
     const ft_buf *a = c->in[0], *b = c->in[1], *y = c->out[0];
     spread s = spread_of(a, b);
-    FT_ASSERT(a->dtype == b->dtype && a->dtype == y->dtype);
-    FT_BY_TYPE(a->dtype, FT_BY_WIDTH(wide_spread(s, b, y) && ft_aligned(a),
-                                     FT_RUN((binary<T, N>), a->count / N, ft_as<T>(y), ft_as<const T>(a), ft_as<const T>(b), a->count,
-                                            c->attr->scalar.kind, s)));
+    bool wide = ft_aligned(a) && ft_aligned(y) && ft_aligned(b) && s.run % 8 == 0;
+    FT_ASSERT(a->dtype == y->dtype);
+    FT_BY_TYPES(a, b, if (wide) {
+        enum { N = sizeof(X) + sizeof(T) == 4 ? 8 : 4 }; /* 16 bytes of the wider one */
+        FT_RUN((binary<X, T, N>), a->count / N, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count, c->attr->scalar.kind, s);
+    } else FT_RUN((binary<X, T, 1>), a->count, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count, c->attr->scalar.kind, s));
 }
 
 template <typename T, int N> static __global__ void broadcast(T *y, const T *x, int64_t n, float scale, spread s)

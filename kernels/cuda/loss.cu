@@ -67,34 +67,12 @@ static __global__ void loss_mean_bwd(X *dx, const X *x, const T *t, const float 
         ft_put(dx + i, g * (weight ? weight[i / per_sample] : 1.0f) * loss_d1(kind, delta, ft_get(x + i), ft_get(t + i)));
 }
 
-/* the storage of x and of its target, each */
-#define BY_BOTH(x, t, ...)                                                                                                       \
-    do {                                                                                                                         \
-        if ((x)->dtype == FT_BF16 && (t)->dtype == FT_BF16) {                                                                    \
-            typedef bf16 X;                                                                                                      \
-            typedef bf16 T;                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((x)->dtype == FT_BF16) {                                                                                      \
-            typedef bf16 X;                                                                                                      \
-            typedef float T;                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((t)->dtype == FT_BF16) {                                                                                      \
-            typedef float X;                                                                                                     \
-            typedef bf16 T;                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        } else {                                                                                                                 \
-            typedef float X;                                                                                                     \
-            typedef float T;                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        }                                                                                                                        \
-    } while (0)
-
 extern "C" int ft_cuda_prepare_loss_mean(ft_call *c) { return need_parts(c); }
 extern "C" void ft_cuda_loss_mean(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
     unsigned parts = parts_for(x->count);
-    BY_BOTH(x, t, FT_LAUNCH((loss_mean<X, T>), parts, FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<const X>(x),
+    FT_BY_TYPES(x, t, FT_LAUNCH((loss_mean<X, T>), parts, FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<const X>(x),
                             ft_as<const T>(t), ft_as<const float>(c->in[2]), x->count, x->count / x->dim[0], c->attr->scalar.kind,
                             c->attr->scalar.a));
     finish(c, parts, (double)x->count);
@@ -104,7 +82,7 @@ extern "C" void ft_cuda_loss_mean(const ft_call *c)
 extern "C" void ft_cuda_loss_mean_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
-    BY_BOTH(x, t, FT_RUN((loss_mean_bwd<X, T>), x->count, ft_as<X>(c->out[0]), ft_as<const X>(x), ft_as<const T>(t),
+    FT_BY_TYPES(x, t, FT_RUN((loss_mean_bwd<X, T>), x->count, ft_as<X>(c->out[0]), ft_as<const X>(x), ft_as<const T>(t),
                          ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), x->count, x->count / x->dim[0],
                          c->attr->scalar.kind, c->attr->scalar.a));
 }

@@ -28,10 +28,13 @@ template <bool NORMAL> FT_DEV void ft_random4(const ft_step *step, uint32_t stre
 {
     int64_t from = at + (int64_t)step->rank * all;
     int skip = (int)(from & 3);
-    float v[8];
-    for (int half = 0; half < (skip ? 2 : 1); half++) {
+    float v[8] = {0};
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
         uint32_t bits[4];
+        if (half == 1 && skip == 0) break;
         ft_philox4(step, stream, (uint64_t)(from / 4 + half), bits);
+#pragma unroll
         for (int i = 0; i < 4; i += NORMAL ? 2 : 1) {
             if (!NORMAL) {
                 v[4 * half + i] = ft_uniform_of(bits[i]);
@@ -43,7 +46,8 @@ template <bool NORMAL> FT_DEV void ft_random4(const ft_step *step, uint32_t stre
             v[4 * half + i + 1] = r * sinf(a);
         }
     }
-    for (int i = 0; i < 4; i++) out[i] = v[skip + i];
+#pragma unroll
+    for (int i = 0; i < 4; i++) out[i] = skip == 0 ? v[i] : skip == 1 ? v[i + 1] : skip == 2 ? v[i + 2] : v[i + 3]; /* registers */
 }
 
 FT_DEV float ft_uniform1(const ft_step *step, uint32_t stream, int64_t all, int64_t at)
@@ -51,7 +55,8 @@ FT_DEV float ft_uniform1(const ft_step *step, uint32_t stream, int64_t all, int6
     uint32_t bits[4];
     int64_t from = at + (int64_t)step->rank * all;
     ft_philox4(step, stream, (uint64_t)(from / 4), bits);
-    return ft_uniform_of(bits[from & 3]);
+    int word = (int)(from & 3);
+    return ft_uniform_of(word == 0 ? bits[0] : word == 1 ? bits[1] : word == 2 ? bits[2] : bits[3]);
 }
 
 #endif

@@ -68,7 +68,9 @@ template <typename U> static __global__ void permute_runs(U *y, const U *x, int6
 {
     FT_EACH (i, n) {
         int64_t row = i / l.run, from = i - row * l.run;
-        for (int k = l.inner; k >= 0; k--) from += row % l.dim[k] * l.stride[k], row /= l.dim[k];
+#pragma unroll
+        for (int k = FT_MAX_DIMS - 1; k >= 0; k--) /* an index that is known: the arrays stay in constant memory */
+            if (k <= l.inner) from += row % l.dim[k] * l.stride[k], row /= l.dim[k];
         y[i] = x[from];
     }
 }

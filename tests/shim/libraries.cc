@@ -145,6 +145,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     ft_shim_lt_layout la = *la_, lb = *lb_, ly = *ly_;
     float alpha = *(const float *)alpha_, beta = *(const float *)beta_;
     uint64_t align = algo->data[0] ? algo->data[0] : 1;
+    ft_shim()->calls++;
     if (!fits(desc, la_, lb_, ly_)) return CUBLAS_STATUS_INVALID_VALUE;
     if ((uintptr_t)a % align || (uintptr_t)b % align || (uintptr_t)y % align) die("cuBLASLt: an address is less aligned than was promised");
     if (work_size && !work) die("cuBLASLt: no scratch");
@@ -500,6 +501,7 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
 }
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack)
 {
+    ft_shim()->calls++;
     if (!plan->n->finished || !pack->n->finished) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
     node_p graph = child(child(plan->n, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
     auto r = std::make_shared<run_of>();

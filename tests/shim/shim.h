@@ -14,7 +14,7 @@ typedef struct {
     bool refuse_capture;  /* every capture fails */
     bool refuse_libraries; /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
     int64_t fail_alloc;   /* the n-th device allocation from now fails */
-    int64_t launches, replays, allocations, steps; /* steps: how often a thread was let run */
+    int64_t launches, replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
 } ft_shim_settings;
 
 #ifdef __cplusplus

@@ -1,0 +1,16 @@
+/* The settings' defaults, without a file: what networks ask for while they are built. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/io/config.h"
+#include "common/io/config_keys.h"
+
+const char *ft_config_text(const ft_config *cfg, const char *key)
+{
+    (void)cfg;
+#define KEY(name, type, value, ...)                                                                                              \
+    if (!strcmp(key, name)) return value;
+    FT_CONFIG_TABLE(KEY)
+#undef KEY
+    abort();
+}
