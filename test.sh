@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 . ./setup.sh
 full=no
 [ "${1:-}" = --full ] && full=yes
-install_missing libcmocka-dev python3 clang openmpi-bin libopenmpi-dev
+install_missing libcmocka-dev python3 clang g++ openmpi-bin libopenmpi-dev
 echo "forty: release build and tests" >&2
 build release -DBUILD_TESTING=ON
 ctest --preset release -j "$(nproc)" -LE full
@@ -24,5 +24,9 @@ if [ $full = yes ]; then
       -Wno-maybe-uninitialized -I. -idirafter /usr/include -c "$file" -o /dev/null
   done
   ctest --preset release -L full
+  echo "forty: the device suite, on the stand-in for CUDA" >&2
+  cmake -S tests/device -B build/device-shim -G Ninja -DSHIM=ON >build-device.log 2>&1 && cmake --build build/device-shim >>build-device.log 2>&1
+  for model in x3d-tiny r2plus1d-tiny medsora-tiny feat-tiny endora-tiny; do build/device-shim/device_models parity $model; done
+  rm -f build-device.log
 fi
 echo "all tests passed" >&2

@@ -51,11 +51,11 @@ json_t *ft_environment(void)
     snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
     ft_clipstore_library(hdf);
     const ft_backend *now = ft_backend_now();
-    json_t *e = json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT,
-                          "processor", cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", now->name, "bf16",
-                          ft_backend_has_bf16(), "bf16_fast", ft_backend_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg",
-                          AV_STRINGIFY(LIBAVFORMAT_VERSION), "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib",
-                          (json_int_t)ft_peak_memory());
+    json_t *e =
+        json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT, "processor",
+                  cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", now->name, "bf16", ft_backend_has_bf16(),
+                  "bf16_fast", ft_backend_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg", AV_STRINGIFY(LIBAVFORMAT_VERSION),
+                  "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib", (json_int_t)ft_peak_memory());
     if (now->device) {
         json_object_set_new(e, "gpu", json_string(now->device->describe()));
         json_object_set_new(e, "gpu_choices", json_string(now->device->choices()));

@@ -12,13 +12,13 @@
 typedef struct ft_recording ft_recording; /* a list of kernels that is replayed as one */
 
 typedef struct {
-    int (*start)(int index);                               /* once; FT_EDEVICE: no such device, or no driver */
-    const char *(*describe)(void);                         /* "NVIDIA H200, sm_90, 139 GiB; CUDA 13.0, driver ..., cuDNN 9.19.0" */
-    const char *(*choices)(void);                          /* algorithms chosen by measurement, one a line */
-    double (*memory)(double *total);                       /* MiB free */
-    int (*alloc)(void **p, size_t size);                   /* zeros; FT_ENOMEM */
-    void (*free)(void *p);                                 /* NULL is allowed; waits */
-    int (*alloc_pinned)(void **p, size_t size);            /* host memory that copies read and write while the host goes on */
+    int (*start)(int index);                    /* once; FT_EDEVICE: no such device, or no driver */
+    const char *(*describe)(void);              /* "NVIDIA H200, sm_90, 139 GiB; CUDA 13.0, driver ..., cuDNN 9.19.0" */
+    const char *(*choices)(void);               /* algorithms chosen by measurement, one a line */
+    double (*memory)(double *total);            /* MiB free */
+    int (*alloc)(void **p, size_t size);        /* zeros; FT_ENOMEM */
+    void (*free)(void *p);                      /* NULL is allowed; waits */
+    int (*alloc_pinned)(void **p, size_t size); /* host memory that copies read and write while the host goes on */
     void (*free_pinned)(void *p);
     int (*copy_in)(void *dst, const void *src, size_t n);  /* src: pinned; begun only */
     int (*copy_out)(void *dst, const void *src, size_t n); /* dst: pinned; begun only */
@@ -26,12 +26,12 @@ typedef struct {
     int (*download)(void *dst, const void *src, size_t n); /* waits for everything begun before, then copies */
     int (*fill)(void *dst, int byte, size_t n);
     int (*narrow)(uint16_t *dst, const float *src, int64_t n); /* f32 to bf16 */
-    int (*mark)(int slot);                                 /* 0 .. FT_MARKS - 1: remembers how far the stream is */
-    int (*wait)(int slot);                                 /* until it has come there */
-    int (*check)(void);                                    /* errors of what was begun so far; does not wait */
+    int (*mark)(int slot);                                     /* 0 .. FT_MARKS - 1: remembers how far the stream is */
+    int (*wait)(int slot);                                     /* until it has come there */
+    int (*check)(void);                                        /* errors of what was begun so far; does not wait */
     int (*record_begin)(void);
-    bool (*record_holds)(void);                            /* false: the last call cannot be recorded */
-    int (*record_end)(ft_recording **r);                   /* FT_EDEVICE: it could not be recorded */
+    bool (*record_holds)(void);          /* false: the last call cannot be recorded */
+    int (*record_end)(ft_recording **r); /* FT_EDEVICE: it could not be recorded */
     int (*replay)(ft_recording *r);
     void (*record_free)(ft_recording *r);
     /* ranks, each with a device: `share` hands 128 bytes of rank 0 to all. mean: over the ranks, in place, in stream order */

@@ -169,7 +169,8 @@ struct ft_call {
     size_t work_size;
     void *state; /* kept between steps: primitives, packed weights */
     void (*free_state)(void *state);
-    void (*repack)(const ft_call *c); /* on a device: makes kept copies of weights again; called before the list if they changed */
+    void (*repack)(
+        const ft_call *c); /* on a device: makes kept copies of weights again; called before the list if they changed */
     /* set for each run */
     const ft_step *step;
     ft_store *store;

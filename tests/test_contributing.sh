@@ -10,8 +10,8 @@ for path, code in re.findall(r"1\. `((?:experiments|classify|gen)/\w+\.c)`:.*?\n
     open(path, "w").write(code)
 for path, code in re.findall(r"Append to `([\w/.]+)` .*?```c\n(.*?)```", page, re.S):
     open(path, "a").write(code)
-path, code = re.search(r"New file `([\w/.]+)`.*?```c\n(.*?)```", page, re.S).groups()
-open(path, "w").write(code)
+for path, code in re.findall(r"New file `([\w/.]+)`.*?```c\n(.*?)```", page, re.S):
+    open(path, "w").write(code)
 row = re.search(r"`(OP\(.*?\))`", page)[1]
 case = re.search(r"above the table of `([\w/.]+)`.*?```c\n(.*?)```.*?`(\{.*?\},)`", page, re.S)
 
@@ -31,10 +31,12 @@ sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arm_table.h
 sed -i 's/    SSL(softmatch)/    SSL(softmatch) SSL(entropy)/' classify/ssl_table.h
 sed -i 's/GENERATOR(lvdm)/GENERATOR(lvdm) GENERATOR(plain)/' gen/generator_table.h
 [ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
-works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS="base;v4"
-works cmake --build build --target forty test_ops
-works env FT_NO_GOLDEN=1 build/tests/test_ops logcosh
-grep -q "PASSED.* 1 test" out err || die "the new op was not tested"
+works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS="base;v4" -DFT_CUDA=OFF
+works cmake --build build --target forty test_ops test_ops_shim
+for t in test_ops test_ops_shim; do
+  works env FT_NO_GOLDEN=1 build/tests/$t logcosh
+  grep -q "PASSED.* 1 test" out err || die "the new op was not tested by $t"
+done
 cat >e.yaml <<'Y'
 data: {phantom: true, size: 32, frames: 8}
 phantom: {videos: 48}

@@ -273,7 +273,8 @@ enum { SCHEDULES = 12, FEW = 3, COSTLY = 30000 }; /* steps of a run above which 
 
 static void same_as(const problem *a, const problem *b, const char *what, int which)
 {
-    if (memcmp(ft_data(a->y32), ft_data(b->y32), (size_t)a->n * sizeof(float))) fail_msg("%s: %s %d gives another output", a->c->name, what, which);
+    if (memcmp(ft_data(a->y32), ft_data(b->y32), (size_t)a->n * sizeof(float)))
+        fail_msg("%s: %s %d gives another output", a->c->name, what, which);
     for (int i = 0; i < a->c->n && i < a->c->no_grad; i++)
         if (memcmp(gradient(a, i), gradient(b, i), (size_t)count(a->c, i) * sizeof(float)))
             fail_msg("%s: %s %d gives another gradient of input %d", a->c->name, what, which, i);

@@ -37,7 +37,8 @@ static const ft_backend *open_plugin(void)
 /* of several processes on one machine each takes its own */
 static int own_gpu(void)
 {
-    static const char *const local[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"};
+    static const char *const local[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK",
+                                        "SLURM_LOCALID"};
     for (int i = 0; i < 4; i++)
         if (getenv(local[i])) return atoi(getenv(local[i]));
     return 0;

@@ -1,11 +1,12 @@
-/* Where plans compute: the processor, or a GPU through the plugin libforty_cuda.so beside the program. Chosen once; every plan of the
- * process computes there. Several processes of one machine take a GPU each; CUDA_VISIBLE_DEVICES says which there are. */
+/* Where plans compute: the processor, or a GPU through the plugin libforty_cuda.so beside the program. Chosen once; every plan of
+ * the process computes there. Several processes of one machine take a GPU each; CUDA_VISIBLE_DEVICES says which there are. */
 #ifndef FT_BACKEND_H
 #define FT_BACKEND_H
 
 #include "kernels/kernel.h"
 
-/* "cpu", "cuda", "cuda:N", or "auto": a GPU if there is one. Only noted: the first plan opens it, so what computes nothing costs nothing. */
+/* "cpu", "cuda", "cuda:N", or "auto": a GPU if there is one. Only noted: the first plan opens it, so what computes nothing costs
+ * nothing. */
 int ft_backend_select(const char *name);
 int ft_backend_open(void);                /* FT_EDEVICE: what was selected cannot be had */
 void ft_backend_use(const ft_backend *b); /* one that is linked in (tests) */

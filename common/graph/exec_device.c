@@ -1,8 +1,9 @@
 /* Running a plan on a device.
  *
- * A run is one copy of the step and the inputs in, the list, and copies of the small results out, all begun and not waited for. The
- * list goes out kernel by kernel twice; the third time it is recorded, and from then on replayed as one. What cannot be recorded goes
- * on kernel by kernel, after one line in the log that names the op. ft_data waits for the run whose result it reads, no more. */
+ * A run is one copy of the step and the inputs in, the list, and copies of the small results out, all begun and not waited for.
+ * The list goes out kernel by kernel twice; the third time it is recorded, and from then on replayed as one. What cannot be
+ * recorded goes on kernel by kernel, after one line in the log that names the op. ft_data waits for the run whose result it
+ * reads, no more. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,9 @@ int ft__device_prepare(ft_plan *p)
     }
     for (int i = 0; i < p->g->n_tensor; i++) { /* what is kept may be a view */
         ft_t o = ft__owner(p->g->tensor[i]);
-        if (!p->g->tensor[i]->kept || !ft__on_slab(o) || o->first < 0 || bytes_of(o) > FT_SMALL_RESULT || o->result_at != SIZE_MAX) continue;
+        if (!p->g->tensor[i]->kept || !ft__on_slab(o) || o->first < 0 || bytes_of(o) > FT_SMALL_RESULT ||
+            o->result_at != SIZE_MAX)
+            continue;
         o->result_at = m->results_size;
         m->results_size += padded(bytes_of(o));
     }
@@ -81,7 +84,8 @@ void ft__device_free(ft_plan *p)
     }
 }
 
-/* ---- guards: FT_PLAN_GUARD=1 ------------------------------------------------------------------------------------------------- */
+/* ---- guards: FT_PLAN_GUARD=1 -------------------------------------------------------------------------------------------------
+ */
 
 static void permit(const ft_plan *p, const ft_node *n, void (*way)(const void *p, size_t n))
 {
@@ -130,7 +134,8 @@ static int guarded(ft_plan *p, ft_node *n, int at)
     return FT_OK;
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the list
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* At most 128 bytes of rank 0 to all, through what carries the ranks on the host: sums of small numbers are exact. */
 static int share(unsigned char *bytes, int n)
@@ -246,7 +251,8 @@ int ft__device_run(ft_plan *p, const ft_step *step)
     return d->check();
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------------------------- */
 
 int ft_plan_lag(const ft_plan *p) { return p->backend->device ? FT_LAG - 1 : 0; }
 
@@ -281,7 +287,8 @@ static void *fetch(ft_plan *p, ft_t t)
     return t->host;
 }
 
-/* A device that fails here makes no result; the next run or check says why, so the reader gets zeros, not an address of nothing. */
+/* A device that fails here makes no result; the next run or check says why, so the reader gets zeros, not an address of nothing.
+ */
 void *ft__device_data(ft_t t)
 {
     ft_plan *p = t->graph->plan;
@@ -290,10 +297,13 @@ void *ft__device_data(ft_t t)
     size_t shift = ft__distance(t);
     if (is_leaf(o)) return (char *)o->host + shift;
     if (o->kind == FT_IS_PARAM)
-        return (char *)(ft_params_flat(o->store, o->average ? FT_EMA : o->store == p->g->params ? p->bank : FT_WEIGHTS) +
+        return (char *)(ft_params_flat(o->store, o->average                 ? FT_EMA
+                                                 : o->store == p->g->params ? p->bank
+                                                                            : FT_WEIGHTS) +
                         ft_params_at(o->store, o->param)->offset) +
                shift;
-    if (o->kind == FT_IS_GRAD) return (char *)(ft_params_grad(p->g->params) + ft_params_at(p->g->params, (int)o->offset)->offset) + shift;
+    if (o->kind == FT_IS_GRAD)
+        return (char *)(ft_params_grad(p->g->params) + ft_params_at(p->g->params, (int)o->offset)->offset) + shift;
     if (!o->data) return NULL;
     char *base = fetch(p, o);
     if (!base) {

@@ -73,12 +73,12 @@ int64_t ft_params_total(const ft_params *p, bool buffers_too); /* number of valu
 
 /* Fixes the layout and fills initial values. Called by the first ft_plan_new over the store, or before loading weights. */
 int ft_params_seal(ft_params *p);
-/* Trained values first, then buffers; sealed stores only. On a device these three fetch what it has made of them: ask again after a
- * run, and say ft_params_touched after writing. */
+/* Trained values first, then buffers; sealed stores only. On a device these three fetch what it has made of them: ask again after
+ * a run, and say ft_params_touched after writing. */
 float *ft_params_flat(ft_params *p, ft_bank bank);
-float *ft_params_grad(ft_params *p);               /* gradients of the trained values; NULL: no memory */
-float *ft_params_moment(ft_params *p, int which);  /* optimiser state: 0 = momentum or m, 1 = v; NULL: no memory */
-int64_t ft_params_flat_size(const ft_params *p);   /* values in one bank, with padding */
+float *ft_params_grad(ft_params *p);              /* gradients of the trained values; NULL: no memory */
+float *ft_params_moment(ft_params *p, int which); /* optimiser state: 0 = momentum or m, 1 = v; NULL: no memory */
+int64_t ft_params_flat_size(const ft_params *p);  /* values in one bank, with padding */
 int64_t ft_params_trained_size(const ft_params *p);
 void ft_params_touched(ft_params *p); /* after writing to a bank from outside: packed copies are made again */
 

@@ -54,7 +54,7 @@ struct ft_graph {
     ft_tensor **tensor;
     ft_node **node;
     int n_tensor, n_node;
-    ft_plan *plan; /* the latest */
+    ft_plan *plan;             /* the latest */
     struct ft_region *regions; /* to be computed again in the backward pass; the latest first */
     ft_tensor dead;
 };
@@ -72,7 +72,8 @@ ft_unary_kind ft__unary_of(ft_act act); /* not of FT_ACT_NONE; op_build.c */
 int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained);
 ft_store *ft__params_store(ft_params *p); /* the host's */
 
-/* Its twin on a device. Each array has one side that is newer; reading on the host (ft_params_flat and the like) fetches what is. */
+/* Its twin on a device. Each array has one side that is newer; reading on the host (ft_params_flat and the like) fetches what is.
+ */
 typedef enum { FT_ARRAY_WEIGHTS, FT_ARRAY_EMA, FT_ARRAY_GRAD, FT_ARRAY_M, FT_ARRAY_V, FT_ARRAYS } ft_array;
 enum { FT_ARRAYS_ALL = (1 << FT_ARRAYS) - 1 };
 int ft__params_to(ft_params *p, const ft_device *d, bool grad, bool moments, bool half); /* makes what is missing there */

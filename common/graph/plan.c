@@ -115,8 +115,8 @@ static void liveness(ft_graph *g)
 }
 
 static const bool may_write_over[] = {
-#define COPY                        false
-#define INPLACE                     true
+#define COPY                             false
+#define INPLACE                          true
 #define OP(name, grad, prep, place, dev) place,
     FT_OP_TABLE(OP)
 #undef OP
@@ -129,8 +129,8 @@ static void in_place(ft_graph *g)
         if (n->dead || !may_write_over[n->op]) continue;
         ft_t x = ft__owner(n->in[0]), y = n->out[0];
         bool read_twice = n->n_in > 1 && ft__owner(n->in[1]) == x;
-        if (!ft__on_slab(x) || !ft__on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype || x->count != y->count ||
-            read_twice)
+        if (!ft__on_slab(x) || !ft__on_slab(y) || x->kept || y->kept || x->last != i || x->dtype != y->dtype ||
+            x->count != y->count || read_twice)
             continue;
         y->base = x;
         x->last = y->last > x->last ? y->last : x->last;
@@ -299,7 +299,8 @@ static void make_buckets(ft_plan *p)
     ft_graph *g = p->g;
     int64_t total = ft_params_trained_size(g->params), each = (total + FT_BUCKETS - 1) / FT_BUCKETS;
     if (each < SMALL_BUCKET) each = SMALL_BUCKET;
-    for (int64_t at = 0; at < total; at += each) p->bucket[p->buckets++] = (ft_bucket){at, total - at < each ? total - at : each, 0};
+    for (int64_t at = 0; at < total; at += each)
+        p->bucket[p->buckets++] = (ft_bucket){at, total - at < each ? total - at : each, 0};
     for (int i = 0; i < g->n_node; i++)
         for (int k = 0; k < g->node[i]->n_out; k++) {
             ft_t t = g->node[i]->out[k];

@@ -12,8 +12,8 @@ typedef struct {
     int ready;
 } ft_bucket;
 
-/* Of a plan on a device: inputs and the step go in by one copy from pinned memory, small results come out by themselves after every
- * run, each in a ring, so that the host may be up to FT_LAG - 1 runs ahead. */
+/* Of a plan on a device: inputs and the step go in by one copy from pinned memory, small results come out by themselves after
+ * every run, each in a ring, so that the host may be up to FT_LAG - 1 runs ahead. */
 typedef struct {
     char *inputs, *constants; /* there: ft_step, then the inputs; what ft_const holds */
     char *in[FT_LAG], *out[FT_LAG];

@@ -212,8 +212,8 @@ static int settle_one(loop *l)
     /* one such step is skipped by the optimiser; a row of them is not noise */
     l->bad = isfinite(loss) && isfinite(norm) ? 0 : l->bad + 1;
     if (l->bad == 10)
-        return FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32", t->what,
-                       (long long)s.step - 9);
+        return FT_FAIL(FT_EDATA, "%s: the loss is not finite since step %lld. Lower the learning rate, or use --precision f32",
+                       t->what, (long long)s.step - 9);
     if (s.step % l->log_every == 0 || s.step + 1 == t->steps) {
         char row[512];
         int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)s.step, (double)s.lr);

@@ -1,9 +1,10 @@
-/* Dense scaled dot product attention in plain CUDA: f32, relative positions, head widths that cuDNN does not take, and the sibling
- * that the tests run on the host. attention_cudnn.c takes the rest.
+/* Dense scaled dot product attention in plain CUDA: f32, relative positions, head widths that cuDNN does not take, and the
+ * sibling that the tests run on the host. attention_cudnn.c takes the rest.
  *
  * A block holds 8 queries, a warp each, against tiles of 32 keys and values in shared memory; the softmax is rescaled as it goes,
  * and the log-sum-exp of each row is kept for the backward pass, which makes the probabilities again: once per query (dq), once
- * per key (dk, dv). Relative positions (LVDM, few tokens) keep probabilities and gradients of logits, for the tables' gradients. */
+ * per key (dk, dv). Relative positions (LVDM, few tokens) keep probabilities and gradients of logits, for the tables' gradients.
+ */
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.cuh"
 
@@ -31,7 +32,8 @@ static attention attention_of(const ft_call *c)
     int64_t width = k ? q->dim[2] : q->dim[2] / 3, row = k ? width : 3 * width;
     s.seqs = q->dim[0], s.tq = q->dim[1], s.tk = k ? k->dim[1] : s.tq, s.heads = c->attr->sdpa.heads, s.d = width / s.heads;
     side *sides[] = {&s.q, &s.k, &s.v};
-    for (int i = 0; i < 3; i++) sides[i]->base = k ? c->in[i]->data : q->data, sides[i]->stride = row, sides[i]->at = k ? 0 : i * width;
+    for (int i = 0; i < 3; i++)
+        sides[i]->base = k ? c->in[i]->data : q->data, sides[i]->stride = row, sides[i]->at = k ? 0 : i * width;
     s.scale = c->attr->sdpa.scale, s.causal = c->attr->sdpa.causal, s.transpose = c->attr->sdpa.transpose;
     s.rel_k = ft_as<const float>(c->in[3]), s.rel_v = ft_as<const float>(c->in[4]);
     s.reach = c->in[3] ? (c->in[3]->dim[0] - 1) / 2 : c->in[4] ? (c->in[4]->dim[0] - 1) / 2 : -1;
@@ -39,7 +41,8 @@ static attention attention_of(const ft_call *c)
 }
 
 /* row i of a side, for a sequence and head */
-template <typename T> FT_DEV const T *row_of(const attention &s, const side &x, int64_t rows, int64_t seq, int64_t head, int64_t i)
+template <typename T>
+FT_DEV const T *row_of(const attention &s, const side &x, int64_t rows, int64_t seq, int64_t head, int64_t i)
 {
     return (const T *)x.base + (seq * rows + i) * x.stride + x.at + head * s.d;
 }
@@ -63,14 +66,15 @@ FT_DEV float logit(const attention &s, const float *q, const float *key, int64_t
 {
     float l = dot_with(q, key, s.d);
     if (s.rel_k && !s.transpose) l += dot_with(q, s.rel_k + entry(s, i, j) * s.d, s.d);
-    if (s.rel_k && s.transpose) l += s.scale * dot_with(s.rel_k + entry(s, j, i) * s.d, row_of<T>(s, s.q, s.tq, seq, head, j), s.d);
+    if (s.rel_k && s.transpose)
+        l += s.scale * dot_with(s.rel_k + entry(s, j, i) * s.d, row_of<T>(s, s.q, s.tq, seq, head, j), s.d);
     return l;
 }
 
 /* rows [i0, i0 + n) of a side into shared memory, ld apart */
 template <typename T>
-FT_DEV void load_rows(const attention &s, float *to, int64_t ld, const side &x, int64_t rows, int64_t seq, int64_t head, int64_t i0,
-                      int64_t n, float scale)
+FT_DEV void load_rows(const attention &s, float *to, int64_t ld, const side &x, int64_t rows, int64_t seq, int64_t head,
+                      int64_t i0, int64_t n, float scale)
 {
     for (int64_t e = threadIdx.x; e < n * s.d; e += FT_THREADS)
         to[e / s.d * ld + e % s.d] = scale * ft_get(row_of<T>(s, x, rows, seq, head, i0 + e / s.d) + e % s.d);
@@ -95,7 +99,8 @@ template <typename T> static __global__ void attend(T *y, float *lse, attention 
         __syncthreads();
         bool seen = warp < rows && lane < n && (!s.causal || j <= i);
         float l = seen ? logit<T>(s, q + warp * ld, k + lane * ld, seq, head, i, j) : -INFINITY, peak = ft_warp_max(l);
-        float next = fmaxf(top, peak), shrink = top == -INFINITY ? 0.0f : ft_exp1(top - next), p = seen ? ft_exp1(l - next) : 0.0f;
+        float next = fmaxf(top, peak), shrink = top == -INFINITY ? 0.0f : ft_exp1(top - next),
+              p = seen ? ft_exp1(l - next) : 0.0f;
         total = total * shrink + ft_warp_sum(p);
         top = next;
 #pragma unroll
@@ -119,14 +124,15 @@ template <typename T> static __global__ void attend(T *y, float *lse, attention 
     }
 }
 
-/* ---- backward ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- backward
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 struct gradients {
     const float *lse;
-    const void *y, *dy;        /* (seqs, tq, width) */
-    void *dq, *dk, *dv;        /* written like q, k, v lie; each may be NULL */
-    float *ds, *p;             /* relative positions: (seqs * heads, tq, tk) of logits and probabilities, or NULL */
-    float *turned;             /* transposed relative term: what it adds to dq (seqs * heads, tq, d) */
+    const void *y, *dy; /* (seqs, tq, width) */
+    void *dq, *dk, *dv; /* written like q, k, v lie; each may be NULL */
+    float *ds, *p;      /* relative positions: (seqs * heads, tq, tk) of logits and probabilities, or NULL */
+    float *turned;      /* transposed relative term: what it adds to dq (seqs * heads, tq, d) */
 };
 
 /* grid: (query blocks, seqs * heads): dq, and ds and p where they are kept */
@@ -145,7 +151,8 @@ template <typename T> static __global__ void query_grads(attention s, gradients 
     bool live = warp < rows;
     float lse = live ? g.lse[row] : 0.0f;
     out.base = g.y;
-    for (int64_t e = lane; live && e < s.d; e += FT_WARP) inner += dout[warp * ld + e] * ft_get(row_of<T>(s, out, s.tq, seq, head, i) + e);
+    for (int64_t e = lane; live && e < s.d; e += FT_WARP)
+        inner += dout[warp * ld + e] * ft_get(row_of<T>(s, out, s.tq, seq, head, i) + e);
     inner = ft_warp_sum(inner);
     for (int64_t j0 = 0; j0 < s.tk; j0 += KEYS) {
         int64_t n = s.tk - j0 < KEYS ? s.tk - j0 : (int64_t)KEYS, j = j0 + lane;
@@ -204,7 +211,8 @@ template <typename T> static __global__ void key_grads(attention s, gradients g)
         __syncthreads();
         for (int64_t b = warp; b < n; b += FT_WARPS) { /* dy . y of each query */
             float sum = 0;
-            for (int64_t e = lane; e < s.d; e += FT_WARP) sum += dout[b * ld + e] * ft_get(row_of<T>(s, result, s.tq, seq, head, i0 + b) + e);
+            for (int64_t e = lane; e < s.d; e += FT_WARP)
+                sum += dout[b * ld + e] * ft_get(row_of<T>(s, result, s.tq, seq, head, i0 + b) + e);
             sum = ft_warp_sum(sum);
             if (lane == 0) inner[b] = sum;
         }
@@ -245,7 +253,8 @@ template <typename T>
 static __global__ void table_grads(float *part, const float *w, attention s, side from, bool by_key, float scale, int64_t parts)
 {
     int64_t entries = 2 * s.reach + 1, tasks = s.seqs * s.heads;
-    FT_EACH (n, parts * entries * s.d) {
+    FT_EACH(n, parts * entries * s.d)
+    {
         int64_t x = n % s.d, e = n / s.d % entries, p = n / s.d / entries;
         float sum = 0;
         for (int64_t task = ft_part_of(tasks, p, parts); task < ft_part_of(tasks, p + 1, parts); task++)
@@ -259,14 +268,18 @@ static __global__ void table_grads(float *part, const float *w, attention s, sid
     }
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * ---------------------------------------------------------------------------------------------------------------------------- */
 
 static size_t shared_bytes(const attention *s, int64_t rows, int64_t tiles)
 {
     return (size_t)((rows * FT_WARPS + tiles * KEYS) * (s->d + 1) + KEYS) * sizeof(float);
 }
 
-static int64_t table_parts(const attention *s) { return s->seqs * s->heads < TABLE_PARTS ? s->seqs * s->heads : (int64_t)TABLE_PARTS; }
+static int64_t table_parts(const attention *s)
+{
+    return s->seqs * s->heads < TABLE_PARTS ? s->seqs * s->heads : (int64_t)TABLE_PARTS;
+}
 
 static int limits(const attention *s)
 {
@@ -304,8 +317,8 @@ extern "C" void ft_cuda_sdpa(const ft_call *c)
     size_t e = y->dtype == FT_BF16 ? 2 : 4, smem = shared_bytes(&s, 1, 2);
     for (int64_t first = 0, most = 65535 / s.heads; first < s.seqs; first += most) {
         attention p = portion(&s, first, most, e);
-        FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((attend<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(p.seqs * s.heads)), FT_THREADS,
-                                           smem, ft_as<T>(y) + first * s.tq * s.heads * s.d,
+        FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((attend<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(p.seqs * s.heads)),
+                                           FT_THREADS, smem, ft_as<T>(y) + first * s.tq * s.heads * s.d,
                                            ft_as<float>(c->out[1]) + first * s.heads * s.tq, p));
     }
 }
@@ -317,7 +330,8 @@ extern "C" int ft_cuda_prepare_sdpa_bwd(ft_call *c)
     attention s = attention_of(c);
     FT_TRY(limits(&s));
     if (s.reach >= 0)
-        c->work_size = (size_t)(2 * pairs(&s) + s.seqs * s.heads * s.tq * s.d + table_parts(&s) * (2 * s.reach + 1) * s.d) * sizeof(float);
+        c->work_size =
+            (size_t)(2 * pairs(&s) + s.seqs * s.heads * s.tq * s.d + table_parts(&s) * (2 * s.reach + 1) * s.d) * sizeof(float);
     return ft_cuda_flash_prepare(c, true);
 }
 
@@ -339,7 +353,8 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
         gradients g;
         memset(&g, 0, sizeof g);
         g.lse = ft_as<const float>(c->in[5]) + first * s.heads * s.tq;
-        g.y = (const char *)y->data + (size_t)(first * s.tq * width) * e, g.dy = (const char *)dy->data + (size_t)(first * s.tq * width) * e;
+        g.y = (const char *)y->data + (size_t)(first * s.tq * width) * e,
+        g.dy = (const char *)dy->data + (size_t)(first * s.tq * width) * e;
         void **to[] = {&g.dq, &g.dk, &g.dv};
         for (int i = 0; i < 3; i++) {
             const ft_buf *o = packed ? c->out[0] : c->out[i];
@@ -349,18 +364,20 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
         if (s.reach >= 0) g.ds = ds + first * s.heads * s.tq * s.tk, g.p = p + first * s.heads * s.tq * s.tk;
         if (turned) g.turned = extra + first * s.heads * s.tq * s.d;
         if (g.dk || g.dv || turned)
-            FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((key_grads<T>), dim3((unsigned)ft_ceil(s.tk, FT_WARPS), (unsigned)(q.seqs * s.heads)),
-                                               FT_THREADS, shared_bytes(&s, 2, 2), q, g));
+            FT_BY_TYPE(y->dtype,
+                       FT_LAUNCH_BIG((key_grads<T>), dim3((unsigned)ft_ceil(s.tk, FT_WARPS), (unsigned)(q.seqs * s.heads)),
+                                     FT_THREADS, shared_bytes(&s, 2, 2), q, g));
         if (g.dq || g.ds)
-            FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((query_grads<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(q.seqs * s.heads)),
-                                               FT_THREADS, shared_bytes(&s, 2, 2), q, g));
+            FT_BY_TYPE(y->dtype,
+                       FT_LAUNCH_BIG((query_grads<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(q.seqs * s.heads)),
+                                     FT_THREADS, shared_bytes(&s, 2, 2), q, g));
     }
     for (int which = 0; which < 2; which++) {
         const ft_buf *out = c->out[3 + which];
         side from = {dy->data, width, 0};
         if (!out) continue;
-        FT_BY_TYPE(y->dtype, FT_RUN((table_grads<T>), parts * out->count, part, (const float *)(which ? p : ds), s, which ? from : s.q,
-                                    !which && s.transpose, which ? 1.0f : s.scale, parts));
+        FT_BY_TYPE(y->dtype, FT_RUN((table_grads<T>), parts * out->count, part, (const float *)(which ? p : ds), s,
+                                    which ? from : s.q, !which && s.transpose, which ? 1.0f : s.scale, parts));
         ft_cuda_sum_rows(out->data, FT_F32, part, 1, parts, out->count, out->count, 1);
     }
 }

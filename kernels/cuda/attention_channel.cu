@@ -2,9 +2,9 @@
  *
  * qkv (S, T, 3C) packed; per sequence and head with p = C / heads channels, everything transposed (key channel first):
  *   raw[k][q] = sum_t k_t q_t / (|k| |q|),  A = softmax over k of theta * raw,  y_t[q] = sum_k A[k][q] v_t[k].
- * The long sums over tokens and the mixing of channels are batched products (gemm.c), one call a head for all sequences; lengths are
- * divided out of the small matrices, so q and k are read as they lie. The gradient through the lengths needs no pass of its own:
- * sum_t q_t dq_t is a column sum of D * raw. */
+ * The long sums over tokens and the mixing of channels are batched products (gemm.c), one call a head for all sequences; lengths
+ * are divided out of the small matrices, so q and k are read as they lie. The gradient through the lengths needs no pass of its
+ * own: sum_t q_t dq_t is a column sum of D * raw. */
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
 
@@ -23,7 +23,8 @@ static channel channel_of(const ft_call *c)
 /* 1 / length of every column of q and k over the tokens of a sequence: inverse (seqs, 2C); a thread each, coalesced */
 template <typename T> static __global__ void lengths(float *inverse, const T *qkv, channel s)
 {
-    FT_EACH (i, s.seqs * 2 * s.c) {
+    FT_EACH(i, s.seqs * 2 * s.c)
+    {
         const T *x = qkv + i / (2 * s.c) * s.t * 3 * s.c + i % (2 * s.c);
         float sum = 0, run = 0;
         for (int64_t t = 0; t < s.t; t++) {
@@ -36,12 +37,13 @@ template <typename T> static __global__ void lengths(float *inverse, const T *qk
     }
 }
 
-/* raw (seqs * heads, p, p) as key by query, from products to unit columns in place; a = softmax over keys of theta * raw, in f32 and in
- * storage. A thread owns a query channel. */
+/* raw (seqs * heads, p, p) as key by query, from products to unit columns in place; a = softmax over keys of theta * raw, in f32
+ * and in storage. A thread owns a query channel. */
 template <typename T>
 static __global__ void mix(float *prob, T *a, float *raw, const float *inverse, const float *theta, channel s)
 {
-    FT_EACH (i, s.seqs * s.heads * s.p) {
+    FT_EACH(i, s.seqs * s.heads * s.p)
+    {
         int64_t task = i / s.p, q = i % s.p, seq = task / s.heads, h = task % s.heads;
         const float *iq = inverse + seq * 2 * s.c + h * s.p, *ik = iq + s.c;
         float *m = raw + task * s.p * s.p + q, *to = prob + task * s.p * s.p + q, top = -INFINITY, total = 0;
@@ -141,8 +143,7 @@ extern "C" void ft_cuda_attention_channel(const ft_call *c)
     float *inverse = (float *)scratch(c, 0), *raw = (float *)scratch(c, 1);
     FT_BY_TYPE(x->dtype, T *a = (T *)scratch(c, 2); const T *in = ft_as<const T>(x);
                FT_RUN((lengths<T>), s.seqs * 2 * s.c, inverse, in, s);
-               for (int64_t h = 0; h < s.heads; h++)
-                   run(c, RAW, raw + h * s.p * s.p, in + s.c + h * s.p, in + h * s.p);
+               for (int64_t h = 0; h < s.heads; h++) run(c, RAW, raw + h * s.p * s.p, in + s.c + h * s.p, in + h * s.p);
                FT_RUN((mix<T>), s.seqs * s.heads * s.p, ft_as<float>(c->out[1]), a, raw, (const float *)inverse,
                       ft_as<const float>(c->in[1]), s);
                for (int64_t h = 0; h < s.heads; h++)
@@ -150,11 +151,11 @@ extern "C" void ft_cuda_attention_channel(const ft_call *c)
 }
 
 /* From raw (products, made unit here), prob and dA: D = theta * A (dA - sum_k A dA) times both inverse lengths, in storage;
- * along (seqs, 2C): q column sums of (unscaled) D * raw for queries, row sums for keys; dtheta's parts (seqs * heads, p). A block of
- * one warp owns a matrix. */
+ * along (seqs, 2C): q column sums of (unscaled) D * raw for queries, row sums for keys; dtheta's parts (seqs * heads, p). A block
+ * of one warp owns a matrix. */
 template <typename T>
-static __global__ void mix_bwd(T *d, T *a, float *along, float *dtheta, float *raw, float *da, const float *prob, const float *inverse,
-                               const float *theta, channel s)
+static __global__ void mix_bwd(T *d, T *a, float *along, float *dtheta, float *raw, float *da, const float *prob,
+                               const float *inverse, const float *theta, channel s)
 {
     int64_t task = blockIdx.x, seq = task / s.heads, h = task % s.heads, square = s.p * s.p;
     const float *iq = inverse + seq * 2 * s.c + h * s.p, *ik = iq + s.c, *p = prob + task * square;
@@ -183,9 +184,11 @@ static __global__ void mix_bwd(T *d, T *a, float *along, float *dtheta, float *r
 }
 
 /* dq -= q * along / length^2, dk the same */
-template <typename T> static __global__ void through_lengths(T *dqkv, const T *qkv, const float *along, const float *inverse, channel s)
+template <typename T>
+static __global__ void through_lengths(T *dqkv, const T *qkv, const float *along, const float *inverse, channel s)
 {
-    FT_EACH (i, s.seqs * s.t * 2 * s.c) {
+    FT_EACH(i, s.seqs * s.t * 2 * s.c)
+    {
         int64_t row = i / (2 * s.c), k = i % (2 * s.c), at = row * 3 * s.c + k, of = row / s.t * 2 * s.c + k;
         ft_put(dqkv + at, ft_get(dqkv + at) - ft_get(qkv + at) * along[of] * inverse[of] * inverse[of]);
     }
@@ -194,7 +197,8 @@ template <typename T> static __global__ void through_lengths(T *dqkv, const T *q
 /* out[h] = sum over sequences and channels of part (seqs, heads, p), in order */
 static __global__ void sum_thetas(float *out, const float *part, channel s)
 {
-    FT_EACH (h, s.heads) {
+    FT_EACH(h, s.heads)
+    {
         double sum = 0;
         for (int64_t seq = 0; seq < s.seqs; seq++)
             for (int64_t q = 0; q < s.p; q++) sum += (double)part[(seq * s.heads + h) * s.p + q];
@@ -226,17 +230,19 @@ extern "C" void ft_cuda_attention_channel_bwd(const ft_call *c)
     const ft_buf *x = c->in[0];
     float *inverse = (float *)scratch(c, 0), *raw = (float *)scratch(c, 1), *da = (float *)scratch(c, 2),
           *along = (float *)scratch(c, 5), *dtheta = (float *)scratch(c, 6);
-    FT_BY_TYPE(x->dtype, T *d = (T *)scratch(c, 3); T *a = (T *)scratch(c, 4); const T *in = ft_as<const T>(x);
-               const T *dy = ft_as<const T>(c->in[3]); T *out = ft_as<T>(c->out[0]); FT_RUN((lengths<T>), s.seqs * 2 * s.c, inverse, in, s);
-               for (int64_t h = 0; h < s.heads; h++) {
-                   run(c, RAW, raw + h * s.p * s.p, in + s.c + h * s.p, in + h * s.p);
-                   run(c, D_A, da + h * s.p * s.p, in + 2 * s.c + h * s.p, dy + h * s.p);
-               } FT_LAUNCH((mix_bwd<T>), (unsigned)(s.seqs * s.heads), FT_WARP * 2, 0, ft_cuda_stream, d, a, along, dtheta, raw, da,
-                           ft_as<const float>(c->in[2]), (const float *)inverse, ft_as<const float>(c->in[1]), s);
-               for (int64_t h = 0; out && h < s.heads; h++) {
-                   run(c, D_V, out + 2 * s.c + h * s.p, dy + h * s.p, a + h * s.p * s.p);
-                   run(c, D_Q, out + h * s.p, in + s.c + h * s.p, d + h * s.p * s.p);
-                   run(c, D_K, out + s.c + h * s.p, in + h * s.p, d + h * s.p * s.p);
-               } if (out) FT_RUN((through_lengths<T>), s.seqs * s.t * 2 * s.c, out, in, (const float *)along, (const float *)inverse, s));
+    FT_BY_TYPE(
+        x->dtype, T *d = (T *)scratch(c, 3); T *a = (T *)scratch(c, 4); const T *in = ft_as<const T>(x);
+        const T *dy = ft_as<const T>(c->in[3]); T *out = ft_as<T>(c->out[0]);
+        FT_RUN((lengths<T>), s.seqs * 2 * s.c, inverse, in, s); for (int64_t h = 0; h < s.heads; h++) {
+            run(c, RAW, raw + h * s.p * s.p, in + s.c + h * s.p, in + h * s.p);
+            run(c, D_A, da + h * s.p * s.p, in + 2 * s.c + h * s.p, dy + h * s.p);
+        } FT_LAUNCH((mix_bwd<T>), (unsigned)(s.seqs * s.heads), FT_WARP * 2, 0, ft_cuda_stream, d, a, along, dtheta, raw, da,
+                    ft_as<const float>(c->in[2]), (const float *)inverse, ft_as<const float>(c->in[1]), s);
+        for (int64_t h = 0; out && h < s.heads; h++) {
+            run(c, D_V, out + 2 * s.c + h * s.p, dy + h * s.p, a + h * s.p * s.p);
+            run(c, D_Q, out + h * s.p, in + s.c + h * s.p, d + h * s.p * s.p);
+            run(c, D_K, out + s.c + h * s.p, in + h * s.p, d + h * s.p * s.p);
+        } if (out)
+            FT_RUN((through_lengths<T>), s.seqs * s.t * 2 * s.c, out, in, (const float *)along, (const float *)inverse, s));
     if (c->out[1]) FT_RUN((sum_thetas), s.heads, ft_as<float>(c->out[1]), (const float *)dtheta, s);
 }

@@ -26,7 +26,8 @@ static shape shape_of(const ft_call *c)
 {
     const ft_buf *q = c->in[0], *k = c->in[1];
     int64_t width = k ? q->dim[2] : q->dim[2] / 3;
-    return (shape){q->dim[0], q->dim[1], k ? k->dim[1] : q->dim[1], c->attr->sdpa.heads, width / c->attr->sdpa.heads, k ? width : 3 * width};
+    return (shape){
+        q->dim[0], q->dim[1], k ? k->dim[1] : q->dim[1], c->attr->sdpa.heads, width / c->attr->sdpa.heads, k ? width : 3 * width};
 }
 
 static int tensor(ft_dnn *to, int64_t id, const shape *s, int64_t rows, int64_t row)
@@ -64,7 +65,9 @@ static int build(flash *f, const shape *s, bool backward)
                 {DK, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC},
                 {DV, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC}};
     int n = backward ? 10 : 6;
-    if (rc == FT_OK) rc = ft_dnn_make(&op, backward ? CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR : CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+    if (rc == FT_OK)
+        rc = ft_dnn_make(&op,
+                         backward ? CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR : CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
     for (int i = 0; rc == FT_OK && i < n; i++)
         rc = ft_dnn_set(op, backward ? name[i].backward : name[i].forward, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &t[name[i].id]);
     if (rc == FT_OK) rc = ft_dnn_finish(op, "attention");
@@ -89,7 +92,8 @@ int ft_cuda_flash_prepare(ft_call *c, bool backward)
     for (int i = 0; i < c->n_out; i++)
         if (!aligned(c->out[i])) return FT_OK;
     bool all = !backward || (c->out[0] && (!c->in[1] || (c->out[1] && c->out[2]))); /* the library makes all three gradients */
-    if (c->in[0]->dtype != FT_BF16 || c->in[3] || c->in[4] || c->attr->sdpa.causal || s.d % 8 || s.d > 128 || !all || ft_dnn_start() < 0)
+    if (c->in[0]->dtype != FT_BF16 || c->in[3] || c->in[4] || c->attr->sdpa.causal || s.d % 8 || s.d > 128 || !all ||
+        ft_dnn_start() < 0)
         return FT_OK;
     flash *f = calloc(1, sizeof *f);
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for attention");

@@ -51,7 +51,8 @@ static int need(ft_call *c, int64_t floats)
 template <typename T> static __global__ void rotate(float *y, const T *x, local s, int64_t offset, float scale)
 {
     int64_t half = s.c / 2;
-    FT_EACH (i, s.seqs * s.t * half) {
+    FT_EACH(i, s.seqs * s.t * half)
+    {
         int64_t row = i / half, k = i % half;
         const float *co = s.table + (row % s.t + offset) * s.c, *si = co + half;
         float a = ft_get(x + row * s.c + k), b = ft_get(x + row * s.c + k + half);
@@ -63,7 +64,8 @@ template <typename T> static __global__ void rotate(float *y, const T *x, local 
 template <typename T> static __global__ void unrotate(T *x, const float *y, local s, int64_t offset, float scale)
 {
     int64_t half = s.c / 2;
-    FT_EACH (i, s.seqs * s.t * half) {
+    FT_EACH(i, s.seqs * s.t * half)
+    {
         int64_t row = i / half, k = i % half;
         const float *co = s.table + (row % s.t + offset) * s.c, *si = co + half;
         float a = y[row * s.c + k], b = y[row * s.c + k + half];
@@ -87,10 +89,12 @@ template <typename V, typename W> FT_DEV float warp_dot(const V *a, const W *b, 
     return ft_warp_sum(sum);
 }
 
-template <typename T> static __global__ void local_forward(T *y, float *prob, const float *qr, const float *kr, const T *v, local s)
+template <typename T>
+static __global__ void local_forward(T *y, float *prob, const float *qr, const float *kr, const T *v, local s)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (row, s.seqs * s.t) {
+    FT_EACH_ROW(row, s.seqs * s.t)
+    {
         int64_t i = row % s.t, first = row - i;
         int lane = (int)threadIdx.x % G;
         float *p = prob + row * s.slots, top = -INFINITY, total = 0;
@@ -124,16 +128,18 @@ extern "C" void ft_cuda_attention_local(const ft_call *c)
     const ft_buf *q = c->in[0];
     float *qr = (float *)c->work, *kr = qr + q->count;
     FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count / 2, qr, ft_as<const T>(q), s, s.reach, s.scale);
-               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f);
-               FT_LAUNCH((local_forward<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
-                         ft_as<float>(c->out[1]), (const float *)qr, (const float *)kr, ft_as<const T>(c->in[2]), s));
+               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f); FT_LAUNCH(
+                   (local_forward<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
+                   ft_as<float>(c->out[1]), (const float *)qr, (const float *)kr, ft_as<const T>(c->in[2]), s));
 }
 
 /* per query: ds (of the logits) and the weights that v was mixed with */
-template <typename T> static __global__ void local_logits(float *ds, float *mixed, const float *prob, const T *v, const T *dy, local s)
+template <typename T>
+static __global__ void local_logits(float *ds, float *mixed, const float *prob, const T *v, const T *dy, local s)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (row, s.seqs * s.t) {
+    FT_EACH_ROW(row, s.seqs * s.t)
+    {
         int64_t i = row % s.t, first = row - i;
         int lane = (int)threadIdx.x % G;
         const float *p = prob + row * s.slots;
@@ -152,10 +158,11 @@ template <typename T> static __global__ void local_logits(float *ds, float *mixe
 
 /* per token: its gradient as a query, as a key, as a value */
 template <typename T>
-static __global__ void local_gather(float *dq, float *dk, T *dv, const float *ds, const float *mixed, const float *qr, const float *kr,
-                                    const T *dy, local s)
+static __global__ void local_gather(float *dq, float *dk, T *dv, const float *ds, const float *mixed, const float *qr,
+                                    const float *kr, const T *dy, local s)
 {
-    FT_EACH (n, s.seqs * s.t * s.c) {
+    FT_EACH(n, s.seqs * s.t * s.c)
+    {
         int64_t row = n / s.c, k = n % s.c, i = row % s.t, first = row - i;
         float a = 0, b = 0, c = 0;
         for (int64_t d = 0; d < s.slots; d++) {

@@ -15,7 +15,8 @@ static sequence sequence_of(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     sequence s;
-    s.S = x->dim[0], s.T = x->dim[1], s.C = x->dim[2], s.stretches = ft_ceil(s.T, STRETCH), s.silu = c->attr->conv.act == FT_ACT_SILU;
+    s.S = x->dim[0], s.T = x->dim[1], s.C = x->dim[2], s.stretches = ft_ceil(s.T, STRETCH),
+    s.silu = c->attr->conv.act == FT_ACT_SILU;
     return s;
 }
 
@@ -54,7 +55,8 @@ template <int K> FT_DEV float dot(const float *a, const float *b)
 template <typename T, int K>
 static __global__ void conv_causal(T *y, const T *x, const float *weight, const float *bias, int64_t k, sequence s)
 {
-    FT_EACH (task, s.S * s.stretches * s.C) {
+    FT_EACH(task, s.S * s.stretches * s.C)
+    {
         int64_t c = task % s.C, q = task / s.C / s.stretches, t0 = task / s.C % s.stretches * STRETCH,
                 t1 = t0 + STRETCH < s.T ? t0 + STRETCH : s.T;
         const T *in = x + q * s.T * s.C + c;
@@ -83,10 +85,11 @@ extern "C" void ft_cuda_conv_causal(const ft_call *c)
 /* dx[t] = sum over j of w[j] dp[t + j], dw[j] = sum over t of dp[t] x[t - j], db = sum of dp. The stretch is walked from its end,
  * with K - 1 tokens behind it whose dp is made again. part (S * stretches, C, k + 1): the sums of each stretch. */
 template <typename T, int K>
-static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const float *weight, const float *bias, const T *dy, int64_t k,
-                                       sequence s)
+static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const float *weight, const float *bias, const T *dy,
+                                       int64_t k, sequence s)
 {
-    FT_EACH (task, s.S * s.stretches * s.C) {
+    FT_EACH(task, s.S * s.stretches * s.C)
+    {
         int64_t c = task % s.C, q = task / s.C / s.stretches, t0 = task / s.C % s.stretches * STRETCH,
                 t1 = t0 + STRETCH < s.T ? t0 + STRETCH : s.T, last = t1 + k - 2 < s.T - 1 ? t1 + k - 2 : s.T - 1;
         const T *in = x + q * s.T * s.C + c, *dout = dy + q * s.T * s.C + c;
@@ -125,7 +128,8 @@ static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const flo
 
 static __global__ void split_sums(float *dw, float *db, const float *total, int64_t C, int64_t k)
 {
-    FT_EACH (i, C * (k + 1)) {
+    FT_EACH(i, C * (k + 1))
+    {
         int64_t c = i / (k + 1), j = i % (k + 1);
         if (j < k && dw) dw[c * k + j] = total[i];
         if (j == k && db) db[c] = total[i];

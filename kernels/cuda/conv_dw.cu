@@ -15,7 +15,8 @@ static depthwise depthwise_of(const ft_buf *x, const ft_buf *y, const ft_conv_op
     depthwise d;
     d.c = x->dim[4], d.taps = 1, d.samples = x->dim[0];
     for (int i = 0; i < 3; i++) {
-        d.in[i] = x->dim[1 + i], d.out[i] = y->dim[1 + i], d.k[i] = o->kernel[i], d.s[i] = o->stride[i], d.front[i] = o->pad_front[i];
+        d.in[i] = x->dim[1 + i], d.out[i] = y->dim[1 + i], d.k[i] = o->kernel[i], d.s[i] = o->stride[i],
+        d.front[i] = o->pad_front[i];
         d.taps *= d.k[i];
     }
     return d;
@@ -72,12 +73,13 @@ static __global__ void depthwise_rows(T *y, const T *x, const float *w, const fl
 template <bool BACKWARD> static void run(const ft_buf *y, const ft_buf *x, const ft_buf *w, const ft_buf *bias, depthwise d)
 {
     int64_t rows = y->count / d.c;
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, d.c) && ft_aligned(y) && d.taps * FT_WARP * 16 / (int64_t)sizeof(T) * 4 <= SHARED, {
-                   size_t smem = (size_t)(d.taps * FT_WARP * N) * sizeof(float);
-                   int64_t stretches = ft_ceil(rows, STRETCH) < 65535 ? ft_ceil(rows, STRETCH) : 65535;
-                   FT_LAUNCH_BIG((depthwise_rows<T, N, BACKWARD>), dim3((unsigned)FT_COLUMN_TILES(d.c), (unsigned)stretches), FT_THREADS,
-                                 smem, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(w), ft_as<const float>(bias), d, rows);
-               }));
+    FT_BY_TYPE(
+        x->dtype, FT_BY_WIDTH(ft_wide(x, d.c) && ft_aligned(y) && d.taps * FT_WARP * 16 / (int64_t)sizeof(T) * 4 <= SHARED, {
+            size_t smem = (size_t)(d.taps * FT_WARP * N) * sizeof(float);
+            int64_t stretches = ft_ceil(rows, STRETCH) < 65535 ? ft_ceil(rows, STRETCH) : 65535;
+            FT_LAUNCH_BIG((depthwise_rows<T, N, BACKWARD>), dim3((unsigned)FT_COLUMN_TILES(d.c), (unsigned)stretches), FT_THREADS,
+                          smem, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(w), ft_as<const float>(bias), d, rows);
+        }));
 }
 
 extern "C" void ft_cuda_conv_dw(const ft_call *c)
@@ -123,14 +125,18 @@ template <typename T> static __global__ void depthwise_weights(float *part, cons
 
 static __global__ void turn_weights(float *dw, float *db, const float *total, int64_t c, int64_t taps)
 {
-    FT_EACH (i, c * (taps + 1)) {
+    FT_EACH(i, c * (taps + 1))
+    {
         int64_t ch = i % c, tap = i / c;
         if (tap < taps && dw) dw[ch * taps + tap] = total[i];
         if (tap == taps && db) db[ch] = total[i];
     }
 }
 
-static int64_t parts_of(const depthwise *d) { return ft_parts(d->samples * d->out[0] * d->out[1] * d->out[2], ft_ceil(d->c, FT_WARP)); }
+static int64_t parts_of(const depthwise *d)
+{
+    return ft_parts(d->samples * d->out[0] * d->out[1] * d->out[2], ft_ceil(d->c, FT_WARP));
+}
 
 extern "C" int ft_cuda_prepare_conv_dw_bwd_w(ft_call *c)
 {
@@ -146,10 +152,11 @@ extern "C" void ft_cuda_conv_dw_bwd_w(const ft_call *c)
     depthwise d = depthwise_of(x, dy, &c->attr->conv);
     int64_t n = (d.taps + 1) * d.c, parts = parts_of(&d);
     float *total = (float *)c->work, *part = total + n;
-    FT_BY_TYPE(x->dtype, FT_LAUNCH((depthwise_weights<T>),
-                                   dim3((unsigned)ft_ceil(d.c, FT_WARP), (unsigned)parts, (unsigned)ft_ceil(d.taps, TAPS)), FT_THREADS, 0,
-                                   ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), d, dy->count / d.c));
+    FT_BY_TYPE(x->dtype,
+               FT_LAUNCH((depthwise_weights<T>),
+                         dim3((unsigned)ft_ceil(d.c, FT_WARP), (unsigned)parts, (unsigned)ft_ceil(d.taps, TAPS)), FT_THREADS, 0,
+                         ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), d, dy->count / d.c));
     ft_cuda_sum_rows(total, FT_F32, part, 1, parts, n, n, 1);
-    FT_RUN((turn_weights), n, ft_as<float>(c->out[0]), c->n_out > 1 ? ft_as<float>(c->out[1]) : (float *)NULL, (const float *)total, d.c,
-           d.taps);
+    FT_RUN((turn_weights), n, ft_as<float>(c->out[0]), c->n_out > 1 ? ft_as<float>(c->out[1]) : (float *)NULL,
+           (const float *)total, d.c, d.taps);
 }

@@ -1,8 +1,9 @@
-/* Convolutions, (B,T,H,W,C): cuDNN's graph API, channels last. A kernel without extent in time is a 2-D convolution over B*T images.
+/* Convolutions, (B,T,H,W,C): cuDNN's graph API, channels last. A kernel without extent in time is a 2-D convolution over B*T
+ * images.
  *
- * Weights (O, C/g, kt, kh, kw) become (O, kt, kh, kw, C/g) in the storage of the activations: once for those that stay, else at every
- * run. Bias and ReLU go into the same pass where the library has it. What it refuses is done by the plain kernels at the end of this
- * file: they are slow, right, and what the library is held against. */
+ * Weights (O, C/g, kt, kh, kw) become (O, kt, kh, kw, C/g) in the storage of the activations: once for those that stay, else at
+ * every run. Bias and ReLU go into the same pass where the library has it. What it refuses is done by the plain kernels at the
+ * end of this file: they are slow, right, and what the library is held against. */
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/dnn_graph.h"
 
@@ -16,18 +17,18 @@ struct taps_of {
 /* between (o, c, taps) in f32 and (o, taps, c) in T */
 template <typename T> static __global__ void pack_weights(T *to, const float *from, taps_of s)
 {
-    FT_EACH (i, s.o * s.c * s.taps) ft_put(to + i, from[(i / (s.c * s.taps) * s.c + i % s.c) * s.taps + i / s.c % s.taps]);
+    FT_EACH(i, s.o * s.c * s.taps) ft_put(to + i, from[(i / (s.c * s.taps) * s.c + i % s.c) * s.taps + i / s.c % s.taps]);
 }
 template <typename T> static __global__ void unpack_weights(float *to, const T *from, taps_of s)
 {
-    FT_EACH (i, s.o * s.c * s.taps) to[i] = ft_get(from + (i / (s.c * s.taps) * s.taps + i % s.taps) * s.c + i / s.taps % s.c);
+    FT_EACH(i, s.o * s.c * s.taps) to[i] = ft_get(from + (i / (s.c * s.taps) * s.taps + i % s.taps) * s.c + i / s.taps % s.c);
 }
 
 struct conv_state {
     ft_dnn_plan *plan;
-    bool fused, wide_sums;       /* bias (and ReLU) in the plan; dw comes in f32 */
-    void *kept;                  /* packed weights that stay */
-    size_t packed_at, sums_at;   /* in the scratch: packed weights or dw; parts of the bias gradient */
+    bool fused, wide_sums;     /* bias (and ReLU) in the plan; dw comes in f32 */
+    void *kept;                /* packed weights that stay */
+    size_t packed_at, sums_at; /* in the scratch: packed weights or dw; parts of the bias gradient */
     taps_of weights;
 };
 
@@ -112,10 +113,10 @@ static int operation(ft_dnn *op, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, ft_dnn
                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
-                {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
+                {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
     float one = 1, zero = 0;
     FT_TRY(ft_dnn_make(op, name[k].type));
     FT_TRY(ft_dnn_set(*op, name[k].alpha, CUDNN_TYPE_FLOAT, 1, &one));
@@ -164,7 +165,8 @@ static int build(ft_dnn_plan **plan, const sizes *s, kind k, ft_dtype weights, b
     }
     int64_t id[4] = {X, W, bias ? OUT : Y, BIAS};
     size_t e = s->x->dtype == FT_BF16 ? 2 : 4,
-           bytes[4] = {(size_t)s->x->count * e, (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * 4,
+           bytes[4] = {(size_t)s->x->count * e,
+                       (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * 4,
                        (size_t)s->y->count * e, (size_t)s->yd[1] * 4};
     static const char *const what[] = {"a convolution", "a convolution, by x", "a convolution, by w"};
     if (rc == FT_OK) rc = ft_dnn_plan_new(plan, op, n_ops, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what[k]);
@@ -237,7 +239,8 @@ static void *packed_weights(const ft_call *c)
     return (char *)c->work + s->packed_at;
 }
 
-/* ---- plain kernels: a thread for each value of the result -------------------------------------------------------------------------- */
+/* ---- plain kernels: a thread for each value of the result
+ * -------------------------------------------------------------------------- */
 
 struct plain {
     int64_t in[3], out[3], k[3], s[3], front[3], c, o, per_c, per_o; /* channels in and out, of all and of a group */
@@ -248,7 +251,8 @@ static plain plain_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
     plain p;
     int64_t groups = o->groups > 1 ? o->groups : 1;
     for (int i = 0; i < 3; i++)
-        p.in[i] = x->dim[1 + i], p.out[i] = y->dim[1 + i], p.k[i] = o->kernel[i], p.s[i] = o->stride[i], p.front[i] = o->pad_front[i];
+        p.in[i] = x->dim[1 + i], p.out[i] = y->dim[1 + i], p.k[i] = o->kernel[i], p.s[i] = o->stride[i],
+        p.front[i] = o->pad_front[i];
     p.c = x->dim[4], p.o = y->dim[4], p.per_c = p.c / groups, p.per_o = p.o / groups;
     return p;
 }
@@ -257,7 +261,10 @@ FT_DEV int64_t unravel(const int64_t dim[3], int64_t row, int64_t p[3])
     for (int i = 2; i >= 0; i--) p[i] = row % dim[i], row /= dim[i];
     return row;
 }
-FT_DEV int64_t position(const int64_t dim[3], int64_t b, const int64_t p[3]) { return ((b * dim[0] + p[0]) * dim[1] + p[1]) * dim[2] + p[2]; }
+FT_DEV int64_t position(const int64_t dim[3], int64_t b, const int64_t p[3])
+{
+    return ((b * dim[0] + p[0]) * dim[1] + p[1]) * dim[2] + p[2];
+}
 /* where tap `tap` of output p reads; false: outside */
 FT_DEV bool reads(const plain &s, const int64_t p[3], int64_t tap, int64_t at[3])
 {
@@ -274,7 +281,8 @@ template <typename T>
 static __global__ void plain_forward(T *y, const T *x, const float *w, const float *bias, int act, int64_t n, plain s)
 {
     int64_t taps = s.k[0] * s.k[1] * s.k[2];
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t o = i % s.o, p[3], at[3], b = unravel(s.out, i / s.o, p), c0 = o / s.per_o * s.per_c;
         float sum = bias ? bias[o] : 0.0f;
         for (int64_t tap = 0; tap < taps; tap++)
@@ -287,7 +295,8 @@ static __global__ void plain_forward(T *y, const T *x, const float *w, const flo
 template <typename T> static __global__ void plain_by_x(T *dx, const T *dy, const float *w, int64_t n, plain s)
 {
     int64_t taps = s.k[0] * s.k[1] * s.k[2];
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t c = i % s.c, q[3], p[3], b = unravel(s.in, i / s.c, q), o0 = c / s.per_c * s.per_o;
         float sum = 0;
         for (int64_t tap = 0; tap < taps; tap++) {
@@ -310,7 +319,8 @@ template <typename T> static __global__ void plain_by_w(float *dw, const T *x, c
 {
     enum { G = FT_WARP };
     int64_t taps = s.k[0] * s.k[1] * s.k[2];
-    FT_EACH_ROW (i, n) {
+    FT_EACH_ROW(i, n)
+    {
         int64_t tap = i % taps, c = i / taps % s.per_c, o = i / taps / s.per_c, c0 = o / s.per_o * s.per_c, p[3], at[3];
         float sum = 0;
         for (int64_t r = threadIdx.x % G; r < rows; r += G) {
@@ -322,7 +332,8 @@ template <typename T> static __global__ void plain_by_w(float *dw, const T *x, c
     }
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * ---------------------------------------------------------------------------------------------------------------------------- */
 
 extern "C" int ft_cuda_prepare_conv(ft_call *c)
 {
@@ -332,7 +343,8 @@ extern "C" int ft_cuda_prepare_conv(ft_call *c)
     ft_act act = c->attr->conv.act;
     FT_TRY(begin(c, z.o, y->dim[4], x->dim[4], &s));
     if (all_aligned(c)) {
-        s->fused = b && (act == FT_ACT_NONE || act == FT_ACT_RELU) && build(&s->plan, &z, FORWARD, x->dtype, true, act == FT_ACT_RELU) == FT_OK;
+        s->fused = b && (act == FT_ACT_NONE || act == FT_ACT_RELU) &&
+                   build(&s->plan, &z, FORWARD, x->dtype, true, act == FT_ACT_RELU) == FT_OK;
         if (!s->plan) build(&s->plan, &z, FORWARD, x->dtype, false, false);
     }
     note(c, s, "a convolution");
@@ -376,8 +388,8 @@ extern "C" void ft_cuda_conv_bwd_x(const ft_call *c)
         ft_dnn_plan_run(s->plan, data, c->work);
         return;
     }
-    FT_BY_TYPE(dx->dtype, FT_RUN((plain_by_x<T>), dx->count, ft_as<T>(dx), ft_as<const T>(dy), ft_as<const float>(c->in[1]), dx->count,
-                                 plain_of(dx, dy, &c->attr->conv)));
+    FT_BY_TYPE(dx->dtype, FT_RUN((plain_by_x<T>), dx->count, ft_as<T>(dx), ft_as<const T>(dy), ft_as<const float>(c->in[1]),
+                                 dx->count, plain_of(dx, dy, &c->attr->conv)));
 }
 
 /* in: x dy; out: dw db */
@@ -406,10 +418,12 @@ extern "C" void ft_cuda_conv_bwd_w(const ft_call *c)
     if (dw && s->plan) {
         void *sums = (char *)c->work + s->packed_at, *data[3] = {x->data, sums, dy->data};
         ft_dnn_plan_run(s->plan, data, c->work);
-        FT_BY_TYPE(s->wide_sums ? FT_F32 : x->dtype, FT_RUN((unpack_weights<T>), n, ft_as<float>(dw), (const T *)sums, s->weights));
+        FT_BY_TYPE(s->wide_sums ? FT_F32 : x->dtype,
+                   FT_RUN((unpack_weights<T>), n, ft_as<float>(dw), (const T *)sums, s->weights));
     } else if (dw)
-        FT_BY_TYPE(x->dtype, FT_LAUNCH((plain_by_w<T>), ft_blocks(n, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<float>(dw),
-                                       ft_as<const T>(x), ft_as<const T>(dy), n, dy->count / dy->dim[4], plain_of(x, dy, &c->attr->conv)));
+        FT_BY_TYPE(x->dtype,
+                   FT_LAUNCH((plain_by_w<T>), ft_blocks(n, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<float>(dw),
+                             ft_as<const T>(x), ft_as<const T>(dy), n, dy->count / dy->dim[4], plain_of(x, dy, &c->attr->conv)));
     if (db)
         ft_cuda_column_sums(ft_as<float>(db), dy->data, dy->dtype, dy->count / dy->dim[4], dy->dim[4],
                             (float *)((char *)c->work + s->sums_at));

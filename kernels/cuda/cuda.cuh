@@ -27,7 +27,8 @@
 
 enum { FT_WARP = 32, FT_THREADS = 256, FT_WARPS = FT_THREADS / FT_WARP };
 
-/* ---- storage ------------------------------------------------------------------------------------------------------------------ */
+/* ---- storage ------------------------------------------------------------------------------------------------------------------
+ */
 
 struct bf16 {
     uint16_t bits;
@@ -76,7 +77,7 @@ template <int N, typename T> FT_DEV void ft_write(T *p, const float *from)
         }                                                                                                                        \
     } while (0)
 /* ... with X and T = the storage of two buffers, each */
-#define FT_BY_TYPES(x, t, ...)                                                                                                     \
+#define FT_BY_TYPES(x, t, ...)                                                                                                   \
     do {                                                                                                                         \
         if ((x)->dtype == FT_BF16 && (t)->dtype == FT_BF16) {                                                                    \
             typedef bf16 X;                                                                                                      \
@@ -118,7 +119,8 @@ static inline bool ft_wide(const ft_buf *b, int64_t n)
 
 template <typename T> static inline T *ft_as(const ft_buf *b) { return b ? (T *)b->data : (T *)NULL; }
 
-/* ---- launches ------------------------------------------------------------------------------------------------------------------ */
+/* ---- launches
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static inline int64_t ft_ceil(int64_t n, int64_t by) { return (n + by - 1) / by; }
 /* Blocks for n tasks, `each` to a block; kernels walk on by the grid's size */
@@ -133,12 +135,12 @@ static inline unsigned ft_blocks(int64_t n, int64_t each)
 /* a block has more than 48 KiB of dynamic shared memory only if its kernel was told so */
 #define FT_LAUNCH_BIG(kernel, grid, block, smem, ...)                                                                            \
     do {                                                                                                                         \
-        if ((smem) > (48u << 10))                                                                                                \
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem));                              \
+        if ((smem) > (48u << 10)) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem));        \
         FT_LAUNCH(kernel, grid, block, smem, ft_cuda_stream, __VA_ARGS__);                                                       \
     } while (0)
 
-/* ---- sums ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- sums
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 template <typename V> FT_DEV V ft_warp_sum(V v)
 {
@@ -225,7 +227,7 @@ template <int N, typename T> FT_DEV void ft_read_floats(float *to, const T *p)
 /* Column sums: blocks of FT_WARP lanes of N columns by FT_WARPS rows. This thread's first column, its row, columns of a block */
 #define FT_COLUMN(N)       (((int64_t)blockIdx.x * FT_WARP + threadIdx.x % FT_WARP) * (N))
 #define FT_COLUMN_ROW      ((int64_t)(threadIdx.x / FT_WARP))
-#define FT_COLUMN_TILES(n) ft_ceil((n), (int64_t)FT_WARP * N)
+#define FT_COLUMN_TILES(n) ft_ceil((n), (int64_t)FT_WARP *N)
 /* adds the sums of the block's rows in order; row 0 then holds them */
 template <int N> FT_DEV void ft_fold(float *acc)
 {

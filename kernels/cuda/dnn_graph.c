@@ -10,7 +10,8 @@ static cudnnHandle_t handle;
 
 static int bad(cudnnStatus_t st, const char *what)
 {
-    return FT_FAIL(st == CUDNN_STATUS_ALLOC_FAILED ? FT_ENOMEM : FT_EDEVICE, "cuDNN cannot do %s (%s)", what, cudnnGetErrorString(st));
+    return FT_FAIL(st == CUDNN_STATUS_ALLOC_FAILED ? FT_ENOMEM : FT_EDEVICE, "cuDNN cannot do %s (%s)", what,
+                   cudnnGetErrorString(st));
 }
 #define DNN(call, what)                                                                                                          \
     do {                                                                                                                         \
@@ -70,7 +71,8 @@ int ft_dnn_tensor(ft_dnn *to, int64_t id, cudnnDataType_t type, int nd, const in
     return ft_dnn_finish(*to, "a tensor");
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------------------ */
+/* ---- plans ------------------------------------------------------------------------------------------------------------------
+ */
 
 struct ft_dnn_plan {
     ft_dnn graph, plan;
@@ -95,7 +97,8 @@ static cudnnStatus_t execute(const ft_dnn_plan *p, void **data, void *work)
         st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, p->n, p->id);
     if (st == CUDNN_STATUS_SUCCESS)
         st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, p->n, data);
-    if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &work);
+    if (st == CUDNN_STATUS_SUCCESS)
+        st = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &work);
     if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendFinalize(pack);
     if (st == CUDNN_STATUS_SUCCESS) st = cudnnBackendExecute(handle, p->plan, pack);
     if (pack) cudnnBackendDestroyDescriptor(pack);
@@ -122,7 +125,8 @@ static bool acceptable(ft_dnn config, bool exact)
                                          CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, note) == CUDNN_STATUS_SUCCESS;
     for (int64_t i = 0; fine && i < n; i++) {
         if (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) fine = false; /* the same result in every run */
-        if (exact && (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) fine = false;
+        if (exact && (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE || note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))
+            fine = false;
     }
     cudnnBackendDestroyDescriptor(engine);
     return fine;
@@ -181,8 +185,8 @@ static int candidates(ft_dnn graph, cudnnBackendHeurMode_t mode, ft_dnn config[C
     if (rc == FT_OK) rc = ft_dnn_set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     if (rc == FT_OK) rc = ft_dnn_finish(heuristic, "a choice of algorithms");
     for (int i = 0; rc == FT_OK && i < CANDIDATES; i++) rc = ft_dnn_make(&config[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    if (rc == FT_OK && cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, n,
-                                                config) != CUDNN_STATUS_SUCCESS)
+    if (rc == FT_OK && cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                CANDIDATES, n, config) != CUDNN_STATUS_SUCCESS)
         rc = FT_FAIL(FT_EDEVICE, "cuDNN proposes no algorithm");
     ft_dnn_free(&heuristic, 1);
     return rc;
@@ -227,7 +231,8 @@ int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn *ops, int n_ops, bool exact,
         ft_dnn_plan_free(p);
         return rc;
     }
-    if (ft_cuda_measures()) ft_cuda_chose("%s: best of %d, %.1f us, %.1f MiB of scratch", what, tried, 1e6 * fastest, (double)p->work / 1048576.0);
+    if (ft_cuda_measures())
+        ft_cuda_chose("%s: best of %d, %.1f us, %.1f MiB of scratch", what, tried, 1e6 * fastest, (double)p->work / 1048576.0);
     *out = p;
     return FT_OK;
 }

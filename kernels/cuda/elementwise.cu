@@ -56,7 +56,8 @@ FT_DEV float unary_d1(int kind, float a, float b, float v)
 
 template <typename T, int N> static __global__ void unary(T *y, const T *x, int64_t n, int kind, float a, float b)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N];
         ft_read<N>(v, x + i * N);
 #pragma unroll
@@ -76,7 +77,8 @@ extern "C" void ft_cuda_unary(const ft_call *c)
 template <typename T, int N>
 static __global__ void unary_bwd(T *dx, const T *x, const T *dy, int64_t n, int kind, float a, float b)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N], d[N];
         ft_read<N>(v, x + i * N);
         ft_read<N>(d, dy + i * N);
@@ -98,7 +100,8 @@ extern "C" void ft_cuda_unary_bwd(const ft_call *c)
 
 template <typename T, int N> static __global__ void affine(T *y, const T *x, int64_t n, float a, float b)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N];
         ft_read<N>(v, x + i * N);
 #pragma unroll
@@ -110,16 +113,18 @@ template <typename T, int N> static __global__ void affine(T *y, const T *x, int
 extern "C" void ft_cuda_affine(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *y = c->out[0];
-    FT_BY_TYPE(x->dtype,
-               FT_BY_WIDTH(ft_wide(x, x->count) && ft_aligned(y), FT_RUN((affine<T, N>), x->count / N, ft_as<T>(y), ft_as<const T>(x),
-                                                                         x->count, c->attr->scalar.a, c->attr->scalar.b)));
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, x->count) && ft_aligned(y),
+                                     FT_RUN((affine<T, N>), x->count / N, ft_as<T>(y), ft_as<const T>(x), x->count,
+                                            c->attr->scalar.a, c->attr->scalar.b)));
 }
 
-/* ---- gated linear units: x (rows, 2n); y = act(gate) * other ------------------------------------------------------------------ */
+/* ---- gated linear units: x (rows, 2n); y = act(gate) * other ------------------------------------------------------------------
+ */
 
 template <typename T, int N> static __global__ void glu(T *y, const T *x, int64_t rows, int64_t n, int64_t gate, int act)
 {
-    FT_EACH (i, rows * n / N) {
+    FT_EACH(i, rows * n / N)
+    {
         int64_t r = i * N / n, at = i * N % n;
         float u[N], v[N];
         ft_read<N>(u, x + r * 2 * n + gate + at);
@@ -134,14 +139,16 @@ extern "C" void ft_cuda_glu(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *y = c->out[0];
     int64_t n = y->dim[y->ndim - 1], rows = y->count / n, gate = c->attr->scalar.a > 0 ? n : 0;
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y), FT_RUN((glu<T, N>), y->count / N, ft_as<T>(y), ft_as<const T>(x),
-                                                                            rows, n, gate, c->attr->scalar.kind)));
+    FT_BY_TYPE(x->dtype,
+               FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y), FT_RUN((glu<T, N>), y->count / N, ft_as<T>(y), ft_as<const T>(x), rows,
+                                                                  n, gate, c->attr->scalar.kind)));
 }
 
 template <typename T, int N>
 static __global__ void glu_bwd(T *dx, const T *x, const T *dy, int64_t rows, int64_t n, int64_t gate, int act)
 {
-    FT_EACH (i, rows * n / N) {
+    FT_EACH(i, rows * n / N)
+    {
         int64_t r = i * N / n, at = i * N % n, a = r * 2 * n + gate + at, b = r * 2 * n + n - gate + at;
         float u[N], v[N], d[N];
         ft_read<N>(u, x + a);
@@ -162,12 +169,13 @@ extern "C" void ft_cuda_glu_bwd(const ft_call *c)
     const ft_buf *x = c->in[0], *dy = c->in[1], *dx = c->out[0];
     int64_t n = dy->dim[dy->ndim - 1], rows = dy->count / n, gate = c->attr->scalar.a > 0 ? n : 0;
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx),
-                                     FT_RUN((glu_bwd<T, N>), dy->count / N, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy), rows,
-                                            n, gate, c->attr->scalar.kind)));
+                                     FT_RUN((glu_bwd<T, N>), dy->count / N, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy),
+                                            rows, n, gate, c->attr->scalar.kind)));
 }
 
-/* ---- broadcasting ---------------------------------------------------------------------------------------------------------------
- * The trailing dims of a over which b is dense, or constant, are one run; the rest is found by index. */
+/* ---- broadcasting
+ * --------------------------------------------------------------------------------------------------------------- The trailing
+ * dims of a over which b is dense, or constant, are one run; the rest is found by index. */
 
 struct spread {
     int outer; /* dims 0 .. outer are walked */
@@ -215,9 +223,11 @@ template <int N, typename T> FT_DEV void read_spread(float *to, const T *b, cons
 }
 
 /* b may lie in another storage than a and y */
-template <typename X, typename T, int N> static __global__ void binary(X *y, const X *a, const T *b, int64_t n, int kind, spread s)
+template <typename X, typename T, int N>
+static __global__ void binary(X *y, const X *a, const T *b, int64_t n, int kind, spread s)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float u[N], v[N];
         ft_read<N>(u, a + i * N);
         read_spread<N>(v, b, s, i * N);
@@ -240,15 +250,20 @@ extern "C" void ft_cuda_binary(const ft_call *c)
     spread s = spread_of(a, b);
     bool wide = ft_aligned(a) && ft_aligned(y) && ft_aligned(b) && s.run % 8 == 0;
     FT_ASSERT(a->dtype == y->dtype);
-    FT_BY_TYPES(a, b, if (wide) {
-        enum { N = sizeof(X) + sizeof(T) == 4 ? 8 : 4 }; /* 16 bytes of the wider one */
-        FT_RUN((binary<X, T, N>), a->count / N, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count, c->attr->scalar.kind, s);
-    } else FT_RUN((binary<X, T, 1>), a->count, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count, c->attr->scalar.kind, s));
+    FT_BY_TYPES(
+        a, b,
+        if (wide) {
+            enum { N = sizeof(X) + sizeof(T) == 4 ? 8 : 4 }; /* 16 bytes of the wider one */
+            FT_RUN((binary<X, T, N>), a->count / N, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count,
+                   c->attr->scalar.kind, s);
+        } else FT_RUN((binary<X, T, 1>), a->count, ft_as<X>(y), ft_as<const X>(a), ft_as<const T>(b), a->count,
+                      c->attr->scalar.kind, s));
 }
 
 template <typename T, int N> static __global__ void broadcast(T *y, const T *x, int64_t n, float scale, spread s)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N];
         read_spread<N>(v, x, s, i * N);
 #pragma unroll
@@ -265,14 +280,16 @@ extern "C" void ft_cuda_broadcast(const ft_call *c)
                                                                   y->count, c->attr->scalar.a, s)));
 }
 
-/* ---- random numbers: four values a thread ------------------------------------------------------------------------------------- */
+/* ---- random numbers: four values a thread -------------------------------------------------------------------------------------
+ */
 
 template <typename T>
 static __global__ void dropout(T *y, const T *x, int64_t n, int64_t per_sample, int64_t samples, float p, bool by_sample,
                                const ft_step *step, uint32_t stream)
 {
     float keep = 1.0f / (1.0f - p);
-    FT_EACH (i, (n + 3) / 4) {
+    FT_EACH(i, (n + 3) / 4)
+    {
         float u[4];
         if (!by_sample) ft_random4<false>(step, stream, n, i * 4, u);
         for (int k = 0; k < 4 && i * 4 + k < n; k++) {
@@ -286,13 +303,15 @@ static __global__ void dropout(T *y, const T *x, int64_t n, int64_t per_sample, 
 extern "C" void ft_cuda_dropout(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
-    FT_BY_TYPE(x->dtype, FT_RUN((dropout<T>), ft_ceil(x->count, 4), ft_as<T>(c->out[0]), ft_as<const T>(x), x->count,
-                                x->count / x->dim[0], x->dim[0], c->attr->scalar.a, c->attr->scalar.by_sample, c->step, c->stream));
+    FT_BY_TYPE(x->dtype,
+               FT_RUN((dropout<T>), ft_ceil(x->count, 4), ft_as<T>(c->out[0]), ft_as<const T>(x), x->count, x->count / x->dim[0],
+                      x->dim[0], c->attr->scalar.a, c->attr->scalar.by_sample, c->step, c->stream));
 }
 
 template <typename T, bool NORMAL> static __global__ void draw(T *y, int64_t n, const ft_step *step, uint32_t stream)
 {
-    FT_EACH (i, (n + 3) / 4) {
+    FT_EACH(i, (n + 3) / 4)
+    {
         float v[4];
         ft_random4<NORMAL>(step, stream, n, i * 4, v);
         for (int k = 0; k < 4 && i * 4 + k < n; k++) ft_put(y + i * 4 + k, v[k]);
@@ -315,7 +334,8 @@ template <typename T>
 static __global__ void q_sample(T *y, T *noise, const T *x, const float *coefficient, int64_t n, int64_t per_sample,
                                 const ft_step *step, uint32_t stream)
 {
-    FT_EACH (i, (n + 3) / 4) {
+    FT_EACH(i, (n + 3) / 4)
+    {
         float e[4];
         ft_random4<true>(step, stream, n, i * 4, e);
         for (int k = 0; k < 4 && i * 4 + k < n; k++) {
@@ -335,7 +355,8 @@ extern "C" void ft_cuda_q_sample(const ft_call *c)
 
 static __global__ void timestep_embed(float *y, const float *t, int64_t samples, int64_t half)
 {
-    FT_EACH (i, samples * half) {
+    FT_EACH(i, samples * half)
+    {
         int64_t b = i / half, k = i % half;
         double a = (double)t[b] * exp(-log(10000.0) * (double)k / (double)half);
         y[b * 2 * half + k] = (float)cos(a);
@@ -346,5 +367,6 @@ static __global__ void timestep_embed(float *y, const float *t, int64_t samples,
 extern "C" void ft_cuda_timestep_embed(const ft_call *c)
 {
     int64_t half = c->out[0]->dim[1] / 2;
-    FT_RUN((timestep_embed), c->in[0]->count * half, ft_as<float>(c->out[0]), ft_as<const float>(c->in[0]), c->in[0]->count, half);
+    FT_RUN((timestep_embed), c->in[0]->count * half, ft_as<float>(c->out[0]), ft_as<const float>(c->in[0]), c->in[0]->count,
+           half);
 }

@@ -39,11 +39,13 @@ static int need(ft_call *c, bool backward)
     c->work_size = (size_t)(p.all * (p.hw + 2 * p.h * p.half + 2)) * sizeof(float) + 512;
     s->has_forward = cufftPlanMany(&s->forward, 2, n, NULL, 1, 0, NULL, 1, 0, CUFFT_R2C, (int)p.all) == CUFFT_SUCCESS;
     if (!s->has_forward || cufftSetStream(s->forward, ft_cuda_stream) != CUFFT_SUCCESS)
-        return FT_FAIL(FT_EDEVICE, "cuFFT cannot transform %lld planes of %lld x %lld", (long long)p.all, (long long)p.h, (long long)p.w);
+        return FT_FAIL(FT_EDEVICE, "cuFFT cannot transform %lld planes of %lld x %lld", (long long)p.all, (long long)p.h,
+                       (long long)p.w);
     if (!backward) return FT_OK;
     s->has_backward = cufftPlanMany(&s->backward, 2, n, NULL, 1, 0, NULL, 1, 0, CUFFT_C2R, (int)p.all) == CUFFT_SUCCESS;
     if (!s->has_backward || cufftSetStream(s->backward, ft_cuda_stream) != CUFFT_SUCCESS)
-        return FT_FAIL(FT_EDEVICE, "cuFFT cannot transform %lld planes of %lld x %lld back", (long long)p.all, (long long)p.h, (long long)p.w);
+        return FT_FAIL(FT_EDEVICE, "cuFFT cannot transform %lld planes of %lld x %lld back", (long long)p.all, (long long)p.h,
+                       (long long)p.w);
     return FT_OK;
 }
 extern "C" int ft_cuda_prepare_focal_frequency(ft_call *c) { return need(c, false); }
@@ -52,7 +54,8 @@ extern "C" int ft_cuda_prepare_focal_frequency_bwd(ft_call *c) { return need(c, 
 /* plane-major difference */
 template <typename X, typename T> static __global__ void difference(float *plane, const X *x, const T *t, planes p)
 {
-    FT_EACH (i, p.all * p.hw) {
+    FT_EACH(i, p.all * p.hw)
+    {
         int64_t k = i / p.hw % p.ch, from = (i / p.hw / p.ch * p.hw + i % p.hw) * p.ch + k;
         plane[i] = ft_get(x + from) - ft_get(t + from);
     }
@@ -108,7 +111,8 @@ extern "C" void ft_cuda_focal_frequency(const ft_call *c)
 template <typename T> static __global__ void from_planes(T *dx, const float *plane, const float *dloss, planes p)
 {
     float g = 2.0f * *dloss / (float)(p.all * p.hw);
-    FT_EACH (i, p.all * p.hw) {
+    FT_EACH(i, p.all * p.hw)
+    {
         int64_t k = i % p.ch, at = i / p.ch;
         ft_put(dx + i, g * plane[(at / p.hw * p.ch + k) * p.hw + at % p.hw]);
     }
@@ -124,5 +128,6 @@ extern "C" void ft_cuda_focal_frequency_bwd(const ft_call *c)
     spectrum(c, &plane, &half, &loss);
     cufftResult st = cufftExecC2R(s->backward, (cufftComplex *)half, plane);
     if (st != CUFFT_SUCCESS) ft_cuda_fault("cuFFT failed (status %d)", (int)st);
-    FT_BY_TYPE(x->dtype, FT_RUN((from_planes<T>), x->count, ft_as<T>(c->out[0]), (const float *)plane, ft_as<const float>(c->in[2]), p));
+    FT_BY_TYPE(x->dtype,
+               FT_RUN((from_planes<T>), x->count, ft_as<T>(c->out[0]), (const float *)plane, ft_as<const float>(c->in[2]), p));
 }

@@ -2,8 +2,8 @@
  *
  * cuBLASLt counts columns first, so a row-major y = op(a) op(b) is asked for as y^T = op(b)^T op(a)^T: `b` goes in as its A, `a`
  * as its B. Bias runs along the rows of that y^T and the bias gradient along the columns of its B: both are epilogues of the
- * library. Whether an epilogue is used is decided by a clock when the product is made: the product with it against the product and
- * our own kernel. */
+ * library. Whether an epilogue is used is decided by a clock when the product is made: the product with it against the product
+ * and our own kernel. */
 #include "kernels/cuda/gemm.h"
 
 #include <cublasLt.h>
@@ -15,7 +15,10 @@ enum { CANDIDATES = 8, WORKSPACE = 32 << 20 };
 
 static cublasLtHandle_t handle;
 
-static int bad(cublasStatus_t st, const char *what) { return FT_FAIL(FT_EDEVICE, "cuBLASLt cannot do %s (status %d)", what, (int)st); }
+static int bad(cublasStatus_t st, const char *what)
+{
+    return FT_FAIL(FT_EDEVICE, "cuBLASLt cannot do %s (status %d)", what, (int)st);
+}
 #define LT(call, what)                                                                                                           \
     do {                                                                                                                         \
         cublasStatus_t st_ = (call);                                                                                             \
@@ -41,7 +44,8 @@ static int start(void)
 static cudaDataType_t type_of(ft_dtype d) { return d == FT_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 /* a row-major (rows, columns) matrix, ld apart, is a column-major (columns, rows) one */
-static int layout(cublasLtMatrixLayout_t *to, ft_dtype type, int64_t rows, int64_t columns, int64_t ld, int64_t batch, int64_t step)
+static int layout(cublasLtMatrixLayout_t *to, ft_dtype type, int64_t rows, int64_t columns, int64_t ld, int64_t batch,
+                  int64_t step)
 {
     int32_t count = (int32_t)batch;
     LT(cublasLtMatrixLayoutCreate(to, type_of(type), (uint64_t)columns, (uint64_t)rows, ld), "a layout");
@@ -121,8 +125,8 @@ static int measure(ft_product *p, const cublasLtMatmulHeuristicResult_t *candida
     ft_cuda_free(t.work);
     p->seconds = fastest;
     if (rc < 0) return 0; /* no room to measure in: the library's own order */
-    ft_cuda_chose("product %lldx%lldx%lld batch %lld%s%s %s epilogue %d: candidate %d of %d, %.1f us (first %.1f)", (long long)o->m,
-                  (long long)o->n, (long long)o->k, (long long)o->batch, o->ta ? " ta" : "", o->tb ? " tb" : "",
+    ft_cuda_chose("product %lldx%lldx%lld batch %lld%s%s %s epilogue %d: candidate %d of %d, %.1f us (first %.1f)",
+                  (long long)o->m, (long long)o->n, (long long)o->k, (long long)o->batch, o->ta ? " ta" : "", o->tb ? " tb" : "",
                   o->a == FT_BF16 ? "bf16" : "f32", (int)o->epilogue, best, n, 1e6 * fastest, 1e6 * first);
     return best;
 }
@@ -143,8 +147,8 @@ int ft_product_new(ft_product **out, ft_product_opt opt)
         st = cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
     uint32_t align = opt.align ? opt.align : 256;
     static const cublasLtMatmulPreferenceAttributes_t sides[] = {
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     for (int i = 0; i < 4 && st == CUBLAS_STATUS_SUCCESS; i++)
         st = cublasLtMatmulPreferenceSetAttribute(preference, sides[i], &align, sizeof align);
     if (st == CUBLAS_STATUS_SUCCESS)
@@ -181,7 +185,8 @@ void ft_product_run(const ft_product *p, void *y, const void *a, const void *b, 
     if (p->opt.epilogue != FT_PLAIN)
         st = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, y, p->y, y, p->y, &p->algo, work, p->work, ft_cuda_stream);
+        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, y, p->y, y, p->y, &p->algo, work, p->work,
+                            ft_cuda_stream);
     if (st != CUBLAS_STATUS_SUCCESS)
         ft_cuda_fault("cuBLASLt failed at a product of %lld x %lld x %lld (status %d)", (long long)p->opt.m, (long long)p->opt.n,
                       (long long)p->opt.k, (int)st);

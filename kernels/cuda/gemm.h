@@ -1,5 +1,5 @@
-/* Matrix products by cuBLASLt, row-major: y = alpha op(a) op(b), batched with strides. Descriptors and the algorithm are chosen when
- * a product is made (plan time), by measurement on a real device. */
+/* Matrix products by cuBLASLt, row-major: y = alpha op(a) op(b), batched with strides. Descriptors and the algorithm are chosen
+ * when a product is made (plan time), by measurement on a real device. */
 #ifndef FT_CUDA_GEMM_H
 #define FT_CUDA_GEMM_H
 
@@ -9,22 +9,27 @@
 extern "C" {
 #endif
 
-typedef enum { FT_PLAIN, FT_BIAS, FT_BIAS_RELU, FT_SUM_ROWS } ft_epilogue; /* + bias (n); then ReLU; sums of op(a) over k to `bias` */
+typedef enum {
+    FT_PLAIN,
+    FT_BIAS,
+    FT_BIAS_RELU,
+    FT_SUM_ROWS
+} ft_epilogue; /* + bias (n); then ReLU; sums of op(a) over k to `bias` */
 
 typedef struct {
-    ft_dtype a, b, y;                   /* f32 with f32, or bf16 with bf16; y: of them, or f32 */
-    int64_t m, n, k, batch;             /* op(a) (m, k), op(b) (k, n), y (m, n) */
-    bool ta, tb;                        /* stored transposed */
-    int64_t lda, ldb, ldy;              /* values between rows as stored; 0: dense */
-    int64_t step_a, step_b, step_y;     /* values between the matrices of a batch; 0: dense */
-    float alpha, beta;                  /* alpha 0 means 1; y = alpha op(a) op(b) + beta y */
-    ft_epilogue epilogue;               /* FT_BIAS*: bias in y's storage type; FT_SUM_ROWS: f32 */
-    unsigned align;                     /* what all addresses are multiples of, in bytes; 0: 256 */
+    ft_dtype a, b, y;               /* f32 with f32, or bf16 with bf16; y: of them, or f32 */
+    int64_t m, n, k, batch;         /* op(a) (m, k), op(b) (k, n), y (m, n) */
+    bool ta, tb;                    /* stored transposed */
+    int64_t lda, ldb, ldy;          /* values between rows as stored; 0: dense */
+    int64_t step_a, step_b, step_y; /* values between the matrices of a batch; 0: dense */
+    float alpha, beta;              /* alpha 0 means 1; y = alpha op(a) op(b) + beta y */
+    ft_epilogue epilogue;           /* FT_BIAS*: bias in y's storage type; FT_SUM_ROWS: f32 */
+    unsigned align;                 /* what all addresses are multiples of, in bytes; 0: 256 */
 } ft_product_opt;
 
 typedef struct ft_product ft_product;
 int ft_product_new(ft_product **p, ft_product_opt opt); /* FT_EDEVICE: the library has no algorithm for it */
-double ft_product_seconds(const ft_product *p);          /* measured; 0 where nothing can be */
+double ft_product_seconds(const ft_product *p);         /* measured; 0 where nothing can be */
 size_t ft_product_work(const ft_product *p);            /* bytes of scratch that a run needs */
 void ft_product_run(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work);
 void ft_product_free(void *p);

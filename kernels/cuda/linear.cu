@@ -1,12 +1,14 @@
 /* Linear layers and matrix products: what cuBLASLt (gemm.c) does not, and which of its epilogues pay.
  *
- * bf16 activations need bf16 weights: parameters have a copy that the optimiser keeps (ft_buf.half), others are narrowed first. */
+ * bf16 activations need bf16 weights: parameters have a copy that the optimiser keeps (ft_buf.half), others are narrowed first.
+ */
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
 
 template <typename T, int N> static __global__ void bias_act(T *y, const float *bias, int64_t count, int64_t n, int act)
 {
-    FT_EACH (i, count / N) {
+    FT_EACH(i, count / N)
+    {
         float v[N], b[N];
         ft_read<N>(v, y + i * N);
         for (int k = 0; k < N; k++) b[k] = bias ? bias[i * N % n + k] : 0.0f;
@@ -23,7 +25,7 @@ extern "C" void ft_cuda_bias_act(void *y, ft_dtype dtype, const float *bias, int
 
 typedef struct {
     ft_product *main;
-    bool epilogue;      /* bias (and ReLU), or the bias gradient, in the product */
+    bool epilogue;              /* bias (and ReLU), or the bias gradient, in the product */
     size_t weights_at, sums_at; /* in the scratch, behind the product's own: narrowed weights; parts of the bias gradient */
 } linear_state;
 
@@ -56,7 +58,10 @@ static void room_for_weights(ft_call *c, ft_dtype type, size_t *at)
     if (type == FT_BF16 && !c->in[1]->half) c->work_size += ((size_t)c->in[1]->count * 2 + 255) / 256 * 256;
 }
 /* a bias that the epilogue can read: in the storage type of the result */
-static void *bias_for(const ft_buf *b, ft_dtype type) { return !b ? NULL : type == FT_F32 ? b->data : (void *)(uintptr_t)b->half; }
+static void *bias_for(const ft_buf *b, ft_dtype type)
+{
+    return !b ? NULL : type == FT_F32 ? b->data : (void *)(uintptr_t)b->half;
+}
 
 /* Is the product with its epilogue faster than the product and our kernel after it? Known on a real device only. */
 struct plain_trial {
@@ -80,7 +85,8 @@ static bool epilogue_pays(const ft_product *with, const ft_product *without, con
     if (a == 0 || b == 0 || ft_cuda_alloc(&t.y, (size_t)y->count * 4) < 0) return true;
     b += ft_cuda_time(act_alone, &t);
     ft_cuda_free(t.y);
-    ft_cuda_chose("epilogue over %lld x %lld: %.1f us with, %.1f us without", (long long)(y->count / n), (long long)n, 1e6 * a, 1e6 * b);
+    ft_cuda_chose("epilogue over %lld x %lld: %.1f us with, %.1f us without", (long long)(y->count / n), (long long)n, 1e6 * a,
+                  1e6 * b);
     return a <= b;
 }
 
@@ -118,7 +124,8 @@ extern "C" void ft_cuda_linear(const ft_call *c)
 {
     const linear_state *s = (const linear_state *)c->state;
     const ft_buf *x = c->in[0], *b = c->in[2], *y = c->out[0];
-    ft_product_run(s->main, y->data, x->data, weights(c, x->dtype, s->weights_at), s->epilogue ? bias_for(b, x->dtype) : NULL, c->work);
+    ft_product_run(s->main, y->data, x->data, weights(c, x->dtype, s->weights_at), s->epilogue ? bias_for(b, x->dtype) : NULL,
+                   c->work);
     if (!s->epilogue && (b || c->attr->matmul.act != FT_ACT_NONE))
         ft_cuda_bias_act(y->data, y->dtype, ft_as<const float>(b), y->count, y->dim[y->ndim - 1], c->attr->matmul.act);
 }
@@ -152,7 +159,8 @@ extern "C" int ft_cuda_prepare_linear_bwd_w(ft_call *c)
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory for a linear layer");
     ft_product_opt o;
     memset(&o, 0, sizeof o);
-    o.a = o.b = x->dtype, o.y = FT_F32, o.m = dy->dim[dy->ndim - 1], o.n = x->dim[x->ndim - 1], o.k = dy->count / o.m, o.ta = true;
+    o.a = o.b = x->dtype, o.y = FT_F32, o.m = dy->dim[dy->ndim - 1], o.n = x->dim[x->ndim - 1], o.k = dy->count / o.m,
+    o.ta = true;
     o.align = ft_cuda_alignment(x->data, dy->data, c->out[0] ? c->out[0]->data : NULL);
     if (c->out[0] && db) {
         o.epilogue = FT_SUM_ROWS;

@@ -18,7 +18,8 @@ FT_DEV void leave(float *part, float sum)
     if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
 
-/* ---- pointwise losses and their mean ------------------------------------------------------------------------------------------------ */
+/* ---- pointwise losses and their mean
+ * ------------------------------------------------------------------------------------------------ */
 
 FT_DEV float loss1(int kind, float delta, float x, float t)
 {
@@ -47,12 +48,13 @@ FT_DEV float loss_d1(int kind, float delta, float x, float t)
 }
 
 template <typename X, typename T>
-static __global__ void loss_mean(float *part, const X *x, const T *t, const float *weight, int64_t n, int64_t per_sample, int kind,
-                                 float delta)
+static __global__ void loss_mean(float *part, const X *x, const T *t, const float *weight, int64_t n, int64_t per_sample,
+                                 int kind, float delta)
 {
     float sum = 0, run = 0;
     int k = 0;
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         run += loss1(kind, delta, ft_get(x + i), ft_get(t + i)) * (weight ? weight[i / per_sample] : 1.0f);
         if (++k % 64 == 0) sum += run, run = 0;
     }
@@ -63,8 +65,8 @@ static __global__ void loss_mean_bwd(X *dx, const X *x, const T *t, const float 
                                      int64_t per_sample, int kind, float delta)
 {
     float g = *dloss / (float)n;
-    FT_EACH (i, n)
-        ft_put(dx + i, g * (weight ? weight[i / per_sample] : 1.0f) * loss_d1(kind, delta, ft_get(x + i), ft_get(t + i)));
+    FT_EACH(i, n)
+    ft_put(dx + i, g * (weight ? weight[i / per_sample] : 1.0f) * loss_d1(kind, delta, ft_get(x + i), ft_get(t + i)));
 }
 
 extern "C" int ft_cuda_prepare_loss_mean(ft_call *c) { return need_parts(c); }
@@ -72,9 +74,10 @@ extern "C" void ft_cuda_loss_mean(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
     unsigned parts = parts_for(x->count);
-    FT_BY_TYPES(x, t, FT_LAUNCH((loss_mean<X, T>), parts, FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<const X>(x),
-                            ft_as<const T>(t), ft_as<const float>(c->in[2]), x->count, x->count / x->dim[0], c->attr->scalar.kind,
-                            c->attr->scalar.a));
+    FT_BY_TYPES(x, t,
+                FT_LAUNCH((loss_mean<X, T>), parts, FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<const X>(x),
+                          ft_as<const T>(t), ft_as<const float>(c->in[2]), x->count, x->count / x->dim[0], c->attr->scalar.kind,
+                          c->attr->scalar.a));
     finish(c, parts, (double)x->count);
 }
 
@@ -82,12 +85,14 @@ extern "C" void ft_cuda_loss_mean(const ft_call *c)
 extern "C" void ft_cuda_loss_mean_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *t = c->in[1];
-    FT_BY_TYPES(x, t, FT_RUN((loss_mean_bwd<X, T>), x->count, ft_as<X>(c->out[0]), ft_as<const X>(x), ft_as<const T>(t),
-                         ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), x->count, x->count / x->dim[0],
-                         c->attr->scalar.kind, c->attr->scalar.a));
+    FT_BY_TYPES(x, t,
+                FT_RUN((loss_mean_bwd<X, T>), x->count, ft_as<X>(c->out[0]), ft_as<const X>(x), ft_as<const T>(t),
+                       ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), x->count, x->count / x->dim[0],
+                       c->attr->scalar.kind, c->attr->scalar.a));
 }
 
-/* ---- classification: f32, few rows, one block; double as on the CPU ------------------------------------------------------------------- */
+/* ---- classification: f32, few rows, one block; double as on the CPU
+ * ------------------------------------------------------------------- */
 
 FT_DEV double log_sum_exp(const float *z, int64_t n)
 {
@@ -102,8 +107,8 @@ FT_DEV double target_of(const float *soft, const int32_t *hard, int64_t r, int64
     return hard ? (double)(hard[r] == k) : (double)soft[r * n + k];
 }
 
-static __global__ void softmax_xent(float *loss, const float *z, const float *soft, const int32_t *hard, const float *w, int64_t rows,
-                                    int64_t n)
+static __global__ void softmax_xent(float *loss, const float *z, const float *soft, const int32_t *hard, const float *w,
+                                    int64_t rows, int64_t n)
 {
     double total = 0;
     for (int64_t r = threadIdx.x; r < rows; r += FT_THREADS) {
@@ -118,12 +123,13 @@ static __global__ void softmax_xent_bwd(float *dz, const float *z, const float *
                                         const float *dloss, int64_t rows, int64_t n)
 {
     double g = (double)*dloss / (double)rows;
-    FT_EACH (r, rows) {
+    FT_EACH(r, rows)
+    {
         double lse = log_sum_exp(z + r * n, n), mass = 0;
         for (int64_t k = 0; k < n; k++) mass += target_of(soft, hard, r, k, n);
         for (int64_t k = 0; k < n; k++)
-            dz[r * n + k] = (float)((w ? (double)w[r] : 1.0) * g *
-                                    (exp((double)z[r * n + k] - lse) * mass - target_of(soft, hard, r, k, n)));
+            dz[r * n + k] =
+                (float)((w ? (double)w[r] : 1.0) * g * (exp((double)z[r * n + k] - lse) * mass - target_of(soft, hard, r, k, n)));
     }
 }
 
@@ -133,20 +139,21 @@ static const int32_t *hard_target(const ft_buf *t) { return t->dtype == FT_I32 ?
 extern "C" void ft_cuda_softmax_xent(const ft_call *c)
 {
     const ft_buf *z = c->in[0];
-    FT_LAUNCH((softmax_xent), 1, FT_THREADS, 0, ft_cuda_stream, ft_as<float>(c->out[0]), ft_as<const float>(z), soft_target(c->in[1]),
-              hard_target(c->in[1]), ft_as<const float>(c->in[2]), z->dim[0], z->dim[1]);
+    FT_LAUNCH((softmax_xent), 1, FT_THREADS, 0, ft_cuda_stream, ft_as<float>(c->out[0]), ft_as<const float>(z),
+              soft_target(c->in[1]), hard_target(c->in[1]), ft_as<const float>(c->in[2]), z->dim[0], z->dim[1]);
 }
 /* in: logits target weight dloss; out: dlogits */
 extern "C" void ft_cuda_softmax_xent_bwd(const ft_call *c)
 {
     const ft_buf *z = c->in[0];
-    FT_RUN((softmax_xent_bwd), z->dim[0], ft_as<float>(c->out[0]), ft_as<const float>(z), soft_target(c->in[1]), hard_target(c->in[1]),
-           ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), z->dim[0], z->dim[1]);
+    FT_RUN((softmax_xent_bwd), z->dim[0], ft_as<float>(c->out[0]), ft_as<const float>(z), soft_target(c->in[1]),
+           hard_target(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), z->dim[0], z->dim[1]);
 }
 
 static __global__ void pseudo_label(float *y, float *w, const float *z, int64_t rows, int64_t n, float threshold)
 {
-    FT_EACH (r, rows) {
+    FT_EACH(r, rows)
+    {
         int64_t best = 0;
         for (int64_t k = 1; k < n; k++)
             if (z[r * n + k] > z[r * n + best]) best = k;
@@ -157,26 +164,30 @@ static __global__ void pseudo_label(float *y, float *w, const float *z, int64_t 
 extern "C" void ft_cuda_pseudo_label(const ft_call *c)
 {
     const ft_buf *z = c->in[0];
-    FT_RUN((pseudo_label), z->dim[0], ft_as<float>(c->out[0]), ft_as<float>(c->out[1]), ft_as<const float>(z), z->dim[0], z->dim[1],
-           c->attr->scalar.a);
+    FT_RUN((pseudo_label), z->dim[0], ft_as<float>(c->out[0]), ft_as<float>(c->out[1]), ft_as<const float>(z), z->dim[0],
+           z->dim[1], c->attr->scalar.a);
 }
 
-/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch ---------------------------------- */
+/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch
+ * ---------------------------------- */
 
 template <typename T> static __global__ void gauss_kl(float *part, const T *x, int64_t rows, int64_t n)
 {
     float sum = 0;
-    FT_EACH (i, rows * n) {
+    FT_EACH(i, rows * n)
+    {
         const T *row = x + i / n * 2 * n + i % n;
         float mean = ft_get(row), logvar = ft_get(row + n);
         sum += 0.5f * (mean * mean + ft_exp1(logvar) - 1.0f - logvar);
     }
     leave(part, sum);
 }
-template <typename T> static __global__ void gauss_kl_bwd(T *d, const T *x, const float *dloss, int64_t rows, int64_t n, float samples)
+template <typename T>
+static __global__ void gauss_kl_bwd(T *d, const T *x, const float *dloss, int64_t rows, int64_t n, float samples)
 {
     float g = *dloss / samples;
-    FT_EACH (i, rows * n) {
+    FT_EACH(i, rows * n)
+    {
         int64_t at = i / n * 2 * n + i % n;
         ft_put(d + at, g * ft_get(x + at));
         ft_put(d + at + n, 0.5f * g * (ft_exp1(ft_get(x + at + n)) - 1.0f));
@@ -198,12 +209,13 @@ extern "C" void ft_cuda_gauss_kl_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     int64_t n = x->dim[x->ndim - 1] / 2;
-    FT_BY_TYPE(x->dtype, FT_RUN((gauss_kl_bwd<T>), x->count / 2, ft_as<T>(c->out[0]), ft_as<const T>(x), ft_as<const float>(c->in[1]),
-                                x->count / n / 2, n, (float)x->dim[0]));
+    FT_BY_TYPE(x->dtype, FT_RUN((gauss_kl_bwd<T>), x->count / 2, ft_as<T>(c->out[0]), ft_as<const T>(x),
+                                ft_as<const float>(c->in[1]), x->count / n / 2, n, (float)x->dim[0]));
 }
 
-/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits ----------------------------------------------------------
- * coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
+/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits
+ * ---------------------------------------------------------- coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior
+ * mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
 
 FT_DEV double tanh_cdf(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
 FT_DEV double tanh_pdf(double x)
@@ -217,7 +229,8 @@ FT_DEV double vlb1(const float *k, double nu, double eps, double x0, double xt, 
     double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
     double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
     if (k[6] == 0) {
-        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp), s = diff * diff * exp(-lp);
+        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp),
+               s = diff * diff * exp(-lp);
         *slope = 0.5 * (1 - r - s) * dlp;
         return 0.5 * (-1 + lp - lq + r + s);
     }
@@ -233,7 +246,8 @@ static __global__ void vlb(float *part, T *d, const T *nu, const T *eps, const T
                            const float *dloss, int64_t n, int64_t per_sample)
 {
     float sum = 0, scale = dloss ? *dloss / (float)((double)n * 0.69314718055994531) : 0;
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         double slope, y = vlb1(coefficient + i / per_sample * 8, (double)ft_get(nu + i), (double)ft_get(eps + i),
                                (double)ft_get(x0 + i), (double)ft_get(xt + i), &slope);
         if (d) ft_put(d + i, scale * (float)slope);
@@ -261,16 +275,18 @@ extern "C" void ft_cuda_vlb(const ft_call *c)
 /* in: nu eps x0 xt coefficient dloss; out: dnu */
 extern "C" void ft_cuda_vlb_bwd(const ft_call *c) { vlb_run(c, ft_blocks(c->in[0]->count, FT_THREADS), true); }
 
-/* ---- Pearson correlation over the last axis: sums in double, since a mean is taken off ---------------------------------------------------- */
+/* ---- Pearson correlation over the last axis: sums in double, since a mean is taken off
+ * ---------------------------------------------------- */
 
 template <typename T, int G>
 FT_DEV double correlate(const T *a, const T *b, int64_t n, double mean[2], double inverse[2]) /* inverse: 0 for a constant row */
 {
     enum { N = 1 };
     double sa = 0, sb = 0, aa = 0, bb = 0, ab = 0;
-    FT_IN_ROW (i, n) sa += (double)ft_get(a + i), sb += (double)ft_get(b + i);
+    FT_IN_ROW(i, n) sa += (double)ft_get(a + i), sb += (double)ft_get(b + i);
     mean[0] = ft_sum<G>(sa) / (double)n, mean[1] = ft_sum<G>(sb) / (double)n;
-    FT_IN_ROW (i, n) {
+    FT_IN_ROW(i, n)
+    {
         double x = (double)ft_get(a + i) - mean[0], y = (double)ft_get(b + i) - mean[1];
         aa += x * x, bb += y * y, ab += x * y;
     }
@@ -282,7 +298,8 @@ FT_DEV double correlate(const T *a, const T *b, int64_t n, double mean[2], doubl
 
 template <typename T, int G> static __global__ void pearson(float *rho, const T *a, const T *b, int64_t rows, int64_t n)
 {
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         double mean[2], inverse[2], v = correlate<T, G>(a + r * n, b + r * n, n, mean, inverse);
         if (threadIdx.x % G == 0) rho[r] = (float)v;
     }
@@ -292,10 +309,13 @@ template <typename T, int G>
 static __global__ void pearson_bwd(T *da, T *db, const T *a, const T *b, const float *drho, int64_t rows, int64_t n)
 {
     enum { N = 1 };
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         double mean[2], inverse[2], rho = correlate<T, G>(a + r * n, b + r * n, n, mean, inverse), g = (double)drho[r];
-        FT_IN_ROW (i, n) {
-            double x = ((double)ft_get(a + r * n + i) - mean[0]) * inverse[0], y = ((double)ft_get(b + r * n + i) - mean[1]) * inverse[1];
+        FT_IN_ROW(i, n)
+        {
+            double x = ((double)ft_get(a + r * n + i) - mean[0]) * inverse[0],
+                   y = ((double)ft_get(b + r * n + i) - mean[1]) * inverse[1];
             if (da) ft_put(da + r * n + i, (float)(g * inverse[0] * (y - rho * x)));
             if (db) ft_put(db + r * n + i, (float)(g * inverse[1] * (x - rho * y)));
         }
@@ -306,14 +326,14 @@ extern "C" void ft_cuda_pearson(const ft_call *c)
 {
     const ft_buf *a = c->in[0], *b = c->in[1];
     int64_t n = a->dim[a->ndim - 1];
-    FT_BY_ROWS(a, n, false, (void)N; FT_RUN_ROWS((pearson<T, G>), rows, ft_as<float>(c->out[0]), ft_as<const T>(a), ft_as<const T>(b),
-                                                 rows, n));
+    FT_BY_ROWS(a, n, false, (void)N;
+               FT_RUN_ROWS((pearson<T, G>), rows, ft_as<float>(c->out[0]), ft_as<const T>(a), ft_as<const T>(b), rows, n));
 }
 /* in: a b drho; out: da db */
 extern "C" void ft_cuda_pearson_bwd(const ft_call *c)
 {
     const ft_buf *a = c->in[0], *b = c->in[1];
     int64_t n = a->dim[a->ndim - 1];
-    FT_BY_ROWS(a, n, false, (void)N; FT_RUN_ROWS((pearson_bwd<T, G>), rows, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), ft_as<const T>(a),
-                                                 ft_as<const T>(b), ft_as<const float>(c->in[2]), rows, n));
+    FT_BY_ROWS(a, n, false, (void)N; FT_RUN_ROWS((pearson_bwd<T, G>), rows, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]),
+                                                 ft_as<const T>(a), ft_as<const T>(b), ft_as<const float>(c->in[2]), rows, n));
 }

@@ -4,26 +4,31 @@
  * lanes walk down a part of a sample's rows, a second kernel adds the parts. */
 #include "kernels/cuda/cuda.cuh"
 
-/* ---- layernorm (+ affine, + adaLN modulation) ------------------------------------------------------------------------------------ */
+/* ---- layernorm (+ affine, + adaLN modulation)
+ * ------------------------------------------------------------------------------------ */
 
 template <typename T, int N, int G>
 static __global__ void layernorm(T *y, float *stat, const T *x, const float *gamma, const float *beta, const float *shift,
                                  const float *scale, int64_t rows, int64_t per_sample, int64_t n, float eps)
 {
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         float v[N], mean = 0, var = 0;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             ft_read<N>(v, x + r * n + i);
             for (int k = 0; k < N; k++) mean += v[k];
         }
         mean = ft_sum<G>(mean) / (float)n;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             ft_read<N>(v, x + r * n + i);
             for (int k = 0; k < N; k++) var += (v[k] - mean) * (v[k] - mean);
         }
         float rstd = 1.0f / sqrtf(ft_sum<G>(var) / (float)n + eps);
         int64_t s = r / per_sample * n;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             float a[N], b[N];
             ft_read<N>(v, x + r * n + i);
             for (int k = 0; k < N; k++) v[k] = (v[k] - mean) * rstd;
@@ -48,20 +53,22 @@ extern "C" void ft_cuda_layernorm(const ft_call *c)
     const ft_buf *x = c->in[0], *y = c->out[0];
     int64_t n = x->dim[x->ndim - 1];
     FT_BY_ROWS(x, n, ft_wide(x, n) && ft_aligned(y) && ft_wide_vectors(c, 1, 4, n),
-            FT_RUN_ROWS((layernorm<T, N, G>), rows, ft_as<T>(y), ft_as<float>(c->out[1]), ft_as<const T>(x),
-                        ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]),
-                        ft_as<const float>(c->in[4]), rows, rows / x->dim[0], n, c->attr->norm.eps));
+               FT_RUN_ROWS((layernorm<T, N, G>), rows, ft_as<T>(y), ft_as<float>(c->out[1]), ft_as<const T>(x),
+                           ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]),
+                           ft_as<const float>(c->in[4]), rows, rows / x->dim[0], n, c->attr->norm.eps));
 }
 
 template <typename T, int N, int G>
 static __global__ void layernorm_dx(T *dx, const T *x, const T *dy, const float *gamma, const float *scale, const float *stat,
                                     int64_t rows, int64_t per_sample, int64_t n)
 {
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         float v[N], d[N], a[N], mean = stat[2 * r], rstd = stat[2 * r + 1], m1 = 0, m2 = 0;
         int64_t s = r / per_sample * n;
         for (int pass = 0; pass < 2; pass++) {
-            FT_IN_ROW (i, n) {
+            FT_IN_ROW(i, n)
+            {
                 ft_read<N>(v, x + r * n + i);
                 ft_read<N>(d, dy + r * n + i);
                 if (scale) {
@@ -132,32 +139,36 @@ extern "C" int ft_cuda_prepare_layernorm_bwd(ft_call *c)
 extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
-    const float *gamma = ft_as<const float>(c->in[1]), *beta = ft_as<const float>(c->in[2]), *scale = ft_as<const float>(c->in[4]),
-                *stat = ft_as<const float>(c->in[5]);
+    const float *gamma = ft_as<const float>(c->in[1]), *beta = ft_as<const float>(c->in[2]),
+                *scale = ft_as<const float>(c->in[4]), *stat = ft_as<const float>(c->in[5]);
     int64_t n = x->dim[x->ndim - 1], samples = x->dim[0], per_sample = x->count / n / samples, parts = parts_per_sample(x);
     bool wide = ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx) && ft_wide_vectors(c, 1, 4, n);
     float *part = (float *)c->work;
     if (dx)
-        FT_BY_ROWS(x, n, wide, FT_RUN_ROWS((layernorm_dx<T, N, G>), rows, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy), gamma, scale,
-                                        stat, rows, per_sample, n));
+        FT_BY_ROWS(x, n, wide,
+                   FT_RUN_ROWS((layernorm_dx<T, N, G>), rows, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy), gamma, scale,
+                               stat, rows, per_sample, n));
     if (!c->out[1] && !c->out[2] && !c->out[3] && !c->out[4]) return;
     FT_ASSERT(samples * parts <= 65535);
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((layernorm_columns<T, N>),
-                                                     dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)), FT_THREADS, 0,
-                                                     ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta, scale,
-                                                     stat, per_sample, parts, n)));
+                                                     dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)), FT_THREADS,
+                                                     0, ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta,
+                                                     scale, stat, per_sample, parts, n)));
     for (int q = 0; q < 4; q++) /* dgamma and dbeta over all, dshift and dscale per sample */
         if (c->out[1 + q])
-            ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts, 4 * n, n,
-                             1);
+            ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts,
+                             4 * n, n, 1);
 }
 
-/* ---- gate + residual --------------------------------------------------------------------------------------------------------------- */
+/* ---- gate + residual
+ * --------------------------------------------------------------------------------------------------------------- */
 
 template <typename T, int N>
-static __global__ void gate_residual(T *o, const T *x, const T *y, const float *gate, int64_t count, int64_t per_sample, int64_t n)
+static __global__ void gate_residual(T *o, const T *x, const T *y, const float *gate, int64_t count, int64_t per_sample,
+                                     int64_t n)
 {
-    FT_EACH (i, count / N) {
+    FT_EACH(i, count / N)
+    {
         float a[N], b[N], g[N];
         ft_read<N>(a, x + i * N);
         ft_read<N>(b, y + i * N);
@@ -171,16 +182,15 @@ extern "C" void ft_cuda_gate_residual(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *y = c->in[1], *o = c->out[0];
     int64_t n = x->dim[x->ndim - 1];
-    FT_BY_TYPE(x->dtype,
-               FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y) && ft_aligned(o) && ft_wide_vectors(c, 2, 2, n),
-                           FT_RUN((gate_residual<T, N>), x->count / N, ft_as<T>(o), ft_as<const T>(x), ft_as<const T>(y),
-                                  ft_as<const float>(c->in[2]), x->count, x->count / x->dim[0], n)));
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y) && ft_aligned(o) && ft_wide_vectors(c, 2, 2, n),
+                                     FT_RUN((gate_residual<T, N>), x->count / N, ft_as<T>(o), ft_as<const T>(x),
+                                            ft_as<const T>(y), ft_as<const float>(c->in[2]), x->count, x->count / x->dim[0], n)));
 }
 
 /* dy, and part (samples, parts, n) of dgate, in one pass */
 template <typename T, int N>
-static __global__ void gate_columns(float *part, T *dy, const T *y, const T *d, const float *gate, int64_t per_sample, int64_t parts,
-                                    int64_t n)
+static __global__ void gate_columns(float *part, T *dy, const T *y, const T *d, const float *gate, int64_t per_sample,
+                                    int64_t parts, int64_t n)
 {
     int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
     bool inside = at < n;
@@ -214,14 +224,16 @@ extern "C" void ft_cuda_gate_residual_bwd(const ft_call *c)
     const ft_buf *y = c->in[0], *d = c->in[2], *dy = c->out[0];
     int64_t n = y->dim[y->ndim - 1], samples = y->dim[0], parts = parts_per_sample(y);
     FT_ASSERT(samples * parts <= 65535);
-    FT_BY_TYPE(y->dtype, FT_BY_WIDTH(ft_wide(y, n) && ft_aligned(d) && ft_aligned(dy) && ft_wide_vectors(c, 1, 1, n),
-                                     FT_LAUNCH((gate_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)),
-                                               FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<T>(dy), ft_as<const T>(y),
-                                               ft_as<const T>(d), ft_as<const float>(c->in[1]), y->count / n / samples, parts, n)));
+    FT_BY_TYPE(y->dtype,
+               FT_BY_WIDTH(ft_wide(y, n) && ft_aligned(d) && ft_aligned(dy) && ft_wide_vectors(c, 1, 1, n),
+                           FT_LAUNCH((gate_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)),
+                                     FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<T>(dy), ft_as<const T>(y),
+                                     ft_as<const T>(d), ft_as<const float>(c->in[1]), y->count / n / samples, parts, n)));
     if (c->out[1]) ft_cuda_sum_rows(c->out[1]->data, FT_F32, (const float *)c->work, samples, parts, n, n, 1);
 }
 
-/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z) ------------------------------------------ */
+/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z)
+ * ------------------------------------------ */
 
 template <int N, typename T> FT_DEV void read_gated(float *u, float *zz, const T *y, const T *z, int64_t at)
 {
@@ -234,14 +246,17 @@ template <int N, typename T> FT_DEV void read_gated(float *u, float *zz, const T
 template <typename T, int N, int G>
 static __global__ void rmsnorm(T *o, const T *y, const T *z, const float *w, int64_t rows, int64_t n, float eps)
 {
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         float u[N], zz[N], a[N], s = 0;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             read_gated<N>(u, zz, y, z, r * n + i);
             for (int k = 0; k < N; k++) s += u[k] * u[k];
         }
         float rr = 1.0f / sqrtf(ft_sum<G>(s) / (float)n + eps);
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             read_gated<N>(u, zz, y, z, r * n + i);
             for (int k = 0; k < N; k++) a[k] = 1;
             if (w) ft_read_floats<N>(a, w + i);
@@ -256,17 +271,19 @@ extern "C" void ft_cuda_rmsnorm(const ft_call *c)
     const ft_buf *y = c->in[0], *z = c->in[1], *o = c->out[0];
     int64_t n = y->dim[y->ndim - 1];
     FT_BY_ROWS(y, n, ft_wide(y, n) && ft_aligned(z) && ft_aligned(o) && ft_wide_vectors(c, 2, 2, n),
-            FT_RUN_ROWS((rmsnorm<T, N, G>), rows, ft_as<T>(o), ft_as<const T>(y), ft_as<const T>(z), ft_as<const float>(c->in[2]), rows,
-                        n, c->attr->norm.eps));
+               FT_RUN_ROWS((rmsnorm<T, N, G>), rows, ft_as<T>(o), ft_as<const T>(y), ft_as<const T>(z),
+                           ft_as<const float>(c->in[2]), rows, n, c->attr->norm.eps));
 }
 
 template <typename T, int N, int G>
-static __global__ void rmsnorm_dx(T *dy, T *dz, float *stat, const T *y, const T *z, const float *w, const T *d, int64_t rows, int64_t n,
-                                  float eps)
+static __global__ void rmsnorm_dx(T *dy, T *dz, float *stat, const T *y, const T *z, const float *w, const T *d, int64_t rows,
+                                  int64_t n, float eps)
 {
-    FT_EACH_ROW (r, rows) {
+    FT_EACH_ROW(r, rows)
+    {
         float u[N], zz[N], a[N], e[N], v[N], s = 0, m = 0;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             read_gated<N>(u, zz, y, z, r * n + i);
             ft_read<N>(e, d + r * n + i);
             for (int k = 0; k < N; k++) a[k] = 1;
@@ -276,7 +293,8 @@ static __global__ void rmsnorm_dx(T *dy, T *dz, float *stat, const T *y, const T
         float rr = 1.0f / sqrtf(ft_sum<G>(s) / (float)n + eps);
         m = ft_sum<G>(m) * rr / (float)n;
         if (threadIdx.x % G == 0) stat[r] = rr;
-        FT_IN_ROW (i, n) {
+        FT_IN_ROW(i, n)
+        {
             read_gated<N>(u, zz, y, z, r * n + i);
             ft_read<N>(e, d + r * n + i);
             for (int k = 0; k < N; k++) a[k] = 1;
@@ -296,7 +314,8 @@ static __global__ void rmsnorm_dx(T *dy, T *dz, float *stat, const T *y, const T
 }
 
 template <typename T, int N>
-static __global__ void rmsnorm_columns(float *part, const float *stat, const T *y, const T *z, const T *d, int64_t rows, int64_t n)
+static __global__ void rmsnorm_columns(float *part, const float *stat, const T *y, const T *z, const T *d, int64_t rows,
+                                       int64_t n)
 {
     int64_t at = FT_COLUMN(N);
     bool inside = at < n;
@@ -334,11 +353,12 @@ extern "C" void ft_cuda_rmsnorm_bwd(const ft_call *c)
     float *part = (float *)c->work, *stat = part + parts * n;
     bool wide = ft_wide(y, n) && ft_aligned(z) && ft_aligned(d) && ft_aligned(c->out[0]) && ft_aligned(c->out[1]) &&
                 ft_wide_vectors(c, 2, 2, n);
-    FT_BY_ROWS(y, n, wide, FT_RUN_ROWS((rmsnorm_dx<T, N, G>), rows, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), stat, ft_as<const T>(y),
-                                    ft_as<const T>(z), ft_as<const float>(c->in[2]), ft_as<const T>(d), rows, n, c->attr->norm.eps));
+    FT_BY_ROWS(y, n, wide,
+               FT_RUN_ROWS((rmsnorm_dx<T, N, G>), rows, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), stat, ft_as<const T>(y),
+                           ft_as<const T>(z), ft_as<const float>(c->in[2]), ft_as<const T>(d), rows, n, c->attr->norm.eps));
     if (!c->out[2]) return;
     FT_BY_TYPE(y->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((rmsnorm_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts),
-                                                     FT_THREADS, 0, ft_cuda_stream, part, stat, ft_as<const T>(y), ft_as<const T>(z),
-                                                     ft_as<const T>(d), all, n)));
+                                                     FT_THREADS, 0, ft_cuda_stream, part, stat, ft_as<const T>(y),
+                                                     ft_as<const T>(z), ft_as<const T>(d), all, n)));
     ft_cuda_sum_rows(c->out[2]->data, FT_F32, part, 1, parts, n, n, 1);
 }

@@ -40,13 +40,14 @@ static int64_t parts_of(int64_t samples, int64_t rows_each, int64_t n) { return 
 static void sums(float *part, const ft_buf *x, int64_t first_row, int64_t samples, int64_t rows_each, int64_t parts, int64_t n)
 {
     FT_ASSERT(samples * parts <= 65535);
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n), FT_LAUNCH((channel_sums<T, N>),
-                                                              dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)),
-                                                              FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x) + first_row * n,
-                                                              rows_each, parts, n)));
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n),
+                                     FT_LAUNCH((channel_sums<T, N>),
+                                               dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)), FT_THREADS, 0,
+                                               ft_cuda_stream, part, ft_as<const T>(x) + first_row * n, rows_each, parts, n)));
 }
 
-/* ---- groupnorm, optionally conditioned, and activation ---------------------------------------------------------------------------------- */
+/* ---- groupnorm, optionally conditioned, and activation
+ * ---------------------------------------------------------------------------------- */
 
 /* stat (samples, groups, 2): mean and 1/std; a warp for each */
 template <typename T>
@@ -55,7 +56,8 @@ static __global__ void group_statistics(float *stat, const float *part, const T 
 {
     enum { G = FT_WARP };
     int64_t per = n / groups;
-    FT_EACH_ROW (task, samples * groups) {
+    FT_EACH_ROW(task, samples * groups)
+    {
         int64_t s = task / groups, c0 = task % groups * per;
         double mean = 0, var = 0;
         for (int pass = 0; pass < 2; pass++) {
@@ -108,7 +110,7 @@ FT_DEV int64_t cell_of(const condition &k, int64_t r, int64_t rows)
     return ((b * k.map[0] + frame_of(k, t)) * k.map[1] + h * k.map[1] / k.x[1]) * k.map[2] + w * k.map[2] / k.x[2];
 }
 
-struct group_norm { /* what all its kernels need */
+struct group_norm {                        /* what all its kernels need */
     int64_t n, groups, per, samples, rows; /* rows of a sample */
     int act;
     const float *gamma, *beta, *stat;
@@ -137,7 +139,8 @@ template <int N> FT_DEV void lines(const group_norm &k, int64_t r, int64_t i, fl
         b[j] = (k.beta ? k.beta[i + j] : 0.0f) - stat[g] * a[j];
     }
 }
-template <int N, typename T> FT_DEV void read_condition(const group_norm &k, const T *, int64_t r, int64_t i, float *sc, float *sh)
+template <int N, typename T>
+FT_DEV void read_condition(const group_norm &k, const T *, int64_t r, int64_t i, float *sc, float *sh)
 {
     int64_t cell = cell_of(k.by, r, k.rows);
     ft_read<N>(sc, (const T *)k.by.scale + cell * k.n + i);
@@ -146,7 +149,8 @@ template <int N, typename T> FT_DEV void read_condition(const group_norm &k, con
 
 template <typename T, int N> static __global__ void groupnorm(T *y, const T *x, group_norm k)
 {
-    FT_EACH (task, k.samples * k.rows * k.n / N) {
+    FT_EACH(task, k.samples * k.rows * k.n / N)
+    {
         int64_t r = task * N / k.n, i = task * N % k.n;
         float v[N], a[N], b[N];
         ft_read<N>(v, x + task * N);
@@ -191,15 +195,17 @@ extern "C" void ft_cuda_groupnorm(const ft_call *c)
     group_norm k = group_norm_of(c, stat);
     int64_t parts = parts_of(k.samples, k.rows, k.n);
     sums(part, x, 0, k.samples, k.rows, parts, k.n);
-    FT_BY_TYPE(x->dtype, FT_LAUNCH((group_statistics<T>), ft_blocks(k.samples * k.groups, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, stat,
-                                   part, ft_as<const T>(x), k.samples, k.rows, parts, k.n, k.groups, c->attr->norm.eps));
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide_norm(c, k.n), FT_RUN((groupnorm<T, N>), x->count / N, ft_as<T>(y), ft_as<const T>(x), k)));
+    FT_BY_TYPE(x->dtype,
+               FT_LAUNCH((group_statistics<T>), ft_blocks(k.samples * k.groups, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, stat,
+                         part, ft_as<const T>(x), k.samples, k.rows, parts, k.n, k.groups, c->attr->norm.eps));
+    FT_BY_TYPE(x->dtype,
+               FT_BY_WIDTH(wide_norm(c, k.n), FT_RUN((groupnorm<T, N>), x->count / N, ft_as<T>(y), ft_as<const T>(x), k)));
 }
 
 /* pre: the normalised values; dcond: the gradient before the activation, or before the condition if there is none: dpre */
 template <int N, typename T>
-FT_DEV void back_to_norm(const group_norm &k, const T *x, const T *dy, int64_t r, int64_t i, float *v, float *a, float *pre, float *dcond,
-                         float *dpre)
+FT_DEV void back_to_norm(const group_norm &k, const T *x, const T *dy, int64_t r, int64_t i, float *v, float *a, float *pre,
+                         float *dcond, float *dpre)
 {
     float b[N], sc[N], sh[N], d[N];
     ft_read<N>(v, x + r * k.n + i);
@@ -215,7 +221,8 @@ FT_DEV void back_to_norm(const group_norm &k, const T *x, const T *dy, int64_t r
 }
 
 /* part (samples, parts, 4, n): sums of dpre * hat, of dpre, and of what one condition of a sample gets (scale, shift) */
-template <typename T, int N> static __global__ void group_columns(float *part, const T *x, const T *dy, group_norm k, int64_t parts)
+template <typename T, int N>
+static __global__ void group_columns(float *part, const T *x, const T *dy, group_norm k, int64_t parts)
 {
     int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
     bool inside = at < k.n;
@@ -243,7 +250,8 @@ template <typename T, int N> static __global__ void group_columns(float *part, c
 static __global__ void group_means(float *means, const float *total, group_norm k)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (task, k.samples * k.groups) {
+    FT_EACH_ROW(task, k.samples * k.groups)
+    {
         int64_t s = task / k.groups, c0 = task % k.groups * k.per;
         double m1 = 0, m2 = 0;
         for (int64_t i = c0 + threadIdx.x % G; i < c0 + k.per; i += G) {
@@ -253,14 +261,16 @@ static __global__ void group_means(float *means, const float *total, group_norm 
         }
         m1 = ft_sum<G>(m1), m2 = ft_sum<G>(m2);
         if (threadIdx.x % G == 0)
-            means[task * 2] = (float)(m1 / (double)(k.per * k.rows)), means[task * 2 + 1] = (float)(m2 / (double)(k.per * k.rows));
+            means[task * 2] = (float)(m1 / (double)(k.per * k.rows)),
+                         means[task * 2 + 1] = (float)(m2 / (double)(k.per * k.rows));
     }
 }
 
 /* dx = rstd * (dpre * gamma - m1 - hat * m2) */
 template <typename T, int N> static __global__ void groupnorm_dx(T *dx, const T *x, const T *dy, const float *means, group_norm k)
 {
-    FT_EACH (task, k.samples * k.rows * k.n / N) {
+    FT_EACH(task, k.samples * k.rows * k.n / N)
+    {
         int64_t r = task * N / k.n, i = task * N % k.n, s = r / k.rows * k.groups * 2;
         float v[N], a[N], pre[N], dc[N], dp[N];
         back_to_norm<N>(k, x, dy, r, i, v, a, pre, dc, dp);
@@ -277,10 +287,12 @@ template <typename T, int N> static __global__ void groupnorm_dx(T *dx, const T 
 FT_DEV int64_t first_reader(int64_t cell, int64_t cells, int64_t n) { return (cell * n + cells - 1) / cells; }
 
 /* dscale and dshift: each cell of the condition sums over the positions that read it; a thread for each of its channels */
-template <typename T> static __global__ void condition_grads(T *dscale, T *dshift, const T *x, const T *dy, group_norm k, int64_t cells)
+template <typename T>
+static __global__ void condition_grads(T *dscale, T *dshift, const T *x, const T *dy, group_norm k, int64_t cells)
 {
     const condition &m = k.by;
-    FT_EACH (task, cells * k.n) {
+    FT_EACH(task, cells * k.n)
+    {
         int64_t cell = task / k.n, i = task % k.n, cw = cell % m.map[2], ch = cell / m.map[2] % m.map[1],
                 ct = cell / (m.map[2] * m.map[1]) % m.map[0], s = cell / (m.map[2] * m.map[1] * m.map[0]);
         float ds = 0, dh = 0, v, a, pre, dc, dp;
@@ -316,13 +328,14 @@ extern "C" void ft_cuda_groupnorm_bwd(const ft_call *c)
     bool wide = wide_norm(c, k.n) && ft_aligned(dy);
     if (c->in[3] && !k.by.one && (c->out[3] || c->out[4])) {
         int64_t cells = c->in[3]->count / k.n;
-        FT_BY_TYPE(x->dtype, FT_RUN((condition_grads<T>), cells * k.n, ft_as<T>(c->out[3]), ft_as<T>(c->out[4]), ft_as<const T>(x),
-                                    ft_as<const T>(dy), k, cells));
+        FT_BY_TYPE(x->dtype, FT_RUN((condition_grads<T>), cells * k.n, ft_as<T>(c->out[3]), ft_as<T>(c->out[4]),
+                                    ft_as<const T>(x), ft_as<const T>(dy), k, cells));
     }
     FT_ASSERT(k.samples * parts <= 65535);
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((group_columns<T, N>),
-                                                     dim3((unsigned)FT_COLUMN_TILES(k.n), (unsigned)(k.samples * parts)), FT_THREADS, 0,
-                                                     ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), k, parts)));
+    FT_BY_TYPE(
+        x->dtype,
+        FT_BY_WIDTH(wide, FT_LAUNCH((group_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(k.n), (unsigned)(k.samples * parts)),
+                                    FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), k, parts)));
     ft_cuda_sum_rows(total, FT_F32, part, k.samples, parts, 4 * k.n, 4 * k.n, 1);
     for (int q = 0; q < 2; q++)
         if (c->out[1 + q]) ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, total + q * k.n, 1, k.samples, 4 * k.n, k.n, 1);
@@ -335,7 +348,8 @@ extern "C" void ft_cuda_groupnorm_bwd(const ft_call *c)
                                                   ft_as<const T>(dy), means, k)));
 }
 
-/* ---- batchnorm (+ activation), statistics of two segments of the batch ------------------------------------------------------------------ */
+/* ---- batchnorm (+ activation), statistics of two segments of the batch
+ * ------------------------------------------------------------------ */
 
 /* rows [from, to) of segment k: samples before `first`, or the rest */
 static void segment(const ft_call *c, const ft_buf *x, int k, int64_t *from, int64_t *to)
@@ -349,10 +363,11 @@ static void segment(const ft_call *c, const ft_buf *x, int k, int64_t *from, int
 /* stat (n, 2): mean and 1/std. In training from the sums; running statistics move with those of labelled samples (momentum > 0
  * or 0 for the second segment), with the unbiased variance */
 template <typename T>
-static __global__ void batch_statistics(float *stat, float *mean, float *var, const float *part, const T *x, int64_t parts, int64_t n,
-                                        double count, float momentum, float eps, bool training)
+static __global__ void batch_statistics(float *stat, float *mean, float *var, const float *part, const T *x, int64_t parts,
+                                        int64_t n, double count, float momentum, float eps, bool training)
 {
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         if (!training) {
             stat[2 * i] = mean[i], stat[2 * i + 1] = 1.0f / sqrtf(var[i] + eps);
             continue;
@@ -368,10 +383,11 @@ static __global__ void batch_statistics(float *stat, float *mean, float *var, co
 }
 
 template <typename T, int N>
-static __global__ void batchnorm(T *y, const T *x, const float *gamma, const float *beta, const float *stat, int64_t count, int64_t n,
-                                 int act)
+static __global__ void batchnorm(T *y, const T *x, const float *gamma, const float *beta, const float *stat, int64_t count,
+                                 int64_t n, int act)
 {
-    FT_EACH (task, count / N) {
+    FT_EACH(task, count / N)
+    {
         int64_t i = task * N % n;
         float v[N];
         ft_read<N>(v, x + task * N);
@@ -403,18 +419,18 @@ extern "C" void ft_cuda_batchnorm(const ft_call *c)
         parts = parts_of(1, to - from, n);
         if (c->attr->norm.training) sums(part, x, from, 1, to - from, parts, n);
         FT_BY_TYPE(x->dtype, FT_RUN((batch_statistics<T>), n, stat, ft_as<float>(c->in[3]), ft_as<float>(c->in[4]), part,
-                                    ft_as<const T>(x) + from * n, parts, n, (double)(to - from), k == 0 ? c->attr->norm.momentum : 0.0f,
-                                    c->attr->norm.eps, c->attr->norm.training));
+                                    ft_as<const T>(x) + from * n, parts, n, (double)(to - from),
+                                    k == 0 ? c->attr->norm.momentum : 0.0f, c->attr->norm.eps, c->attr->norm.training));
         FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y),
                                          FT_RUN((batchnorm<T, N>), (to - from) * n / N, ft_as<T>(y) + from * n,
-                                                ft_as<const T>(x) + from * n, ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]),
-                                                stat, (to - from) * n, n, c->attr->norm.act)));
+                                                ft_as<const T>(x) + from * n, ft_as<const float>(c->in[1]),
+                                                ft_as<const float>(c->in[2]), stat, (to - from) * n, n, c->attr->norm.act)));
     }
 }
 
 template <int N, typename T>
-FT_DEV void back_to_batch(const T *x, const T *dy, const float *gamma, const float *beta, const float *stat, int64_t at, int64_t i, int act,
-                          float *v, float *d)
+FT_DEV void back_to_batch(const T *x, const T *dy, const float *gamma, const float *beta, const float *stat, int64_t at,
+                          int64_t i, int act, float *v, float *d)
 {
     ft_read<N>(v, x + at);
     ft_read<N>(d, dy + at);
@@ -427,8 +443,8 @@ FT_DEV void back_to_batch(const T *x, const T *dy, const float *gamma, const flo
 
 /* part (parts, 2, n): sums of dpre * hat, and of dpre */
 template <typename T, int N>
-static __global__ void batch_columns(float *part, const T *x, const T *dy, const float *gamma, const float *beta, const float *stat,
-                                     int64_t rows, int64_t n, int act)
+static __global__ void batch_columns(float *part, const T *x, const T *dy, const float *gamma, const float *beta,
+                                     const float *stat, int64_t rows, int64_t n, int act)
 {
     int64_t at = FT_COLUMN(N);
     bool inside = at < n;
@@ -452,7 +468,7 @@ static __global__ void batch_columns(float *part, const T *x, const T *dy, const
 
 static __global__ void add_to(float *to, const float *from, int64_t n, bool first)
 {
-    FT_EACH (i, n) to[i] = first ? from[i] : to[i] + from[i];
+    FT_EACH(i, n) to[i] = first ? from[i] : to[i] + from[i];
 }
 
 /* dx = a * (dpre - m1 - hat * m2); running statistics are constants: no m1, m2 */
@@ -460,7 +476,8 @@ template <typename T, int N>
 static __global__ void batchnorm_dx(T *dx, const T *x, const T *dy, const float *gamma, const float *beta, const float *stat,
                                     const float *total, int64_t rows, int64_t n, int act, bool training)
 {
-    FT_EACH (task, rows * n / N) {
+    FT_EACH(task, rows * n / N)
+    {
         int64_t i = task * N % n;
         float v[N], d[N];
         back_to_batch<N>(x, dy, gamma, beta, stat, task * N, i, act, v, d);
@@ -494,16 +511,17 @@ extern "C" void ft_cuda_batchnorm_bwd(const ft_call *c)
         if (from == to) continue;
         const float *stat = ft_as<const float>(c->in[3]) + k * 2 * n;
         parts = parts_of(1, to - from, n);
-        FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((batch_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts),
-                                                         FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x) + from * n,
-                                                         ft_as<const T>(dy) + from * n, gamma, beta, stat, to - from, n, act)));
+        FT_BY_TYPE(x->dtype,
+                   FT_BY_WIDTH(wide, FT_LAUNCH((batch_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts),
+                                               FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x) + from * n,
+                                               ft_as<const T>(dy) + from * n, gamma, beta, stat, to - from, n, act)));
         ft_cuda_sum_rows(total, FT_F32, part, 1, parts, 2 * n, 2 * n, 1);
         for (int q = 0; q < 2; q++)
             if (c->out[1 + q]) FT_RUN((add_to), n, ft_as<float>(c->out[1 + q]), total + q * n, n, first);
         first = false;
         if (!dx) continue;
         FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_RUN((batchnorm_dx<T, N>), (to - from) * n / N, ft_as<T>(dx) + from * n,
-                                                      ft_as<const T>(x) + from * n, ft_as<const T>(dy) + from * n, gamma, beta, stat,
-                                                      total, to - from, n, act, c->attr->norm.training)));
+                                                      ft_as<const T>(x) + from * n, ft_as<const T>(dy) + from * n, gamma, beta,
+                                                      stat, total, to - from, n, act, c->attr->norm.training)));
     }
 }

@@ -37,11 +37,15 @@ FT_DEV int64_t unravel(const int64_t dim[3], int64_t row, int64_t p[3])
     for (int i = 2; i >= 0; i--) p[i] = row % dim[i], row /= dim[i];
     return row;
 }
-FT_DEV int64_t ravel(const int64_t dim[3], int64_t b, int64_t t, int64_t h, int64_t w) { return ((b * dim[0] + t) * dim[1] + h) * dim[2] + w; }
+FT_DEV int64_t ravel(const int64_t dim[3], int64_t b, int64_t t, int64_t h, int64_t w)
+{
+    return ((b * dim[0] + t) * dim[1] + h) * dim[2] + w;
+}
 
 template <typename T> static __global__ void pool(T *y, const T *x, int64_t n, window k)
 {
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t p[3], from[3], to[3], c = i % k.width, b = unravel(k.out, i / k.width, p), inner = inside(k, p, from, to);
         float acc = k.kind == FT_POOL_MAX ? -INFINITY : 0.0f;
         for (int64_t t = from[0]; t < to[0]; t++)
@@ -80,7 +84,8 @@ template <typename T> FT_DEV int64_t place_of_max(const window &k, const T *x, i
 /* Each input position gathers from the windows that hold it, so nothing is added by two threads. */
 template <typename T> static __global__ void pool_bwd(T *dx, const T *dy, const T *x, int64_t n, window k)
 {
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t q[3], c = i % k.width, b = unravel(k.in, i / k.width, q), low[3], high[3], from[3], to[3];
         float sum = 0;
         for (int a = 0; a < 3; a++) { /* windows o with o * stride - front <= q < o * stride - front + kernel */
@@ -110,7 +115,8 @@ extern "C" void ft_cuda_pool_bwd(const ft_call *c)
 
 template <typename T> static __global__ void upsample(T *y, const T *x, int64_t n, window k)
 {
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t p[3], c = i % k.width, b = unravel(k.out, i / k.width, p);
         y[i] = x[ravel(k.in, b, p[0] / k.kernel[0], p[1] / k.kernel[1], p[2] / k.kernel[2]) * k.width + c];
     }

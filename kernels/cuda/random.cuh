@@ -47,7 +47,8 @@ template <bool NORMAL> FT_DEV void ft_random4(const ft_step *step, uint32_t stre
         }
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) out[i] = skip == 0 ? v[i] : skip == 1 ? v[i + 1] : skip == 2 ? v[i + 2] : v[i + 3]; /* registers */
+    for (int i = 0; i < 4; i++)
+        out[i] = skip == 0 ? v[i] : skip == 1 ? v[i + 1] : skip == 2 ? v[i + 2] : v[i + 3]; /* registers */
 }
 
 FT_DEV float ft_uniform1(const ft_step *step, uint32_t stream, int64_t all, int64_t at)

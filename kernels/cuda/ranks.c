@@ -16,7 +16,10 @@ const char *ft_cuda_nccl_version(void)
     return text;
 }
 
-static int bad(ncclResult_t st, const char *what) { return FT_FAIL(FT_EDEVICE, "NCCL failed at %s: %s", what, ncclGetErrorString(st)); }
+static int bad(ncclResult_t st, const char *what)
+{
+    return FT_FAIL(FT_EDEVICE, "NCCL failed at %s: %s", what, ncclGetErrorString(st));
+}
 
 int ft_cuda_join(int rank, int ranks, int (*share)(unsigned char *bytes, int n))
 {

@@ -1,7 +1,8 @@
 /* Sums over axes. Long sums are cut into parts, a second kernel adds the parts in order: no atomics. */
 #include "kernels/cuda/cuda.cuh"
 
-/* ---- the second step of every sum: columns of a matrix of parts ------------------------------------------------------------------ */
+/* ---- the second step of every sum: columns of a matrix of parts
+ * ------------------------------------------------------------------ */
 
 template <typename T>
 static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t stride, int64_t n, float scale)
@@ -14,7 +15,8 @@ static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t
     if (FT_COLUMN_ROW == 0 && column < n) ft_put(out + b * n + column, acc[0] * scale);
 }
 
-void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n, float scale)
+void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n,
+                      float scale)
 {
     for (int64_t b = 0; b < batch; b += 65535) {
         unsigned m = (unsigned)(batch - b < 65535 ? batch - b : 65535);
@@ -23,7 +25,8 @@ void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batc
     }
 }
 
-/* ---- column sums of a matrix (rows, n) ---------------------------------------------------------------------------------------------- */
+/* ---- column sums of a matrix (rows, n)
+ * ---------------------------------------------------------------------------------------------- */
 
 template <typename T, int N> static __global__ void column_sums(float *part, const T *x, int64_t rows, int64_t n)
 {
@@ -46,18 +49,22 @@ template <typename T, int N> static __global__ void column_sums(float *part, con
 
 static int64_t column_parts(int64_t rows, int64_t n) { return ft_parts(rows, ft_ceil(n, 256)); }
 
-extern "C" size_t ft_cuda_column_sums_work(int64_t rows, int64_t n) { return (size_t)(column_parts(rows, n) * n) * sizeof(float); }
+extern "C" size_t ft_cuda_column_sums_work(int64_t rows, int64_t n)
+{
+    return (size_t)(column_parts(rows, n) * n) * sizeof(float);
+}
 
 extern "C" void ft_cuda_column_sums(float *out, const void *x, ft_dtype dtype, int64_t rows, int64_t n, float *work)
 {
     int64_t parts = column_parts(rows, n);
     FT_BY_TYPE(dtype, FT_BY_WIDTH(ft_aligned(x) && n % (16 / (int64_t)sizeof(T)) == 0,
-                                  FT_LAUNCH((column_sums<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts), FT_THREADS, 0,
-                                            ft_cuda_stream, work, (const T *)x, rows, n)));
+                                  FT_LAUNCH((column_sums<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts), FT_THREADS,
+                                            0, ft_cuda_stream, work, (const T *)x, rows, n)));
     ft_cuda_sum_rows(out, FT_F32, work, 1, parts, n, n, 1);
 }
 
-/* ---- reductions ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reductions
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 struct axes { /* neighbouring axes of one kind are one axis */
     int nd;
@@ -115,7 +122,8 @@ FT_DEV int64_t offset(const axes &a, int64_t o, int64_t r, int last)
 template <typename T> static __global__ void reduce_inner(float *part, const T *x, axes a)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (task, a.outputs * a.parts) {
+    FT_EACH_ROW(task, a.outputs * a.parts)
+    {
         int64_t o = task / a.parts, p = task % a.parts;
         float sum = 0, run = 0;
         int n = 0;
@@ -133,7 +141,8 @@ template <typename T> static __global__ void reduce_inner(float *part, const T *
 template <typename T> static __global__ void reduce_outer(float *part, const T *x, axes a)
 {
     int64_t all = a.outputs * a.inner;
-    FT_EACH (task, a.parts * all) {
+    FT_EACH(task, a.parts * all)
+    {
         int64_t p = task / all, o = task % all / a.inner, k = task % a.inner;
         float sum = 0, run = 0;
         int n = 0;

@@ -60,8 +60,8 @@ static int start(int index)
     CUDA(cudaSetDevice(index), "choosing the device");
     CUDA(cudaGetDeviceProperties(&p, index), "reading its properties");
     if (p.major < 8)
-        return FT_FAIL(FT_EDEVICE, "%s has compute capability %d.%d; 8.0 (A100, RTX 30) or later is needed. Use --device cpu", p.name,
-                       p.major, p.minor);
+        return FT_FAIL(FT_EDEVICE, "%s has compute capability %d.%d; 8.0 (A100, RTX 30) or later is needed. Use --device cpu",
+                       p.name, p.major, p.minor);
     CUDA(cudaStreamCreateWithFlags(&ft_cuda_stream, cudaStreamNonBlocking), "a stream");
     for (int i = 0; i < FT_MARKS; i++) CUDA(cudaEventCreateWithFlags(&device.mark[i], cudaEventDisableTiming), "an event");
     CUDA(cudaEventCreateWithFlags(&device.from, 0), "an event");
@@ -73,9 +73,10 @@ static int start(int index)
     device.shim = !strcmp(p.name, "host shim");
     device.index = index;
     device.started = true;
-    snprintf(device.text, sizeof device.text, "%s, sm_%d%d, %.1f GiB, %d multiprocessors; CUDA %d.%d, driver %d.%d, cuDNN %s, NCCL %s",
-             p.name, p.major, p.minor, (double)p.totalGlobalMem / 1073741824.0, p.multiProcessorCount, runtime / 1000,
-             runtime % 1000 / 10, driver / 1000, driver % 1000 / 10, ft_cuda_cudnn_version(), ft_cuda_nccl_version());
+    snprintf(device.text, sizeof device.text,
+             "%s, sm_%d%d, %.1f GiB, %d multiprocessors; CUDA %d.%d, driver %d.%d, cuDNN %s, NCCL %s", p.name, p.major, p.minor,
+             (double)p.totalGlobalMem / 1073741824.0, p.multiProcessorCount, runtime / 1000, runtime % 1000 / 10, driver / 1000,
+             driver % 1000 / 10, ft_cuda_cudnn_version(), ft_cuda_nccl_version());
     return FT_OK;
 }
 

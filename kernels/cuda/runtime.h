@@ -1,4 +1,5 @@
-/* What the files of this folder share on the host's side: the stream, memory, faults. runtime.c is the only one that knows how. */
+/* What the files of this folder share on the host's side: the stream, memory, faults. runtime.c is the only one that knows how.
+ */
 #ifndef FT_CUDA_RUNTIME_H
 #define FT_CUDA_RUNTIME_H
 
@@ -13,14 +14,14 @@ extern "C" {
 
 extern cudaStream_t ft_cuda_stream; /* everything happens on it */
 
-int ft_cuda_ok(cudaError_t e, const char *what);                                        /* FT_OK, FT_ENOMEM or FT_EDEVICE */
-void ft_cuda_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* in a kernel: the run fails with this */
-int ft_cuda_alloc(void **p, size_t size);                                               /* zeros */
+int ft_cuda_ok(cudaError_t e, const char *what);                                   /* FT_OK, FT_ENOMEM or FT_EDEVICE */
+void ft_cuda_fault(const char *format, ...) __attribute__((format(printf, 1, 2))); /* in a kernel: the run fails with this */
+int ft_cuda_alloc(void **p, size_t size);                                          /* zeros */
 void ft_cuda_free(void *p);
-int ft_cuda_table(const void **device, const void *host, size_t size);                  /* a copy there, made at plan time */
+int ft_cuda_table(const void **device, const void *host, size_t size); /* a copy there, made at plan time */
 bool ft_cuda_measures(void); /* a real device: algorithms can be timed. FORTY_CUDA_MEASURE=0: the libraries' first guess */
-double ft_cuda_time(void (*work)(void *), void *context);                               /* seconds, best of a few */
-void ft_cuda_chose(const char *format, ...) __attribute__((format(printf, 1, 2)));      /* a line for the run's environment */
+double ft_cuda_time(void (*work)(void *), void *context);                          /* seconds, best of a few */
+void ft_cuda_chose(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a line for the run's environment */
 
 const char *ft_cuda_cudnn_version(void);
 const char *ft_cuda_nccl_version(void);

@@ -3,7 +3,8 @@
 
 template <int N> static __global__ void narrow(bf16 *y, const float *x, int64_t n)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N];
         ft_read<N>(v, x + i * N);
         ft_write<N>(y + i * N, v);
@@ -11,7 +12,8 @@ template <int N> static __global__ void narrow(bf16 *y, const float *x, int64_t 
 }
 template <int N> static __global__ void widen(float *y, const bf16 *x, int64_t n)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         float v[N];
         ft_read<N>(v, x + i * N);
         ft_write<N>(y + i * N, v);
@@ -36,7 +38,8 @@ extern "C" void ft_cuda_cast(const ft_call *c)
     else FT_RUN((widen<1>), n, ft_as<float>(y), ft_as<const bf16>(x), n);
 }
 
-/* ---- bits are moved as units of 2, 4 or 16 bytes ------------------------------------------------------------------------------- */
+/* ---- bits are moved as units of 2, 4 or 16 bytes
+ * ------------------------------------------------------------------------------- */
 
 struct alignas(16) unit16 {
     uint32_t v[4];
@@ -66,7 +69,8 @@ struct layout { /* of a permutation: y's dims down to `inner`, and x's strides f
 
 template <typename U> static __global__ void permute_runs(U *y, const U *x, int64_t n, layout l)
 {
-    FT_EACH (i, n) {
+    FT_EACH(i, n)
+    {
         int64_t row = i / l.run, from = i - row * l.run;
 #pragma unroll
         for (int k = FT_MAX_DIMS - 1; k >= 0; k--) /* an index that is known: the arrays stay in constant memory */
@@ -144,7 +148,8 @@ template <typename U>
 static __global__ void copy_rows(U *y, const U *x, int64_t rows, int64_t run, int64_t y_step, int64_t y_at, int64_t x_step,
                                  int64_t x_at)
 {
-    FT_EACH (i, rows * run) {
+    FT_EACH(i, rows * run)
+    {
         int64_t r = i / run, k = i - r * run;
         y[r * y_step + y_at + k] = x[r * x_step + x_at + k];
     }
@@ -159,7 +164,8 @@ static int64_t common(int64_t a, int64_t b)
     return a;
 }
 
-static void copy(const ft_buf *y, const ft_buf *x, int64_t rows, int64_t run, int64_t y_step, int64_t y_at, int64_t x_step, int64_t x_at)
+static void copy(const ft_buf *y, const ft_buf *x, int64_t rows, int64_t run, int64_t y_step, int64_t y_at, int64_t x_step,
+                 int64_t x_at)
 {
     size_t e = size_of(x), unit = (size_t)common(common(common(run, y_step), common(y_at, x_step)), x_at) * e;
     BY_UNIT(unit, x, y, {
@@ -205,10 +211,10 @@ extern "C" void ft_cuda_slice(const ft_call *c)
     if ((char *)y->data != at(x, start)) copy(y, x, before, n, n, 0, x->dim[axis] * after, start);
 }
 
-template <typename U>
-static __global__ void pad_rows(U *y, const U *x, int64_t rows, int64_t whole, int64_t front, int64_t run)
+template <typename U> static __global__ void pad_rows(U *y, const U *x, int64_t rows, int64_t whole, int64_t front, int64_t run)
 {
-    FT_EACH (i, rows * whole) {
+    FT_EACH(i, rows * whole)
+    {
         int64_t r = i / whole, k = i - r * whole - front;
         U v;
         memset(&v, 0, sizeof v);
@@ -231,7 +237,8 @@ extern "C" void ft_cuda_pad(const ft_call *c)
     });
 }
 
-/* ---- y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes ------------ */
+/* ---- y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes
+ * ------------ */
 
 struct map_table {
     const void *begin, *index, *weight;
@@ -264,7 +271,8 @@ template <typename T, int N>
 static __global__ void resample(T *y, const T *x, const int32_t *begin, const int32_t *index, const float *weight, int64_t n,
                                 int64_t rows, int64_t from, int64_t after)
 {
-    FT_EACH (i, n / N) {
+    FT_EACH(i, n / N)
+    {
         int64_t k = i * N % after, r = i * N / after % rows, b = i * N / after / rows;
         float sum[N], v[N];
 #pragma unroll
@@ -286,7 +294,7 @@ extern "C" void ft_cuda_resample(const ft_call *c)
     int64_t before, after, rows = c->attr->resample.map.rows;
     split_at(x, c->attr->resample.axis, &before, &after);
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, after) && ft_aligned(y),
-                                     FT_RUN((resample<T, N>), y->count / N, ft_as<T>(y), ft_as<const T>(x), (const int32_t *)m->begin,
-                                            (const int32_t *)m->index, (const float *)m->weight, y->count, rows,
-                                            x->dim[c->attr->resample.axis], after)));
+                                     FT_RUN((resample<T, N>), y->count / N, ft_as<T>(y), ft_as<const T>(x),
+                                            (const int32_t *)m->begin, (const int32_t *)m->index, (const float *)m->weight,
+                                            y->count, rows, x->dim[c->attr->resample.axis], after)));
 }

@@ -26,7 +26,7 @@ struct scan {
     const float *first; /* (seqs, heads, N, headdim): the state before, or the gradient of the state after */
     float *last;        /* what is left at the end; in reverse times the last decay: the gradient of the state before */
     int64_t row_step, column_step; /* of an element of the state */
-    const float *dot;   /* <dot, state at the end> goes to dot_out (seqs, heads, blocks) */
+    const float *dot;              /* <dot, state at the end> goes to dot_out (seqs, heads, blocks) */
     float *dot_out;
     float *partial; /* out as f32 (seqs, t, heads, rows), or NULL: */
     void *out;      /* out + d[head] * skip, in storage T, at out[token * out_stride + head * rows + i] */
@@ -47,7 +47,8 @@ template <typename T> static __global__ void scan_states(scan s)
     int64_t wide = (int64_t)s.slices * COLUMNS, seq = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
     float *tw = tile, *tr = tw + TOKENS * wide, *keep = tr + TOKENS * wide, *step = keep + TOKENS + 1;
     int slice = (int)threadIdx.x % s.slices;
-    int64_t row = (int64_t)blockIdx.x * (FT_THREADS / s.slices) + threadIdx.x / s.slices, base = (seq * s.heads + head) * s.rows * s.columns;
+    int64_t row = (int64_t)blockIdx.x * (FT_THREADS / s.slices) + threadIdx.x / s.slices,
+            base = (seq * s.heads + head) * s.rows * s.columns;
     bool live = row < s.rows;
     float a = -ft_exp1(s.a_log[head]), h[COLUMNS];
 #pragma unroll
@@ -63,7 +64,8 @@ template <typename T> static __global__ void scan_states(scan s)
             tw[e] = c < s.columns ? role_of<T>(s.w, token, head, c) : 0.0f;
             tr[e] = c < s.columns ? role_of<T>(s.r, token, head, c) : 0.0f;
         }
-        if ((int64_t)threadIdx.x < n) { /* in reverse the decay between t and t + 1 is that of t + 1; none before the first step */
+        if ((int64_t)threadIdx.x <
+            n) { /* in reverse the decay between t and t + 1 is that of t + 1; none before the first step */
             int64_t j = threadIdx.x, t = s.reverse ? s.t - 1 - t0 - j : t0 + j, of = s.reverse ? t + 1 : t;
             step[j] = s.dt[(seq * s.t + t) * s.heads + head];
             keep[j] = of < s.t ? ft_exp1(s.dt[(seq * s.t + of) * s.heads + head] * a) : 1.0f;
@@ -82,7 +84,9 @@ template <typename T> static __global__ void scan_states(scan s)
             if (s.weigh_out) out *= step[j];
             if (slice > 0 || !live) continue;
             if (s.partial) s.partial[(token * s.heads + head) * s.rows + row] = out;
-            else ft_put((T *)s.out + token * s.out_stride + head * s.rows + row, out + s.d[head] * role_of<T>(s.skip, token, head, row));
+            else
+                ft_put((T *)s.out + token * s.out_stride + head * s.rows + row,
+                       out + s.d[head] * role_of<T>(s.skip, token, head, row));
         }
     }
     float left = s.reverse ? ft_exp1(s.dt[seq * s.t * s.heads + head] * a) : 1.0f, sum = 0;
@@ -98,7 +102,8 @@ template <typename T> static __global__ void scan_states(scan s)
     if (threadIdx.x == 0) s.dot_out[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- shapes
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 struct shape {
     int64_t seqs, t, heads, p, n, e, width;
@@ -144,29 +149,30 @@ static void run(const scan *k, ft_dtype dtype)
         part.seqs = k->seqs - s < most ? k->seqs - s : most;
         role *roles[] = {&part.u, &part.w, &part.r, &part.skip};
         for (int i = 0; i < 4; i++)
-            if (roles[i]->base) roles[i]->base = (const char *)roles[i]->base + (size_t)(s * k->t * roles[i]->stride) * (dtype == FT_BF16 ? 2 : 4);
+            if (roles[i]->base)
+                roles[i]->base =
+                    (const char *)roles[i]->base + (size_t)(s * k->t * roles[i]->stride) * (dtype == FT_BF16 ? 2 : 4);
         part.dt += s * k->t * k->heads;
         if (part.first) part.first += skip;
         if (part.last) part.last += skip;
         if (part.dot) part.dot += skip, part.dot_out += s * k->heads * tiles_of(k);
         if (part.partial) part.partial += s * k->t * k->heads * k->rows;
         else part.out = (char *)part.out + (size_t)(s * k->t * k->out_stride) * (dtype == FT_BF16 ? 2 : 4);
-        FT_BY_TYPE(dtype, FT_LAUNCH((scan_states<T>), dim3((unsigned)tiles_of(k), (unsigned)(part.seqs * k->heads)), FT_THREADS, smem,
-                                    ft_cuda_stream, part));
+        FT_BY_TYPE(dtype, FT_LAUNCH((scan_states<T>), dim3((unsigned)tiles_of(k), (unsigned)(part.seqs * k->heads)), FT_THREADS,
+                                    smem, ft_cuda_stream, part));
     }
 }
 
-template <typename T>
-static __global__ void steps(float *dt, const T *raw, const float *bias, int64_t n, int64_t heads)
+template <typename T> static __global__ void steps(float *dt, const T *raw, const float *bias, int64_t n, int64_t heads)
 {
-    FT_EACH (i, n) dt[i] = ft_softplus1(ft_get(raw + i) + bias[i % heads]);
+    FT_EACH(i, n) dt[i] = ft_softplus1(ft_get(raw + i) + bias[i % heads]);
 }
 
 static int limits(const shape *s)
 {
     if (s->n > WIDEST || s->p > WIDEST || s->heads > 65535)
-        return FT_FAIL(FT_EGRAPH, "a state of %lld by %lld: the CUDA kernel holds %d by %d at most", (long long)s->n, (long long)s->p,
-                       (int)WIDEST, (int)WIDEST);
+        return FT_FAIL(FT_EGRAPH, "a state of %lld by %lld: the CUDA kernel holds %d by %d at most", (long long)s->n,
+                       (long long)s->p, (int)WIDEST, (int)WIDEST);
     return FT_OK;
 }
 
@@ -185,8 +191,8 @@ extern "C" void ft_cuda_ssd(const ft_call *c)
     shape s = shape_of(c);
     const ft_buf *x = c->in[0];
     float *dt = (float *)c->work;
-    FT_BY_TYPE(x->dtype, FT_RUN((steps<T>), c->in[1]->count, dt, ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]), c->in[1]->count,
-                                s.heads));
+    FT_BY_TYPE(x->dtype, FT_RUN((steps<T>), c->in[1]->count, dt, ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
+                                c->in[1]->count, s.heads));
     scan k = scan_of(&s, dt, c, true, false);
     k.u = k.skip = channels(x, &s, s.width);
     k.w = shared_by_heads(x, &s, s.e), k.r = shared_by_heads(x, &s, s.e + s.n);
@@ -196,13 +202,16 @@ extern "C" void ft_cuda_ssd(const ft_call *c)
     run(&k, x->dtype);
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- backward
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 /* dot (seqs, t, heads): sum over n of factor[token][n] * part[token][head][n]; a warp each */
-template <typename T> static __global__ void head_dots(float *dot, const float *part, role factor, int64_t tokens, int64_t heads, int64_t n)
+template <typename T>
+static __global__ void head_dots(float *dot, const float *part, role factor, int64_t tokens, int64_t heads, int64_t n)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (task, tokens * heads) {
+    FT_EACH_ROW(task, tokens * heads)
+    {
         float sum = 0;
         for (int64_t k = threadIdx.x % G; k < n; k += G) sum += part[task * n + k] * role_of<T>(factor, task / heads, 0, k);
         sum = ft_sum<G>(sum);
@@ -212,9 +221,11 @@ template <typename T> static __global__ void head_dots(float *dot, const float *
 
 /* out[token][at + n] = sum over heads of part[token][head][n], times dt if given */
 template <typename T>
-static __global__ void sum_heads(T *out, const float *part, const float *dt, int64_t tokens, int64_t heads, int64_t n, int64_t stride, int64_t at)
+static __global__ void sum_heads(T *out, const float *part, const float *dt, int64_t tokens, int64_t heads, int64_t n,
+                                 int64_t stride, int64_t at)
 {
-    FT_EACH (i, tokens * n) {
+    FT_EACH(i, tokens * n)
+    {
         int64_t token = i / n, k = i % n;
         float sum = 0;
         for (int64_t h = 0; h < heads; h++) sum += part[(token * heads + h) * n + k] * (dt ? dt[token * heads + h] : 1.0f);
@@ -229,7 +240,8 @@ static __global__ void step_grads(T *ddt, float *sums, const float *dt, const T 
                                   int64_t width, const T *dy, int64_t seqs, int64_t t, int64_t heads, int64_t p)
 {
     enum { G = FT_WARP };
-    FT_EACH_ROW (task, seqs * heads) {
+    FT_EACH_ROW(task, seqs * heads)
+    {
         int64_t seq = task / heads, h = task % heads;
         int lane = (int)threadIdx.x % G;
         float a = -ft_exp1(a_log[h]), carry = 0, dbias = 0, da = 0, dd = 0;
@@ -265,7 +277,8 @@ extern "C" int ft_cuda_prepare_ssd_bwd(ft_call *c)
 {
     shape s = shape_of(c);
     int64_t steps_ = s.seqs * s.t * s.heads;
-    c->work_size = (size_t)(3 * steps_ + steps_ * s.n + s.seqs * 3 * s.heads + s.seqs * s.heads * ft_ceil(s.n, 32)) * sizeof(float);
+    c->work_size =
+        (size_t)(3 * steps_ + steps_ * s.n + s.seqs * 3 * s.heads + s.seqs * s.heads * ft_ceil(s.n, 32)) * sizeof(float);
     return limits(&s);
 }
 
@@ -275,8 +288,8 @@ extern "C" void ft_cuda_ssd_bwd(const ft_call *c)
     shape s = shape_of(c);
     const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
     int64_t steps_ = s.seqs * s.t * s.heads, tokens = s.seqs * s.t;
-    float *dt = (float *)c->work, *y_dot = dt + steps_, *x_dot = y_dot + steps_, *part = x_dot + steps_, *sums = part + steps_ * s.n,
-          *end_dot = sums + s.seqs * 3 * s.heads;
+    float *dt = (float *)c->work, *y_dot = dt + steps_, *x_dot = y_dot + steps_, *part = x_dot + steps_,
+          *sums = part + steps_ * s.n, *end_dot = sums + s.seqs * 3 * s.heads;
     FT_BY_TYPE(x->dtype, FT_RUN((steps<T>), steps_, dt, ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]), steps_, s.heads));
     if (dx) {
         scan k = scan_of(&s, dt, c, true, true); /* dx and dstate */
@@ -297,18 +310,18 @@ extern "C" void ft_cuda_ssd_bwd(const ft_call *c)
         if (!reverse && c->in[7]) k.dot = ft_as<const float>(c->in[7]), k.dot_out = end_dot;
         k.partial = part;
         run(&k, x->dtype);
-        FT_BY_TYPE(x->dtype, FT_LAUNCH((head_dots<T>), ft_blocks(steps_, FT_WARPS), FT_THREADS, 0, ft_cuda_stream,
-                                       reverse ? x_dot : y_dot, part, shared_by_heads(x, &s, reverse ? s.e : s.e + s.n), tokens, s.heads,
-                                       s.n));
+        FT_BY_TYPE(x->dtype,
+                   FT_LAUNCH((head_dots<T>), ft_blocks(steps_, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, reverse ? x_dot : y_dot,
+                             part, shared_by_heads(x, &s, reverse ? s.e : s.e + s.n), tokens, s.heads, s.n));
         if (!dx) continue;
-        FT_BY_TYPE(x->dtype, FT_RUN((sum_heads<T>), tokens * s.n, ft_as<T>(dx), part, reverse ? dt : (const float *)NULL, tokens, s.heads,
-                                    s.n, s.width, reverse ? s.e : s.e + s.n));
+        FT_BY_TYPE(x->dtype, FT_RUN((sum_heads<T>), tokens * s.n, ft_as<T>(dx), part, reverse ? dt : (const float *)NULL, tokens,
+                                    s.heads, s.n, s.width, reverse ? s.e : s.e + s.n));
     }
     scan k = scan_of(&s, dt, c, false, false);
     FT_BY_TYPE(x->dtype, FT_LAUNCH((step_grads<T>), ft_blocks(s.seqs * s.heads, FT_WARPS), FT_THREADS, 0, ft_cuda_stream,
                                    ft_as<T>(c->out[1]), sums, dt, ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
-                                   ft_as<const float>(c->in[3]), y_dot, x_dot, c->in[7] ? end_dot : (const float *)NULL, tiles_of(&k),
-                                   ft_as<const T>(x), s.width, ft_as<const T>(dy), s.seqs, s.t, s.heads, s.p));
+                                   ft_as<const float>(c->in[3]), y_dot, x_dot, c->in[7] ? end_dot : (const float *)NULL,
+                                   tiles_of(&k), ft_as<const T>(x), s.width, ft_as<const T>(dy), s.seqs, s.t, s.heads, s.p));
     for (int q = 0; q < 3; q++)
         if (c->out[2 + q]) ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads, 1);
 }

@@ -6,7 +6,8 @@ enum { PARTS = 1024 };
 static __global__ void squares(float *part, const float *g, int64_t n)
 {
     float sum = 0, v[4];
-    FT_EACH (i, n / 4) {
+    FT_EACH(i, n / 4)
+    {
         ft_read<4>(v, g + i * 4);
         sum += v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3];
     }
@@ -56,7 +57,8 @@ static __global__ void adamw(ft_store st, ft_optim_opt o, const ft_step *step, c
     if (!usable(norm, step, o, &scale)) return;
     float rate = fix[0], fix2 = fix[1], *p = st.bank[0], *m = st.moment[0], *v = st.moment[1];
     bf16 *half = (bf16 *)st.half[0];
-    FT_EACH (i, st.trained / 4) {
+    FT_EACH(i, st.trained / 4)
+    {
         float g[4], pp[4], mm[4], vv[4], shrink = st.decay[i / 4] ? 1.0f - lr * o.weight_decay : 1.0f;
         ft_read<4>(g, st.grad + i * 4);
         ft_read<4>(pp, p + i * 4);
@@ -86,7 +88,8 @@ static __global__ void sgd(ft_store st, ft_optim_opt o, const ft_step *step, con
     float scale, lr = step->lr, *p = st.bank[0], *m = st.moment[0];
     bf16 *half = (bf16 *)st.half[0];
     if (!usable(norm, step, o, &scale)) return;
-    FT_EACH (i, st.trained / 4) {
+    FT_EACH(i, st.trained / 4)
+    {
         float g[4], pp[4], mm[4], decay = st.decay[i / 4] ? o.weight_decay : 0.0f;
         ft_read<4>(g, st.grad + i * 4);
         ft_read<4>(pp, p + i * 4);
@@ -112,7 +115,8 @@ static __global__ void ema(ft_store st, const ft_step *step, const float *norm)
 {
     float d = step->ema;
     if (!isfinite(*norm)) return;
-    FT_EACH (i, st.total / 4) {
+    FT_EACH(i, st.total / 4)
+    {
         float e[4], p[4];
         ft_read<4>(p, st.bank[0] + i * 4);
         if (i * 4 < st.trained) {

@@ -2,7 +2,8 @@
  *   y_t = S_t / Q_t,  S_t = e^{u+k_t} v_t + sum_{i != t} e^{k_i - w(|t-i|-1)} v_i,  Q_t the same with v = 1.
  *
  * A sum over one side is kept as (value, exponent): true = value e^o, so nothing overflows for any k, w, u. The scan from the
- * right is stored, that from the left is used as it runs. The order of tokens is an index: columns or frames are scanned in place. */
+ * right is stored, that from the left is used as it runs. The order of tokens is an index: columns or frames are scanned in
+ * place. */
 #include "kernels/cuda/cuda.cuh"
 
 struct order { /* tensor (B, T, inner, C): seqs = B * inner */
@@ -64,7 +65,8 @@ FT_DEV float weigh(float o1, float o2, float u, float k, float e[3])
 template <typename T>
 static __global__ void wkv(T *y, float *right, const T *k, const T *v, const float *w, const float *u, order s)
 {
-    FT_EACH (task, s.seqs * s.c) {
+    FT_EACH(task, s.seqs * s.c)
+    {
         int64_t q = task / s.c, c = task % s.c;
         float ww = w[c], uu = u[c], e[3];
         side x = empty_side();
@@ -123,7 +125,8 @@ template <typename T>
 static __global__ void wkv_bwd(T *dk, T *dv, float *part, float *kept, const T *k, const T *v, const float *w, const float *u,
                                const T *dy, order s)
 {
-    FT_EACH (task, s.seqs * s.c) {
+    FT_EACH(task, s.seqs * s.c)
+    {
         int64_t q = task / s.c, c = task % s.c;
         float ww = w[c], uu = u[c], e[3], dw = 0, du = 0;
         float *r0 = kept, *r1 = r0 + s.all, *r2 = r1 + s.all, *r3 = r2 + s.all, *r4 = r3 + s.all;
@@ -138,7 +141,8 @@ static __global__ void wkv_bwd(T *dk, T *dv, float *part, float *kept, const T *
         for (int64_t t = 0; t < s.t; t++) {
             int64_t at = token(s, q, t) + c;
             float kt = ft_get(k + at), vt = ft_get(v + at), m = weigh(x.o, r2[at], uu, kt, e);
-            float z = e[0] * x.b + e[1] * r1[at] + e[2], y = (e[0] * x.a + e[1] * r0[at] + e[2] * vt) / z, p = ft_get(dy + at) / z;
+            float z = e[0] * x.b + e[1] * r1[at] + e[2], y = (e[0] * x.a + e[1] * r0[at] + e[2] * vt) / z,
+                  p = ft_get(dy + at) / z;
             float dvt = p * e[2], dkt = dvt * (vt - y);
             du += dkt;
             dw += p * (e[0] * (x.da - y * x.db) + e[1] * (r3[at] - y * r4[at]));
@@ -173,9 +177,9 @@ extern "C" void ft_cuda_wkv_bwd(const ft_call *c)
 {
     order s = order_of(c);
     float *kept = (float *)c->work, *part = kept + 5 * s.all;
-    FT_BY_TYPE(c->in[0]->dtype,
-               FT_RUN((wkv_bwd<T>), s.seqs * s.c, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), part, kept, ft_as<const T>(c->in[0]),
-                      ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), ft_as<const T>(c->in[4]), s));
+    FT_BY_TYPE(c->in[0]->dtype, FT_RUN((wkv_bwd<T>), s.seqs * s.c, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), part, kept,
+                                       ft_as<const T>(c->in[0]), ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
+                                       ft_as<const float>(c->in[3]), ft_as<const T>(c->in[4]), s));
     for (int q = 0; q < 2; q++)
         if (c->out[2 + q]) ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, part + q * s.c, 1, s.seqs, 2 * s.c, s.c, 1);
 }

@@ -1,10 +1,9 @@
 /* Whole networks on the device: parity with the CPU, and how fast they train.
  *
- *   device_models parity                 every family, small: loss, gradients and updated weights against the CPU's; f32 and bf16;
- *                                        the recorded step against the list, bit for bit
- *   device_models small                  one step of each, for compute-sanitizer
- *   device_models bench NAME BATCH f32|bf16   one JSON line: milliseconds of a training step, memory, multiply-adds
- *   device_models forward NAME BATCH f32|bf16 the same of a forward pass (VAE encode and decode, a sampler's step) */
+ *   device_models parity                 every family, small: loss, gradients and updated weights against the CPU's; f32 and
+ * bf16; the recorded step against the list, bit for bit device_models small                  one step of each, for
+ * compute-sanitizer device_models bench NAME BATCH f32|bf16   one JSON line: milliseconds of a training step, memory,
+ * multiply-adds device_models forward NAME BATCH f32|bf16 the same of a forward pass (VAE encode and decode, a sampler's step) */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +21,8 @@
 extern const ft_backend ft_backend_cuda;
 extern const ft_generator ft_generator_medsora, ft_generator_feat, ft_generator_endora, ft_generator_lvdm;
 extern const ft_classifier ft_classifier_x3d, ft_classifier_r2plus1d, ft_classifier_timesformer;
-static const ft_generator *const generators[] = {&ft_generator_medsora, &ft_generator_feat, &ft_generator_endora, &ft_generator_lvdm};
+static const ft_generator *const generators[] = {&ft_generator_medsora, &ft_generator_feat, &ft_generator_endora,
+                                                 &ft_generator_lvdm};
 static const ft_classifier *const classifiers[] = {&ft_classifier_x3d, &ft_classifier_r2plus1d, &ft_classifier_timesformer};
 
 static const void *row(const void *table, size_t n, size_t size, const char *name)
@@ -48,7 +48,11 @@ static void clip_of(const char *name, int64_t *frames, int64_t *size)
         *frames = 4, *size = 16;
         return;
     }
-    *frames = 16, *size = !strcmp(name, "x3d-s") ? 160 : strstr(name, "tiny") ? 64 : strstr(name, "r2plus1d") ? 112 : strstr(name, "-128") ? 128 : 224;
+    *frames = 16, *size = !strcmp(name, "x3d-s")     ? 160
+                          : strstr(name, "tiny")     ? 64
+                          : strstr(name, "r2plus1d") ? 112
+                          : strstr(name, "-128")     ? 128
+                                                     : 224;
 }
 
 static ft_t network(problem *q, const char *name, int64_t batch)
@@ -94,7 +98,8 @@ static int make(problem *q, const char *name, int64_t batch, ft_dtype dtype, boo
     if (!ft_graph_error(q->g)) {
         y = ft_cast(q->g, y, FT_F32);
         int64_t n = ft_count(y);
-        q->loss = ft_reshape(q->g, ft_reduce(q->g, ft_unary(q->g, FT_SQUARE, ft_reshape(q->g, y, 1, &n)), 1, true), 1, (int64_t[]){1});
+        q->loss =
+            ft_reshape(q->g, ft_reduce(q->g, ft_unary(q->g, FT_SQUARE, ft_reshape(q->g, y, 1, &n)), 1, true), 1, (int64_t[]){1});
         ft_keep(q->loss);
         if (train) {
             ft_backward(q->g, q->loss);
@@ -139,18 +144,21 @@ static int compare(const char *name, ft_dtype dtype)
     problem cpu, gpu, listed;
     ft_step step = {7, 0, 1e-4f, 0.9f, 0};
     ft_backend_use(ft_backend_cpu());
-    if (make(&cpu, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(cpu.plan, &step) < 0) return fail(name, ft_error_message());
+    if (make(&cpu, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(cpu.plan, &step) < 0)
+        return fail(name, ft_error_message());
     ft_backend_use(&ft_backend_cuda);
-    if (make(&gpu, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(gpu.plan, &step) < 0) return fail(name, ft_error_message());
+    if (make(&gpu, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(gpu.plan, &step) < 0)
+        return fail(name, ft_error_message());
     double a = (double)*(float *)ft_data(gpu.loss), b = (double)*(float *)ft_data(cpu.loss), loss = fabs(a - b) / fabs(b);
     int64_t n = ft_params_trained_size(cpu.params);
     double grad = apart(ft_params_grad(gpu.params), ft_params_grad(cpu.params), n);
     printf("%s %s: loss %.6g, off by %.1e; gradients by %.1e\n", name, dtype ? "bf16" : "f32", a, loss, grad);
     bool fine = loss <= 2e-4 && grad <= 1e-3; /* f32: as test_models */
-    if (dtype == FT_BF16) { /* bf16 may be as far from the CPU's f32 as the CPU's own bf16 is, twice over */
+    if (dtype == FT_BF16) {                   /* bf16 may be as far from the CPU's f32 as the CPU's own bf16 is, twice over */
         problem exact;
         ft_backend_use(ft_backend_cpu());
-        if (make(&exact, name, on_host() ? 1 : 2, FT_F32, true) < 0 || ft_run(exact.plan, &step) < 0) return fail(name, ft_error_message());
+        if (make(&exact, name, on_host() ? 1 : 2, FT_F32, true) < 0 || ft_run(exact.plan, &step) < 0)
+            return fail(name, ft_error_message());
         double own = apart(ft_params_grad(cpu.params), ft_params_grad(exact.params), n),
                here = apart(ft_params_grad(gpu.params), ft_params_grad(exact.params), n);
         printf("    from f32: the CPU's bf16 %.1e, the device's %.1e\n", own, here);
@@ -160,7 +168,8 @@ static int compare(const char *name, ft_dtype dtype)
     }
     drop(&cpu);
     setenv("FORTY_CUDA_GRAPH", "0", 1);
-    if (make(&listed, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(listed.plan, &step) < 0) return fail(name, ft_error_message());
+    if (make(&listed, name, on_host() ? 1 : 2, dtype, true) < 0 || ft_run(listed.plan, &step) < 0)
+        return fail(name, ft_error_message());
     unsetenv("FORTY_CUDA_GRAPH");
     for (step.step = 1; step.step < 5; step.step++)
         if (ft_run(gpu.plan, &step) < 0 || ft_run(listed.plan, &step) < 0) return fail(name, ft_error_message());
@@ -200,11 +209,12 @@ static int bench(const char *name, int64_t batch, ft_dtype dtype, bool train)
                 times[i] = times[k], times[k] = t;
             }
     ft_plan_info d = ft_plan_describe(q.plan);
-    printf("{\"model\": \"%s\", \"batch\": %lld, \"precision\": \"%s\", \"train\": %s, \"ms\": %.4f, \"fastest_ms\": %.4f, \"mib\": %.1f, "
+    printf("{\"model\": \"%s\", \"batch\": %lld, \"precision\": \"%s\", \"train\": %s, \"ms\": %.4f, \"fastest_ms\": %.4f, "
+           "\"mib\": %.1f, "
            "\"plan_mib\": %.1f, \"nodes\": %d, \"gmac\": %.3f, \"moved_mib\": %.1f}\n",
            name, (long long)batch, dtype ? "bf16" : "f32", train ? "true" : "false", 1000 * times[RUNS / 2], 1000 * times[0],
-           before - ft_backend_cuda.device->memory(&total), (double)(d.act_bytes + d.work_bytes) / 1048576.0, d.nodes, d.products / 1e9,
-           (double)d.moved_bytes / 1048576.0);
+           before - ft_backend_cuda.device->memory(&total), (double)(d.act_bytes + d.work_bytes) / 1048576.0, d.nodes,
+           d.products / 1e9, (double)d.moved_bytes / 1048576.0);
     fprintf(stderr, "%s", ft_backend_cuda.device->choices());
     drop(&q);
     return 0;
@@ -212,14 +222,16 @@ static int bench(const char *name, int64_t batch, ft_dtype dtype, bool train)
 
 int main(int argc, char **argv)
 {
-    static const char *const small[] = {"x3d-tiny", "timesformer-tiny", "r2plus1d-tiny", "vae-tiny", "medsora-tiny", "feat-tiny", "endora-tiny", "lvdm-tiny"};
+    static const char *const small[] = {"x3d-tiny",     "timesformer-tiny", "r2plus1d-tiny", "vae-tiny",
+                                        "medsora-tiny", "feat-tiny",        "endora-tiny",   "lvdm-tiny"};
     int bad = 0;
     if (ft_backend_cuda.device->start(0) < 0) return fail("the device", ft_error_message());
     fprintf(stderr, "%s\n", ft_backend_cuda.device->describe());
     if (argc == 5 && (!strcmp(argv[1], "bench") || !strcmp(argv[1], "forward")))
         return bench(argv[2], atoll(argv[3]), !strcmp(argv[4], "bf16") ? FT_BF16 : FT_F32, !strcmp(argv[1], "bench"));
     bool once = argc >= 2 && !strcmp(argv[1], "small");
-    if (!once && (argc < 2 || strcmp(argv[1], "parity"))) return fprintf(stderr, "usage: device_models parity|small|bench NAME BATCH f32|bf16\n"), 2;
+    if (!once && (argc < 2 || strcmp(argv[1], "parity")))
+        return fprintf(stderr, "usage: device_models parity|small|bench NAME BATCH f32|bf16\n"), 2;
     for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
         if (argc == 3 && strcmp(argv[2], small[i])) continue;
         for (ft_dtype d = FT_F32; d <= FT_BF16; d++) {
@@ -230,7 +242,8 @@ int main(int argc, char **argv)
             problem q;
             ft_step step = {7, 0, 1e-4f, 0.9f, 0};
             ft_backend_use(&ft_backend_cuda);
-            if (make(&q, small[i], 1, d, true) < 0 || ft_run(q.plan, &step) < 0 || !isfinite(*(float *)ft_data(q.loss))) bad += fail(small[i], ft_error_message());
+            if (make(&q, small[i], 1, d, true) < 0 || ft_run(q.plan, &step) < 0 || !isfinite(*(float *)ft_data(q.loss)))
+                bad += fail(small[i], ft_error_message());
             else drop(&q);
         }
     }

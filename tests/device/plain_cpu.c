@@ -93,7 +93,8 @@ void ft_cpu_matmul(const ft_call *c)
             int64_t g = q / m, i = q % m;
             double s = 0;
             for (int64_t l = 0; l < k; l++)
-                s += (double)at(a, g * m * k + (ta ? l * m + i : i * k + l)) * (double)at(b, g * k * n + (tb ? j * k + l : l * n + j));
+                s += (double)at(a, g * m * k + (ta ? l * m + i : i * k + l)) *
+                     (double)at(b, g * k * n + (tb ? j * k + l : l * n + j));
             set(y, q * n + j, s);
         }
 }
@@ -113,7 +114,8 @@ static conv conv_of(const ft_call *c, const ft_buf *x, const ft_buf *y)
 static int64_t reads(const conv *v, int64_t r, int64_t tap)
 {
     int64_t p[3], t[3], row = r, pos = 0;
-    for (int i = 2; i >= 0; i--) p[i] = row % v->y->dim[1 + i], row /= v->y->dim[1 + i], t[i] = tap % v->o->kernel[i], tap /= v->o->kernel[i];
+    for (int i = 2; i >= 0; i--)
+        p[i] = row % v->y->dim[1 + i], row /= v->y->dim[1 + i], t[i] = tap % v->o->kernel[i], tap /= v->o->kernel[i];
     pos = row;
     for (int i = 0; i < 3; i++) {
         int64_t q = p[i] * v->o->stride[i] - v->o->pad_front[i] + t[i];
@@ -172,7 +174,8 @@ void ft_cpu_conv_bwd_w(const ft_call *c)
             s += d;
             for (int64_t t = 0; dw && t < v.taps; t++) {
                 int64_t pos = reads(&v, r, t);
-                for (int64_t k = 0; pos >= 0 && k < v.pc; k++) sum[k * v.taps + t] += d * (double)at(x, pos * C + o / v.po * v.pc + k);
+                for (int64_t k = 0; pos >= 0 && k < v.pc; k++)
+                    sum[k * v.taps + t] += d * (double)at(x, pos * C + o / v.po * v.pc + k);
             }
         }
         for (int64_t i = 0; dw && i < v.pc * v.taps; i++) set(dw, o * v.pc * v.taps + i, sum[i]);

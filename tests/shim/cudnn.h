@@ -1,4 +1,5 @@
-/* The part of cuDNN's graph API that forty uses, carried out by plain loops on the host (libraries.cc). Values of the public header. */
+/* The part of cuDNN's graph API that forty uses, carried out by plain loops on the host (libraries.cc). Values of the public
+ * header. */
 #ifndef FT_SHIM_CUDNN_H
 #define FT_SHIM_CUDNN_H
 
@@ -153,10 +154,10 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *h);
 cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s);
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d);
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d);
-cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                                       int64_t count, const void *values);
-cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                                       int64_t room, int64_t *count, void *values);
+cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t count, const void *values);
+cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t room, int64_t *count, void *values);
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d);
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack);
 #define CUDNN_NUMERICAL_NOTE_TYPE_COUNT 10

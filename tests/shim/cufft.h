@@ -14,8 +14,8 @@ typedef struct {
 } cufftComplex;
 typedef enum { CUFFT_SUCCESS = 0, CUFFT_INVALID_PLAN = 1, CUFFT_INVALID_VALUE = 4 } cufftResult;
 typedef enum { CUFFT_R2C = 0x2a, CUFFT_C2R = 0x2c } cufftType;
-cufftResult cufftPlanMany(cufftHandle *plan, int rank, int *n, int *inembed, int istride, int idist, int *onembed, int ostride, int odist,
-                          cufftType type, int batch);
+cufftResult cufftPlanMany(cufftHandle *plan, int rank, int *n, int *inembed, int istride, int idist, int *onembed, int ostride,
+                          int odist, cufftType type, int batch);
 cufftResult cufftSetStream(cufftHandle plan, cudaStream_t s);
 cufftResult cufftExecR2C(cufftHandle plan, cufftReal *in, cufftComplex *out);
 cufftResult cufftExecC2R(cufftHandle plan, cufftComplex *in, cufftReal *out);

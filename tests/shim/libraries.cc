@@ -1,6 +1,6 @@
 /* Stand-ins for cuBLASLt, cuDNN, cuFFT and NCCL: same signatures, plain loops. They check what the libraries would refuse (types,
- * leading dimensions, alignment, missing attributes, unfinished descriptors), read and write through ordinary addresses, so that the
- * address sanitizer sees an overrun, and fill the scratch they asked for with garbage. */
+ * leading dimensions, alignment, missing attributes, unfinished descriptors), read and write through ordinary addresses, so that
+ * the address sanitizer sees an overrun, and fill the scratch they asked for with garbage. */
 #include <fcntl.h>
 #include <fftw3.h>
 #include <math.h>
@@ -41,14 +41,18 @@ static uint16_t to_half(float f)
     if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(u >> 16 | 0x40u);
     return (uint16_t)((u + 0x7FFFu + (u >> 16 & 1)) >> 16);
 }
-static float get(bool half, const void *p, int64_t i) { return half ? from_half(((const uint16_t *)p)[i]) : ((const float *)p)[i]; }
+static float get(bool half, const void *p, int64_t i)
+{
+    return half ? from_half(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
 static void put(bool half, void *p, int64_t i, float v)
 {
     if (half) ((uint16_t *)p)[i] = to_half(v);
     else ((float *)p)[i] = v;
 }
 
-/* ---- cuBLASLt -------------------------------------------------------------------------------------------------------------------- */
+/* ---- cuBLASLt
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 struct ft_shim_lt {
     int unused;
@@ -79,23 +83,25 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeTy
 }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a, const void *v, size_t n)
 {
-    void *to = a == CUBLASLT_MATMUL_DESC_TRANSA          ? (void *)&d->ta
-               : a == CUBLASLT_MATMUL_DESC_TRANSB        ? (void *)&d->tb
-               : a == CUBLASLT_MATMUL_DESC_EPILOGUE      ? (void *)&d->epilogue
-               : a == CUBLASLT_MATMUL_DESC_BIAS_POINTER  ? (void *)&d->bias
-                                                         : (void *)&d->bias_type;
+    void *to = a == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&d->ta
+               : a == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&d->tb
+               : a == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&d->epilogue
+               : a == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&d->bias
+                                                        : (void *)&d->bias_type;
     if (n != (a == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? 8u : 4u)) return CUBLAS_STATUS_INVALID_VALUE;
     if (a == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE) d->bias_typed = true;
     memcpy(to, v, n);
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return delete d, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType_t type, uint64_t rows, uint64_t cols, int64_t ld)
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType_t type, uint64_t rows, uint64_t cols,
+                                          int64_t ld)
 {
     *l = new ft_shim_lt_layout{type, (int64_t)rows, (int64_t)cols, ld, 0, 1};
     return ld < (int64_t)rows ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a, const void *v, size_t n)
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a, const void *v,
+                                                size_t n)
 {
     bool count = a == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
     if (n != (count ? 4u : 8u)) return CUBLAS_STATUS_INVALID_VALUE;
@@ -103,8 +109,12 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublas
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return delete l, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { return *p = new ft_shim_lt_preference{256, 0}, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t a, const void *v, size_t n)
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
+{
+    return *p = new ft_shim_lt_preference{256, 0}, CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t a,
+                                                    const void *v, size_t n)
 {
     bool work = a == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
     if (n != (work ? 8u : 4u)) return CUBLAS_STATUS_INVALID_VALUE;
@@ -115,20 +125,23 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { r
 
 static bool fits(const ft_shim_lt_desc *d, const ft_shim_lt_layout *a, const ft_shim_lt_layout *b, const ft_shim_lt_layout *y)
 {
-    int64_t m = d->ta ? a->cols : a->rows, k = d->ta ? a->rows : a->cols, n = d->tb ? b->rows : b->cols, k2 = d->tb ? b->cols : b->rows;
+    int64_t m = d->ta ? a->cols : a->rows, k = d->ta ? a->rows : a->cols, n = d->tb ? b->rows : b->cols,
+            k2 = d->tb ? b->cols : b->rows;
     return m == y->rows && n == y->cols && k == k2 && a->batch == b->batch && a->batch == y->batch && a->type == b->type &&
            (y->type == a->type || y->type == CUDA_R_32F);
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t y, cublasLtMatmulPreference_t p, int wanted,
-                                              cublasLtMatmulHeuristicResult_t *result, int *n)
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t y,
+                                              cublasLtMatmulPreference_t p, int wanted, cublasLtMatmulHeuristicResult_t *result,
+                                              int *n)
 {
     *n = 0;
     if (!fits(d, a, b, y) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
     if (d->epilogue != CUBLASLT_EPILOGUE_DEFAULT) { /* the library's table of types */
         if (ft_shim()->refuse_libraries || y->batch != 1) return CUBLAS_STATUS_NOT_SUPPORTED;
-        if (d->epilogue != CUBLASLT_EPILOGUE_BGRADB && d->bias_typed && d->bias_type != y->type) return CUBLAS_STATUS_NOT_SUPPORTED;
+        if (d->epilogue != CUBLASLT_EPILOGUE_BGRADB && d->bias_typed && d->bias_type != y->type)
+            return CUBLAS_STATUS_NOT_SUPPORTED;
     }
     memset(result, 0, sizeof *result);
     result->algo.data[0] = p->align;
@@ -137,9 +150,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha_, const void *a, cublasLtMatrixLayout_t la_,
-                              const void *b, cublasLtMatrixLayout_t lb_, const void *beta_, const void *c, cublasLtMatrixLayout_t, void *y,
-                              cublasLtMatrixLayout_t ly_, const cublasLtMatmulAlgo_t *algo, void *work, size_t work_size, cudaStream_t s)
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha_, const void *a,
+                              cublasLtMatrixLayout_t la_, const void *b, cublasLtMatrixLayout_t lb_, const void *beta_,
+                              const void *c, cublasLtMatrixLayout_t, void *y, cublasLtMatrixLayout_t ly_,
+                              const cublasLtMatmulAlgo_t *algo, void *work, size_t work_size, cudaStream_t s)
 {
     ft_shim_lt_desc d = *desc;
     ft_shim_lt_layout la = *la_, lb = *lb_, ly = *ly_;
@@ -147,7 +161,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     uint64_t align = algo->data[0] ? algo->data[0] : 1;
     ft_shim()->calls++;
     if (!fits(desc, la_, lb_, ly_)) return CUBLAS_STATUS_INVALID_VALUE;
-    if ((uintptr_t)a % align || (uintptr_t)b % align || (uintptr_t)y % align) die("cuBLASLt: an address is less aligned than was promised");
+    if ((uintptr_t)a % align || (uintptr_t)b % align || (uintptr_t)y % align)
+        die("cuBLASLt: an address is less aligned than was promised");
     if (work_size && !work) die("cuBLASLt: no scratch");
     if (d.epilogue != CUBLASLT_EPILOGUE_DEFAULT && !d.bias) return CUBLAS_STATUS_INVALID_VALUE;
     ft_shim_enqueue(s, [=] {
@@ -180,7 +195,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
 }
 }
 
-/* ---- cuDNN ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- cuDNN
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
 struct node;
 typedef std::shared_ptr<node> node_p;
@@ -233,7 +249,8 @@ static tensor tensor_of(const node_p &n)
     memset(&t, 0, sizeof t);
     t.id = integer(n, CUDNN_ATTR_TENSOR_UNIQUE_ID);
     t.nd = n->attribute[CUDNN_ATTR_TENSOR_DIMENSIONS].count;
-    for (int64_t i = 0; i < t.nd; i++) t.dim[i] = integer(n, CUDNN_ATTR_TENSOR_DIMENSIONS, i), t.stride[i] = integer(n, CUDNN_ATTR_TENSOR_STRIDES, i);
+    for (int64_t i = 0; i < t.nd; i++)
+        t.dim[i] = integer(n, CUDNN_ATTR_TENSOR_DIMENSIONS, i), t.stride[i] = integer(n, CUDNN_ATTR_TENSOR_STRIDES, i);
     t.half = kind_of(n, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_BFLOAT16;
     t.is_virtual = has(n, CUDNN_ATTR_TENSOR_IS_VIRTUAL), t.by_value = has(n, CUDNN_ATTR_TENSOR_IS_BY_VALUE);
     t.align = integer(n, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
@@ -261,17 +278,19 @@ struct run_of { /* of one execution */
 struct names {
     int conv, w, x, y;
 };
-static const names forward_names = {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-                                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y};
+static const names forward_names = {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y};
 static const names by_x_names = {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
                                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY};
-static const names by_w_names = {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY};
+static const names by_w_names = {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY};
 
 static bool is_conv(const node_p &op, const names **n)
 {
-    *n = op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR         ? &forward_names
-         : op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? &by_x_names
+    *n = op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR           ? &forward_names
+         : op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR   ? &by_x_names
          : op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR ? &by_w_names
                                                                                       : NULL;
     return *n != NULL;
@@ -282,11 +301,11 @@ static bool conv_shapes_fit(const node_p &op, const names *n)
     node_p conv = child(op, n->conv);
     tensor x = tensor_of(child(op, n->x)), w = tensor_of(child(op, n->w)), y = tensor_of(child(op, n->y));
     int64_t sp = integer(conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS);
-    bool fine = x.nd == sp + 2 && w.nd == x.nd && y.nd == x.nd && x.dim[0] == y.dim[0] && w.dim[0] == y.dim[1] && x.dim[1] % w.dim[1] == 0 &&
-                x.half == y.half + (y.is_virtual && x.half);
+    bool fine = x.nd == sp + 2 && w.nd == x.nd && y.nd == x.nd && x.dim[0] == y.dim[0] && w.dim[0] == y.dim[1] &&
+                x.dim[1] % w.dim[1] == 0 && x.half == y.half + (y.is_virtual && x.half);
     for (int64_t i = 0; fine && i < sp; i++) {
-        int64_t span = x.dim[2 + i] + integer(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, i) + integer(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, i) -
-                       w.dim[2 + i];
+        int64_t span = x.dim[2 + i] + integer(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, i) +
+                       integer(conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, i) - w.dim[2 + i];
         fine = span >= 0 && span / integer(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, i) + 1 == y.dim[2 + i];
     }
     return fine;
@@ -308,7 +327,8 @@ static void convolve(const node_p &op, const names *n, run_of &r)
             bool inside = true;
             for (int64_t i = sp - 1; i >= 0; i--) {
                 int64_t p = rest % y.dim[2 + i], k = tr % w.dim[2 + i];
-                int64_t q = p * integer(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, i) - integer(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, i) + k;
+                int64_t q = p * integer(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, i) -
+                            integer(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, i) + k;
                 rest /= y.dim[2 + i], tr /= w.dim[2 + i];
                 inside = inside && q >= 0 && q < x.dim[2 + i];
                 ax += q * x.stride[2 + i], ay += p * y.stride[2 + i], aw += k * w.stride[2 + i];
@@ -317,7 +337,8 @@ static void convolve(const node_p &op, const names *n, run_of &r)
             ax += rest * x.stride[0], ay += rest * y.stride[0];
             for (int64_t oc = 0; oc < y.dim[1]; oc++)
                 for (int64_t c = 0; c < w.dim[1]; c++) {
-                    int64_t ix = ax + (oc / per_o * w.dim[1] + c) * x.stride[1], iy = ay + oc * y.stride[1], iw = aw + oc * w.stride[0] + c * w.stride[1];
+                    int64_t ix = ax + (oc / per_o * w.dim[1] + c) * x.stride[1], iy = ay + oc * y.stride[1],
+                            iw = aw + oc * w.stride[0] + c * w.stride[1];
                     if (n == &forward_names) sum[(size_t)iy] += (double)get(x.half, px, ix) * (double)get(w.half, pw, iw);
                     else if (n == &by_x_names) sum[(size_t)ix] += (double)get(y.half, py, iy) * (double)get(w.half, pw, iw);
                     else sum[(size_t)iw] += (double)get(x.half, px, ix) * (double)get(y.half, py, iy);
@@ -330,7 +351,8 @@ static void convolve(const node_p &op, const names *n, run_of &r)
 static void pointwise(const node_p &op, run_of &r)
 {
     int mode = kind_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR), CUDNN_ATTR_POINTWISE_MODE);
-    tensor x = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC)), y = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC)), b = x;
+    tensor x = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC)),
+           y = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC)), b = x;
     if (mode == CUDNN_POINTWISE_ADD) b = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
     void *px = r.of(x), *py = r.of(y), *pb = r.of(b);
     int64_t n = 1;
@@ -357,11 +379,15 @@ static void attend(const node_p &op, run_of &r, bool backward)
     float scale = *(float *)r.of(sc);
     void *pq = r.of(q), *pk = r.of(k), *pv = r.of(v), *po = r.of(o), *ps = r.of(st);
     int64_t B = q.dim[0], H = q.dim[1], Tq = q.dim[2], Tk = k.dim[2], D = q.dim[3];
-    auto at = [](const tensor &t, int64_t b, int64_t h, int64_t i, int64_t e) { return b * t.stride[0] + h * t.stride[1] + i * t.stride[2] + e * t.stride[3]; };
+    auto at = [](const tensor &t, int64_t b, int64_t h, int64_t i, int64_t e) {
+        return b * t.stride[0] + h * t.stride[1] + i * t.stride[2] + e * t.stride[3];
+    };
     tensor dO = q, dq = q, dk = k, dv = v;
     if (backward) {
-        dO = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC)), dq = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC));
-        dk = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC)), dv = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC));
+        dO = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC)),
+        dq = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC));
+        dk = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC)),
+        dv = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC));
     }
     for (int64_t b = 0; b < B; b++)
         for (int64_t h = 0; h < H; h++) {
@@ -370,7 +396,8 @@ static void attend(const node_p &op, run_of &r, bool backward)
                 double top = -INFINITY, total = 0;
                 for (int64_t j = 0; j < Tk; j++) {
                     double l = 0;
-                    for (int64_t e = 0; e < D; e++) l += (double)get(true, pq, at(q, b, h, i, e)) * (double)get(true, pk, at(k, b, h, j, e));
+                    for (int64_t e = 0; e < D; e++)
+                        l += (double)get(true, pq, at(q, b, h, i, e)) * (double)get(true, pk, at(k, b, h, j, e));
                     p[(size_t)(i * Tk + j)] = l * (double)scale;
                     if (l * (double)scale > top) top = l * (double)scale;
                 }
@@ -386,10 +413,12 @@ static void attend(const node_p &op, run_of &r, bool backward)
                 if (!backward) continue;
                 void *pd = r.of(dO);
                 double inner = 0;
-                for (int64_t e = 0; e < D; e++) inner += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, po, at(o, b, h, i, e));
+                for (int64_t e = 0; e < D; e++)
+                    inner += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, po, at(o, b, h, i, e));
                 for (int64_t j = 0; j < Tk; j++) {
                     double dp = 0;
-                    for (int64_t e = 0; e < D; e++) dp += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, pv, at(v, b, h, j, e));
+                    for (int64_t e = 0; e < D; e++)
+                        dp += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, pv, at(v, b, h, j, e));
                     ds[(size_t)(i * Tk + j)] = (double)scale * p[(size_t)(i * Tk + j)] * (dp - inner);
                 }
             }
@@ -416,13 +445,16 @@ static cudnnStatus_t complete(const node_p &n) /* has it what it needs? */
 {
     static const std::map<int, std::vector<int>> needed = {
         {CUDNN_BACKEND_TENSOR_DESCRIPTOR,
-         {CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT}},
+         {CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_ATTR_TENSOR_STRIDES,
+          CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT}},
         {CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR,
-         {CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS,
-          CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_ATTR_CONVOLUTION_DILATIONS}},
+         {CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS,
+          CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES,
+          CUDNN_ATTR_CONVOLUTION_DILATIONS}},
         {CUDNN_BACKEND_POINTWISE_DESCRIPTOR, {CUDNN_ATTR_POINTWISE_MODE, CUDNN_ATTR_POINTWISE_MATH_PREC}},
         {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
-         {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_YDESC}},
+         {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
+          CUDNN_ATTR_OPERATION_POINTWISE_YDESC}},
         {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, {CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_ATTR_OPERATIONGRAPH_OPS}},
         {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, {CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_ATTR_ENGINEHEUR_MODE}},
         {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, {CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG}},
@@ -449,7 +481,10 @@ static cudnnStatus_t complete(const node_p &n) /* has it what it needs? */
 
 extern "C" {
 size_t cudnnGetVersion(void) { return 91900; }
-const char *cudnnGetErrorString(cudnnStatus_t st) { return st == CUDNN_STATUS_SUCCESS ? "success" : st == CUDNN_STATUS_NOT_SUPPORTED ? "not supported" : "a wrong parameter"; }
+const char *cudnnGetErrorString(cudnnStatus_t st)
+{
+    return st == CUDNN_STATUS_SUCCESS ? "success" : st == CUDNN_STATUS_NOT_SUPPORTED ? "not supported" : "a wrong parameter";
+}
 cudnnStatus_t cudnnCreate(cudnnHandle_t *h) { return *h = new ft_shim_dnn_handle, CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s) { return h->stream = s, CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d)
@@ -459,8 +494,8 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cu
     return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d) { return delete d, CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
-                                       int64_t count, const void *values)
+cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t count, const void *values)
 {
     if (d->n->finished || count < 1) return CUDNN_STATUS_BAD_PARAM;
     value v{type, count, {}, {}};
@@ -505,7 +540,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
     if (!plan->n->finished || !pack->n->finished) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
     node_p graph = child(child(plan->n, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
     auto r = std::make_shared<run_of>();
-    value &ids = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS], &ptr = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS];
+    value &ids = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS],
+          &ptr = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS];
     if (ids.count != ptr.count) return CUDNN_STATUS_BAD_PARAM;
     for (int64_t i = 0; i < ids.count; i++) r->data[((int64_t *)ids.bytes.data())[i]] = ((void **)ptr.bytes.data())[i];
     std::vector<node_p> ops = graph->attribute[CUDNN_ATTR_OPERATIONGRAPH_OPS].nodes;
@@ -517,7 +553,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
                 tensor t = tensor_of(k);
                 if (t.is_virtual) continue;
                 if (!r->data.count(t.id) || !r->data[t.id]) return CUDNN_STATUS_BAD_PARAM;
-                if ((uintptr_t)r->data[t.id] % (t.by_value ? 4u : (uintptr_t)t.align)) return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
+                if ((uintptr_t)r->data[t.id] % (t.by_value ? 4u : (uintptr_t)t.align))
+                    return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
                 if (t.by_value) { /* read now */
                     (*scalars)[t.id] = *(float *)r->data[t.id];
                     r->data[t.id] = &(*scalars)[t.id];
@@ -539,7 +576,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
 }
 }
 
-/* ---- cuFFT ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- cuFFT
+ * ---------------------------------------------------------------------------------------------------------------------------- */
 
 struct transform {
     int h, w, batch;
@@ -556,8 +594,10 @@ static void execute(const transform &t, float *real, cufftComplex *half)
 {
     int hw = t.h * t.w, n = t.h * (t.w / 2 + 1);
     for (int b = 0; b < t.batch; b++) {
-        fftwf_plan p = t.type == CUFFT_R2C ? fftwf_plan_dft_r2c_2d(t.h, t.w, real + b * hw, (fftwf_complex *)(half + b * n), FFTW_ESTIMATE | FFTW_UNALIGNED)
-                                           : fftwf_plan_dft_c2r_2d(t.h, t.w, (fftwf_complex *)(half + b * n), real + b * hw, FFTW_ESTIMATE | FFTW_UNALIGNED);
+        fftwf_plan p =
+            t.type == CUFFT_R2C
+                ? fftwf_plan_dft_r2c_2d(t.h, t.w, real + b * hw, (fftwf_complex *)(half + b * n), FFTW_ESTIMATE | FFTW_UNALIGNED)
+                : fftwf_plan_dft_c2r_2d(t.h, t.w, (fftwf_complex *)(half + b * n), real + b * hw, FFTW_ESTIMATE | FFTW_UNALIGNED);
         fftwf_execute(p);
         fftwf_destroy_plan(p);
     }
@@ -589,7 +629,8 @@ cufftResult cufftExecC2R(cufftHandle plan, cufftComplex *in, cufftReal *out)
 cufftResult cufftDestroy(cufftHandle) { return CUFFT_SUCCESS; }
 }
 
-/* ---- NCCL: a shared file with a place for every rank ------------------------------------------------------------------------------------ */
+/* ---- NCCL: a shared file with a place for every rank
+ * ------------------------------------------------------------------------------------ */
 
 enum { PIECE = 1 << 16 };
 struct board {
@@ -635,7 +676,8 @@ ncclResult_t ncclCommInitRank(ncclComm_t *comm, int ranks, ncclUniqueId id, int 
     if (rank == 0) unlink(id.internal);
     return ncclSuccess;
 }
-ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c, cudaStream_t s)
+ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
+                           cudaStream_t s)
 {
     if (type != ncclFloat || !c) return ncclInvalidArgument;
     ft_shim_enqueue(s, [=] {

@@ -8,12 +8,32 @@
 #include "kernels/cuda/cuda.cuh"
 #include "tests/shim/shim.h"
 
-enum { NONE, NO_BARRIER_BEFORE_READ, NO_BARRIER_BEFORE_REUSE, LEAVES_EARLY, TWO_BARRIERS, LANE_MISSING, LANE_SLEEPS, UNWRITTEN,
-       OTHER_BLOCK, SHARED_OVERRUN, GLOBAL_OVERRUN, FREED_TOO_EARLY, FAULTS };
-static const char *const name[] = {"none", "no barrier before shared memory is read", "no barrier before shared memory is written again",
-                                   "a thread leaves before a barrier", "two halves wait at different barriers",
-                                   "an exchange without all its lanes", "a lane outside the mask", "shared memory read before it is written",
-                                   "a block reads what another writes", "a write behind shared memory", "a write behind a buffer",
+enum {
+    NONE,
+    NO_BARRIER_BEFORE_READ,
+    NO_BARRIER_BEFORE_REUSE,
+    LEAVES_EARLY,
+    TWO_BARRIERS,
+    LANE_MISSING,
+    LANE_SLEEPS,
+    UNWRITTEN,
+    OTHER_BLOCK,
+    SHARED_OVERRUN,
+    GLOBAL_OVERRUN,
+    FREED_TOO_EARLY,
+    FAULTS
+};
+static const char *const name[] = {"none",
+                                   "no barrier before shared memory is read",
+                                   "no barrier before shared memory is written again",
+                                   "a thread leaves before a barrier",
+                                   "two halves wait at different barriers",
+                                   "an exchange without all its lanes",
+                                   "a lane outside the mask",
+                                   "shared memory read before it is written",
+                                   "a block reads what another writes",
+                                   "a write behind shared memory",
+                                   "a write behind a buffer",
                                    "a host buffer changed before its copy was done"};
 
 enum { BLOCKS = 3 };

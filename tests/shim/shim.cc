@@ -22,7 +22,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-/* ---- fibres ------------------------------------------------------------------------------------------------------------------ */
+/* ---- fibres ------------------------------------------------------------------------------------------------------------------
+ */
 
 #if defined(__x86_64__)
 extern "C" void ft_shim_switch(void **save, void *to);
@@ -113,7 +114,8 @@ static void die(const char *format, ...)
 
 static void fault(const char *what)
 {
-    die("%s, block (%u,%u,%u) of (%u,%u,%u): %s", kernel, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z, what);
+    die("%s, block (%u,%u,%u) of (%u,%u,%u): %s", kernel, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z,
+        what);
 }
 
 static void to_scheduler(bool last)
@@ -205,17 +207,20 @@ static bool release(int w)
     const char *what = NULL;
     for (int t = w * WARP; t < n_threads && t < (w + 1) * WARP; t++) {
         if (threads[t].is != AT_EXCHANGE) continue;
-        if (here && (threads[t].mask != mask || strcmp(what, threads[t].what))) fault("lanes of a warp meet in different exchanges");
+        if (here && (threads[t].mask != mask || strcmp(what, threads[t].what)))
+            fault("lanes of a warp meet in different exchanges");
         mask = threads[t].mask, what = threads[t].what;
         here |= 1u << (t - w * WARP);
     }
     if (!here || here != existing(w, mask)) return false;
     warps[w].turn++;
-    for (int t = w * WARP; t < n_threads && t < (w + 1) * WARP; t++) threads[t].is = threads[t].is == AT_EXCHANGE ? READY : threads[t].is;
+    for (int t = w * WARP; t < n_threads && t < (w + 1) * WARP; t++)
+        threads[t].is = threads[t].is == AT_EXCHANGE ? READY : threads[t].is;
     return true;
 }
 
-/* ---- schedules ---------------------------------------------------------------------------------------------------------------- */
+/* ---- schedules ----------------------------------------------------------------------------------------------------------------
+ */
 
 static uint64_t random_state;
 static unsigned draw(unsigned n)
@@ -318,7 +323,8 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
     kernel = NULL;
 }
 
-/* ---- streams, graphs, memory --------------------------------------------------------------------------------------------------- */
+/* ---- streams, graphs, memory
+ * --------------------------------------------------------------------------------------------------- */
 
 typedef std::vector<std::function<void()>> work_list;
 struct ft_shim_stream {
@@ -370,7 +376,8 @@ void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaSt
     size_t threads_ = (size_t)block.x * block.y * block.z;
     if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || grid.x > 2147483647u || threads_ == 0 ||
         threads_ > MAX_THREADS || block.z > 64)
-        die("%s: a grid of (%u,%u,%u) blocks of (%u,%u,%u) cannot be launched", name, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+        die("%s: a grid of (%u,%u,%u) blocks of (%u,%u,%u) cannot be launched", name, grid.x, grid.y, grid.z, block.x, block.y,
+            block.z);
     ft_shim_enqueue(s, [=] { run_kernel(name, grid, block, smem, f); });
 }
 
@@ -418,7 +425,10 @@ cudaError_t cudaFree(void *p)
     free(p);
     return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void **p, size_t size) { return posix_memalign(p, 64, size ? size : 1) ? failed(cudaErrorMemoryAllocation) : cudaSuccess; }
+cudaError_t cudaMallocHost(void **p, size_t size)
+{
+    return posix_memalign(p, 64, size ? size : 1) ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
+}
 cudaError_t cudaFreeHost(void *p)
 {
     for (ft_shim_stream *s : all_streams()) flush(s);
@@ -463,7 +473,9 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *status)
 {
-    *status = !s->capturing ? cudaStreamCaptureStatusNone : s->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+    *status = !s->capturing ? cudaStreamCaptureStatusNone
+              : s->invalid  ? cudaStreamCaptureStatusInvalidated
+                            : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
@@ -485,7 +497,8 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = new
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     e->stream = s;
-    ft_shim_enqueue(s, [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
+    ft_shim_enqueue(s,
+                    [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
     return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
@@ -493,7 +506,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     if (e->stream) flush(e->stream);
     return cudaSuccess;
 }
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) { return *ms = (float)(1000 * (to->at - from->at)), cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    return *ms = (float)(1000 * (to->at - from->at)), cudaSuccess;
+}
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
     if (e->stream) flush(e->stream);
@@ -506,7 +522,10 @@ cudaError_t cudaGetLastError(void)
     return e;
 }
 cudaError_t cudaPeekAtLastError(void) { return last_error; }
-const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "an error of the shim"; }
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? "out of memory" : "an error of the shim";
+}
 }
 
 void ft_shim_forbid(const void *p, size_t n)

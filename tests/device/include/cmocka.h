@@ -1,4 +1,5 @@
-/* The few names of cmocka that test_ops.c uses, for machines where nothing can be installed. A failure ends its test by longjmp. */
+/* The few names of cmocka that test_ops.c uses, for machines where nothing can be installed. A failure ends its test by longjmp.
+ */
 #ifndef FT_DEVICE_CMOCKA_H
 #define FT_DEVICE_CMOCKA_H
 
