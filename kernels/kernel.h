@@ -154,6 +154,7 @@ typedef struct {
     int64_t trained, total;            /* values: trained first, buffers behind */
     const bool *decay;                 /* per block of 16 trained values: weight decay applies */
     uint16_t *half[2];                 /* on a device: the banks in bf16, or NULL */
+    uint64_t touched;                  /* how often the host has written to it from outside */
     uint64_t version;                  /* changes whenever a bank does */
 } ft_store;
 

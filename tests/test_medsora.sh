@@ -136,7 +136,8 @@ for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvd
   works "$F" evaluate family --data p.h5 --split all
 done
 other feat-tiny vae-tiny 0
-works "$F" train e.yaml -o family --force --set generator.guidance=paper --set generator.vlb=true --set align.weight=1 --set align.teacher=vae --set precision=bf16
+half=$("$F" doctor --json | python3 -c 'import json, sys; print("bf16" if json.load(sys.stdin)["bf16"] else "f32")') # needs AVX-512
+works "$F" train e.yaml -o family --force --set generator.guidance=paper --set generator.vlb=true --set align.weight=1 --set align.teacher=vae --set precision=$half
 # Endora's prior: its adapter is trained, and no part of the model's file; FEAT's released kernel where a frame has 64 tokens
 other endora-tiny vae-tiny 0
 works "$F" train e.yaml -o family --force --set save_every=2 --set align.weight=0.5 --set align.mode=endora --set align.teacher=vae --set align.input=frames

@@ -6,10 +6,13 @@
 #include "common/base/status.h"
 #include "common/graph/plan.h"
 
+/* of the parameters that packed copies are kept of */
 uint64_t ft__version(const ft_plan *p)
 {
     const ft_graph *g = p->g;
-    uint64_t version = ft__params_store(g->params)->version;
+    const ft_store *own = ft__params_store(g->params);
+    /* of its own store a training plan keeps packed what it does not train: that changes only from outside */
+    uint64_t version = p->writes >> FT_ARRAY_M & 1 ? own->touched : own->version;
     if (g->borrows) /* versions only grow, so their sum tells whether any has */
         for (int i = 0; i < g->n_tensor; i++)
             if (g->tensor[i]->store && g->tensor[i]->store != g->params)

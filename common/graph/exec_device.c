@@ -19,6 +19,24 @@ static size_t padded(size_t n) { return (n + 255) / 256 * 256; }
 static size_t bytes_of(ft_t t) { return (size_t)t->count * ft_dtype_size(t->dtype); }
 static bool is_leaf(ft_t t) { return t->base == t && (t->kind == FT_IS_INPUT || t->kind == FT_IS_CONST); }
 
+/* What every run walks over, found once. */
+static int lists(ft_plan *p)
+{
+    ft_device_part *m = &p->device;
+    ft_graph *g = p->g;
+    size_t room = (size_t)(g->n_tensor + 1) * sizeof(ft_t);
+    m->input = ft_arena_alloc(g->arena, room), m->result = ft_arena_alloc(g->arena, room),
+    m->foreign = ft_arena_alloc(g->arena, room);
+    if (!m->input || !m->result || !m->foreign) return FT_FAIL(FT_ENOMEM, "no memory to plan %d tensors", g->n_tensor);
+    for (int i = 0; i < g->n_tensor; i++) {
+        ft_t t = g->tensor[i];
+        if (is_leaf(t) && t->kind == FT_IS_INPUT) m->input[m->n_input++] = t;
+        if (t->result_at != SIZE_MAX) m->result[m->n_result++] = t;
+        if (t->base == t && t->kind == FT_IS_PARAM && (t->store != g->params || t->average)) m->foreign[m->n_foreign++] = t;
+    }
+    return FT_OK;
+}
+
 int ft__device_prepare(ft_plan *p)
 {
     const ft_device *d = p->backend->device;
@@ -40,6 +58,7 @@ int ft__device_prepare(ft_plan *p)
         o->result_at = m->results_size;
         m->results_size += padded(bytes_of(o));
     }
+    FT_TRY(lists(p));
     FT_TRY(d->alloc((void **)&m->inputs, m->inputs_size));
     FT_TRY(d->alloc((void **)&m->constants, constants));
     for (int i = 0; i < FT_LAG; i++) {
@@ -196,11 +215,8 @@ static int push_stores(ft_plan *p, bool changed)
 {
     ft_graph *g = p->g;
     FT_TRY(ft__params_push(g->params, p->bank));
-    for (int i = 0; (g->borrows || g->average || changed) && i < g->n_tensor; i++) {
-        ft_t t = g->tensor[i];
-        if (t->kind == FT_IS_PARAM && (t->store != g->params || t->average))
-            FT_TRY(ft__params_push(t->store, t->average ? FT_EMA : FT_WEIGHTS));
-    }
+    for (int i = 0; i < p->device.n_foreign; i++)
+        FT_TRY(ft__params_push(p->device.foreign[i]->store, p->device.foreign[i]->average ? FT_EMA : FT_WEIGHTS));
     if (!changed) return FT_OK;
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
@@ -211,10 +227,9 @@ static int push_stores(ft_plan *p, bool changed)
 
 static int copy_out(ft_plan *p, int slot)
 {
-    for (int i = 0; i < p->g->n_tensor; i++) {
-        ft_t t = p->g->tensor[i];
-        if (t->result_at != SIZE_MAX)
-            FT_TRY(p->backend->device->copy_out(p->device.out[slot] + t->result_at, t->data, bytes_of(t)));
+    for (int i = 0; i < p->device.n_result; i++) {
+        ft_t t = p->device.result[i];
+        FT_TRY(p->backend->device->copy_out(p->device.out[slot] + t->result_at, t->data, bytes_of(t)));
     }
     return p->backend->device->mark(slot);
 }
@@ -231,10 +246,8 @@ int ft__device_run(ft_plan *p, const ft_step *step)
     p->packed = version;
     if (p->runs >= FT_LAG) FT_TRY(d->wait(slot)); /* its pinned memory is free again */
     memcpy(m->in[slot], step, sizeof *step);
-    for (int i = 0; i < p->g->n_tensor; i++) {
-        ft_t t = p->g->tensor[i];
-        if (is_leaf(t) && t->kind == FT_IS_INPUT) memcpy(m->in[slot] + ((char *)t->data - m->inputs), t->host, bytes_of(t));
-    }
+    for (int i = 0; i < m->n_input; i++)
+        memcpy(m->in[slot] + ((char *)m->input[i]->data - m->inputs), m->input[i]->host, bytes_of(m->input[i]));
     FT_TRY(d->copy_in(m->inputs, m->in[slot], m->inputs_size));
     if (p->guard && d->forbid) {
         FT_TRY(d->mark(slot));

@@ -268,6 +268,7 @@ int64_t ft_params_trained_size(const ft_params *p) { return p->store.trained; }
 void ft_params_touched(ft_params *p)
 {
     p->store.version++;
+    p->store.touched++;
     p->newer_here = true;
 }
 ft_store *ft__params_store(ft_params *p) { return &p->store; }

@@ -322,7 +322,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     FT_TRY(ft_backend_open());
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
-    *p = (ft_plan){.g = g, .backend = ft_backend_now(), .bank = bank};
+    *p = (ft_plan){.packed = UINT64_MAX, .g = g, .backend = ft_backend_now(), .bank = bank};
     const char *guard = getenv("FT_PLAN_GUARD"), *profile = getenv("FORTY_PROFILE");
     p->guard = guard && *guard == '1';
     p->profile = profile && *profile == '1';

@@ -18,6 +18,8 @@ typedef struct {
     char *inputs, *constants; /* there: ft_step, then the inputs; what ft_const holds */
     char *in[FT_LAG], *out[FT_LAG];
     size_t inputs_size, results_size;
+    ft_t *input, *result, *foreign; /* copied in; copied out; parameters of other stores or of the average */
+    int n_input, n_result, n_foreign;
     ft_recording *recording;
     bool never_record;
 } ft_device_part;
@@ -42,7 +44,7 @@ size_t ft__bytes(ft_t t); /* in the slab */
 bool ft__on_slab(ft_t t);
 ft_t ft__owner(ft_t t);
 size_t ft__distance(ft_t t);
-uint64_t ft__version(const ft_plan *p); /* of all parameters it reads: grows whenever one changes */
+uint64_t ft__version(const ft_plan *p); /* grows whenever packed copies of parameters are out of date */
 
 int ft__device_prepare(ft_plan *p); /* memory for inputs, constants and results; addresses of leaves */
 int ft__device_run(ft_plan *p, const ft_step *step);
