@@ -31,6 +31,7 @@ assert len(a) == len(b) == 6
 assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
 assert all(abs(x[0] - y[0]) <= 0.05 * abs(x[0]) for x, y in zip(a, b)), (a, b)
 P
+grep -q '"gpu": "host shim' gpu/run.json || die "run.json does not say where it ran: $(cat gpu/run.json)"
 FORTY_CUDA_GRAPH=0 works "$C" train c.yaml -o listed --device cuda
 cmp gpu/log.csv listed/log.csv && cmp gpu/weights.safetensors listed/weights.safetensors || die "a recorded step gives other numbers"
 more="--set classifier.steps=24 --device cuda"

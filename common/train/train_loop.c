@@ -151,6 +151,11 @@ static int finish(ft_trainer *t, position *p)
     json_object_set_new(m, "unit_seconds", json_real(t->step_seconds));
     json_object_set_new(m, "ranks", json_integer(ft_ranks()));
     json_object_set_new(m, "teraflop", json_real(teraflop(t)));
+    const ft_device *gpu = ft_backend_now()->device;
+    if (gpu) {
+        json_object_set_new(m, "gpu", json_string(gpu->describe()));
+        json_object_set_new(m, "gpu_choices", json_string(gpu->choices()));
+    }
     snprintf(path, sizeof path, "%s/run.json", t->dir);
     if (rc == FT_OK) rc = ft_write_json(path, m, 2);
     json_decref(m);
