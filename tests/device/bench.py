@@ -8,7 +8,7 @@ on where the first one stopped. Peaks for the shares are the card's own: a large
 import json, os, statistics, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/golden"))
+sys.path[:0] = [os.path.join(ROOT, "tests/golden"), os.path.join(ROOT, "tests")]
 binary, out = sys.argv[1:3]
 JOBS = [("medsora-b", 2), ("medsora-b", 16), ("feat-s", 2), ("endora-b", 2), ("x3d-s", 8), ("timesformer-b16", 4), ("medsora-l", 2),
         ("feat-l", 2), ("timesformer-s16-128", 8), ("encode-cogvideox-vae", 1), ("decode-cogvideox-vae", 1), ("sample-medsora-b", 4)]
@@ -32,9 +32,8 @@ def forty(name, batch):
 
 def torch_problem(name, batch):
     import torch
-    import generator_twins as gt
-    import twins
-    dev = "cuda"
+    import bench_torch  # its twins' fast forms: scans as products, flash attention
+    gt, twins, dev = bench_torch.generator_twins, bench_torch.twins, "cuda"
     if name.startswith(("medsora", "sample-medsora")):
         depth = 24 if name.endswith("-l") else 12
         m, z, t = twins.MedSora(depth, 512, 2, 64, 128, 8, 16), torch.randn(batch, 6, 16, 16, 16, device=dev), torch.rand(batch, device=dev) * 999
@@ -66,6 +65,7 @@ def torch_problem(name, batch):
 
 def pytorch(name, batch):
     import torch
+    torch.set_default_device("cuda")  # tables that a twin makes in its forward pass
     torch.manual_seed(0)
     torch._dynamo.reset()
     torch.cuda.reset_peak_memory_stats()
