@@ -7,7 +7,7 @@ full=no
 [ "${1:-}" = --full ] && full=yes
 install_missing libcmocka-dev python3 clang g++ openmpi-bin libopenmpi-dev
 echo "forty: release build and tests" >&2
-build release -DBUILD_TESTING=ON
+build release -DBUILD_TESTING=ON -DCMAKE_CUDA_ARCHITECTURES=90-real # all three with --full (full_registers.sh)
 ctest --preset release -j "$(nproc)" -LE full
 echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
 build debug -DBUILD_TESTING=ON
