@@ -15,7 +15,7 @@ build debug -DBUILD_TESTING=ON
 export ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
 ctest --preset debug -j "$(nproc)" -LE full
 echo "forty: warnings under clang" >&2
-build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF
+build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
   install_missing gcc-aarch64-linux-gnu slurmctld slurmd chromium
