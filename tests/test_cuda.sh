@@ -1,8 +1,10 @@
 # The program with its CUDA kernels, on a stand-in for CUDA (tests/shim): training, sampling, resume, ranks, errors.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
-C=$(dirname "$F")/tests/on_shim/forty # the same program beside the stand-in's plugin
-[ -x "$C" ] || { echo "skipped: no C++ compiler"; exit 77; }
+plugin=$(dirname "$F")/tests/libforty_cuda_shim.so
+[ -e "$plugin" ] || { echo "skipped: no C++ compiler"; exit 77; }
+printf '#!/bin/sh\nFORTY_CUDA_PLUGIN=%s exec %s "$@"\n' "$plugin" "$F" >with-cuda && chmod +x with-cuda
+C=$PWD/with-cuda # the same program with the stand-in as its plugin
 
 # this program has no device here: it starts, says why, and computes on the processor; asked for a GPU it refuses
 works "$F" doctor --json
@@ -66,7 +68,6 @@ fi
 
 # two ranks, each with a device
 if command -v mpirun >/dev/null && [ -e "$(dirname "$F")/libforty_mpi.so" ]; then
-  cp "$(dirname "$F")/libforty_mpi.so" "$(dirname "$C")/" # beside the program
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   sed 's/x3d-tiny, steps: 6, batch: 2/timesformer-tiny, steps: 3, batch: 4/' c.yaml >t.yaml
   works "$C" train t.yaml -o one --device cuda

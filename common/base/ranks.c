@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/plugin.h"
 #include "common/base/status.h"
 
 enum { QUEUE = 256 };
@@ -94,20 +95,16 @@ static bool launched(void)
 
 int ft_ranks_start(void)
 {
-    char path[4096] = "";
+    char path[4096];
     if (all.api || !launched()) return FT_OK;
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-    path[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(path, '/');
-    snprintf(slash ? slash + 1 : path, 40, "libforty_mpi.so");
-    void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL); /* Open MPI's own plugins look for its symbols */
-    const ft_ranks_api *const *api = library ? dlsym(library, "ft_ranks_mpi") : NULL;
+    ft_plugin_path(path, sizeof path, "libforty_mpi.so");
+    const ft_ranks_api *const *api = ft_plugin_symbol(path, true, "ft_ranks_mpi"); /* Open MPI looks for its own symbols */
     if (!api)
         return FT_FAIL(
             FT_EDEVICE,
             "several ranks were started, but this build has no MPI (%s). Install libopenmpi-dev or libmpich-dev and build "
             "again, or start one process",
-            library ? "a wrong libforty_mpi.so" : dlerror());
+            dlerror());
     sigset_t every, before;
     sigfillset(&every);
     pthread_sigmask(SIG_SETMASK, &every, &before); /* signals are for the thread that trains */
