@@ -7,9 +7,11 @@
 #include "kernels/kernel.h"
 
 #if defined(__CUDACC__)
-#define FT_FN static inline __host__ __device__
+#define FT_FN        static inline __host__ __device__
+#define FT_FN_INLINE static __forceinline__ __host__ __device__
 #else
-#define FT_FN static inline
+#define FT_FN        static inline
+#define FT_FN_INLINE static inline __attribute__((always_inline)) /* a kind that is known leaves one formula */
 #endif
 
 /* exp to 2 ulp in a form that every compiler turns into vectors: x = n ln2 + r, |r| <= ln2/2, degree 6 for exp(r). */
@@ -102,6 +104,112 @@ FT_FN float ft_act_d1(ft_act act, float x)
         case FT_ACT_SIGMOID: return ft_sigmoid1(x) * (1.0f - ft_sigmoid1(x));
     }
     return 1.0f;
+}
+
+FT_FN_INLINE float ft_unary1(ft_unary_kind kind, float a, float b, float v)
+{
+    switch (kind) {
+        case FT_RELU: return ft_relu1(v);
+        case FT_SILU: return ft_silu1(v);
+        case FT_SIGMOID: return ft_sigmoid1(v);
+        case FT_EXP: return ft_exp1(v);
+        case FT_SQUARE: return v * v;
+        case FT_CLAMP: return v < a ? a : v > b ? b : v;
+        case FT_TANH: return ft_tanh1(v);
+        case FT_ABS: return fabsf(v);
+        case FT_LEAKY_RELU: return v > 0 ? v : a * v;
+        case FT_GELU: return ft_gelu1(v);
+        case FT_GELU_TANH: return ft_gelu_tanh1(v);
+        case FT_SOFTPLUS: return ft_softplus1(v);
+        case FT_LOG: return logf(v);
+        case FT_SQRT: return sqrtf(v);
+        case FT_RSQRT: return 1.0f / sqrtf(v);
+        case FT_RECIPROCAL: return 1.0f / v;
+        case FT_SIN: return sinf(v);
+        case FT_COS: return cosf(v);
+        case FT_STEP: return v >= 0 ? 1.0f : 0.0f;
+    }
+    return v;
+}
+
+/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
+FT_FN_INLINE float ft_unary_d1(ft_unary_kind kind, float a, float b, float v)
+{
+    switch (kind) {
+        case FT_RELU: return ft_relu_d1(v);
+        case FT_SILU: return ft_silu_d1(v);
+        case FT_SIGMOID: return ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v));
+        case FT_EXP: return ft_exp1(v);
+        case FT_SQUARE: return 2.0f * v;
+        case FT_CLAMP: return v >= a && v <= b ? 1.0f : 0.0f;
+        case FT_TANH: return 1.0f - ft_tanh1(v) * ft_tanh1(v);
+        case FT_ABS: return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f;
+        case FT_LEAKY_RELU: return v > 0 ? 1.0f : a;
+        case FT_GELU: return ft_gelu_d1(v);
+        case FT_GELU_TANH: return ft_gelu_tanh_d1(v);
+        case FT_SOFTPLUS: return ft_sigmoid1(v);
+        case FT_LOG: return 1.0f / v;
+        case FT_SQRT: return 0.5f / sqrtf(v);
+        case FT_RSQRT: return -0.5f / (v * sqrtf(v));
+        case FT_RECIPROCAL: return -1.0f / (v * v);
+        case FT_SIN: return cosf(v);
+        case FT_COS: return -sinf(v);
+        case FT_STEP: return v == v ? 0.0f : v;
+    }
+    return 1.0f;
+}
+
+/* Pointwise losses of x against its target t */
+FT_FN_INLINE float ft_loss1(ft_loss_kind kind, float delta, float x, float t)
+{
+    float e = x - t;
+    switch (kind) {
+        case FT_MSE: return e * e;
+        case FT_L1: return fabsf(e);
+        case FT_HUBER: return fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta);
+        case FT_BCE_LOGIT: return ft_softplus1(x) - x * t;
+        case FT_HINGE: return ft_relu1(1 - x * t);
+    }
+    return 0;
+}
+/* at kinks the derivative is 0 */
+FT_FN_INLINE float ft_loss_d1(ft_loss_kind kind, float delta, float x, float t)
+{
+    float e = x - t;
+    switch (kind) {
+        case FT_MSE: return 2.0f * e;
+        case FT_L1: return e > 0 ? 1.0f : e < 0 ? -1.0f : 0.0f;
+        case FT_HUBER: return e > delta ? delta : e < -delta ? -delta : e;
+        case FT_BCE_LOGIT: return ft_sigmoid1(x) - t;
+        case FT_HINGE: return x * t >= 1 ? 0.0f : -t;
+    }
+    return 0;
+}
+
+/* Learned-range variance (Nichol & Dhariwal 2021); coefficients as kernels/cpu/loss.c has them */
+FT_FN double ft_tanh_cdf1(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
+FT_FN double ft_tanh_pdf1(double x)
+{
+    double th = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
+    return 0.5 * (1 - th * th) * 0.79788456080286536 * (1 + 0.134145 * x * x);
+}
+
+/* one element: the term in nats, and its derivative by nu */
+FT_FN double ft_vlb1(const float *k, double nu, double eps, double x0, double xt, double *slope)
+{
+    double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
+    double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
+    if (k[6] == 0) {
+        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp),
+               s = diff * diff * exp(-lp);
+        *slope = 0.5 * (1 - r - s) * dlp;
+        return 0.5 * (-1 + lp - lq + r + s);
+    }
+    double inv = exp(-0.5 * lp), a = inv * (x0 - mean + 1.0 / 255), b = inv * (x0 - mean - 1.0 / 255);
+    double p = x0 < -0.999 ? ft_tanh_cdf1(a) : x0 > 0.999 ? 1 - ft_tanh_cdf1(b) : ft_tanh_cdf1(a) - ft_tanh_cdf1(b);
+    double da = x0 > 0.999 ? 0 : ft_tanh_pdf1(a) * a, db = x0 < -0.999 ? 0 : ft_tanh_pdf1(b) * b;
+    *slope = p > 1e-12 ? 0.5 * (da - db) / p * dlp : 0;
+    return -log(p > 1e-12 ? p : 1e-12);
 }
 
 /* bf16 is the upper half of an f32; rounding to nearest even, NaN kept. */

@@ -147,11 +147,9 @@ static void test_host_writes(void **state)
     assert_int_equal(make(&a, FT_BF16), FT_OK);
     assert_int_equal(make(&b, FT_BF16), FT_OK);
     for (int i = 0; i < 4; i++) step_of(&a, i), step_of(&b, i);
-    float *w = ft_params_flat(a.params, FT_WEIGHTS), kept = w[5];
-    w[5] = 7;
+    ft_params_flat(a.params, FT_WEIGHTS)[5] = 7;
     ft_params_touched(a.params);
     assert_true(step_of(&a, 4) != step_of(&b, 4));
-    (void)kept;
     drop(&a);
     drop(&b);
 }

@@ -1,69 +1,35 @@
 /* Elementwise ops, broadcasts, reductions and random numbers. Work goes in blocks of FT_BLOCK values that stay in L1. */
 #include "kernels/cpu/random.h"
 
+#define EVERY_KIND(X)                                                                                                            \
+    X(FT_RELU)                                                                                                                   \
+    X(FT_SILU)                                                                                                                   \
+    X(FT_SIGMOID) X(FT_EXP) X(FT_SQUARE) X(FT_CLAMP) X(FT_TANH) X(FT_ABS) X(FT_LEAKY_RELU) X(FT_GELU) X(FT_GELU_TANH)            \
+        X(FT_SOFTPLUS) X(FT_LOG) X(FT_SQRT) X(FT_RSQRT) X(FT_RECIPROCAL) X(FT_SIN) X(FT_COS) X(FT_STEP)
+
+/* a kind that is known makes a loop that is vectorised */
 static void unary_row(ft_unary_kind kind, float a, float b, const float *x, float *y, int64_t n)
 {
-#define EACH(expr)                                                                                                               \
-    for (int64_t i = 0; i < n; i++) {                                                                                            \
-        float v = x[i];                                                                                                          \
-        y[i] = (expr);                                                                                                           \
-    }                                                                                                                            \
-    break
+#define ROW(kind)                                                                                                                \
+    case kind:                                                                                                                   \
+        for (int64_t i = 0; i < n; i++) y[i] = ft_unary1(kind, a, b, x[i]);                                                      \
+        break;
     switch (kind) {
-        case FT_RELU: EACH(ft_relu1(v));
-        case FT_SILU: EACH(ft_silu1(v));
-        case FT_SIGMOID: EACH(ft_sigmoid1(v));
-        case FT_EXP: EACH(ft_exp1(v));
-        case FT_SQUARE: EACH(v * v);
-        case FT_CLAMP: EACH(v < a ? a : v > b ? b : v);
-        case FT_TANH: EACH(ft_tanh1(v));
-        case FT_ABS: EACH(fabsf(v));
-        case FT_LEAKY_RELU: EACH(v > 0 ? v : a * v);
-        case FT_GELU: EACH(ft_gelu1(v));
-        case FT_GELU_TANH: EACH(ft_gelu_tanh1(v));
-        case FT_SOFTPLUS: EACH(ft_softplus1(v));
-        case FT_LOG: EACH(logf(v));
-        case FT_SQRT: EACH(sqrtf(v));
-        case FT_RSQRT: EACH(1.0f / sqrtf(v));
-        case FT_RECIPROCAL: EACH(1.0f / v);
-        case FT_SIN: EACH(sinf(v));
-        case FT_COS: EACH(cosf(v));
-        case FT_STEP: EACH(v >= 0 ? 1.0f : 0.0f);
+        EVERY_KIND(ROW)
     }
-#undef EACH
+#undef ROW
 }
 
-/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
 static void unary_bwd_row(ft_unary_kind kind, float a, float b, const float *x, const float *dy, float *dx, int64_t n)
 {
-#define EACH(expr)                                                                                                               \
-    for (int64_t i = 0; i < n; i++) {                                                                                            \
-        float v = x[i];                                                                                                          \
-        dx[i] = dy[i] * (expr);                                                                                                  \
-    }                                                                                                                            \
-    break
+#define ROW(kind)                                                                                                                \
+    case kind:                                                                                                                   \
+        for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * ft_unary_d1(kind, a, b, x[i]);                                           \
+        break;
     switch (kind) {
-        case FT_RELU: EACH(ft_relu_d1(v));
-        case FT_SILU: EACH(ft_silu_d1(v));
-        case FT_SIGMOID: EACH(ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v)));
-        case FT_EXP: EACH(ft_exp1(v));
-        case FT_SQUARE: EACH(2.0f * v);
-        case FT_CLAMP: EACH(v >= a && v <= b ? 1.0f : 0.0f);
-        case FT_TANH: EACH(1.0f - ft_tanh1(v) * ft_tanh1(v));
-        case FT_ABS: EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f);
-        case FT_LEAKY_RELU: EACH(v > 0 ? 1.0f : a);
-        case FT_GELU: EACH(ft_gelu_d1(v));
-        case FT_GELU_TANH: EACH(ft_gelu_tanh_d1(v));
-        case FT_SOFTPLUS: EACH(ft_sigmoid1(v));
-        case FT_LOG: EACH(1.0f / v);
-        case FT_SQRT: EACH(0.5f / sqrtf(v));
-        case FT_RSQRT: EACH(-0.5f / (v * sqrtf(v)));
-        case FT_RECIPROCAL: EACH(-1.0f / (v * v));
-        case FT_SIN: EACH(cosf(v));
-        case FT_COS: EACH(-sinf(v));
-        case FT_STEP: EACH(v == v ? 0.0f : v);
+        EVERY_KIND(ROW)
     }
-#undef EACH
+#undef ROW
 }
 
 void FT_CPU(unary)(const ft_call *c)

@@ -5,26 +5,20 @@
 /* ---- pointwise losses and their mean
  * --------------------------------------------------------------------------------------------- */
 
-/* y = loss of each pair; d, if wanted, its derivative by x. At kinks the derivative is 0. */
+/* y = loss of each pair; d, if wanted, its derivative by x. A kind that is known makes a loop that is vectorised. */
 static void pointwise(int kind, float delta, const float *x, const float *t, float *y, float *d, int64_t n)
 {
-#define EACH(value, slope)                                                                                                       \
-    for (int64_t i = 0; i < n; i++) {                                                                                            \
-        float e = x[i] - t[i];                                                                                                   \
-        (void)e;                                                                                                                 \
-        if (y) y[i] = (value);                                                                                                   \
-        else d[i] = (slope);                                                                                                     \
-    }                                                                                                                            \
-    break
+#define EACH(kind)                                                                                                               \
+    case kind:                                                                                                                   \
+        for (int64_t i = 0; y && i < n; i++) y[i] = ft_loss1(kind, delta, x[i], t[i]);                                           \
+        for (int64_t i = 0; !y && i < n; i++) d[i] = ft_loss_d1(kind, delta, x[i], t[i]);                                        \
+        break;
     switch ((ft_loss_kind)kind) {
-        case FT_MSE: EACH(e * e, 2.0f * e);
-        case FT_L1: EACH(fabsf(e), e > 0 ? 1.0f : e < 0 ? -1.0f : 0.0f);
-        case FT_HUBER:
-            EACH(fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta), e > delta    ? delta
-                                                                                       : e < -delta ? -delta
-                                                                                                    : e);
-        case FT_BCE_LOGIT: EACH(ft_softplus1(x[i]) - x[i] * t[i], ft_sigmoid1(x[i]) - t[i]);
-        case FT_HINGE: EACH(ft_relu1(1 - x[i] * t[i]), x[i] * t[i] >= 1 ? 0.0f : -t[i]);
+        EACH(FT_MSE)
+        EACH(FT_L1)
+        EACH(FT_HUBER)
+        EACH(FT_BCE_LOGIT)
+        EACH(FT_HINGE)
     }
 #undef EACH
 }
@@ -169,31 +163,6 @@ void FT_CPU(gauss_kl_bwd)(const ft_call *c)
  * -------------------------------------------------------- coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior mean
  * c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
 
-static double tanh_cdf(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
-static double tanh_pdf(double x)
-{
-    double th = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 - th * th) * 0.79788456080286536 * (1 + 0.134145 * x * x);
-}
-
-/* one element: the term in nats, and its derivative by nu */
-static double vlb1(const float *k, double nu, double eps, double x0, double xt, double *slope)
-{
-    double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
-    double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
-    if (k[6] == 0) {
-        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp),
-               s = diff * diff * exp(-lp);
-        *slope = 0.5 * (1 - r - s) * dlp;
-        return 0.5 * (-1 + lp - lq + r + s);
-    }
-    double inv = exp(-0.5 * lp), a = inv * (x0 - mean + 1.0 / 255), b = inv * (x0 - mean - 1.0 / 255);
-    double p = x0 < -0.999 ? tanh_cdf(a) : x0 > 0.999 ? 1 - tanh_cdf(b) : tanh_cdf(a) - tanh_cdf(b);
-    double da = x0 > 0.999 ? 0 : tanh_pdf(a) * a, db = x0 < -0.999 ? 0 : tanh_pdf(b) * b;
-    *slope = p > 1e-12 ? 0.5 * (da - db) / p * dlp : 0;
-    return -log(p > 1e-12 ? p : 1e-12);
-}
-
 static void vlb_rows(const ft_call *c, double *part, float scale)
 {
     const ft_buf *nu = c->in[0];
@@ -205,7 +174,7 @@ static void vlb_rows(const ft_call *c, double *part, float scale)
             float v[4];
             double slope;
             for (int j = 0; j < 4; j++) v[j] = *ft_load(&v[j], c->in[j], i, 1);
-            double y = vlb1(coefficient + i / per_sample * 8, (double)v[0], (double)v[1], (double)v[2], (double)v[3], &slope);
+            double y = ft_vlb1(coefficient + i / per_sample * 8, (double)v[0], (double)v[1], (double)v[2], (double)v[3], &slope);
             if (part) part[k] += y;
             else {
                 float d = scale * (float)slope;

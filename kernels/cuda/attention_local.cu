@@ -60,6 +60,12 @@ template <typename T> static __global__ void rotate(float *y, const T *x, local 
         y[row * s.c + k + half] = scale * (b * co[k] + a * si[k]);
     }
 }
+static void rotate_both(const ft_call *c, const local &s, float *qr, float *kr)
+{
+    const ft_buf *q = c->in[0];
+    FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count / 2, qr, ft_as<const T>(q), s, s.reach, s.scale);
+               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f));
+}
 /* undone, from f32 */
 template <typename T> static __global__ void unrotate(T *x, const float *y, local s, int64_t offset, float scale)
 {
@@ -127,10 +133,10 @@ extern "C" void ft_cuda_attention_local(const ft_call *c)
     local s = local_of(c);
     const ft_buf *q = c->in[0];
     float *qr = (float *)c->work, *kr = qr + q->count;
-    FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count / 2, qr, ft_as<const T>(q), s, s.reach, s.scale);
-               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f); FT_LAUNCH(
-                   (local_forward<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
-                   ft_as<float>(c->out[1]), (const float *)qr, (const float *)kr, ft_as<const T>(c->in[2]), s));
+    rotate_both(c, s, qr, kr);
+    FT_BY_TYPE(q->dtype, FT_LAUNCH((local_forward<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream,
+                                   ft_as<T>(c->out[0]), ft_as<float>(c->out[1]), (const float *)qr, (const float *)kr,
+                                   ft_as<const T>(c->in[2]), s));
 }
 
 /* per query: ds (of the logits) and the weights that v was mixed with */
@@ -187,10 +193,9 @@ extern "C" void ft_cuda_attention_local_bwd(const ft_call *c)
     const ft_buf *q = c->in[0], *dy = c->in[4];
     float *qr = (float *)c->work, *kr = qr + q->count, *dq = kr + q->count, *dk = dq + q->count, *ds = dk + q->count,
           *mixed = ds + c->in[3]->count;
-    FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count / 2, qr, ft_as<const T>(q), s, s.reach, s.scale);
-               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f);
-               FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
-                         ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
+    rotate_both(c, s, qr, kr);
+    FT_BY_TYPE(q->dtype, FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
+                                   ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
                FT_RUN((local_gather<T>), q->count, dq, dk, ft_as<T>(c->out[2]), (const float *)ds, (const float *)mixed,
                       (const float *)qr, (const float *)kr, ft_as<const T>(dy), s);
                if (c->out[0]) FT_RUN((unrotate<T>), q->count / 2, ft_as<T>(c->out[0]), (const float *)dq, s, s.reach, s.scale);

@@ -1,59 +1,6 @@
 /* Elementwise ops, broadcasts and random numbers: one pass over memory, 16 bytes of each operand a thread. */
 #include "kernels/cuda/random.cuh"
 
-FT_DEV float unary1(int kind, float a, float b, float v)
-{
-    switch (kind) {
-        case FT_RELU: return ft_relu1(v);
-        case FT_SILU: return ft_silu1(v);
-        case FT_SIGMOID: return ft_sigmoid1(v);
-        case FT_EXP: return ft_exp1(v);
-        case FT_SQUARE: return v * v;
-        case FT_CLAMP: return v < a ? a : v > b ? b : v;
-        case FT_TANH: return ft_tanh1(v);
-        case FT_ABS: return fabsf(v);
-        case FT_LEAKY_RELU: return v > 0 ? v : a * v;
-        case FT_GELU: return ft_gelu1(v);
-        case FT_GELU_TANH: return ft_gelu_tanh1(v);
-        case FT_SOFTPLUS: return ft_softplus1(v);
-        case FT_LOG: return logf(v);
-        case FT_SQRT: return sqrtf(v);
-        case FT_RSQRT: return 1.0f / sqrtf(v);
-        case FT_RECIPROCAL: return 1.0f / v;
-        case FT_SIN: return sinf(v);
-        case FT_COS: return cosf(v);
-        case FT_STEP: return v >= 0 ? 1.0f : 0.0f;
-    }
-    return v;
-}
-
-/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
-FT_DEV float unary_d1(int kind, float a, float b, float v)
-{
-    switch (kind) {
-        case FT_RELU: return ft_relu_d1(v);
-        case FT_SILU: return ft_silu_d1(v);
-        case FT_SIGMOID: return ft_sigmoid1(v) * (1.0f - ft_sigmoid1(v));
-        case FT_EXP: return ft_exp1(v);
-        case FT_SQUARE: return 2.0f * v;
-        case FT_CLAMP: return v >= a && v <= b ? 1.0f : 0.0f;
-        case FT_TANH: return 1.0f - ft_tanh1(v) * ft_tanh1(v);
-        case FT_ABS: return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f;
-        case FT_LEAKY_RELU: return v > 0 ? 1.0f : a;
-        case FT_GELU: return ft_gelu_d1(v);
-        case FT_GELU_TANH: return ft_gelu_tanh_d1(v);
-        case FT_SOFTPLUS: return ft_sigmoid1(v);
-        case FT_LOG: return 1.0f / v;
-        case FT_SQRT: return 0.5f / sqrtf(v);
-        case FT_RSQRT: return -0.5f / (v * sqrtf(v));
-        case FT_RECIPROCAL: return -1.0f / (v * v);
-        case FT_SIN: return cosf(v);
-        case FT_COS: return -sinf(v);
-        case FT_STEP: return v == v ? 0.0f : v;
-    }
-    return 1.0f;
-}
-
 template <typename T, int N> static __global__ void unary(T *y, const T *x, int64_t n, int kind, float a, float b)
 {
     FT_EACH(i, n / N)
@@ -61,7 +8,7 @@ template <typename T, int N> static __global__ void unary(T *y, const T *x, int6
         float v[N];
         ft_read<N>(v, x + i * N);
 #pragma unroll
-        for (int k = 0; k < N; k++) v[k] = unary1(kind, a, b, v[k]);
+        for (int k = 0; k < N; k++) v[k] = ft_unary1((ft_unary_kind)kind, a, b, v[k]);
         ft_write<N>(y + i * N, v);
     }
 }
@@ -83,7 +30,7 @@ static __global__ void unary_bwd(T *dx, const T *x, const T *dy, int64_t n, int 
         ft_read<N>(v, x + i * N);
         ft_read<N>(d, dy + i * N);
 #pragma unroll
-        for (int k = 0; k < N; k++) d[k] *= unary_d1(kind, a, b, v[k]);
+        for (int k = 0; k < N; k++) d[k] *= ft_unary_d1((ft_unary_kind)kind, a, b, v[k]);
         ft_write<N>(dx + i * N, d);
     }
 }

@@ -95,9 +95,8 @@ static void try_it(void *context)
     ft_product_run(t->p, t->y, t->a, t->b, t->bias, t->work);
 }
 
-static size_t extent(int64_t rows, int64_t columns, int64_t ld, int64_t batch, int64_t step, ft_dtype d)
+static size_t extent(int64_t rows, int64_t ld, int64_t batch, int64_t step, ft_dtype d)
 {
-    (void)columns;
     return (size_t)((batch - 1) * step + rows * ld) * (d == FT_BF16 ? 2 : 4) + 256;
 }
 
@@ -108,9 +107,9 @@ static int measure(ft_product *p, const cublasLtMatmulHeuristicResult_t *candida
     trial t = {.p = p};
     int best = 0, rc = FT_OK;
     double fastest = 1e30, first = 0;
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.y, extent(o->m, o->n, o->ldy, o->batch, o->step_y, o->y));
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.a, extent(o->ta ? o->k : o->m, 0, o->lda, o->batch, o->step_a, o->a));
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.b, extent(o->tb ? o->n : o->k, 0, o->ldb, o->batch, o->step_b, o->b));
+    if (rc == FT_OK) rc = ft_cuda_alloc(&t.y, extent(o->m, o->ldy, o->batch, o->step_y, o->y));
+    if (rc == FT_OK) rc = ft_cuda_alloc(&t.a, extent(o->ta ? o->k : o->m, o->lda, o->batch, o->step_a, o->a));
+    if (rc == FT_OK) rc = ft_cuda_alloc(&t.b, extent(o->tb ? o->n : o->k, o->ldb, o->batch, o->step_b, o->b));
     if (rc == FT_OK) rc = ft_cuda_alloc(&t.bias, (size_t)(o->m + o->n) * 4);
     if (rc == FT_OK) rc = ft_cuda_alloc(&t.work, WORKSPACE);
     for (int i = 0; rc == FT_OK && i < n; i++) {

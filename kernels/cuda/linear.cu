@@ -65,8 +65,7 @@ static void *bias_for(const ft_buf *b, ft_dtype type)
 
 /* Is the product with its epilogue faster than the product and our kernel after it? Known on a real device only. */
 struct plain_trial {
-    const ft_product *p;
-    void *y, *a, *b, *work;
+    void *y;
     ft_dtype type;
     int64_t count, n;
     ft_act act;

@@ -21,32 +21,6 @@ FT_DEV void leave(float *part, float sum)
 /* ---- pointwise losses and their mean
  * ------------------------------------------------------------------------------------------------ */
 
-FT_DEV float loss1(int kind, float delta, float x, float t)
-{
-    float e = x - t;
-    switch (kind) {
-        case FT_MSE: return e * e;
-        case FT_L1: return fabsf(e);
-        case FT_HUBER: return fabsf(e) <= delta ? 0.5f * e * e : delta * (fabsf(e) - 0.5f * delta);
-        case FT_BCE_LOGIT: return ft_softplus1(x) - x * t;
-        case FT_HINGE: return ft_relu1(1 - x * t);
-    }
-    return 0;
-}
-/* at kinks the derivative is 0 */
-FT_DEV float loss_d1(int kind, float delta, float x, float t)
-{
-    float e = x - t;
-    switch (kind) {
-        case FT_MSE: return 2.0f * e;
-        case FT_L1: return e > 0 ? 1.0f : e < 0 ? -1.0f : 0.0f;
-        case FT_HUBER: return e > delta ? delta : e < -delta ? -delta : e;
-        case FT_BCE_LOGIT: return ft_sigmoid1(x) - t;
-        case FT_HINGE: return x * t >= 1 ? 0.0f : -t;
-    }
-    return 0;
-}
-
 template <typename X, typename T>
 static __global__ void loss_mean(float *part, const X *x, const T *t, const float *weight, int64_t n, int64_t per_sample,
                                  int kind, float delta)
@@ -55,7 +29,7 @@ static __global__ void loss_mean(float *part, const X *x, const T *t, const floa
     int k = 0;
     FT_EACH(i, n)
     {
-        run += loss1(kind, delta, ft_get(x + i), ft_get(t + i)) * (weight ? weight[i / per_sample] : 1.0f);
+        run += ft_loss1((ft_loss_kind)kind, delta, ft_get(x + i), ft_get(t + i)) * (weight ? weight[i / per_sample] : 1.0f);
         if (++k % 64 == 0) sum += run, run = 0;
     }
     leave(part, sum + run);
@@ -66,7 +40,8 @@ static __global__ void loss_mean_bwd(X *dx, const X *x, const T *t, const float 
 {
     float g = *dloss / (float)n;
     FT_EACH(i, n)
-    ft_put(dx + i, g * (weight ? weight[i / per_sample] : 1.0f) * loss_d1(kind, delta, ft_get(x + i), ft_get(t + i)));
+    ft_put(dx + i,
+           g * (weight ? weight[i / per_sample] : 1.0f) * ft_loss_d1((ft_loss_kind)kind, delta, ft_get(x + i), ft_get(t + i)));
 }
 
 extern "C" int ft_cuda_prepare_loss_mean(ft_call *c) { return need_parts(c); }
@@ -217,30 +192,6 @@ extern "C" void ft_cuda_gauss_kl_bwd(const ft_call *c)
  * ---------------------------------------------------------- coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior
  * mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
 
-FT_DEV double tanh_cdf(double x) { return 0.5 * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))); }
-FT_DEV double tanh_pdf(double x)
-{
-    double th = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 - th * th) * 0.79788456080286536 * (1 + 0.134145 * x * x);
-}
-/* one element: the term in nats, and its derivative by nu */
-FT_DEV double vlb1(const float *k, double nu, double eps, double x0, double xt, double *slope)
-{
-    double x0p = (double)k[0] * xt - (double)k[1] * eps, mean = (double)k[2] * x0p + (double)k[3] * xt;
-    double f = 0.5 * (nu + 1), lp = f * (double)k[4] + (1 - f) * (double)k[5], dlp = 0.5 * ((double)k[4] - (double)k[5]);
-    if (k[6] == 0) {
-        double lq = (double)k[5], diff = (double)k[2] * x0 + (double)k[3] * xt - mean, r = exp(lq - lp),
-               s = diff * diff * exp(-lp);
-        *slope = 0.5 * (1 - r - s) * dlp;
-        return 0.5 * (-1 + lp - lq + r + s);
-    }
-    double inv = exp(-0.5 * lp), a = inv * (x0 - mean + 1.0 / 255), b = inv * (x0 - mean - 1.0 / 255);
-    double p = x0 < -0.999 ? tanh_cdf(a) : x0 > 0.999 ? 1 - tanh_cdf(b) : tanh_cdf(a) - tanh_cdf(b);
-    double da = x0 > 0.999 ? 0 : tanh_pdf(a) * a, db = x0 < -0.999 ? 0 : tanh_pdf(b) * b;
-    *slope = p > 1e-12 ? 0.5 * (da - db) / p * dlp : 0;
-    return -log(p > 1e-12 ? p : 1e-12);
-}
-
 template <typename T>
 static __global__ void vlb(float *part, T *d, const T *nu, const T *eps, const T *x0, const T *xt, const float *coefficient,
                            const float *dloss, int64_t n, int64_t per_sample)
@@ -248,8 +199,8 @@ static __global__ void vlb(float *part, T *d, const T *nu, const T *eps, const T
     float sum = 0, scale = dloss ? *dloss / (float)((double)n * 0.69314718055994531) : 0;
     FT_EACH(i, n)
     {
-        double slope, y = vlb1(coefficient + i / per_sample * 8, (double)ft_get(nu + i), (double)ft_get(eps + i),
-                               (double)ft_get(x0 + i), (double)ft_get(xt + i), &slope);
+        double slope, y = ft_vlb1(coefficient + i / per_sample * 8, (double)ft_get(nu + i), (double)ft_get(eps + i),
+                                  (double)ft_get(x0 + i), (double)ft_get(xt + i), &slope);
         if (d) ft_put(d + i, scale * (float)slope);
         sum += (float)y;
     }

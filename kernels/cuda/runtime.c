@@ -10,7 +10,6 @@ cudaStream_t ft_cuda_stream;
 
 static struct {
     bool started, shim;
-    int index;
     char fault[400], text[400], choice[1 << 14];
     cudaEvent_t mark[FT_MARKS], from, to;
     char *stage; /* pinned: what `upload` and `download` go through */
@@ -71,7 +70,6 @@ static int start(int index)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     device.shim = !strcmp(p.name, "host shim");
-    device.index = index;
     device.started = true;
     snprintf(device.text, sizeof device.text,
              "%s, sm_%d%d, %.1f GiB, %d multiprocessors; CUDA %d.%d, driver %d.%d, cuDNN %s, NCCL %s", p.name, p.major, p.minor,

@@ -304,7 +304,6 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
     n_threads = (int)(block.x * block.y * block.z);
     gridDim = {grid.x, grid.y, grid.z}, blockDim = {block.x, block.y, block.z}, blockIdx = {0, 0, 0};
     random_state = (uint64_t)settings.schedule * 977 + 1;
-    settings.launches++;
     if (smem) dynamic_shared = new std::vector<char>(smem);
     for (int64_t i = 0; i < blocks; i++) {
         int64_t b = settings.schedule % 2 ? blocks - 1 - i : i;
@@ -368,7 +367,6 @@ void ft_shim_enqueue(cudaStream_t s, std::function<void()> f)
 {
     if (!s) die("work on the default stream: forty has its own");
     (s->capturing ? s->captured : s->queue).push_back(std::move(f));
-    if (!s->capturing && settings.eager) flush(s);
 }
 
 void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaStream_t s, std::function<void()> f)
@@ -381,23 +379,18 @@ void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaSt
     ft_shim_enqueue(s, [=] { run_kernel(name, grid, block, smem, f); });
 }
 
-static bool capture_forbids(const char *what) /* a call that a device refuses while a stream records */
+static bool capture_forbids(void) /* a call that a device refuses while a stream records */
 {
     for (ft_shim_stream *s : all_streams())
         if (s->capturing) {
             s->invalid = true;
-            (void)what;
             return true;
         }
     return false;
 }
 
 extern "C" {
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = settings.no_device ? 0 : 1;
-    return settings.no_device ? failed(cudaErrorNoDevice) : cudaSuccess;
-}
+cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     memset(p, 0, sizeof *p);
@@ -411,7 +404,7 @@ cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t *f, size_t *t) { return *f = *t = (size_t)8 << 30, cudaSuccess; }
 cudaError_t cudaMalloc(void **p, size_t size)
 {
-    if (capture_forbids("cudaMalloc")) return failed(cudaErrorStreamCaptureUnsupported);
+    if (capture_forbids()) return failed(cudaErrorStreamCaptureUnsupported);
     if (settings.fail_alloc > 0 && --settings.fail_alloc == 0) return failed(cudaErrorMemoryAllocation);
     if (posix_memalign(p, 256, size ? size : 1)) return failed(cudaErrorMemoryAllocation);
     memset(*p, 0xFF, size);

@@ -8,13 +8,11 @@
 #include <stdint.h>
 
 typedef struct {
-    int schedule;          /* order of lanes, warps and blocks: 0 ascending, 1 descending, others shuffled */
-    bool eager;            /* work is done when it is asked for, not when somebody waits */
-    bool no_device;        /* a machine without one */
-    bool refuse_capture;   /* every capture fails */
-    bool refuse_libraries; /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
-    int64_t fail_alloc;    /* the n-th device allocation from now fails */
-    int64_t launches, replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
+    int schedule;                               /* order of lanes, warps and blocks: 0 ascending, 1 descending, others shuffled */
+    bool refuse_capture;                        /* every capture fails */
+    bool refuse_libraries;                      /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
+    int64_t fail_alloc;                         /* the n-th device allocation from now fails */
+    int64_t replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
 } ft_shim_settings;
 
 #ifdef __cplusplus
