@@ -1,4 +1,5 @@
-/* Weak and strong views of a clip. All parameters are drawn once per clip and shared by its frames.
+/* Weak and strong views of a clip. All parameters are drawn once per clip and shared by its frames; ft_augment (graph.h) shows
+ * them.
  *
  * weak: horizontal flip, crop of 80 to 100 % at a random place, scaled back. strong: weak, then two operations of RandAugment
  * (Cubuk et al. 2020; magnitudes uniform as in FixMatch's appendix B) and one cutout tube. Operations: identity,
@@ -12,16 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { FT_VIEW_NONE, FT_VIEW_WEAK, FT_VIEW_STRONG } ft_view;
-
-/* rgb (F,S,S,3) -> out (F,S,S,3) f32, normalised for classifiers. Draws depend on (seed, step, item) only; the strong view of an
- * item has the same crop and flip as its weak view. */
-void ft_augment(ft_view view, bool released, const uint8_t *rgb, int frames, int size, uint64_t seed, uint64_t step,
-                uint32_t item, float *out);
-
-/* One operation of colour on pixels 0..255 (F,S,S,3), in place, as Pillow's: autocontrast, equalize, brightness, color, contrast,
- * sharpness (m: its factor, 1 changes nothing), posterize (m: bits kept), solarize (m: the level from which pixels turn).
- * Statistics are those of the whole clip. false: no such operation. */
-bool ft_augment_colour(const char *name, double m, int frames, int size, float *clip);
+/* A clip's row of `view` (FT_VIEW_NUMBERS) and of `cutout` (frames, 3). Draws depend on (seed, step, item) only; the strong view
+ * of an item has the same crop and flip as its weak view. */
+void ft_draw_view(bool strong, bool released, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,
+                  float *cutout);
 
 #endif

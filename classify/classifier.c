@@ -72,7 +72,7 @@ ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t clas
 typedef struct {
     const ft_training_set *set;
     ft_params *params;
-    ft_t x, target, utilisation, mask, weak, index, progress;
+    ft_t rgb, view, cutout, target, utilisation, mask, weak, index, progress;
     int64_t batch, unlabelled, strong; /* clips a step: labelled, weak views, strong views */
     uint64_t seed;
     int64_t *video_first, *video_count, videos; /* runs of clips of one video in set->clip */
@@ -100,6 +100,12 @@ static void group_videos(feeder *f)
     }
 }
 
+static int64_t unlabelled_at(const feeder *f, int64_t step, int64_t u) /* its place in set->unlabelled */
+{
+    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled;
+    return ft_shuffled(f->seed, 0x0B1, f->set->n_unlabelled, ft_first_sample(step, pool) + u);
+}
+
 static int feed(void *ctx, int64_t step)
 {
     feeder *f = ctx;
@@ -107,44 +113,33 @@ static int feed(void *ctx, int64_t step)
     int frames = s->store->frames, size = s->store->size;
     int64_t each = (int64_t)frames * size * size * 3, total = f->batch + f->strong + f->unlabelled;
     int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, first = ft_first_sample(step, f->batch);
-    int64_t first_of_pool = ft_first_sample(step, pool);
     uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
              item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
-    float *x = ft_data(f->x), *y = ft_data(f->target);
+    uint8_t *rgb = ft_data(f->rgb);
+    float *view = ft_data(f->view), *cutout = ft_data(f->cutout), *y = ft_data(f->target);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < total; b++) {
         if (b < f->batch) {
             int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, first + b);
             ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(first + b));
             int64_t i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
-            ft_augment(FT_VIEW_WEAK, f->released, ft_clip_pixels(s->store, s->clip[i]), frames, size, f->seed, (uint64_t)step,
-                       item + (uint32_t)b, x + b * each);
+            memcpy(rgb + b * each, ft_clip_pixels(s->store, s->clip[i]), (size_t)each);
+            ft_draw_view(false, f->released, frames, size, f->seed, (uint64_t)step, item + (uint32_t)b,
+                         view + b * FT_VIEW_NUMBERS, cutout + b * frames * 3);
             for (int c = 0; c < s->n_classes; c++) y[b * s->n_classes + c] = c == s->label[i];
         } else { /* strong views, then weak views of the same clips */
             bool strong = b - f->batch < f->strong;
             int64_t u = strong ? b - f->batch : b - f->batch - f->strong;
-            int64_t i = ft_shuffled(f->seed, 0x0B1, s->n_unlabelled, first_of_pool + u), k = s->unlabelled[i];
+            int64_t i = unlabelled_at(f, step, u), k = s->unlabelled[i];
             if (!strong || f->unlabelled == 0) ((int32_t *)ft_data(f->index))[u] = (int32_t)i;
-            ft_augment(strong ? FT_VIEW_STRONG : FT_VIEW_WEAK, f->released, ft_clip_pixels(s->unlabelled_store, k), frames, size,
-                       f->seed, (uint64_t)step, item_of_pool + (uint32_t)u, x + b * each);
+            memcpy(rgb + b * each, ft_clip_pixels(s->unlabelled_store, k), (size_t)each);
+            ft_draw_view(strong, f->released, frames, size, f->seed, (uint64_t)step, item_of_pool + (uint32_t)u,
+                         view + b * FT_VIEW_NUMBERS, cutout + b * frames * 3);
         }
     }
     if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
     if (f->fresh) *(float *)ft_data(f->fresh) = step == 0 || (f->epoch > 0 && step % f->epoch == 0);
     return FT_OK;
-}
-
-static void count_pseudo_labels(feeder *f)
-{
-    const float *mask = ft_data(f->mask), *z = ft_data(f->weak);
-    for (int64_t u = 0; u < f->unlabelled; u++) {
-        int64_t C = f->set->n_classes, best = 0;
-        for (int64_t c = 1; c < C; c++)
-            if (z[u * C + c] > z[u * C + best]) best = c;
-        int is = f->set->truth ? f->set->truth[((const int32_t *)ft_data(f->index))[u]] : -1;
-        f->pseudo[best] += (double)mask[u];
-        if (is >= 0) f->known += (double)mask[u], f->right += is == best ? (double)mask[u] : 0;
-    }
 }
 
 /* scores the watched videos, and keeps the weights and answers of the best look */
@@ -167,13 +162,28 @@ static int look(feeder *f, int64_t step)
     return FT_OK;
 }
 
+/* counts the pseudo-labels of a step */
+static int settled(void *ctx, int64_t step, int ago)
+{
+    feeder *f = ctx;
+    const float *mask = ft_data_late(f->mask, ago), *z = ft_data_late(f->weak, ago), *used = ft_data_late(f->utilisation, ago);
+    if (!mask || !z || !used) return FT_EDEVICE; /* the message is there */
+    f->used += (double)*used, f->used_steps++;
+    for (int64_t u = 0; u < f->unlabelled; u++) {
+        int64_t C = f->set->n_classes, best = 0;
+        for (int64_t c = 1; c < C; c++)
+            if (z[u * C + c] > z[u * C + best]) best = c;
+        int is = f->set->truth ? f->set->truth[unlabelled_at(f, step, u)] : -1;
+        f->pseudo[best] += (double)mask[u];
+        if (is >= 0) f->known += (double)mask[u], f->right += is == best ? (double)mask[u] : 0;
+    }
+    return FT_OK;
+}
+
 static int after(void *ctx, int64_t step)
 {
     feeder *f = ctx;
-    if (f->utilisation) f->used += (double)*(const float *)ft_data(f->utilisation), f->used_steps++;
-    if (f->mask) count_pseudo_labels(f);
-    if (!f->viewer.plan || (step % f->every && step != f->steps)) return FT_OK;
-    return look(f, step);
+    return f->viewer.plan && (step % f->every == 0 || step == f->steps) ? look(f, step) : FT_OK;
 }
 
 static json_t *extra(void *ctx)
@@ -295,9 +305,12 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     if (rc < 0) goto done;
     group_videos(&f);
 
-    f.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
+    f.rgb = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
+    f.view = ft_input(g, "view", FT_F32, 2, (int64_t[]){total, FT_VIEW_NUMBERS});
+    f.cutout = ft_input(g, "cutout", FT_F32, 3, (int64_t[]){total, s->frames, 3});
+    ft_t x = ft_augment(g, f.rgb, f.view, f.cutout, FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD); /* (total,F,S,S,3) */
     f.target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
-    ft_t student = seen < total ? ft_slice(g, f.x, 0, 0, seen) : f.x; /* what the teacher alone looks at stands behind */
+    ft_t student = seen < total ? ft_slice(g, x, 0, 0, seen) : x; /* what the teacher alone looks at stands behind */
     ft_t logits =
         ft_classifier_network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
     ft_t supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f.target, NULL), loss = supervised, unsupervised = NULL;
@@ -309,7 +322,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
             ft_borrow_average(g, true);
             ft_training(g, false);
-            b.teacher = ft_classifier_network(g, model, ft_slice(g, f.x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
+            b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
             ft_training(g, true);
             ft_borrow_average(g, false);
         }
@@ -372,6 +385,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                     .resume = resume,
                     .feed = feed,
                     .after = after,
+                    .settled = f.mask ? settled : NULL,
                     .extra = extra,
                     .restore = restore,
                     .ctx = &f,

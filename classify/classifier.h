@@ -31,8 +31,9 @@ const char *ft_classifier_preset_at(const ft_classifier *f, int i);
 ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
                            ft_t *features);
 
-/* pixel 0..255 -> (v/255 - 0.45) / 0.225, as the field's video classifiers take it */
-static inline float ft_classifier_input(float v) { return (v * (1.0f / 255.0f) - 0.45f) * (1.0f / 0.225f); }
+/* x: pixels 0..255 as (v/255 - 0.45) / 0.225, as the field's video classifiers take them */
+#define FT_CLASSIFIER_MEAN 0.45f
+#define FT_CLASSIFIER_STD  0.225f
 
 enum { FT_MAX_LOOKS = 100 };
 

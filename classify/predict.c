@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "classify/augment.h"
 #include "classify/classifier.h"
 #include "classify/viewer.h"
 #include "common/base/files.h"
@@ -23,17 +22,22 @@ static void softmax(const float *z, int n, float *p)
     for (int k = 0; k < n; k++) p[k] = (float)(exp((double)z[k] - top) / sum);
 }
 
+/* clips as they are, for a network: *rgb is to be filled */
+static ft_t clips_input(ft_graph *g, int frames, int size, ft_t *rgb)
+{
+    *rgb = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){EVAL_BATCH, frames, size, size, 3});
+    return ft_augment(g, *rgb, NULL, NULL, FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD);
+}
+
 /* out (n, width) of `from` (EVAL_BATCH, width), through softmax or as it is. draw: number of the first batch, for networks that
  * draw even here */
-static int run_clips(ft_plan *plan, ft_t x, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n, bool probabilities,
-                     int64_t draw, float *out)
+static int run_clips(ft_plan *plan, ft_t rgb, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n,
+                     bool probabilities, int64_t draw, float *out)
 {
     int64_t each = ft_clip_bytes(s), width = ft_dim(from, 1);
     for (int64_t at = 0; at < n; at += EVAL_BATCH) {
         int64_t m = n - at < EVAL_BATCH ? n - at : EVAL_BATCH;
-        for (int64_t b = 0; b < m; b++)
-            ft_augment(FT_VIEW_NONE, false, ft_clip_pixels(s, clip[at + b]), s->frames, s->size, 0, 0, 0,
-                       (float *)ft_data(x) + b * each);
+        for (int64_t b = 0; b < m; b++) memcpy((uint8_t *)ft_data(rgb) + b * each, ft_clip_pixels(s, clip[at + b]), (size_t)each);
         FT_TRY(ft_run(plan, &(ft_step){.step = draw + at / EVAL_BATCH}));
         for (int64_t b = 0; b < m; b++) {
             const float *z = (const float *)ft_data(from) + b * width;
@@ -49,15 +53,14 @@ int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, int frames
     memset(v, 0, sizeof *v);
     if (!(v->g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     ft_training(v->g, how == FT_EVAL_DROP_PATH);
-    v->x = ft_input(v->g, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, frames, size, size, 3});
-    v->logits = ft_classifier_network(v->g, model, v->x, classes, 0, 0, NULL);
+    v->logits = ft_classifier_network(v->g, model, clips_input(v->g, frames, size, &v->rgb), classes, 0, 0, NULL);
     ft_keep(v->logits);
     return ft_plan_new(&v->plan, v->g, how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS);
 }
 
 int ft_viewer_run(ft_viewer *v, const ft_clipstore *s, const int64_t *clip, int64_t n, float *prob)
 {
-    int rc = run_clips(v->plan, v->x, v->logits, s, clip, n, true, v->batches, prob);
+    int rc = run_clips(v->plan, v->rgb, v->logits, s, clip, n, true, v->batches, prob);
     v->batches += (n + EVAL_BATCH - 1) / EVAL_BATCH;
     return rc;
 }
@@ -165,19 +168,18 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
 static int features_of(ft_params *params, const char *preset, int64_t classes, bool training, const ft_clipstore *s,
                        const int64_t *clip, int64_t n, float **out)
 {
-    ft_t x, f;
+    ft_t rgb, f;
     ft_plan *plan = NULL;
     ft_graph *g = ft_graph_new(params, FT_F32, 13);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory");
     ft_training(g, training);
-    x = ft_input(g, "x", FT_F32, 5, (int64_t[]){EVAL_BATCH, s->frames, s->size, s->size, 3});
-    ft_classifier_network(g, preset, x, classes, 0, 0, &f);
+    ft_classifier_network(g, preset, clips_input(g, s->frames, s->size, &rgb), classes, 0, 0, &f);
     ft_keep(f);
     int rc = ft_plan_new(&plan, g, FT_WEIGHTS), D = rc == FT_OK ? (int)ft_dim(f, 1) : 0;
     *out = NULL;
     if (rc == FT_OK && !(*out = ft_alloc((size_t)((n + EVAL_BATCH) * D) * sizeof(float))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for features");
-    if (rc == FT_OK) rc = run_clips(plan, x, f, s, clip, n, false, 0, *out);
+    if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, clip, n, false, 0, *out);
     ft_plan_free(plan);
     ft_graph_free(g);
     if (rc < 0) ft_free(*out), *out = NULL;

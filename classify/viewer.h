@@ -7,7 +7,7 @@
 typedef struct {
     ft_graph *g;
     ft_plan *plan;
-    ft_t x, logits;
+    ft_t rgb, logits;
     int64_t batches; /* looked at so far: numbers the draws of drop path */
 } ft_viewer;
 

@@ -15,7 +15,7 @@ extern "C" {
 
 enum { FT_MAX_DIMS = 6, FT_MAX_IN = 8, FT_MAX_OUT = 6 };
 
-typedef enum { FT_F32, FT_BF16, FT_I32 } ft_dtype;
+typedef enum { FT_F32, FT_BF16, FT_I32, FT_U8 } ft_dtype; /* u8: pixels, which ft_augment alone reads */
 typedef enum {
     FT_RELU,
     FT_SILU,
@@ -46,6 +46,18 @@ typedef enum {
     FT_BCE_LOGIT, /* target in [0, 1] */
     FT_HINGE      /* max(0, 1 - target * x), target +-1 */
 } ft_loss_kind;
+typedef enum {
+    FT_AS_IS,
+    FT_AUTOCONTRAST,
+    FT_EQUALIZE,
+    FT_BRIGHTNESS, /* m of these three and of sharpness: Pillow's factor, 1 changes nothing */
+    FT_COLOR,
+    FT_CONTRAST,
+    FT_SHARPNESS,
+    FT_POSTERIZE, /* m: bits kept */
+    FT_SOLARIZE   /* m: the level from which values turn */
+} ft_colour;
+enum { FT_VIEW_NUMBERS = 10 }; /* of a clip in ft_augment: a b c d e f, kind m, kind m */
 typedef enum { FT_POOL_MAX, FT_POOL_AVG, FT_POOL_SUM } ft_pool_kind; /* AVG: over the elements inside the input */
 
 typedef struct {
@@ -117,7 +129,7 @@ typedef union {
         int kind;
         float a, b;
         bool by_sample; /* dropout: one draw for each sample (stochastic depth) */
-    } scalar;           /* unary, binary, affine, broadcast, glu, dropout, losses */
+    } scalar;           /* unary, binary, affine, broadcast, glu, dropout, losses, augment */
     struct {
         unsigned axes;
         bool mean;

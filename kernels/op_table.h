@@ -76,6 +76,7 @@
     /* vision: frozen networks (RAFT) need them forward only */                                                                  \
     OP(grid_sample, NOGRAD_FROZEN, NOPREP, COPY, NODEV)                                                                          \
     OP(corr_lookup, NOGRAD_FROZEN, NOPREP, COPY, NODEV)                                                                          \
+    OP(augment, NOGRAD_DATA, PREP, COPY, DEV)                                                                                    \
     /* losses */                                                                                                                 \
     OP(loss_mean, GRAD, NOPREP, COPY, DEV)                                                                                       \
     OP(loss_mean_bwd, NOGRAD_BACKWARD, NOPREP, COPY, NODEV)                                                                      \

@@ -330,6 +330,95 @@ static void r_corr(const row *c, double **in, double *out)
                                       in[0][2 * r] / (1 << l) + (double)i, in[0][2 * r + 1] / (1 << l) + (double)j);
 }
 
+/* views of two clips; p: kind, 100 m, kind, 100 m (the second clip has them in the other order), way (0: the clips as they are,
+ * 1: mirrored, 2: turned and smaller), cutout. The input is not read: pixels are whole numbers. */
+enum { VF = 2, VH = 19, VW = 23, VN = VF * VH * VW * 3 };
+static const float view_way[3][6] = {{1, 0, 0, 0, 1, 0}, {-1, 0, 0, 0, 1, 0}, {0.81f, 0.357f, 0.73f, -0.313f, 1.09f, -0.41f}};
+static const float view_cut[VF * 3] = {3, 4, 5, 10, 0, 4};
+static uint8_t view_pixel(int64_t i) { return (uint8_t)(20 + (i * 73 + i / 3 * 31) % 211); }
+static ft_t b_augment(ft_graph *g, ft_t *in, const row *c)
+{
+    uint8_t rgb[2 * VN];
+    float view[2 * FT_VIEW_NUMBERS], cut[2 * VF * 3];
+    (void)in;
+    for (int64_t i = 0; i < 2 * VN; i++) rgb[i] = view_pixel(i);
+    for (int64_t b = 0; b < 2; b++) {
+        for (int k = 0; k < 6; k++) view[b * FT_VIEW_NUMBERS + k] = view_way[c->p[4]][k];
+        for (int64_t k = 0; k < 4; k++)
+            view[b * FT_VIEW_NUMBERS + 6 + k] = (float)c->p[(2 * b + k) % 4] / (k % 2 ? 100.0f : 1.0f);
+        memcpy(cut + b * VF * 3, view_cut, sizeof view_cut);
+    }
+    ft_t clips = ft_const(g, FT_U8, 5, (int64_t[]){2, VF, VH, VW, 3}, rgb);
+    return ft_augment(g, clips, c->p[4] ? ft_const(g, FT_F32, 2, (int64_t[]){2, FT_VIEW_NUMBERS}, view) : NULL,
+                      c->p[5] ? ft_const(g, FT_F32, 3, (int64_t[]){2, VF, 3}, cut) : NULL, 0.45f, 0.225f);
+}
+static double view_clip(double v) { return v < 0 ? 0 : v > 255 ? 255 : v; }
+static void r_colour(ft_colour kind, double m, double *v) /* of a clip, in place */
+{
+    double was[VN], mean = 0, grey[VN / 3];
+    memcpy(was, v, sizeof was);
+    for (int i = 0; i < VN / 3; i++) {
+        grey[i] = 0.299 * v[3 * i] + 0.587 * v[3 * i + 1] + 0.114 * v[3 * i + 2];
+        mean += grey[i] * 3 / VN;
+    }
+    for (int i = 0; i < VN; i++) {
+        int64_t line = VW * 3, y = i / line % VH, x = i / 3 % VW;
+        double low = 255, high = 0, below = 0, top = 0, ring = 0;
+        for (int j = i % 3; j < VN; j += 3) {
+            low = fmin(low, was[j]), high = fmax(high, was[j]);
+            below += was[j] < was[i] ? 1 : 0;
+        }
+        for (int j = i % 3; j < VN; j += 3) top += was[j] == high ? 1 : 0;
+        double step = floor((VN / 3 - top) / 255), bits = pow(2, 8 - m);
+        switch (kind) {
+            case FT_AS_IS: break;
+            case FT_AUTOCONTRAST: v[i] = high - low < 1 ? was[i] : (was[i] - low) * 255 / (high - low); break;
+            case FT_EQUALIZE: v[i] = step == 0 ? was[i] : fmin(floor((below + floor(step / 2)) / step), 255); break;
+            case FT_BRIGHTNESS: v[i] = view_clip(was[i] * m); break;
+            case FT_COLOR: v[i] = view_clip(grey[i / 3] + m * (was[i] - grey[i / 3])); break;
+            case FT_CONTRAST: v[i] = view_clip(mean + m * (was[i] - mean)); break;
+            case FT_SHARPNESS:
+                if (y == 0 || x == 0 || y == VH - 1 || x == VW - 1) break;
+                for (int64_t d = -1; d <= 1; d++) ring += was[i + d * line - 3] + was[i + d * line] + was[i + d * line + 3];
+                v[i] = (ring + 4 * was[i]) / 13;
+                v[i] = view_clip(v[i] + m * (was[i] - v[i]));
+                break;
+            case FT_POSTERIZE: v[i] = floor(was[i] / bits) * bits; break;
+            case FT_SOLARIZE: v[i] = was[i] >= m ? 255 - was[i] : was[i]; break;
+        }
+    }
+}
+static void r_augment(const row *c, double **in, double *out)
+{
+    (void)in;
+    for (int64_t b = 0; b < 2; b++, out += VN) {
+        for (int64_t i = 0; i < VN; i++) {
+            int64_t f = i / (VN / VF), y = i / (VW * 3) % VH, x = i / 3 % VW;
+            const float *way = view_way[c->p[4]];
+            double dx = (double)x - (VW - 1) / 2.0, dy = (double)y - (VH - 1) / 2.0,
+                   u = (double)way[0] * dx + (double)way[1] * dy + (double)way[2] + (VW - 1) / 2.0,
+                   v = (double)way[3] * dx + (double)way[4] * dy + (double)way[5] + (VH - 1) / 2.0;
+            out[i] = 128;
+            if (u < -0.5 || v < -0.5 || u > VW - 0.5 || v > VH - 0.5) continue;
+            out[i] = 0;
+            u = fmin(fmax(u, 0), VW - 1), v = fmin(fmax(v, 0), VH - 1);
+            for (int64_t yy = 0; yy < VH; yy++)
+                for (int64_t xx = 0; xx < VW; xx++)
+                    out[i] += fmax(0, 1 - fabs(u - (double)xx)) * fmax(0, 1 - fabs(v - (double)yy)) *
+                              view_pixel(b * VN + ((f * VH + yy) * VW + xx) * 3 + i % 3);
+        }
+        for (int64_t k = 0; k < 2 && c->p[4]; k++)
+            r_colour((ft_colour)c->p[(2 * b + 2 * k) % 4], (double)c->p[(2 * b + 2 * k + 1) % 4] / 100, out);
+        for (int64_t i = 0; i < VN; i++) {
+            const float *cut = view_cut + i / (VN / VF) * 3;
+            double half = floor((double)cut[2] / 2), dx = (double)(i / 3 % VW) - (double)cut[0],
+                   dy = (double)(i / (VW * 3) % VH) - (double)cut[1];
+            if (c->p[5] && dx >= -half && dx < half && dy >= -half && dy < half) out[i] = 128;
+            out[i] = (out[i] / 255 - 0.45) / 0.225;
+        }
+    }
+}
+
 /* ---- losses ---- */
 static ft_t b_loss(ft_graph *g, ft_t *in, const row *c) /* target +-1 for a hinge, in (0,1) for BCE */
 {
@@ -573,6 +662,17 @@ static const row cases[] = {
     {"wkv_steep", b_wkv, r_wkv, 4, {{3, {1, 16, 32}, WIDE}, {3, {1, 16, 32}, 0}, {1, {32}, F32 | WIDE}, {1, {32}, F32 | WIDE}}, {0}, 400, 1, 9},
     {"grid_sample", b_grid, r_grid, 2, {{4, {2, 5, 7, 33}, 0}, {4, {2, 3, 5, 2}, F32 | WIDE}}, {0}, 8, 1, 0, true}, /* a NaN place reads nothing */
     {"corr_lookup", b_corr, r_corr, 3, {{4, {2, 3, 4, 2}, F32 | WIDE}, {4, {2, 12, 7, 5}, 0}, {4, {2, 12, 3, 2}, 0}}, {3}, 8, 1, 0, true},
+    /* terms: a place is off by some 2^-24 of 11 pixels, a value by 255 times that, and an operation makes it three times as much */
+    {"augment_none", b_augment, r_augment, 1, {{1, {1}, F32}}, {0, 0, 0, 0, 0, 0}, 16, 0, 0, true},
+    {"augment_mirror", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_AS_IS, 0, FT_AS_IS, 0, 1, 1}, 16, 0, 0, true},
+    {"augment_turned", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_AS_IS, 0, FT_AS_IS, 0, 2, 1}, 3000, 0, 0, true},
+    {"augment_levels", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_POSTERIZE, 400, FT_EQUALIZE, 0, 1, 0}, 64, 0, 0, true},
+    {"augment_solarize", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_SOLARIZE, 10000, FT_BRIGHTNESS, 170, 1, 1}, 64, 0, 0, true},
+    {"augment_contrast", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_CONTRAST, 160, FT_AUTOCONTRAST, 0, 2, 1}, 9000, 0, 0, true},
+    {"augment_color_sharp", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_COLOR, 30, FT_SHARPNESS, 180, 2, 0}, 9000, 0, 0, true},
+    {"augment_sharp_twice", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_SHARPNESS, 20, FT_SHARPNESS, 190, 2, 1}, 9000, 0, 0, true},
+    {"augment_equalize", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_EQUALIZE, 0, FT_AS_IS, 0, 1, 0}, 64, 0, 0, true},
+    {"augment_autocontrast", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_AUTOCONTRAST, 0, FT_BRIGHTNESS, 60, 1, 0}, 64, 0, 0, true},
     {"mse_weighted", b_loss, r_loss, 3, {{3, {5, 3, 7}, 0}, {3, {5, 3, 7}, 0}, {1, {5}, F32}}, {FT_MSE}, 64, 0, 1},
     {"l1_one", b_loss, r_loss, 2, {{1, {1}, 0}, {1, {1}, 0}}, {FT_L1}, 4, 0, 1},
     {"huber", b_loss, r_loss, 2, {{2, {33, 31}, 0}, {2, {33, 31}, 0}}, {FT_HUBER}, 64, 0, 1},

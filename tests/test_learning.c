@@ -292,26 +292,62 @@ static void test_batchnorm_segments(void **state)
     for (int i = 0; i < 16; i++) NEAR((double)ra[i], (double)rb[i], 1e-6);
 }
 
+/* a plan that shows views of one clip of F frames, S x S */
+typedef struct {
+    ft_params *params;
+    ft_graph *g;
+    ft_plan *plan;
+    ft_t rgb, view, cutout, y;
+} show;
+
+static show open_show(int F, int S, const uint8_t *clip)
+{
+    show s = {.params = ft_params_new(0)};
+    s.g = ft_graph_new(s.params, FT_F32, 0);
+    s.rgb = ft_input(s.g, "rgb", FT_U8, 5, (int64_t[]){1, F, S, S, 3});
+    s.view = ft_input(s.g, "view", FT_F32, 2, (int64_t[]){1, FT_VIEW_NUMBERS});
+    s.cutout = ft_input(s.g, "cutout", FT_F32, 3, (int64_t[]){1, F, 3});
+    ft_keep(s.y = ft_augment(s.g, s.rgb, s.view, s.cutout, 0, 1 / 255.0f)); /* in levels */
+    if (ft_plan_new(&s.plan, s.g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    memcpy(ft_data(s.rgb), clip, (size_t)ft_count(s.rgb));
+    return s;
+}
+static const float *shown(const show *s)
+{
+    assert_int_equal(ft_run(s->plan, &(ft_step){0}), FT_OK);
+    return ft_data(s->y);
+}
+static const float *shown_view(const show *s, bool strong, bool released, uint64_t step)
+{
+    ft_draw_view(strong, released, (int)ft_dim(s->rgb, 1), (int)ft_dim(s->rgb, 2), 1, step, 3, ft_data(s->view),
+                 ft_data(s->cutout));
+    return shown(s);
+}
+static void close_show(show *s)
+{
+    ft_plan_free(s->plan);
+    ft_graph_free(s->g);
+    ft_params_free(s->params);
+}
+
 static void test_augment(void **state)
 {
     (void)state;
     enum { F = 3, S = 16, N = F * S * S * 3 };
     static uint8_t clip[N];
-    static float a[N], b[N], plain[N];
+    static float a[N];
     for (int i = 0; i < N; i++) clip[i] = (uint8_t)(i % (S * S * 3) * 5); /* all frames equal */
-    ft_augment(FT_VIEW_NONE, false, clip, F, S, 0, 0, 0, plain);
-    NEAR((double)plain[1], (5 / 255.0 - 0.45) / 0.225, 1e-5);
+    show s = open_show(F, S, clip);
     bool differs = false;
     for (uint64_t step = 0; step < 40; step++) {
-        ft_augment(FT_VIEW_STRONG, false, clip, F, S, 1, step, 3, a);
-        ft_augment(FT_VIEW_STRONG, false, clip, F, S, 1, step, 3, b);
-        assert_memory_equal(a, b, sizeof a);                              /* a draw depends on (seed, step, item) only */
-        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float)); /* and is shared by all frames */
-        for (int i = 0; i < N; i++) assert_true(a[i] >= -2.01f && a[i] <= 2.45f);
-        ft_augment(FT_VIEW_WEAK, false, clip, F, S, 1, step, 3, b);
-        differs |= memcmp(a, b, sizeof a) != 0;
+        memcpy(a, shown_view(&s, true, false, step), sizeof a);
+        assert_memory_equal(a, shown_view(&s, true, false, step), sizeof a); /* a draw depends on (seed, step, item) only */
+        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float));    /* and is shared by all frames */
+        for (int i = 0; i < N; i++) assert_true(a[i] >= 0 && a[i] <= 255.001f);
+        differs |= memcmp(a, shown_view(&s, false, false, step), sizeof a) != 0;
     }
     assert_true(differs);
+    close_show(&s);
 }
 
 /* colours against Pillow, which rounds every value to a level, and the mean of a contrast too */
@@ -321,29 +357,35 @@ static void test_augment_golden(void **state)
     enum { S = 24, N = S * S * 3 };
     static const struct {
         const char *name;
-        double m, tolerance;
-    } ops[] = {{"autocontrast", 0, 1.001}, {"equalize", 0, 0},  {"posterize", 4, 0},    {"solarize", 100, 0},
-               {"brightness", 1.7, 1.001}, {"color", 0.3, 1.5}, {"contrast", 1.6, 1.5}, {"sharpness", 1.8, 1.5}};
+        ft_colour kind;
+        float m;
+        double tolerance;
+    } ops[] = {{"autocontrast", FT_AUTOCONTRAST, 0, 1.001}, {"equalize", FT_EQUALIZE, 0, 1e-4},
+               {"posterize", FT_POSTERIZE, 4, 1e-4},        {"solarize", FT_SOLARIZE, 100, 1e-4},
+               {"brightness", FT_BRIGHTNESS, 1.7f, 1.001},  {"color", FT_COLOR, 0.3f, 1.5},
+               {"contrast", FT_CONTRAST, 1.6f, 1.5},        {"sharpness", FT_SHARPNESS, 1.8f, 1.5}};
     ft_safetensors st;
     char path[600];
     snprintf(path, sizeof path, "%s/golden/augment.safetensors", FT_TEST_DIR);
     if (ft_safetensors_read(&st, path) < 0) fail_msg("%s", ft_error_message());
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
-        static float clip[2 * N];
+        static uint8_t clip[2 * N];
         for (int i = 0; i < 2 * N; i++) { /* two equal frames: statistics of the clip are those of the frame */
             int at = i % N;
-            clip[i] = (float)(40 + at / 3 % S * 4) + floorf((value(3, at) + 1) * 40);
+            clip[i] = (uint8_t)((float)(40 + at / 3 % S * 4) + floorf((value(3, at) + 1) * 40));
         }
-        assert_true(ft_augment_colour(ops[k].name, ops[k].m, 2, S, clip));
+        show s = open_show(2, S, clip);
+        memcpy(ft_data(s.view), (float[FT_VIEW_NUMBERS]){1, 0, 0, 0, 1, 0, (float)ops[k].kind, ops[k].m},
+               FT_VIEW_NUMBERS * sizeof(float));
+        const float *got = shown(&s);
         const ft_st_tensor *t = ft_safetensors_find(&st, ops[k].name);
         assert_non_null(t);
         const float *want = t->data;
         for (int i = 0; i < 2 * N; i++)
-            if (!(fabs((double)(clip[i] - want[i % N])) <= ops[k].tolerance))
-                fail_msg("%s: value %d is %g, Pillow has %g", ops[k].name, i, (double)clip[i], (double)want[i % N]);
+            if (!(fabs((double)got[i] - (double)want[i % N]) <= ops[k].tolerance))
+                fail_msg("%s: value %d is %g, Pillow has %g", ops[k].name, i, (double)got[i], (double)want[i % N]);
+        close_show(&s);
     }
-    float none[3] = {0};
-    assert_false(ft_augment_colour("nosuch", 1, 1, 1, none));
     ft_safetensors_free(&st);
 }
 
@@ -355,20 +397,22 @@ static void test_augment_released(void **state)
     static uint8_t clip[N];
     static float weak[N], strong[N];
     for (int i = 0; i < N; i++) clip[i] = (uint8_t)(60 + i / 3 % S); /* a ramp: what is cut off is seen */
+    show s = open_show(F, S, clip);
     int plain = 0, moved = 0;
     for (uint64_t step = 0; step < 60; step++) {
-        ft_augment(FT_VIEW_WEAK, true, clip, F, S, 1, step, 0, weak);
+        memcpy(weak, shown_view(&s, false, true, step), sizeof weak);
         assert_memory_equal(weak, weak + S * S * 3, S * S * 3 * sizeof(float));
         double low = 1e9, high = -1e9;
         for (int i = 0; i < N; i++) low = fmin(low, (double)weak[i]), high = fmax(high, (double)weak[i]);
-        double seen = (high - low) * 0.225 * 255 / (S - 1); /* share of the ramp: 224 of 256 to 320 pixels */
+        double seen = (high - low) / (S - 1); /* share of the ramp: 224 of 256 to 320 pixels */
         if (!(seen > 224 / 320.0 - 0.01 && seen < 224 / 256.0 + 0.001)) fail_msg("step %d: %g of the width", (int)step, seen);
-        ft_augment(FT_VIEW_STRONG, true, clip, F, S, 1, step, 0, strong);
+        memcpy(strong, shown_view(&s, true, true, step), sizeof strong);
         if (!memcmp(weak, strong, sizeof weak)) plain++; /* no operation fired */
         else if (memcmp(strong, strong + S * S * 3, S * S * 3 * sizeof(float)) != 0) moved++;
     }
     assert_true(plain > 4 && plain < 30); /* a quarter of the time */
     assert_int_equal(plain + moved, 60);  /* else every frame has its own square */
+    close_show(&s);
 }
 
 /* ---- optimisers against PyTorch's formulas, done by hand in double ---- */

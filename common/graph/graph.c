@@ -42,7 +42,7 @@ int ft_ndim(ft_t t) { return t->ndim; }
 int64_t ft_dim(ft_t t, int axis) { return t->dim[axis < 0 ? axis + t->ndim : axis]; }
 int64_t ft_count(ft_t t) { return t->count; }
 ft_dtype ft_dtype_of(ft_t t) { return t->dtype; }
-size_t ft_dtype_size(ft_dtype d) { return d == FT_BF16 ? 2 : 4; }
+size_t ft_dtype_size(ft_dtype d) { return d == FT_U8 ? 1 : d == FT_BF16 ? 2 : 4; }
 void *ft_data(ft_t t) { return t->graph && t->graph->plan ? ft__device_data(t) : t->data; }
 
 const char *ft__shape(ft_t t)
@@ -53,7 +53,7 @@ const char *ft__shape(ft_t t)
     int n = snprintf(s, sizeof ring[0], "(");
     for (int i = 0; i < t->ndim; i++)
         n += snprintf(s + n, sizeof ring[0] - (size_t)n, "%s%lld", i ? "," : "", (long long)t->dim[i]);
-    snprintf(s + n, sizeof ring[0] - (size_t)n, ") %s", t->dtype == FT_F32 ? "f32" : t->dtype == FT_BF16 ? "bf16" : "i32");
+    snprintf(s + n, sizeof ring[0] - (size_t)n, ") %s", (const char *const[]){"f32", "bf16", "i32", "u8"}[t->dtype]);
     return s;
 }
 
@@ -119,6 +119,11 @@ ft_node *ft__node(ft_graph *g, ft_op op, int n_in, const ft_t *in)
         ft__fail(g, ft__op_name(op), "no memory");
         return NULL;
     }
+    for (int i = 0; i < n_in; i++)
+        if (in[i] && in[i]->dtype == FT_U8 && op != FT_OP_augment) {
+            ft__fail(g, ft__op_name(op), "u8 is read by augment alone");
+            return NULL;
+        }
     n->op = op;
     n->n_in = n_in;
     n->id = g->n_node;

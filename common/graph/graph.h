@@ -220,6 +220,12 @@ ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns);
 ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at); /* x (B,H,W,C), at (B,h,w,2) f32 pixel (x, y): bilinear, zero outside */
 ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int radius); /* at (B,h,w,2); level l (B,h*w,H_l,W_l) */
 
+/* Views of clips as a classifier's input: rgb (B,F,H,W,3) u8 -> f32, (value / 255 - mean) / std. view (B, FT_VIEW_NUMBERS) f32,
+ * for each clip: a b c d e f, the pixel (x, y) of the view is that at (a x + b y + c, d x + e y + f) of the clip, both counted
+ * from the centre, 128 outside; then twice an ft_colour and its m, with statistics of the whole clip. cutout (B,F,3) f32 or NULL:
+ * x, y, side of a grey square in each frame. view NULL: the clip as it is. */
+ft_t ft_augment(ft_graph *g, ft_t rgb, ft_t view, ft_t cutout, float mean, float std);
+
 /* Losses: a scalar (1) f32 unless said otherwise. Targets and weights get no gradient: use ft_stop_grad. */
 ft_t ft_loss_mean(ft_graph *g, ft_t x, ft_t target, ft_loss_kind kind);
 ft_t ft_loss_weighted(ft_graph *g, ft_t x, ft_t target, ft_t weight, ft_loss_kind kind, float delta); /* weight (B) or NULL */
@@ -259,7 +265,7 @@ double ft_ema_decay(double decay, int64_t step);                             /* 
 int ft_plan_new(ft_plan **plan, ft_graph *g, ft_bank bank);
 void ft_plan_free(ft_plan *plan);
 int ft_run(ft_plan *plan, const ft_step *step); /* on a device: begun; ft_data waits for what it reads */
-/* How many runs the host may be ahead of a plan: 0 on the processor. ft_data_late reads a kept tensor of at most 4 KiB as the run
+/* How many runs the host may be ahead of a plan: 0 on the processor. ft_data_late reads a kept tensor of at most 256 KiB as the run
  * `ago` runs before the last one left it, without waiting for later ones; ago <= ft_plan_lag. */
 int ft_plan_lag(const ft_plan *plan);
 const void *ft_data_late(ft_t t, int ago);

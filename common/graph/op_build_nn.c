@@ -200,6 +200,19 @@ ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int ra
     return ft__out(g, n, volume[0]->dtype, 4, (int64_t[]){at->dim[0], at->dim[1], at->dim[2], levels * side * side});
 }
 
+ft_t ft_augment(ft_graph *g, ft_t rgb, ft_t view, ft_t cutout, float mean, float std)
+{
+    NEED(rgb->dtype == FT_U8 && rgb->ndim == 5 && rgb->dim[4] == 3 && std > 0, "clips are %s", ft__shape(rgb));
+    NEED(!view || (view->dtype == FT_F32 && view->ndim == 2 && view->dim[0] == rgb->dim[0] && view->dim[1] == FT_VIEW_NUMBERS),
+         "clips %s, views %s", ft__shape(rgb), ft__shape(view));
+    NEED(!cutout || (view && cutout->dtype == FT_F32 && cutout->ndim == 3 && cutout->dim[0] == rgb->dim[0] &&
+                     cutout->dim[1] == rgb->dim[1] && cutout->dim[2] == 3),
+         "clips %s, cutouts %s", ft__shape(rgb), ft__shape(cutout));
+    ft_node *n = ft__node(g, FT_OP_augment, 3, (ft_t[]){rgb, view, cutout});
+    if (n) n->attr.scalar.a = mean, n->attr.scalar.b = std;
+    return ft__out(g, n, FT_F32, 5, rgb->dim);
+}
+
 ft_t ft_loss_weighted(ft_graph *g, ft_t x, ft_t target, ft_t weight, ft_loss_kind kind, float delta)
 {
     NEED(x->count == target->count && is_vector(weight, x->dim[0]), "x %s, target %s", ft__shape(x), ft__shape(target));

@@ -4,7 +4,7 @@
 
 #include "common/graph/node.h"
 
-enum { FT_ALIGN = 64, FT_GUARD = 256, FT_BUCKETS = 8, FT_LAG = 3, FT_SMALL_RESULT = 4096 };
+enum { FT_ALIGN = 64, FT_GUARD = 256, FT_BUCKETS = 8, FT_LAG = 3, FT_SMALL_RESULT = 1 << 18 };
 
 /* Gradients that are averaged over the ranks together: a stretch of the flat store, ready once node `ready` has run. */
 typedef struct {

@@ -207,6 +207,7 @@ static int settle_one(loop *l)
         if (!(at = ft_data_late(l->phase->logged[i], ago)) || !norm_at) return FT_EDEVICE; /* the message is there */
         seen[i] = *at;
     }
+    if (t->settled) FT_TRY(t->settled(t->ctx, s.step, ago));
     l->n_begun--;
     memmove(l->begun, l->begun + 1, (size_t)l->n_begun * sizeof s);
     for (int i = t->n_logged; i < FT_LOGGED; i++) seen[i] = 0;

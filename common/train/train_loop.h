@@ -37,6 +37,8 @@ typedef struct {
     bool resume;                           /* continue from state.safetensors if it is there */
     int (*feed)(void *ctx, int64_t step);  /* fills the inputs of this step */
     int (*after)(void *ctx, int64_t step); /* after the update; may be NULL */
+    /* reads what this step left, by ft_data_late(t, ago): on a device some steps after it; may be NULL */
+    int (*settled)(void *ctx, int64_t step, int ago);
     json_t *(*extra)(void *ctx);           /* strings to keep in the state (algorithm state); may be NULL */
     int (*restore)(void *ctx, const json_t *extra);
     void *ctx;

@@ -25,7 +25,7 @@ enum { FT_BLOCK = 1024, FT_PARTS = 32, FT_SMALL = 16384 }; /* FT_SMALL: elements
 #define FT_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define FT_MAX(a, b) ((a) > (b) ? (a) : (b))
 
-static inline size_t ft_size(ft_dtype d) { return d == FT_BF16 ? 2 : 4; }
+static inline size_t ft_size(ft_dtype d) { return d == FT_U8 ? 1 : d == FT_BF16 ? 2 : 4; }
 static inline char *ft_at(const ft_buf *b, int64_t i) { return (char *)b->data + (size_t)i * ft_size(b->dtype); }
 
 static inline void ft_widen(float *dst, const uint16_t *src, int64_t n)

@@ -2,7 +2,7 @@
 """Writes ops.safetensors: every case of test_ops.c computed by PyTorch in double precision, output and gradients.
 
 Cases and inputs come from the C test itself, so shapes are written down once. Of each tensor three numbers are kept: projections
-on two fixed pseudo-random directions, and its norm. A random op (dropout) has no twin: a single 0 stands for it.
+on two fixed pseudo-random directions, and its norm. A random op (dropout), or one with golden values of its own, has no twin: a single 0 stands for it.
     build/release/tests/test_ops --dump DIR && venv/bin/python tests/golden/make_golden_ops.py DIR
 """
 import json
@@ -324,6 +324,7 @@ TWINS = {  # the longest name that the case begins with decides
     "wkv": wkv,
     "grid_sample": grid_sample,
     "corr_lookup": corr_lookup,
+    "augment": None,  # against Pillow: make_golden_augment.py
     "mse": loss, "l1": loss, "huber": loss, "bce": loss, "hinge": loss,
     "softmax_xent": lambda i, p: (-(i[1] * F.log_softmax(i[0], -1)).sum(-1) * (i[2] if len(i) > 2 else 1)).mean(),
     "xent_classes": q_xent,

@@ -88,9 +88,9 @@ template <typename T> static inline T __shfl_down_sync(unsigned mask, T v, unsig
 static inline unsigned __ballot_sync(unsigned mask, bool vote) { return (unsigned)ft_shim_collect(mask, vote, "__ballot_sync"); }
 static inline bool __any_sync(unsigned mask, bool vote) { return ft_shim_collect(mask, vote, "__any_sync") != 0; }
 
-static inline float atomicAdd(float *p, float v)
+template <typename T> static inline T atomicAdd(T *p, T v)
 {
-    float old = *p;
+    T old = *p;
     *p += v;
     return old;
 }
