@@ -15,6 +15,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/graph/layers.h"
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
 
@@ -69,11 +70,17 @@ ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t clas
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
 
+enum { MAX_PARTS = 64 };
+
 typedef struct {
     const ft_training_set *set;
     ft_params *params;
-    ft_t rgb, view, cutout, target, utilisation, mask, weak, index, progress;
     int64_t batch, unlabelled, strong; /* clips a step: labelled, weak views, strong views */
+    /* inputs of each part of the batch: clips in this order, their views; labels; the unlabelled clips' numbers */
+    int64_t parts;
+    ft_t rgb[MAX_PARTS], view[MAX_PARTS], cutout[MAX_PARTS], target[MAX_PARTS], index[MAX_PARTS];
+    ft_t progress, fresh, prior;  /* inputs of all parts */
+    ft_t utilisation, mask, weak; /* of the whole batch: mean mask, mask and logits of each unlabelled clip */
     uint64_t seed;
     int64_t *video_first, *video_count, videos; /* runs of clips of one video in set->clip */
     double used;                                /* sum of the utilisation over steps */
@@ -88,7 +95,6 @@ typedef struct {
     double best, look[FT_MAX_LOOKS];
     int looks;
     float *best_weights, *prob, *rows, *best_rows;
-    ft_t fresh;
 } feeder;
 
 static void group_videos(feeder *f)
@@ -111,31 +117,34 @@ static int feed(void *ctx, int64_t step)
     feeder *f = ctx;
     const ft_training_set *s = f->set;
     int frames = s->store->frames, size = s->store->size;
-    int64_t each = (int64_t)frames * size * size * 3, total = f->batch + f->strong + f->unlabelled;
-    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, first = ft_first_sample(step, f->batch);
+    int64_t each = ft_clip_bytes(s->store), pool = f->strong > f->unlabelled ? f->strong : f->unlabelled,
+            first = ft_first_sample(step, f->batch), total = f->batch + f->strong + f->unlabelled, B = f->batch / f->parts,
+            S = f->strong / f->parts, U = f->unlabelled / f->parts;
     uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
              item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
-    uint8_t *rgb = ft_data(f->rgb);
-    float *view = ft_data(f->view), *cutout = ft_data(f->cutout), *y = ft_data(f->target);
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t b = 0; b < total; b++) {
-        if (b < f->batch) {
-            int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, first + b);
-            ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(first + b));
-            int64_t i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
-            memcpy(rgb + b * each, ft_clip_pixels(s->store, s->clip[i]), (size_t)each);
-            ft_draw_view(false, f->released, frames, size, f->seed, (uint64_t)step, item + (uint32_t)b,
-                         view + b * FT_VIEW_NUMBERS, cutout + b * frames * 3);
-            for (int c = 0; c < s->n_classes; c++) y[b * s->n_classes + c] = c == s->label[i];
-        } else { /* strong views, then weak views of the same clips */
-            bool strong = b - f->batch < f->strong;
-            int64_t u = strong ? b - f->batch : b - f->batch - f->strong;
-            int64_t i = unlabelled_at(f, step, u), k = s->unlabelled[i];
-            if (!strong || f->unlabelled == 0) ((int32_t *)ft_data(f->index))[u] = (int32_t)i;
-            memcpy(rgb + b * each, ft_clip_pixels(s->unlabelled_store, k), (size_t)each);
-            ft_draw_view(strong, f->released, frames, size, f->seed, (uint64_t)step, item_of_pool + (uint32_t)u,
-                         view + b * FT_VIEW_NUMBERS, cutout + b * frames * 3);
+    for (int64_t at = 0; at < total; at++) { /* a part: labelled clips, strong views, weak views of the same clips */
+        int64_t k = at / (B + S + U), b = at % (B + S + U), i;
+        bool labelled = b < B, strong = !labelled && b - B < S;
+        const uint8_t *from;
+        uint32_t draw;
+        if (labelled) {
+            int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, first + k * B + b);
+            ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(first + k * B + b));
+            i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
+            from = ft_clip_pixels(s->store, s->clip[i]);
+            draw = item + (uint32_t)(k * B + b);
+            for (int c = 0; c < s->n_classes; c++) ((float *)ft_data(f->target[k]))[b * s->n_classes + c] = c == s->label[i];
+        } else {
+            int64_t u = strong ? b - B : b - B - S, whole = k * (strong ? S : U) + u;
+            i = unlabelled_at(f, step, whole);
+            from = ft_clip_pixels(s->unlabelled_store, s->unlabelled[i]);
+            draw = item_of_pool + (uint32_t)whole;
+            if (!strong || U == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
         }
+        memcpy((uint8_t *)ft_data(f->rgb[k]) + b * each, from, (size_t)each);
+        ft_draw_view(strong, f->released, frames, size, f->seed, (uint64_t)step, draw,
+                     (float *)ft_data(f->view[k]) + b * FT_VIEW_NUMBERS, (float *)ft_data(f->cutout[k]) + b * frames * 3);
     }
     if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
     if (f->fresh) *(float *)ft_data(f->fresh) = step == 0 || (f->epoch > 0 && step % f->epoch == 0);
@@ -254,6 +263,58 @@ int ft_classifier_check(const ft_config *cfg)
     return FT_OK;
 }
 
+typedef struct {
+    ft_t total, supervised, unsupervised; /* scalars; unsupervised, mask, weak: NULL where there are none */
+    ft_t mask, weak;                      /* (U), (U,classes): of the unlabelled clips */
+} part_losses;
+
+/* The network and the losses for one part of the batch. ssl: NULL without unlabelled clips */
+static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl, int64_t k)
+{
+    const ft_training_set *set = f->set;
+    const ft_clipstore *s = set->store;
+    const char *model = ft_config_text(cfg, "classifier.model");
+    int64_t B = f->batch / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts, U = S > W ? S : W, total = B + S + W,
+            seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + S : total;
+    part_losses l = {0};
+    f->rgb[k] = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
+    f->view[k] = ft_input(g, "view", FT_F32, 2, (int64_t[]){total, FT_VIEW_NUMBERS});
+    f->cutout[k] = ft_input(g, "cutout", FT_F32, 3, (int64_t[]){total, s->frames, 3});
+    f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
+    ft_t x = ft_augment(g, f->rgb[k], f->view[k], f->cutout[k], FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD); /* (total,F,S,S,3) */
+    /* what the teacher alone looks at stands behind */
+    ft_t logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
+                                        ft_config_real(cfg, "classifier.dropout"), NULL); /* (seen,classes) */
+    l.total = l.supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f->target[k], NULL);
+    if (!ssl) return l;
+    double lambda = ft_config_real(cfg, "ssl.lambda_u"), from = ft_config_real(cfg, "ssl.from");
+    f->index[k] = ft_input(g, "index", FT_I32, 1, &U);
+    ft_ssl_batch b = {.cfg = cfg,
+                      .classes = set->n_classes,
+                      .clips = set->n_unlabelled,
+                      .index = f->index[k],
+                      .prior = f->prior,
+                      .progress = f->progress,
+                      .fresh = k == 0 ? f->fresh : ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){0})};
+    if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B, U);
+    if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + S, U);
+    if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
+        ft_borrow_average(g, true);
+        ft_training(g, false);
+        b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + S, U), set->n_classes, 0, 0, NULL);
+        ft_training(g, true);
+        ft_borrow_average(g, false);
+    }
+    l.unsupervised = ssl->loss(g, &b, &l.mask);
+    if (from > 0) { /* until then the labels alone teach; thresholds and counts already follow the predictions */
+        ft_t on = ft_unary(g, FT_STEP, ft_affine(g, b.progress, 1, -(float)from));
+        l.unsupervised = ft_mul(g, l.unsupervised, ft_reshape(g, on, 1, (int64_t[]){1}));
+    }
+    l.total = ft_add(g, l.total, ft_affine(g, l.unsupervised, (float)(lambda < 0 ? ssl->lambda_u : lambda), 0));
+    l.weak = b.weak ? b.weak : b.teacher;
+    return l;
+}
+
 int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result)
 {
@@ -294,7 +355,6 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                 .epoch = ft_config_int(cfg, "classifier.epoch"),
                 .steps = steps,
                 .every = set->looks ? (steps + set->looks - 1) / set->looks : steps / 10 + 1};
-    int64_t total = B + f.strong + f.unlabelled, seen = semi && !(ssl->uses & FT_SSL_WEAK) ? B + f.strong : total;
     f.video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f.video_first);
     f.video_count = f.video_first ? f.video_first + set->n + 1 : NULL;
     ft_params *params = f.params = ft_params_new(seed);
@@ -305,50 +365,32 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     if (rc < 0) goto done;
     group_videos(&f);
 
-    f.rgb = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
-    f.view = ft_input(g, "view", FT_F32, 2, (int64_t[]){total, FT_VIEW_NUMBERS});
-    f.cutout = ft_input(g, "cutout", FT_F32, 3, (int64_t[]){total, s->frames, 3});
-    ft_t x = ft_augment(g, f.rgb, f.view, f.cutout, FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD); /* (total,F,S,S,3) */
-    f.target = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
-    ft_t student = seen < total ? ft_slice(g, x, 0, 0, seen) : x; /* what the teacher alone looks at stands behind */
-    ft_t logits =
-        ft_classifier_network(g, model, student, set->n_classes, semi ? B : 0, ft_config_real(cfg, "classifier.dropout"), NULL);
-    ft_t supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f.target, NULL), loss = supervised, unsupervised = NULL;
+    FT_TRY_TO(rc, done, ft_batch_parts(cfg, "classifier.accumulate", B, &f.parts));
     if (semi) {
-        double lambda = ft_config_real(cfg, "ssl.lambda_u"), from = ft_config_real(cfg, "ssl.from");
-        ft_ssl_batch b = {.cfg = cfg, .classes = set->n_classes, .clips = set->n_unlabelled};
-        if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B, U);
-        if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + f.strong, U);
-        if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
-            ft_borrow_average(g, true);
-            ft_training(g, false);
-            b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + f.strong, U), set->n_classes, 0, 0, NULL);
-            ft_training(g, true);
-            ft_borrow_average(g, false);
-        }
-        b.index = f.index = ft_input(g, "index", FT_I32, 1, &U);
-        b.progress = f.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
-        b.fresh = f.fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});
-        b.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, set->n_classes});
+        f.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
+        f.fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});
+        f.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, set->n_classes});
         if (!ft_graph_error(g))
             for (int64_t v = 0; v < f.videos; v++)
-                ((float *)ft_data(b.prior))[set->label[f.video_first[v]]] += 1.0f / (float)f.videos;
-        unsupervised = ssl->loss(g, &b, &f.mask);
-        if (from > 0) { /* until then the labels alone teach; thresholds and counts already follow the predictions */
-            ft_t on = ft_unary(g, FT_STEP, ft_affine(g, b.progress, 1, -(float)from));
-            unsupervised = ft_mul(g, unsupervised, ft_reshape(g, on, 1, (int64_t[]){1}));
-        }
-        loss = ft_add(g, loss, ft_affine(g, unsupervised, (float)(lambda < 0 ? ssl->lambda_u : lambda), 0));
-        ft_keep(unsupervised);
-        if (f.mask) {
-            ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
-            ft_keep(f.mask);
-            ft_keep(f.weak = b.weak ? b.weak : b.teacher);
-        }
+                ((float *)ft_data(f.prior))[set->label[f.video_first[v]]] += 1.0f / (float)f.videos;
+    }
+    ft_t mask[MAX_PARTS], weak[MAX_PARTS], loss = NULL, supervised = NULL, unsupervised = NULL;
+    for (int64_t k = 0; k < f.parts; k++) {
+        part_losses l = part_of(&f, g, cfg, semi ? ssl : NULL, k);
+        ft_add_part(g, &loss, l.total, f.parts);
+        ft_add_part(g, &supervised, l.supervised, f.parts);
+        if (semi) ft_add_part(g, &unsupervised, l.unsupervised, f.parts);
+        mask[k] = l.mask, weak[k] = l.weak;
+        ft_backward(g, f.parts > 1 ? ft_affine(g, l.total, 1 / (float)f.parts, 0) : l.total);
     }
     ft_keep(loss);
     ft_keep(supervised);
-    ft_backward(g, loss);
+    if (semi) ft_keep(unsupervised);
+    if (mask[0]) {
+        ft_keep(f.mask = ft_join(g, f.parts, mask));
+        ft_keep(f.weak = ft_join(g, f.parts, weak));
+        ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
+    }
     ft_t norm = ft_optimise(g, (ft_optim_opt){.sgd = sgd,
                                               .weight_decay = (float)ft_config_real(cfg, "classifier.weight_decay"),
                                               .clip = (float)ft_config_real(cfg, "classifier.clip")});

@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/graph/layers.h"
 #include "common/io/image.h"
 #include "common/io/video.h"
 #include "common/io/weights.h"
@@ -91,16 +92,20 @@ typedef struct {
     const ft_config *cfg;
     const ft_latents *l;
     const ft_align *align;
-    bool flow, vlb, min_snr;
+    const char *preset;
+    bool training, flow, vlb, min_snr;
+    ft_loss_kind loss;
     ft_schedule schedule;
-    int64_t batch, base, begin; /* draws before its first step, and that step */
+    int64_t batch, parts; /* parts: of a batch, computed one after the other */
+    int64_t base, begin;  /* draws before its first step, and that step */
     uint64_t seed;
     ft_params *params;
     ft_graph *g;
     ft_plan *plan;
     ft_t mean, std, t, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
-    ft_prediction net;
-    ft_t total, error, vlb_loss, align_loss, align_measure; /* scalars; error: mean squared error, in scores on the clips alone */
+    ft_prediction net;                                    /* of the part built last */
+    /* scalars, means over the parts; error: mean squared error, in scores on the clips alone */
+    ft_t total, error, vlb_loss, align_loss, align_measure;
 } problem;
 
 static void problem_free(problem *p)
@@ -109,14 +114,52 @@ static void problem_free(problem *p)
     ft_graph_free(p->g);
 }
 
-/* z0 ~ posterior of clips and images, z_t = a z0 + s eps; the network predicts eps, or eps - z0 (rectified flow) */
+/* The network and its losses for one part of the batch: z0 ~ posterior of clips and images, z_t = a z0 + s eps; the network
+ * predicts eps, or eps - z0 (rectified flow) */
+static int problem_part(problem *p, int64_t k)
+{
+    ft_graph *g = p->g;
+    int64_t n = p->batch / p->parts, frames = p->l->dim[1], dim[5];
+    ft_t mean = ft_slice(g, p->mean, 0, k * n, n), std = ft_slice(g, p->std, 0, k * n, n); /* (n,f,s,s,z) */
+    for (int i = 0; i < 5; i++) dim[i] = ft_dim(mean, i);
+    ft_t z0 = ft_add(g, mean, ft_mul(g, std, ft_randn(g, FT_F32, 5, dim)));
+    ft_t eps, zt = ft_q_sample(g, z0, ft_slice(g, p->mix, 0, k * n, n), &eps);
+    p->net = ft_generator_predict(g, p->preset, p->cfg, zt, frames, ft_slice(g, p->t, 0, k * n, n));
+    ft_t y = p->net.eps, want = p->flow ? ft_sub(g, eps, z0) : eps;
+    if (p->min_snr) p->total = ft_loss_weighted(g, y, want, ft_slice(g, p->weight, 0, k * n, n), p->loss, 1);
+    else p->total = ft_loss_mean(g, y, want, p->loss);
+    p->error = p->loss == FT_MSE ? p->total : ft_loss_mean(g, ft_stop_grad(g, y), want, FT_MSE);
+    if (!p->training && dim[1] > frames)
+        p->error = ft_loss_mean(g, ft_slice(g, y, 1, 0, frames), ft_slice(g, want, 1, 0, frames), FT_MSE);
+    ft_keep(p->error);
+    if (p->vlb) {
+        if (!p->net.variance) return FT_FAIL(FT_ECONFIG, "%s has no variance to learn. Set generator.vlb: false", p->preset);
+        p->vlb_loss = ft_vlb(g, p->net.variance, ft_stop_grad(g, y), z0, zt, ft_slice(g, p->bound, 0, k * n, n));
+        p->total = ft_add(g, p->total, p->vlb_loss);
+    }
+    return ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", p->preset, ft_graph_error(g)) : FT_OK;
+}
+
+static void align_part(problem *p, int64_t k)
+{
+    ft_graph *g = p->g;
+    int64_t n = p->batch / p->parts;
+    ft_t target = ft_cast(g, ft_slice(g, p->target, 0, k * n, n), ft_compute(g));
+    p->align_loss = ft_align_loss(g, p->align, p->net.taps.at, target, ft_slice(g, p->decay, 0, k * n, n), &p->align_measure);
+    p->total = ft_add(g, p->total, p->align_loss);
+}
+
 static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t stream, bool training)
 {
     const ft_config *cfg = p->cfg;
-    int64_t B = p->batch, frames = p->l->dim[1], images = ft_config_int(cfg, "generator.images") > 0 ? p->l->image_frames : 0;
+    int64_t B = p->batch, images = ft_config_int(cfg, "generator.images") > 0 ? p->l->image_frames : 0;
     if (images && strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")) images = ft_config_int(cfg, "generator.images");
-    int64_t dim[5] = {B, frames + images, p->l->dim[2], p->l->dim[3], p->l->z};
-    ft_loss_kind loss = training ? loss_of(cfg, preset) : FT_MSE; /* scores are squared errors for all */
+    int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
+    p->parts = 1;
+    if (training) FT_TRY(ft_batch_parts(cfg, "generator.accumulate", B, &p->parts));
+    p->preset = preset;
+    p->training = training;
+    p->loss = training ? loss_of(cfg, preset) : FT_MSE; /* scores are squared errors for all */
     p->schedule = ft_generator_schedule(cfg, preset);
     p->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
     p->vlb = training && ft_config_bool(cfg, "generator.vlb");
@@ -130,52 +173,37 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->std = ft_input(g, "std", FT_F32, 5, dim);
     p->t = ft_input(g, "t", FT_F32, 1, &B);
     p->mix = ft_input(g, "mix", FT_F32, 2, (int64_t[]){B, 2});
-    ft_t z0 = ft_add(g, p->mean, ft_mul(g, p->std, ft_randn(g, FT_F32, 5, dim)));
-    ft_t eps, zt = ft_q_sample(g, z0, p->mix, &eps);
-    p->net = ft_generator_predict(g, preset, cfg, zt, frames, p->t);
-    ft_t y = p->net.eps, want = p->flow ? ft_sub(g, eps, z0) : eps;
-    if (p->min_snr) {
-        p->weight = ft_input(g, "weight", FT_F32, 1, &B);
-        p->total = ft_loss_weighted(g, y, want, p->weight, loss, 1);
-    } else p->total = ft_loss_mean(g, y, want, loss);
-    p->error = loss == FT_MSE ? p->total : ft_loss_mean(g, ft_stop_grad(g, y), want, FT_MSE);
-    if (!training && images) p->error = ft_loss_mean(g, ft_slice(g, y, 1, 0, frames), ft_slice(g, want, 1, 0, frames), FT_MSE);
-    ft_keep(p->error);
-    if (p->vlb) {
-        if (!p->net.variance) return FT_FAIL(FT_ECONFIG, "%s has no variance to learn. Set generator.vlb: false", preset);
-        p->bound = ft_input(g, "bound", FT_F32, 2, (int64_t[]){B, 8});
-        p->vlb_loss = ft_vlb(g, p->net.variance, ft_stop_grad(g, y), z0, zt, p->bound);
-        ft_keep(p->vlb_loss);
-        p->total = ft_add(g, p->total, p->vlb_loss);
-    }
-    ft_keep(p->total);
-    return ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
+    if (p->min_snr) p->weight = ft_input(g, "weight", FT_F32, 1, &B);
+    if (p->vlb) p->bound = ft_input(g, "bound", FT_F32, 2, (int64_t[]){B, 8});
+    return problem_part(p, 0);
 }
 
+/* what is aligned: known when the network is there */
 static void align_problem(problem *p, const ft_align *a)
 {
-    ft_graph *g = p->g;
     p->align = a;
-    p->target = ft_input(g, "target", FT_F32, 2, (int64_t[]){p->batch, a->each});
-    p->decay = ft_input(g, "decay", FT_F32, 1, &p->batch);
-    ft_t target = ft_cast(g, p->target, ft_compute(g));
-    p->align_loss = ft_align_loss(g, a, p->net.taps.at, target, p->decay, &p->align_measure);
-    p->total = ft_add(g, p->total, p->align_loss);
-    ft_keep(p->align_loss);
-    ft_keep(p->total);
+    p->target = ft_input(p->g, "target", FT_F32, 2, (int64_t[]){p->batch, a->each});
+    p->decay = ft_input(p->g, "decay", FT_F32, 1, &p->batch);
 }
 
 static int finish_problem(problem *p, ft_optim_opt opt, ft_phase *phase)
 {
-    ft_backward(p->g, p->total);
-    phase->grad_norm = ft_optimise(p->g, opt);
-    FT_TRY(ft_plan_new(&p->plan, p->g, FT_WEIGHTS));
-    phase->plan = p->plan;
+    ft_graph *g = p->g;
+    ft_t sum[FT_LOGGED] = {0};
     int n = 0;
-    phase->logged[n++] = p->total;
-    phase->logged[n++] = p->error;
-    if (p->vlb_loss) phase->logged[n++] = p->vlb_loss;
-    if (p->align_loss) phase->logged[n++] = p->align_loss, phase->logged[n++] = p->align_measure;
+    for (int64_t k = 0; k < p->parts; k++) {
+        if (k > 0) FT_TRY(problem_part(p, k));
+        if (p->align) align_part(p, k);
+        ft_t here[] = {p->total, p->error, p->vlb_loss, p->align_loss, p->align_measure};
+        n = 0;
+        for (int i = 0; i < 5; i++)
+            if (here[i]) ft_add_part(g, &sum[n++], here[i], p->parts);
+        ft_backward(g, p->parts > 1 ? ft_affine(g, p->total, 1 / (float)p->parts, 0) : p->total);
+    }
+    for (int i = 0; i < n; i++) ft_keep(phase->logged[i] = sum[i]);
+    phase->grad_norm = ft_optimise(g, opt);
+    FT_TRY(ft_plan_new(&p->plan, g, FT_WEIGHTS));
+    phase->plan = p->plan;
     return FT_OK;
 }
 

@@ -29,7 +29,6 @@ ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const
         t.lpips = ft_lpips(g, opt->judge, t.output, target);
         ft_borrow(g, NULL);
         t.total = ft_add(g, t.total, ft_affine(g, t.lpips, (float)opt->lpips, 0));
-        ft_keep(t.lpips);
     }
     if (opt->critic) {
         ft_borrow(g, opt->critic);
@@ -41,17 +40,9 @@ ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const
         ft_t rec = l2_norm(g, ft_gradient(g, t.total, w)), adv = l2_norm(g, ft_gradient(g, t.gan, w));
         t.gan_weight = ft_clamp(g, ft_div(g, rec, ft_affine(g, adv, 1, 1e-4f)), 0, 1e4f);
         t.gan_weight = ft_stop_grad(g, ft_affine(g, t.gan_weight, (float)opt->gan, 0));
-        t.gan_on = ft_input(g, "gan_on", FT_F32, 1, (int64_t[]){1});
-        t.total = ft_add(g, t.total, ft_mul(g, ft_mul(g, t.gan, t.gan_weight), t.gan_on));
-        ft_keep(t.gan);
-        ft_keep(t.gan_weight);
+        t.total = ft_add(g, t.total, ft_mul(g, ft_mul(g, t.gan, t.gan_weight), opt->gan_on));
     }
     if (opt->kl > 0) t.total = ft_add(g, t.total, ft_affine(g, t.kl, (float)opt->kl, 0));
-    ft_keep(t.l1);
-    ft_keep(t.kl);
-    ft_keep(t.ffl);
-    ft_keep(t.output);
-    ft_keep(t.total);
     return t;
 }
 

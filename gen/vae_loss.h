@@ -11,12 +11,12 @@ typedef struct {
     const ft_lpips_preset *judge; /* of `lpips` */
     ft_params *judge_params;      /* its weights */
     ft_params *critic;            /* the discriminator's store; NULL: none */
+    ft_t gan_on;                  /* then: (1) f32, 0 before the discriminator takes part, then 1 */
 } ft_vae_loss_opt;
 
 typedef struct {
     ft_t total, l1, kl, ffl;     /* scalars */
     ft_t lpips, gan, gan_weight; /* NULL where the term is left out */
-    ft_t gan_on;                 /* input (1) f32: 0 before the discriminator takes part, then 1 */
     ft_t output;                 /* (B,F,S,S,3) */
 } ft_vae_loss_terms;
 

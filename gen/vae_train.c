@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/graph/layers.h"
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
 #include "gen/vae_loss.h"
@@ -37,10 +38,9 @@ int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
 
 typedef struct {
     const ft_clip_pool *pool;
-    ft_t x;
+    ft_t x, gan_on, output; /* output (B,F,S,S,3) */
     int64_t batch;
     uint64_t seed;
-    ft_vae_loss_terms loss;
     /* the discriminator, trained beside the VAE on the step's clips and what became of them */
     ft_params *critic;
     ft_graph *critic_graph;
@@ -62,7 +62,7 @@ static int feed_vae(void *ctx, int64_t step)
         ft_to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
                    ft_rng_bits(&r) & 1);
     }
-    if (f->loss.gan_on) *(float *)ft_data(f->loss.gan_on) = step >= f->critic_from;
+    if (f->gan_on) *(float *)ft_data(f->gan_on) = step >= f->critic_from;
     return FT_OK;
 }
 
@@ -71,7 +71,7 @@ static int train_critic(void *ctx, int64_t done)
     vae_feed *f = ctx;
     if (!f->critic_plan || done - 1 < f->critic_from) return FT_OK;
     memcpy(ft_data(f->real), ft_data(f->x), (size_t)ft_count(f->x) * 4);
-    memcpy(ft_data(f->fake), ft_data(f->loss.output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
+    memcpy(ft_data(f->fake), ft_data(f->output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
     return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0, ft_this_rank()});
 }
 
@@ -81,7 +81,7 @@ static int make_critic(vae_feed *f, ft_dtype dtype)
     for (int i = 0; i < 5; i++) dim[i] = ft_dim(f->x, i);
     if (!(f->critic_graph = ft_graph_new(f->critic, dtype, 6))) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
     f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
-    f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->loss.output), 5, dim);
+    f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->output), 5, dim);
     ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
     ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
     return ft_plan_new(&f->critic_plan, f->critic_graph, FT_WEIGHTS);
@@ -108,6 +108,8 @@ static int load_judge(const ft_config *cfg, ft_vae_loss_opt *opt)
     return ft_weights_load(weights, opt->judge_params, FT_WEIGHTS, NULL);
 }
 
+enum { VAE_LOGGED = 7 };
+
 int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
 {
     ft_dtype dtype;
@@ -127,12 +129,15 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
                            ft_config_real(cfg, "vae.gan"),
                            NULL,
                            NULL,
+                           NULL,
                            NULL};
     ft_params *params = ft_params_new(seed);
     ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
     ft_plan *plan = NULL;
+    int64_t parts = 1;
     int n_only = ft_config_list(cfg, "vae.train_only", &only), rc = FT_OK;
     bool as_is = ft_config_int(cfg, "vae.steps") == 0;
+    FT_TRY_TO(rc, done, ft_batch_parts(cfg, "vae.accumulate", feed.batch, &parts));
     if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
     if (as_is && !*start)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));
@@ -143,10 +148,20 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
     if (feed.critic) ft_params_no_average(feed.critic);
     feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
-    ft_vae_loss_terms l = feed.loss = ft_vae_loss(g, &p, feed.x, &opt);
-    ft_t norm = NULL;
+    if (feed.critic) opt.gan_on = feed.gan_on = ft_input(g, "gan_on", FT_F32, 1, (int64_t[]){1});
+    ft_t norm = NULL, output[64], sum[FT_LOGGED] = {0};
+    for (int64_t k = 0; k < parts; k++) {
+        ft_vae_loss_terms l = ft_vae_loss(g, &p, ft_slice(g, feed.x, 0, k * feed.batch / parts, feed.batch / parts), &opt);
+        const ft_t here[] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
+        for (int i = 0; i < VAE_LOGGED; i++)
+            if (here[i]) ft_add_part(g, &sum[i], here[i], parts);
+        output[k] = l.output;
+        if (!as_is) ft_backward(g, parts > 1 ? ft_affine(g, l.total, 1 / (float)parts, 0) : l.total);
+    }
+    for (int i = 0; i < VAE_LOGGED; i++)
+        if (sum[i]) ft_keep(sum[i]);
+    if (feed.critic) ft_keep(feed.output = ft_join(g, parts, output));
     if (!as_is) {
-        ft_backward(g, l.total);
         norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
         FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     }
@@ -168,13 +183,9 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
                     .feed = feed_vae,
                     .after = train_critic,
                     .ctx = &feed};
-    struct {
-        const char *name;
-        ft_t value;
-    } logged[] = {{"loss", l.total},           {"l1", l.l1}, {"kl", l.kl}, {"ffl", l.ffl}, {"lpips", l.lpips}, {"gan", l.gan},
-                  {"gan_weight", l.gan_weight}};
-    for (size_t i = 0; i < sizeof logged / sizeof *logged; i++)
-        if (logged[i].value) t.logged_name[t.n_logged] = logged[i].name, t.main.logged[t.n_logged++] = logged[i].value;
+    static const char *const names[VAE_LOGGED] = {"loss", "l1", "kl", "ffl", "lpips", "gan", "gan_weight"};
+    for (int i = 0; i < VAE_LOGGED; i++)
+        if (sum[i]) t.logged_name[t.n_logged] = names[i], t.main.logged[t.n_logged++] = sum[i];
     rc = ft_train(&t);
 done:
     ft_plan_free(feed.critic_plan);

@@ -124,6 +124,19 @@ cmp whole/weights.safetensors part/weights.safetensors || die "resume is not bit
 cmp whole/ema.safetensors part/ema.safetensors || die "resume is not bit-exact (EMA)"
 cmp whole/log.csv part/log.csv || die "the log of a resumed run differs"
 
+# a batch in parts is the same step in less memory, and every loop knows how
+conf "task: classifier" "data: {clips: p.h5}" "labels: 4" "precision: f32" "classifier: {model: timesformer-tiny, steps: 2, batch: 4, dropout: 0}"
+works "$F" train e.yaml -o one-part
+works "$F" train e.yaml -o four-parts --set classifier.accumulate=4
+fails 1 "classifier.accumulate" "equal parts" -- "$F" train e.yaml -o unequal --set classifier.accumulate=3
+python3 - <<'P' || die "a batch in parts learns something else"
+import csv
+a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + "/log.csv")))[1:]] for d in ("one-part", "four-parts"))
+assert len(a) == 2 and all(abs(x - y) <= 2e-5 * abs(x) for p, q in zip(a, b) for x, y in zip(p, q)), (a, b)
+P
+conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 2, batch: 2, accumulate: 2, gan: 0.5, gan_from: 0}" "generator: {steps: 2, batch: 4, accumulate: 2}"
+works "$F" train e.yaml -o gen-parts
+
 # a generator from training to pictures
 conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 4, batch: 2}" "generator: {steps: 4, batch: 4}"
 works "$F" train e.yaml -o gen

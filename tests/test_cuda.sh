@@ -66,11 +66,19 @@ P
   works "$F" info clips.h5
 fi
 
+# a batch in parts, as one step
+sed 's/x3d-tiny, steps: 6, batch: 2/timesformer-tiny, steps: 3, batch: 4, dropout: 0/' c.yaml >t.yaml
+works "$C" train t.yaml -o one --device cuda
+works "$C" train t.yaml -o parts --device cuda --set classifier.accumulate=2
+python3 - <<'P' || die "a batch in parts learns something else"
+import csv
+a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + "/log.csv")))[1:]] for d in ("one", "parts"))
+assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
+P
+
 # two ranks, each with a device
 if command -v mpirun >/dev/null && [ -e "$(dirname "$F")/libforty_mpi.so" ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-  sed 's/x3d-tiny, steps: 6, batch: 2/timesformer-tiny, steps: 3, batch: 4/' c.yaml >t.yaml
-  works "$C" train t.yaml -o one --device cuda
   ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 OMPI_COMM_WORLD_LOCAL_RANK=0 works mpirun --oversubscribe -n 2 bash -c "OMPI_COMM_WORLD_LOCAL_RANK=0 exec $C train t.yaml -o both --device cuda --set classifier.batch=2"
   python3 - <<'P' || die "two ranks learn something else"
 import csv

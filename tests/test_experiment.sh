@@ -126,7 +126,7 @@ grep -q rehearsal: err && die "what is known was rehearsed again"
 works "$F" experiment run e.yaml -o dry --dry-run
 grep -q "of work, at most [0-9]* MiB" err && [ ! -e dry/rehearsal ] && [ "$(ls dry/runs | wc -l)" = 2 ] || die "the dry run is no dry run: $(cat err)"
 works "$F" experiment status e.yaml -o dry --set splits=5
-grep -q "^all .* s *[0-9]* s$" out && ! grep -q "?" out || die "the status knows no times: $(cat out)"
+grep -q "^all .* s *[0-9:]* \(s\|min\)$" out && ! grep -q "?" out || die "the status knows no times: $(cat out)"
 fails 1 "torn2.h5 is not there" -- "$F" experiment run torn.yaml -o dry2 --dry-run --set "arms=supervised,clips: torn2.h5"
 head -c 5000 a/clips/noise.h5 >torn2.h5
 fails 1 "torn2.h5" "damaged" -- "$F" experiment run torn.yaml -o dry2 --dry-run --set "arms=supervised,clips: torn2.h5"

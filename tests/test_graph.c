@@ -647,6 +647,63 @@ static void test_remat_errors(void **state)
     ft_params_free(params);
 }
 
+/* ---- a batch in parts ---- */
+
+enum { PARTS = 4 };
+
+/* the loss of rows k, k + 1 of a batch of 8; `trunk` is made once for all of them */
+static ft_t part_loss(ft_graph *g, ft_t trunk, int k)
+{
+    ft_t x = ft_slice(g, trunk, 0, 2 * k, 2), h = x, w = P("w", 64, 64);
+    for (int i = 0; i < 5; i++) {
+        if (i % 2) ft_remat_begin(g);
+        h = ft_add(g, h, ft_linear(g, ft_layernorm(g, ft_unary(g, FT_SILU, h), NULL, NULL, NULL, NULL, 1e-5f), w, NULL));
+        if (i % 2) ft_remat_end(g);
+    }
+    if (k == 2) h = ft_mul(g, h, P("late", 2, 30, 64)); /* of one part alone */
+    ft_t y = ft_linear(g, x, w, NULL);
+    ft_keep(ft_gradient(g, ft_reshape(g, ft_reduce(g, ft_mul(g, y, y), 7, true), 1, (int64_t[]){1}), w)); /* disturbs nothing */
+    return total_of(g, h);
+}
+
+/* one backward pass a part gives the gradients of one for all, and needs less memory */
+static void test_parts(void **state)
+{
+    (void)state;
+    ft_params *params[2];
+    ft_graph *graph[2];
+    ft_plan *plan[2];
+    ft_t input[2];
+    for (int apart = 0; apart < 2; apart++) {
+        params[apart] = ft_params_new(3);
+        ft_graph *g = graph[apart] = ft_graph_new(params[apart], FT_F32, 1);
+        ft_t x = input[apart] = ft_input(g, "x", FT_F32, 3, (int64_t[]){8, 30, 64}), sum = NULL;
+        for (int i = 0; i < 8 * 30 * 64; i++) ((float *)ft_data(x))[i] = (float)sin(i * 0.7);
+        ft_need_grad(x);
+        ft_t trunk = ft_linear(g, x, P("trunk", 64, 64), NULL);
+        for (int k = 0; k < PARTS; k++) {
+            ft_t loss = part_loss(g, trunk, k);
+            sum = sum ? ft_add(g, sum, loss) : loss;
+            if (apart) ft_backward(g, loss);
+        }
+        if (!apart) ft_backward(g, sum);
+        ft_keep(ft_grad(g, x));
+        if (ft_plan_new(&plan[apart], g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+        for (int run = 0; run < 2; run++) assert_int_equal(ft_run(plan[apart], &step), FT_OK); /* not added to those before */
+    }
+    const float *a = ft_params_grad(params[0]), *b = ft_params_grad(params[1]);
+    double top = 0;
+    for (int64_t i = 0; i < ft_params_trained_size(params[0]); i++) top = fmax(top, fabs((double)a[i]));
+    for (int64_t i = 0; i < ft_params_trained_size(params[0]); i++) /* sums of 8 x 30 rows */
+        if (!(fabs((double)a[i] - (double)b[i]) <= 256 * pow(2, -24) * top))
+            fail_msg("gradient %lld is %g in one, %g in parts", (long long)i, (double)a[i], (double)b[i]);
+    const float *xa = ft_data(ft_grad(graph[0], input[0])), *xb = ft_data(ft_grad(graph[1], input[1]));
+    for (int i = 0; i < 8 * 30 * 64; i++) assert_true(fabs((double)xa[i] - (double)xb[i]) <= 1e-4 * (1 + fabs((double)xa[i])));
+    size_t one = ft_plan_describe(plan[0]).act_bytes, parts = ft_plan_describe(plan[1]).act_bytes;
+    if (!(parts * 2 < one)) fail_msg("parts need %zu bytes, all at once %zu", parts, one);
+    for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
+}
+
 /* ---- the planner on random graphs
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -840,6 +897,7 @@ int main(void)
         cmocka_unit_test(test_frozen_and_borrowed),
         cmocka_unit_test(test_remat),
         cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_random_plans),
         cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_dead_nodes),

@@ -517,7 +517,8 @@ static void test_vae_judges(void **state)
     assert_int_equal(ft_params_train_only(judge, 0, NULL), FT_OK);
     ft_graph *g = ft_graph_new(params, FT_F32, 1);
     ft_t x = filled(g, "x", 5, (int64_t[]){1, 8, 32, 32, 3});
-    ft_vae_loss_opt opt = {0, 0, 1, 0.5, ft_lpips_find("lpips-alex"), judge, critic};
+    ft_vae_loss_opt opt = {
+        0, 0, 1, 0.5, ft_lpips_find("lpips-alex"), judge, critic, ft_input(g, "gan_on", FT_F32, 1, (int64_t[]){1})};
     ft_vae_loss_terms l = ft_vae_loss(g, &p, x, &opt);
     ft_t w = ft_param(g, "decoder.conv_out.conv.weight", 5, (int64_t[]){3, 16, 3, 3, 3}, FT_ZERO);
     ft_t adversary = ft_gradient(g, l.gan, w), perceptual = ft_gradient(g, l.lpips, w),

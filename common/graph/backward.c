@@ -180,6 +180,13 @@ static void recompute(ft_graph *g, const struct ft_region *r)
     if (!g->failed) walk(g, first_node, g->n_node, first_tensor, g->n_tensor, true);
 }
 
+static bool reached(const ft_graph *g, const struct ft_region *r)
+{
+    for (int i = r->first_tensor; i < r->end_tensor; i++)
+        if (g->tensor[i]->grad || g->tensor[i]->parts) return true;
+    return false;
+}
+
 /* Visits the nodes [first, end) backwards. Tensors are settled in the order opposite to their making, so a view is settled
  * before the node that made what it looks at is visited. */
 static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, int end_tensor, bool again)
@@ -198,7 +205,7 @@ static void walk(ft_graph *g, int first_node, int end_node, int first_tensor, in
         for (; t > made && t >= first_tensor; t--)
             if (g->tensor[t]->kind == FT_IS_ACT) settle(g, g->tensor[t]);
         if (r) {
-            recompute(g, r);
+            if (reached(g, r)) recompute(g, r);
             i = r->first_node;
             continue;
         }
@@ -236,31 +243,44 @@ static void settle_leaves(ft_graph *g, int tensors)
 
 void ft_backward(ft_graph *g, ft_t loss) { ft_backward_from(g, loss, one_like(g, loss)); }
 
+/* Gradients of parameters get a fixed place: a node of their own writes it; later ones are added there. Those of inputs are
+ * tensors like others. */
+static void land(ft_graph *g, ft_t t)
+{
+    ft_t d = t->grad;
+    if (t->param < 0) {
+        t->landed = t->landed ? ft_add(g, t->landed, d) : d;
+        t->grad = NULL;
+        return;
+    }
+    bool shared = d->base != d || !d->maker || d->kind == FT_IS_GRAD;
+    t->grad = NULL;
+    if (d->dtype != FT_F32) d = ft_cast(g, d, FT_F32);
+    else if (shared && !t->landed) d = ft_affine(g, d, 1, 0);
+    if (t->landed) d = ft_add(g, t->landed, d);
+    if (g->failed) return;
+    d->kind = FT_IS_GRAD;
+    d->param = -1;
+    d->offset = (size_t)t->param; /* plan.c turns the parameter index into an address */
+    t->landed = d;
+}
+
 void ft_backward_from(ft_graph *g, ft_t y, ft_t dy)
 {
     int nodes = g->n_node, tensors = g->n_tensor;
     if (!start(g, y, dy)) return;
     walk(g, 0, nodes, 0, tensors, false);
     settle_leaves(g, tensors);
-    for (int i = 0; i < g->n_tensor; i++) { /* gradients of parameters get a fixed place: a node of their own writes it */
-        ft_t t = g->tensor[i];
-        if (t->param < 0 || !t->grad || g->failed) continue;
-        bool shared = t->grad->base != t->grad || !t->grad->maker || t->grad->kind == FT_IS_GRAD;
-        if (shared || t->grad->dtype != FT_F32) {
-            ft_t d = t->grad->dtype == FT_F32 ? ft_affine(g, t->grad, 1, 0) : ft_cast(g, t->grad, FT_F32);
-            t->grad = d;
-        }
-        t->grad->kind = FT_IS_GRAD;
-        t->grad->param = -1;
-        t->grad->offset = (size_t)t->param; /* plan.c turns the parameter index into an address */
-    }
+    for (int i = 0; i < tensors; i++)
+        if (g->tensor[i]->kind != FT_IS_ACT && g->tensor[i]->grad && !g->failed) land(g, g->tensor[i]);
+    for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->grad = NULL, g->tensor[i]->parts = NULL; /* the next walk is another */
 }
 
 ft_t ft_grad(ft_graph *g, ft_t t)
 {
     (void)g;
     while (t->base != t) t = t->base;
-    return t->grad;
+    return t->landed ? t->landed : t->grad;
 }
 
 void ft_need_grad(ft_t t) { t->needs_grad = true; }

@@ -241,7 +241,9 @@ ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,
 
 /* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
 
-void ft_backward(ft_graph *g, ft_t loss);            /* adds the gradient nodes; parameter gradients land in ft_params_grad */
+/* Adds the gradient nodes; parameter gradients land in ft_params_grad. Called once more they are added to: with the losses of
+ * parts of a batch, each built after the backward pass of the one before, a step needs the memory of one part. */
+void ft_backward(ft_graph *g, ft_t loss);
 void ft_backward_from(ft_graph *g, ft_t y, ft_t dy); /* the same from any tensor whose gradient is known */
 ft_t ft_grad(ft_graph *g, ft_t t);                   /* gradient of an input or parameter after ft_backward; NULL if none */
 void ft_need_grad(ft_t input);                       /* an input whose gradient is wanted: before it is used */
@@ -265,8 +267,8 @@ double ft_ema_decay(double decay, int64_t step);                             /* 
 int ft_plan_new(ft_plan **plan, ft_graph *g, ft_bank bank);
 void ft_plan_free(ft_plan *plan);
 int ft_run(ft_plan *plan, const ft_step *step); /* on a device: begun; ft_data waits for what it reads */
-/* How many runs the host may be ahead of a plan: 0 on the processor. ft_data_late reads a kept tensor of at most 256 KiB as the run
- * `ago` runs before the last one left it, without waiting for later ones; ago <= ft_plan_lag. */
+/* How many runs the host may be ahead of a plan: 0 on the processor. ft_data_late reads a kept tensor of at most 256 KiB as the
+ * run `ago` runs before the last one left it, without waiting for later ones; ago <= ft_plan_lag. */
 int ft_plan_lag(const ft_plan *plan);
 const void *ft_data_late(ft_t t, int ago);
 

@@ -25,6 +25,7 @@ struct ft_tensor {
     bool average;     /* of the running average of the weights, not of the weights */
     bool needs_grad, kept;
     ft_tensor *grad;       /* set by ft_backward */
+    ft_tensor *landed;     /* of a leaf: the sum of its gradients so far; of a parameter where the optimiser reads it */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
     int first, last;       /* positions in the list between which the storage lives (owners only) */
     size_t offset;         /* in the slab (owners only) */

@@ -70,6 +70,7 @@
     KEY("vae.model", TEXT, "vae-tiny", 0, 0, "video VAE preset")                                                                 \
     KEY("vae.steps", INT, "2000", 0, 1e8, "training steps; 0: vae.weights as they are")                                          \
     KEY("vae.batch", INT, "4", 1, 4096, "clips a step")                                                                          \
+    KEY("vae.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")           \
     KEY("vae.lr", REAL, "0.002", 0, 1, "learning rate, cosine to 0")                                                             \
     KEY("vae.kl", REAL, "1e-6", 0, 1, "weight of the KL term (sum over latent values)")                                          \
     KEY("vae.ffl", REAL, "0.1", 0, 100, "weight of the focal frequency loss")                                                    \
@@ -86,6 +87,7 @@
     KEY("generator.model", TEXT, "medsora-tiny", 0, 0, "generator preset of `forty train`; experiments take it from the arm")    \
     KEY("generator.steps", INT, "5000", 1, 1e8, "training steps")                                                                \
     KEY("generator.batch", INT, "16", 1, 4096, "latent clips a step")                                                            \
+    KEY("generator.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")     \
     KEY("generator.lr", REAL, "0.001", 0, 1, "learning rate, linear warm-up, cosine to 0")                                       \
     KEY("generator.warmup", INT, "50", 0, 1e8, "steps of linear warm-up")                                                        \
     KEY("generator.ema", REAL, "0.9999", 0, 1, "EMA decay, warmed up; the EMA is sampled")                                       \
@@ -143,6 +145,7 @@
     KEY("classifier.model", TEXT, "x3d-tiny", 0, 0, "classifier preset")                                                         \
     KEY("classifier.steps", INT, "600", 1, 1e8, "training steps, the same in every arm")                                         \
     KEY("classifier.batch", INT, "8", 2, 4096, "labelled clips a step")                                                          \
+    KEY("classifier.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")    \
     KEY("classifier.mu", INT, "1", 1, 100, "unlabelled clips for each labelled one")                                             \
     KEY("classifier.lr", REAL, "0.002", 0, 1, "learning rate, linear warm-up over a twentieth, cosine to 0")                     \
     KEY("classifier.weight_decay", REAL, "0.01", 0, 10, "AdamW weight decay, on matrices only")                                  \

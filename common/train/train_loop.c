@@ -27,6 +27,14 @@ int ft_precision(const ft_config *cfg, ft_dtype *dtype)
     return FT_OK;
 }
 
+int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts)
+{
+    *parts = ft_config_int(cfg, key);
+    if (batch % *parts == 0) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "%s: %s %lld does not cut a batch of %lld into equal parts", ft_config_origin(cfg, key), key,
+                   (long long)*parts, (long long)batch);
+}
+
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k)
 {
     /* a keyed permutation of [0, n) by cycle walking over a Feistel network: no table, no state */
