@@ -6,11 +6,15 @@ cd "$(dirname "$0")"
 full=no
 [ "${1:-}" = --full ] && full=yes
 install_missing libcmocka-dev python3 clang g++ openmpi-bin libopenmpi-dev
-echo "forty: release build and tests" >&2
-build release -DBUILD_TESTING=ON -DCMAKE_CUDA_ARCHITECTURES=90-real # all three with --full (full_registers.sh)
-ctest --preset release -j "$(nproc)" -LE full
+has() { local f; for f in "$@"; do grep -qw "$f" /proc/cpuinfo || return 1; done; }
+isa=base
+if has avx2 fma bmi1 bmi2; then isa=v3; fi
+if has avx512f avx512bw avx512dq avx512vl avx512cd; then isa=v4; fi
+echo "forty: optimised build and tests" >&2
+build test -DBUILD_TESTING=ON -DCMAKE_CUDA_ARCHITECTURES=90-virtual # for machines: full_registers.sh
+ctest --preset test -j "$(nproc)" -LE full
 echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
-build debug -DBUILD_TESTING=ON
+build debug -DBUILD_TESTING=ON -DFT_ISAS=$isa # the sanitizers see what runs here
 # leaks of libraries' one-time set-up are not ours: tests/leaks.supp names them
 export ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
 ctest --preset debug -j "$(nproc)" -LE full
@@ -23,7 +27,8 @@ if [ $full = yes ]; then
     aarch64-linux-gnu-gcc -std=c11 -D_GNU_SOURCE -DFT_VERSION='"x"' -DFT_ISA=base -O1 -fopenmp -Wall -Wextra -Werror -Wno-psabi \
       -Wno-maybe-uninitialized -I. -idirafter /usr/include -c "$file" -o /dev/null
   done
-  ctest --preset release -L full
+  ctest --preset test -L full
+  ctest --preset debug -L full-sanitized -j "$(nproc)"
   echo "forty: the device suite, on the stand-in for CUDA" >&2
   cmake -S tests/device -B build/device-shim -G Ninja -DSHIM=ON >build-device.log 2>&1 && cmake --build build/device-shim >>build-device.log 2>&1
   for model in x3d-tiny r2plus1d-tiny medsora-tiny feat-tiny endora-tiny; do build/device-shim/device_models parity $model; done

@@ -4,9 +4,10 @@
     tests/mutants.py run [-j N] [--only FILE] [--ids 3,5]   applies every row of mutants.tsv in a copy of the tree, builds, tests
     tests/mutants.py draw N                                 draws a new list of N mutants over all kernels and gradient rules
     tests/mutants.py draw N FILE                            draws N new rows for a file that changed, in place of its old ones
+    tests/mutants.py draw 999 kernels/cuda/                 draws new rows for the files of a folder
 
-A mutant is killed if test_ops or test_graph fails (or crashes, or hangs). A row may say why its mutant computes the same; such
-rows are not counted. The run fails below 95 % killed. ./test.sh --full runs it."""
+A mutant is killed if test_ops or test_graph fails (or crashes, or hangs), on the stand-in for CUDA if it is in a kernel there. A
+row may say why its mutant computes the same; such rows are not counted. The run fails below 95 % killed. ./test.sh --full runs it."""
 import hashlib
 import os
 import re
@@ -44,7 +45,9 @@ def sources():
     for f in sorted(os.listdir(folder)):
         if f.endswith((".c", ".h")) and f not in ("cpu_select.c", "cpu_table.c", "cpu.h"):
             yield "kernels/cpu/" + f
-    yield from ("kernels/elem.h", "common/graph/op_grad.c", "common/graph/backward.c", "common/graph/op_build.c")
+    folder = os.path.join(ROOT, "kernels", "cuda")
+    yield from ("kernels/cuda/" + f for f in sorted(os.listdir(folder)) if f.endswith((".cu", ".cuh")))
+    yield from ("kernels/augment.h", "kernels/elem.h", "common/graph/op_grad.c", "common/graph/backward.c", "common/graph/op_build.c")
 
 
 def draw(n, only=""):
@@ -62,7 +65,7 @@ def draw(n, only=""):
             for col, length, new in changes(code):
                 here.append((path, line, line[:col] + new + line[col + length :]))
         here.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
-        share = n if only else 16 if path.endswith("elem.h") else max(6, len(here) // 9)
+        share = n if path == only else 16 if path.endswith("elem.h") else 4 if ".cu" in path else max(6, len(here) // 9)
         every += here[:share]
     every.sort(key=lambda c: hashlib.sha256("\t".join(c).encode()).hexdigest())
     with open(LIST, "w") as o:
@@ -80,15 +83,20 @@ def rows():
     return out
 
 
-def tree(place):
+def targets(path):
+    return ["tests/test_ops_shim", "tests/test_graph_shim"] if ".cu" in path else ["tests/test_ops", "tests/test_graph"]
+
+
+def tree(place, paths):
     for part in ("CMakeLists.txt", "CMakePresets.json", "common", "kernels", "gen", "classify", "experiments", "tests"):
         s = os.path.join(ROOT, part)
         (shutil.copytree if os.path.isdir(s) else shutil.copy)(s, os.path.join(place, part))
     flags = ["-DCMAKE_BUILD_TYPE=Release", "-DFT_KERNEL_OPT=-O1", "-DFT_ISAS=base;v4"]
     subprocess.run(["cmake", "-G", "Ninja", "-B", "build", *flags], cwd=place, check=True, capture_output=True)
-    subprocess.run(["ninja", "-C", "build", "tests/test_ops", "tests/test_graph"], cwd=place, check=True, capture_output=True)
-    if verdict(place):  # else every mutant would be "killed"
-        sys.exit("the tests fail without any mutant")
+    for path in {".cu" in p: p for p in paths}.values():
+        subprocess.run(["ninja", "-C", "build", *targets(path)], cwd=place, check=True, capture_output=True)
+        if verdict(place, path):  # else every mutant would be "killed"
+            sys.exit("the tests fail without any mutant")
 
 
 FIRST = {  # the cases that a file's mutants most likely fail
@@ -96,18 +104,21 @@ FIRST = {  # the cases that a file's mutants most likely fail
     "gemm.h": "sdpa ssd attention_channel", "gemm_bf16.h": "sdpa", "norm.c": "layernorm rms gate", "conv_dw.c": "dw_", "vision.c": "grid corr",
     "norm_channel.c": "group spatial instance batch", "fourier.c": "focal", "softmax.c": "softmax l2", "pool.c": "pool upsample",
     "loss.c": "mse l1 huber bce hinge softmax_xent xent pseudo gauss vlb pearson", "shape.c": "permute concat slice pad roll resize",
+    "augment.c": "augment", "augment.h": "augment", "convolution.c": "conv", "linear.c": "linear", "conv_causal.c": "causal",
+    "elementwise.c": "relu silu gelu tanh add mul affine", "reduce.c": "reduce sum mean", "state.c": "assign",
     "random.h": "dropout randn uniform drop_path q_sample attention_local_dropout", "onednn.c": "conv linear matmul",
 }
 
 
 def verdict(place, path=""):
     """the test that fails, or nothing"""
-    env = dict(os.environ, FT_FAIL_FAST="1", GOMP_SPINCOUNT="1000", OMP_NUM_THREADS="1", FT_FIRST=FIRST.get(os.path.basename(path), ""))
-    tests = ("test_ops", "test_graph")
-    for test in tests[::-1] if path.startswith("common") or path.endswith("update.c") else tests:
+    first = FIRST.get(os.path.basename(path).replace(".cuh", ".h").replace(".cu", ".c"), "")
+    env = dict(os.environ, FT_FAIL_FAST="1", GOMP_SPINCOUNT="1000", OMP_NUM_THREADS="1", FT_FIRST=first)
+    tests = targets(path)
+    for test in tests[::-1] if path.startswith("common") or "/update.c" in path else tests:
         try:
-            if subprocess.run([f"build/tests/{test}"], cwd=place, capture_output=True, env=env, timeout=180).returncode:
-                return test
+            if subprocess.run([f"build/{test}"], cwd=place, capture_output=True, env=env, timeout=300).returncode:
+                return os.path.basename(test)
         except subprocess.TimeoutExpired:
             return test + " (hangs)"
     return ""
@@ -121,7 +132,7 @@ def killed(place, mutant):
         return "gone"
     open(file, "w").write(text.replace("\n" + line + "\n", "\n" + new + "\n", 1))
     try:
-        b = subprocess.run(["ninja", "-C", "build", "tests/test_ops", "tests/test_graph"], cwd=place, capture_output=True)
+        b = subprocess.run(["ninja", "-C", "build", *targets(path)], cwd=place, capture_output=True)
         if b.returncode:
             return "does not compile"
         return verdict(place, path)
@@ -140,7 +151,7 @@ def run(args):
 
     def worker():
         with tempfile.TemporaryDirectory() as place:
-            tree(place)
+            tree(place, [r[1] for r in todo])
             while True:
                 with lock:
                     if not waiting:

@@ -1,9 +1,9 @@
 # A small sweep ended at random moments, in the middle of writes as well (tests/fault.c): what is computed after them is, bit for bit,
-# what an undisturbed sweep gives, and nothing is read that was not written to its end. CRASHES=50 by default.
+# what an undisturbed sweep gives, and nothing is read that was not written to its end. CRASHES=30 by default.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [ -z "${ASAN_OPTIONS:-}" ] || { echo "skipped: LD_PRELOAD and AddressSanitizer exclude each other"; exit 77; }
-crashes=${CRASHES:-50} RANDOM=7
+crashes=${CRASHES:-30} RANDOM=7
 fault=$(dirname "$F")/tests/libfault.so
 cat >e.yaml <<'Y'
 threads: 1

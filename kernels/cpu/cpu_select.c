@@ -1,4 +1,5 @@
 /* Which of the compiled instruction sets runs here. FORTY_ISA=base|v3|v4 asks for a lower one (tests). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,5 +41,10 @@ const ft_backend *ft_backend_cpu(void)
               __builtin_cpu_supports("bmi2");
     if (v3 && (!ask || strcmp(ask, "base"))) return &ft_backend_cpu_table_v3;
 #endif
+#ifdef FT_HAVE_base
     return &ft_backend_cpu_table_base;
+#else
+    fprintf(stderr, "forty: error: this program was built without kernels for this processor (FT_ISAS)\n");
+    exit(1);
+#endif
 }
