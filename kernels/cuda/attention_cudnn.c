@@ -1,15 +1,20 @@
-/* See attention.h: cuDNN's fused attention, one operation forward and one backward. */
+/* See attention.h. cuDNN has no operation "attention" that its engines take everywhere: they know the graph of its formula, and
+ * make one kernel of it. Forward: O = P V, P = softmax(s Q K^T), and the logarithm of each row's sum, L. Backward, with
+ * P = exp(s Q K^T - L): dV = P^T dO, dS = s P (dO V^T - rowsum(dO O)), dQ = dS K, dK = dS^T Q (Dao et al. 2022). */
 #include "kernels/cuda/attention.h"
 
 #include <stdlib.h>
 
 #include "kernels/cuda/dnn_graph.h"
 
-enum { Q = 1, K, V, O, STATS, SCALE, DO, DQ, DK, DV };
+/* tensors in memory; those between operations are numbered from BETWEEN on */
+enum { Q = 1, K, V, O, STATS, SCALE, ONE, DO, DQ, DK, DV, SUM, DQ_SUM, N_TENSORS = DQ_SUM, BETWEEN = 32 };
 
 typedef struct {
     ft_dnn_plan *plan;
-    float scale;
+    float scale, one;
+    bool sums;            /* dQ is summed in f32 first */
+    size_t sum_at, dq_at; /* in the scratch: rowsum(dO O), and that sum */
 } flash;
 
 static void free_flash(void *p)
@@ -30,83 +35,162 @@ static shape shape_of(const ft_call *c)
         q->dim[0], q->dim[1], k ? k->dim[1] : q->dim[1], c->attr->sdpa.heads, width / c->attr->sdpa.heads, k ? width : 3 * width};
 }
 
-static int tensor(ft_dnn *to, int64_t id, const shape *s, int64_t rows, int64_t row)
+typedef struct {
+    ft_dnn_graph g;
+    const shape *s;
+    int64_t next;
+} builder;
+
+/* (seqs, heads, rows, columns) */
+static ft_dnn tensor(builder *b, int64_t id, cudnnDataType_t type, int64_t rows, int64_t columns, const int64_t stride[4],
+                     ft_dnn_tensor_kind kind)
 {
-    int64_t dim[4] = {s->seqs, s->heads, rows, s->d}, stride[4] = {rows * row, s->d, row, 1};
-    return ft_dnn_tensor(to, id, CUDNN_DATA_BFLOAT16, 4, dim, stride, 16, FT_DNN_REAL);
+    return ft_dnn_tensor(&b->g, id, type, 4, (int64_t[]){b->s->seqs, b->s->heads, rows, columns}, stride, kind);
+}
+/* tokens of `row` values, heads side by side; `turned`: channels by tokens */
+static ft_dnn tokens(builder *b, int64_t id, int64_t n, int64_t row, bool turned)
+{
+    int64_t d = b->s->d, stride[4] = {n * row, d, turned ? 1 : row, turned ? row : 1};
+    return tensor(b, id, CUDNN_DATA_BFLOAT16, turned ? d : n, turned ? n : d, stride, FT_DNN_REAL);
+}
+/* a value for each query and key, and one for each query */
+static ft_dnn logits(builder *b, cudnnDataType_t type)
+{
+    int64_t q = b->s->tq, k = b->s->tk;
+    return tensor(b, b->next++, type, q, k, (int64_t[]){b->s->heads * q * k, q * k, k, 1}, FT_DNN_VIRTUAL);
+}
+static ft_dnn turned_logits(builder *b)
+{
+    int64_t q = b->s->tq, k = b->s->tk;
+    return tensor(b, b->next++, CUDNN_DATA_BFLOAT16, k, q, (int64_t[]){b->s->heads * q * k, q * k, 1, k}, FT_DNN_VIRTUAL);
+}
+static ft_dnn per_query(builder *b, int64_t id, ft_dnn_tensor_kind kind)
+{
+    int64_t q = b->s->tq;
+    return tensor(b, id ? id : b->next++, CUDNN_DATA_FLOAT, q, 1, (int64_t[]){b->s->heads * q, q, 1, 1}, kind);
+}
+static ft_dnn value(builder *b, int64_t id)
+{
+    static const int64_t one[4] = {1, 1, 1, 1};
+    return ft_dnn_tensor(&b->g, id, CUDNN_DATA_FLOAT, 4, one, one, FT_DNN_VALUE);
+}
+static ft_dnn product(builder *b, ft_dnn x, ft_dnn y)
+{
+    ft_dnn z = logits(b, CUDNN_DATA_FLOAT);
+    ft_dnn_matmul(&b->g, x, y, z);
+    return z;
+}
+static ft_dnn apply(builder *b, cudnnPointwiseMode_t mode, ft_dnn x, ft_dnn y)
+{
+    ft_dnn z = logits(b, CUDNN_DATA_FLOAT);
+    ft_dnn_pointwise(&b->g, mode, x, y, z);
+    return z;
 }
 
-static int build(flash *f, const shape *s, bool backward)
+static void forward(builder *b)
 {
-    ft_dnn t[16] = {NULL}, op = NULL;
-    int64_t width = s->heads * s->d, stats[4] = {s->seqs, s->heads, s->tq, 1}, stats_stride[4] = {s->heads * s->tq, s->tq, 1, 1},
-            one[4] = {1, 1, 1, 1};
-    int rc = tensor(&t[Q], Q, s, s->tq, s->row);
-    if (rc == FT_OK) rc = tensor(&t[K], K, s, s->tk, s->row);
-    if (rc == FT_OK) rc = tensor(&t[V], V, s, s->tk, s->row);
-    if (rc == FT_OK) rc = tensor(&t[O], O, s, s->tq, width);
-    if (rc == FT_OK) rc = ft_dnn_tensor(&t[STATS], STATS, CUDNN_DATA_FLOAT, 4, stats, stats_stride, 16, FT_DNN_REAL);
-    if (rc == FT_OK) rc = ft_dnn_tensor(&t[SCALE], SCALE, CUDNN_DATA_FLOAT, 4, one, one, 16, FT_DNN_VALUE);
-    if (rc == FT_OK && backward) rc = tensor(&t[DO], DO, s, s->tq, width);
-    if (rc == FT_OK && backward) rc = tensor(&t[DQ], DQ, s, s->tq, s->row);
-    if (rc == FT_OK && backward) rc = tensor(&t[DK], DK, s, s->tk, s->row);
-    if (rc == FT_OK && backward) rc = tensor(&t[DV], DV, s, s->tk, s->row);
-    static const struct {
-        int id;
-        cudnnBackendAttributeName_t forward, backward;
-    } name[] = {{Q, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, CUDNN_ATTR_OPERATION_SDPA_BWD_QDESC},
-                {K, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, CUDNN_ATTR_OPERATION_SDPA_BWD_KDESC},
-                {V, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, CUDNN_ATTR_OPERATION_SDPA_BWD_VDESC},
-                {O, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, CUDNN_ATTR_OPERATION_SDPA_BWD_ODESC},
-                {STATS, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, CUDNN_ATTR_OPERATION_SDPA_BWD_STATSDESC},
-                {SCALE, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, CUDNN_ATTR_OPERATION_SDPA_BWD_SCALEDESC},
-                {DO, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC},
-                {DQ, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC},
-                {DK, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC},
-                {DV, 0, CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC}};
-    int n = backward ? 10 : 6;
-    if (rc == FT_OK)
-        rc = ft_dnn_make(&op,
-                         backward ? CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR : CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
-    for (int i = 0; rc == FT_OK && i < n; i++)
-        rc = ft_dnn_set(op, backward ? name[i].backward : name[i].forward, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &t[name[i].id]);
-    if (rc == FT_OK) rc = ft_dnn_finish(op, "attention");
-    int64_t id[10];
-    size_t bytes[10], qb = (size_t)(s->seqs * s->tq * s->row) * 2, kb = (size_t)(s->seqs * s->tk * s->row) * 2,
-                      ob = (size_t)(s->seqs * s->tq * width) * 2;
-    size_t of[] = {qb, kb, kb, ob, (size_t)(s->seqs * s->heads * s->tq) * 4, 0, ob, qb, kb, kb};
-    for (int i = 0; i < n; i++) id[i] = name[i].id, bytes[i] = of[i];
-    if (rc == FT_OK) rc = ft_dnn_plan_new(&f->plan, &op, 1, false, n, id, bytes, backward ? "attention, backward" : "attention");
-    ft_dnn_free(&op, 1);
-    ft_dnn_free(t, 16);
+    const shape *s = b->s;
+    ft_dnn_graph *g = &b->g;
+    ft_dnn q = tokens(b, Q, s->tq, s->row, false), kt = tokens(b, K, s->tk, s->row, true), v = tokens(b, V, s->tk, s->row, false),
+           o = tokens(b, O, s->tq, s->heads * s->d, false), stats = per_query(b, STATS, FT_DNN_REAL);
+    ft_dnn l = apply(b, CUDNN_POINTWISE_MUL, product(b, q, kt), value(b, SCALE)), top = per_query(b, 0, FT_DNN_VIRTUAL);
+    ft_dnn_reduce(g, CUDNN_REDUCE_TENSOR_MAX, l, top);
+    ft_dnn e = apply(b, CUDNN_POINTWISE_EXP, apply(b, CUDNN_POINTWISE_SUB, l, top), NULL), sum = per_query(b, 0, FT_DNN_VIRTUAL),
+           log_sum = per_query(b, 0, FT_DNN_VIRTUAL), p = logits(b, CUDNN_DATA_BFLOAT16);
+    ft_dnn_reduce(g, CUDNN_REDUCE_TENSOR_ADD, e, sum);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_LOG, sum, NULL, log_sum);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_ADD, top, log_sum, stats);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_DIV, e, sum, p);
+    ft_dnn_matmul(g, p, v, o);
+}
+
+/* The operations and their order are those that cuDNN's own frontend sends. sums: dQ in f32 first, which engines may sum in any
+ * order; without it they keep dS. */
+static void backward(builder *b, bool sums)
+{
+    const shape *s = b->s;
+    ft_dnn_graph *g = &b->g;
+    int64_t width = s->heads * s->d, packed[4] = {s->heads * s->tq * s->d, s->tq * s->d, s->d, 1},
+            key[4] = {s->tk * s->row, s->d, s->row, 1};
+    ft_dnn q = tokens(b, Q, s->tq, s->row, false), kt = tokens(b, K, s->tk, s->row, true), vt = tokens(b, V, s->tk, s->row, true),
+           o = tokens(b, O, s->tq, width, false), d_o = tokens(b, DO, s->tq, width, false),
+           stats = per_query(b, STATS, FT_DNN_REAL), scale = value(b, SCALE);
+    ft_dnn od = tensor(b, b->next++, CUDNN_DATA_FLOAT, s->tq, s->d, packed, FT_DNN_VIRTUAL),
+           inner = per_query(b, 0, FT_DNN_VIRTUAL), sum = per_query(b, SUM, FT_DNN_REAL);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_MUL, d_o, o, od);
+    ft_dnn_reduce(g, CUDNN_REDUCE_TENSOR_ADD, od, inner);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_MUL, inner, value(b, ONE), sum); /* where a dropout would be scaled */
+    ft_dnn l = apply(b, CUDNN_POINTWISE_MUL, product(b, q, kt), scale),
+           p = apply(b, CUDNN_POINTWISE_EXP, apply(b, CUDNN_POINTWISE_SUB, l, stats), NULL), pt = turned_logits(b);
+    ft_dnn_reshape(g, p, pt);
+    ft_dnn_matmul(g, pt, d_o, tokens(b, DV, s->tk, s->row, false));
+    ft_dnn dp = apply(b, CUDNN_POINTWISE_SUB, product(b, d_o, vt), sum),
+           ds = apply(b, CUDNN_POINTWISE_MUL, apply(b, CUDNN_POINTWISE_MUL, dp, p), scale), dst = turned_logits(b);
+    ft_dnn_reshape(g, ds, dst);
+    ft_dnn_matmul(g, dst, q, tokens(b, DK, s->tk, s->row, false));
+    ft_dnn k = tensor(b, b->next++, CUDNN_DATA_BFLOAT16, s->tk, s->d, key, FT_DNN_VIRTUAL),
+           to = tokens(b, DQ, s->tq, s->row, false);
+    ft_dnn_reshape(g, kt, k);
+    if (!sums) {
+        ft_dnn_matmul(g, ds, k, to);
+        return;
+    }
+    ft_dnn dq_sum = tensor(b, DQ_SUM, CUDNN_DATA_FLOAT, s->tq, s->d, packed, FT_DNN_REAL);
+    ft_dnn_matmul(g, ds, k, dq_sum);
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_IDENTITY, dq_sum, NULL, to);
+}
+
+static size_t sum_bytes(const shape *s) { return ((size_t)(s->seqs * s->heads * s->tq) * 4 + 255) / 256 * 256; }
+static size_t dq_bytes(const shape *s) { return sum_bytes(s) * (size_t)s->d; }
+
+static int build(flash *f, const shape *s, bool back, bool sums)
+{
+    builder b = {.s = s, .next = BETWEEN};
+    if (back) backward(&b, sums);
+    else forward(&b);
+    size_t qb = (size_t)(s->seqs * s->tq * s->row) * 2, kb = (size_t)(s->seqs * s->tk * s->row) * 2,
+           ob = (size_t)(s->seqs * s->tq * s->heads * s->d) * 2,
+           bytes[N_TENSORS] = {qb, kb, kb, ob, sum_bytes(s), 0, 0, ob, qb, kb, kb, sum_bytes(s), dq_bytes(s)};
+    int64_t id[N_TENSORS];
+    for (int i = 0; i < N_TENSORS; i++) id[i] = i + 1;
+    int rc = ft_dnn_plan_new(&f->plan, &b.g, false,
+                             !back  ? SCALE
+                             : sums ? DQ_SUM
+                                    : SUM,
+                             id, bytes, back ? "attention, backward" : "attention");
+    ft_dnn_graph_free(&b.g);
+    f->sums = sums;
     return rc;
 }
 
 static bool aligned(const ft_buf *b) { return !b || ((uintptr_t)b->data & 15) == 0; }
 
-int ft_cuda_flash_prepare(ft_call *c, bool backward)
+int ft_cuda_flash_prepare(ft_call *c, bool back)
 {
     shape s = shape_of(c);
     for (int i = 0; i < c->n_in; i++)
         if (!aligned(c->in[i])) return FT_OK;
     for (int i = 0; i < c->n_out; i++)
         if (!aligned(c->out[i])) return FT_OK;
-    bool all = !backward || (c->out[0] && (!c->in[1] || (c->out[1] && c->out[2]))); /* the library makes all three gradients */
+    bool all = !back || (c->out[0] && (!c->in[1] || (c->out[1] && c->out[2]))); /* the library makes all three gradients */
     if (c->in[0]->dtype != FT_BF16 || c->in[3] || c->in[4] || c->attr->sdpa.causal || s.d % 8 || s.d > 128 || !all ||
         ft_dnn_start() < 0)
         return FT_OK;
     flash *f = calloc(1, sizeof *f);
     if (!f) return FT_FAIL(FT_ENOMEM, "no memory for attention");
-    f->scale = c->attr->sdpa.scale;
-    if (build(f, &s, backward) < 0) { /* the plain kernels can do it */
-        ft_cuda_chose("attention%s, %lld x %lld, heads of %lld: own kernel (%s)", backward ? ", backward" : "", (long long)s.tq,
+    f->scale = c->attr->sdpa.scale, f->one = 1;
+    if (build(f, &s, back, false) < 0 && (!back || build(f, &s, true, true) < 0)) { /* the plain kernels can do it */
+        ft_cuda_chose("attention%s, %lld x %lld, heads of %lld: own kernel (%s)", back ? ", backward" : "", (long long)s.tq,
                       (long long)s.tk, (long long)s.d, ft_error_message());
         free_flash(f);
         return FT_OK;
     }
     c->state = f;
     c->free_state = free_flash;
-    if (ft_dnn_plan_work(f->plan) > c->work_size) c->work_size = ft_dnn_plan_work(f->plan);
+    f->sum_at = ft_dnn_plan_work(f->plan);
+    f->dq_at = f->sum_at + sum_bytes(&s);
+    size_t work = !back ? f->sum_at : f->sums ? f->dq_at + dq_bytes(&s) : f->dq_at;
+    if (work > c->work_size) c->work_size = work;
     return FT_OK;
 }
 
@@ -132,9 +216,11 @@ void ft_cuda_flash_backward(const ft_call *c)
 {
     flash *f = c->state;
     int64_t width = c->in[6]->dim[2];
-    void *data[10];
+    void *data[N_TENSORS];
     three(c->in[0], c->in[1], c->in[2], width, data);
-    data[3] = c->in[6]->data, data[4] = c->in[5]->data, data[5] = &f->scale, data[6] = c->in[7]->data;
-    three(c->out[0], c->in[1] ? c->out[1] : NULL, c->in[1] ? c->out[2] : NULL, width, data + 7);
+    data[O - 1] = c->in[6]->data, data[STATS - 1] = c->in[5]->data, data[SCALE - 1] = &f->scale, data[ONE - 1] = &f->one;
+    data[DO - 1] = c->in[7]->data;
+    three(c->out[0], c->in[1] ? c->out[1] : NULL, c->in[1] ? c->out[2] : NULL, width, data + DQ - 1);
+    data[SUM - 1] = (char *)c->work + f->sum_at, data[DQ_SUM - 1] = (char *)c->work + f->dq_at;
     ft_dnn_plan_run(f->plan, data, c->work);
 }

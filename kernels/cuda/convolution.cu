@@ -26,9 +26,9 @@ template <typename T> static __global__ void unpack_weights(float *to, const T *
 
 struct conv_state {
     ft_dnn_plan *plan;
-    bool fused, wide_sums;     /* bias (and ReLU) in the plan; dw comes in f32 */
-    void *kept;                /* packed weights that stay */
-    size_t packed_at, sums_at; /* in the scratch: packed weights or dw; parts of the bias gradient */
+    bool fused;                         /* bias (and ReLU) in the plan */
+    void *kept;                         /* packed weights that stay */
+    size_t packed_at, bias_at, sums_at; /* in the scratch: packed weights or dw; bias in bf16; parts of the bias gradient */
     taps_of weights;
 };
 
@@ -84,23 +84,24 @@ static sizes sizes_of(const ft_call *c, const ft_buf *x, const ft_buf *y)
 
 static cudnnDataType_t type_of(ft_dtype d) { return d == FT_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT; }
 
-static int describe_conv(ft_dnn *conv, const sizes *s)
+static ft_dnn describe_conv(ft_dnn_graph *g, const sizes *s)
 {
     int64_t spatial = s->nd - 2;
     cudnnDataType_t compute = CUDNN_DATA_FLOAT;
     cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    FT_TRY(ft_dnn_make(conv, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &spatial));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, spatial, s->front));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, spatial, s->back));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, spatial, s->stride));
-    FT_TRY(ft_dnn_set(*conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, spatial, s->one));
-    return ft_dnn_finish(*conv, "a convolution");
+    ft_dnn conv = ft_dnn_begin(g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &spatial);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, spatial, s->front);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, spatial, s->back);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, spatial, s->stride);
+    ft_dnn_set(g, conv, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, spatial, s->one);
+    ft_dnn_end(g, conv, false);
+    return conv;
 }
 
-static int operation(ft_dnn *op, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, ft_dnn y)
+static void operation(ft_dnn_graph *g, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, ft_dnn y)
 {
     static const struct {
         cudnnBackendDescriptorType_t type;
@@ -118,62 +119,44 @@ static int operation(ft_dnn *op, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, ft_dnn
                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
                  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
     float one = 1, zero = 0;
-    FT_TRY(ft_dnn_make(op, name[k].type));
-    FT_TRY(ft_dnn_set(*op, name[k].alpha, CUDNN_TYPE_FLOAT, 1, &one));
-    FT_TRY(ft_dnn_set(*op, name[k].beta, CUDNN_TYPE_FLOAT, 1, &zero));
-    FT_TRY(ft_dnn_set(*op, name[k].conv, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &conv));
-    FT_TRY(ft_dnn_set(*op, name[k].w, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &w));
-    FT_TRY(ft_dnn_set(*op, name[k].x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x));
-    FT_TRY(ft_dnn_set(*op, name[k].y, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y));
-    return ft_dnn_finish(*op, "a convolution");
+    ft_dnn op = ft_dnn_begin(g, name[k].type);
+    ft_dnn_set(g, op, name[k].alpha, CUDNN_TYPE_FLOAT, 1, &one);
+    ft_dnn_set(g, op, name[k].beta, CUDNN_TYPE_FLOAT, 1, &zero);
+    ft_dnn_set(g, op, name[k].conv, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &conv);
+    ft_dnn_set(g, op, name[k].w, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &w);
+    ft_dnn_set(g, op, name[k].x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x);
+    ft_dnn_set(g, op, name[k].y, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y);
+    ft_dnn_end(g, op, true);
 }
 
-static int pointwise(ft_dnn *op, ft_dnn *how, cudnnPointwiseMode_t mode, ft_dnn x, ft_dnn b, ft_dnn y)
+/* The plan of one convolution; with `bias` its result goes through + bias, and ReLU if asked, before it is stored. Weights and
+ * bias are in the storage of x: no engine of cuDNN 9.19 takes others beside bf16. */
+static int build(ft_dnn_plan **plan, const sizes *s, kind k, bool bias, bool relu)
 {
-    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
-    FT_TRY(ft_dnn_make(how, CUDNN_BACKEND_POINTWISE_DESCRIPTOR));
-    FT_TRY(ft_dnn_set(*how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
-    FT_TRY(ft_dnn_set(*how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &compute));
-    FT_TRY(ft_dnn_finish(*how, "a pointwise operation"));
-    FT_TRY(ft_dnn_make(op, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR));
-    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, how));
-    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x));
-    if (b) FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &b));
-    FT_TRY(ft_dnn_set(*op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &y));
-    return ft_dnn_finish(*op, "a pointwise operation");
-}
-
-/* The plan of one convolution; with `bias` its result goes through + bias, and ReLU if asked, before it is stored. */
-static int build(ft_dnn_plan **plan, const sizes *s, kind k, ft_dtype weights, bool bias, bool relu)
-{
-    ft_dnn t[8] = {NULL}, conv = NULL, op[3] = {NULL}, how[2] = {NULL};
+    FT_TRY(ft_dnn_start());
+    ft_dnn_graph g;
+    memset(&g, 0, sizeof g);
     cudnnDataType_t type = type_of(s->x->dtype);
-    int64_t bd[5] = {1, s->yd[1], 1, 1, 1}, bs[5] = {s->yd[1], 1, s->yd[1], s->yd[1], s->yd[1]}, align = 16;
-    ft_dnn_tensor_kind direct = bias ? FT_DNN_VIRTUAL : FT_DNN_REAL;
-    int n_ops = 1, rc = ft_dnn_start();
-    if (rc == FT_OK) rc = ft_dnn_tensor(&t[X], X, type, s->nd, s->xd, s->xs, align, FT_DNN_REAL);
-    if (rc == FT_OK) rc = ft_dnn_tensor(&t[W], W, type_of(weights), s->nd, s->wd, s->ws, align, FT_DNN_REAL);
-    if (rc == FT_OK) rc = ft_dnn_tensor(&t[Y], Y, bias ? CUDNN_DATA_FLOAT : type, s->nd, s->yd, s->ys, align, direct);
-    if (rc == FT_OK) rc = describe_conv(&conv, s);
-    if (rc == FT_OK) rc = operation(&op[0], k, conv, t[X], t[W], t[Y]);
-    if (rc == FT_OK && bias) {
-        rc = ft_dnn_tensor(&t[BIAS], BIAS, CUDNN_DATA_FLOAT, s->nd, bd, bs, align, FT_DNN_REAL);
-        if (rc == FT_OK && relu) rc = ft_dnn_tensor(&t[SUM], SUM, CUDNN_DATA_FLOAT, s->nd, s->yd, s->ys, align, FT_DNN_VIRTUAL);
-        if (rc == FT_OK) rc = ft_dnn_tensor(&t[OUT], OUT, type, s->nd, s->yd, s->ys, align, FT_DNN_REAL);
-        if (rc == FT_OK) rc = pointwise(&op[n_ops++], &how[0], CUDNN_POINTWISE_ADD, t[Y], t[BIAS], relu ? t[SUM] : t[OUT]);
-        if (rc == FT_OK && relu) rc = pointwise(&op[n_ops++], &how[1], CUDNN_POINTWISE_RELU_FWD, t[SUM], NULL, t[OUT]);
+    int64_t bd[5] = {1, s->yd[1], 1, 1, 1}, bs[5] = {s->yd[1], 1, s->yd[1], s->yd[1], s->yd[1]};
+    ft_dnn x = ft_dnn_tensor(&g, X, type, s->nd, s->xd, s->xs, FT_DNN_REAL),
+           w = ft_dnn_tensor(&g, W, type, s->nd, s->wd, s->ws, FT_DNN_REAL),
+           y = ft_dnn_tensor(&g, Y, bias ? CUDNN_DATA_FLOAT : type, s->nd, s->yd, s->ys, bias ? FT_DNN_VIRTUAL : FT_DNN_REAL);
+    operation(&g, k, describe_conv(&g, s), x, w, y);
+    if (bias) {
+        ft_dnn b = ft_dnn_tensor(&g, BIAS, type, s->nd, bd, bs, FT_DNN_REAL),
+               out = ft_dnn_tensor(&g, OUT, type, s->nd, s->yd, s->ys, FT_DNN_REAL), sum = out;
+        if (relu) sum = ft_dnn_tensor(&g, SUM, CUDNN_DATA_FLOAT, s->nd, s->yd, s->ys, FT_DNN_VIRTUAL);
+        ft_dnn_pointwise(&g, CUDNN_POINTWISE_ADD, y, b, sum);
+        if (relu) ft_dnn_pointwise(&g, CUDNN_POINTWISE_RELU_FWD, sum, NULL, out);
     }
     int64_t id[4] = {X, W, bias ? OUT : Y, BIAS};
     size_t e = s->x->dtype == FT_BF16 ? 2 : 4,
            bytes[4] = {(size_t)s->x->count * e,
-                       (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * 4,
-                       (size_t)s->y->count * e, (size_t)s->yd[1] * 4};
+                       (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * e,
+                       (size_t)s->y->count * e, (size_t)s->yd[1] * e};
     static const char *const what[] = {"a convolution", "a convolution, by x", "a convolution, by w"};
-    if (rc == FT_OK) rc = ft_dnn_plan_new(plan, op, n_ops, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what[k]);
-    ft_dnn_free(op, 3);
-    ft_dnn_free(how, 2);
-    ft_dnn_free(&conv, 1);
-    ft_dnn_free(t, 8);
+    int rc = ft_dnn_plan_new(plan, &g, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what[k]);
+    ft_dnn_graph_free(&g);
     return rc;
 }
 
@@ -343,12 +326,26 @@ extern "C" int ft_cuda_prepare_conv(ft_call *c)
     ft_act act = c->attr->conv.act;
     FT_TRY(begin(c, z.o, y->dim[4], x->dim[4], &s));
     if (all_aligned(c)) {
-        s->fused = b && (act == FT_ACT_NONE || act == FT_ACT_RELU) &&
-                   build(&s->plan, &z, FORWARD, x->dtype, true, act == FT_ACT_RELU) == FT_OK;
-        if (!s->plan) build(&s->plan, &z, FORWARD, x->dtype, false, false);
+        s->fused =
+            b && (act == FT_ACT_NONE || act == FT_ACT_RELU) && build(&s->plan, &z, FORWARD, true, act == FT_ACT_RELU) == FT_OK;
+        if (!s->plan) build(&s->plan, &z, FORWARD, false, false);
     }
     note(c, s, "a convolution");
-    return place_weights(c, s);
+    FT_TRY(place_weights(c, s));
+    s->bias_at = c->work_size;
+    if (s->fused && x->dtype == FT_BF16 && !b->half) c->work_size += ((size_t)b->count * 2 + 255) / 256 * 256;
+    return FT_OK;
+}
+
+/* in the storage of the activations */
+static void *bias_of(const ft_call *c)
+{
+    const conv_state *s = (const conv_state *)c->state;
+    const ft_buf *b = c->in[2];
+    if (!b || !s->fused || c->in[0]->dtype == FT_F32) return b ? b->data : NULL;
+    if (b->half) return (void *)(uintptr_t)b->half;
+    ft_cuda_narrow((uint16_t *)((char *)c->work + s->bias_at), ft_as<const float>(b), b->count);
+    return (char *)c->work + s->bias_at;
 }
 
 extern "C" void ft_cuda_conv(const ft_call *c)
@@ -356,7 +353,7 @@ extern "C" void ft_cuda_conv(const ft_call *c)
     const conv_state *s = (const conv_state *)c->state;
     const ft_buf *x = c->in[0], *b = c->in[2], *y = c->out[0];
     if (s->plan) {
-        void *data[4] = {x->data, packed_weights(c), y->data, b ? b->data : NULL};
+        void *data[4] = {x->data, packed_weights(c), y->data, bias_of(c)};
         ft_dnn_plan_run(s->plan, data, c->work);
     } else {
         FT_BY_TYPE(x->dtype, FT_RUN((plain_forward<T>), y->count, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(c->in[1]),
@@ -374,7 +371,7 @@ extern "C" int ft_cuda_prepare_conv_bwd_x(ft_call *c)
     conv_state *s;
     sizes z = sizes_of(c, dx, dy);
     FT_TRY(begin(c, z.o, dy->dim[4], dx->dim[4], &s));
-    if (all_aligned(c)) build(&s->plan, &z, BY_X, dx->dtype, false, false);
+    if (all_aligned(c)) build(&s->plan, &z, BY_X, false, false);
     note(c, s, "a convolution, by x");
     return place_weights(c, s);
 }
@@ -399,10 +396,7 @@ extern "C" int ft_cuda_prepare_conv_bwd_w(ft_call *c)
     conv_state *s;
     sizes z = sizes_of(c, x, dy);
     FT_TRY(begin(c, z.o, dy->dim[4], x->dim[4], &s));
-    if (c->out[0] && all_aligned(c)) {
-        s->wide_sums = build(&s->plan, &z, BY_W, FT_F32, false, false) == FT_OK;
-        if (!s->plan && x->dtype != FT_F32) build(&s->plan, &z, BY_W, x->dtype, false, false);
-    }
+    if (c->out[0] && all_aligned(c)) build(&s->plan, &z, BY_W, false, false);
     if (c->out[0]) note(c, s, "a convolution, by w");
     s->packed_at = ft_dnn_plan_work(s->plan);
     s->sums_at = s->packed_at + ((size_t)count_of(&s->weights) * 4 + 255) / 256 * 256;
@@ -418,8 +412,7 @@ extern "C" void ft_cuda_conv_bwd_w(const ft_call *c)
     if (dw && s->plan) {
         void *sums = (char *)c->work + s->packed_at, *data[3] = {x->data, sums, dy->data};
         ft_dnn_plan_run(s->plan, data, c->work);
-        FT_BY_TYPE(s->wide_sums ? FT_F32 : x->dtype,
-                   FT_RUN((unpack_weights<T>), n, ft_as<float>(dw), (const T *)sums, s->weights));
+        FT_BY_TYPE(x->dtype, FT_RUN((unpack_weights<T>), n, ft_as<float>(dw), (const T *)sums, s->weights));
     } else if (dw)
         FT_BY_TYPE(x->dtype,
                    FT_LAUNCH((plain_by_w<T>), ft_blocks(n, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ft_as<float>(dw),

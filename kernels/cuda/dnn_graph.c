@@ -4,14 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_IDS = 12, CANDIDATES = 12 };
+enum { MAX_IDS = 16, CANDIDATES = 12 };
 
 static cudnnHandle_t handle;
+static ft_dnn described; /* a device that is not here */
+
+static const char *reason(cudnnStatus_t st) /* the first line of what the library says, or the status */
+{
+    static char text[400];
+    text[0] = 0;
+    cudnnGetLastErrorString(text, sizeof text);
+    const char *at = strstr(text, "Reason: ");
+    at = at ? at + 8 : text;
+    char *end = strchr(at, '\n');
+    if (end) *end = 0;
+    return *at ? at : cudnnGetErrorString(st);
+}
 
 static int bad(cudnnStatus_t st, const char *what)
 {
-    return FT_FAIL(st == CUDNN_STATUS_ALLOC_FAILED ? FT_ENOMEM : FT_EDEVICE, "cuDNN cannot do %s (%s)", what,
-                   cudnnGetErrorString(st));
+    return FT_FAIL(st == CUDNN_STATUS_ALLOC_FAILED ? FT_ENOMEM : FT_EDEVICE, "cuDNN cannot do %s (%s)", what, reason(st));
 }
 #define DNN(call, what)                                                                                                          \
     do {                                                                                                                         \
@@ -21,7 +33,7 @@ static int bad(cudnnStatus_t st, const char *what)
 
 int ft_dnn_start(void)
 {
-    if (handle) return FT_OK;
+    if (handle || described) return FT_OK;
     DNN(cudnnCreate(&handle), "its start");
     DNN(cudnnSetStream(handle, ft_cuda_stream), "its stream");
     return FT_OK;
@@ -35,40 +47,135 @@ const char *ft_cuda_cudnn_version(void)
     return text;
 }
 
-int ft_dnn_make(ft_dnn *to, cudnnBackendDescriptorType_t type)
+/* ---- descriptors -------------------------------------------------------------------------------------------------------------
+ */
+
+static int make(ft_dnn *to, cudnnBackendDescriptorType_t type)
 {
+    *to = NULL;
     DNN(cudnnBackendCreateDescriptor(type, to), "a descriptor");
     return FT_OK;
 }
-int ft_dnn_set(ft_dnn d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *value)
+static int set(ft_dnn d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *value)
 {
     DNN(cudnnBackendSetAttribute(d, name, type, count, value), "an attribute");
     return FT_OK;
 }
-int ft_dnn_finish(ft_dnn d, const char *what)
+static int finish(ft_dnn d, const char *what)
 {
     DNN(cudnnBackendFinalize(d), what);
     return FT_OK;
 }
-void ft_dnn_free(ft_dnn *d, int n)
+static void destroy(ft_dnn *d, int n) /* NULLs are allowed */
 {
     for (int i = 0; i < n; i++)
         if (d[i]) cudnnBackendDestroyDescriptor(d[i]), d[i] = NULL;
 }
 
-int ft_dnn_tensor(ft_dnn *to, int64_t id, cudnnDataType_t type, int nd, const int64_t *dim, const int64_t *stride, int64_t align,
-                  ft_dnn_tensor_kind kind)
+int ft_dnn_describe_device(const char *json)
+{
+    ft_dnn d;
+    FT_TRY(make(&d, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR));
+    int rc = set(d, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json);
+    if (rc == FT_OK) rc = finish(d, "the description of a device");
+    if (rc < 0) destroy(&d, 1);
+    else destroy(&described, 1), described = d;
+    return rc;
+}
+
+ft_dnn ft_dnn_begin(ft_dnn_graph *g, cudnnBackendDescriptorType_t type)
+{
+    if (g->rc == FT_OK && g->n_made == FT_DNN_MADE) g->rc = FT_FAIL(FT_EDEVICE, "a graph of more than %d pieces", FT_DNN_MADE);
+    if (g->rc < 0) return NULL;
+    ft_dnn *d = &g->made[g->n_made++];
+    g->rc = make(d, type);
+    return *d;
+}
+void ft_dnn_set(ft_dnn_graph *g, ft_dnn d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
+                const void *value)
+{
+    if (g->rc == FT_OK) g->rc = set(d, name, type, count, value);
+}
+void ft_dnn_end(ft_dnn_graph *g, ft_dnn d, bool operation)
+{
+    if (g->rc == FT_OK) g->rc = finish(d, operation ? "an operation" : "a part of a graph");
+    if (g->rc == FT_OK && operation && g->n_ops == FT_DNN_OPS) g->rc = FT_FAIL(FT_EDEVICE, "more than %d operations", FT_DNN_OPS);
+    if (g->rc == FT_OK && operation) g->op[g->n_ops++] = d;
+}
+void ft_dnn_graph_free(ft_dnn_graph *g) { destroy(g->made, g->n_made); }
+
+static void set_child(ft_dnn_graph *g, ft_dnn d, cudnnBackendAttributeName_t name, ft_dnn child)
+{
+    ft_dnn_set(g, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &child);
+}
+static ft_dnn in_f32(ft_dnn_graph *g, cudnnBackendDescriptorType_t type, cudnnBackendAttributeName_t name)
+{
+    cudnnDataType_t compute = CUDNN_DATA_FLOAT;
+    ft_dnn d = ft_dnn_begin(g, type);
+    ft_dnn_set(g, d, name, CUDNN_TYPE_DATA_TYPE, 1, &compute);
+    return d;
+}
+
+ft_dnn ft_dnn_tensor(ft_dnn_graph *g, int64_t id, cudnnDataType_t type, int nd, const int64_t *dim, const int64_t *stride,
+                     ft_dnn_tensor_kind kind)
 {
     bool yes = true;
-    FT_TRY(ft_dnn_make(to, CUDNN_BACKEND_TENSOR_DESCRIPTOR));
-    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id));
-    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type));
-    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, nd, dim));
-    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, nd, stride));
-    FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align));
-    if (kind == FT_DNN_VIRTUAL) FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes));
-    if (kind == FT_DNN_VALUE) FT_TRY(ft_dnn_set(*to, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes));
-    return ft_dnn_finish(*to, "a tensor");
+    int64_t align = FT_DNN_ALIGN;
+    ft_dnn t = ft_dnn_begin(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
+    ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, nd, dim);
+    ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, nd, stride);
+    ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align);
+    if (kind == FT_DNN_VIRTUAL) ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
+    if (kind == FT_DNN_VALUE) ft_dnn_set(g, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
+    ft_dnn_end(g, t, false);
+    return t;
+}
+
+void ft_dnn_matmul(ft_dnn_graph *g, ft_dnn a, ft_dnn b, ft_dnn y)
+{
+    ft_dnn how = in_f32(g, CUDNN_BACKEND_MATMUL_DESCRIPTOR, CUDNN_ATTR_MATMUL_COMP_TYPE);
+    ft_dnn_end(g, how, false);
+    ft_dnn op = ft_dnn_begin(g, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+    set_child(g, op, CUDNN_ATTR_OPERATION_MATMUL_DESC, how);
+    set_child(g, op, CUDNN_ATTR_OPERATION_MATMUL_ADESC, a);
+    set_child(g, op, CUDNN_ATTR_OPERATION_MATMUL_BDESC, b);
+    set_child(g, op, CUDNN_ATTR_OPERATION_MATMUL_CDESC, y);
+    ft_dnn_end(g, op, true);
+}
+
+void ft_dnn_pointwise(ft_dnn_graph *g, cudnnPointwiseMode_t mode, ft_dnn x, ft_dnn b, ft_dnn y)
+{
+    ft_dnn how = in_f32(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_ATTR_POINTWISE_MATH_PREC);
+    ft_dnn_set(g, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    ft_dnn_end(g, how, false);
+    ft_dnn op = ft_dnn_begin(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    set_child(g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
+    set_child(g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+    if (b) set_child(g, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
+    set_child(g, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+    ft_dnn_end(g, op, true);
+}
+
+void ft_dnn_reduce(ft_dnn_graph *g, cudnnReduceTensorOp_t how_, ft_dnn x, ft_dnn y)
+{
+    ft_dnn how = in_f32(g, CUDNN_BACKEND_REDUCTION_DESCRIPTOR, CUDNN_ATTR_REDUCTION_COMP_TYPE);
+    ft_dnn_set(g, how, CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &how_);
+    ft_dnn_end(g, how, false);
+    ft_dnn op = ft_dnn_begin(g, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+    set_child(g, op, CUDNN_ATTR_OPERATION_REDUCTION_DESC, how);
+    set_child(g, op, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, x);
+    set_child(g, op, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, y);
+    ft_dnn_end(g, op, true);
+}
+
+void ft_dnn_reshape(ft_dnn_graph *g, ft_dnn x, ft_dnn y)
+{
+    ft_dnn op = ft_dnn_begin(g, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+    set_child(g, op, CUDNN_ATTR_OPERATION_RESHAPE_XDESC, x);
+    set_child(g, op, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, y);
+    ft_dnn_end(g, op, true);
 }
 
 /* ---- plans ------------------------------------------------------------------------------------------------------------------
@@ -83,8 +190,8 @@ struct ft_dnn_plan {
 void ft_dnn_plan_free(ft_dnn_plan *p)
 {
     if (!p) return;
-    ft_dnn_free(&p->plan, 1);
-    ft_dnn_free(&p->graph, 1);
+    destroy(&p->plan, 1);
+    destroy(&p->graph, 1);
     free(p);
 }
 size_t ft_dnn_plan_work(const ft_dnn_plan *p) { return p ? ((size_t)p->work + 255) / 256 * 256 : 0; }
@@ -132,17 +239,30 @@ static bool acceptable(ft_dnn config, bool exact)
     return fine;
 }
 
+/* Where a device is only described, a kernel that was made and cannot be loaded is as good as one that can. */
+static int finish_plan(ft_dnn plan)
+{
+    cudnnStatus_t st = cudnnBackendFinalize(plan);
+    if (st == CUDNN_STATUS_SUCCESS) return FT_OK;
+    char text[4000] = "";
+    cudnnGetLastErrorString(text, sizeof text);
+    return described && strstr(text, "cuLibraryLoadData") ? FT_OK : bad(st, "an execution plan");
+}
+
 static int plan_of(ft_dnn *plan, ft_dnn config, int64_t *work)
 {
     int64_t n = 0;
-    FT_TRY(ft_dnn_make(plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR));
-    int rc = ft_dnn_set(*plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-    if (rc == FT_OK) rc = ft_dnn_set(*plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config);
-    if (rc == FT_OK) rc = ft_dnn_finish(*plan, "an execution plan");
-    if (rc == FT_OK && cudnnBackendGetAttribute(*plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, work) !=
-                           CUDNN_STATUS_SUCCESS)
+    *work = 0;
+    FT_TRY(make(plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR));
+    int rc = described ? set(*plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &described)
+                       : set(*plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    if (rc == FT_OK) rc = set(*plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config);
+    if (rc == FT_OK) rc = finish_plan(*plan);
+    if (rc == FT_OK && !described &&
+        cudnnBackendGetAttribute(*plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &n, work) !=
+            CUDNN_STATUS_SUCCESS)
         rc = FT_FAIL(FT_EDEVICE, "cuDNN does not say what scratch it needs");
-    if (rc < 0) ft_dnn_free(plan, 1);
+    if (rc < 0) destroy(plan, 1);
     return rc;
 }
 
@@ -178,21 +298,34 @@ static double seconds(const ft_dnn_plan *p, const size_t *bytes)
 /* The engines that the library proposes in a mode, best first */
 static int candidates(ft_dnn graph, cudnnBackendHeurMode_t mode, ft_dnn config[CANDIDATES], int64_t *n)
 {
-    ft_dnn heuristic = NULL;
-    int rc = ft_dnn_make(&heuristic, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    ft_dnn heuristic;
     *n = 0;
-    if (rc == FT_OK) rc = ft_dnn_set(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph);
-    if (rc == FT_OK) rc = ft_dnn_set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    if (rc == FT_OK) rc = ft_dnn_finish(heuristic, "a choice of algorithms");
-    for (int i = 0; rc == FT_OK && i < CANDIDATES; i++) rc = ft_dnn_make(&config[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    if (rc == FT_OK && cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                                CANDIDATES, n, config) != CUDNN_STATUS_SUCCESS)
-        rc = FT_FAIL(FT_EDEVICE, "cuDNN proposes no algorithm");
-    ft_dnn_free(&heuristic, 1);
+    FT_TRY(make(&heuristic, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR));
+    int rc = set(heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph);
+    if (rc == FT_OK) rc = set(heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (rc == FT_OK && described)
+        rc = set(heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &described);
+    if (rc == FT_OK) rc = finish(heuristic, "a choice of algorithms");
+    for (int i = 0; rc == FT_OK && i < CANDIDATES; i++) rc = make(&config[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    cudnnStatus_t st = CUDNN_STATUS_SUCCESS;
+    if (rc == FT_OK)
+        st = cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, n,
+                                      config);
+    if (st != CUDNN_STATUS_SUCCESS) rc = bad(st, "a choice of algorithms");
+    destroy(&heuristic, 1);
     return rc;
 }
 
-int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn *ops, int n_ops, bool exact, int n_id, const int64_t *id, const size_t *bytes,
+static int graph_of(ft_dnn *graph, const ft_dnn_graph *g, const char *what)
+{
+    FT_TRY(g->rc);
+    FT_TRY(make(graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR));
+    if (!described) FT_TRY(set(*graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle));
+    FT_TRY(set(*graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_ops, g->op));
+    return finish(*graph, what);
+}
+
+int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
                     const char *what)
 {
     *out = NULL;
@@ -203,30 +336,30 @@ int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn *ops, int n_ops, bool exact,
     }
     p->n = n_id;
     memcpy(p->id, id, (size_t)n_id * sizeof *id);
-    int rc = ft_dnn_make(&p->graph, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR), tried = 0;
-    if (rc == FT_OK) rc = ft_dnn_set(p->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-    if (rc == FT_OK) rc = ft_dnn_set(p->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, n_ops, ops);
-    if (rc == FT_OK) rc = ft_dnn_finish(p->graph, what);
+    int rc = graph_of(&p->graph, g, what), tried = 0, proposed = 0;
     double fastest = 2e30;
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     for (int m = 0; rc == FT_OK && m < 2 && !p->plan; m++) {
         ft_dnn config[CANDIDATES] = {NULL};
         int64_t n = 0;
         if (candidates(p->graph, modes[m], config, &n) < 0) n = 0;
+        proposed += (int)n;
         for (int64_t i = 0; i < n; i++) {
             ft_dnn_plan trial_plan = *p;
             if (!acceptable(config[i], exact) || plan_of(&trial_plan.plan, config[i], &trial_plan.work) < 0) continue;
             tried++;
             double s = ft_cuda_measures() ? seconds(&trial_plan, bytes) : 1e30;
             if (s < fastest || !p->plan) {
-                ft_dnn_free(&p->plan, 1);
+                destroy(&p->plan, 1);
                 p->plan = trial_plan.plan, p->work = trial_plan.work, fastest = s;
-            } else ft_dnn_free(&trial_plan.plan, 1);
+            } else destroy(&trial_plan.plan, 1);
             if (!ft_cuda_measures()) break;
         }
-        ft_dnn_free(config, CANDIDATES);
+        destroy(config, CANDIDATES);
     }
-    if (rc == FT_OK && !p->plan) rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s", what);
+    if (rc == FT_OK && !p->plan)
+        rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s: %d were proposed%s", what, proposed,
+                     proposed ? ", none gives the same sums in every run" : "");
     if (rc < 0) {
         ft_dnn_plan_free(p);
         return rc;

@@ -348,97 +348,107 @@ static void convolve(const node_p &op, const names *n, run_of &r)
     for (size_t i = 0; i < sum.size(); i++) put(t.half && !t.is_virtual, to, (int64_t)i, (float)sum[i]);
 }
 
+/* a tensor's values, in memory or between operations (there rounded to its type, as in memory) */
+struct values {
+    tensor t;
+    void *p;
+    values(run_of &r, const node_p &op, int name) : t(tensor_of(child(op, name))), p(r.of(t)) {}
+    float at(int64_t i) const { return get(t.half && !t.is_virtual, p, i); }
+    void set(int64_t i, float v) const { put(t.half && !t.is_virtual, p, i, t.half ? from_half(to_half(v)) : v); }
+    int64_t count() const
+    {
+        int64_t n = 1;
+        for (int64_t i = 0; i < t.nd; i++) n *= t.dim[i];
+        return n;
+    }
+    /* where element e of a tensor shaped like `shape` lies in this one; dims of 1 are broadcast */
+    int64_t place(const tensor &shape, int64_t e) const
+    {
+        int64_t to = 0;
+        for (int64_t i = shape.nd - 1; i >= 0; i--) {
+            to += t.dim[i] == 1 ? 0 : e % shape.dim[i] * t.stride[i];
+            e /= shape.dim[i];
+        }
+        return to;
+    }
+};
+
 static void pointwise(const node_p &op, run_of &r)
 {
     int mode = kind_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR), CUDNN_ATTR_POINTWISE_MODE);
-    tensor x = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC)),
-           y = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC)), b = x;
-    if (mode == CUDNN_POINTWISE_ADD) b = tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
-    void *px = r.of(x), *py = r.of(y), *pb = r.of(b);
-    int64_t n = 1;
-    for (int64_t i = 0; i < y.nd; i++) n *= y.dim[i];
-    for (int64_t e = 0; e < n; e++) {
-        int64_t rest = e, ax = 0, ay = 0, ab = 0;
-        for (int64_t i = y.nd - 1; i >= 0; i--) {
-            int64_t k = rest % y.dim[i];
-            rest /= y.dim[i];
-            ax += k * x.stride[i], ay += k * y.stride[i], ab += b.dim[i] == 1 ? 0 : k * b.stride[i];
+    values x(r, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC), y(r, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+    values b(r, op,
+             has(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC) ? CUDNN_ATTR_OPERATION_POINTWISE_BDESC
+                                                           : CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
+    for (int64_t e = 0; e < y.count(); e++) {
+        float v = x.at(x.place(y.t, e)), w = b.at(b.place(y.t, e));
+        switch (mode) {
+            case CUDNN_POINTWISE_ADD: v += w; break;
+            case CUDNN_POINTWISE_SUB: v -= w; break;
+            case CUDNN_POINTWISE_MUL: v *= w; break;
+            case CUDNN_POINTWISE_DIV: v /= w; break;
+            case CUDNN_POINTWISE_EXP: v = expf(v); break;
+            case CUDNN_POINTWISE_LOG: v = logf(v); break;
+            case CUDNN_POINTWISE_RELU_FWD: v = v < 0 ? 0 : v; break;
+            case CUDNN_POINTWISE_IDENTITY: break;
+            default: v = NAN;
         }
-        float v = get(x.half && !x.is_virtual, px, ax);
-        if (mode == CUDNN_POINTWISE_ADD) v += get(b.half, pb, ab);
-        else v = v < 0 ? 0 : v;
-        put(y.half && !y.is_virtual, py, ay, v);
+        y.set(y.place(y.t, e), v);
     }
 }
 
-static void attend(const node_p &op, run_of &r, bool backward)
+static void matmul(const node_p &op, run_of &r) /* (b, h, m, k) (b, h, k, n) */
 {
-#define T(name) tensor_of(child(op, backward ? CUDNN_ATTR_OPERATION_SDPA_BWD_##name : CUDNN_ATTR_OPERATION_SDPA_FWD_##name))
-    tensor q = T(QDESC), k = T(KDESC), v = T(VDESC), o = T(ODESC), st = T(STATSDESC), sc = T(SCALEDESC);
-#undef T
-    float scale = *(float *)r.of(sc);
-    void *pq = r.of(q), *pk = r.of(k), *pv = r.of(v), *po = r.of(o), *ps = r.of(st);
-    int64_t B = q.dim[0], H = q.dim[1], Tq = q.dim[2], Tk = k.dim[2], D = q.dim[3];
-    auto at = [](const tensor &t, int64_t b, int64_t h, int64_t i, int64_t e) {
-        return b * t.stride[0] + h * t.stride[1] + i * t.stride[2] + e * t.stride[3];
-    };
-    tensor dO = q, dq = q, dk = k, dv = v;
-    if (backward) {
-        dO = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DODDESC)),
-        dq = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DQDESC));
-        dk = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DKDESC)),
-        dv = tensor_of(child(op, CUDNN_ATTR_OPERATION_SDPA_BWD_DVDESC));
+    values a(r, op, CUDNN_ATTR_OPERATION_MATMUL_ADESC), b(r, op, CUDNN_ATTR_OPERATION_MATMUL_BDESC),
+        y(r, op, CUDNN_ATTR_OPERATION_MATMUL_CDESC);
+    for (int64_t e = 0; e < y.count(); e++) {
+        int64_t n = e % y.t.dim[3], m = e / y.t.dim[3] % y.t.dim[2], h = e / y.t.dim[3] / y.t.dim[2] % y.t.dim[1],
+                s = e / y.t.dim[3] / y.t.dim[2] / y.t.dim[1];
+        int64_t pa = s * a.t.stride[0] + h * a.t.stride[1] + m * a.t.stride[2],
+                pb = s * b.t.stride[0] + h * b.t.stride[1] + n * b.t.stride[3];
+        double sum = 0;
+        for (int64_t k = 0; k < a.t.dim[3]; k++)
+            sum += (double)a.at(pa + k * a.t.stride[3]) * (double)b.at(pb + k * b.t.stride[2]);
+        y.set(y.place(y.t, e), (float)sum);
     }
-    for (int64_t b = 0; b < B; b++)
-        for (int64_t h = 0; h < H; h++) {
-            std::vector<double> p((size_t)(Tq * Tk)), ds((size_t)(Tq * Tk));
-            for (int64_t i = 0; i < Tq; i++) {
-                double top = -INFINITY, total = 0;
-                for (int64_t j = 0; j < Tk; j++) {
-                    double l = 0;
-                    for (int64_t e = 0; e < D; e++)
-                        l += (double)get(true, pq, at(q, b, h, i, e)) * (double)get(true, pk, at(k, b, h, j, e));
-                    p[(size_t)(i * Tk + j)] = l * (double)scale;
-                    if (l * (double)scale > top) top = l * (double)scale;
-                }
-                double lse = backward ? (double)get(false, ps, at(st, b, h, i, 0)) : 0;
-                for (int64_t j = 0; j < Tk; j++) total += exp(p[(size_t)(i * Tk + j)] - top);
-                if (!backward) lse = top + log(total), put(false, ps, at(st, b, h, i, 0), (float)lse);
-                for (int64_t j = 0; j < Tk; j++) p[(size_t)(i * Tk + j)] = exp(p[(size_t)(i * Tk + j)] - lse);
-                for (int64_t e = 0; !backward && e < D; e++) {
-                    double sum = 0;
-                    for (int64_t j = 0; j < Tk; j++) sum += p[(size_t)(i * Tk + j)] * (double)get(true, pv, at(v, b, h, j, e));
-                    put(true, po, at(o, b, h, i, e), (float)sum);
-                }
-                if (!backward) continue;
-                void *pd = r.of(dO);
-                double inner = 0;
-                for (int64_t e = 0; e < D; e++)
-                    inner += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, po, at(o, b, h, i, e));
-                for (int64_t j = 0; j < Tk; j++) {
-                    double dp = 0;
-                    for (int64_t e = 0; e < D; e++)
-                        dp += (double)get(true, pd, at(dO, b, h, i, e)) * (double)get(true, pv, at(v, b, h, j, e));
-                    ds[(size_t)(i * Tk + j)] = (double)scale * p[(size_t)(i * Tk + j)] * (dp - inner);
-                }
-            }
-            for (int64_t e = 0; backward && e < D; e++) {
-                for (int64_t i = 0; i < Tq; i++) {
-                    double sum = 0;
-                    for (int64_t j = 0; j < Tk; j++) sum += ds[(size_t)(i * Tk + j)] * (double)get(true, pk, at(k, b, h, j, e));
-                    put(true, r.of(dq), at(dq, b, h, i, e), (float)sum);
-                }
-                for (int64_t j = 0; j < Tk; j++) {
-                    double a = 0, c = 0;
-                    for (int64_t i = 0; i < Tq; i++) {
-                        a += ds[(size_t)(i * Tk + j)] * (double)get(true, pq, at(q, b, h, i, e));
-                        c += p[(size_t)(i * Tk + j)] * (double)get(true, r.of(dO), at(dO, b, h, i, e));
-                    }
-                    put(true, r.of(dk), at(dk, b, h, j, e), (float)a);
-                    put(true, r.of(dv), at(dv, b, h, j, e), (float)c);
-                }
-            }
+}
+
+static void reduce(const node_p &op, run_of &r)
+{
+    bool top = kind_of(child(op, CUDNN_ATTR_OPERATION_REDUCTION_DESC), CUDNN_ATTR_REDUCTION_OPERATOR) == CUDNN_REDUCE_TENSOR_MAX;
+    values x(r, op, CUDNN_ATTR_OPERATION_REDUCTION_XDESC), y(r, op, CUDNN_ATTR_OPERATION_REDUCTION_YDESC);
+    std::map<int64_t, double> sum;
+    for (int64_t e = 0; e < x.count(); e++) {
+        double v = (double)x.at(x.place(x.t, e));
+        int64_t to = y.place(x.t, e);
+        if (!sum.count(to)) sum[to] = v;
+        else sum[to] = top ? (v > sum[to] ? v : sum[to]) : sum[to] + v;
+    }
+    for (auto &s : sum) y.set(s.first, (float)s.second);
+}
+
+static void reshape(const node_p &op, run_of &r) /* the same place in memory, seen with other dims and strides */
+{
+    values x(r, op, CUDNN_ATTR_OPERATION_RESHAPE_XDESC), y(r, op, CUDNN_ATTR_OPERATION_RESHAPE_YDESC);
+    for (int64_t e = 0; e < y.count(); e++) y.set(y.place(y.t, e), x.at(y.place(y.t, e)));
+}
+
+/* What the engines of cuDNN 9.19 refuse, as seen with device descriptions of four GPUs (tests/dnn_offline.c) */
+static bool refused(const std::vector<node_p> &ops)
+{
+    bool bf16_conv = false;
+    for (auto &op : ops) {
+        const names *c;
+        if (is_conv(op, &c)) {
+            tensor x = tensor_of(child(op, c->x)), w = tensor_of(child(op, c->w));
+            if (x.half != w.half) return true; /* also of gradients */
+            bf16_conv |= x.half;
         }
+        if (bf16_conv && has(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC) &&
+            !tensor_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC)).half)
+            return true;
+    }
+    return false;
 }
 
 static cudnnStatus_t complete(const node_p &n) /* has it what it needs? */
@@ -455,6 +465,14 @@ static cudnnStatus_t complete(const node_p &n) /* has it what it needs? */
         {CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR,
          {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_ATTR_OPERATION_POINTWISE_XDESC,
           CUDNN_ATTR_OPERATION_POINTWISE_YDESC}},
+        {CUDNN_BACKEND_MATMUL_DESCRIPTOR, {CUDNN_ATTR_MATMUL_COMP_TYPE}},
+        {CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR,
+         {CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_ATTR_OPERATION_MATMUL_BDESC, CUDNN_ATTR_OPERATION_MATMUL_CDESC,
+          CUDNN_ATTR_OPERATION_MATMUL_DESC}},
+        {CUDNN_BACKEND_REDUCTION_DESCRIPTOR, {CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_ATTR_REDUCTION_COMP_TYPE}},
+        {CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR,
+         {CUDNN_ATTR_OPERATION_REDUCTION_XDESC, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, CUDNN_ATTR_OPERATION_REDUCTION_DESC}},
+        {CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR, {CUDNN_ATTR_OPERATION_RESHAPE_XDESC, CUDNN_ATTR_OPERATION_RESHAPE_YDESC}},
         {CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, {CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_ATTR_OPERATIONGRAPH_OPS}},
         {CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, {CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_ATTR_ENGINEHEUR_MODE}},
         {CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, {CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG}},
@@ -475,7 +493,9 @@ static cudnnStatus_t complete(const node_p &n) /* has it what it needs? */
             if (!has(n, a)) return CUDNN_STATUS_BAD_PARAM;
         if (!conv_shapes_fit(n, c)) return CUDNN_STATUS_BAD_PARAM;
     }
-    if (n->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR && ft_shim()->refuse_libraries) return CUDNN_STATUS_NOT_SUPPORTED;
+    if (n->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR &&
+        (ft_shim()->refuse_libraries || refused(n->attribute[CUDNN_ATTR_OPERATIONGRAPH_OPS].nodes)))
+        return CUDNN_STATUS_NOT_SUPPORTED;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -484,6 +504,10 @@ size_t cudnnGetVersion(void) { return 91900; }
 const char *cudnnGetErrorString(cudnnStatus_t st)
 {
     return st == CUDNN_STATUS_SUCCESS ? "success" : st == CUDNN_STATUS_NOT_SUPPORTED ? "not supported" : "a wrong parameter";
+}
+void cudnnGetLastErrorString(char *message, size_t room)
+{
+    if (room) *message = 0;
 }
 cudnnStatus_t cudnnCreate(cudnnHandle_t *h) { return *h = new ft_shim_dnn_handle, CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s) { return h->stream = s, CUDNN_STATUS_SUCCESS; }
@@ -568,7 +592,9 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
             const names *c;
             if (is_conv(op, &c)) convolve(op, c, mine);
             else if (op->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) pointwise(op, mine);
-            else attend(op, mine, op->type == CUDNN_BACKEND_OPERATION_SDPA_BWD_DESCRIPTOR);
+            else if (op->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR) matmul(op, mine);
+            else if (op->type == CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR) reduce(op, mine);
+            else reshape(op, mine);
         }
         (void)scalars; /* kept alive */
     });
