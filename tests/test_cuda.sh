@@ -49,6 +49,22 @@ works "$C" evaluate gpu --data ph.h5 --split all --device cuda
 works "$C" train c.yaml -o half --device cuda --precision bf16
 grep -q "^5," half/log.csv || die "bf16 does not train"
 
+# semi-supervised: views are made there, pseudo-labels are counted steps later
+printf '%s\n' 'data: {phantom: true, size: 16, frames: 4}' 'phantom: {videos: 24}' 'labels: 6' 'splits: 1' 'seeds: 1' 'bootstrap: 100' 'threads: 1' \
+  'arms: [supervised, real-unlabelled]' 'precision: f32' 'classifier: {model: x3d-tiny, steps: 4, batch: 2}' 'ssl: {threshold: 0.5}' >e.yaml
+works "$F" experiment run e.yaml -o e-cpu
+works "$C" experiment run e.yaml -o e-gpu --set device=cuda
+python3 - <<'P' || die "a semi-supervised run counts something else"
+import glob, json, csv
+facts = [[json.loads(l) for l in open(d + "/results.jsonl")] for d in ("e-cpu", "e-gpu")]
+for a, b in zip(*facts):
+    assert abs((a.get("utilisation") or 0) - (b.get("utilisation") or 0)) < 1e-6, (a, b)
+logs = [sorted(glob.glob(d + "/runs/classifier-*/log.csv")) for d in ("e-cpu", "e-gpu")]
+assert len(logs[0]) == len(logs[1]) == 2
+for p, q in zip(*logs):
+    a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(f)))[1:]] for f in (p, q))
+    assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
+P
 # a VAE, a generator, clips
 if [ "${ASAN_OPTIONS:-}" = "" ]; then
   works "$F" phantom -o ph32.h5 --videos 4 --size 32 --frames 8

@@ -23,6 +23,7 @@
 #endif
 #include "op_cases.h"
 #ifdef FT_TEST_SHIM
+#include "kernels/cuda/dnn_graph.h"
 #include "shim/shim.h"
 #endif
 
@@ -341,6 +342,7 @@ static void run_case(void **state)
         if (ft_shim()->calls > calls) { /* what our own kernels do in place of the libraries */
             close_problem(&q);
             ft_shim()->refuse_libraries = true;
+            ft_dnn_forget();
             q = open_problem(c, dtype, true);
             q.extra = 1; /* a bias that the library does not add is added to the rounded product */
             check_output(&q, ref, ", own kernels", false);
@@ -348,6 +350,7 @@ static void run_case(void **state)
             check_guarded(&q);
             check_schedules(&q);
             ft_shim()->refuse_libraries = false;
+            ft_dnn_forget();
         }
 #endif
         close_problem(&q);

@@ -11,17 +11,11 @@
 enum { Q = 1, K, V, O, STATS, SCALE, ONE, DO, DQ, DK, DV, SUM, DQ_SUM, N_TENSORS = DQ_SUM, BETWEEN = 32 };
 
 typedef struct {
-    ft_dnn_plan *plan;
+    const ft_dnn_plan *plan;
     float scale, one;
     bool sums;            /* dQ is summed in f32 first */
     size_t sum_at, dq_at; /* in the scratch: rowsum(dO O), and that sum */
 } flash;
-
-static void free_flash(void *p)
-{
-    ft_dnn_plan_free(((flash *)p)->plan);
-    free(p);
-}
 
 typedef struct {
     int64_t seqs, tq, tk, heads, d, row; /* row: values between rows of q, k and v */
@@ -182,11 +176,11 @@ int ft_cuda_flash_prepare(ft_call *c, bool back)
     if (build(f, &s, back, false) < 0 && (!back || build(f, &s, true, true) < 0)) { /* the plain kernels can do it */
         ft_cuda_chose("attention%s, %lld x %lld, heads of %lld: own kernel (%s)", back ? ", backward" : "", (long long)s.tq,
                       (long long)s.tk, (long long)s.d, ft_error_message());
-        free_flash(f);
+        free(f);
         return FT_OK;
     }
     c->state = f;
-    c->free_state = free_flash;
+    c->free_state = free;
     f->sum_at = ft_dnn_plan_work(f->plan);
     f->dq_at = f->sum_at + sum_bytes(&s);
     size_t work = !back ? f->sum_at : f->sums ? f->dq_at + dq_bytes(&s) : f->dq_at;

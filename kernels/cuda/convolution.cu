@@ -25,7 +25,7 @@ template <typename T> static __global__ void unpack_weights(float *to, const T *
 }
 
 struct conv_state {
-    ft_dnn_plan *plan;
+    const ft_dnn_plan *plan;
     bool fused;                         /* bias (and ReLU) in the plan */
     void *kept;                         /* packed weights that stay */
     size_t packed_at, bias_at, sums_at; /* in the scratch: packed weights or dw; bias in bf16; parts of the bias gradient */
@@ -35,7 +35,6 @@ struct conv_state {
 static void free_conv(void *p)
 {
     conv_state *s = (conv_state *)p;
-    ft_dnn_plan_free(s->plan);
     ft_cuda_free(s->kept);
     free(s);
 }
@@ -131,7 +130,7 @@ static void operation(ft_dnn_graph *g, kind k, ft_dnn conv, ft_dnn x, ft_dnn w, 
 
 /* The plan of one convolution; with `bias` its result goes through + bias, and ReLU if asked, before it is stored. Weights and
  * bias are in the storage of x: no engine of cuDNN 9.19 takes others beside bf16. */
-static int build(ft_dnn_plan **plan, const sizes *s, kind k, bool bias, bool relu)
+static int build(const ft_dnn_plan **plan, const sizes *s, kind k, bool bias, bool relu)
 {
     FT_TRY(ft_dnn_start());
     ft_dnn_graph g;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_IDS = 16, CANDIDATES = 12 };
+enum { MAX_IDS = 16, CANDIDATES = 12, TRIES = 4 }; /* TRIES: a kernel that is made for a trial takes a tenth of a second */
 
 static cudnnHandle_t handle;
 static ft_dnn described; /* a device that is not here */
@@ -83,8 +83,33 @@ int ft_dnn_describe_device(const char *json)
     return rc;
 }
 
+static void write_text(ft_dnn_graph *g, const void *bytes, size_t n)
+{
+    if (g->rc < 0) return;
+    if (g->n_text + n > g->room) {
+        unsigned char *more = realloc(g->text, 2 * (g->n_text + n));
+        if (!more) {
+            g->rc = FT_FAIL(FT_ENOMEM, "no memory for a graph");
+            return;
+        }
+        g->text = more, g->room = 2 * (g->n_text + n);
+    }
+    memcpy(g->text + g->n_text, bytes, n);
+    g->n_text += n;
+}
+
+static size_t size_of(cudnnBackendAttributeType_t type)
+{
+    switch (type) {
+        case CUDNN_TYPE_BOOLEAN: return sizeof(bool);
+        case CUDNN_TYPE_INT64: return sizeof(int64_t);
+        default: return sizeof(int); /* enums, float */
+    }
+}
+
 ft_dnn ft_dnn_begin(ft_dnn_graph *g, cudnnBackendDescriptorType_t type)
 {
+    write_text(g, &type, sizeof type);
     if (g->rc == FT_OK && g->n_made == FT_DNN_MADE) g->rc = FT_FAIL(FT_EDEVICE, "a graph of more than %d pieces", FT_DNN_MADE);
     if (g->rc < 0) return NULL;
     ft_dnn *d = &g->made[g->n_made++];
@@ -94,6 +119,14 @@ ft_dnn ft_dnn_begin(ft_dnn_graph *g, cudnnBackendDescriptorType_t type)
 void ft_dnn_set(ft_dnn_graph *g, ft_dnn d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
                 const void *value)
 {
+    int64_t head[4] = {-1, name, type, count};
+    for (int i = 0; i < g->n_made; i++)
+        if (g->made[i] == d) head[0] = i;
+    write_text(g, head, sizeof head);
+    if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR) {
+        for (int i = 0; i < g->n_made; i++) /* which one of the graph's */
+            if (g->made[i] == *(const ft_dnn *)value) write_text(g, &i, sizeof i);
+    } else write_text(g, value, (size_t)count * size_of(type));
     if (g->rc == FT_OK) g->rc = set(d, name, type, count, value);
 }
 void ft_dnn_end(ft_dnn_graph *g, ft_dnn d, bool operation)
@@ -102,7 +135,12 @@ void ft_dnn_end(ft_dnn_graph *g, ft_dnn d, bool operation)
     if (g->rc == FT_OK && operation && g->n_ops == FT_DNN_OPS) g->rc = FT_FAIL(FT_EDEVICE, "more than %d operations", FT_DNN_OPS);
     if (g->rc == FT_OK && operation) g->op[g->n_ops++] = d;
 }
-void ft_dnn_graph_free(ft_dnn_graph *g) { destroy(g->made, g->n_made); }
+void ft_dnn_graph_free(ft_dnn_graph *g)
+{
+    destroy(g->made, g->n_made);
+    free(g->text);
+    g->text = NULL;
+}
 
 static void set_child(ft_dnn_graph *g, ft_dnn d, cudnnBackendAttributeName_t name, ft_dnn child)
 {
@@ -187,7 +225,7 @@ struct ft_dnn_plan {
     int n;
 };
 
-void ft_dnn_plan_free(ft_dnn_plan *p)
+static void free_plan(ft_dnn_plan *p)
 {
     if (!p) return;
     destroy(&p->plan, 1);
@@ -325,8 +363,8 @@ static int graph_of(ft_dnn *graph, const ft_dnn_graph *g, const char *what)
     return finish(*graph, what);
 }
 
-int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
-                    const char *what)
+static int make_plan(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
+                     const char *what)
 {
     *out = NULL;
     ft_dnn_plan *p = calloc(1, sizeof *p);
@@ -344,7 +382,7 @@ int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_
         int64_t n = 0;
         if (candidates(p->graph, modes[m], config, &n) < 0) n = 0;
         proposed += (int)n;
-        for (int64_t i = 0; i < n; i++) {
+        for (int64_t i = 0; i < n && tried < TRIES; i++) {
             ft_dnn_plan trial_plan = *p;
             if (!acceptable(config[i], exact) || plan_of(&trial_plan.plan, config[i], &trial_plan.work) < 0) continue;
             tried++;
@@ -361,11 +399,55 @@ int ft_dnn_plan_new(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_
         rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s: %d were proposed%s", what, proposed,
                      proposed ? ", none gives the same sums in every run" : "");
     if (rc < 0) {
-        ft_dnn_plan_free(p);
+        free_plan(p);
         return rc;
     }
     if (ft_cuda_measures())
         ft_cuda_chose("%s: best of %d, %.1f us, %.1f MiB of scratch", what, tried, 1e6 * fastest, (double)p->work / 1048576.0);
     *out = p;
     return FT_OK;
+}
+
+/* ---- what is known ----------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct known {
+    ft_dnn_graph g; /* its text alone */
+    bool exact;
+    int rc;
+    char refusal[300];
+    ft_dnn_plan *plan;
+    struct known *next;
+} known;
+static known *all;
+
+void ft_dnn_forget(void)
+{
+    while (all) {
+        known *k = all;
+        all = k->next;
+        free_plan(k->plan);
+        free(k->g.text);
+        free(k);
+    }
+}
+
+int ft_dnn_plan_new(const ft_dnn_plan **out, ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
+                    const char *what)
+{
+    *out = NULL;
+    FT_TRY(g->rc);
+    known *k = all;
+    while (k && (k->exact != exact || k->g.n_text != g->n_text || memcmp(k->g.text, g->text, g->n_text))) k = k->next;
+    if (!k) {
+        if (!(k = calloc(1, sizeof *k))) return FT_FAIL(FT_ENOMEM, "no memory for %s", what);
+        k->exact = exact;
+        k->rc = make_plan(&k->plan, g, exact, n_id, id, bytes, what);
+        if (k->rc < 0) snprintf(k->refusal, sizeof k->refusal, "%s", ft_error_message());
+        k->g.text = g->text, k->g.n_text = g->n_text;
+        g->text = NULL;
+        k->next = all, all = k;
+    }
+    *out = k->plan;
+    return k->rc < 0 ? FT_FAIL(k->rc, "%s", k->refusal) : FT_OK;
 }

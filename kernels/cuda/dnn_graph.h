@@ -25,6 +25,8 @@ enum { FT_DNN_MADE = 96, FT_DNN_OPS = 24, FT_DNN_ALIGN = 16 };
 typedef struct {
     ft_dnn made[FT_DNN_MADE], op[FT_DNN_OPS];
     int n_made, n_ops, rc;
+    unsigned char *text; /* all that was set, as bytes: equal graphs have equal texts */
+    size_t n_text, room;
 } ft_dnn_graph; /* all zeros at first */
 
 int ft_dnn_start(void); /* FT_EDEVICE: no cuDNN that works */
@@ -47,12 +49,13 @@ void ft_dnn_graph_free(ft_dnn_graph *g);
 
 typedef struct ft_dnn_plan ft_dnn_plan;
 /* exact: engines that round f32 to less are left out; those whose sums depend on chance always are. n_id tensors are in memory.
- * Algorithms are timed on a real device, `bytes[i]` of scratch each (0: a host's scalar). FT_EDEVICE */
-int ft_dnn_plan_new(ft_dnn_plan **plan, const ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
+ * Algorithms are timed on a real device, `bytes[i]` of scratch each (0: a host's scalar). Equal graphs get one plan, made once;
+ * it lives as long as the program. FT_EDEVICE */
+int ft_dnn_plan_new(const ft_dnn_plan **plan, ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
                     const char *what);
 size_t ft_dnn_plan_work(const ft_dnn_plan *p);
 void ft_dnn_plan_run(const ft_dnn_plan *p, void **data, void *work); /* data: as many as n_id, in the order of `id` */
-void ft_dnn_plan_free(ft_dnn_plan *p);
+void ft_dnn_forget(void);                                            /* all plans and refusals: for tests, when none is in use */
 
 #ifdef __cplusplus
 }

@@ -132,6 +132,27 @@ static int measure(ft_product *p, const cublasLtMatmulHeuristicResult_t *candida
     return best;
 }
 
+/* Products of one shape are measured once. */
+static int measured(ft_product *p, const cublasLtMatmulHeuristicResult_t *candidate, int n)
+{
+    typedef struct known {
+        ft_product_opt opt;
+        int best;
+        double seconds;
+        struct known *next;
+    } known;
+    static known *all;
+    for (known *k = all; k; k = k->next)
+        if (!memcmp(&k->opt, &p->opt, sizeof k->opt) && k->best < n) {
+            p->seconds = k->seconds;
+            return k->best;
+        }
+    known *k = calloc(1, sizeof *k);
+    int best = measure(p, candidate, n);
+    if (k) *k = (known){p->opt, best, p->seconds, all}, all = k;
+    return best;
+}
+
 int ft_product_new(ft_product **out, ft_product_opt opt)
 {
     *out = NULL;
@@ -162,7 +183,7 @@ int ft_product_new(ft_product **out, ft_product_opt opt)
         ft_product_free(p);
         return rc;
     }
-    int best = ft_cuda_measures() ? measure(p, candidate, n) : 0;
+    int best = ft_cuda_measures() ? measured(p, candidate, n) : 0;
     p->algo = candidate[best].algo;
     p->work = candidate[best].workspaceSize;
     *out = p;
