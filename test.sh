@@ -14,14 +14,14 @@ echo "forty: optimised build and tests" >&2
 cuda=OFF # nvcc and the real cuDNN take minutes; the kernels themselves are tested on a stand-in for CUDA
 [ $full = yes ] && cuda=ON
 build test -DBUILD_TESTING=ON -DFT_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90-virtual # for machines: full_registers.sh
-ctest --preset test -j "$(nproc)" -LE full
+ctest --preset test -j "$(nproc)" -LE full -E "^test_ops_$isa\$" # that is test_ops
 echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
 build debug -DBUILD_TESTING=ON -DFT_ISAS=$isa # the sanitizers see what runs here
 # leaks of libraries' one-time set-up are not ours: tests/leaks.supp names them
 export ASAN_OPTIONS=detect_leaks=1 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
 ctest --preset debug -j "$(nproc)" -LE full
 echo "forty: warnings under clang" >&2
-build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF
+build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF -DFT_ISAS=$isa -DFT_KERNEL_OPT=-O0
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
   install_missing gcc-aarch64-linux-gnu slurmctld slurmd chromium
