@@ -630,6 +630,7 @@ static const row cases[] = {
     {"focal_frequency_odd", b_ffl, r_ffl, 2, {{5, {1, 2, 5, 7, 3}, 0}, {5, {1, 2, 5, 7, 3}, 0}}, {2}, 96, 0, 1},
     {"attention_local_dropout", b_attn, r_attn, 3, {{3, {2, 16, 10}, 0}, {3, {2, 16, 10}, 0}, {3, {2, 16, 10}, 0}}, {4, 25}, 60, 1, 9},
     {"layernorm_modulate_rows", b_layernorm, r_layernorm, 3, {{3, {2, 50, 17}, 0}, {2, {2, 17}, F32}, {2, {2, 17}, F32}}, {0, 1}, 100, 1, 9},
+    {"layernorm_affine_rows", b_layernorm, r_layernorm, 3, {{3, {2, 50, 17}, 0}, {1, {17}, F32}, {1, {17}, F32}}, {1, 0}, 100, 1, 9}, /* more rows than a block has at once */
     {"layernorm_one_row", b_layernorm, r_layernorm, 1, {{3, {1, 1, 257}, 0}}, {0, 0}, 257, 1, 9},
     {"rmsnorm", b_rmsnorm, r_rmsnorm, 2, {{2, {37, 31}, 0}, {1, {31}, F32}}, {0}, 70, 1, 9},
     {"rmsnorm_plain", b_rmsnorm, r_rmsnorm, 1, {{2, {5, 64}, 0}}, {0}, 70, 1, 9},
