@@ -84,6 +84,8 @@ def rows():
 
 
 def targets(path):
+    if path.endswith("state.cu"):
+        return ["tests/test_ssl_shim"]
     return ["tests/test_ops_shim", "tests/test_graph_shim"] if ".cu" in path else ["tests/test_ops", "tests/test_graph"]
 
 
