@@ -580,6 +580,26 @@ static void test_optimisers(void **state)
     }
 }
 
+/* the norm of more gradients than one round of a device's blocks takes: that of 2 w / n, w = 1 */
+static void test_wide_norm(void **state)
+{
+    (void)state;
+    int64_t dim[2] = {1200, 1024}, n = 1200 * 1024;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    ft_t w = ft_param(g, "w", 2, dim, FT_ONE), zero = ft_affine(g, ft_stop_grad(g, w), 0, 0);
+    ft_backward(g, ft_loss_mean(g, w, zero, FT_MSE));
+    ft_t norm = ft_optimise(g, (ft_optim_opt){0});
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    double got = (double)*(float *)ft_data(norm), want = 2 / sqrt((double)n);
+    if (!(fabs(got - want) < 1e-5 * want)) fail_msg("the norm is %g, should be %g", got, want);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 /* ---- recompute
  * ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -890,20 +910,11 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_second_order),
-        cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),
-        cmocka_unit_test(test_frozen_and_borrowed),
-        cmocka_unit_test(test_remat),
-        cmocka_unit_test(test_remat_errors),
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_random_plans),
-        cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_dead_nodes),
-        cmocka_unit_test(test_guard_catches),
-        cmocka_unit_test(test_bf16_rounding),
-        cmocka_unit_test(test_slices_without_padding),
+        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order),  cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_wide_norm),     cmocka_unit_test(test_frozen_and_borrowed),
+        cmocka_unit_test(test_remat),         cmocka_unit_test(test_remat_errors),  cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),       cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_guard_catches), cmocka_unit_test(test_bf16_rounding), cmocka_unit_test(test_slices_without_padding),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }
