@@ -377,18 +377,18 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_t mask[MAX_PARTS], weak[MAX_PARTS], loss = NULL, supervised = NULL, unsupervised = NULL;
     for (int64_t k = 0; k < f.parts; k++) {
         part_losses l = part_of(&f, g, cfg, semi ? ssl : NULL, k);
-        ft_add_part(g, &loss, l.total, f.parts);
+        ft_t share = ft_add_part(g, &loss, l.total, f.parts);
         ft_add_part(g, &supervised, l.supervised, f.parts);
         if (semi) ft_add_part(g, &unsupervised, l.unsupervised, f.parts);
         mask[k] = l.mask, weak[k] = l.weak;
-        ft_backward(g, f.parts > 1 ? ft_affine(g, l.total, 1 / (float)f.parts, 0) : l.total);
+        ft_backward(g, share);
     }
     ft_keep(loss);
     ft_keep(supervised);
     if (semi) ft_keep(unsupervised);
     if (mask[0]) {
-        ft_keep(f.mask = ft_join(g, f.parts, mask));
-        ft_keep(f.weak = ft_join(g, f.parts, weak));
+        ft_keep(f.mask = ft_join(g, 0, (int)f.parts, mask));
+        ft_keep(f.weak = ft_join(g, 0, (int)f.parts, weak));
         ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
     }
     ft_t norm = ft_optimise(g, (ft_optim_opt){.sgd = sgd,

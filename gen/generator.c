@@ -194,11 +194,11 @@ static int finish_problem(problem *p, ft_optim_opt opt, ft_phase *phase)
     for (int64_t k = 0; k < p->parts; k++) {
         if (k > 0) FT_TRY(problem_part(p, k));
         if (p->align) align_part(p, k);
-        ft_t here[] = {p->total, p->error, p->vlb_loss, p->align_loss, p->align_measure};
+        ft_t here[5] = {p->total, p->error, p->vlb_loss, p->align_loss, p->align_measure}, share[5];
         n = 0;
         for (int i = 0; i < 5; i++)
-            if (here[i]) ft_add_part(g, &sum[n++], here[i], p->parts);
-        ft_backward(g, p->parts > 1 ? ft_affine(g, p->total, 1 / (float)p->parts, 0) : p->total);
+            if (here[i]) share[i] = ft_add_part(g, &sum[n++], here[i], p->parts);
+        ft_backward(g, share[0]); /* of the total */
     }
     for (int i = 0; i < n; i++) ft_keep(phase->logged[i] = sum[i]);
     phase->grad_norm = ft_optimise(g, opt);

@@ -152,15 +152,16 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     ft_t norm = NULL, output[64], sum[FT_LOGGED] = {0};
     for (int64_t k = 0; k < parts; k++) {
         ft_vae_loss_terms l = ft_vae_loss(g, &p, ft_slice(g, feed.x, 0, k * feed.batch / parts, feed.batch / parts), &opt);
-        const ft_t here[] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
+        const ft_t here[VAE_LOGGED] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
+        ft_t share[VAE_LOGGED];
         for (int i = 0; i < VAE_LOGGED; i++)
-            if (here[i]) ft_add_part(g, &sum[i], here[i], parts);
+            if (here[i]) share[i] = ft_add_part(g, &sum[i], here[i], parts);
         output[k] = l.output;
-        if (!as_is) ft_backward(g, parts > 1 ? ft_affine(g, l.total, 1 / (float)parts, 0) : l.total);
+        if (!as_is) ft_backward(g, share[0]); /* of the total */
     }
     for (int i = 0; i < VAE_LOGGED; i++)
         if (sum[i]) ft_keep(sum[i]);
-    if (feed.critic) ft_keep(feed.output = ft_join(g, parts, output));
+    if (feed.critic) ft_keep(feed.output = ft_join(g, 0, (int)parts, output));
     if (!as_is) {
         norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
         FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));

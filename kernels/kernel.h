@@ -57,7 +57,7 @@ typedef enum {
     FT_POSTERIZE, /* m: bits kept */
     FT_SOLARIZE   /* m: the level from which values turn */
 } ft_colour;
-enum { FT_VIEW_NUMBERS = 10 }; /* of a clip in ft_augment: a b c d e f, kind m, kind m */
+enum { FT_VIEW_NUMBERS = 10 };                                       /* of a clip in ft_augment: a b c d e f, kind m, kind m */
 typedef enum { FT_POOL_MAX, FT_POOL_AVG, FT_POOL_SUM } ft_pool_kind; /* AVG: over the elements inside the input */
 
 typedef struct {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/graph/layers.h"
 #include "common/graph/op_grad.h"
 
 struct ft_part {
@@ -62,20 +63,6 @@ void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
 
 enum { MAX_PARTS = 64 };
 
-/* n tensors end to end, in as many concats as FT_MAX_IN asks for */
-static ft_t concat_all(ft_graph *g, int axis, int n, ft_t *x)
-{
-    while (n > FT_MAX_IN) {
-        int groups = 0;
-        for (int i = 0; i < n; i += FT_MAX_IN) {
-            int m = n - i < FT_MAX_IN ? n - i : FT_MAX_IN;
-            x[groups++] = m == 1 ? x[i] : ft_concat(g, axis, m, x + i);
-        }
-        n = groups;
-    }
-    return ft_concat(g, axis, n, x);
-}
-
 /* Puts a tensor's gradient together when no more can come: parts first; a view hands it to what it looks at. */
 static void settle(ft_graph *g, ft_t t)
 {
@@ -91,7 +78,7 @@ static void settle(ft_graph *g, ft_t t)
         end = p->start + p->d->dim[p->axis];
     }
     t->parts = NULL;
-    if (tiles && end == t->dim[parts->axis]) accumulate(g, t, concat_all(g, parts->axis, n, whole));
+    if (tiles && end == t->dim[parts->axis]) accumulate(g, t, ft_join(g, parts->axis, n, whole));
     else
         for (struct ft_part *p = parts; p; p = p->next)
             accumulate(g, t, ft_pad(g, p->d, p->axis, p->start, t->dim[p->axis] - p->start - p->d->dim[p->axis]));
@@ -250,11 +237,9 @@ static void land(ft_graph *g, ft_t t)
     ft_t d = t->grad;
     if (t->param < 0) {
         t->landed = t->landed ? ft_add(g, t->landed, d) : d;
-        t->grad = NULL;
         return;
     }
     bool shared = d->base != d || !d->maker || d->kind == FT_IS_GRAD;
-    t->grad = NULL;
     if (d->dtype != FT_F32) d = ft_cast(g, d, FT_F32);
     else if (shared && !t->landed) d = ft_affine(g, d, 1, 0);
     if (t->landed) d = ft_add(g, t->landed, d);

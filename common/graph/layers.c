@@ -46,17 +46,18 @@ ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, int64_t first, ft
     return ft_batchnorm(g, x, gamma, beta, mean, var, first, 0.1f, 1e-5f, act);
 }
 
-void ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts)
+ft_t ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts)
 {
     ft_t share = parts > 1 ? ft_affine(g, x, 1 / (float)parts, 0) : x;
     *sum = *sum ? ft_add(g, *sum, share) : share;
+    return share;
 }
 
-ft_t ft_join(ft_graph *g, int64_t n, const ft_t *x)
+ft_t ft_join(ft_graph *g, int axis, int n, const ft_t *x)
 {
     ft_t group[FT_MAX_IN];
-    int64_t groups = 0;
-    if (n <= FT_MAX_IN) return n == 1 ? x[0] : ft_concat(g, 0, (int)n, x);
-    for (int64_t i = 0; i < n; i += FT_MAX_IN) group[groups++] = ft_join(g, n - i < FT_MAX_IN ? n - i : FT_MAX_IN, x + i);
-    return ft_join(g, groups, group);
+    int groups = 0;
+    if (n <= FT_MAX_IN) return n == 1 ? x[0] : ft_concat(g, axis, n, x);
+    for (int i = 0; i < n; i += FT_MAX_IN) group[groups++] = ft_join(g, axis, n - i < FT_MAX_IN ? n - i : FT_MAX_IN, x + i);
+    return ft_join(g, axis, groups, group);
 }

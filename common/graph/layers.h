@@ -16,11 +16,11 @@ ft_t ft_layer_groupnorm(ft_graph *g, const char *name, ft_t x, int groups, float
 /* nn.BatchNorm with running statistics; momentum 0.1, eps 1e-5. first: see ft_batchnorm; 0: one segment */
 ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, int64_t first, ft_act act);
 
-/* *sum += x / parts: the mean of scalars over the parts of a batch. *sum is NULL at first. */
-void ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts);
+/* *sum += x / parts: the mean of scalars over the parts of a batch. *sum is NULL at first. Returns x / parts. */
+ft_t ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts);
 
-/* n tensors end to end along the first axis, n up to 64 */
-ft_t ft_join(ft_graph *g, int64_t n, const ft_t *x);
+/* n tensors end to end, in as many concats as FT_MAX_IN asks for; n up to 64 */
+ft_t ft_join(ft_graph *g, int axis, int n, const ft_t *x);
 
 /* The same on each side of H and W. */
 #define FT_SAME(k) ((ft_conv_opt){.pad_front = {0, (k) / 2, (k) / 2}, .pad_back = {0, (k) / 2, (k) / 2}})

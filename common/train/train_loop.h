@@ -39,7 +39,7 @@ typedef struct {
     int (*after)(void *ctx, int64_t step); /* after the update; may be NULL */
     /* reads what this step left, by ft_data_late(t, ago): on a device some steps after it; may be NULL */
     int (*settled)(void *ctx, int64_t step, int ago);
-    json_t *(*extra)(void *ctx);           /* strings to keep in the state (algorithm state); may be NULL */
+    json_t *(*extra)(void *ctx); /* strings to keep in the state (algorithm state); may be NULL */
     int (*restore)(void *ctx, const json_t *extra);
     void *ctx;
     int n_logged; /* FT_LOGGED at most */
