@@ -199,6 +199,21 @@ static int claim_run(const ft_cli *c, const char *dir, const ft_config *cfg, boo
     return ft_config_write(cfg, path);
 }
 
+/* A run that failed before it computed anything goes, so that the corrected command does not meet it. */
+static void forget_unbegun(const char *dir)
+{
+    static const char *const ours[] = {".lease", "config.yaml", "split.json"};
+    char **name;
+    int n, known = 0;
+    if (ft_list_dir(dir, &name, &n) != FT_OK) return;
+    for (int i = 0; i < n; i++) {
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) known += !strcmp(name[i], ours[k]);
+        ft_free(name[i]);
+    }
+    ft_free(name);
+    if (known == n) ft_remove_tree(dir);
+}
+
 static int run_train(ft_cli *c)
 {
     const char *const *arg, *dir = ft_cli_text(c, "-o");
@@ -212,8 +227,10 @@ static int run_train(ft_cli *c)
     if (rc == FT_OK && ft_this_rank() > 0) ft_log_quiet(true);
     if (ft_ranks() > 1) ft_log("%d ranks train together; `batch` is what each of them computes", ft_ranks());
     if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume);
+    bool claimed = rc == FT_OK;
     if (rc == FT_OK) rc = ft_ranks_meet();
     if (rc == FT_OK) rc = train_task(cfg, dir, resume);
+    if (rc != FT_OK && rc != FT_EINTERRUPTED && claimed && !resume && ft_this_rank() == 0) forget_unbegun(dir);
     ft_config_free(cfg);
     FT_TRY(rc);
     if (ft_this_rank() == 0) ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);

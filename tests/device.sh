@@ -46,7 +46,7 @@ parity() {
 sanitizer() {
   local rc=0 tool one cases
   command -v compute-sanitizer >/dev/null || { note sanitizer ok 0 why "compute-sanitizer is not on this machine"; return 1; }
-  cases="relu linear conv_3d dw_cube layernorm_both groupnorm batchnorm sdpa_64 attention_local ssd_chunked wkv focal_frequency softmax reduce_all"
+  cases="relu linear conv_3d dw_cube layernorm_both groupnorm batchnorm sdpa_64 attention_local ssd_chunked wkv focal_frequency softmax reduce_all augment_equalize"
   for tool in memcheck racecheck initcheck synccheck; do
     one=0
     for c in $cases; do

@@ -129,6 +129,7 @@ conf "task: classifier" "data: {clips: p.h5}" "labels: 4" "precision: f32" "clas
 works "$F" train e.yaml -o one-part
 works "$F" train e.yaml -o four-parts --set classifier.accumulate=4
 fails 1 "classifier.accumulate" "equal parts" -- "$F" train e.yaml -o unequal --set classifier.accumulate=3
+[ ! -e unequal ] || die "a run that never began is left behind, and the corrected command would meet it"
 python3 - <<'P' || die "a batch in parts learns something else"
 import csv
 a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(d + "/log.csv")))[1:]] for d in ("one-part", "four-parts"))

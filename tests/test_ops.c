@@ -289,16 +289,16 @@ static void same_as(const problem *a, const problem *b, const char *what, int wh
             fail_msg("%s: %s %d gives another gradient of input %d", a->c->name, what, which, i);
 }
 
-/* lanes, warps and blocks in other orders; the list recorded and replayed: bitwise the same */
+/* lanes, warps and blocks in other orders; the list recorded and replayed: bitwise the same. Not for the sanitizers: addresses do
+ * not depend on the order, and test_graph replays there. */
 static void check_schedules(const problem *q)
 {
+#ifdef __SANITIZE_ADDRESS__
+    return;
+#endif
     ft_step step = {5, 3, 0, 0, 0};
     int64_t cost = ft_shim()->steps;
-#ifdef __SANITIZE_ADDRESS__ /* addresses do not depend on the order; the optimised build tries all */
-    int n = 2;
-#else
     int n = SCHEDULES;
-#endif
     for (int s = 1; s < n; s++) {
         ft_shim()->schedule = s;
         problem other = open_problem(q->c, q->dtype, true);
