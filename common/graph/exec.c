@@ -20,15 +20,29 @@ uint64_t ft__version(const ft_plan *p)
     return version;
 }
 
-static int check_guards(const ft_plan *p, const ft_node *n)
+/* a guard band, to the host */
+static int read_guard(const ft_device *d, unsigned char *to, char *band)
 {
+    if (!d) {
+        memcpy(to, band, FT_GUARD);
+        return FT_OK;
+    }
+    if (d->allow) d->allow(band, FT_GUARD);
+    FT_TRY(d->download(to, band, FT_GUARD));
+    if (d->forbid) d->forbid(band, FT_GUARD);
+    return FT_OK;
+}
+
+int ft__check_guards(const ft_plan *p, const ft_node *n)
+{
+    unsigned char band[2 * FT_GUARD];
     for (int k = 0; k < n->n_out; k++) {
         ft_t t = n->out[k] ? ft__owner(n->out[k]) : NULL;
         if (!t || !ft__on_slab(t)) continue;
-        const unsigned char *front = (const unsigned char *)p->slab + t->offset - FT_GUARD;
-        const unsigned char *back = (const unsigned char *)p->slab + t->offset + ft__bytes(t);
-        for (int i = 0; i < FT_GUARD; i++)
-            if (front[i] != ft__guard_byte || back[i] != ft__guard_byte)
+        FT_TRY(read_guard(p->backend->device, band, p->slab + t->offset - FT_GUARD));
+        FT_TRY(read_guard(p->backend->device, band + FT_GUARD, p->slab + t->offset + ft__bytes(t)));
+        for (int i = 0; i < 2 * FT_GUARD; i++)
+            if (band[i] != ft__guard_byte)
                 return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));
     }
     return FT_OK;
@@ -60,7 +74,7 @@ int ft_run(ft_plan *p, const ft_step *step)
         for (; sent < p->buckets && p->bucket[sent].ready <= i; sent++)
             ft_mean_begin(gradients + p->bucket[sent].offset, p->bucket[sent].count);
         if (!p->guard) continue;
-        FT_TRY(check_guards(p, n));
+        FT_TRY(ft__check_guards(p, n));
         for (int k = 0; k < n->n_in; k++) {
             ft_t t = n->in[k] ? ft__owner(n->in[k]) : NULL;
             if (t && ft__on_slab(t) && t->last == i) memset(t->data, 0xFF, ft__bytes(t));

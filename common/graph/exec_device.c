@@ -103,8 +103,7 @@ void ft__device_free(ft_plan *p)
     }
 }
 
-/* ---- guards: FT_PLAN_GUARD=1 -------------------------------------------------------------------------------------------------
- */
+/* ---- guards: FT_PLAN_GUARD=1 -------------------------------------------------------------------------------------------- */
 
 static void permit(const ft_plan *p, const ft_node *n, void (*way)(const void *p, size_t n))
 {
@@ -112,25 +111,6 @@ static void permit(const ft_plan *p, const ft_node *n, void (*way)(const void *p
         ft_t t = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
         if (t && ft__on_slab(ft__owner(t))) way(p->slab + ft__owner(t)->offset, ft__bytes(ft__owner(t)));
     }
-}
-
-static int check_guards(const ft_plan *p, const ft_node *n)
-{
-    const ft_device *d = p->backend->device;
-    unsigned char band[2 * FT_GUARD];
-    for (int k = 0; k < n->n_out; k++) {
-        ft_t t = n->out[k] ? ft__owner(n->out[k]) : NULL;
-        if (!t || !ft__on_slab(t)) continue;
-        char *front = p->slab + t->offset - FT_GUARD, *back = p->slab + t->offset + ft__bytes(t);
-        if (d->allow) d->allow(front, FT_GUARD), d->allow(back, FT_GUARD);
-        FT_TRY(d->download(band, front, FT_GUARD));
-        FT_TRY(d->download(band + FT_GUARD, back, FT_GUARD));
-        if (d->forbid) d->forbid(front, FT_GUARD), d->forbid(back, FT_GUARD);
-        for (int i = 0; i < 2 * FT_GUARD; i++)
-            if (band[i] != ft__guard_byte)
-                return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));
-    }
-    return FT_OK;
 }
 
 /* Only what the node reads and writes may be touched while it runs; outputs are NaN before, dead inputs after. */
@@ -142,7 +122,7 @@ static int guarded(ft_plan *p, ft_node *n, int at)
         if (n->out[k] && ft__on_slab(ft__owner(n->out[k]))) FT_TRY(d->fill(n->out[k]->data, 0xFF, ft__bytes(n->out[k])));
     p->backend->kernel[n->op](&n->call);
     FT_TRY(d->check());
-    FT_TRY(check_guards(p, n));
+    FT_TRY(ft__check_guards(p, n));
     for (int k = 0; k < n->n_in; k++) {
         ft_t t = n->in[k] ? ft__owner(n->in[k]) : NULL;
         if (t && ft__on_slab(t) && t->last == at) FT_TRY(d->fill(t->data, 0xFF, ft__bytes(t)));
@@ -153,8 +133,7 @@ static int guarded(ft_plan *p, ft_node *n, int at)
     return FT_OK;
 }
 
-/* ---- the list
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the list ----------------------------------------------------------------------------------------------------------- */
 
 /* At most 128 bytes of rank 0 to all, through what carries the ranks on the host: sums of small numbers are exact. */
 static int share(unsigned char *bytes, int n)
@@ -264,8 +243,7 @@ int ft__device_run(ft_plan *p, const ft_step *step)
     return d->check();
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
 
 int ft_plan_lag(const ft_plan *p) { return p->backend->device ? FT_LAG - 1 : 0; }
 
