@@ -19,8 +19,7 @@ const ft_mil_preset *ft_mil_find(const char *name)
     return NULL;
 }
 
-/* ---- network ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- network ------------------------------------------------------------------------------------------------------------ */
 
 /* nn.Conv1d with three taps over the tokens of x (B,N,C), padded by one: one output for each `stride` tokens */
 static ft_t conv1d(ft_graph *g, const char *name, ft_t x, int64_t stride, bool depthwise, bool bias)
@@ -84,8 +83,7 @@ ft_t ft_mil_snippets(ft_graph *g, const ft_mil_preset *p, ft_t x)
     return ft_reshape(g, x, 2, (int64_t[]){ft_dim(x, 0), ft_dim(x, 1)});
 }
 
-/* ---- loss -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- loss --------------------------------------------------------------------------------------------------------------- */
 
 /* 1 where x (B,T) is among the k largest of its row */
 static ft_t top(ft_graph *g, ft_t x, int64_t k) { return ft_unary(g, FT_STEP, ft_affine(g, ft_rank(g, x), -1, (float)k - 0.5f)); }

@@ -24,8 +24,7 @@ const ft_ssl *ft_ssl_find(const char *name)
     return NULL;
 }
 
-/* ---- parts -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- parts -------------------------------------------------------------------------------------------------------------- */
 
 ft_t ft_ssl_over_classes(ft_graph *g, ft_t x) { return ft_reduce(g, x, 2, false); }
 ft_t ft_ssl_over_clips(ft_graph *g, ft_t x, bool mean) { return ft_reduce(g, x, 1, mean); }

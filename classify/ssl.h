@@ -31,8 +31,7 @@ typedef struct {
 const ft_ssl *ft_ssl_find(const char *name);
 const ft_ssl *ft_ssl_at(int i);
 
-/* ---- parts of algorithms ------------------------------------------------------------------------------------------------------
- */
+/* ---- parts of algorithms ------------------------------------------------------------------------------------------------ */
 
 /* Probabilities (U,C) of logits, without gradient; *label one-hot of the largest (U,C); *top its probability (U,1) */
 ft_t ft_ssl_predict(ft_graph *g, ft_t logits, ft_t *label, ft_t *top);

@@ -13,8 +13,7 @@
 #include "gen/raft.h"
 #include "gen/vae.h"
 
-/* ---- presets and networks under one signature -------------------------------------------------------------------------------
- */
+/* ---- presets and networks under one signature --------------------------------------------------------------------------- */
 
 #define AS_IS(preset, cfg, classes) ((void)(preset), (void)(cfg), (void)(classes))
 #define NAMES(what)                                                                                                              \
@@ -126,8 +125,7 @@ static void mil_shape(const char *preset, const ft_config *cfg, int input, int64
     memcpy(dim, (int64_t[]){1, ft_mil_find(preset)->segments, ft_mil_find(preset)->width}, 3 * sizeof *dim);
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- the table ---------------------------------------------------------------------------------------------------------- */
 
 static const ft_model rows[] = {
     {.kind = "generator",

@@ -8,8 +8,7 @@
 #include "common/base/memory.h"
 #include "experiments/report_parts.h"
 
-/* ---- rows: a name, a track, a value -------------------------------------------------------------------------------------------
- */
+/* ---- rows: a name, a track, a value ------------------------------------------------------------------------------------- */
 
 static double percent(double v, double low, double high) { return 100 * fmin(1, fmax(0, (v - low) / (high - low))); }
 
@@ -83,8 +82,7 @@ void ft_report_forest(FILE *f, const ft_result *r)
           f);
 }
 
-/* ---- SVG
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- SVG ---------------------------------------------------------------------------------------------------------------- */
 
 void ft_report_price(FILE *f, const ft_result *r)
 {

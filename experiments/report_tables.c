@@ -166,8 +166,7 @@ void ft_report_cost(FILE *f, const ft_result *r)
           f);
 }
 
-/* ---- how it was made ----------------------------------------------------------------------------------------------------------
- */
+/* ---- how it was made ---------------------------------------------------------------------------------------------------- */
 
 static void download(FILE *f, const ft_result *r, const char *name, const char *type)
 {

@@ -52,8 +52,7 @@ static void fill(ft_t x, float scale)
     }
 }
 
-/* ---- single ops -------------------------------------------------------------------------------------------------------------
- */
+/* ---- single ops --------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     ft_graph *g;
@@ -365,12 +364,10 @@ static int run_ops(ft_cli *c, int64_t runs)
     return rc;
 }
 
-/* ---- whole networks -----------------------------------------------------------------------------------------------------------
- */
+/* ---- whole networks ----------------------------------------------------------------------------------------------------- */
 
 /* forward, MSE to a fixed target, backward, AdamW, no EMA */
-/* ---- whole models
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- whole models ------------------------------------------------------------------------------------------------------- */
 
 /* The example's shape with the batch, and for clips and pictures the pixels and frames that were asked for. */
 static void shape_of(ft_cli *c, const ft_model *row, const char *preset, const ft_config *cfg, int input, int64_t batch,

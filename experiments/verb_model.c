@@ -246,8 +246,7 @@ const ft_verb ft_verb_train = {
     train_options,
     run_train};
 
-/* ---- generate ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- generate ----------------------------------------------------------------------------------------------------------- */
 
 static int export_clips(const char *store, const char *dir, const char *extension)
 {
@@ -315,8 +314,7 @@ const ft_verb ft_verb_generate = {"generate",
                                   generate_options,
                                   run_generate};
 
-/* ---- evaluate, predict
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- evaluate, predict -------------------------------------------------------------------------------------------------- */
 
 static int class_index(const ft_classifier_info *info, const char *name)
 {

@@ -16,8 +16,7 @@
 #include "gen/vae_train.h"
 #include "kernels/elem.h"
 
-/* ---- flow
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- flow --------------------------------------------------------------------------------------------------------------- */
 
 /* Flow of all neighbouring frames of a clip, by RAFT or by least squares. */
 typedef struct {
@@ -92,8 +91,7 @@ static int flow_of(flow_maker *f, const uint8_t *clip, int frames, int size, flo
     return rc;
 }
 
-/* ---- teachers
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- teachers ----------------------------------------------------------------------------------------------------------- */
 
 /* What a teacher makes of F pictures: features (frames, tokens of a grid) of several layers. */
 typedef struct {
@@ -193,8 +191,7 @@ static void features_of(const teacher *t, int layer, float *out)
         }
 }
 
-/* ---- targets on the generator's grid
- * --------------------------------------------------------------------------------------------- */
+/* ---- targets on the generator's grid ------------------------------------------------------------------------------------ */
 
 /* bilinear resize of one axis, align_corners false: y (outer, m, inner) of x (outer, n, inner) */
 static void resize(const float *x, int64_t outer, int64_t n, int64_t inner, int64_t m, float *y)
@@ -384,8 +381,7 @@ void ft_align_free(ft_align *a)
     memset(a, 0, sizeof *a);
 }
 
-/* ---- the loss
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loss ----------------------------------------------------------------------------------------------------------- */
 
 static ft_t scalar(ft_graph *g, ft_t x)
 {

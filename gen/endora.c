@@ -66,8 +66,7 @@ ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, f
     return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
 }
 
-/* ---- the row -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
 static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {

@@ -30,8 +30,7 @@ typedef struct {
     int64_t B, n, grid, d; /* n: frames of the tensor at hand */
 } shape;
 
-/* ---- parts -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- parts -------------------------------------------------------------------------------------------------------------- */
 
 /* depth-wise convolution without bias: 3x3 on every frame (NAME.weight (c,1,3,3)), or 3 taps along the frames ((c,1,3)) */
 static ft_t depthwise(ft_graph *g, const char *name, ft_t x, bool frames)
@@ -171,8 +170,7 @@ static ft_t channel_attention(ft_graph *g, const shape *s, const char *name, ft_
     return pointwise(g, ft_name(g, "%s.project_out", name), y, s->d);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- blocks ------------------------------------------------------------------------------------------------------------- */
 
 typedef enum { SPATIAL, TEMPORAL, CHANNEL } kind;
 
@@ -229,8 +227,7 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
     return ft_add(g, x, ft_linear(g, z, ft_reshape(g, w, 2, (int64_t[]){out, c}), b));
 }
 
-/* ---- the row -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
 static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {

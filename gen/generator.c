@@ -252,8 +252,7 @@ static void feed_problem(problem *p, int64_t step)
     }
 }
 
-/* ---- training ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- training ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     problem first, main;
@@ -431,8 +430,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     return rc;
 }
 
-/* ---- sampling ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- sampling ----------------------------------------------------------------------------------------------------------- */
 
 /* names every parameter, so that a weights file can be read */
 static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l)

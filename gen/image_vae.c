@@ -88,8 +88,7 @@ ft_t ft_image_vae_decode(ft_graph *g, const ft_image_vae_preset *p, ft_t z)
     return ft_reshape(g, h, 4, (int64_t[]){ft_dim(h, 0), ft_dim(h, 2), ft_dim(h, 3), 3});
 }
 
-/* ---- as a video VAE: every frame by itself
- * ------------------------------------------------------------------------------------------------ */
+/* ---- as a video VAE: every frame by itself ------------------------------------------------------------------------------ */
 
 /* x (B,F,S,S,3) -> (B,F,s,s,2z) */
 static ft_t encode(ft_graph *g, const ft_vae_preset *p, ft_t x)

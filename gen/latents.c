@@ -36,8 +36,7 @@ int64_t ft_image_frames(const ft_config *cfg, const ft_vae_preset *p)
     return n && in_pairs(cfg) ? ft_vae_latent_frames(p, n) : n;
 }
 
-/* ---- encoding
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- encoding ----------------------------------------------------------------------------------------------------------- */
 
 /* moments (rows, 2z) to mean and logvar (rows, z); the logvar is clamped as the VAE's own loss clamps it */
 static void split(const float *moments, int64_t rows, int64_t z, float *mean, float *logvar)
@@ -164,8 +163,7 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
     return rc;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
 
 void ft_latents_free(ft_latents *l)
 {

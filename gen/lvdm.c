@@ -142,8 +142,7 @@ ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int6
     return ft_cast(g, conv(g, "out.2", x, ft_dim(z, 4), 1, true), FT_F32); /* (B,n,s,s,c) */
 }
 
-/* ---- the row -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
 static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
 {

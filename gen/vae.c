@@ -276,8 +276,7 @@ static ft_t compensate_level(walk *w, const char *name, ft_t x)
     return ft_add(g, x, causal_conv(w, ft_name(g, "%s.3", name), h, c, 3, 3));
 }
 
-/* ---- encoder, decoder ---------------------------------------------------------------------------------------------------------
- */
+/* ---- encoder, decoder --------------------------------------------------------------------------------------------------- */
 
 static ft_t encode_chunk(walk *w, ft_t h) /* (B,T,S,S,3) -> (B,t,s,s,2z) f32 */
 {

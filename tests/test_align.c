@@ -72,8 +72,7 @@ static void test_pictures(void **state)
     ft_safetensors_free(&st);
 }
 
-/* ---- the losses
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the losses --------------------------------------------------------------------------------------------------------- */
 
 enum { B = 2, BLOCKS = 2, F = 2, G = 2, D = 6, K = F * G * G, N = 3 }; /* N frames of tokens: the last is an image, not aligned */
 

@@ -35,8 +35,7 @@ static ft_t total_of(ft_graph *g, ft_t y) /* a scalar that weighs every value di
     return ft_reshape(g, ft_reduce(g, ft_mul(g, ft_cast(g, y, FT_F32), k), (1u << ft_ndim(y)) - 1, false), 1, (int64_t[]){1});
 }
 
-/* ---- fused rows and the plain rows that they stand for
- * ------------------------------------------------------------------------- */
+/* ---- fused rows and the plain rows that they stand for ------------------------------------------------------------------ */
 
 typedef ft_t form(ft_graph *g);
 
@@ -286,8 +285,7 @@ static void test_twins(void **state)
     }
 }
 
-/* ---- second derivatives: a penalty on |dD/dx|^2, as R1
- * ----------------------------------------------------------------------------- */
+/* ---- second derivatives: a penalty on |dD/dx|^2, as R1 ------------------------------------------------------------------ */
 
 static uint32_t crc32_of(const char *s)
 {
@@ -454,8 +452,7 @@ static void test_second_order_unary(void **state)
     }
 }
 
-/* ---- optimisers against their equations, in double
- * ------------------------------------------------------------------------------------- */
+/* ---- optimisers against their equations, in double ---------------------------------------------------------------------- */
 
 /* What is frozen by name, and what is borrowed, takes part and stays as it is. */
 static void test_frozen_and_borrowed(void **state)
@@ -600,8 +597,7 @@ static void test_wide_norm(void **state)
     ft_params_free(params);
 }
 
-/* ---- recompute
- * ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- recompute ---------------------------------------------------------------------------------------------------------- */
 
 static ft_t block(ft_graph *g, ft_t x, int i)
 {
@@ -724,8 +720,7 @@ static void test_parts(void **state)
     for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
 }
 
-/* ---- the planner on random graphs
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the planner on random graphs --------------------------------------------------------------------------------------- */
 
 static ft_t random_graph(ft_graph *g, ft_rng *r)
 {

@@ -406,8 +406,7 @@ static ft_plan *run_once(ft_graph *g)
     return plan;
 }
 
-/* ---- numbers printed in the specification (spec feat 2.6), found there in double precision by finite differences --------------
- */
+/* ---- numbers printed in the specification (spec feat 2.6), found there in double precision by finite differences -------- */
 
 static void near_all(const char *what, ft_t t, int n, const double *want)
 {

@@ -241,8 +241,7 @@ ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt o)
     return ft__out(g, n, x->dtype, 5, dim);
 }
 
-/* ---- elementwise, reductions, random numbers --------------------------------------------------------------------------------
- */
+/* ---- elementwise, reductions, random numbers ---------------------------------------------------------------------------- */
 
 static ft_t scalar_op(ft_graph *g, ft_op op, int n_in, const ft_t *in, int kind, float a, float b)
 {
@@ -349,8 +348,7 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
     return ft__out(g, n, FT_F32, 2, (int64_t[]){t->count, width});
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- products ----------------------------------------------------------------------------------------------------------- */
 
 /* The value before the activation is needed by the backward pass, except ReLU's. So in training the activation is a node. */
 static bool fuse(const ft_graph *g, ft_act act) { return act == FT_ACT_NONE || act == FT_ACT_RELU || !g->training; }

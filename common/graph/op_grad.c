@@ -337,8 +337,7 @@ void ft_grad_conv_dw_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *
     conv_by_w(g, n, FT_OP_conv_dw, FT_OP_conv_dw_bwd_x, dy, din);
 }
 
-/* ---- fused rows: one backward node each
- * ---------------------------------------------------------------------------------------- */
+/* ---- fused rows: one backward node each --------------------------------------------------------------------------------- */
 
 void ft_grad_layernorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {

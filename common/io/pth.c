@@ -451,8 +451,7 @@ static int unpickle(machine *m, node **result)
     }
 }
 
-/* ---- where the bytes are ----------------------------------------------------------------------------------------------------
- */
+/* ---- where the bytes are ------------------------------------------------------------------------------------------------ */
 
 typedef struct {
     const char *name;
@@ -587,8 +586,7 @@ static int read_legacy(machine *m, const unsigned char *file, size_t size, bytes
     return FT_OK;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- tensors ------------------------------------------------------------------------------------------------------------ */
 
 static int count_of(const machine *m, const node *t, const char *name, const bytes_of *b, int64_t *count)
 {

@@ -118,8 +118,7 @@ static float *scratch(const ft_call *c, const shape *s)
     return (float *)c->work + (int64_t)ft_cpu_thread_id() * thread_floats(s);
 }
 
-/* ---- bf16 products ----------------------------------------------------------------------------------------------------------
- */
+/* ---- bf16 products ------------------------------------------------------------------------------------------------------ */
 
 static const uint16_t *row16(const shape *s, int which, int64_t seq, int64_t head)
 {
@@ -225,8 +224,7 @@ static void backward_bf16(const ft_call *c, const shape *s, int64_t task, float 
     if (to[2]) ft_store_rows(to[2], element(s, 2, seq, h), s->stride[2], dv, d, s->tk, d);
 }
 
-/* ---- f32 products -----------------------------------------------------------------------------------------------------------
- */
+/* ---- f32 products ------------------------------------------------------------------------------------------------------- */
 
 void FT_CPU(sdpa)(const ft_call *c)
 {

@@ -222,8 +222,7 @@ static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, 
     }
 }
 
-/* ---- the plain 3x3: one frame, stride 1, a border of one
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the plain 3x3: one frame, stride 1, a border of one ---------------------------------------------------------------- */
 
 static bool is_plane(const shape *s)
 {
@@ -369,8 +368,7 @@ static void plane_gradients(const ft_call *c, const shape *s)
     }
 }
 
-/* ---- the ops
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the ops ------------------------------------------------------------------------------------------------------------ */
 
 /* Of the data gradient. Stride 1: dy is the input of a correlation with the reversed kernel, and true; else it is scattered. */
 static bool reversed(shape *r, const shape *s)

@@ -5,7 +5,8 @@
     X(FT_RELU)                                                                                                                   \
     X(FT_SILU)                                                                                                                   \
     X(FT_SIGMOID)                                                                                                                \
-    X(FT_EXP) X(FT_SQUARE) X(FT_CLAMP) X(FT_TANH) X(FT_ABS) X(FT_LEAKY_RELU) X(FT_GELU) X(FT_GELU_TANH) X(FT_SOFTPLUS) X(FT_LOG) \
+    X(FT_EXP)                                                                                                                    \
+    X(FT_SQUARE) X(FT_CLAMP) X(FT_TANH) X(FT_ABS) X(FT_LEAKY_RELU) X(FT_GELU) X(FT_GELU_TANH) X(FT_SOFTPLUS) X(FT_LOG)           \
         X(FT_SQRT) X(FT_RSQRT) X(FT_RECIPROCAL) X(FT_SIN) X(FT_COS) X(FT_STEP)
 
 /* a kind that is known makes a loop that is vectorised */
@@ -163,8 +164,7 @@ void FT_CPU(glu_bwd)(const ft_call *c)
     }
 }
 
-/* ---- broadcasting
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- broadcasting ------------------------------------------------------------------------------------------------------- */
 
 /* Strides of b over a's dims (0 where b is broadcast). */
 static void broadcast_strides(const ft_buf *a, const ft_buf *b, int64_t stride[FT_MAX_DIMS])
@@ -300,8 +300,7 @@ void FT_CPU(reduce)(const ft_call *c)
     }
 }
 
-/* ---- random numbers
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- random numbers ----------------------------------------------------------------------------------------------------- */
 
 void FT_CPU(dropout)(const ft_call *c)
 {

@@ -2,8 +2,7 @@
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-/* ---- pointwise losses and their mean
- * --------------------------------------------------------------------------------------------- */
+/* ---- pointwise losses and their mean ------------------------------------------------------------------------------------ */
 
 /* y = loss of each pair; d, if wanted, its derivative by x. A kind that is known makes a loop that is vectorised. */
 static void pointwise(int kind, float delta, const float *x, const float *t, float *y, float *d, int64_t n)
@@ -60,8 +59,7 @@ void FT_CPU(loss_mean_bwd)(const ft_call *c)
     }
 }
 
-/* ---- classification: f32, few rows
- * ------------------------------------------------------------------------------------------------ */
+/* ---- classification: f32, few rows -------------------------------------------------------------------------------------- */
 
 static double log_sum_exp(const float *z, int64_t n)
 {
@@ -120,8 +118,7 @@ void FT_CPU(pseudo_label)(const ft_call *c)
     }
 }
 
-/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch
- * --------------------------- */
+/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch ----------------- */
 
 void FT_CPU(gauss_kl)(const ft_call *c)
 {
@@ -197,8 +194,7 @@ void FT_CPU(vlb_bwd)(const ft_call *c)
     vlb_rows(c, NULL, *(const float *)c->in[5]->data / (float)((double)c->in[0]->count * 0.69314718055994531));
 }
 
-/* ---- Pearson correlation over the last axis
- * ------------------------------------------------------------------------------------------ */
+/* ---- Pearson correlation over the last axis ----------------------------------------------------------------------------- */
 
 typedef struct {
     double mean[2], inverse[2], rho; /* inverse: 1 / |x - mean|; 0 for a constant row */

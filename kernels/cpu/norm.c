@@ -154,8 +154,7 @@ void FT_CPU(gate_residual_bwd)(const ft_call *c)
         for (int64_t i = 0; i < n; i++) out[task / parts * n + i] += work[task * n + i];
 }
 
-/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z) ------------------------------------
- */
+/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z) ------------------------------ */
 
 void FT_CPU(rmsnorm)(const ft_call *c)
 {

@@ -53,8 +53,7 @@ static void channel_sums(const ft_buf *x, int64_t first, int64_t rows, int64_t n
     }
 }
 
-/* ---- groupnorm, optionally conditioned, and activation -----------------------------------------------------------------------
- */
+/* ---- groupnorm, optionally conditioned, and activation ------------------------------------------------------------------ */
 
 /* Parts of a sample, each a task: one for few rows, so that a batch of short sequences is not all tasks */
 static int64_t parts_of(int64_t rows) { return FT_MIN(FT_PARTS, FT_MAX(1, rows / 64)); }

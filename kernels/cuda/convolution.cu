@@ -221,8 +221,7 @@ static void *packed_weights(const ft_call *c)
     return (char *)c->work + s->packed_at;
 }
 
-/* ---- plain kernels: a thread for each value of the result
- * -------------------------------------------------------------------------- */
+/* ---- plain kernels: a thread for each value of the result --------------------------------------------------------------- */
 
 struct plain {
     int64_t in[3], out[3], k[3], s[3], front[3], c, o, per_c, per_o; /* channels in and out, of all and of a group */
@@ -314,8 +313,7 @@ template <typename T> static __global__ void plain_by_w(float *dw, const T *x, c
     }
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
 extern "C" int ft_cuda_prepare_conv(ft_call *c)
 {

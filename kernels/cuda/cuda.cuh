@@ -27,8 +27,7 @@
 
 enum { FT_WARP = 32, FT_THREADS = 256, FT_WARPS = FT_THREADS / FT_WARP };
 
-/* ---- storage ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- storage ------------------------------------------------------------------------------------------------------------ */
 
 struct bf16 {
     uint16_t bits;
@@ -119,8 +118,7 @@ static inline bool ft_wide(const ft_buf *b, int64_t n)
 
 template <typename T> static inline T *ft_as(const ft_buf *b) { return b ? (T *)b->data : (T *)NULL; }
 
-/* ---- launches
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- launches ----------------------------------------------------------------------------------------------------------- */
 
 static inline int64_t ft_ceil(int64_t n, int64_t by) { return (n + by - 1) / by; }
 /* Blocks for n tasks, `each` to a block; kernels walk on by the grid's size */
@@ -139,8 +137,7 @@ static inline unsigned ft_blocks(int64_t n, int64_t each)
         FT_LAUNCH(kernel, grid, block, smem, ft_cuda_stream, __VA_ARGS__);                                                       \
     } while (0)
 
-/* ---- sums
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- sums --------------------------------------------------------------------------------------------------------------- */
 
 template <typename V> FT_DEV V ft_warp_sum(V v)
 {

@@ -65,8 +65,7 @@ extern "C" void ft_cuda_affine(const ft_call *c)
                                             c->attr->scalar.a, c->attr->scalar.b)));
 }
 
-/* ---- gated linear units: x (rows, 2n); y = act(gate) * other ------------------------------------------------------------------
- */
+/* ---- gated linear units: x (rows, 2n); y = act(gate) * other ------------------------------------------------------------ */
 
 template <typename T, int N> static __global__ void glu(T *y, const T *x, int64_t rows, int64_t n, int64_t gate, int act)
 {
@@ -227,8 +226,7 @@ extern "C" void ft_cuda_broadcast(const ft_call *c)
                                                                   y->count, c->attr->scalar.a, s)));
 }
 
-/* ---- random numbers: four values a thread -------------------------------------------------------------------------------------
- */
+/* ---- random numbers: four values a thread ------------------------------------------------------------------------------- */
 
 template <typename T>
 static __global__ void dropout(T *y, const T *x, int64_t n, int64_t per_sample, int64_t samples, float p, bool by_sample,

@@ -18,8 +18,7 @@ FT_DEV void leave(float *part, float sum)
     if (threadIdx.x == 0) part[blockIdx.x] = sum;
 }
 
-/* ---- pointwise losses and their mean
- * ------------------------------------------------------------------------------------------------ */
+/* ---- pointwise losses and their mean ------------------------------------------------------------------------------------ */
 
 template <typename X, typename T>
 static __global__ void loss_mean(float *part, const X *x, const T *t, const float *weight, int64_t n, int64_t per_sample,
@@ -66,8 +65,7 @@ extern "C" void ft_cuda_loss_mean_bwd(const ft_call *c)
                        c->attr->scalar.kind, c->attr->scalar.a));
 }
 
-/* ---- classification: f32, few rows, one block; double as on the CPU
- * ------------------------------------------------------------------- */
+/* ---- classification: f32, few rows, one block; double as on the CPU ----------------------------------------------------- */
 
 FT_DEV double log_sum_exp(const float *z, int64_t n)
 {
@@ -143,8 +141,7 @@ extern "C" void ft_cuda_pseudo_label(const ft_call *c)
            z->dim[1], c->attr->scalar.a);
 }
 
-/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch
- * ---------------------------------- */
+/* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch ----------------- */
 
 template <typename T> static __global__ void gauss_kl(float *part, const T *x, int64_t rows, int64_t n)
 {
@@ -226,8 +223,7 @@ extern "C" void ft_cuda_vlb(const ft_call *c)
 /* in: nu eps x0 xt coefficient dloss; out: dnu */
 extern "C" void ft_cuda_vlb_bwd(const ft_call *c) { vlb_run(c, ft_blocks(c->in[0]->count, FT_THREADS), true); }
 
-/* ---- Pearson correlation over the last axis: sums in double, since a mean is taken off
- * ---------------------------------------------------- */
+/* ---- Pearson correlation over the last axis: sums in double, since a mean is taken off ---------------------------------- */
 
 template <typename T, int G>
 FT_DEV double correlate(const T *a, const T *b, int64_t n, double mean[2], double inverse[2]) /* inverse: 0 for a constant row */

@@ -4,8 +4,7 @@
  * lanes walk down a part of a sample's rows, a second kernel adds the parts. */
 #include "kernels/cuda/cuda.cuh"
 
-/* ---- layernorm (+ affine, + adaLN modulation)
- * ------------------------------------------------------------------------------------ */
+/* ---- layernorm (+ affine, + adaLN modulation) --------------------------------------------------------------------------- */
 
 template <typename T, int N, int G>
 static __global__ void layernorm(T *y, float *stat, const T *x, const float *gamma, const float *beta, const float *shift,
@@ -160,8 +159,7 @@ extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
                              4 * n, n, 1);
 }
 
-/* ---- gate + residual
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- gate + residual ---------------------------------------------------------------------------------------------------- */
 
 template <typename T, int N>
 static __global__ void gate_residual(T *o, const T *x, const T *y, const float *gate, int64_t count, int64_t per_sample,
@@ -232,8 +230,7 @@ extern "C" void ft_cuda_gate_residual_bwd(const ft_call *c)
     if (c->out[1]) ft_cuda_sum_rows(c->out[1]->data, FT_F32, (const float *)c->work, samples, parts, n, n, 1);
 }
 
-/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z)
- * ------------------------------------------ */
+/* ---- RMSNorm, plain or gated (Mamba-2): w * u / sqrt(mean u^2 + eps), u = y or y * SiLU(z) ------------------------------ */
 
 template <int N, typename T> FT_DEV void read_gated(float *u, float *zz, const T *y, const T *z, int64_t at)
 {

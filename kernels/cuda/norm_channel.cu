@@ -46,8 +46,7 @@ static void sums(float *part, const ft_buf *x, int64_t first_row, int64_t sample
                                                ft_cuda_stream, part, ft_as<const T>(x) + first_row * n, rows_each, parts, n)));
 }
 
-/* ---- groupnorm, optionally conditioned, and activation
- * ---------------------------------------------------------------------------------- */
+/* ---- groupnorm, optionally conditioned, and activation ------------------------------------------------------------------ */
 
 /* stat (samples, groups, 2): mean and 1/std; a warp for each */
 template <typename T>
@@ -348,8 +347,7 @@ extern "C" void ft_cuda_groupnorm_bwd(const ft_call *c)
                                                   ft_as<const T>(dy), means, k)));
 }
 
-/* ---- batchnorm (+ activation), statistics of two segments of the batch
- * ------------------------------------------------------------------ */
+/* ---- batchnorm (+ activation), statistics of two segments of the batch -------------------------------------------------- */
 
 /* rows [from, to) of segment k: samples before `first`, or the rest */
 static void segment(const ft_call *c, const ft_buf *x, int k, int64_t *from, int64_t *to)

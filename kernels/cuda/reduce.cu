@@ -1,8 +1,7 @@
 /* Sums over axes. Long sums are cut into parts, a second kernel adds the parts in order: no atomics. */
 #include "kernels/cuda/cuda.cuh"
 
-/* ---- the second step of every sum: columns of a matrix of parts
- * ------------------------------------------------------------------ */
+/* ---- the second step of every sum: columns of a matrix of parts --------------------------------------------------------- */
 
 template <typename T>
 static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t stride, int64_t n, float scale)
@@ -25,8 +24,7 @@ void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batc
     }
 }
 
-/* ---- column sums of a matrix (rows, n)
- * ---------------------------------------------------------------------------------------------- */
+/* ---- column sums of a matrix (rows, n) ---------------------------------------------------------------------------------- */
 
 template <typename T, int N> static __global__ void column_sums(float *part, const T *x, int64_t rows, int64_t n)
 {
@@ -63,8 +61,7 @@ extern "C" void ft_cuda_column_sums(float *out, const void *x, ft_dtype dtype, i
     ft_cuda_sum_rows(out, FT_F32, work, 1, parts, n, n, 1);
 }
 
-/* ---- reductions
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reductions --------------------------------------------------------------------------------------------------------- */
 
 struct axes { /* neighbouring axes of one kind are one axis */
     int nd;

@@ -38,8 +38,7 @@ extern "C" void ft_cuda_cast(const ft_call *c)
     else FT_RUN((widen<1>), n, ft_as<float>(y), ft_as<const bf16>(x), n);
 }
 
-/* ---- bits are moved as units of 2, 4 or 16 bytes
- * ------------------------------------------------------------------------------- */
+/* ---- bits are moved as units of 2, 4 or 16 bytes ------------------------------------------------------------------------ */
 
 struct alignas(16) unit16 {
     uint32_t v[4];
@@ -237,8 +236,7 @@ extern "C" void ft_cuda_pad(const ft_call *c)
     });
 }
 
-/* ---- y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes
- * ------------ */
+/* ---- y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes ---- */
 
 struct map_table {
     const void *begin, *index, *weight;

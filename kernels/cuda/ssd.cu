@@ -102,8 +102,7 @@ template <typename T> static __global__ void scan_states(scan s)
     if (threadIdx.x == 0) s.dot_out[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-/* ---- shapes
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- shapes ------------------------------------------------------------------------------------------------------------- */
 
 struct shape {
     int64_t seqs, t, heads, p, n, e, width;
@@ -202,8 +201,7 @@ extern "C" void ft_cuda_ssd(const ft_call *c)
     run(&k, x->dtype);
 }
 
-/* ---- backward
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- backward ----------------------------------------------------------------------------------------------------------- */
 
 /* dot (seqs, t, heads): sum over n of factor[token][n] * part[token][head][n]; a warp each */
 template <typename T>

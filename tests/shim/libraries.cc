@@ -51,8 +51,7 @@ static void put(bool half, void *p, int64_t i, float v)
     else ((float *)p)[i] = v;
 }
 
-/* ---- cuBLASLt
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- cuBLASLt ----------------------------------------------------------------------------------------------------------- */
 
 struct ft_shim_lt {
     int unused;
@@ -195,8 +194,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
 }
 }
 
-/* ---- cuDNN
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- cuDNN -------------------------------------------------------------------------------------------------------------- */
 
 struct node;
 typedef std::shared_ptr<node> node_p;
@@ -602,8 +600,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
 }
 }
 
-/* ---- cuFFT
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- cuFFT -------------------------------------------------------------------------------------------------------------- */
 
 struct transform {
     int h, w, batch;
@@ -655,8 +652,7 @@ cufftResult cufftExecC2R(cufftHandle plan, cufftComplex *in, cufftReal *out)
 cufftResult cufftDestroy(cufftHandle) { return CUFFT_SUCCESS; }
 }
 
-/* ---- NCCL: a shared file with a place for every rank
- * ------------------------------------------------------------------------------------ */
+/* ---- NCCL: a shared file with a place for every rank -------------------------------------------------------------------- */
 
 enum { PIECE = 1 << 16 };
 struct board {

@@ -22,8 +22,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-/* ---- fibres ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- fibres ------------------------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 extern "C" void ft_shim_switch(void **save, void *to);
@@ -219,8 +218,7 @@ static bool release(int w)
     return true;
 }
 
-/* ---- schedules ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- schedules ---------------------------------------------------------------------------------------------------------- */
 
 static uint64_t random_state;
 static unsigned draw(unsigned n)
@@ -322,8 +320,7 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
     kernel = NULL;
 }
 
-/* ---- streams, graphs, memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- streams, graphs, memory -------------------------------------------------------------------------------------------- */
 
 typedef std::vector<std::function<void()>> work_list;
 struct ft_shim_stream {
