@@ -19,8 +19,8 @@ FT_FN ft_place ft_place_of(const float *map, int64_t height, int64_t width, int6
     float cx = 0.5f * (float)(width - 1), cy = 0.5f * (float)(height - 1), dx = (float)x - cx, dy = (float)y - cy,
           u = map[0] * dx + map[1] * dy + map[2] + cx, v = map[3] * dx + map[4] * dy + map[5] + cy;
     p.outside = !(u >= -0.5f && v >= -0.5f && u <= (float)width - 0.5f && v <= (float)height - 0.5f);
-    u = p.outside || u < 0 ? 0 : u > (float)(width - 1) ? (float)(width - 1) : u;
-    v = p.outside || v < 0 ? 0 : v > (float)(height - 1) ? (float)(height - 1) : v;
+    u = p.outside || u < 0 ? 0 : u; /* beyond the last pixel both neighbours are that pixel */
+    v = p.outside || v < 0 ? 0 : v;
     int64_t x0 = (int64_t)u, y0 = (int64_t)v, x1 = x0 + (x0 + 1 < width), y1 = y0 + (y0 + 1 < height);
     float fx = u - (float)x0, fy = v - (float)y0;
     p.from[0] = y0 * width + x0, p.from[1] = y0 * width + x1, p.from[2] = y1 * width + x0, p.from[3] = y1 * width + x1;

@@ -331,9 +331,14 @@ static void r_corr(const row *c, double **in, double *out)
 }
 
 /* views of two clips; p: kind, 100 m, kind, 100 m (the second clip has them in the other order), way (0: the clips as they are,
- * 1: mirrored, 2: turned and smaller), cutout. The input is not read: pixels are whole numbers. */
+ * 1: mirrored, 2: turned and smaller, 3 and 4: moved by a little more and less than what leaves the frame), cutout. The input is
+ * not read: pixels are whole numbers. */
 enum { VF = 2, VH = 19, VW = 23, VN = VF * VH * VW * 3 };
-static const float view_way[3][6] = {{1, 0, 0, 0, 1, 0}, {-1, 0, 0, 0, 1, 0}, {0.81f, 0.357f, 0.73f, -0.313f, 1.09f, -0.41f}};
+static const float view_way[5][6] = {{1, 0, 0, 0, 1, 0},
+                                     {-1, 0, 0, 0, 1, 0},
+                                     {0.81f, 0.357f, 0.73f, -0.313f, 1.09f, -0.41f},
+                                     {1, 0, -0.5625f, 0, 1, 0.5625f},
+                                     {1, 0, 0.4375f, 0, 1, -0.4375f}};
 static const float view_cut[VF * 3] = {3, 4, 5, 10, 0, 4};
 static uint8_t view_pixel(int64_t i) { return (uint8_t)(20 + (i * 73 + i / 3 * 31) % 211); }
 static ft_t b_augment(ft_graph *g, ft_t *in, const row *c)
@@ -670,10 +675,10 @@ static const row cases[] = {
     {"augment_levels", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_POSTERIZE, 400, FT_EQUALIZE, 0, 1, 0}, 64, 0, 0, true},
     {"augment_solarize", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_SOLARIZE, 10000, FT_BRIGHTNESS, 170, 1, 1}, 64, 0, 0, true},
     {"augment_contrast", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_CONTRAST, 160, FT_AUTOCONTRAST, 0, 2, 1}, 9000, 0, 0, true},
-    {"augment_color_sharp", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_COLOR, 30, FT_SHARPNESS, 180, 2, 0}, 9000, 0, 0, true},
+    {"augment_color_sharp", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_COLOR, 30, FT_SHARPNESS, 180, 4, 0}, 9000, 0, 0, true},
     {"augment_sharp_twice", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_SHARPNESS, 20, FT_SHARPNESS, 190, 2, 1}, 9000, 0, 0, true},
     {"augment_equalize", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_EQUALIZE, 0, FT_AS_IS, 0, 1, 0}, 64, 0, 0, true},
-    {"augment_autocontrast", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_AUTOCONTRAST, 0, FT_BRIGHTNESS, 60, 1, 0}, 64, 0, 0, true},
+    {"augment_autocontrast", b_augment, r_augment, 1, {{1, {1}, F32}}, {FT_AUTOCONTRAST, 0, FT_BRIGHTNESS, 60, 3, 0}, 9000, 0, 0, true},
     {"mse_weighted", b_loss, r_loss, 3, {{3, {5, 3, 7}, 0}, {3, {5, 3, 7}, 0}, {1, {5}, F32}}, {FT_MSE}, 64, 0, 1},
     {"l1_one", b_loss, r_loss, 2, {{1, {1}, 0}, {1, {1}, 0}}, {FT_L1}, 4, 0, 1},
     {"huber", b_loss, r_loss, 2, {{2, {33, 31}, 0}, {2, {33, 31}, 0}}, {FT_HUBER}, 64, 0, 1},

@@ -597,6 +597,43 @@ static void test_wide_norm(void **state)
     ft_params_free(params);
 }
 
+/* many samples (the stand-in for CUDA has few rows in a grid): each is normalised by itself, and their gradients are added */
+static void test_many_samples(void **state)
+{
+    (void)state;
+    enum { S = 600, C = 4, EACH = 2 * C };
+    int64_t c = C;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    ft_t x = normal_param(g, "x", 5, (int64_t[]){S, 1, 1, 2, C}), gamma = ft_param(g, "gamma", 1, &c, FT_ONE);
+    ft_t y = ft_groupnorm(g, ft_stop_grad(g, x), gamma, ft_param(g, "beta", 1, &c, FT_ZERO), 1, 1e-9f, FT_ACT_NONE);
+    ft_keep(y);
+    ft_backward(g, ft_loss_mean(g, y, ft_affine(g, ft_stop_grad(g, y), 0, 0), FT_MSE));
+    ft_keep(ft_grad(g, gamma));
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    const float *v = ft_data(y);
+    double want[C] = {0};
+    for (int64_t s = 0; s < S; s++) {
+        double sum = 0, square = 0;
+        for (int i = 0; i < EACH; i++) {
+            double a = (double)v[s * EACH + i];
+            sum += a, square += a * a;
+            want[i % C] += 2 * a * a / (S * EACH);
+        }
+        if (!(fabs(sum) < 1e-4 && fabs(square - EACH) < 1e-3))
+            fail_msg("sample %lld: sum %g, of squares %g", (long long)s, sum, square);
+    }
+    const float *got = ft_data(ft_grad(g, gamma));
+    for (int k = 0; k < C; k++)
+        if (!(fabs((double)got[k] - want[k]) < 1e-5 * want[k]))
+            fail_msg("gradient %d is %g, should be %g", k, (double)got[k], want[k]);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 /* ---- recompute ---------------------------------------------------------------------------------------------------------- */
 
 static ft_t block(ft_graph *g, ft_t x, int i)
@@ -905,11 +942,22 @@ static void test_guard_catches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_twins),         cmocka_unit_test(test_second_order),  cmocka_unit_test(test_second_order_unary),
-        cmocka_unit_test(test_optimisers),    cmocka_unit_test(test_wide_norm),     cmocka_unit_test(test_frozen_and_borrowed),
-        cmocka_unit_test(test_remat),         cmocka_unit_test(test_remat_errors),  cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_random_plans),  cmocka_unit_test(test_aliases),       cmocka_unit_test(test_dead_nodes),
-        cmocka_unit_test(test_guard_catches), cmocka_unit_test(test_bf16_rounding), cmocka_unit_test(test_slices_without_padding),
+        cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_second_order),
+        cmocka_unit_test(test_second_order_unary),
+        cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_wide_norm),
+        cmocka_unit_test(test_many_samples),
+        cmocka_unit_test(test_frozen_and_borrowed),
+        cmocka_unit_test(test_remat),
+        cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_dead_nodes),
+        cmocka_unit_test(test_guard_catches),
+        cmocka_unit_test(test_bf16_rounding),
+        cmocka_unit_test(test_slices_without_padding),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

@@ -80,12 +80,13 @@ FT_DEV void load_rows(const attention &s, float *to, int64_t ld, const side &x, 
         to[e / s.d * ld + e % s.d] = scale * ft_get(row_of<T>(s, x, rows, seq, head, i0 + e / s.d) + e % s.d);
 }
 
-/* grid: (query blocks, seqs * heads) */
+/* grid: seqs * heads * blocks of queries, the latter side by side: they read the same keys */
 template <typename T> static __global__ void attend(T *y, float *lse, attention s)
 {
     FT_DYNAMIC_SHARED(float, tile); /* q (8, d), k and v (32, d + 1) */
-    int64_t ld = s.d + 1, seq = blockIdx.y / s.heads, head = blockIdx.y % s.heads, i0 = (int64_t)blockIdx.x * FT_WARPS,
-            rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS, width = s.heads * s.d;
+    int64_t ld = s.d + 1, tiles = ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
+            i0 = blockIdx.x % tiles * FT_WARPS, rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS,
+            width = s.heads * s.d;
     float *q = tile, *k = q + FT_WARPS * ld, *v = k + KEYS * ld, acc[LANES_D] = {0}, top = -INFINITY, total = 0;
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
     int64_t i = i0 + warp;
@@ -134,15 +135,16 @@ struct gradients {
     float *turned;      /* transposed relative term: what it adds to dq (seqs * heads, tq, d) */
 };
 
-/* grid: (query blocks, seqs * heads): dq, and ds and p where they are kept */
+/* grid as above: dq, and ds and p where they are kept */
 template <typename T> static __global__ void query_grads(attention s, gradients g)
 {
     FT_DYNAMIC_SHARED(float, tile); /* q, dout (8, d), k and v (32, d + 1) */
-    int64_t ld = s.d + 1, seq = blockIdx.y / s.heads, head = blockIdx.y % s.heads, i0 = (int64_t)blockIdx.x * FT_WARPS,
-            rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS, width = s.heads * s.d;
+    int64_t ld = s.d + 1, tiles = ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
+            i0 = blockIdx.x % tiles * FT_WARPS, rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS,
+            width = s.heads * s.d;
     float *q = tile, *dout = q + FT_WARPS * ld, *k = dout + FT_WARPS * ld, *v = k + KEYS * ld, acc[LANES_D] = {0}, inner = 0;
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
-    int64_t i = i0 + warp, row = (int64_t)blockIdx.y * s.tq + i;
+    int64_t i = i0 + warp, row = pair * s.tq + i;
     side out = {g.dy, width, 0};
     load_rows<T>(s, q, ld, s.q, s.tq, seq, head, i0, rows, s.scale);
     load_rows<T>(s, dout, ld, out, s.tq, seq, head, i0, rows, 1);
@@ -188,12 +190,13 @@ template <typename T> static __global__ void query_grads(attention s, gradients 
     }
 }
 
-/* grid: (key blocks, seqs * heads): dk and dv; a warp for each key, tiles of 32 queries */
+/* grid: seqs * heads * blocks of keys: dk and dv; a warp for each key, tiles of 32 queries */
 template <typename T> static __global__ void key_grads(attention s, gradients g)
 {
     FT_DYNAMIC_SHARED(float, tile); /* k, v (8, d), q, dout (32, d + 1), inner (32) */
-    int64_t ld = s.d + 1, seq = blockIdx.y / s.heads, head = blockIdx.y % s.heads, j0 = (int64_t)blockIdx.x * FT_WARPS,
-            rows = s.tk - j0 < FT_WARPS ? s.tk - j0 : (int64_t)FT_WARPS, width = s.heads * s.d;
+    int64_t ld = s.d + 1, tiles = ft_ceil(s.tk, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
+            j0 = blockIdx.x % tiles * FT_WARPS, rows = s.tk - j0 < FT_WARPS ? s.tk - j0 : (int64_t)FT_WARPS,
+            width = s.heads * s.d;
     float *k = tile, *v = k + FT_WARPS * ld, *q = v + FT_WARPS * ld, *dout = q + KEYS * ld, *inner = dout + KEYS * ld;
     float dk[LANES_D] = {0}, dv[LANES_D] = {0}, turned[LANES_D] = {0};
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
@@ -218,7 +221,7 @@ template <typename T> static __global__ void key_grads(attention s, gradients g)
         __syncthreads();
         float p = 0, ds = 0;
         if (live && lane < n && (!s.causal || j <= i)) {
-            p = ft_exp1(logit<T>(s, q + lane * ld, k + warp * ld, seq, head, i, j) - g.lse[(int64_t)blockIdx.y * s.tq + i]);
+            p = ft_exp1(logit<T>(s, q + lane * ld, k + warp * ld, seq, head, i, j) - g.lse[pair * s.tq + i]);
             float dp = dot_with(dout + lane * ld, v + warp * ld, s.d);
             if (s.rel_v) dp += dot_with(dout + lane * ld, s.rel_v + entry(s, i, j) * s.d, s.d);
             ds = p * (dp - inner[lane]);
@@ -243,7 +246,7 @@ template <typename T> static __global__ void key_grads(attention s, gradients g)
         if (at >= s.d) continue;
         if (g.dk) ft_put((T *)g.dk + row * s.k.stride + s.k.at + in, dk[e]);
         if (g.dv) ft_put((T *)g.dv + row * s.v.stride + s.v.at + in, dv[e]);
-        if (g.turned) g.turned[((int64_t)blockIdx.y * s.tq + j) * s.d + at] = turned[e];
+        if (g.turned) g.turned[(pair * s.tq + j) * s.d + at] = turned[e];
     }
 }
 
@@ -281,7 +284,7 @@ static int64_t table_parts(const attention *s)
 
 static int limits(const attention *s)
 {
-    if (s->d > WIDEST || s->heads > 65535)
+    if (s->d > WIDEST)
         return FT_FAIL(FT_EGRAPH, "heads of %lld channels: the CUDA kernel holds %d at most", (long long)s->d, (int)WIDEST);
     return FT_OK;
 }
@@ -293,17 +296,6 @@ extern "C" int ft_cuda_prepare_sdpa(ft_call *c)
     return ft_cuda_flash_prepare(c, false);
 }
 
-/* a grid has 65535 rows at most: sequences in portions */
-static attention portion(const attention *s, int64_t first, int64_t most, size_t e)
-{
-    attention p = *s;
-    p.seqs = s->seqs - first < most ? s->seqs - first : most;
-    p.q.base = (const char *)s->q.base + (size_t)(first * s->tq * s->q.stride) * e;
-    p.k.base = (const char *)s->k.base + (size_t)(first * s->tk * s->k.stride) * e;
-    p.v.base = (const char *)s->v.base + (size_t)(first * s->tk * s->v.stride) * e;
-    return p;
-}
-
 extern "C" void ft_cuda_sdpa(const ft_call *c)
 {
     if (c->state) {
@@ -312,13 +304,8 @@ extern "C" void ft_cuda_sdpa(const ft_call *c)
     }
     attention s = attention_of(c);
     const ft_buf *y = c->out[0];
-    size_t e = y->dtype == FT_BF16 ? 2 : 4, smem = shared_bytes(&s, 1, 2);
-    for (int64_t first = 0, most = 65535 / s.heads; first < s.seqs; first += most) {
-        attention p = portion(&s, first, most, e);
-        FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((attend<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(p.seqs * s.heads)),
-                                           FT_THREADS, smem, ft_as<T>(y) + first * s.tq * s.heads * s.d,
-                                           ft_as<float>(c->out[1]) + first * s.heads * s.tq, p));
-    }
+    FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((attend<T>), (unsigned)(s.seqs * s.heads * ft_ceil(s.tq, FT_WARPS)), FT_THREADS,
+                                       shared_bytes(&s, 1, 2), ft_as<T>(y), ft_as<float>(c->out[1]), s));
 }
 
 static int64_t pairs(const attention *s) { return s->reach >= 0 ? s->seqs * s->heads * s->tq * s->tk : 0; }
@@ -343,33 +330,22 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
     attention s = attention_of(c);
     const ft_buf *y = c->in[6], *dy = c->in[7];
     bool packed = !c->in[1], turned = s.rel_k && s.transpose;
-    size_t e = y->dtype == FT_BF16 ? 2 : 4;
-    int64_t width = s.heads * s.d, n = pairs(&s), parts = table_parts(&s);
-    float *ds = (float *)c->work, *p = ds + n, *extra = p + n, *part = extra + s.seqs * s.heads * s.tq * s.d;
-    for (int64_t first = 0, most = 65535 / s.heads; first < s.seqs; first += most) {
-        attention q = portion(&s, first, most, e);
-        gradients g;
-        memset(&g, 0, sizeof g);
-        g.lse = ft_as<const float>(c->in[5]) + first * s.heads * s.tq;
-        g.y = (const char *)y->data + (size_t)(first * s.tq * width) * e,
-        g.dy = (const char *)dy->data + (size_t)(first * s.tq * width) * e;
-        void **to[] = {&g.dq, &g.dk, &g.dv};
-        for (int i = 0; i < 3; i++) {
-            const ft_buf *o = packed ? c->out[0] : c->out[i];
-            int64_t rows = i == 0 ? s.tq : s.tk;
-            if (o) *to[i] = (char *)o->data + (size_t)(first * rows * s.q.stride) * e;
-        }
-        if (s.reach >= 0) g.ds = ds + first * s.heads * s.tq * s.tk, g.p = p + first * s.heads * s.tq * s.tk;
-        if (turned) g.turned = extra + first * s.heads * s.tq * s.d;
-        if (g.dk || g.dv || turned)
-            FT_BY_TYPE(y->dtype,
-                       FT_LAUNCH_BIG((key_grads<T>), dim3((unsigned)ft_ceil(s.tk, FT_WARPS), (unsigned)(q.seqs * s.heads)),
-                                     FT_THREADS, shared_bytes(&s, 2, 2), q, g));
-        if (g.dq || g.ds)
-            FT_BY_TYPE(y->dtype,
-                       FT_LAUNCH_BIG((query_grads<T>), dim3((unsigned)ft_ceil(s.tq, FT_WARPS), (unsigned)(q.seqs * s.heads)),
-                                     FT_THREADS, shared_bytes(&s, 2, 2), q, g));
-    }
+    int64_t width = s.heads * s.d, n = pairs(&s), parts = table_parts(&s), all = s.seqs * s.heads;
+    float *ds = (float *)c->work, *p = ds + n, *extra = p + n, *part = extra + all * s.tq * s.d;
+    gradients g;
+    memset(&g, 0, sizeof g);
+    g.lse = ft_as<const float>(c->in[5]), g.y = y->data, g.dy = dy->data;
+    void **to[] = {&g.dq, &g.dk, &g.dv};
+    for (int i = 0; i < 3; i++)
+        if (c->out[packed ? 0 : i]) *to[i] = c->out[packed ? 0 : i]->data;
+    if (s.reach >= 0) g.ds = ds, g.p = p;
+    if (turned) g.turned = extra;
+    if (g.dk || g.dv || turned)
+        FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((key_grads<T>), (unsigned)(all * ft_ceil(s.tk, FT_WARPS)), FT_THREADS,
+                                           shared_bytes(&s, 2, 2), s, g));
+    if (g.dq || g.ds)
+        FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((query_grads<T>), (unsigned)(all * ft_ceil(s.tq, FT_WARPS)), FT_THREADS,
+                                           shared_bytes(&s, 2, 2), s, g));
     for (int which = 0; which < 2; which++) {
         const ft_buf *out = c->out[3 + which];
         side from = {dy->data, width, 0};

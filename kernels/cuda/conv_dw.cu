@@ -38,19 +38,19 @@ FT_DEV int64_t unravel(const int64_t dim[3], int64_t row, int64_t p[3])
     return row;
 }
 
-/* grid: (channel tiles, stretches). backward: y is dx, x is dy, and the sizes are turned */
+/* grid: (stretches, channel tiles). backward: y is dx, x is dy, and the sizes are turned */
 template <typename T, int N, bool BACKWARD>
 static __global__ void depthwise_rows(T *y, const T *x, const float *w, const float *bias, depthwise d, int64_t rows)
 {
     FT_DYNAMIC_SHARED(float, weight);
     enum { WIDE = FT_WARP * N };
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
-    int64_t c0 = (int64_t)blockIdx.x * WIDE, c = c0 + lane * N;
+    int64_t c0 = (int64_t)blockIdx.y * WIDE, c = FT_COLUMN(N);
     const int64_t *here = BACKWARD ? d.in : d.out, *there = BACKWARD ? d.out : d.in;
     load_weights<N>(weight, w, d, c0);
     __syncthreads();
     if (c >= d.c) return;
-    for (int64_t r = (int64_t)blockIdx.y * FT_WARPS + warp; r < rows; r += (int64_t)gridDim.y * FT_WARPS) {
+    for (int64_t r = FT_COLUMN_PART * FT_WARPS + warp; r < rows; r += FT_COLUMN_PARTS * FT_WARPS) {
         int64_t p[3], b = unravel(here, r, p);
         float acc[N], v[N];
         for (int k = 0; k < N; k++) acc[k] = bias ? bias[c + k] : 0.0f;
@@ -73,13 +73,13 @@ static __global__ void depthwise_rows(T *y, const T *x, const float *w, const fl
 template <bool BACKWARD> static void run(const ft_buf *y, const ft_buf *x, const ft_buf *w, const ft_buf *bias, depthwise d)
 {
     int64_t rows = y->count / d.c;
-    FT_BY_TYPE(
-        x->dtype, FT_BY_WIDTH(ft_wide(x, d.c) && ft_aligned(y) && d.taps * FT_WARP * 16 / (int64_t)sizeof(T) * 4 <= SHARED, {
-            size_t smem = (size_t)(d.taps * FT_WARP * N) * sizeof(float);
-            int64_t stretches = ft_ceil(rows, STRETCH) < 65535 ? ft_ceil(rows, STRETCH) : 65535;
-            FT_LAUNCH_BIG((depthwise_rows<T, N, BACKWARD>), dim3((unsigned)FT_COLUMN_TILES(d.c), (unsigned)stretches), FT_THREADS,
-                          smem, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(w), ft_as<const float>(bias), d, rows);
-        }));
+    FT_BY_TYPE(x->dtype,
+               FT_BY_WIDTH(ft_wide(x, d.c) && ft_aligned(y) && d.taps * FT_WARP * 16 / (int64_t)sizeof(T) * 4 <= SHARED, {
+                   size_t smem = (size_t)(d.taps * FT_WARP * N) * sizeof(float);
+                   int64_t stretches = ft_ceil(rows, STRETCH);
+                   FT_LAUNCH_BIG((depthwise_rows<T, N, BACKWARD>), FT_COLUMN_GRID(stretches, d.c), FT_THREADS, smem, ft_as<T>(y),
+                                 ft_as<const T>(x), ft_as<const float>(w), ft_as<const float>(bias), d, rows);
+               }));
 }
 
 extern "C" void ft_cuda_conv_dw(const ft_call *c)
@@ -93,14 +93,14 @@ extern "C" void ft_cuda_conv_dw_bwd_x(const ft_call *c)
     run<true>(c->out[0], c->in[0], c->in[1], NULL, depthwise_of(c->out[0], c->in[0], &c->attr->conv));
 }
 
-/* part (parts, taps + 1, C): sums of dy * x of each tap, and of dy; grid: (channel tiles, parts, tap tiles) */
+/* part (parts, taps + 1, C): sums of dy * x of each tap, and of dy; grid: (parts, channel tiles, tap tiles) */
 template <typename T> static __global__ void depthwise_weights(float *part, const T *x, const T *dy, depthwise d, int64_t rows)
 {
     int64_t c = FT_COLUMN(1), tap0 = (int64_t)blockIdx.z * TAPS;
     bool live = c < d.c;
     float acc[TAPS + 1] = {0};
-    int64_t end = live ? ft_part_of(rows, blockIdx.y + 1, gridDim.y) : 0;
-    for (int64_t r = ft_part_of(rows, blockIdx.y, gridDim.y) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
+    int64_t end = live ? ft_part_of(rows, FT_COLUMN_PART + 1, FT_COLUMN_PARTS) : 0;
+    for (int64_t r = ft_part_of(rows, FT_COLUMN_PART, FT_COLUMN_PARTS) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
         int64_t p[3], b = unravel(d.out, r, p);
         float g = ft_get(dy + r * d.c + c);
         acc[TAPS] += g;
@@ -119,7 +119,7 @@ template <typename T> static __global__ void depthwise_weights(float *part, cons
         ft_fold<1>(acc + t);
         int64_t tap = t < TAPS ? tap0 + t : d.taps;
         if (!live || FT_COLUMN_ROW > 0 || tap > d.taps || (t < TAPS && tap == d.taps) || (t == TAPS && blockIdx.z > 0)) continue;
-        part[(blockIdx.y * (d.taps + 1) + tap) * d.c + c] = acc[t];
+        part[(FT_COLUMN_PART * (d.taps + 1) + tap) * d.c + c] = acc[t];
     }
 }
 
@@ -154,7 +154,7 @@ extern "C" void ft_cuda_conv_dw_bwd_w(const ft_call *c)
     float *total = (float *)c->work, *part = total + n;
     FT_BY_TYPE(x->dtype,
                FT_LAUNCH((depthwise_weights<T>),
-                         dim3((unsigned)ft_ceil(d.c, FT_WARP), (unsigned)parts, (unsigned)ft_ceil(d.taps, TAPS)), FT_THREADS, 0,
+                         dim3((unsigned)parts, (unsigned)ft_ceil(d.c, FT_WARP), (unsigned)ft_ceil(d.taps, TAPS)), FT_THREADS, 0,
                          ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), d, dy->count / d.c));
     ft_cuda_sum_rows(total, FT_F32, part, 1, parts, n, n, 1);
     FT_RUN((turn_weights), n, ft_as<float>(c->out[0]), c->n_out > 1 ? ft_as<float>(c->out[1]) : (float *)NULL,

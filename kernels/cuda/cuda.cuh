@@ -120,7 +120,7 @@ template <typename T> static inline T *ft_as(const ft_buf *b) { return b ? (T *)
 
 /* ---- launches ----------------------------------------------------------------------------------------------------------- */
 
-static inline int64_t ft_ceil(int64_t n, int64_t by) { return (n + by - 1) / by; }
+FT_FN int64_t ft_ceil(int64_t n, int64_t by) { return (n + by - 1) / by; }
 /* Blocks for n tasks, `each` to a block; kernels walk on by the grid's size */
 static inline unsigned ft_blocks(int64_t n, int64_t each)
 {
@@ -221,10 +221,13 @@ template <int N, typename T> FT_DEV void ft_read_floats(float *to, const T *p)
     for (int i = 0; i < N; i += M) ft_read<M>(to + i, p + i);
 }
 
-/* Column sums: blocks of FT_WARP lanes of N columns by FT_WARPS rows. This thread's first column, its row, columns of a block */
-#define FT_COLUMN(N)       (((int64_t)blockIdx.x * FT_WARP + threadIdx.x % FT_WARP) * (N))
-#define FT_COLUMN_ROW      ((int64_t)(threadIdx.x / FT_WARP))
-#define FT_COLUMN_TILES(n) ft_ceil((n), (int64_t)FT_WARP *N)
+/* Column sums: blocks of FT_WARP lanes of N columns by FT_WARPS rows, and the parts that the rows are cut into along the grid's
+ * x axis, the only one that may be long. This thread's first column, its row; its block's part, of how many. */
+#define FT_COLUMN(N)             (((int64_t)blockIdx.y * FT_WARP + threadIdx.x % FT_WARP) * (N))
+#define FT_COLUMN_ROW            ((int64_t)(threadIdx.x / FT_WARP))
+#define FT_COLUMN_PART           ((int64_t)blockIdx.x)
+#define FT_COLUMN_PARTS          ((int64_t)gridDim.x)
+#define FT_COLUMN_GRID(parts, n) dim3((unsigned)(parts), (unsigned)ft_ceil((n), (int64_t)FT_WARP *N)) /* N in scope */
 /* adds the sums of the block's rows in order; row 0 then holds them */
 template <int N> FT_DEV void ft_fold(float *acc)
 {

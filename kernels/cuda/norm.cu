@@ -95,7 +95,7 @@ template <typename T, int N>
 static __global__ void layernorm_columns(float *part, const T *x, const T *dy, const float *gamma, const float *beta,
                                          const float *scale, const float *stat, int64_t per_sample, int64_t parts, int64_t n)
 {
-    int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
+    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
     bool inside = at < n;
     float sum[4][N] = {{0}}, g[N], b[N], sc[N];
     for (int k = 0; k < N; k++) g[k] = 1, b[k] = 0, sc[k] = 0;
@@ -117,20 +117,23 @@ static __global__ void layernorm_columns(float *part, const T *x, const T *dy, c
     for (int q = 0; q < 4; q++) {
         ft_fold<N>(sum[q]);
         if (inside && FT_COLUMN_ROW == 0)
-            for (int k = 0; k < N; k++) part[(blockIdx.y * 4 + q) * n + at + k] = sum[q][k];
+            for (int k = 0; k < N; k++) part[(FT_COLUMN_PART * 4 + q) * n + at + k] = sum[q][k];
     }
 }
 
-static int64_t parts_per_sample(const ft_buf *x)
+static int64_t parts_per_sample(const ft_buf *x, int64_t samples)
 {
-    int64_t n = x->dim[x->ndim - 1], samples = x->dim[0];
+    int64_t n = x->dim[x->ndim - 1];
     return ft_parts(x->count / n / samples, samples * ft_ceil(n, 256));
 }
+/* samples matter where each has its own shift and scale */
+static int64_t samples_of(const ft_call *c) { return c->in[3] || c->in[4] ? c->in[0]->dim[0] : 1; }
 
 extern "C" int ft_cuda_prepare_layernorm_bwd(ft_call *c)
 {
     const ft_buf *x = c->in[0];
-    c->work_size = (size_t)(x->dim[0] * parts_per_sample(x) * 4 * x->dim[x->ndim - 1]) * sizeof(float);
+    int64_t samples = samples_of(c);
+    c->work_size = (size_t)(samples * parts_per_sample(x, samples) * 4 * x->dim[x->ndim - 1]) * sizeof(float);
     return FT_OK;
 }
 
@@ -140,7 +143,8 @@ extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
     const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
     const float *gamma = ft_as<const float>(c->in[1]), *beta = ft_as<const float>(c->in[2]),
                 *scale = ft_as<const float>(c->in[4]), *stat = ft_as<const float>(c->in[5]);
-    int64_t n = x->dim[x->ndim - 1], samples = x->dim[0], per_sample = x->count / n / samples, parts = parts_per_sample(x);
+    int64_t n = x->dim[x->ndim - 1], samples = samples_of(c), per_sample = x->count / n / samples,
+            parts = parts_per_sample(x, samples);
     bool wide = ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx) && ft_wide_vectors(c, 1, 4, n);
     float *part = (float *)c->work;
     if (dx)
@@ -148,10 +152,8 @@ extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
                    FT_RUN_ROWS((layernorm_dx<T, N, G>), rows, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy), gamma, scale,
                                stat, rows, per_sample, n));
     if (!c->out[1] && !c->out[2] && !c->out[3] && !c->out[4]) return;
-    FT_ASSERT(samples * parts <= 65535);
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((layernorm_columns<T, N>),
-                                                     dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)), FT_THREADS,
-                                                     0, ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta,
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((layernorm_columns<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0,
+                                                     ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta,
                                                      scale, stat, per_sample, parts, n)));
     for (int q = 0; q < 4; q++) /* dgamma and dbeta over all, dshift and dscale per sample */
         if (c->out[1 + q])
@@ -190,7 +192,7 @@ template <typename T, int N>
 static __global__ void gate_columns(float *part, T *dy, const T *y, const T *d, const float *gate, int64_t per_sample,
                                     int64_t parts, int64_t n)
 {
-    int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
+    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
     bool inside = at < n;
     float sum[N] = {0}, g[N], v[N], e[N];
     if (inside) ft_read_floats<N>(g, gate + s * n + at);
@@ -206,13 +208,13 @@ static __global__ void gate_columns(float *part, T *dy, const T *y, const T *d, 
     }
     ft_fold<N>(sum);
     if (inside && FT_COLUMN_ROW == 0)
-        for (int k = 0; k < N; k++) part[blockIdx.y * n + at + k] = sum[k];
+        for (int k = 0; k < N; k++) part[FT_COLUMN_PART * n + at + k] = sum[k];
 }
 
 extern "C" int ft_cuda_prepare_gate_residual_bwd(ft_call *c)
 {
     const ft_buf *y = c->in[0];
-    c->work_size = (size_t)(y->dim[0] * parts_per_sample(y) * y->dim[y->ndim - 1]) * sizeof(float);
+    c->work_size = (size_t)(y->dim[0] * parts_per_sample(y, y->dim[0]) * y->dim[y->ndim - 1]) * sizeof(float);
     return FT_OK;
 }
 
@@ -220,13 +222,12 @@ extern "C" int ft_cuda_prepare_gate_residual_bwd(ft_call *c)
 extern "C" void ft_cuda_gate_residual_bwd(const ft_call *c)
 {
     const ft_buf *y = c->in[0], *d = c->in[2], *dy = c->out[0];
-    int64_t n = y->dim[y->ndim - 1], samples = y->dim[0], parts = parts_per_sample(y);
-    FT_ASSERT(samples * parts <= 65535);
+    int64_t n = y->dim[y->ndim - 1], samples = y->dim[0], parts = parts_per_sample(y, samples);
     FT_BY_TYPE(y->dtype,
                FT_BY_WIDTH(ft_wide(y, n) && ft_aligned(d) && ft_aligned(dy) && ft_wide_vectors(c, 1, 1, n),
-                           FT_LAUNCH((gate_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)),
-                                     FT_THREADS, 0, ft_cuda_stream, (float *)c->work, ft_as<T>(dy), ft_as<const T>(y),
-                                     ft_as<const T>(d), ft_as<const float>(c->in[1]), y->count / n / samples, parts, n)));
+                           FT_LAUNCH((gate_columns<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0, ft_cuda_stream,
+                                     (float *)c->work, ft_as<T>(dy), ft_as<const T>(y), ft_as<const T>(d),
+                                     ft_as<const float>(c->in[1]), y->count / n / samples, parts, n)));
     if (c->out[1]) ft_cuda_sum_rows(c->out[1]->data, FT_F32, (const float *)c->work, samples, parts, n, n, 1);
 }
 
@@ -317,15 +318,15 @@ static __global__ void rmsnorm_columns(float *part, const float *stat, const T *
     int64_t at = FT_COLUMN(N);
     bool inside = at < n;
     float sum[N] = {0}, u[N], zz[N], e[N];
-    int64_t end = inside ? ft_part_of(rows, blockIdx.y + 1, gridDim.y) : 0;
-    for (int64_t r = ft_part_of(rows, blockIdx.y, gridDim.y) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
+    int64_t end = inside ? ft_part_of(rows, FT_COLUMN_PART + 1, FT_COLUMN_PARTS) : 0;
+    for (int64_t r = ft_part_of(rows, FT_COLUMN_PART, FT_COLUMN_PARTS) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
         read_gated<N>(u, zz, y, z, r * n + at);
         ft_read<N>(e, d + r * n + at);
         for (int k = 0; k < N; k++) sum[k] += e[k] * u[k] * stat[r];
     }
     ft_fold<N>(sum);
     if (inside && FT_COLUMN_ROW == 0)
-        for (int k = 0; k < N; k++) part[blockIdx.y * n + at + k] = sum[k];
+        for (int k = 0; k < N; k++) part[FT_COLUMN_PART * n + at + k] = sum[k];
 }
 
 static int64_t parts_of_all(const ft_buf *y)
@@ -354,8 +355,8 @@ extern "C" void ft_cuda_rmsnorm_bwd(const ft_call *c)
                FT_RUN_ROWS((rmsnorm_dx<T, N, G>), rows, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), stat, ft_as<const T>(y),
                            ft_as<const T>(z), ft_as<const float>(c->in[2]), ft_as<const T>(d), rows, n, c->attr->norm.eps));
     if (!c->out[2]) return;
-    FT_BY_TYPE(y->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((rmsnorm_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts),
-                                                     FT_THREADS, 0, ft_cuda_stream, part, stat, ft_as<const T>(y),
-                                                     ft_as<const T>(z), ft_as<const T>(d), all, n)));
+    FT_BY_TYPE(y->dtype,
+               FT_BY_WIDTH(wide, FT_LAUNCH((rmsnorm_columns<T, N>), FT_COLUMN_GRID(parts, n), FT_THREADS, 0, ft_cuda_stream, part,
+                                           stat, ft_as<const T>(y), ft_as<const T>(z), ft_as<const T>(d), all, n)));
     ft_cuda_sum_rows(c->out[2]->data, FT_F32, part, 1, parts, n, n, 1);
 }

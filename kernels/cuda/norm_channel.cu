@@ -8,7 +8,7 @@
 template <typename T, int N>
 static __global__ void channel_sums(float *part, const T *x, int64_t rows_each, int64_t parts, int64_t n)
 {
-    int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
+    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
     bool inside = at < n;
     float zero[N], v[N], a[N] = {0}, b[N] = {0}, ra[N] = {0}, rb[N] = {0};
     const T *mine = x + s * rows_each * n + at;
@@ -30,8 +30,8 @@ static __global__ void channel_sums(float *part, const T *x, int64_t rows_each, 
     ft_fold<N>(b);
     if (!inside || FT_COLUMN_ROW > 0) return;
     for (int k = 0; k < N; k++) {
-        part[(blockIdx.y * 2) * n + at + k] = a[k];
-        part[(blockIdx.y * 2 + 1) * n + at + k] = b[k];
+        part[(FT_COLUMN_PART * 2) * n + at + k] = a[k];
+        part[(FT_COLUMN_PART * 2 + 1) * n + at + k] = b[k];
     }
 }
 
@@ -39,10 +39,8 @@ static int64_t parts_of(int64_t samples, int64_t rows_each, int64_t n) { return 
 
 static void sums(float *part, const ft_buf *x, int64_t first_row, int64_t samples, int64_t rows_each, int64_t parts, int64_t n)
 {
-    FT_ASSERT(samples * parts <= 65535);
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n),
-                                     FT_LAUNCH((channel_sums<T, N>),
-                                               dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)(samples * parts)), FT_THREADS, 0,
+                                     FT_LAUNCH((channel_sums<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0,
                                                ft_cuda_stream, part, ft_as<const T>(x) + first_row * n, rows_each, parts, n)));
 }
 
@@ -223,7 +221,7 @@ FT_DEV void back_to_norm(const group_norm &k, const T *x, const T *dy, int64_t r
 template <typename T, int N>
 static __global__ void group_columns(float *part, const T *x, const T *dy, group_norm k, int64_t parts)
 {
-    int64_t at = FT_COLUMN(N), s = blockIdx.y / parts, p = blockIdx.y % parts;
+    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
     bool inside = at < k.n;
     float sum[4][N] = {{0}}, v[N], a[N], pre[N], dc[N], dp[N];
     const float *stat = k.stat + s * k.groups * 2;
@@ -241,7 +239,7 @@ static __global__ void group_columns(float *part, const T *x, const T *dy, group
         ft_fold<N>(sum[q]);
         if (!inside || FT_COLUMN_ROW > 0) continue;
         for (int j = 0; j < N; j++)
-            part[(blockIdx.y * 4 + q) * k.n + at + j] = q == 0 ? sum[q][j] * stat[(at + j) / k.per * 2 + 1] : sum[q][j];
+            part[(FT_COLUMN_PART * 4 + q) * k.n + at + j] = q == 0 ? sum[q][j] * stat[(at + j) / k.per * 2 + 1] : sum[q][j];
     }
 }
 
@@ -330,11 +328,8 @@ extern "C" void ft_cuda_groupnorm_bwd(const ft_call *c)
         FT_BY_TYPE(x->dtype, FT_RUN((condition_grads<T>), cells * k.n, ft_as<T>(c->out[3]), ft_as<T>(c->out[4]),
                                     ft_as<const T>(x), ft_as<const T>(dy), k, cells));
     }
-    FT_ASSERT(k.samples * parts <= 65535);
-    FT_BY_TYPE(
-        x->dtype,
-        FT_BY_WIDTH(wide, FT_LAUNCH((group_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(k.n), (unsigned)(k.samples * parts)),
-                                    FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), k, parts)));
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((group_columns<T, N>), FT_COLUMN_GRID(k.samples * parts, k.n), FT_THREADS, 0,
+                                                     ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), k, parts)));
     ft_cuda_sum_rows(total, FT_F32, part, k.samples, parts, 4 * k.n, 4 * k.n, 1);
     for (int q = 0; q < 2; q++)
         if (c->out[1 + q]) ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, total + q * k.n, 1, k.samples, 4 * k.n, k.n, 1);
@@ -447,8 +442,8 @@ static __global__ void batch_columns(float *part, const T *x, const T *dy, const
     int64_t at = FT_COLUMN(N);
     bool inside = at < n;
     float g[N] = {0}, h[N] = {0}, v[N], d[N];
-    int64_t end = inside ? ft_part_of(rows, blockIdx.y + 1, gridDim.y) : 0;
-    for (int64_t r = ft_part_of(rows, blockIdx.y, gridDim.y) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
+    int64_t end = inside ? ft_part_of(rows, FT_COLUMN_PART + 1, FT_COLUMN_PARTS) : 0;
+    for (int64_t r = ft_part_of(rows, FT_COLUMN_PART, FT_COLUMN_PARTS) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
         back_to_batch<N>(x, dy, gamma, beta, stat, r * n + at, at, act, v, d);
         for (int j = 0; j < N; j++) {
             g[j] += d[j] * (v[j] - stat[2 * (at + j)]);
@@ -459,8 +454,8 @@ static __global__ void batch_columns(float *part, const T *x, const T *dy, const
     ft_fold<N>(h);
     if (!inside || FT_COLUMN_ROW > 0) return;
     for (int j = 0; j < N; j++) {
-        part[blockIdx.y * 2 * n + at + j] = g[j] * stat[2 * (at + j) + 1];
-        part[(blockIdx.y * 2 + 1) * n + at + j] = h[j];
+        part[FT_COLUMN_PART * 2 * n + at + j] = g[j] * stat[2 * (at + j) + 1];
+        part[(FT_COLUMN_PART * 2 + 1) * n + at + j] = h[j];
     }
 }
 
@@ -509,10 +504,9 @@ extern "C" void ft_cuda_batchnorm_bwd(const ft_call *c)
         if (from == to) continue;
         const float *stat = ft_as<const float>(c->in[3]) + k * 2 * n;
         parts = parts_of(1, to - from, n);
-        FT_BY_TYPE(x->dtype,
-                   FT_BY_WIDTH(wide, FT_LAUNCH((batch_columns<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts),
-                                               FT_THREADS, 0, ft_cuda_stream, part, ft_as<const T>(x) + from * n,
-                                               ft_as<const T>(dy) + from * n, gamma, beta, stat, to - from, n, act)));
+        FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((batch_columns<T, N>), FT_COLUMN_GRID(parts, n), FT_THREADS, 0,
+                                                         ft_cuda_stream, part, ft_as<const T>(x) + from * n,
+                                                         ft_as<const T>(dy) + from * n, gamma, beta, stat, to - from, n, act)));
         ft_cuda_sum_rows(total, FT_F32, part, 1, parts, 2 * n, 2 * n, 1);
         for (int q = 0; q < 2; q++)
             if (c->out[1 + q]) FT_RUN((add_to), n, ft_as<float>(c->out[1 + q]), total + q * n, n, first);

@@ -3,10 +3,11 @@
 
 /* ---- the second step of every sum: columns of a matrix of parts --------------------------------------------------------- */
 
+/* grid: batch * tiles of FT_WARP columns, in one axis, since either may be long */
 template <typename T>
-static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t stride, int64_t n, float scale)
+static __global__ void sum_rows(T *out, const float *part, int64_t tiles, int64_t rows, int64_t stride, int64_t n, float scale)
 {
-    int64_t column = FT_COLUMN(1), b = blockIdx.y;
+    int64_t column = blockIdx.x % tiles * FT_WARP + threadIdx.x % FT_WARP, b = blockIdx.x / tiles;
     float acc[1] = {0};
     if (column < n)
         for (int64_t r = FT_COLUMN_ROW; r < rows; r += FT_WARPS) acc[0] += part[(b * rows + r) * stride + column];
@@ -17,11 +18,9 @@ static __global__ void sum_rows(T *out, const float *part, int64_t rows, int64_t
 void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n,
                       float scale)
 {
-    for (int64_t b = 0; b < batch; b += 65535) {
-        unsigned m = (unsigned)(batch - b < 65535 ? batch - b : 65535);
-        FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), dim3((unsigned)ft_ceil(n, FT_WARP), m), FT_THREADS, 0, ft_cuda_stream,
-                                    (T *)out + b * n, part + b * rows * stride, rows, stride, n, scale));
-    }
+    int64_t tiles = ft_ceil(n, FT_WARP);
+    FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), (unsigned)(batch * tiles), FT_THREADS, 0, ft_cuda_stream, (T *)out, part, tiles,
+                                rows, stride, n, scale));
 }
 
 /* ---- column sums of a matrix (rows, n) ---------------------------------------------------------------------------------- */
@@ -31,9 +30,9 @@ template <typename T, int N> static __global__ void column_sums(float *part, con
     int64_t at = FT_COLUMN(N);
     bool inside = at < n;
     float sum[N] = {0}, run[N] = {0}, v[N];
-    int64_t end = inside ? ft_part_of(rows, blockIdx.y + 1, gridDim.y) : 0;
+    int64_t end = inside ? ft_part_of(rows, FT_COLUMN_PART + 1, FT_COLUMN_PARTS) : 0;
     int count = 0;
-    for (int64_t r = ft_part_of(rows, blockIdx.y, gridDim.y) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
+    for (int64_t r = ft_part_of(rows, FT_COLUMN_PART, FT_COLUMN_PARTS) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
         ft_read<N>(v, x + r * n + at);
         for (int k = 0; k < N; k++) run[k] += v[k];
         if (++count % 64 == 0)
@@ -42,7 +41,7 @@ template <typename T, int N> static __global__ void column_sums(float *part, con
     for (int k = 0; k < N; k++) sum[k] += run[k];
     ft_fold<N>(sum);
     if (inside && FT_COLUMN_ROW == 0)
-        for (int k = 0; k < N; k++) part[blockIdx.y * n + at + k] = sum[k];
+        for (int k = 0; k < N; k++) part[FT_COLUMN_PART * n + at + k] = sum[k];
 }
 
 static int64_t column_parts(int64_t rows, int64_t n) { return ft_parts(rows, ft_ceil(n, 256)); }
@@ -56,8 +55,8 @@ extern "C" void ft_cuda_column_sums(float *out, const void *x, ft_dtype dtype, i
 {
     int64_t parts = column_parts(rows, n);
     FT_BY_TYPE(dtype, FT_BY_WIDTH(ft_aligned(x) && n % (16 / (int64_t)sizeof(T)) == 0,
-                                  FT_LAUNCH((column_sums<T, N>), dim3((unsigned)FT_COLUMN_TILES(n), (unsigned)parts), FT_THREADS,
-                                            0, ft_cuda_stream, work, (const T *)x, rows, n)));
+                                  FT_LAUNCH((column_sums<T, N>), FT_COLUMN_GRID(parts, n), FT_THREADS, 0, ft_cuda_stream, work,
+                                            (const T *)x, rows, n)));
     ft_cuda_sum_rows(out, FT_F32, work, 1, parts, n, n, 1);
 }
 
@@ -115,8 +114,8 @@ FT_DEV int64_t offset(const axes &a, int64_t o, int64_t r, int last)
     return at;
 }
 
-/* part (outputs, parts): a warp each */
-template <typename T> static __global__ void reduce_inner(float *part, const T *x, axes a)
+/* part (outputs, parts): a warp each; or at once y (outputs) where there is one part */
+template <typename T> static __global__ void reduce_inner(T *y, float *part, const T *x, axes a, float scale)
 {
     enum { G = FT_WARP };
     FT_EACH_ROW(task, a.outputs * a.parts)
@@ -130,12 +129,14 @@ template <typename T> static __global__ void reduce_inner(float *part, const T *
             if (++n % 64 == 0) sum += run, run = 0; /* short partial sums keep the rounding error small */
         }
         sum = ft_sum<G>(sum + run);
-        if (threadIdx.x % G == 0) part[task] = sum;
+        if (threadIdx.x % G > 0) continue;
+        if (y) ft_put(y + task, sum * scale);
+        else part[task] = sum;
     }
 }
 
-/* part (parts, outputs, inner): a thread each */
-template <typename T> static __global__ void reduce_outer(float *part, const T *x, axes a)
+/* part (parts, outputs, inner): a thread each; or at once y (outputs, inner) where there is one part */
+template <typename T> static __global__ void reduce_outer(T *y, float *part, const T *x, axes a, float scale)
 {
     int64_t all = a.outputs * a.inner;
     FT_EACH(task, a.parts * all)
@@ -147,7 +148,8 @@ template <typename T> static __global__ void reduce_outer(float *part, const T *
             run += ft_get(x + offset(a, o, r, a.nd - 2) + k);
             if (++n % 64 == 0) sum += run, run = 0;
         }
-        part[task] = sum + run;
+        if (y) ft_put(y + task, (sum + run) * scale);
+        else part[task] = sum + run;
     }
 }
 
@@ -156,12 +158,14 @@ extern "C" void ft_cuda_reduce(const ft_call *c)
     const ft_buf *x = c->in[0], *y = c->out[0];
     axes a = axes_of(c);
     float scale = c->attr->reduce.mean ? 1.0f / (float)a.reduced : 1.0f, *part = (float *)c->work;
-    if (a.inner_red) {
+    bool once = a.parts == 1 && x->dtype == y->dtype;
+    if (a.inner_red)
         FT_BY_TYPE(x->dtype, FT_LAUNCH((reduce_inner<T>), ft_blocks(a.outputs * a.parts, FT_WARPS), FT_THREADS, 0, ft_cuda_stream,
-                                       part, ft_as<const T>(x), a));
-        ft_cuda_sum_rows(y->data, y->dtype, part, a.outputs, a.parts, 1, 1, scale);
-        return;
-    }
-    FT_BY_TYPE(x->dtype, FT_RUN((reduce_outer<T>), a.parts * a.outputs * a.inner, part, ft_as<const T>(x), a));
-    ft_cuda_sum_rows(y->data, y->dtype, part, 1, a.parts, a.outputs * a.inner, a.outputs * a.inner, scale);
+                                       once ? ft_as<T>(y) : (T *)NULL, part, ft_as<const T>(x), a, scale));
+    else
+        FT_BY_TYPE(x->dtype, FT_RUN((reduce_outer<T>), a.parts * a.outputs * a.inner, once ? ft_as<T>(y) : (T *)NULL, part,
+                                    ft_as<const T>(x), a, scale));
+    if (once) return;
+    if (a.inner_red) ft_cuda_sum_rows(y->data, y->dtype, part, a.outputs, a.parts, 1, 1, scale);
+    else ft_cuda_sum_rows(y->data, y->dtype, part, 1, a.parts, a.outputs * a.inner, a.outputs * a.inner, scale);
 }

@@ -40,15 +40,15 @@ template <typename T> FT_DEV float role_of(const role &o, int64_t token, int64_t
     return ft_get((const T *)o.base + token * o.stride + o.at + head * o.by_head + k);
 }
 
-/* grid: (row tiles, seqs * heads) */
+/* grid: seqs * heads * tiles of rows */
 template <typename T> static __global__ void scan_states(scan s)
 {
     FT_DYNAMIC_SHARED(float, tile); /* W and R (TOKENS, padded columns) each, then keep, dt */
-    int64_t wide = (int64_t)s.slices * COLUMNS, seq = blockIdx.y / s.heads, head = blockIdx.y % s.heads;
+    int64_t wide = (int64_t)s.slices * COLUMNS, each = FT_THREADS / s.slices, tiles = ft_ceil(s.rows, each),
+            pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads;
     float *tw = tile, *tr = tw + TOKENS * wide, *keep = tr + TOKENS * wide, *step = keep + TOKENS + 1;
     int slice = (int)threadIdx.x % s.slices;
-    int64_t row = (int64_t)blockIdx.x * (FT_THREADS / s.slices) + threadIdx.x / s.slices,
-            base = (seq * s.heads + head) * s.rows * s.columns;
+    int64_t row = blockIdx.x % tiles * each + threadIdx.x / s.slices, base = pair * s.rows * s.columns;
     bool live = row < s.rows;
     float a = -ft_exp1(s.a_log[head]), h[COLUMNS];
 #pragma unroll
@@ -99,7 +99,7 @@ template <typename T> static __global__ void scan_states(scan s)
     }
     if (!s.dot) return;
     sum = ft_sum<FT_THREADS>(sum);
-    if (threadIdx.x == 0) s.dot_out[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+    if (threadIdx.x == 0) s.dot_out[blockIdx.x] = sum;
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------------- */
@@ -141,25 +141,8 @@ static scan scan_of(const shape *s, const float *dt, const ft_call *c, bool rows
 static void run(const scan *k, ft_dtype dtype)
 {
     size_t smem = (size_t)(2 * TOKENS * k->slices * COLUMNS + 2 * TOKENS + 2) * sizeof(float);
-    FT_ASSERT(k->seqs * k->heads <= 65535 * 16);
-    for (int64_t s = 0, most = 65535 / k->heads; s < k->seqs; s += most) { /* a grid has 65535 rows at most */
-        scan part = *k;
-        int64_t skip = s * k->heads * k->rows * k->columns;
-        part.seqs = k->seqs - s < most ? k->seqs - s : most;
-        role *roles[] = {&part.u, &part.w, &part.r, &part.skip};
-        for (int i = 0; i < 4; i++)
-            if (roles[i]->base)
-                roles[i]->base =
-                    (const char *)roles[i]->base + (size_t)(s * k->t * roles[i]->stride) * (dtype == FT_BF16 ? 2 : 4);
-        part.dt += s * k->t * k->heads;
-        if (part.first) part.first += skip;
-        if (part.last) part.last += skip;
-        if (part.dot) part.dot += skip, part.dot_out += s * k->heads * tiles_of(k);
-        if (part.partial) part.partial += s * k->t * k->heads * k->rows;
-        else part.out = (char *)part.out + (size_t)(s * k->t * k->out_stride) * (dtype == FT_BF16 ? 2 : 4);
-        FT_BY_TYPE(dtype, FT_LAUNCH((scan_states<T>), dim3((unsigned)tiles_of(k), (unsigned)(part.seqs * k->heads)), FT_THREADS,
-                                    smem, ft_cuda_stream, part));
-    }
+    FT_BY_TYPE(dtype,
+               FT_LAUNCH((scan_states<T>), (unsigned)(k->seqs * k->heads * tiles_of(k)), FT_THREADS, smem, ft_cuda_stream, *k));
 }
 
 template <typename T> static __global__ void steps(float *dt, const T *raw, const float *bias, int64_t n, int64_t heads)
@@ -169,7 +152,7 @@ template <typename T> static __global__ void steps(float *dt, const T *raw, cons
 
 static int limits(const shape *s)
 {
-    if (s->n > WIDEST || s->p > WIDEST || s->heads > 65535)
+    if (s->n > WIDEST || s->p > WIDEST)
         return FT_FAIL(FT_EGRAPH, "a state of %lld by %lld: the CUDA kernel holds %d by %d at most", (long long)s->n,
                        (long long)s->p, (int)WIDEST, (int)WIDEST);
     return FT_OK;
