@@ -20,33 +20,57 @@ uint64_t ft__version(const ft_plan *p)
     return version;
 }
 
-/* a guard band, to the host */
-static int read_guard(const ft_device *d, unsigned char *to, char *band)
+/* ---- guards: FT_PLAN_GUARD=1 -------------------------------------------------------------------------------------------- */
+
+static int spoil(const ft_plan *p, void *at, size_t n) /* with NaN */
 {
-    if (!d) {
-        memcpy(to, band, FT_GUARD);
-        return FT_OK;
-    }
-    if (d->allow) d->allow(band, FT_GUARD);
-    FT_TRY(d->download(to, band, FT_GUARD));
-    if (d->forbid) d->forbid(band, FT_GUARD);
+    if (p->backend->device) return p->backend->device->fill(at, 0xFF, n);
+    memset(at, 0xFF, n);
     return FT_OK;
 }
 
-int ft__check_guards(const ft_plan *p, const ft_node *n)
+static bool holds(const ft_plan *p, const char *band, unsigned char byte)
 {
-    unsigned char band[2 * FT_GUARD];
+    unsigned char here[FT_GUARD];
+    if (!p->backend->device) memcpy(here, band, FT_GUARD);
+    else if (p->backend->device->download(here, band, FT_GUARD) < 0) return false;
+    for (int i = 0; i < FT_GUARD; i++)
+        if (here[i] != byte) return false;
+    return true;
+}
+
+int ft__guard_before(const ft_plan *p, const ft_node *n)
+{
+    for (int k = 0; k < n->n_out; k++)
+        if (n->out[k] && ft__on_slab(ft__owner(n->out[k]))) FT_TRY(spoil(p, n->out[k]->data, ft__bytes(n->out[k])));
+    return spoil(p, p->work, p->work_size + FT_GUARD);
+}
+
+int ft__guard_after(const ft_plan *p, const ft_node *n, int at)
+{
+    const ft_device *d = p->backend->device;
+    if (!holds(p, p->work + n->call.work_size, 0xFF))
+        return FT_FAIL(FT_EGRAPH, "%s wrote behind its %zu bytes of scratch", ft__op_name(n->op), n->call.work_size);
     for (int k = 0; k < n->n_out; k++) {
         ft_t t = n->out[k] ? ft__owner(n->out[k]) : NULL;
         if (!t || !ft__on_slab(t)) continue;
-        FT_TRY(read_guard(p->backend->device, band, p->slab + t->offset - FT_GUARD));
-        FT_TRY(read_guard(p->backend->device, band + FT_GUARD, p->slab + t->offset + ft__bytes(t)));
-        for (int i = 0; i < 2 * FT_GUARD; i++)
-            if (band[i] != ft__guard_byte)
+        char *band[] = {p->slab + t->offset - FT_GUARD, p->slab + t->offset + ft__bytes(t)};
+        for (int i = 0; i < 2; i++) {
+            if (d && d->allow) d->allow(band[i], FT_GUARD);
+            bool whole = holds(p, band[i], ft__guard_byte);
+            if (d && d->forbid) d->forbid(band[i], FT_GUARD);
+            if (!whole)
                 return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));
+        }
+    }
+    for (int k = 0; k < n->n_in; k++) {
+        ft_t t = n->in[k] ? ft__owner(n->in[k]) : NULL;
+        if (t && ft__on_slab(t) && t->last == at) FT_TRY(spoil(p, t->data, ft__bytes(t)));
     }
     return FT_OK;
 }
+
+/* ---- the list ----------------------------------------------------------------------------------------------------------- */
 
 int ft_run(ft_plan *p, const ft_step *step)
 {
@@ -64,21 +88,14 @@ int ft_run(ft_plan *p, const ft_step *step)
         n->call.step = step;
         n->call.work = p->work;
         n->call.weights_changed = changed;
-        if (p->guard)
-            for (int k = 0; k < n->n_out; k++)
-                if (n->out[k] && ft__on_slab(ft__owner(n->out[k]))) memset(n->out[k]->data, 0xFF, ft__bytes(n->out[k])); /* NaN */
+        if (p->guard) FT_TRY(ft__guard_before(p, n));
         if (p->buckets && n->op == FT_OP_grad_norm) FT_TRY(ft_mean_wait());
         double start = p->profile ? ft_now() : 0;
         p->backend->kernel[n->op](&n->call);
         if (p->profile) n->seconds += ft_now() - start;
         for (; sent < p->buckets && p->bucket[sent].ready <= i; sent++)
             ft_mean_begin(gradients + p->bucket[sent].offset, p->bucket[sent].count);
-        if (!p->guard) continue;
-        FT_TRY(ft__check_guards(p, n));
-        for (int k = 0; k < n->n_in; k++) {
-            ft_t t = n->in[k] ? ft__owner(n->in[k]) : NULL;
-            if (t && ft__on_slab(t) && t->last == i) memset(t->data, 0xFF, ft__bytes(t));
-        }
+        if (p->guard) FT_TRY(ft__guard_after(p, n, i));
     }
     return FT_OK;
 }

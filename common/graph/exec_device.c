@@ -113,20 +113,15 @@ static void permit(const ft_plan *p, const ft_node *n, void (*way)(const void *p
     }
 }
 
-/* Only what the node reads and writes may be touched while it runs; outputs are NaN before, dead inputs after. */
+/* Only what the node reads and writes may be touched while it runs. */
 static int guarded(ft_plan *p, ft_node *n, int at)
 {
     const ft_device *d = p->backend->device;
     permit(p, n, d->allow);
-    for (int k = 0; k < n->n_out; k++)
-        if (n->out[k] && ft__on_slab(ft__owner(n->out[k]))) FT_TRY(d->fill(n->out[k]->data, 0xFF, ft__bytes(n->out[k])));
+    FT_TRY(ft__guard_before(p, n));
     p->backend->kernel[n->op](&n->call);
     FT_TRY(d->check());
-    FT_TRY(ft__check_guards(p, n));
-    for (int k = 0; k < n->n_in; k++) {
-        ft_t t = n->in[k] ? ft__owner(n->in[k]) : NULL;
-        if (t && ft__on_slab(t) && t->last == at) FT_TRY(d->fill(t->data, 0xFF, ft__bytes(t)));
-    }
+    FT_TRY(ft__guard_after(p, n, at));
     FT_TRY(d->mark(0));
     FT_TRY(d->wait(0));
     permit(p, n, d->forbid);

@@ -344,7 +344,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
         if (rc == FT_OK && p->backend->prepare[n->op]) rc = p->backend->prepare[n->op](&n->call);
         if (n->call.work_size > p->work_size) p->work_size = n->call.work_size;
     }
-    if (rc == FT_OK) rc = get(p, &p->work, p->work_size, "scratch");
+    if (rc == FT_OK) rc = get(p, &p->work, p->work_size + (p->guard ? FT_GUARD : 0), "scratch");
     if (rc == FT_OK && training && ft_ranks() > 1) make_buckets(p);
     if (rc == FT_OK && p->guard && !p->backend->device) memset(p->slab, ft__guard_byte, p->slab_size);
     if (rc == FT_OK && p->guard && p->backend->device) rc = p->backend->device->fill(p->slab, ft__guard_byte, p->slab_size);

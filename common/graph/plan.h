@@ -46,8 +46,11 @@ ft_t ft__owner(ft_t t);
 size_t ft__distance(ft_t t);
 uint64_t ft__version(const ft_plan *p); /* grows whenever packed copies of parameters are out of date */
 
-int ft__check_guards(const ft_plan *p, const ft_node *n); /* FT_EGRAPH: the node wrote beside what it made */
-int ft__device_prepare(ft_plan *p);                       /* memory for inputs, constants and results; addresses of leaves */
+/* Around each node of a plan with guards: its outputs and the scratch are NaN before, dead inputs after; FT_EGRAPH where it wrote
+ * beside an output or behind its scratch. */
+int ft__guard_before(const ft_plan *p, const ft_node *n);
+int ft__guard_after(const ft_plan *p, const ft_node *n, int at);
+int ft__device_prepare(ft_plan *p); /* memory for inputs, constants and results; addresses of leaves */
 int ft__device_run(ft_plan *p, const ft_step *step);
 void ft__device_free(ft_plan *p);
 
