@@ -7,7 +7,8 @@
     tests/mutants.py draw 999 kernels/cuda/                 draws new rows for the files of a folder
 
 A mutant is killed if test_ops or test_graph fails (or crashes, or hangs), on the stand-in for CUDA if it is in a kernel there. A
-row may say why its mutant computes the same; such rows are not counted. The run fails below 95 % killed. ./test.sh --full runs it."""
+row may say why its mutant computes the same; such rows are not counted. Nor are those that "need bf16" where the processor has
+none. The run fails below 95 % killed. ./test.sh --full runs it."""
 import hashlib
 import os
 import re
@@ -48,6 +49,17 @@ def sources():
     folder = os.path.join(ROOT, "kernels", "cuda")
     yield from ("kernels/cuda/" + f for f in sorted(os.listdir(folder)) if f.endswith((".cu", ".cuh")))
     yield from ("kernels/augment.h", "kernels/elem.h", "common/graph/op_grad.c", "common/graph/backward.c", "common/graph/op_build.c")
+
+
+def processor_has(*flags):
+    have = set(re.findall(r"\w+", open("/proc/cpuinfo").read()))
+    return all(f in have for f in flags)
+
+
+def isa(): # the highest of ours that runs here, as in test.sh
+    if processor_has("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"):
+        return "v4"
+    return "v3" if processor_has("avx2", "fma", "bmi1", "bmi2") else "base"
 
 
 def draw(n, only=""):
@@ -93,7 +105,7 @@ def tree(place, paths):
     for part in ("CMakeLists.txt", "CMakePresets.json", "common", "kernels", "gen", "classify", "experiments", "tests"):
         s = os.path.join(ROOT, part)
         (shutil.copytree if os.path.isdir(s) else shutil.copy)(s, os.path.join(place, part))
-    flags = ["-DCMAKE_BUILD_TYPE=Release", "-DFT_KERNEL_OPT=-O1", "-DFT_ISAS=base;v4"]
+    flags = ["-DCMAKE_BUILD_TYPE=Release", "-DFT_KERNEL_OPT=-O1", f"-DFT_ISAS={isa()}"]
     subprocess.run(["cmake", "-G", "Ninja", "-B", "build", *flags], cwd=place, check=True, capture_output=True)
     for path in {".cu" in p: p for p in paths}.values():
         subprocess.run(["ninja", "-C", "build", *targets(path)], cwd=place, check=True, capture_output=True)
@@ -146,8 +158,10 @@ def run(args):
     jobs = int(args[args.index("-j") + 1]) if "-j" in args else os.cpu_count()
     only = args[args.index("--only") + 1] if "--only" in args else ""
     ids = set(map(int, args[args.index("--ids") + 1].split(","))) if "--ids" in args else None
-    todo = [r for r in rows() if only in r[1] and (ids is None or r[0] in ids) and not r[4]]
-    same = sum(1 for r in rows() if r[4])
+    asked = [r for r in rows() if only in r[1] and (ids is None or r[0] in ids)]
+    lacking = [] if processor_has("avx512_bf16") else [r for r in asked if r[4] == "needs bf16"]
+    todo = [r for r in asked if r not in lacking and r[4] in ("", "needs bf16")]
+    same = len(asked) - len(todo) - len(lacking)
     total, survivors, lock, waiting = len(todo), [], threading.Lock(), list(reversed(todo))
     counts = {}
 
@@ -176,7 +190,7 @@ def run(args):
     [t.join() for t in threads]
     valid = total - counts.get("gone", 0) - counts.get("does not compile", 0)
     rate = 100 * (valid - len(survivors)) / max(valid, 1)
-    print(f"{valid - len(survivors)} of {valid} mutants killed ({rate:.1f} %); {same} compute the same; by {counts}")
+    print(f"{valid - len(survivors)} of {valid} mutants killed ({rate:.1f} %); {same} compute the same, {len(lacking)} need bf16; by {counts}")
     return 0 if rate >= 95 and (only or ids or valid >= 300) else 1
 
 

@@ -68,6 +68,18 @@ static inline double act(int64_t a, double x)
     return x;
 }
 
-extern uint32_t op_stream; /* of the op just built, for references of random ops */
+/* Random ops: the stream of the op just built; the step of every test, on the fourth of several ranks, so that its numbers begin
+ * within a counter; value `at` of the `all` that a rank takes */
+extern uint32_t op_stream;
+enum { OP_SEED = 5, OP_STEP = 3, OP_RANK = 3 };
+static inline double op_random(bool normal, int64_t at, int64_t all)
+{
+    uint32_t bits[4];
+    float e[4];
+    at += OP_RANK * all;
+    ft_philox(OP_SEED, op_stream, OP_STEP, (uint64_t)at / 4, bits);
+    ft_philox_normal(bits, e);
+    return (double)(normal ? e[at % 4] : ft_philox_uniform(bits[at % 4]));
+}
 
 #endif

@@ -122,10 +122,9 @@ static ft_t b_attn(ft_graph *g, ft_t *in, const row *c) /* p: window, percent of
 static double kept(const row *c, int64_t row_index, int64_t d) /* a row of slots begins at a whole counter */
 {
     if (c->p[1] == 0) return 1;
-    uint32_t b[4];
-    int64_t slots = 2 * c->p[0] + 1, at = row_index * ((slots + 3) / 4 * 4) + d;
-    ft_philox(5, op_stream, 3, (uint64_t)at / 4, b);
-    return ft_philox_uniform(b[at % 4]) >= (float)c->p[1] / 100 ? 1 / (1 - (double)((float)c->p[1] / 100)) : 0;
+    int64_t padded = (2 * c->p[0] + 1 + 3) / 4 * 4;
+    double p = (double)((float)c->p[1] / 100);
+    return op_random(false, row_index * padded + d, D(0, 0) * D(0, 1) * padded) >= p ? 1 / (1 - p) : 0;
 }
 static void r_attn(const row *c, double **in, double *out) /* windows and positions as the reference lays them out */
 {

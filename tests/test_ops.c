@@ -104,7 +104,7 @@ static problem open_problem(const row *c, ft_dtype dtype, bool gradients)
         ft_backward(q.g, ft_reshape(q.g, s, 1, (int64_t[]){1}));
     }
     if (ft_plan_new(&q.plan, q.g, FT_WEIGHTS) < 0) fail_msg("%s: %s", c->name, ft_error_message());
-    ft_step step = {5, 3, 0, 0, 0};
+    ft_step step = {OP_SEED, OP_STEP, 0, 0, OP_RANK};
     if (ft_run(q.plan, &step) < 0) fail_msg("%s: %s", c->name, ft_error_message());
     return q;
 }
@@ -293,7 +293,7 @@ static void check_schedules(const problem *q)
 #ifdef __SANITIZE_ADDRESS__
     return;
 #endif
-    ft_step step = {5, 3, 0, 0, 0};
+    ft_step step = {OP_SEED, OP_STEP, 0, 0, OP_RANK};
     int64_t cost = ft_shim()->steps;
     int n = SCHEDULES;
     for (int s = 1; s < n; s++) {
