@@ -84,9 +84,9 @@ FT_DEV void load_rows(const attention &s, float *to, int64_t ld, const side &x, 
 template <typename T> static __global__ void attend(T *y, float *lse, attention s)
 {
     FT_DYNAMIC_SHARED(float, tile); /* q (8, d), k and v (32, d + 1) */
-    int64_t ld = s.d + 1, tiles = ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
-            i0 = blockIdx.x % tiles * FT_WARPS, rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS,
-            width = s.heads * s.d;
+    unsigned tiles = (unsigned)ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, heads = (unsigned)s.heads;
+    int64_t ld = s.d + 1, seq = pair / heads, head = pair % heads, i0 = blockIdx.x % tiles * FT_WARPS,
+            rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS, width = s.heads * s.d;
     float *q = tile, *k = q + FT_WARPS * ld, *v = k + KEYS * ld, acc[LANES_D] = {0}, top = -INFINITY, total = 0;
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
     int64_t i = i0 + warp;
@@ -139,9 +139,9 @@ struct gradients {
 template <typename T> static __global__ void query_grads(attention s, gradients g)
 {
     FT_DYNAMIC_SHARED(float, tile); /* q, dout (8, d), k and v (32, d + 1) */
-    int64_t ld = s.d + 1, tiles = ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
-            i0 = blockIdx.x % tiles * FT_WARPS, rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS,
-            width = s.heads * s.d;
+    unsigned tiles = (unsigned)ft_ceil(s.tq, FT_WARPS), pair = blockIdx.x / tiles, heads = (unsigned)s.heads;
+    int64_t ld = s.d + 1, seq = pair / heads, head = pair % heads, i0 = blockIdx.x % tiles * FT_WARPS,
+            rows = s.tq - i0 < FT_WARPS ? s.tq - i0 : (int64_t)FT_WARPS, width = s.heads * s.d;
     float *q = tile, *dout = q + FT_WARPS * ld, *k = dout + FT_WARPS * ld, *v = k + KEYS * ld, acc[LANES_D] = {0}, inner = 0;
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;
     int64_t i = i0 + warp, row = pair * s.tq + i;
@@ -194,9 +194,9 @@ template <typename T> static __global__ void query_grads(attention s, gradients 
 template <typename T> static __global__ void key_grads(attention s, gradients g)
 {
     FT_DYNAMIC_SHARED(float, tile); /* k, v (8, d), q, dout (32, d + 1), inner (32) */
-    int64_t ld = s.d + 1, tiles = ft_ceil(s.tk, FT_WARPS), pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads,
-            j0 = blockIdx.x % tiles * FT_WARPS, rows = s.tk - j0 < FT_WARPS ? s.tk - j0 : (int64_t)FT_WARPS,
-            width = s.heads * s.d;
+    unsigned tiles = (unsigned)ft_ceil(s.tk, FT_WARPS), pair = blockIdx.x / tiles, heads = (unsigned)s.heads;
+    int64_t ld = s.d + 1, seq = pair / heads, head = pair % heads, j0 = blockIdx.x % tiles * FT_WARPS,
+            rows = s.tk - j0 < FT_WARPS ? s.tk - j0 : (int64_t)FT_WARPS, width = s.heads * s.d;
     float *k = tile, *v = k + FT_WARPS * ld, *q = v + FT_WARPS * ld, *dout = q + KEYS * ld, *inner = dout + KEYS * ld;
     float dk[LANES_D] = {0}, dv[LANES_D] = {0}, turned[LANES_D] = {0};
     int lane = (int)threadIdx.x % FT_WARP, warp = (int)threadIdx.x / FT_WARP;

@@ -5,9 +5,9 @@
 
 /* grid: batch * tiles of FT_WARP columns, in one axis, since either may be long */
 template <typename T>
-static __global__ void sum_rows(T *out, const float *part, int64_t tiles, int64_t rows, int64_t stride, int64_t n, float scale)
+static __global__ void sum_rows(T *out, const float *part, unsigned tiles, int64_t rows, int64_t stride, int64_t n, float scale)
 {
-    int64_t column = blockIdx.x % tiles * FT_WARP + threadIdx.x % FT_WARP, b = blockIdx.x / tiles;
+    int64_t column = (int64_t)(blockIdx.x % tiles) * FT_WARP + threadIdx.x % FT_WARP, b = blockIdx.x / tiles;
     float acc[1] = {0};
     if (column < n)
         for (int64_t r = FT_COLUMN_ROW; r < rows; r += FT_WARPS) acc[0] += part[(b * rows + r) * stride + column];
@@ -18,8 +18,8 @@ static __global__ void sum_rows(T *out, const float *part, int64_t tiles, int64_
 void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n,
                       float scale)
 {
-    int64_t tiles = ft_ceil(n, FT_WARP);
-    FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), (unsigned)(batch * tiles), FT_THREADS, 0, ft_cuda_stream, (T *)out, part, tiles,
+    unsigned tiles = (unsigned)ft_ceil(n, FT_WARP);
+    FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), (unsigned)batch * tiles, FT_THREADS, 0, ft_cuda_stream, (T *)out, part, tiles,
                                 rows, stride, n, scale));
 }
 

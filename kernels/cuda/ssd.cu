@@ -44,11 +44,12 @@ template <typename T> FT_DEV float role_of(const role &o, int64_t token, int64_t
 template <typename T> static __global__ void scan_states(scan s)
 {
     FT_DYNAMIC_SHARED(float, tile); /* W and R (TOKENS, padded columns) each, then keep, dt */
-    int64_t wide = (int64_t)s.slices * COLUMNS, each = FT_THREADS / s.slices, tiles = ft_ceil(s.rows, each),
-            pair = blockIdx.x / tiles, seq = pair / s.heads, head = pair % s.heads;
+    unsigned each = FT_THREADS / (unsigned)s.slices, tiles = (unsigned)ft_ceil(s.rows, each), pair = blockIdx.x / tiles,
+             heads = (unsigned)s.heads;
+    int64_t wide = (int64_t)s.slices * COLUMNS, seq = pair / heads, head = pair % heads;
     float *tw = tile, *tr = tw + TOKENS * wide, *keep = tr + TOKENS * wide, *step = keep + TOKENS + 1;
     int slice = (int)threadIdx.x % s.slices;
-    int64_t row = blockIdx.x % tiles * each + threadIdx.x / s.slices, base = pair * s.rows * s.columns;
+    int64_t row = blockIdx.x % tiles * each + threadIdx.x / s.slices, base = (int64_t)pair * s.rows * s.columns;
     bool live = row < s.rows;
     float a = -ft_exp1(s.a_log[head]), h[COLUMNS];
 #pragma unroll
