@@ -3,14 +3,24 @@
 
 /* ---- the second step of every sum: columns of a matrix of parts --------------------------------------------------------- */
 
+enum { AHEAD = 8 }; /* rows that a thread asks for at once: few blocks must wait for memory as seldom as they can */
+
 /* grid: batch * tiles of FT_WARP columns, in one axis, since either may be long */
 template <typename T>
 static __global__ void sum_rows(T *out, const float *part, unsigned tiles, int64_t rows, int64_t stride, int64_t n, float scale)
 {
     int64_t column = (int64_t)(blockIdx.x % tiles) * FT_WARP + threadIdx.x % FT_WARP, b = blockIdx.x / tiles;
     float acc[1] = {0};
-    if (column < n)
-        for (int64_t r = FT_COLUMN_ROW; r < rows; r += FT_WARPS) acc[0] += part[(b * rows + r) * stride + column];
+    for (int64_t r0 = FT_COLUMN_ROW; column < n && r0 < rows; r0 += FT_WARPS * AHEAD) {
+        float v[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            int64_t r = r0 + k * FT_WARPS;
+            v[k] = r < rows ? part[(b * rows + r) * stride + column] : 0.0f;
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) acc[0] += v[k];
+    }
     ft_fold<1>(acc);
     if (FT_COLUMN_ROW == 0 && column < n) ft_put(out + b * n + column, acc[0] * scale);
 }
