@@ -24,7 +24,7 @@ echo "forty: warnings under clang" >&2
 build clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF -DFT_ISAS=$isa -DFT_KERNEL_OPT=-O0
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
-  install_missing gcc-aarch64-linux-gnu slurmctld slurmd chromium
+  install_missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross slurmctld slurmd chromium
   for file in kernels/cpu/*.c common/graph/*.c common/base/*.c; do
     aarch64-linux-gnu-gcc -std=c11 -D_GNU_SOURCE -DFT_VERSION='"x"' -DFT_ISA=base -O1 -fopenmp -Wall -Wextra -Werror -Wno-psabi \
       -Wno-maybe-uninitialized -I. -idirafter /usr/include -c "$file" -o /dev/null
