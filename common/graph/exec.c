@@ -29,14 +29,14 @@ static int spoil(const ft_plan *p, void *at, size_t n) /* with NaN */
     return FT_OK;
 }
 
-static bool holds(const ft_plan *p, const char *band, unsigned char byte)
+static int holds(const ft_plan *p, const char *band, unsigned char byte, bool *whole)
 {
     unsigned char here[FT_GUARD];
-    if (!p->backend->device) memcpy(here, band, FT_GUARD);
-    else if (p->backend->device->download(here, band, FT_GUARD) < 0) return false;
-    for (int i = 0; i < FT_GUARD; i++)
-        if (here[i] != byte) return false;
-    return true;
+    if (p->backend->device) FT_TRY(p->backend->device->download(here, band, FT_GUARD));
+    else memcpy(here, band, FT_GUARD);
+    *whole = true;
+    for (int i = 0; i < FT_GUARD; i++) *whole = *whole && here[i] == byte;
+    return FT_OK;
 }
 
 int ft__guard_before(const ft_plan *p, const ft_node *n)
@@ -49,15 +49,16 @@ int ft__guard_before(const ft_plan *p, const ft_node *n)
 int ft__guard_after(const ft_plan *p, const ft_node *n, int at)
 {
     const ft_device *d = p->backend->device;
-    if (!holds(p, p->work + n->call.work_size, 0xFF))
-        return FT_FAIL(FT_EGRAPH, "%s wrote behind its %zu bytes of scratch", ft__op_name(n->op), n->call.work_size);
+    bool whole;
+    FT_TRY(holds(p, p->work + n->call.work_size, 0xFF, &whole));
+    if (!whole) return FT_FAIL(FT_EGRAPH, "%s wrote behind its %zu bytes of scratch", ft__op_name(n->op), n->call.work_size);
     for (int k = 0; k < n->n_out; k++) {
         ft_t t = n->out[k] ? ft__owner(n->out[k]) : NULL;
         if (!t || !ft__on_slab(t)) continue;
         char *band[] = {p->slab + t->offset - FT_GUARD, p->slab + t->offset + ft__bytes(t)};
         for (int i = 0; i < 2; i++) {
             if (d && d->allow) d->allow(band[i], FT_GUARD);
-            bool whole = holds(p, band[i], ft__guard_byte);
+            FT_TRY(holds(p, band[i], ft__guard_byte, &whole));
             if (d && d->forbid) d->forbid(band[i], FT_GUARD);
             if (!whole)
                 return FT_FAIL(FT_EGRAPH, "%s wrote outside its output %d, %s", ft__op_name(n->op), k, ft__shape(n->out[k]));

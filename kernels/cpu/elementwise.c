@@ -6,8 +6,12 @@
     X(FT_SILU)                                                                                                                   \
     X(FT_SIGMOID)                                                                                                                \
     X(FT_EXP)                                                                                                                    \
-    X(FT_SQUARE) X(FT_CLAMP) X(FT_TANH) X(FT_ABS) X(FT_LEAKY_RELU) X(FT_GELU) X(FT_GELU_TANH) X(FT_SOFTPLUS) X(FT_LOG)           \
-        X(FT_SQRT) X(FT_RSQRT) X(FT_RECIPROCAL) X(FT_SIN) X(FT_COS) X(FT_STEP)
+    X(FT_SQUARE)                                                                                                                 \
+    X(FT_CLAMP)                                                                                                                  \
+    X(FT_TANH)                                                                                                                   \
+    X(FT_ABS)                                                                                                                    \
+    X(FT_LEAKY_RELU)                                                                                                             \
+    X(FT_GELU) X(FT_GELU_TANH) X(FT_SOFTPLUS) X(FT_LOG) X(FT_SQRT) X(FT_RSQRT) X(FT_RECIPROCAL) X(FT_SIN) X(FT_COS) X(FT_STEP)
 
 /* a kind that is known makes a loop that is vectorised */
 static void unary_row(ft_unary_kind kind, float a, float b, const float *x, float *y, int64_t n)
