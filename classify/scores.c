@@ -135,7 +135,7 @@ ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, 
     s.accuracy = ratio(right, (double)n);
     for (int b = 0; b < BINS; b++) s.ece += ratio(fabs(bin_hit[b] - bin_p[b]), (double)n);
     s.f1 = f1_of(flat, classes, positive);
-    double samples = (double)n, cov = 0, tt = 0, pp = 0, recall[FT_MAX_CLASSES], kinds = 0;
+    double samples = (double)n, cov = 0, tt = 0, pp = 0, recall[FT_MAX_CLASSES] = {0}, kinds = 0;
     for (int c = 0; c < classes; c++) {
         double t = 0, p = 0;
         for (int k = 0; k < classes; k++) t += (double)s.confusion[c][k], p += (double)s.confusion[k][c];

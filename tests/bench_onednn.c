@@ -2,12 +2,12 @@
  * make a weight gradient. Not a test: build/release/tests/bench_onednn [f32|bf16]
  *
  * Every operand is in the library's own layout, weights packed beforehand, nothing else happens: no framework can be faster. */
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
+#include "kernels/cpu/onednn_api.h"
 
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
@@ -27,6 +27,11 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static void free_layouts(const ft_md *md, int n)
+{
+    for (int i = 0; i < n; i++) dnnl_memory_desc_destroy(md[i]);
+}
+
 /* median ms of a primitive, its memories made from the queried layouts */
 static double time_of(dnnl_primitive_desc_t pd, int n, const int *arg, const dnnl_query_t *what)
 {
@@ -35,7 +40,7 @@ static double time_of(dnnl_primitive_desc_t pd, int n, const int *arg, const dnn
     double ms[15];
     OK(dnnl_primitive_create(&p, pd));
     for (int i = 0; i < n; i++) {
-        const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, what[i], 0);
+        const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(pd, what[i], 0);
         a[i].arg = arg[i];
         OK(dnnl_memory_create(&a[i].memory, md, engine, DNNL_MEMORY_ALLOCATE));
         void *data;
@@ -69,32 +74,28 @@ static void say(const char *name, double ms, double flop, dnnl_primitive_desc_t 
 
 static void linear(const char *name, int64_t m, int64_t k, int64_t n, dnnl_data_type_t type)
 {
-    dnnl_memory_desc_t x, w, wf, b, y;
-    dnnl_inner_product_desc_t op;
+    ft_md x, w, wf, b, y;
     dnnl_primitive_desc_t forward, back;
     char label[80];
-    OK(dnnl_memory_desc_init_by_tag(&x, 2, (dnnl_dims_t){m, k}, type, dnnl_nc));
-    OK(dnnl_memory_desc_init_by_tag(&w, 2, (dnnl_dims_t){n, k}, type, dnnl_format_tag_any));
-    OK(dnnl_memory_desc_init_by_tag(&wf, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_format_tag_any));
-    OK(dnnl_memory_desc_init_by_tag(&b, 1, (dnnl_dims_t){n}, dnnl_f32, dnnl_x));
-    OK(dnnl_memory_desc_init_by_tag(&y, 2, (dnnl_dims_t){m, n}, type, dnnl_nc));
-    OK(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &x, &w, &b, &y));
-    OK(dnnl_primitive_desc_create(&forward, &op, NULL, engine, NULL));
+    OK(dnnl_memory_desc_create_with_tag(&x, 2, (dnnl_dims_t){m, k}, type, dnnl_nc));
+    OK(dnnl_memory_desc_create_with_tag(&w, 2, (dnnl_dims_t){n, k}, type, dnnl_format_tag_any));
+    OK(dnnl_memory_desc_create_with_tag(&wf, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_format_tag_any));
+    OK(dnnl_memory_desc_create_with_tag(&b, 1, (dnnl_dims_t){n}, dnnl_f32, dnnl_x));
+    OK(dnnl_memory_desc_create_with_tag(&y, 2, (dnnl_dims_t){m, n}, type, dnnl_nc));
+    OK(dnnl_inner_product_forward_primitive_desc_create(&forward, engine, dnnl_forward_training, x, w, b, y, NULL));
     double flop = 2.0 * (double)m * (double)k * (double)n;
     say(name,
         time_of(forward, 4, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
                 (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md}),
         flop, forward);
-    OK(dnnl_inner_product_backward_data_desc_init(&op, &x, &w, &y));
-    OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
+    OK(dnnl_inner_product_backward_data_primitive_desc_create(&back, engine, x, w, y, forward, NULL));
     snprintf(label, sizeof label, "%s, dx", name);
     say(label,
         time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC},
                 (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}),
         flop, back);
     dnnl_primitive_desc_destroy(back);
-    OK(dnnl_inner_product_backward_weights_desc_init(&op, &x, &wf, NULL, &y));
-    OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
+    OK(dnnl_inner_product_backward_weights_primitive_desc_create(&back, engine, x, wf, NULL, y, forward, NULL));
     snprintf(label, sizeof label, "%s, dw", name);
     say(label,
         time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS},
@@ -104,55 +105,53 @@ static void linear(const char *name, int64_t m, int64_t k, int64_t n, dnnl_data_
     /* dw = dy^T x as a plain product over the tokens, and x^T dy */
     for (int turned = 0; turned < 2; turned++) {
         int64_t rows = turned ? k : n, cols = turned ? n : k;
-        dnnl_memory_desc_t da, db, dc;
-        dnnl_matmul_desc_t mm;
-        OK(dnnl_memory_desc_init_by_strides(&da, 2, (dnnl_dims_t){rows, m}, type, (dnnl_dims_t){1, rows}));
-        OK(dnnl_memory_desc_init_by_strides(&db, 2, (dnnl_dims_t){m, cols}, type, (dnnl_dims_t){cols, 1}));
-        OK(dnnl_memory_desc_init_by_strides(&dc, 2, (dnnl_dims_t){rows, cols}, dnnl_f32, (dnnl_dims_t){cols, 1}));
-        OK(dnnl_matmul_desc_init(&mm, &da, &db, NULL, &dc));
-        OK(dnnl_primitive_desc_create(&back, &mm, NULL, engine, NULL));
+        ft_md da, db, dc;
+        OK(dnnl_memory_desc_create_with_strides(&da, 2, (dnnl_dims_t){rows, m}, type, (dnnl_dims_t){1, rows}));
+        OK(dnnl_memory_desc_create_with_strides(&db, 2, (dnnl_dims_t){m, cols}, type, (dnnl_dims_t){cols, 1}));
+        OK(dnnl_memory_desc_create_with_strides(&dc, 2, (dnnl_dims_t){rows, cols}, dnnl_f32, (dnnl_dims_t){cols, 1}));
+        OK(dnnl_matmul_primitive_desc_create(&back, engine, da, db, NULL, dc, NULL));
         snprintf(label, sizeof label, "%s, dw by matmul%s", name, turned ? ", turned" : "");
         say(label,
             time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
                     (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}),
             flop, back);
         dnnl_primitive_desc_destroy(back);
+        free_layouts((ft_md[]){da, db, dc}, 3);
     }
     dnnl_primitive_desc_destroy(forward);
+    free_layouts((ft_md[]){x, w, wf, b, y}, 5);
 }
 
 static void conv(const char *name, int nd, const int64_t *x_, const int64_t *w_, int64_t pad, dnnl_data_type_t type)
 {
-    dnnl_memory_desc_t x, w, wf, y;
-    dnnl_dims_t ys, stride = {1, 1, 1}, front = {pad, pad, pad};
-    dnnl_convolution_desc_t op;
+    ft_md x, w, wf, y;
+    dnnl_dims_t ys, stride = {1, 1, 1}, dilation = {0}, front = {pad, pad, pad};
     dnnl_primitive_desc_t forward, back;
     char label[80];
     double flop = 2;
     for (int i = 0; i < nd; i++) ys[i] = i == 1 ? w_[0] : x_[i], flop *= (double)(i == 1 ? w_[0] : x_[i]);
     for (int i = 1; i < nd; i++) flop *= (double)w_[i];
     dnnl_format_tag_t tag = nd == 5 ? dnnl_ndhwc : dnnl_nhwc;
-    OK(dnnl_memory_desc_init_by_tag(&x, nd, x_, type, tag));
-    OK(dnnl_memory_desc_init_by_tag(&w, nd, w_, type, dnnl_format_tag_any));
-    OK(dnnl_memory_desc_init_by_tag(&wf, nd, w_, dnnl_f32, dnnl_format_tag_any));
-    OK(dnnl_memory_desc_init_by_tag(&y, nd, ys, type, tag));
-    OK(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x, &w, NULL, &y, stride, front,
-                                          front));
-    OK(dnnl_primitive_desc_create(&forward, &op, NULL, engine, NULL));
+    OK(dnnl_memory_desc_create_with_tag(&x, nd, x_, type, tag));
+    OK(dnnl_memory_desc_create_with_tag(&w, nd, w_, type, dnnl_format_tag_any));
+    OK(dnnl_memory_desc_create_with_tag(&wf, nd, w_, dnnl_f32, dnnl_format_tag_any));
+    OK(dnnl_memory_desc_create_with_tag(&y, nd, ys, type, tag));
+    OK(dnnl_convolution_forward_primitive_desc_create(&forward, engine, dnnl_forward_training, dnnl_convolution_direct, x, w,
+                                                      NULL, y, stride, dilation, front, front, NULL));
     say(name,
         time_of(forward, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
                 (dnnl_query_t[]){dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md}),
         flop, forward);
-    OK(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y, stride, front, front));
-    OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
+    OK(dnnl_convolution_backward_data_primitive_desc_create(&back, engine, dnnl_convolution_direct, x, w, y, stride, dilation,
+                                                            front, front, forward, NULL));
     snprintf(label, sizeof label, "%s, dx", name);
     say(label,
         time_of(back, 3, (int[]){DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC},
                 (dnnl_query_t[]){dnnl_query_diff_dst_md, dnnl_query_weights_md, dnnl_query_diff_src_md}),
         flop, back);
     dnnl_primitive_desc_destroy(back);
-    OK(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &wf, NULL, &y, stride, front, front));
-    OK(dnnl_primitive_desc_create(&back, &op, NULL, engine, forward));
+    OK(dnnl_convolution_backward_weights_primitive_desc_create(&back, engine, dnnl_convolution_direct, x, wf, NULL, y, stride,
+                                                               dilation, front, front, forward, NULL));
     snprintf(label, sizeof label, "%s, dw", name);
     say(label,
         time_of(back, 3, (int[]){DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS},
@@ -160,6 +159,7 @@ static void conv(const char *name, int nd, const int64_t *x_, const int64_t *w_,
         flop, back);
     dnnl_primitive_desc_destroy(back);
     dnnl_primitive_desc_destroy(forward);
+    free_layouts((ft_md[]){x, w, wf, y}, 4);
 }
 
 int main(int argc, char **argv)

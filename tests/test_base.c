@@ -347,6 +347,18 @@ static void test_video(void **state)
     assert_non_null(strstr(ft_error_message(), "text.mp4"));
 }
 
+static int32_t *new_matrix(AVStream *s)
+{
+#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102) /* FFmpeg 6.1 moved it */
+    AVCodecParameters *p = s->codecpar;
+    return (int32_t *)(void *)av_packet_side_data_new(&p->coded_side_data, &p->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX, 36,
+                                                      0)
+        ->data;
+#else
+    return (int32_t *)(void *)av_stream_new_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, 36);
+#endif
+}
+
 /* A file as FFmpeg's own muxers write it: any codec, pixel format, odd sizes, times and rotation. Frame f is grey level
  * 20 + 15 f, its upper left quarter 100 brighter, so that orientation shows. */
 static void encode(const char *path, enum AVCodecID id, enum AVPixelFormat format, int w, int h, int n, const int64_t *pts,
@@ -363,8 +375,7 @@ static void encode(const char *path, enum AVCodecID id, enum AVPixelFormat forma
     assert_true(avcodec_open2(c, codec, NULL) >= 0);
     avcodec_parameters_from_context(s->codecpar, c);
     s->time_base = c->time_base;
-    if (rotation != 0)
-        av_display_rotation_set((int32_t *)(void *)av_stream_new_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, 36), rotation);
+    if (rotation != 0) av_display_rotation_set(new_matrix(s), rotation);
     assert_true(avio_open(&f->pb, path, AVIO_FLAG_WRITE) >= 0 && avformat_write_header(f, NULL) >= 0);
     AVFrame *frame = av_frame_alloc();
     AVPacket *packet = av_packet_alloc();

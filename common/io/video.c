@@ -108,7 +108,13 @@ static int next_frame(decoder *d)
 
 static int rotation_of(const AVStream *s)
 {
+#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102) /* FFmpeg 6.1 moved it */
+    const AVPacketSideData *side =
+        av_packet_side_data_get(s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+    const int32_t *m = side ? (const int32_t *)(const void *)side->data : NULL;
+#else
     const int32_t *m = (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, NULL);
+#endif
     if (!m) return 0;
     double angle = av_display_rotation_get(m); /* counter-clockwise */
     return isnan(angle) ? 0 : (((int)lround(-angle / 90.0) % 4 + 4) % 4) * 90;

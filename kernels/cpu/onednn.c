@@ -1,17 +1,17 @@
-/* Matrix products and convolutions by oneDNN (C API of 2.x). The only file that knows it.
+/* Matrix products and convolutions by oneDNN. The only file that knows it (onednn_api.h: 2.x and 3.x in one form).
  *
  * A node keeps its primitive and its memories. Where the library wants another weight layout or bf16, weights are packed: fixed
  * ones once into a copy that the node keeps, those that a plan trains at every run into the plan's scratch, where they stay in
  * the cache. A gradient in the library's layout lies there too until it is unpacked. Activations are channels last. */
-#include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "common/base/status.h"
 #define FT_ISA base /* for the prototypes */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/onednn_api.h"
 
-enum { MAX_ARGS = 6 };
+enum { MAX_ARGS = 6, MAX_LAYOUTS = 6 };
 
 typedef struct {
     dnnl_primitive_t main, pack; /* pack: reorder between our weight layout and the library's, before or after main */
@@ -21,7 +21,11 @@ typedef struct {
     int n;
     dnnl_exec_arg_t arg[MAX_ARGS];
     const void **from[MAX_ARGS]; /* where each argument's address is found at run time; NULL: fixed */
-    ft_buf padded;               /* conv_bwd_w: a copy of x with its zero frames, dims of x; ndim 0: none */
+    ft_md layout[MAX_LAYOUTS];   /* what main is described by: needed until it is made */
+    int layouts;
+    dnnl_primitive_attr_t attr;
+    dnnl_primitive_desc_t hint, pd; /* hint: the forward pass that a gradient belongs to */
+    ft_buf padded;                  /* conv_bwd_w: a copy of x with its zero frames, dims of x; ndim 0: none */
 } onednn_state;
 
 static dnnl_engine_t engine;
@@ -35,10 +39,20 @@ static void start(void)
         engine = NULL;
 }
 
+static void free_description(onednn_state *s)
+{
+    dnnl_primitive_desc_destroy(s->pd);
+    dnnl_primitive_desc_destroy(s->hint);
+    dnnl_primitive_attr_destroy(s->attr);
+    for (int i = 0; i < s->layouts; i++) dnnl_memory_desc_destroy(s->layout[i]);
+    s->pd = s->hint = NULL, s->attr = NULL, s->layouts = 0;
+}
+
 static void free_state(void *p)
 {
     onednn_state *s = p;
     if (!s) return;
+    free_description(s);
     for (int i = 0; i < s->n; i++)
         if (s->arg[i].memory != s->packed) dnnl_memory_destroy(s->arg[i].memory);
     dnnl_memory_destroy(s->packed);
@@ -62,16 +76,49 @@ static int bad(dnnl_status_t st, const char *what)
         if (st_ != dnnl_success) return bad(st_, (what));                                                                        \
     } while (0)
 
-static onednn_state *begin(ft_call *c)
+/* The node's state. Every primitive takes its scratch from the plan (ft_call.work), and its activation in the same pass. */
+static int begin(ft_call *c, onednn_state **state, ft_act act)
 {
+    static const dnnl_alg_kind_t kind[] = {[FT_ACT_RELU] = dnnl_eltwise_relu,
+                                           [FT_ACT_SILU] = dnnl_eltwise_swish,
+                                           [FT_ACT_GELU] = dnnl_eltwise_gelu_erf,
+                                           [FT_ACT_GELU_TANH] = dnnl_eltwise_gelu_tanh,
+                                           [FT_ACT_SIGMOID] = dnnl_eltwise_logistic};
+    dnnl_post_ops_t ops;
     pthread_once(&once, start);
-    onednn_state *s = engine ? calloc(1, sizeof *s) : NULL;
+    if (!engine) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    onednn_state *s = *state = calloc(1, sizeof *s);
+    if (!s) return FT_FAIL(FT_ENOMEM, "no memory for a call of oneDNN");
     c->state = s;
     c->free_state = free_state;
-    return s;
+    DNNL(dnnl_primitive_attr_create(&s->attr), "an attribute");
+    DNNL(dnnl_primitive_attr_set_scratchpad_mode(s->attr, dnnl_scratchpad_mode_user), "scratch");
+    if (act == FT_ACT_NONE) return FT_OK;
+    DNNL(dnnl_post_ops_create(&ops), "an activation");
+    dnnl_status_t st = dnnl_post_ops_append_eltwise(ops, kind[act], act == FT_ACT_SILU ? 1.0f : 0.0f, 0.0f);
+    if (st == dnnl_success) st = dnnl_primitive_attr_set_post_ops(s->attr, ops);
+    dnnl_post_ops_destroy(ops);
+    DNNL(st, "an activation");
+    return FT_OK;
 }
 
-static int add(onednn_state *s, int id, const dnnl_memory_desc_t *md, const void *const *from)
+static int tagged(onednn_state *s, ft_md *md, int n, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    FT_ASSERT(s->layouts < MAX_LAYOUTS);
+    DNNL(dnnl_memory_desc_create_with_tag(md, n, dims, type, tag), "a layout");
+    s->layout[s->layouts++] = *md;
+    return FT_OK;
+}
+
+static int strided(onednn_state *s, ft_md *md, int n, const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides)
+{
+    FT_ASSERT(s->layouts < MAX_LAYOUTS);
+    DNNL(dnnl_memory_desc_create_with_strides(md, n, dims, type, strides), "a layout");
+    s->layout[s->layouts++] = *md;
+    return FT_OK;
+}
+
+static int add(onednn_state *s, int id, const_dnnl_memory_desc_t md, const void *const *from)
 {
     dnnl_memory_t m;
     DNNL(dnnl_memory_create(&m, md, engine, DNNL_MEMORY_NONE), "a buffer");
@@ -80,20 +127,23 @@ static int add(onednn_state *s, int id, const dnnl_memory_desc_t *md, const void
     return FT_OK;
 }
 
-/* Weights: `ours` is our layout, `theirs` the library's choice. to_library: packed before main; else unpacked after it. */
-static int add_weights(const ft_call *c, int id, const dnnl_memory_desc_t *ours, const dnnl_memory_desc_t *theirs,
-                       const void *const *from, bool to_library)
+/* Weights, or their gradient, that lie in the layout `ours`: where s->pd likes another one they are packed before it, or the
+ * gradient is unpacked after it. */
+static int add_weights(const ft_call *c, int id, const_dnnl_memory_desc_t ours, const void *const *from)
 {
     onednn_state *s = c->state;
+    bool gradient = id == DNNL_ARG_DIFF_WEIGHTS;
+    const_dnnl_memory_desc_t theirs =
+        dnnl_primitive_desc_query_md(s->pd, gradient ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
     if (dnnl_memory_desc_equal(ours, theirs)) return add(s, id, ours, from);
     dnnl_primitive_desc_t pd;
-    s->kept = to_library && !c->weights_move;
-    s->unpack = !to_library;
+    s->kept = !gradient && !c->weights_move;
+    s->unpack = gradient;
     s->packed_size = dnnl_memory_desc_get_size(theirs);
     DNNL(dnnl_memory_create(&s->packed, theirs, engine, s->kept ? DNNL_MEMORY_ALLOCATE : DNNL_MEMORY_NONE), "packed weights");
     DNNL(dnnl_memory_create(&s->user, ours, engine, DNNL_MEMORY_NONE), "weights");
-    DNNL(to_library ? dnnl_reorder_primitive_desc_create(&pd, ours, engine, theirs, engine, NULL)
-                    : dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL),
+    DNNL(gradient ? dnnl_reorder_primitive_desc_create(&pd, theirs, engine, ours, engine, NULL)
+                  : dnnl_reorder_primitive_desc_create(&pd, ours, engine, theirs, engine, NULL),
          "a weight reorder");
     dnnl_status_t st = dnnl_primitive_create(&s->pack, pd);
     dnnl_primitive_desc_destroy(pd);
@@ -103,14 +153,23 @@ static int add_weights(const ft_call *c, int id, const dnnl_memory_desc_t *ours,
     return FT_OK;
 }
 
+static void point(dnnl_memory_t m, const void *data)
+{
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_memory_set_data_handle(m, (void *)data);
+#else
+    dnnl_memory_set_data_handle_v2(m, (void *)data, stream);
+#endif
+}
+
 static void run(const ft_call *c, const void *weights)
 {
     onednn_state *s = c->state;
     dnnl_status_t st = dnnl_success;
     for (int i = 0; i < s->n; i++)
-        if (s->from[i]) dnnl_memory_set_data_handle_v2(s->arg[i].memory, (void *)*s->from[i], stream);
-    if (s->pack) dnnl_memory_set_data_handle_v2(s->user, (void *)weights, stream);
-    if (s->pack && !s->kept) dnnl_memory_set_data_handle_v2(s->packed, (char *)c->work + s->packed_at, stream);
+        if (s->from[i]) point(s->arg[i].memory, *s->from[i]);
+    if (s->pack) point(s->user, weights);
+    if (s->pack && !s->kept) point(s->packed, (char *)c->work + s->packed_at);
     if (s->pack && !s->unpack && (!s->kept || c->weights_changed)) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->user}, {DNNL_ARG_TO, s->packed}};
         st = dnnl_primitive_execute(s->pack, stream, 2, a);
@@ -123,50 +182,18 @@ static void run(const ft_call *c, const void *weights)
     FT_ASSERT(st == dnnl_success);
 }
 
-static int finish(ft_call *c, onednn_state *s, dnnl_primitive_desc_t pd)
+static int finish(ft_call *c)
 {
-    const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    onednn_state *s = c->state;
+    const_dnnl_memory_desc_t scratch = dnnl_primitive_desc_query_md(s->pd, dnnl_query_scratchpad_md, 0);
     c->work_size = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
+    if (scratch && c->work_size) FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
     if (s->pack && !s->kept) {
         s->packed_at = (c->work_size + 63) / 64 * 64;
         c->work_size = s->packed_at + s->packed_size;
     }
-    if (scratch && dnnl_memory_desc_get_size(scratch))
-        FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
-    dnnl_status_t st = dnnl_primitive_create(&s->main, pd);
-    dnnl_primitive_desc_destroy(pd);
-    DNNL(st, "a primitive");
-    return FT_OK;
-}
-
-/* Every primitive takes its scratch from the plan (ft_call.work), and its activation in the same pass. */
-static int attributes(dnnl_primitive_attr_t *attr, ft_act act)
-{
-    static const dnnl_alg_kind_t kind[] = {[FT_ACT_RELU] = dnnl_eltwise_relu,
-                                           [FT_ACT_SILU] = dnnl_eltwise_swish,
-                                           [FT_ACT_GELU] = dnnl_eltwise_gelu_erf,
-                                           [FT_ACT_GELU_TANH] = dnnl_eltwise_gelu_tanh,
-                                           [FT_ACT_SIGMOID] = dnnl_eltwise_logistic};
-    dnnl_post_ops_t ops;
-    DNNL(dnnl_primitive_attr_create(attr), "an attribute");
-    DNNL(dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user), "scratch");
-    if (act == FT_ACT_NONE) return FT_OK;
-    DNNL(dnnl_post_ops_create(&ops), "an activation");
-    dnnl_status_t st = dnnl_post_ops_append_eltwise(ops, 1.0f, kind[act], act == FT_ACT_SILU ? 1.0f : 0.0f, 0.0f);
-    if (st == dnnl_success) st = dnnl_primitive_attr_set_post_ops(*attr, ops);
-    dnnl_post_ops_destroy(ops);
-    DNNL(st, "an activation");
-    return FT_OK;
-}
-
-static int describe_primitive(dnnl_primitive_desc_t *pd, const_dnnl_op_desc_t op, ft_act act, const_dnnl_primitive_desc_t hint,
-                              const char *what)
-{
-    dnnl_primitive_attr_t attr;
-    FT_TRY(attributes(&attr, act));
-    dnnl_status_t st = dnnl_primitive_desc_create(pd, op, attr, engine, hint);
-    dnnl_primitive_attr_destroy(attr);
-    DNNL(st, what);
+    DNNL(dnnl_primitive_create(&s->main, s->pd), "a primitive");
+    free_description(s);
     return FT_OK;
 }
 
@@ -175,119 +202,103 @@ static int describe_primitive(dnnl_primitive_desc_t *pd, const_dnnl_op_desc_t op
 /* ---- linear: x (M, K), w (N, K), y (M, N) ------------------------------------------------------------------------------- */
 
 typedef struct {
-    dnnl_memory_desc_t x, w, w_any, b, y;
-} linear_descs;
+    ft_md x, w, w_any, dw_any, b, y; /* w as ours, w_any and dw_any as the library likes them; b NULL: no bias */
+} linear_layouts;
 
-static int describe_linear(linear_descs *d, const ft_buf *x, int64_t n, ft_dtype weights, bool bias)
+static int describe_linear(onednn_state *s, linear_layouts *d, const ft_buf *x, int64_t n, bool bias)
 {
     int64_t k = ft_last(x), m = x->count / k;
-    DNNL(dnnl_memory_desc_init_by_tag(&d->x, 2, (dnnl_dims_t){m, k}, type_of(x->dtype), dnnl_nc), "linear");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_oi), "linear");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, 2, (dnnl_dims_t){n, k}, type_of(weights), dnnl_format_tag_any), "linear");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->b, bias ? 1 : 0, (dnnl_dims_t){n}, dnnl_f32, dnnl_x), "linear");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->y, 2, (dnnl_dims_t){m, n}, type_of(x->dtype), dnnl_nc), "linear");
-    return FT_OK;
+    d->b = NULL;
+    FT_TRY(tagged(s, &d->x, 2, (dnnl_dims_t){m, k}, type_of(x->dtype), dnnl_nc));
+    FT_TRY(tagged(s, &d->w, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_oi));
+    FT_TRY(tagged(s, &d->w_any, 2, (dnnl_dims_t){n, k}, type_of(x->dtype), dnnl_format_tag_any));
+    FT_TRY(tagged(s, &d->dw_any, 2, (dnnl_dims_t){n, k}, dnnl_f32, dnnl_format_tag_any));
+    if (bias) FT_TRY(tagged(s, &d->b, 1, (dnnl_dims_t){n}, dnnl_f32, dnnl_x));
+    return tagged(s, &d->y, 2, (dnnl_dims_t){m, n}, type_of(x->dtype), dnnl_nc);
 }
 
-static int linear_forward(dnnl_primitive_desc_t *pd, const linear_descs *d, bool bias, ft_act act)
+static int linear_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, const linear_layouts *d)
 {
-    dnnl_inner_product_desc_t op;
-    DNNL(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_training, &d->x, &d->w_any, bias ? &d->b : NULL, &d->y),
-         "linear");
-    return describe_primitive(pd, &op, act, NULL, "a linear layer");
+    DNNL(dnnl_inner_product_forward_primitive_desc_create(pd, engine, dnnl_forward_training, d->x, d->w_any, d->b, d->y, s->attr),
+         "a linear layer");
+    return FT_OK;
 }
 
 int ft_prepare_linear(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    onednn_state *s;
+    linear_layouts d;
     const ft_buf *x = c->in[0];
-    bool bias = c->in[2];
-    linear_descs d;
-    dnnl_primitive_desc_t pd;
-    FT_TRY(describe_linear(&d, x, ft_last(c->out[0]), x->dtype, bias));
-    FT_TRY(linear_forward(&pd, &d, bias, c->attr->matmul.act));
-    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
-    if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
-    FT_TRY(
-        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
-    return finish(c, s, pd);
+    FT_TRY(begin(c, &s, c->attr->matmul.act));
+    FT_TRY(describe_linear(s, &d, x, ft_last(c->out[0]), c->in[2]));
+    FT_TRY(linear_forward(&s->pd, s, &d));
+    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
+    FT_TRY(add(s, DNNL_ARG_DST, d.y, AT(c->out[0])));
+    if (d.b) FT_TRY(add(s, DNNL_ARG_BIAS, d.b, AT(c->in[2])));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
+    return finish(c);
 }
 void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_linear_bwd_x(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    onednn_state *s;
+    linear_layouts d;
     const ft_buf *dx = c->out[0];
-    linear_descs d;
-    dnnl_primitive_desc_t hint, pd;
-    dnnl_inner_product_desc_t op;
-    FT_TRY(describe_linear(&d, dx, ft_last(c->in[0]), dx->dtype, false));
-    FT_TRY(linear_forward(&hint, &d, false, FT_ACT_NONE));
-    DNNL(dnnl_inner_product_backward_data_desc_init(&op, &d.x, &d.w_any, &d.y), "linear");
-    FT_TRY(describe_primitive(&pd, &op, FT_ACT_NONE, hint, "a linear layer's gradient"));
-    dnnl_primitive_desc_destroy(hint);
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(dx)));
-    FT_TRY(
-        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
-    return finish(c, s, pd);
+    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(describe_linear(s, &d, dx, ft_last(c->in[0]), false));
+    FT_TRY(linear_forward(&s->hint, s, &d));
+    DNNL(dnnl_inner_product_backward_data_primitive_desc_create(&s->pd, engine, d.x, d.w_any, d.y, s->hint, s->attr),
+         "a linear layer's gradient");
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, d.x, AT(dx)));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
+    return finish(c);
 }
 void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_linear_bwd_w(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    onednn_state *s;
+    linear_layouts d;
     const ft_buf *x = c->in[0], *dy = c->in[1];
-    bool bias = c->n_out > 1 && c->out[1];
-    linear_descs d;
-    dnnl_primitive_desc_t hint, pd;
-    dnnl_inner_product_desc_t op;
-    FT_TRY(describe_linear(&d, x, ft_last(dy), x->dtype, bias));
-    FT_TRY(linear_forward(&hint, &d, bias, FT_ACT_NONE));
-    d.w_any.data_type = dnnl_f32;
-    DNNL(dnnl_inner_product_backward_weights_desc_init(&op, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y), "linear");
-    FT_TRY(describe_primitive(&pd, &op, FT_ACT_NONE, hint, "a linear layer's weight gradient"));
-    dnnl_primitive_desc_destroy(hint);
-    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
-    if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
-                       AT(c->out[0]), false));
-    return finish(c, s, pd);
+    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(describe_linear(s, &d, x, ft_last(dy), c->n_out > 1 && c->out[1]));
+    FT_TRY(linear_forward(&s->hint, s, &d));
+    DNNL(dnnl_inner_product_backward_weights_primitive_desc_create(&s->pd, engine, d.x, d.dw_any, d.b, d.y, s->hint, s->attr),
+         "a linear layer's weight gradient");
+    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(dy)));
+    if (d.b) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, d.b, AT(c->out[1])));
+    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, d.w, AT(c->out[0])));
+    return finish(c);
 }
 void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data); }
 
 /* ---- batched matrix product: a (B, M, K) or stored (B, K, M), b (B, K, N) or (B, N, K) ------------------------------------- */
 
-static int describe_matrix(dnnl_memory_desc_t *d, int64_t batch, int64_t rows, int64_t columns, bool transposed, ft_dtype type)
+static int describe_matrix(onednn_state *s, ft_md *d, int64_t batch, int64_t rows, int64_t columns, bool transposed,
+                           ft_dtype type)
 {
     dnnl_dims_t dims = {batch, rows, columns}, strides = {rows * columns, transposed ? 1 : columns, transposed ? rows : 1};
-    DNNL(dnnl_memory_desc_init_by_strides(d, 3, dims, type_of(type), strides), "matmul");
-    return FT_OK;
+    return strided(s, d, 3, dims, type_of(type), strides);
 }
 
 int ft_prepare_matmul(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
+    onednn_state *s;
+    ft_md da, db, dy;
     const ft_buf *a = c->in[0], *y = c->out[0];
     int64_t m = y->dim[y->ndim - 2], n = y->dim[y->ndim - 1], batch = y->count / m / n, k = a->count / batch / m;
-    dnnl_memory_desc_t da, db, dy;
-    dnnl_matmul_desc_t op;
-    dnnl_primitive_desc_t pd;
-    FT_TRY(describe_matrix(&da, batch, m, k, c->attr->matmul.ta, a->dtype));
-    FT_TRY(describe_matrix(&db, batch, k, n, c->attr->matmul.tb, a->dtype));
-    FT_TRY(describe_matrix(&dy, batch, m, n, false, a->dtype));
-    DNNL(dnnl_matmul_desc_init(&op, &da, &db, NULL, &dy), "matmul");
-    FT_TRY(describe_primitive(&pd, &op, FT_ACT_NONE, NULL, "a matrix product"));
-    FT_TRY(add(s, DNNL_ARG_SRC, &da, AT(a)));
-    FT_TRY(add(s, DNNL_ARG_WEIGHTS, &db, AT(c->in[1])));
-    FT_TRY(add(s, DNNL_ARG_DST, &dy, AT(y)));
-    return finish(c, s, pd);
+    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(describe_matrix(s, &da, batch, m, k, c->attr->matmul.ta, a->dtype));
+    FT_TRY(describe_matrix(s, &db, batch, k, n, c->attr->matmul.tb, a->dtype));
+    FT_TRY(describe_matrix(s, &dy, batch, m, n, false, a->dtype));
+    DNNL(dnnl_matmul_primitive_desc_create(&s->pd, engine, da, db, NULL, dy, s->attr), "a matrix product");
+    FT_TRY(add(s, DNNL_ARG_SRC, da, AT(a)));
+    FT_TRY(add(s, DNNL_ARG_WEIGHTS, db, AT(c->in[1])));
+    FT_TRY(add(s, DNNL_ARG_DST, dy, AT(y)));
+    return finish(c);
 }
 void ft_cpu_matmul(const ft_call *c) { run(c, NULL); }
 
@@ -295,11 +306,12 @@ void ft_cpu_matmul(const ft_call *c) { run(c, NULL); }
  * A kernel without extent in time is a 2-D convolution over B*T images. */
 
 typedef struct {
-    dnnl_memory_desc_t x, w, w_any, b, y;
-    dnnl_dims_t stride, front, back;
-} conv_descs;
+    ft_md x, w, w_any, dw_any, b, y; /* as those of a linear layer */
+    dnnl_dims_t stride, dilation, front, back;
+} conv_layouts;
 
-static int describe_conv(conv_descs *d, const ft_buf *x, const ft_buf *y, const ft_conv_opt *o, ft_dtype type, bool bias)
+static int describe_conv(onednn_state *s, conv_layouts *d, const ft_buf *x, const ft_buf *y, const ft_conv_opt *o, ft_dtype type,
+                         bool bias)
 {
     bool flat = o->kernel[0] == 1 && o->stride[0] == 1 && o->pad_front[0] == 0 && o->pad_back[0] == 0, grouped = o->groups > 1;
     int nd = flat ? 4 : 5, skip = flat ? 1 : 0, wd = 2 + grouped;
@@ -310,65 +322,59 @@ static int describe_conv(conv_descs *d, const ft_buf *x, const ft_buf *y, const 
         ys[2 + i - skip] = y->dim[1 + i];
         ws[wd + i - skip] = o->kernel[i];
         d->stride[i - skip] = o->stride[i];
+        d->dilation[i - skip] = 0; /* the library counts what is left out between taps */
         d->front[i - skip] = o->pad_front[i];
         /* what the output does not use is cut off behind */
         d->back[i - skip] = (y->dim[1 + i] - 1) * o->stride[i] + o->kernel[i] - x->dim[1 + i] - o->pad_front[i];
     }
     dnnl_format_tag_t data = flat ? dnnl_nhwc : dnnl_ndhwc,
                       weights = flat ? (grouped ? dnnl_goihw : dnnl_oihw) : (grouped ? dnnl_goidhw : dnnl_oidhw);
-    DNNL(dnnl_memory_desc_init_by_tag(&d->x, nd, xs, type_of(type), data), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->y, nd, ys, type_of(type), data), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w, nd + grouped, ws, dnnl_f32, weights), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->w_any, nd + grouped, ws, type_of(type), dnnl_format_tag_any), "conv");
-    DNNL(dnnl_memory_desc_init_by_tag(&d->b, bias ? 1 : 0, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x), "conv");
-    return FT_OK;
+    d->b = NULL;
+    FT_TRY(tagged(s, &d->x, nd, xs, type_of(type), data));
+    FT_TRY(tagged(s, &d->y, nd, ys, type_of(type), data));
+    FT_TRY(tagged(s, &d->w, nd + grouped, ws, dnnl_f32, weights));
+    FT_TRY(tagged(s, &d->w_any, nd + grouped, ws, type_of(type), dnnl_format_tag_any));
+    FT_TRY(tagged(s, &d->dw_any, nd + grouped, ws, dnnl_f32, dnnl_format_tag_any));
+    return bias ? tagged(s, &d->b, 1, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x) : FT_OK;
 }
 
-static int conv_forward(dnnl_primitive_desc_t *pd, const conv_descs *d, bool bias, ft_act act)
+static int conv_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, const conv_layouts *d)
 {
-    dnnl_convolution_desc_t op;
-    DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &d->x, &d->w_any,
-                                            bias ? &d->b : NULL, &d->y, d->stride, d->front, d->back),
-         "conv");
-    return describe_primitive(pd, &op, act, NULL, "a convolution");
+    DNNL(dnnl_convolution_forward_primitive_desc_create(pd, engine, dnnl_forward_training, dnnl_convolution_direct, d->x,
+                                                        d->w_any, d->b, d->y, d->stride, d->dilation, d->front, d->back, s->attr),
+         "a convolution");
+    return FT_OK;
 }
 
 int ft_prepare_conv(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
-    bool bias = c->in[2];
-    conv_descs d;
-    dnnl_primitive_desc_t pd;
-    FT_TRY(describe_conv(&d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, bias));
-    FT_TRY(conv_forward(&pd, &d, bias, c->attr->conv.act));
-    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DST, &d.y, AT(c->out[0])));
-    if (bias) FT_TRY(add(s, DNNL_ARG_BIAS, &d.b, AT(c->in[2])));
-    FT_TRY(
-        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
-    return finish(c, s, pd);
+    onednn_state *s;
+    conv_layouts d;
+    FT_TRY(begin(c, &s, c->attr->conv.act));
+    FT_TRY(describe_conv(s, &d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, c->in[2]));
+    FT_TRY(conv_forward(&s->pd, s, &d));
+    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DST, d.y, AT(c->out[0])));
+    if (d.b) FT_TRY(add(s, DNNL_ARG_BIAS, d.b, AT(c->in[2])));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
+    return finish(c);
 }
 void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_conv_bwd_x(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
-    conv_descs d;
-    dnnl_primitive_desc_t hint, pd;
-    dnnl_convolution_desc_t op;
-    FT_TRY(describe_conv(&d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
-    FT_TRY(conv_forward(&hint, &d, false, FT_ACT_NONE));
-    DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, &d.y, d.stride, d.front, d.back),
-         "conv");
-    FT_TRY(describe_primitive(&pd, &op, FT_ACT_NONE, hint, "a convolution's gradient"));
-    dnnl_primitive_desc_destroy(hint);
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, &d.x, AT(c->out[0])));
-    FT_TRY(
-        add_weights(c, DNNL_ARG_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), AT(c->in[1]), true));
-    return finish(c, s, pd);
+    onednn_state *s;
+    conv_layouts d;
+    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(describe_conv(s, &d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
+    FT_TRY(conv_forward(&s->hint, s, &d));
+    DNNL(dnnl_convolution_backward_data_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.x, d.w_any, d.y,
+                                                              d.stride, d.dilation, d.front, d.back, s->hint, s->attr),
+         "a convolution's gradient");
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, d.x, AT(c->out[0])));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
+    return finish(c);
 }
 void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
@@ -376,14 +382,11 @@ void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
  * outputs are two frames (test_ops, conv_strided_frames). There the zero frames are put in by hand. */
 int ft_prepare_conv_bwd_w(ft_call *c)
 {
-    onednn_state *s = begin(c);
-    if (!s) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
-    bool bias = c->n_out > 1 && c->out[1];
+    onednn_state *s;
+    conv_layouts d;
     const ft_buf *x = c->in[0], *dy = c->in[1];
     ft_conv_opt o = c->attr->conv;
-    conv_descs d;
-    dnnl_primitive_desc_t hint, pd;
-    dnnl_convolution_desc_t op;
+    FT_TRY(begin(c, &s, FT_ACT_NONE));
     if (x->dtype == FT_BF16 && o.stride[0] > 1 && o.pad_front[0] > 0) {
         s->padded = *x;
         s->padded.dim[1] = (dy->dim[1] - 1) * o.stride[0] + o.kernel[0];
@@ -391,20 +394,16 @@ int ft_prepare_conv_bwd_w(ft_call *c)
         o.pad_front[0] = 0;
         x = &s->padded;
     }
-    FT_TRY(describe_conv(&d, x, dy, &o, x->dtype, bias));
-    FT_TRY(conv_forward(&hint, &d, bias, FT_ACT_NONE));
-    d.w_any.data_type = dnnl_f32;
-    DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &d.x, &d.w_any, bias ? &d.b : NULL, &d.y,
-                                                     d.stride, d.front, d.back),
-         "conv");
-    FT_TRY(describe_primitive(&pd, &op, FT_ACT_NONE, hint, "a convolution's weight gradient"));
-    dnnl_primitive_desc_destroy(hint);
-    FT_TRY(add(s, DNNL_ARG_SRC, &d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, &d.y, AT(dy)));
-    if (bias) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, &d.b, AT(c->out[1])));
-    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, &d.w, dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0),
-                       AT(c->out[0]), false));
-    FT_TRY(finish(c, s, pd));
+    FT_TRY(describe_conv(s, &d, x, dy, &o, x->dtype, c->n_out > 1 && c->out[1]));
+    FT_TRY(conv_forward(&s->hint, s, &d));
+    DNNL(dnnl_convolution_backward_weights_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.x, d.dw_any, d.b, d.y,
+                                                                 d.stride, d.dilation, d.front, d.back, s->hint, s->attr),
+         "a convolution's weight gradient");
+    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
+    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(dy)));
+    if (d.b) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, d.b, AT(c->out[1])));
+    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, d.w, AT(c->out[0])));
+    FT_TRY(finish(c));
     if (s->padded.ndim) c->work_size = (c->work_size + 63) / 64 * 64 + (size_t)s->padded.count * 2; /* behind the scratch */
     return FT_OK;
 }
