@@ -5,8 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,9 +18,11 @@
 
 #include "classify/classifier.h"
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 #include "common/io/labels.h"
@@ -67,6 +71,33 @@ static void test_shuffled(void **state)
                 seen[k] = true;
             }
         }
+}
+
+/* A process that works on every core: what is left is less than all. */
+static void test_shared_cores(void **state)
+{
+    (void)state;
+    pid_t other[256];
+    int cores = (int)sysconf(_SC_NPROCESSORS_ONLN), n = cores < 256 ? cores : 256;
+    volatile double x = 0;
+    for (int i = 0; i < n; i++) {
+        other[i] = fork();
+        for (double end = ft_now() + 20; other[i] == 0; x += 1)
+            if (ft_now() > end) _exit(0);
+    }
+    ft_threads_set(cores > 1 ? cores : 2);
+    assert_int_equal(ft_threads_now(), ft_threads_get());
+    for (double end = ft_now() + 5; ft_threads_now() == ft_threads_get() && ft_now() < end; x += 1) ft_threads_adapt();
+    for (int i = 0; i < n; i++) kill(other[i], SIGKILL), waitpid(other[i], NULL, 0);
+    assert_true(ft_threads_now() < ft_threads_get());
+    assert_true(ft_threads_now() >= 1);
+    ft_threads_all();
+    assert_int_equal(ft_threads_now(), ft_threads_get());
+    setenv("FORTY_THREADS_NOW", "1", 1);
+    ft_threads_adapt();
+    assert_int_equal(ft_threads_now(), 1);
+    unsetenv("FORTY_THREADS_NOW");
+    ft_threads_set(0);
 }
 
 static void test_memory(void **state)
@@ -439,11 +470,17 @@ static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_philox),      cmocka_unit_test(test_shuffled),
-                                       cmocka_unit_test(test_memory),      cmocka_unit_test(test_allocation_failures),
-                                       cmocka_unit_test(test_labels),      cmocka_unit_test(test_config),
-                                       cmocka_unit_test(test_safetensors), cmocka_unit_test(test_clipstore),
-                                       cmocka_unit_test(test_sampler),     cmocka_unit_test(test_video),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_cores),
+                                       cmocka_unit_test(test_philox),
+                                       cmocka_unit_test(test_shuffled),
+                                       cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_allocation_failures),
+                                       cmocka_unit_test(test_labels),
+                                       cmocka_unit_test(test_config),
+                                       cmocka_unit_test(test_safetensors),
+                                       cmocka_unit_test(test_clipstore),
+                                       cmocka_unit_test(test_sampler),
+                                       cmocka_unit_test(test_video),
                                        cmocka_unit_test(test_odd_videos)};
     return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
 }

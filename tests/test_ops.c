@@ -2,6 +2,7 @@
  *   - against a plain double-precision reference, and its gradient against central differences of that reference, f32 and bf16;
  *   - with FT_PLAN_GUARD: nothing written outside its buffer, nothing read before it is written, bitwise the packed plan's
  * result;
+ *   - on fewer threads than it was planned for, bitwise the same;
  *   - NaN and Inf in one input value: what the reference makes non-finite is non-finite here, the rest stays right;
  *   - against PyTorch: projections of output and gradients in golden/ops.safetensors (golden/make_golden_ops.py).
  *
@@ -17,6 +18,7 @@
 #include <cmocka.h>
 
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/graph/backend.h"
 #ifndef FT_DEVICE_SUITE /* there, nothing reads files */
 #include "common/io/safetensors.h"
@@ -207,6 +209,31 @@ static void check_guarded(const problem *q)
     close_problem(&guarded);
 }
 
+#if !defined FT_TEST_SHIM && !defined FT_DEVICE_SUITE
+/* Others take a core while it runs: the same bits on one thread, the first time and from then on, and back. */
+static void check_fewer_threads(const problem *q)
+{
+    static float kept[MAX_VALUES], kept_gradient[MAXN][MAX_VALUES];
+    ft_step step = {OP_SEED, OP_STEP, 0, 0, OP_RANK};
+    const row *c = q->c;
+    int with_gradient = c->n < c->no_grad ? c->n : c->no_grad;
+    memcpy(kept, ft_data(q->y32), (size_t)q->n * sizeof(float));
+    for (int i = 0; i < with_gradient; i++) memcpy(kept_gradient[i], gradient(q, i), (size_t)count(c, i) * sizeof(float));
+    for (int run = 0; run < 3; run++) {
+        setenv("FORTY_THREADS_NOW", run < 2 ? "1" : "1000", 1);
+        if (ft_run(q->plan, &step) < 0) fail_msg("%s: %s", c->name, ft_error_message());
+        if (memcmp(kept, ft_data(q->y32), (size_t)q->n * sizeof(float)))
+            fail_msg("%s: another output with fewer threads, run %d", c->name, run);
+        for (int i = 0; i < with_gradient; i++)
+            if (memcmp(kept_gradient[i], gradient(q, i), (size_t)count(c, i) * sizeof(float)))
+                fail_msg("%s: another gradient of input %d with fewer threads, run %d", c->name, i, run);
+    }
+    unsetenv("FORTY_THREADS_NOW");
+}
+#else
+static void check_fewer_threads(const problem *q) { (void)q; }
+#endif
+
 static void check_poison(const row *c)
 {
     static double ref[MAX_VALUES];
@@ -333,6 +360,7 @@ static void run_case(void **state)
         check_output(&q, ref, "", false);
         check_gradients(&q);
         check_guarded(&q);
+        check_fewer_threads(&q);
         if (dtype == FT_F32) check_golden(&q);
 #ifdef FT_TEST_SHIM
         check_schedules(&q);
@@ -394,6 +422,7 @@ static int dump(const char *folder)
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "--dump")) return dump(argv[2]);
+    if (!getenv("OMP_NUM_THREADS") && ft_threads_get() < 2) ft_threads_set(2); /* so that there can be fewer */
 #ifndef FT_DEVICE_SUITE
     if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/ops.safetensors") < 0) fprintf(stderr, "%s\n", ft_error_message());
 #endif

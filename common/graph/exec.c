@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/graph/plan.h"
 
 /* of the parameters that packed copies are kept of */
@@ -83,6 +84,7 @@ int ft_run(ft_plan *p, const ft_step *step)
     p->runs++;
     float *gradients = p->buckets ? ft_params_grad(g->params) : NULL;
     int sent = 0;
+    ft_threads_adapt();
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;

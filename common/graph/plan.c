@@ -14,6 +14,7 @@
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/graph/backend.h"
 #include "common/graph/plan.h"
 
@@ -323,6 +324,7 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
     *p = (ft_plan){.packed = UINT64_MAX, .g = g, .backend = ft_backend_now(), .bank = bank};
+    ft_threads_all(); /* libraries choose by the number of threads */
     const char *guard = getenv("FT_PLAN_GUARD"), *profile = getenv("FORTY_PROFILE");
     p->guard = guard && *guard == '1';
     p->profile = profile && *profile == '1';

@@ -7,26 +7,35 @@
 #include <stdlib.h>
 
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #define FT_ISA base /* for the prototypes */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/onednn_api.h"
 
 enum { MAX_ARGS = 6, MAX_LAYOUTS = 6 };
 
-typedef struct {
+typedef struct onednn_state onednn_state;
+struct onednn_state {
     dnnl_primitive_t main, pack; /* pack: reorder between our weight layout and the library's, before or after main */
     dnnl_memory_t user, packed;  /* weights as ours, and as the library's (NULL when equal) */
     bool kept, unpack;           /* packed is the node's own, else in the scratch, packed_at bytes behind its beginning */
+    bool stale;                  /* the kept copy is */
     size_t packed_at, packed_size;
     int n;
     dnnl_exec_arg_t arg[MAX_ARGS];
-    const void **from[MAX_ARGS]; /* where each argument's address is found at run time; NULL: fixed */
+    const void **from[MAX_ARGS]; /* where each argument's address is found at run time; NULL: fixed, or the scratch */
+    dnnl_memory_t scratch;       /* one of the arguments; NULL: none */
     ft_md layout[MAX_LAYOUTS];   /* what main is described by: needed until it is made */
     int layouts;
     dnnl_primitive_attr_t attr;
     dnnl_primitive_desc_t hint, pd; /* hint: the forward pass that a gradient belongs to */
     ft_buf padded;                  /* conv_bwd_w: a copy of x with its zero frames, dims of x; ndim 0: none */
-} onednn_state;
+    ft_prepare *prepare;
+    int threads;         /* that it was made for */
+    onednn_state *other; /* for fewer; NULL: none yet, or it differs */
+    int tried;           /* the threads that another was last made for */
+    bool differs;        /* and its result did, in the last bits */
+};
 
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
@@ -52,6 +61,7 @@ static void free_state(void *p)
 {
     onednn_state *s = p;
     if (!s) return;
+    free_state(s->other);
     free_description(s);
     for (int i = 0; i < s->n; i++)
         if (s->arg[i].memory != s->packed) dnnl_memory_destroy(s->arg[i].memory);
@@ -77,7 +87,7 @@ static int bad(dnnl_status_t st, const char *what)
     } while (0)
 
 /* The node's state. Every primitive takes its scratch from the plan (ft_call.work), and its activation in the same pass. */
-static int begin(ft_call *c, onednn_state **state, ft_act act)
+static int begin(ft_call *c, onednn_state **state, ft_prepare *prepare, ft_act act)
 {
     static const dnnl_alg_kind_t kind[] = {[FT_ACT_RELU] = dnnl_eltwise_relu,
                                            [FT_ACT_SILU] = dnnl_eltwise_swish,
@@ -89,6 +99,8 @@ static int begin(ft_call *c, onednn_state **state, ft_act act)
     if (!engine) return FT_FAIL(FT_EDEVICE, "oneDNN did not start");
     onednn_state *s = *state = calloc(1, sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory for a call of oneDNN");
+    s->prepare = prepare;
+    s->threads = ft_threads_now();
     c->state = s;
     c->free_state = free_state;
     DNNL(dnnl_primitive_attr_create(&s->attr), "an attribute");
@@ -137,7 +149,7 @@ static int add_weights(const ft_call *c, int id, const_dnnl_memory_desc_t ours, 
         dnnl_primitive_desc_query_md(s->pd, gradient ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
     if (dnnl_memory_desc_equal(ours, theirs)) return add(s, id, ours, from);
     dnnl_primitive_desc_t pd;
-    s->kept = !gradient && !c->weights_move;
+    s->kept = s->stale = !gradient && !c->weights_move;
     s->unpack = gradient;
     s->packed_size = dnnl_memory_desc_get_size(theirs);
     DNNL(dnnl_memory_create(&s->packed, theirs, engine, s->kept ? DNNL_MEMORY_ALLOCATE : DNNL_MEMORY_NONE), "packed weights");
@@ -162,17 +174,18 @@ static void point(dnnl_memory_t m, const void *data)
 #endif
 }
 
-static void run(const ft_call *c, const void *weights)
+static void execute(const ft_call *c, onednn_state *s, const void *weights)
 {
-    onednn_state *s = c->state;
     dnnl_status_t st = dnnl_success;
     for (int i = 0; i < s->n; i++)
         if (s->from[i]) point(s->arg[i].memory, *s->from[i]);
+    if (s->scratch) point(s->scratch, c->work);
     if (s->pack) point(s->user, weights);
     if (s->pack && !s->kept) point(s->packed, (char *)c->work + s->packed_at);
-    if (s->pack && !s->unpack && (!s->kept || c->weights_changed)) {
+    if (s->pack && !s->unpack && (!s->kept || s->stale)) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->user}, {DNNL_ARG_TO, s->packed}};
         st = dnnl_primitive_execute(s->pack, stream, 2, a);
+        s->stale = false;
     }
     if (st == dnnl_success) st = dnnl_primitive_execute(s->main, stream, s->n, s->arg);
     if (s->unpack && st == dnnl_success) {
@@ -182,12 +195,76 @@ static void run(const ft_call *c, const void *weights)
     FT_ASSERT(st == dnnl_success);
 }
 
+/* ---- fewer threads than planned (common/base/threads.h) -------------------------------------------------------------------
+ * A primitive asks for as many threads as it was made for. So when others take cores, a second one is made for those that are
+ * left, and used from then on if it gives the same bits: a sum that is cut into a part for each thread does not. */
+
+static size_t bytes_of(const ft_buf *b) { return (size_t)b->count * ft_size(b->dtype); }
+
+/* The call once more, prepared for the threads of now. */
+static onednn_state *prepare_again(const ft_call *c, const onednn_state *s)
+{
+    ft_call again = *c;
+    again.state = NULL;
+    int rc = s->prepare(&again);
+    onednn_state *other = again.state;
+    if (rc == FT_OK && again.work_size <= c->work_size) return other;
+    free_state(other);
+    return NULL;
+}
+
+/* Do both make the same of this input? */
+static bool equal_bits(const ft_call *c, onednn_state *s, onednn_state *other, const void *weights)
+{
+    char *made[FT_MAX_OUT] = {NULL};
+    bool same = true;
+    execute(c, s, weights);
+    for (int k = 0; k < c->n_out; k++) {
+        if (!c->out[k]) continue;
+        made[k] = malloc(bytes_of(c->out[k]));
+        if (made[k]) memcpy(made[k], c->out[k]->data, bytes_of(c->out[k]));
+        else same = false;
+    }
+    if (same) execute(c, other, weights);
+    for (int k = 0; k < c->n_out; k++) {
+        if (same && made[k] && memcmp(made[k], c->out[k]->data, bytes_of(c->out[k]))) same = false;
+        free(made[k]);
+    }
+    return same;
+}
+
+static void run(const ft_call *c, const void *weights)
+{
+    onednn_state *s = c->state;
+    int threads = ft_threads_now();
+    if (c->weights_changed) s->stale = true;
+    if (c->weights_changed && s->other) s->other->stale = true;
+    if (threads == s->threads || (s->differs && s->tried == threads)) return execute(c, s, weights);
+    if (!s->other || s->other->threads != threads) {
+        free_state(s->other);
+        s->other = prepare_again(c, s);
+        s->tried = threads;
+        if (s->other) s->other->padded.data = s->padded.data;
+        s->differs = !s->other || !equal_bits(c, s, s->other, weights);
+        if (s->differs) {
+            free_state(s->other);
+            s->other = NULL;
+            return execute(c, s, weights);
+        }
+    }
+    s->other->padded.data = s->padded.data;
+    execute(c, s->other, weights);
+}
+
 static int finish(ft_call *c)
 {
     onednn_state *s = c->state;
     const_dnnl_memory_desc_t scratch = dnnl_primitive_desc_query_md(s->pd, dnnl_query_scratchpad_md, 0);
     c->work_size = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
-    if (scratch && c->work_size) FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, (const void *const *)&c->work));
+    if (c->work_size) {
+        FT_TRY(add(s, DNNL_ARG_SCRATCHPAD, scratch, NULL));
+        s->scratch = s->arg[s->n - 1].memory;
+    }
     if (s->pack && !s->kept) {
         s->packed_at = (c->work_size + 63) / 64 * 64;
         c->work_size = s->packed_at + s->packed_size;
@@ -229,7 +306,7 @@ int ft_prepare_linear(ft_call *c)
     onednn_state *s;
     linear_layouts d;
     const ft_buf *x = c->in[0];
-    FT_TRY(begin(c, &s, c->attr->matmul.act));
+    FT_TRY(begin(c, &s, ft_prepare_linear, c->attr->matmul.act));
     FT_TRY(describe_linear(s, &d, x, ft_last(c->out[0]), c->in[2]));
     FT_TRY(linear_forward(&s->pd, s, &d));
     FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
@@ -245,7 +322,7 @@ int ft_prepare_linear_bwd_x(ft_call *c)
     onednn_state *s;
     linear_layouts d;
     const ft_buf *dx = c->out[0];
-    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(begin(c, &s, ft_prepare_linear_bwd_x, FT_ACT_NONE));
     FT_TRY(describe_linear(s, &d, dx, ft_last(c->in[0]), false));
     FT_TRY(linear_forward(&s->hint, s, &d));
     DNNL(dnnl_inner_product_backward_data_primitive_desc_create(&s->pd, engine, d.x, d.w_any, d.y, s->hint, s->attr),
@@ -262,7 +339,7 @@ int ft_prepare_linear_bwd_w(ft_call *c)
     onednn_state *s;
     linear_layouts d;
     const ft_buf *x = c->in[0], *dy = c->in[1];
-    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(begin(c, &s, ft_prepare_linear_bwd_w, FT_ACT_NONE));
     FT_TRY(describe_linear(s, &d, x, ft_last(dy), c->n_out > 1 && c->out[1]));
     FT_TRY(linear_forward(&s->hint, s, &d));
     DNNL(dnnl_inner_product_backward_weights_primitive_desc_create(&s->pd, engine, d.x, d.dw_any, d.b, d.y, s->hint, s->attr),
@@ -290,7 +367,7 @@ int ft_prepare_matmul(ft_call *c)
     ft_md da, db, dy;
     const ft_buf *a = c->in[0], *y = c->out[0];
     int64_t m = y->dim[y->ndim - 2], n = y->dim[y->ndim - 1], batch = y->count / m / n, k = a->count / batch / m;
-    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(begin(c, &s, ft_prepare_matmul, FT_ACT_NONE));
     FT_TRY(describe_matrix(s, &da, batch, m, k, c->attr->matmul.ta, a->dtype));
     FT_TRY(describe_matrix(s, &db, batch, k, n, c->attr->matmul.tb, a->dtype));
     FT_TRY(describe_matrix(s, &dy, batch, m, n, false, a->dtype));
@@ -350,7 +427,7 @@ int ft_prepare_conv(ft_call *c)
 {
     onednn_state *s;
     conv_layouts d;
-    FT_TRY(begin(c, &s, c->attr->conv.act));
+    FT_TRY(begin(c, &s, ft_prepare_conv, c->attr->conv.act));
     FT_TRY(describe_conv(s, &d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, c->in[2]));
     FT_TRY(conv_forward(&s->pd, s, &d));
     FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(c->in[0])));
@@ -365,7 +442,7 @@ int ft_prepare_conv_bwd_x(ft_call *c)
 {
     onednn_state *s;
     conv_layouts d;
-    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(begin(c, &s, ft_prepare_conv_bwd_x, FT_ACT_NONE));
     FT_TRY(describe_conv(s, &d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
     FT_TRY(conv_forward(&s->hint, s, &d));
     DNNL(dnnl_convolution_backward_data_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.x, d.w_any, d.y,
@@ -386,7 +463,7 @@ int ft_prepare_conv_bwd_w(ft_call *c)
     conv_layouts d;
     const ft_buf *x = c->in[0], *dy = c->in[1];
     ft_conv_opt o = c->attr->conv;
-    FT_TRY(begin(c, &s, FT_ACT_NONE));
+    FT_TRY(begin(c, &s, ft_prepare_conv_bwd_w, FT_ACT_NONE));
     if (x->dtype == FT_BF16 && o.stride[0] > 1 && o.pad_front[0] > 0) {
         s->padded = *x;
         s->padded.dim[1] = (dy->dim[1] - 1) * o.stride[0] + o.kernel[0];
