@@ -7,4 +7,6 @@ cd "$(dirname "$0")"
 install_missing
 [ -x build/release/forty ] || echo "forty: building ..." >&2
 build release -DBUILD_TESTING=OFF
-exec build/release/forty experiment run experiments/quickstart.yaml -o results/quickstart "$@"
+jobs=1
+[ "$(nproc)" -lt 2 ] || jobs=2 # its networks are small: two of them beside each other take less than one after the other on all cores
+exec build/release/forty experiment run experiments/quickstart.yaml -o results/quickstart -j $jobs "$@"

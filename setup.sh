@@ -4,10 +4,23 @@
 packages="gcc libc6-dev make cmake ninja-build pkg-config libdnnl-dev libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
 libhdf5-dev libcsv-dev libyaml-dev libpng-dev libjansson-dev libmd-dev libfftw3-dev liblapacke-dev"
 
+# what a built program needs (docs/install/Dockerfile): the libraries behind the -dev packages, by their own dependencies
+run_packages() {
+  local p
+  for p in $packages; do
+    case $p in lib*-dev) [ "$p" = libc6-dev ] || apt-cache depends "$p" | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p' | grep -v -e '-dev$' ;; esac
+  done
+  echo libgomp1
+}
+
 install_missing() {
   local missing="" p sudo=""
+  if [ -n "${CONDA_PREFIX:-}" ]; then # docs/install/environment.yml has brought everything
+    export PKG_CONFIG_PATH="$CONDA_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" CMAKE_PREFIX_PATH="$CONDA_PREFIX" DNNL_ROOT="$CONDA_PREFIX"
+    return 0
+  fi
   if ! command -v dpkg-query >/dev/null; then
-    echo "forty: not a Debian system: if the build fails, install what corresponds to: $packages $*" >&2
+    echo "forty: not a Debian system: if the build fails, see docs/install, or install what corresponds to: $packages $*" >&2
     return 0
   fi
   for p in $packages "$@"; do

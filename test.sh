@@ -14,7 +14,7 @@ echo "forty: optimised build and tests" >&2
 cuda=OFF # nvcc and the real cuDNN take minutes; the kernels themselves are tested on a stand-in for CUDA
 [ $full = yes ] && cuda=ON
 build test -DBUILD_TESTING=ON -DFT_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90-virtual # for machines: full_registers.sh
-ctest --preset test -j "$(nproc)" -LE full -E "^test_ops_$isa\$" # that is test_ops
+ctest --preset test -j "$(nproc)" -LE full
 echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
 build debug -DBUILD_TESTING=ON -DFT_ISAS=$isa # the sanitizers see what runs here
 # leaks of libraries' one-time set-up are not ours: tests/leaks.supp names them

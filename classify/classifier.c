@@ -17,6 +17,7 @@
 #include "common/base/status.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
+#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 
 /* ---- the table --------------------------------------------------------------------------------------------------------- */
@@ -328,7 +329,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                        set->unlabelled_store->path, set->unlabelled_store->frames, set->unlabelled_store->size, s->frames,
                        s->size);
     ft_dtype dtype;
-    FT_TRY(ft_precision(cfg, &dtype));
+    FT_TRY(ft_precision(cfg, family->work, &dtype));
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),

@@ -10,6 +10,7 @@
 
 #include "classify/scores.h"
 #include "common/graph/graph.h"
+#include "common/graph/rates.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 
@@ -19,6 +20,7 @@ typedef struct {
     size_t n, row;       /* its rows and the bytes of one: FT_PRESETS(table) */
     const char *head;    /* the tensor whose first dim counts the classes */
     bool batchnorm;
+    ft_work work; /* most of it; what precision: auto asks */
     /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
      * features (may be NULL): pooled features before the head, (B,D) f32. */
     ft_t (*network)(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);

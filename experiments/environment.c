@@ -1,7 +1,6 @@
 #include "experiments/environment.h"
 
 #include <libavformat/version.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,24 +8,12 @@
 #include <unistd.h>
 
 #include "common/base/files.h"
+#include "common/base/machine.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/io/clipstore.h"
 #include "common/graph/backend.h"
-
-static void processor(char *out, size_t size)
-{
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    snprintf(out, size, "unknown");
-    while (f && fgets(line, sizeof line, f))
-        if (!strncmp(line, "model name", 10) && strchr(line, ':')) {
-            snprintf(out, size, "%.*s", (int)strcspn(strchr(line, ':') + 2, "\n"), strchr(line, ':') + 2);
-            break;
-        }
-    if (f) fclose(f);
-}
 
 double ft_joules(void)
 {
@@ -45,16 +32,14 @@ double ft_joules(void)
 
 json_t *ft_environment(void)
 {
-    char cpu[200], dnnl[48], hdf[48];
-    const dnnl_version_t *v = dnnl_version();
-    processor(cpu, sizeof cpu);
-    snprintf(dnnl, sizeof dnnl, "%d.%d.%d", v->major, v->minor, v->patch);
+    char cpu[200], hdf[48];
+    ft_processor(cpu, sizeof cpu);
     ft_clipstore_library(hdf);
     const ft_backend *now = ft_backend_now();
     json_t *e =
-        json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT, "processor",
-                  cpu, "cores", get_nprocs(), "threads", ft_threads_get(), "backend", now->name, "bf16", ft_backend_has_bf16(),
-                  "bf16_fast", ft_backend_fast_bf16(), "onednn", dnnl, "hdf5", hdf, "ffmpeg", AV_STRINGIFY(LIBAVFORMAT_VERSION),
+        json_pack("{s:s,s:s,s:s,s:i,s:i,s:s,s:b,s:s,s:s,s:s,s:s,s:I}", "forty", FT_VERSION, "commit", FT_COMMIT, "processor", cpu,
+                  "cores", get_nprocs(), "threads", ft_threads_get(), "backend", now->name, "bf16", ft_backend_has_bf16(),
+                  "onednn", strchr(ft_cpu_library(), ' ') + 1, "hdf5", hdf, "ffmpeg", AV_STRINGIFY(LIBAVFORMAT_VERSION),
                   "compiler", "gcc-compatible " __VERSION__, "peak_rss_mib", (json_int_t)ft_peak_memory());
     if (now->device) {
         json_object_set_new(e, "gpu", json_string(now->device->describe()));

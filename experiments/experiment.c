@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/train/precision.h"
 #include "experiments/environment.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
@@ -36,6 +37,10 @@ int ft_experiment_open(ft_result *r)
     if (!x->look_only) clock_gettime(CLOCK_REALTIME, &x->began);
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_mkdirs(x->dir));
+    if (!x->look_only && !x->elsewhere) {
+        FT_TRY(ft_precision_keep(x->cfg, x->dir));
+        for (int i = 0; i < r->n; i++) FT_TRY(ft_precision_keep(r->arm[i].cfg, x->dir));
+    }
     while ((rc = ft_experiment_data(x)) == FT_EBUSY) { /* another worker makes the clips */
         if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted while another process made the clips");
         usleep(300000);
@@ -172,7 +177,7 @@ static void print_results(const ft_result *r, bool json, double seconds)
 
 int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
 {
-    ft_experiment x = {.cfg = cfg, .look_only = opt->report};
+    ft_experiment x = {.cfg = cfg, .look_only = opt->report, .elsewhere = opt->slurm};
     ft_result r = {.x = &x, .command = opt->command, .psnr = NAN, .frechet_real = NAN};
     ft_lease *lease = NULL;
     char path[FT_PATH];

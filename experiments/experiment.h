@@ -32,6 +32,7 @@ struct ft_experiment {
     int stages, computed;
     struct timespec began; /* failures before this are tried again */
     bool look_only;        /* nothing is computed */
+    bool elsewhere;        /* what is computed is computed by jobs of a cluster */
     bool lost;             /* the results folder went away while we worked in it */
     ft_rehearsed *rehearsal;
     int rehearsed;

@@ -281,3 +281,10 @@ int64_t ft_model_parameters(const ft_params *params)
     }
     return n;
 }
+
+ft_work ft_model_work(const char *name)
+{
+    if (ft_generator_find(name)) return ft_generator_find(name)->work;
+    if (ft_classifier_find(name)) return ft_classifier_find(name)->work;
+    return !strncmp(name, "dino", 4) ? FT_WORK_PRODUCTS : FT_WORK_CONVOLUTIONS; /* VAEs, RAFT, LPIPS */
+}

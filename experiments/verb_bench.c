@@ -7,8 +7,9 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/train/train_loop.h"
+#include "common/train/precision.h"
 #include "common/base/threads.h"
+#include "common/graph/rates.h"
 #include "common/io/video.h"
 #include "experiments/cli.h"
 #include "experiments/environment.h"
@@ -266,24 +267,6 @@ static const struct {
 };
 enum { N_OPS = sizeof ops / sizeof *ops };
 
-/* bytes per second of a plain copy with all threads, read and written ones counted; the best of seven */
-static double copy_bandwidth(void)
-{
-    size_t n = (size_t)64 << 20;
-    char *a = ft_alloc(n), *b = ft_alloc(n);
-    double best = 0;
-    for (int k = 0; a && b && k < 7; k++) {
-        double start = ft_now();
-#pragma omp parallel for
-        for (int part = 0; part < 64; part++) memcpy(b + n / 64 * (size_t)part, a + n / 64 * (size_t)part, n / 64);
-        double rate = 2 * (double)n / (ft_now() - start);
-        if (k > 0 && rate > best) best = rate;
-    }
-    ft_free(a);
-    ft_free(b);
-    return best;
-}
-
 static int bench_op(int k, ft_dtype dtype, bool both, int64_t runs, bool profile, double copy, json_t *list, bool print)
 {
     ft_params *params = ft_params_new(1);
@@ -336,10 +319,10 @@ static int run_ops(ft_cli *c, int64_t runs)
     bool both = !strcmp(pass, "both");
     if (!both && strcmp(pass, "forward")) return FT_FAIL(FT_EUSAGE, "--pass %s: forward or both", pass);
     FT_TRY(ft_cli_config(c, NULL, &cfg));
-    rc = ft_precision(cfg, &dtype);
+    rc = ft_precision(cfg, FT_WORK_PRODUCTS, &dtype);
     ft_config_free(cfg);
     FT_TRY(rc);
-    double copy = copy_bandwidth();
+    double copy = 1e9 * ft_rate_copy();
     json_t *list = json_array();
     if (!ft_cli_json(c))
         printf("%s, %s, %d threads; a plain copy moves %.1f GB/s\n", pass, dtype == FT_BF16 ? "bf16" : "f32", ft_threads_get(),
@@ -446,7 +429,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     ft_graph *g = NULL;
     ft_plan *plan = NULL;
     double *ms = ft_alloc((size_t)runs * sizeof *ms);
-    int rc = ft_precision(cfg, &dtype);
+    int rc = ft_precision(cfg, ft_model_work(model), &dtype);
     char whole[80];
     snprintf(whole, sizeof whole, "%s-encode", model); /* of a VAE's plain name, encoder and decoder in a row */
     bool both = rc == FT_OK && ft_vae_find(model) && ft_vae_find(model)->family != &ft_vae_frames;

@@ -1,4 +1,4 @@
-/* Verbs about models: models, train, generate, evaluate, predict, experiment, doctor. */
+/* Verbs about models: models, train, generate, evaluate, predict. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 #include "common/graph/backend.h"
 #include "common/base/threads.h"
 #include "common/io/video.h"
+#include "common/train/precision.h"
 #include "experiments/arm.h"
 #include "experiments/cli.h"
 #include "experiments/environment.h"
@@ -186,7 +187,7 @@ done:
 }
 
 /* The run folder, empty or to be continued; ours until the end. */
-static int claim_run(const ft_cli *c, const char *dir, const ft_config *cfg, bool resume)
+static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resume)
 {
     char path[1200];
     if (!resume) {
@@ -195,6 +196,7 @@ static int claim_run(const ft_cli *c, const char *dir, const ft_config *cfg, boo
         FT_TRY(ft_remove_tree(dir));
     }
     FT_TRY(ft_hold_folder(dir));
+    FT_TRY(ft_precision_keep(cfg, dir));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     return ft_config_write(cfg, path);
 }
@@ -202,7 +204,7 @@ static int claim_run(const ft_cli *c, const char *dir, const ft_config *cfg, boo
 /* A run that failed before it computed anything goes, so that the corrected command does not meet it. */
 static void forget_unbegun(const char *dir)
 {
-    static const char *const ours[] = {".lease", "config.yaml", "split.json"};
+    static const char *const ours[] = {".lease", "config.yaml", "precision.json", "split.json"};
     char **name;
     int n, known = 0;
     if (ft_list_dir(dir, &name, &n) != FT_OK) return;
@@ -229,6 +231,7 @@ static int run_train(ft_cli *c)
     if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume);
     bool claimed = rc == FT_OK;
     if (rc == FT_OK) rc = ft_ranks_meet();
+    if (rc == FT_OK && ft_this_rank() > 0) rc = ft_precision_keep(cfg, dir); /* as the first rank found */
     if (rc == FT_OK) rc = train_task(cfg, dir, resume);
     if (rc != FT_OK && rc != FT_EINTERRUPTED && claimed && !resume && ft_this_rank() == 0) forget_unbegun(dir);
     ft_config_free(cfg);
@@ -540,19 +543,3 @@ const ft_verb ft_verb_predict = {"predict",
                                  "forty predict runs/x3d new/*.mp4 -o predictions.csv",
                                  predict_options,
                                  run_predict};
-
-/* ---- doctor --------------------------------------------------------------------------------------------------------------- */
-
-static int run_doctor(ft_cli *c)
-{
-    bool usable;
-    json_t *e = ft_environment();
-    const char *gpu = ft_backend_gpu(&usable);
-    json_object_set_new(e, "cuda", json_pack("{s:b,s:s}", "usable", usable, "says", gpu));
-    char *text = json_dumps(e, JSON_INDENT(1));
-    ft_cli_print(c, e, "%s\nCUDA: %s\n", text, gpu);
-    free(text);
-    return FT_OK;
-}
-const ft_verb ft_verb_doctor = {
-    "doctor", "devices, backends, library versions, what is missing", "doctor", "forty doctor --json", NULL, run_doctor};

@@ -9,7 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/train/train_loop.h"
+#include "common/train/precision.h"
 #include "common/io/pth.h"
 #include "common/io/weights.h"
 #include "experiments/cli.h"
@@ -385,7 +385,7 @@ static int run_forward(ft_cli *c)
     char name[300];
     int rc = FT_OK;
     FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
-    FT_TRY_TO(rc, done, ft_precision(cfg, &dtype));
+    FT_TRY_TO(rc, done, ft_precision(cfg, ft_model_work(preset), &dtype));
     FT_TRY_TO(rc, done, ft_safetensors_read(&w, weights));
     FT_TRY_TO(rc, done, ft_safetensors_read(&in, input));
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, &w, 1), 0));

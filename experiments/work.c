@@ -3,6 +3,7 @@
  * later, and continues what a dead process left. A stage that fails stops those that read it, no others. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -96,13 +97,42 @@ int ft_experiment_complete(ft_experiment *x)
     return FT_OK;
 }
 
-int ft_experiment_work(ft_experiment *x, ft_stage *only)
+typedef struct {
+    ft_stage *stage;
+    double seconds; /* until the last stage that waits for it could end */
+    int at;
+} turn;
+
+static int most_waited_for(const void *a, const void *b)
+{
+    const turn *p = a, *q = b;
+    return p->seconds != q->seconds ? (p->seconds < q->seconds ? 1 : -1) : p->at - q->at;
+}
+
+/* What the longest chain of stages waits for comes first: several processes then end together. */
+static turn *turns(const ft_experiment *x)
+{
+    turn *list = ft_alloc((size_t)(x->stages + 1) * sizeof *list);
+    double memory;
+    for (int i = 0; list && i < x->stages; i++) list[i] = (turn){x->stage[i], 0, i};
+    for (int i = x->stages - 1; list && i >= 0; i--) { /* every stage stands behind those that it reads */
+        double own = ft_stage_expected(x, x->stage[i], &memory);
+        list[i].seconds += isnan(own) ? 1 : own;
+        for (int k = 0; k < x->stage[i]->needs; k++)
+            for (int j = 0; j < i; j++)
+                if (x->stage[j] == x->stage[i]->need[k] && list[j].seconds < list[i].seconds) list[j].seconds = list[i].seconds;
+    }
+    if (list) qsort(list, (size_t)x->stages, sizeof *list, most_waited_for);
+    return list;
+}
+
+static int work_through(ft_experiment *x, const turn *list, ft_stage *only)
 {
     failures bad = {0};
     for (;;) {
         int left = 0, tried = 0;
         for (int i = 0; i < x->stages; i++) {
-            ft_stage *s = x->stage[i];
+            ft_stage *s = list[i].stage;
             if ((only && s != only) || ft_stage_look(x, s) != FT_STAGE_LEFT) continue;
             left++;
             if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted; what is done is kept. Call it again to continue");
@@ -116,4 +146,12 @@ int ft_experiment_work(ft_experiment *x, ft_stage *only)
         if (!tried) usleep(300000); /* others are at what is left */
     }
     return only && only->state == FT_STAGE_DONE ? FT_OK : verdict(x, &bad);
+}
+
+int ft_experiment_work(ft_experiment *x, ft_stage *only)
+{
+    turn *list = turns(x);
+    int rc = list ? work_through(x, list, only) : FT_FAIL(FT_ENOMEM, "no memory for %d stages", x->stages);
+    ft_free(list);
+    return rc;
 }

@@ -236,4 +236,4 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, network};
+const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};

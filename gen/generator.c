@@ -15,6 +15,7 @@
 #include "common/io/image.h"
 #include "common/io/video.h"
 #include "common/io/weights.h"
+#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/align.h"
 #include "gen/diffusion.h"
@@ -311,7 +312,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     ft_align align = {0};
     char features[1200], aligned[300];
     if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_precision(cfg, &dtype));
+    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, path));
     training t = {.first_steps = ft_config_int(cfg, "generator.first_steps"),
                   .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
@@ -405,7 +406,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     ft_dtype dtype;
     ft_latents l;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_precision(cfg, &dtype));
+    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, pool_latents));
     problem p = {.cfg = cfg, .l = &l, .batch = BATCH, .params = ft_params_new(0)};
     double sum = 0;

@@ -6,6 +6,7 @@
 #define FT_GENERATOR_H
 
 #include "common/graph/graph.h"
+#include "common/graph/rates.h"
 #include "gen/diffusion.h"
 #include "gen/latents.h"
 
@@ -29,6 +30,7 @@ typedef struct {
     bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
     ft_schedule schedule; /* as published; generator.beta and generator.loss say otherwise */
     ft_loss_kind loss;
+    ft_work work; /* most of it; what precision: auto asks */
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
     ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);

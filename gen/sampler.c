@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/diffusion.h"
 
@@ -63,7 +64,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK, steps = (int)ft_config_int(cfg, "generator.sample_steps");
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
-    FT_TRY_TO(rc, done, ft_precision(cfg, &dtype));
+    FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side,
                       side, p.latent};

@@ -13,6 +13,7 @@
 #include "common/base/status.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
+#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/vae_loss.h"
 
@@ -116,7 +117,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     const ft_clipstore *s = pool->store;
     const char *const *only, *start = ft_config_text(cfg, "vae.weights");
     FT_TRY(ft_vae_of(cfg, s->frames, s->size, &p));
-    FT_TRY(ft_precision(cfg, &dtype));
+    FT_TRY(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &dtype));
     vae_feed feed = {.pool = pool,
                      .batch = ft_config_int(cfg, "vae.batch"),
                      .seed = seed,
@@ -216,7 +217,7 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     char path[1200];
     memset(r, 0, sizeof *r);
     FT_TRY(ft_vae_of(cfg, what == FT_VAE_ENCODE ? 1 : frames, size, &p)); /* any number of frames can be encoded */
-    FT_TRY(ft_precision(cfg, &dtype));
+    FT_TRY(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &dtype));
     int64_t s = size / ft_vae_space_factor(&p), f = ft_vae_latent_frames(&p, frames);
     r->params = ft_params_new(0);
     ft_graph *whole = NULL;

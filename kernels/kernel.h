@@ -198,11 +198,13 @@ typedef struct {
     ft_kernel *kernel[FT_OP_COUNT];
     ft_prepare *prepare[FT_OP_COUNT];
     const ft_device *device; /* NULL: the host's own memory */
+    /* multiply-adds of registers alone by the calling thread: FLOP done; 0: no such instruction. NULL: nothing to ask */
+    double (*registers)(bool bf16, int64_t steps);
 } ft_backend;
 
 const ft_backend *ft_backend_cpu(void); /* the best the processor has; kernels/cpu/cpu_select.c */
 bool ft_cpu_has_bf16(void);             /* products of bf16 are possible (AVX-512) */
-bool ft_cpu_fast_bf16(void);            /* and faster than f32 (AMX or AVX512-BF16) */
+const char *ft_cpu_library(void);       /* "oneDNN 3.7.2" (onednn.c) */
 
 #ifdef __cplusplus
 }

@@ -30,6 +30,7 @@
 #include "common/io/clip_sampler.h"
 #include "common/io/video.h"
 #include "common/io/weights.h"
+#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 
 static char dir[] = "/tmp/forty-test-XXXXXX";
@@ -98,6 +99,54 @@ static void test_shared_cores(void **state)
     assert_int_equal(ft_threads_now(), 1);
     unsetenv("FORTY_THREADS_NOW");
     ft_threads_set(0);
+}
+
+/* What a folder was begun with holds, whatever this machine measures. */
+static void test_precision(void **state)
+{
+    (void)state;
+    ft_config *cfg;
+    ft_dtype d, first[FT_WORKS];
+    put("precision.json", "{\"products\": \"f32\", \"convolutions\": \"bf16\", \"depthwise\": \"f32\"}");
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    assert_int_equal(ft_config_set(cfg, "device=cpu", "test"), FT_OK);
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_OK);
+    assert_string_equal(ft_config_text(cfg, "auto.products"), "f32");
+    assert_true(ft_precision(cfg, FT_WORK_PRODUCTS, &d) == FT_OK && d == FT_F32);
+    assert_true(ft_precision(cfg, FT_WORK_DEPTHWISE, &d) == FT_OK && d == FT_F32);
+    if (ft_cpu_has_bf16()) assert_true(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &d) == FT_OK && d == FT_BF16);
+    else {
+        assert_int_equal(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &d), FT_EDEVICE);
+        assert_non_null(strstr(ft_error_message(), "auto.convolutions"));
+    }
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_OK); /* again, as a process that joins */
+    ft_config_free(cfg);
+    assert_int_equal(ft_config_new(&cfg), FT_OK); /* a wish that is not what it was begun with */
+    assert_int_equal(ft_config_set(cfg, "auto.products=bf16", "test"), FT_OK);
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_ECONFIG);
+    assert_non_null(strstr(ft_error_message(), "begun with f32"));
+    ft_config_free(cfg);
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    put("precision.json", "{\"products\": \"f3");
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_EDATA);
+    put("precision.json", "{\"products\": \"f32\", \"convolutions\": \"f16\"}");
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_EDATA);
+    assert_non_null(strstr(ft_error_message(), "convolutions"));
+    unlink(in_dir("precision.json")); /* nothing there: measured, and kept for the next */
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_OK);
+    assert_true(ft_exists(in_dir("precision.json")));
+    for (int w = 0; w < FT_WORKS; w++) assert_int_equal(ft_precision(cfg, (ft_work)w, &first[w]), FT_OK);
+    ft_config_free(cfg);
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    assert_int_equal(ft_precision_keep(cfg, dir), FT_OK);
+    for (int w = 0; w < FT_WORKS; w++) assert_true(ft_precision(cfg, (ft_work)w, &d) == FT_OK && d == first[w]);
+    ft_config_free(cfg);
+    unlink(in_dir("precision.json"));
+    /* the rule itself: bf16 has to win */
+    ft_rates r = {.gflops = {{100, 160}, {100, 90}, {100, 103}}};
+    assert_true(ft_bf16_wins(&r, FT_WORK_PRODUCTS));
+    assert_false(ft_bf16_wins(&r, FT_WORK_CONVOLUTIONS));
+    assert_false(ft_bf16_wins(&r, FT_WORK_DEPTHWISE));
 }
 
 static void test_memory(void **state)
@@ -470,17 +519,11 @@ static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shared_cores),
-                                       cmocka_unit_test(test_philox),
-                                       cmocka_unit_test(test_shuffled),
-                                       cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_allocation_failures),
-                                       cmocka_unit_test(test_labels),
-                                       cmocka_unit_test(test_config),
-                                       cmocka_unit_test(test_safetensors),
-                                       cmocka_unit_test(test_clipstore),
-                                       cmocka_unit_test(test_sampler),
-                                       cmocka_unit_test(test_video),
-                                       cmocka_unit_test(test_odd_videos)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared_cores), cmocka_unit_test(test_precision), cmocka_unit_test(test_philox),
+        cmocka_unit_test(test_shuffled),     cmocka_unit_test(test_memory),    cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_labels),       cmocka_unit_test(test_config),    cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_clipstore),    cmocka_unit_test(test_sampler),   cmocka_unit_test(test_video),
+        cmocka_unit_test(test_odd_videos)};
     return cmocka_run_group_tests_name("base and io", tests, set_up, tear_down);
 }

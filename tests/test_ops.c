@@ -2,6 +2,7 @@
  *   - against a plain double-precision reference, and its gradient against central differences of that reference, f32 and bf16;
  *   - with FT_PLAN_GUARD: nothing written outside its buffer, nothing read before it is written, bitwise the packed plan's
  * result;
+ *   - the same with the kernels of every instruction set that this processor has, and planned for one thread;
  *   - on fewer threads than it was planned for, bitwise the same;
  *   - NaN and Inf in one input value: what the reference makes non-finite is non-finite here, the rest stays right;
  *   - against PyTorch: projections of output and gradients in golden/ops.safetensors (golden/make_golden_ops.py).
@@ -45,6 +46,7 @@ typedef struct {
     int extra; /* roundings to storage beyond the row's `stages` */
 } problem;
 
+static const char *here = ""; /* " with kernels base": the variant at hand, for messages */
 static double value[MAXN][MAX_VALUES], out_weight[MAX_VALUES];
 static double *in[MAXN];
 
@@ -140,6 +142,30 @@ static double weighted(const row *c, double *out, int64_t n)
     return s;
 }
 
+/* Every case runs on the kernels of each instruction set that this processor has, and planned for one thread, for which libraries
+ * choose other kernels. The sanitizers see what runs here; the stand-in and a device have their own. */
+#if defined FT_TEST_SHIM || defined FT_DEVICE_SUITE || defined __SANITIZE_ADDRESS__
+enum { VARIANTS = 1 };
+static bool use_variant(int v) { return v == 0; }
+#else
+enum { VARIANTS = 4 };
+static bool use_variant(int v)
+{
+    static const char *const isa[VARIANTS] = {NULL, "base", "v3", NULL};
+    static int threads;
+    static char name[40];
+    if (!threads) threads = ft_threads_get();
+    if (isa[v]) setenv("FORTY_ISA", isa[v], 1);
+    ft_backend_use(ft_backend_cpu());
+    if (isa[v]) unsetenv("FORTY_ISA");
+    ft_threads_set(v == 3 ? 1 : threads);
+    const char *got = ft_backend_now()->name + strlen("cpu ");
+    snprintf(name, sizeof name, v == 3 ? " planned for one thread" : isa[v] ? " with kernels %s" : "", isa[v] ? isa[v] : "");
+    here = name;
+    return !isa[v] || (!strcmp(got, isa[v]) && strcmp(ft_backend_cpu()->name + strlen("cpu "), got));
+}
+#endif
+
 /* in_inf: an infinite input; where the reference then meets Inf - Inf or 0 * Inf, the limit is as good as NaN */
 static void check_output(const problem *q, const double *ref, const char *what, bool in_inf)
 {
@@ -151,8 +177,8 @@ static void check_output(const problem *q, const double *ref, const char *what, 
         bool fine = isfinite(ref[k]) ? fabs((double)got[k] - ref[k]) <= unit_of(q) * top + 1e-30
                                      : !isfinite(got[k]) || (in_inf && isnan(ref[k]));
         if (!fine)
-            fail_msg("%s %s%s: output %lld is %.9g, should be %.9g (allowed %.2g)", q->c->name, q->dtype ? "bf16" : "f32", what,
-                     (long long)k, (double)got[k], ref[k], unit_of(q) * top);
+            fail_msg("%s %s%s%s: output %lld is %.9g, should be %.9g (allowed %.2g)", q->c->name, q->dtype ? "bf16" : "f32", here,
+                     what, (long long)k, (double)got[k], ref[k], unit_of(q) * top);
     }
 }
 
@@ -189,8 +215,8 @@ static void check_gradients(const problem *q)
         double allowed = (2 * unit_of(q) + (q->dtype == FT_BF16 ? pow(2, -8) : 0) + 1e-7) * top + 1e-8;
         for (int64_t t = 0; t < tries; t++)
             if (!(fabs((double)gi[at[t]] - fd[t]) <= allowed))
-                fail_msg("%s %s: gradient of input %d at %lld is %.9g, should be %.9g (allowed %.2g)", c->name,
-                         q->dtype ? "bf16" : "f32", i, (long long)at[t], (double)gi[at[t]], fd[t], allowed);
+                fail_msg("%s %s%s: gradient of input %d at %lld is %.9g, should be %.9g (allowed %.2g)", c->name,
+                         q->dtype ? "bf16" : "f32", here, i, (long long)at[t], (double)gi[at[t]], fd[t], allowed);
     }
 }
 
@@ -202,10 +228,10 @@ static void check_guarded(const problem *q)
     problem guarded = open_problem(q->c, q->dtype, true);
     unsetenv("FT_PLAN_GUARD");
     if (memcmp(ft_data(q->y32), ft_data(guarded.y32), (size_t)q->n * sizeof(float)))
-        fail_msg("%s: the guarded plan gives another output", q->c->name);
+        fail_msg("%s%s: the guarded plan gives another output", q->c->name, here);
     for (int i = 0; i < q->c->n && i < q->c->no_grad; i++)
         if (memcmp(gradient(q, i), gradient(&guarded, i), (size_t)count(q->c, i) * sizeof(float)))
-            fail_msg("%s: the guarded plan gives another gradient of input %d", q->c->name, i);
+            fail_msg("%s%s: the guarded plan gives another gradient of input %d", q->c->name, here, i);
     close_problem(&guarded);
 }
 
@@ -242,12 +268,15 @@ static void check_poison(const row *c)
     double keep = value[0][at];
     for (int k = 0; k < 3; k++) {
         value[0][at] = poison[k];
-        problem q = open_problem(c, FT_F32, false);
-        op_freeze = 1;
-        c->ref(c, in, ref);
-        op_freeze = 0;
-        check_output(&q, ref, k == 0 ? ", NaN in" : ", Inf in", k > 0);
-        close_problem(&q);
+        for (int v = 0; v < VARIANTS; v++) {
+            if (!use_variant(v)) continue;
+            problem q = open_problem(c, FT_F32, false);
+            op_freeze = 1;
+            if (v == 0) c->ref(c, in, ref);
+            op_freeze = 0;
+            check_output(&q, ref, k == 0 ? ", NaN in" : ", Inf in", k > 0);
+            close_problem(&q);
+        }
     }
     value[0][at] = keep;
 }
@@ -340,6 +369,40 @@ static void check_schedules(const problem *q)
 }
 #endif
 
+/* first: `ref` is not there yet */
+static void check_case(const row *c, ft_dtype dtype, double *ref, bool first)
+{
+#ifdef FT_TEST_SHIM
+    int64_t calls = ft_shim()->calls;
+#endif
+    problem q = open_problem(c, dtype, true);
+    op_freeze = 1;
+    if (first) c->ref(c, in, ref);
+    op_freeze = 0;
+    check_output(&q, ref, "", false);
+    check_gradients(&q);
+    check_guarded(&q);
+    if (first) check_fewer_threads(&q);
+    if (dtype == FT_F32) check_golden(&q);
+#ifdef FT_TEST_SHIM
+    check_schedules(&q);
+    if (ft_shim()->calls > calls) { /* what our own kernels do in place of the libraries */
+        close_problem(&q);
+        ft_shim()->refuse_libraries = true;
+        ft_dnn_forget();
+        q = open_problem(c, dtype, true);
+        q.extra = 1; /* a bias that the library does not add is added to the rounded product */
+        check_output(&q, ref, ", own kernels", false);
+        check_gradients(&q);
+        check_guarded(&q);
+        check_schedules(&q);
+        ft_shim()->refuse_libraries = false;
+        ft_dnn_forget();
+    }
+#endif
+    close_problem(&q);
+}
+
 static void run_case(void **state)
 {
     static double ref[MAX_VALUES];
@@ -350,35 +413,9 @@ static void run_case(void **state)
     for (ft_dtype dtype = FT_F32; dtype <= FT_BF16; dtype++) {
         if (dtype == FT_BF16 && !ft_backend_has_bf16()) continue;
         draw(c, dtype);
-#ifdef FT_TEST_SHIM
-        int64_t calls = ft_shim()->calls;
-#endif
-        problem q = open_problem(c, dtype, true);
-        op_freeze = 1;
-        c->ref(c, in, ref);
-        op_freeze = 0;
-        check_output(&q, ref, "", false);
-        check_gradients(&q);
-        check_guarded(&q);
-        check_fewer_threads(&q);
-        if (dtype == FT_F32) check_golden(&q);
-#ifdef FT_TEST_SHIM
-        check_schedules(&q);
-        if (ft_shim()->calls > calls) { /* what our own kernels do in place of the libraries */
-            close_problem(&q);
-            ft_shim()->refuse_libraries = true;
-            ft_dnn_forget();
-            q = open_problem(c, dtype, true);
-            q.extra = 1; /* a bias that the library does not add is added to the rounded product */
-            check_output(&q, ref, ", own kernels", false);
-            check_gradients(&q);
-            check_guarded(&q);
-            check_schedules(&q);
-            ft_shim()->refuse_libraries = false;
-            ft_dnn_forget();
-        }
-#endif
-        close_problem(&q);
+        for (int v = 0; v < VARIANTS; v++)
+            if (use_variant(v)) check_case(c, dtype, ref, v == 0);
+        use_variant(0);
     }
     draw(c, FT_F32);
     if (!c->no_poison) check_poison(c);

@@ -25,7 +25,9 @@ static const ft_backend *open_plugin(void)
     if (plugin || why[0]) return plugin;
     ft_plugin_path(path, sizeof path, "libforty_cuda.so");
     if (!other && access(path, R_OK) != 0)
-        snprintf(why, sizeof why, "this build has no CUDA plugin (nvcc, cuBLAS, cuDNN, cuFFT or NCCL was missing)");
+        snprintf(why, sizeof why,
+                 "this build has no CUDA plugin (made with cmake -DFT_CUDA=ON, or where a GPU is; needs nvcc, cuBLAS, cuDNN, "
+                 "cuFFT, NCCL)");
     else if (!other && !dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL))
         snprintf(why, sizeof why, "no GPU: NVIDIA's driver is not on this machine");
     else if (!(plugin = ft_plugin_symbol(other ? other : path, false, "ft_backend_cuda")))
@@ -82,4 +84,3 @@ const char *ft_backend_gpu(bool *usable)
 }
 
 bool ft_backend_has_bf16(void) { return ft_backend_now()->device || ft_cpu_has_bf16(); }
-bool ft_backend_fast_bf16(void) { return ft_backend_now()->device || ft_cpu_fast_bf16(); }

@@ -15,7 +15,6 @@ const ft_backend *ft_backend_now(void);   /* opened by now, or the processor */
 /* What `doctor` says of GPUs: "NVIDIA H200, sm_90, ...", or why there is none. Starts the device if it can. */
 const char *ft_backend_gpu(bool *usable);
 
-bool ft_backend_has_bf16(void);  /* bf16 storage with products in bf16 is possible */
-bool ft_backend_fast_bf16(void); /* and faster than f32 */
+bool ft_backend_has_bf16(void); /* bf16 storage with products in bf16 is possible */
 
 #endif

@@ -4,7 +4,10 @@
     KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier|mil: what `forty train` trains")                                     \
     KEY("seed", INT, "0", 0, 1e9, "seed of `forty train`; experiments count seeds from it")                                      \
     KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
-    KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: bf16 where it is faster")               \
+    KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: whatever was measured to be faster")    \
+    KEY("auto.products", CHOICE, "measure", 0, 0, "measure|f32|bf16: what precision: auto is for transformers and Mamba")        \
+    KEY("auto.convolutions", CHOICE, "measure", 0, 0, "measure|f32|bf16: the same for VAEs, U-Nets and R(2+1)D")                 \
+    KEY("auto.depthwise", CHOICE, "measure", 0, 0, "measure|f32|bf16: the same for X3D")                                         \
     KEY("device", TEXT, "auto", 0, 0, "auto, cpu, cuda or cuda:N: where to compute; auto: a GPU if there is one")                \
     KEY("train", BOOL, "false", 0, 1, "`forward`: batch statistics and dropout, as in training")                                 \
     KEY("scan", CHOICE, "", 0, 0, "true|released|raster: `forward`: as generator.scan")                                          \

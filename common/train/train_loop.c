@@ -17,16 +17,6 @@
 #include "common/io/weights.h"
 #include "common/train/tensorboard.h"
 
-int ft_precision(const ft_config *cfg, ft_dtype *dtype)
-{
-    const char *p = ft_config_text(cfg, "precision");
-    FT_TRY(ft_backend_open());
-    *dtype = !strcmp(p, "bf16") || (!strcmp(p, "auto") && ft_backend_fast_bf16()) ? FT_BF16 : FT_F32;
-    if (*dtype == FT_BF16 && !ft_backend_has_bf16())
-        return FT_FAIL(FT_EDEVICE, "precision bf16 needs a processor with AVX-512. Use --precision f32");
-    return FT_OK;
-}
-
 int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts)
 {
     *parts = ft_config_int(cfg, key);

@@ -54,9 +54,6 @@ typedef struct {
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
 int ft_train(ft_trainer *t);
 
-/* The storage of activations that cfg's precision means here; auto: bf16 on processors with instructions for it. FT_EDEVICE */
-int ft_precision(const ft_config *cfg, ft_dtype *dtype);
-
 /* The setting `key`: into how many parts a batch is cut, each with a backward pass of its own, whose gradients are added (less
  * memory, the same step but for statistics of a batch). FT_ECONFIG if they would not be equal. */
 int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts);

@@ -135,6 +135,7 @@ static inline int64_t ft_part(int64_t n, int64_t part, int64_t parts) { return n
     FT_PROTO_##prep(name)
 FT_OP_TABLE(OP)
 #undef OP
+double FT_CPU(registers)(bool bf16, int64_t steps); /* registers.c */
 #endif
 
 int ft_cpu_threads(void); /* cpu_select.c */

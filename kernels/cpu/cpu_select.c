@@ -23,10 +23,8 @@ static bool has_v4(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
 }
 bool ft_cpu_has_bf16(void) { return has_v4(); }
-bool ft_cpu_fast_bf16(void) { return has_v4() && __builtin_cpu_supports("avx512bf16"); }
 #else
 bool ft_cpu_has_bf16(void) { return false; }
-bool ft_cpu_fast_bf16(void) { return false; }
 #endif
 
 const ft_backend *ft_backend_cpu(void)
@@ -44,7 +42,8 @@ const ft_backend *ft_backend_cpu(void)
 #ifdef FT_HAVE_base
     return &ft_backend_cpu_table_base;
 #else
-    fprintf(stderr, "forty: error: this program was built without kernels for this processor (FT_ISAS)\n");
+    fprintf(stderr,
+            "forty: error: this program was built for another processor. Build it here, or with cmake -DFT_ISAS=all for both\n");
     exit(1);
 #endif
 }

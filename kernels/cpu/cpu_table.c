@@ -11,6 +11,7 @@
 extern const ft_backend FT_JOIN(ft_backend_cpu_, table, FT_ISA);
 const ft_backend FT_JOIN(ft_backend_cpu_, table, FT_ISA) = {
     .name = "cpu " STR(FT_ISA),
+    .registers = FT_CPU(registers),
     .kernel =
         {
 #define OP(name, grad, prep, place, dev) [FT_OP_##name] = FT_KERNEL_##prep(name),

@@ -4,6 +4,7 @@
  * ones once into a copy that the node keeps, those that a plan trains at every run into the plan's scratch, where they stay in
  * the cache. A gradient in the library's layout lies there too until it is unpacked. Activations are channels last. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/status.h"
@@ -46,6 +47,14 @@ static void start(void)
     if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
         dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
         engine = NULL;
+}
+
+const char *ft_cpu_library(void)
+{
+    static char text[48];
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    return text;
 }
 
 static void free_description(onednn_state *s)

@@ -22,7 +22,7 @@ static double weight(const ft_buf *w, int64_t i, ft_dtype type)
 extern const ft_backend ft_backend_cpu_table_base;
 const ft_backend *ft_backend_cpu(void) { return &ft_backend_cpu_table_base; }
 bool ft_cpu_has_bf16(void) { return true; }
-bool ft_cpu_fast_bf16(void) { return false; }
+const char *ft_cpu_library(void) { return "plain C"; }
 int ft_threads_get(void);
 int ft_cpu_threads(void) { return ft_threads_get(); }
 int omp_get_thread_num(void);

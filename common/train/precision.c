@@ -1,0 +1,104 @@
+#include "common/train/precision.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/files.h"
+#include "common/base/log.h"
+#include "common/base/machine.h"
+#include "common/base/status.h"
+#include "common/graph/backend.h"
+
+bool ft_bf16_wins(const ft_rates *r, ft_work work) { return r->gflops[work][1] > 1.05 * r->gflops[work][0]; }
+
+static const char *setting(ft_work work) /* its key */
+{
+    static const char *const key[FT_WORKS] = {"auto.products", "auto.convolutions", "auto.depthwise"};
+    return key[work];
+}
+
+int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype)
+{
+    const char *wish = ft_config_text(cfg, "precision"), *from = ft_config_origin(cfg, "precision");
+    ft_rates r;
+    FT_TRY(ft_backend_open());
+    if (!strcmp(wish, "auto") && !ft_backend_now()->device) wish = ft_config_text(cfg, setting(work)), from = setting(work);
+    if (!strcmp(wish, "auto")) wish = "bf16";
+    if (!strcmp(wish, "measure")) {
+        FT_TRY(ft_rates_here(&r));
+        wish = ft_bf16_wins(&r, work) ? "bf16" : "f32";
+    }
+    *dtype = !strcmp(wish, "bf16") ? FT_BF16 : FT_F32;
+    if (*dtype == FT_BF16 && !ft_backend_has_bf16())
+        return FT_FAIL(FT_EDEVICE, "%s: bf16 needs a processor with AVX-512, which this one has not. Use --precision f32", from);
+    return FT_OK;
+}
+
+static int choose(ft_config *cfg, ft_work work, const char *what, const char *origin)
+{
+    char assignment[64];
+    snprintf(assignment, sizeof assignment, "%s=%s", setting(work), what);
+    return ft_config_set(cfg, assignment, origin);
+}
+
+/* Under its final name only if nobody else's is there: of two processes that begin, the first one's choice holds. */
+static int write_once(const char *path, json_t *o)
+{
+    char beside[1200];
+    if (snprintf(beside, sizeof beside, "%s.%ld", path, (long)getpid()) >= (int)sizeof beside)
+        return FT_FAIL(FT_EIO, "%s: the path is too long", path);
+    FT_TRY(ft_write_json(beside, o, 1));
+    int rc =
+        link(beside, path) == 0 || errno == EEXIST ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
+    unlink(beside);
+    return rc;
+}
+
+static json_t *measured(void)
+{
+    char cpu[200];
+    ft_rates r;
+    if (ft_rates_here(&r) < 0) return NULL;
+    ft_processor(cpu, sizeof cpu);
+    json_t *o = json_pack("{s:s,s:s,s:o}", "processor", cpu, "library", ft_cpu_library(), "gflops", ft_rates_json(&r));
+    for (int w = 0; w < FT_WORKS; w++)
+        json_object_set_new(o, ft_work_name[w], json_string(ft_bf16_wins(&r, (ft_work)w) ? "bf16" : "f32"));
+    return o;
+}
+
+int ft_precision_keep(ft_config *cfg, const char *folder)
+{
+    char path[1100];
+    json_error_t e;
+    FT_TRY(ft_backend_open());
+    if (ft_backend_now()->device) return FT_OK;
+    if (snprintf(path, sizeof path, "%s/precision.json", folder) >= (int)sizeof path)
+        return FT_FAIL(FT_EIO, "%s: the path is too long", folder);
+    if (!ft_exists(path)) {
+        json_t *o = measured();
+        if (!o) return FT_ENOMEM;          /* the message is there */
+        for (int w = 0; w < FT_WORKS; w++) /* what the settings say goes before */
+            if (strcmp(ft_config_text(cfg, setting((ft_work)w)), "measure"))
+                json_object_set_new(o, ft_work_name[w], json_string(ft_config_text(cfg, setting((ft_work)w))));
+        int rc = write_once(path, o);
+        json_decref(o);
+        FT_TRY(rc);
+    }
+    json_t *o = json_load_file(path, 0, &e);
+    if (!o) return FT_FAIL(FT_EDATA, "%s:%d: %s. Remove it to measure again", path, e.line, e.text);
+    int rc = FT_OK;
+    for (int w = 0; rc == FT_OK && w < FT_WORKS; w++) {
+        const char *kept = json_string_value(json_object_get(o, ft_work_name[w])),
+                   *asked = ft_config_text(cfg, setting((ft_work)w));
+        if (!kept || (strcmp(kept, "f32") && strcmp(kept, "bf16")))
+            rc = FT_FAIL(FT_EDATA, "%s: %s is neither f32 nor bf16. Remove the file to measure again", path, ft_work_name[w]);
+        else if (strcmp(asked, "measure") && strcmp(asked, kept))
+            rc = FT_FAIL(FT_ECONFIG, "%s: %s is %s, but %s was begun with %s. Use another folder, or --precision",
+                         setting((ft_work)w), setting((ft_work)w), asked, folder, kept);
+        else rc = choose(cfg, (ft_work)w, kept, path);
+    }
+    json_decref(o);
+    return rc;
+}

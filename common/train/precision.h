@@ -1,0 +1,21 @@
+/* What `precision: auto` means: bf16 where this machine computes the kind of network faster in it (common/graph/rates.h), f32
+ * else; on a GPU bf16. A folder of results keeps the choice it was begun with, whatever machine goes on. */
+#ifndef FT_PRECISION_H
+#define FT_PRECISION_H
+
+#include "common/graph/rates.h"
+#include "common/io/config.h"
+#include "kernels/kernel.h"
+
+/* The storage of activations for a network of this kind of work. FT_EDEVICE: it is bf16, and this processor has no products of
+ * it. */
+int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype);
+
+/* Which one auto takes by these rates: bf16 must win by more than two runs of one measurement differ. */
+bool ft_bf16_wins(const ft_rates *r, ft_work work);
+
+/* Settles auto for everything that is computed in `folder`: reads folder/precision.json, or measures and writes it, unless
+ * somebody else was faster. The choices become settings (auto.products, ...) of cfg. Does nothing on a GPU. */
+int ft_precision_keep(ft_config *cfg, const char *folder);
+
+#endif
