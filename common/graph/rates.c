@@ -144,9 +144,14 @@ static bool kept_at(char path[1200], json_t **key)
 {
     char cpu[200];
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+#ifdef NDEBUG
+    bool checked = false;
+#else
+    bool checked = true; /* a build with sanitizers has other rates */
+#endif
     ft_processor(cpu, sizeof cpu);
-    *key = json_pack("{s:s,s:i,s:s,s:s,s:s}", "processor", cpu, "threads", ft_threads_get(), "kernels", ft_backend_cpu()->name,
-                     "onednn", ft_cpu_library(), "forty", FT_VERSION);
+    *key = json_pack("{s:s,s:i,s:s,s:s,s:s,s:b}", "processor", cpu, "threads", ft_threads_get(), "kernels",
+                     ft_backend_cpu()->name, "onednn", ft_cpu_library(), "forty", FT_VERSION, "checked", checked);
     char *text = *key ? json_dumps(*key, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     uint64_t hash = 14695981039346656037u; /* FNV-1a: a name, the file holds the whole key */
     for (const char *p = text; p && *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
