@@ -10,7 +10,7 @@
 
 #include "classify/scores.h"
 #include "common/graph/graph.h"
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 

@@ -3,7 +3,7 @@
 #define FT_MODEL_TABLE_H
 
 #include "common/graph/graph.h"
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 #include "common/io/config.h"
 
 enum { FT_MODEL_INPUTS = 2 };
@@ -30,7 +30,7 @@ const ft_model *ft_model_at(int i); /* rows; NULL past the end */
 int ft_model_find(const char *name, const ft_model **row, const char **preset);
 void ft_model_example(const ft_model *row, const char *preset, const ft_config *cfg, int input, int64_t *dim);
 int ft_model_dims(const ft_model_input *in); /* number of axes */
-ft_work ft_model_work(const char *name);      /* of a row's name or a preset */
+ft_work ft_model_work(const char *name);     /* of a row's name or a preset */
 
 /* A store that holds every parameter of a preset: of encoder and decoder, say. */
 int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg, int64_t classes, uint64_t seed);

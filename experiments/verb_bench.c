@@ -9,7 +9,7 @@
 #include "common/base/status.h"
 #include "common/train/precision.h"
 #include "common/base/threads.h"
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 #include "common/io/video.h"
 #include "experiments/cli.h"
 #include "experiments/environment.h"

@@ -6,7 +6,7 @@
 #define FT_GENERATOR_H
 
 #include "common/graph/graph.h"
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 #include "gen/diffusion.h"
 #include "gen/latents.h"
 

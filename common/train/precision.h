@@ -1,9 +1,9 @@
-/* What `precision: auto` means: bf16 where this machine computes the kind of network faster in it (common/graph/rates.h), f32
+/* What `precision: auto` means: bf16 where this machine computes the kind of network faster in it (common/train/rates.h), f32
  * else; on a GPU bf16. A folder of results keeps the choice it was begun with, whatever machine goes on. */
 #ifndef FT_PRECISION_H
 #define FT_PRECISION_H
 
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 #include "common/io/config.h"
 #include "kernels/kernel.h"
 

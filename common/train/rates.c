@@ -1,4 +1,4 @@
-#include "common/graph/rates.h"
+#include "common/train/rates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
