@@ -15,8 +15,8 @@ run_packages() {
 
 install_missing() {
   local missing="" p sudo=""
-  if [ -n "${CONDA_PREFIX:-}" ]; then # docs/install/environment.yml has brought everything
-    export PKG_CONFIG_PATH="$CONDA_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" CMAKE_PREFIX_PATH="$CONDA_PREFIX" DNNL_ROOT="$CONDA_PREFIX"
+  if [ -e "${CONDA_PREFIX:-/none}/include/oneapi/dnnl/dnnl.h" ]; then # docs/install/environment.yml has brought everything
+    export PKG_CONFIG_PATH="$CONDA_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}" CMAKE_PREFIX_PATH="$CONDA_PREFIX${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}" DNNL_ROOT="$CONDA_PREFIX"
     return 0
   fi
   if ! command -v dpkg-query >/dev/null; then

@@ -196,7 +196,7 @@ static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resu
         FT_TRY(ft_remove_tree(dir));
     }
     FT_TRY(ft_hold_folder(dir));
-    FT_TRY(ft_precision_keep(cfg, dir));
+    FT_TRY(ft_precision_keep(cfg, dir, true));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     return ft_config_write(cfg, path);
 }
@@ -231,7 +231,7 @@ static int run_train(ft_cli *c)
     if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume);
     bool claimed = rc == FT_OK;
     if (rc == FT_OK) rc = ft_ranks_meet();
-    if (rc == FT_OK && ft_this_rank() > 0) rc = ft_precision_keep(cfg, dir); /* as the first rank found */
+    if (rc == FT_OK && ft_this_rank() > 0) rc = ft_precision_keep(cfg, dir, true); /* as the first rank found */
     if (rc == FT_OK) rc = train_task(cfg, dir, resume);
     if (rc != FT_OK && rc != FT_EINTERRUPTED && claimed && !resume && ft_this_rank() == 0) forget_unbegun(dir);
     ft_config_free(cfg);

@@ -160,7 +160,11 @@ static bool use_variant(int v)
     if (isa[v]) unsetenv("FORTY_ISA");
     ft_threads_set(v == 3 ? 1 : threads);
     const char *got = ft_backend_now()->name + strlen("cpu ");
-    snprintf(name, sizeof name, v == 3 ? " planned for one thread" : isa[v] ? " with kernels %s" : "", isa[v] ? isa[v] : "");
+    snprintf(name, sizeof name, "%s%s",
+             v == 3   ? " planned for one thread"
+             : isa[v] ? " with kernels "
+                      : "",
+             isa[v] ? isa[v] : "");
     here = name;
     return !isa[v] || (!strcmp(got, isa[v]) && strcmp(ft_backend_cpu()->name + strlen("cpu "), got));
 }
@@ -182,8 +186,8 @@ static void check_output(const problem *q, const double *ref, const char *what, 
     }
 }
 
-/* The values of an input that a difference is taken of. Few under the sanitizers, which look at addresses: the values are those of
- * the optimised run, and the references are what a case costs. */
+/* The values of an input that a difference is taken of. Few under the sanitizers, which look at addresses: the values are those
+ * of the optimised run, and the references are what a case costs. */
 #ifdef __SANITIZE_ADDRESS__
 enum { TRIES = 4 };
 #else
@@ -418,6 +422,7 @@ static void run_case(void **state)
     const row *c = *state;
     if (running && getenv("FT_FAIL_FAST")) exit(1);
     running = true;
+    unsetenv("FORTY_THREADS_NOW"); /* of a case that failed */
     for (ft_dtype dtype = FT_F32; dtype <= FT_BF16; dtype++) {
         if (dtype == FT_BF16 && !ft_backend_has_bf16()) continue;
         draw(c, dtype);

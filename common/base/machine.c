@@ -49,9 +49,10 @@ double ft_busy_seconds(int *cores, double *stolen)
     while (f && fgets(line, sizeof line, f)) {
         unsigned long long user, nice, system, idle, wait, irq, soft, steal;
         int cpu;
-        if (sscanf(line, "cpu%d %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &user, &nice, &system, &idle, &wait, &irq, &soft,
+        if (line[3] < '0' || line[3] > '9' ||
+            sscanf(line, "cpu%d %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &user, &nice, &system, &idle, &wait, &irq, &soft,
                    &steal) != 9) {
-            if (found) break; /* what comes behind the cores is long */
+            if (found) break; /* the sum stands before the cores, what comes behind them is long */
             continue;
         }
         if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET((size_t)cpu, &mine)) continue;

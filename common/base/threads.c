@@ -1,5 +1,6 @@
 #include "common/base/threads.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ void ft_threads_reexec(char **argv)
 
 #ifdef _OPENMP
 static int planned, now; /* 0: not set yet */
+static bool held;
 
 void ft_threads_set(int n)
 {
@@ -34,26 +36,42 @@ int ft_threads_get(void) { return planned ? planned : omp_get_max_threads(); }
 int ft_threads_now(void) { return now ? now : ft_threads_get(); }
 void ft_threads_all(void) { omp_set_num_threads(now = ft_threads_get()); }
 
+void ft_threads_hold(bool hold)
+{
+    held = hold;
+    if (hold) ft_threads_all();
+}
+
+/* Threads that are bound to cores stay where they are, and the kernel tells of the first one's core alone. */
+static bool bound(void) { return getenv("OMP_PROC_BIND") || getenv("OMP_PLACES") || getenv("GOMP_CPU_AFFINITY"); }
+
 void ft_threads_adapt(void)
 {
     static double last, last_busy, last_own;
+    static int wanted;
     const char *fixed = getenv("FORTY_THREADS_NOW");
     double at = ft_now();
     int all = planned = ft_threads_get();
     if (fixed && atoi(fixed) > 0) now = atoi(fixed) < all ? atoi(fixed) : all;
-    else if (all > 1 && at - last > 0.25) {
+    else if (held) now = all;
+    else if (all > 1 && at - last > 0.25 && !bound()) {
         struct timespec t;
         int cores;
         double busy = ft_busy_seconds(&cores, NULL), own;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
         own = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-        if (busy >= 0 && last > 0 && at - last < 2) { /* a longer gap says little of now */
-            double others = ((busy - last_busy) - (own - last_own)) / (at - last);
-            /* what is left for us, and a third of a core for short work of others and for counting in ticks */
-            double left = (double)cores - others + 0.33;
-            now = left < 1 ? 1 : left > all ? all : (int)left;
+        if (busy < 0 || cores < all) last = 0; /* not known, or not our cores: as planned */
+        else {
+            if (last > 0) {
+                double others = ((busy - last_busy) - (own - last_own)) / (at - last);
+                /* what is left for us; a third of a core for short work of others, and what counting in ticks is off by */
+                double left = (double)cores - others + 0.33 + 0.05 * sqrt((double)cores - 2 > 0 ? (double)cores - 2 : 0);
+                int want = left < 1 ? 1 : left > all ? all : (int)left;
+                now = want >= now || want == wanted ? want : now; /* fewer only when two looks agree */
+                wanted = want;
+            }
+            last = at, last_busy = busy, last_own = own;
         }
-        last = at, last_busy = busy, last_own = own;
     }
     omp_set_num_threads(ft_threads_now());
 }
@@ -63,4 +81,5 @@ int ft_threads_get(void) { return 1; }
 int ft_threads_now(void) { return 1; }
 void ft_threads_all(void) {}
 void ft_threads_adapt(void) {}
+void ft_threads_hold(bool hold) { (void)hold; }
 #endif

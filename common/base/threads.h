@@ -8,6 +8,8 @@
 #ifndef FT_THREADS_H
 #define FT_THREADS_H
 
+#include <stdbool.h>
+
 /* libgomp's idle threads spin, which on shared cores costs 8-10 ms a parallel region instead of 0.4. It reads its settings
  * before main(), so the program sets them and starts itself again once. Call first thing in main. */
 void ft_threads_reexec(char **argv);
@@ -19,6 +21,7 @@ int ft_threads_get(void);
  * that many threads, between 1 and ft_threads_get(). FORTY_THREADS_NOW=N fixes it (tests). Results stay the same to the bit. */
 void ft_threads_adapt(void);
 int ft_threads_now(void);
-void ft_threads_all(void); /* ft_threads_get() of them again, until the next look: for planning */
+void ft_threads_hold(bool hold); /* all of them until it is let go: for timing */
+void ft_threads_all(void);       /* ft_threads_get() of them again, until the next look: for planning */
 
 #endif

@@ -24,8 +24,9 @@ int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype)
     const char *wish = ft_config_text(cfg, "precision"), *from = ft_config_origin(cfg, "precision");
     ft_rates r;
     FT_TRY(ft_backend_open());
-    if (!strcmp(wish, "auto") && !ft_backend_now()->device) wish = ft_config_text(cfg, setting(work)), from = setting(work);
-    if (!strcmp(wish, "auto")) wish = "bf16";
+    if (!strcmp(wish, "auto")) wish = ft_config_text(cfg, setting(work)), from = setting(work);
+    if (!strcmp(wish, "measure") && ft_backend_now()->device) wish = "bf16";
+    if (!strcmp(wish, "measure") && !ft_backend_has_bf16()) wish = "f32";
     if (!strcmp(wish, "measure")) {
         FT_TRY(ft_rates_here(&r));
         wish = ft_bf16_wins(&r, work) ? "bf16" : "f32";
@@ -50,35 +51,41 @@ static int write_once(const char *path, json_t *o)
     if (snprintf(beside, sizeof beside, "%s.%ld", path, (long)getpid()) >= (int)sizeof beside)
         return FT_FAIL(FT_EIO, "%s: the path is too long", path);
     FT_TRY(ft_write_json(beside, o, 1));
-    int rc =
-        link(beside, path) == 0 || errno == EEXIST ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
+    int rc = link(beside, path) == 0 || errno == EEXIST || ft_exists(path)
+                 ? FT_OK
+                 : FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
     unlink(beside);
     return rc;
 }
 
-static json_t *measured(void)
+static int choices(json_t **out)
 {
     char cpu[200];
-    ft_rates r;
-    if (ft_rates_here(&r) < 0) return NULL;
+    ft_rates r = {0};
+    const ft_device *gpu = ft_backend_now()->device;
+    bool measured = !gpu && ft_backend_has_bf16();
+    if (measured) FT_TRY(ft_rates_here(&r));
     ft_processor(cpu, sizeof cpu);
-    json_t *o = json_pack("{s:s,s:s,s:o}", "processor", cpu, "library", ft_cpu_library(), "gflops", ft_rates_json(&r));
+    json_t *o = *out =
+        json_pack("{s:s,s:s}", "processor", gpu ? gpu->describe() : cpu, "library", gpu ? "CUDA" : ft_cpu_library());
+    if (!o) return FT_FAIL(FT_ENOMEM, "no memory for choices");
+    if (measured) json_object_set_new(o, "gflops", ft_rates_json(&r));
     for (int w = 0; w < FT_WORKS; w++)
-        json_object_set_new(o, ft_work_name[w], json_string(ft_bf16_wins(&r, (ft_work)w) ? "bf16" : "f32"));
-    return o;
+        json_object_set_new(o, ft_work_name[w], json_string(gpu || ft_bf16_wins(&r, (ft_work)w) ? "bf16" : "f32"));
+    return FT_OK;
 }
 
-int ft_precision_keep(ft_config *cfg, const char *folder)
+int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
 {
     char path[1100];
     json_error_t e;
-    FT_TRY(ft_backend_open());
-    if (ft_backend_now()->device) return FT_OK;
     if (snprintf(path, sizeof path, "%s/precision.json", folder) >= (int)sizeof path)
         return FT_FAIL(FT_EIO, "%s: the path is too long", folder);
+    if (!ft_exists(path) && !begin) return FT_OK;
+    if (begin) FT_TRY(ft_backend_open());
     if (!ft_exists(path)) {
-        json_t *o = measured();
-        if (!o) return FT_ENOMEM;          /* the message is there */
+        json_t *o;
+        FT_TRY(choices(&o));
         for (int w = 0; w < FT_WORKS; w++) /* what the settings say goes before */
             if (strcmp(ft_config_text(cfg, setting((ft_work)w)), "measure"))
                 json_object_set_new(o, ft_work_name[w], json_string(ft_config_text(cfg, setting((ft_work)w))));
@@ -87,16 +94,26 @@ int ft_precision_keep(ft_config *cfg, const char *folder)
         FT_TRY(rc);
     }
     json_t *o = json_load_file(path, 0, &e);
-    if (!o) return FT_FAIL(FT_EDATA, "%s:%d: %s. Remove it to measure again", path, e.line, e.text);
+    if (!o)
+        return FT_FAIL(FT_EDATA,
+                       "%s:%d: %s. It says what the results beside it were computed in: restore it, or use another folder", path,
+                       e.line, e.text);
     int rc = FT_OK;
     for (int w = 0; rc == FT_OK && w < FT_WORKS; w++) {
         const char *kept = json_string_value(json_object_get(o, ft_work_name[w])),
                    *asked = ft_config_text(cfg, setting((ft_work)w));
         if (!kept || (strcmp(kept, "f32") && strcmp(kept, "bf16")))
-            rc = FT_FAIL(FT_EDATA, "%s: %s is neither f32 nor bf16. Remove the file to measure again", path, ft_work_name[w]);
+            rc = FT_FAIL(FT_EDATA,
+                         "%s: %s is neither f32 nor bf16. It says what the results beside it were computed in: restore it, or "
+                         "use another folder",
+                         path, ft_work_name[w]);
         else if (strcmp(asked, "measure") && strcmp(asked, kept))
             rc = FT_FAIL(FT_ECONFIG, "%s: %s is %s, but %s was begun with %s. Use another folder, or --precision",
                          setting((ft_work)w), setting((ft_work)w), asked, folder, kept);
+        else if (begin && !strcmp(kept, "bf16") && !ft_backend_now()->device && !ft_backend_has_bf16() &&
+                 !strcmp(ft_config_text(cfg, "precision"), "auto"))
+            rc = FT_FAIL(FT_EDEVICE, "%s was begun in bf16, which this processor cannot compute. Use another machine or folder",
+                         folder);
         else rc = choose(cfg, (ft_work)w, kept, path);
     }
     json_decref(o);

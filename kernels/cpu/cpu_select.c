@@ -1,4 +1,5 @@
-/* Which of the compiled instruction sets runs here. FORTY_ISA=base|v3|v4 asks for a lower one (tests). */
+/* Which of the compiled instruction sets runs here. FORTY_ISA=base|v3|v4 asks for a lower one (tests), if it was
+ * compiled. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,21 +30,27 @@ bool ft_cpu_has_bf16(void) { return false; }
 
 const ft_backend *ft_backend_cpu(void)
 {
-    const char *ask = getenv("FORTY_ISA");
-    (void)ask;
+    const ft_backend *have[3]; /* of those that were compiled and run here, the best first */
+    int n = 0;
 #ifdef FT_HAVE_v4
-    if (has_v4() && (!ask || !strcmp(ask, "v4"))) return &ft_backend_cpu_table_v4;
+    if (has_v4()) have[n++] = &ft_backend_cpu_table_v4;
 #endif
 #ifdef FT_HAVE_v3
-    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-              __builtin_cpu_supports("bmi2");
-    if (v3 && (!ask || strcmp(ask, "base"))) return &ft_backend_cpu_table_v3;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("bmi2"))
+        have[n++] = &ft_backend_cpu_table_v3;
 #endif
 #ifdef FT_HAVE_base
-    return &ft_backend_cpu_table_base;
-#else
-    fprintf(stderr,
-            "forty: error: this program was built for another processor. Build it here, or with cmake -DFT_ISAS=all for both\n");
-    exit(1);
+    have[n++] = &ft_backend_cpu_table_base;
 #endif
+    if (n == 0) {
+        fprintf(
+            stderr,
+            "forty: error: this program was built for another processor. Build it here, or with cmake -DFT_ISAS=all for both\n");
+        exit(1);
+    }
+    const char *ask = getenv("FORTY_ISA");
+    for (int i = 0; ask && i < n; i++)
+        if (!strcmp(have[i]->name + strlen("cpu "), ask)) return have[i];
+    return have[0];
 }

@@ -222,46 +222,84 @@ static onednn_state *prepare_again(const ft_call *c, const onednn_state *s)
     return NULL;
 }
 
-/* Do both make the same of this input? */
-static bool equal_bits(const ft_call *c, onednn_state *s, onednn_state *other, const void *weights)
+static void fill_with_noise(const ft_buf *b, uint32_t seed)
 {
-    char *made[FT_MAX_OUT] = {NULL};
+    for (int64_t i = 0; i < b->count; i++) {
+        uint32_t h = ((uint32_t)i + seed) * 2654435761u;
+        h = (h ^ h >> 15) * 2246822519u;
+        float v = (float)(int32_t)(h ^ h >> 13) / 2147483648.0f;
+        if (b->dtype == FT_BF16) ((uint16_t *)b->data)[i] = ft_to_bf16(v);
+        else ((float *)b->data)[i] = v;
+    }
+}
+
+/* Do both make the same of noise? Not of what the step has at hand: a batch may be all zeros, and any two sums of zeros are
+ * equal. */
+static bool equal_bits(ft_call *c, onednn_state *s, onednn_state *other, bool to_output)
+{
+    enum { DRAWS = 3 };
+    void *in[FT_MAX_IN] = {NULL}, *out[FT_MAX_OUT] = {NULL}, *made[FT_MAX_OUT] = {NULL};
     bool same = true;
-    execute(c, s, weights);
+    for (int k = 0; k < c->n_in; k++) {
+        if (!c->in[k]) continue;
+        in[k] = c->in[k]->data;
+        ((ft_buf *)(uintptr_t)c->in[k])->data = malloc(bytes_of(c->in[k]));
+        same = same && c->in[k]->data;
+    }
     for (int k = 0; k < c->n_out; k++) {
         if (!c->out[k]) continue;
+        out[k] = c->out[k]->data;
+        c->out[k]->data = malloc(bytes_of(c->out[k]));
         made[k] = malloc(bytes_of(c->out[k]));
-        if (made[k]) memcpy(made[k], c->out[k]->data, bytes_of(c->out[k]));
-        else same = false;
+        same = same && c->out[k]->data && made[k];
     }
-    if (same) execute(c, other, weights);
+    for (uint32_t draw = 0; same && draw < DRAWS; draw++) {
+        for (int k = 0; k < c->n_in; k++)
+            if (c->in[k]) fill_with_noise(c->in[k], 7919 * draw + 104729 * (uint32_t)k);
+        s->stale = other->stale = true;
+        const void *weights = to_output ? c->out[0]->data : c->n_in > 1 && c->in[1] ? c->in[1]->data : NULL;
+        execute(c, s, weights);
+        for (int k = 0; k < c->n_out; k++)
+            if (made[k]) memcpy(made[k], c->out[k]->data, bytes_of(c->out[k]));
+        execute(c, other, weights);
+        for (int k = 0; same && k < c->n_out; k++)
+            if (made[k] && memcmp(made[k], c->out[k]->data, bytes_of(c->out[k]))) same = false;
+    }
+    s->stale = other->stale = true;
+    for (int k = 0; k < c->n_in; k++) {
+        if (!c->in[k]) continue;
+        free(c->in[k]->data);
+        ((ft_buf *)(uintptr_t)c->in[k])->data = in[k];
+    }
     for (int k = 0; k < c->n_out; k++) {
-        if (same && made[k] && memcmp(made[k], c->out[k]->data, bytes_of(c->out[k]))) same = false;
+        if (!c->out[k]) continue;
+        free(c->out[k]->data);
         free(made[k]);
+        c->out[k]->data = out[k];
     }
     return same;
 }
 
+/* weights: as c->in[1] or, of a weight gradient, as c->out[0] have them */
 static void run(const ft_call *c, const void *weights)
 {
     onednn_state *s = c->state;
     int threads = ft_threads_now();
     if (c->weights_changed) s->stale = true;
     if (c->weights_changed && s->other) s->other->stale = true;
-    if (threads == s->threads || (s->differs && s->tried == threads)) return execute(c, s, weights);
+    if (threads == s->threads || s->padded.ndim || (s->differs && s->tried == threads)) return execute(c, s, weights);
     if (!s->other || s->other->threads != threads) {
         free_state(s->other);
         s->other = prepare_again(c, s);
         s->tried = threads;
-        if (s->other) s->other->padded.data = s->padded.data;
-        s->differs = !s->other || !equal_bits(c, s, s->other, weights);
+        ft_call trial = *c;
+        s->differs = !s->other || !equal_bits(&trial, s, s->other, weights && c->n_out && weights == c->out[0]->data);
         if (s->differs) {
             free_state(s->other);
             s->other = NULL;
             return execute(c, s, weights);
         }
     }
-    s->other->padded.data = s->padded.data;
     execute(c, s->other, weights);
 }
 
