@@ -37,9 +37,10 @@ int ft_experiment_open(ft_result *r)
     if (!x->look_only) clock_gettime(CLOCK_REALTIME, &x->began);
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_mkdirs(x->dir));
-    FT_TRY(ft_precision_keep(x->cfg, x->dir, !x->look_only && !x->elsewhere));
-    for (int i = 0; i < r->n; i++) FT_TRY(ft_precision_keep(r->arm[i].cfg, x->dir, !x->look_only && !x->elsewhere));
-    while ((rc = ft_experiment_data(x)) == FT_EBUSY) { /* another worker makes the clips */
+    bool here = !x->look_only && !x->elsewhere;
+    FT_TRY(ft_precision_keep(x->cfg, x->dir, here));
+    for (int i = 0; i < r->n; i++) FT_TRY(ft_precision_keep(r->arm[i].cfg, x->dir, here)); /* they are copies */
+    while ((rc = ft_experiment_data(x)) == FT_EBUSY) {                                     /* another worker makes the clips */
         if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted while another process made the clips");
         usleep(300000);
     }

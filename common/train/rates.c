@@ -159,12 +159,12 @@ static bool kept_at(char path[1200], json_t **key)
     for (int i = 0; *key && i < 2; i++) /* a hypervisor may hide them */
         json_object_set_new(*key, flag[i], json_boolean(ft_processor_has(flag[i])));
     char *text = *key ? json_dumps(*key, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-    uint64_t hash = 14695981039346656037u; /* FNV-1a: a name, the file holds the whole key */
-    for (const char *p = text; p && *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    char hash[65] = "";
+    if (text) ft_sha256(text, strlen(text), hash);
     free(text);
     if ((!cache || *cache != '/') && (!home || *home != '/')) return false;
-    int n = cache && *cache == '/' ? snprintf(path, 1200, "%s/forty/rates-%016llx.json", cache, (unsigned long long)hash)
-                                   : snprintf(path, 1200, "%s/.cache/forty/rates-%016llx.json", home, (unsigned long long)hash);
+    int n = cache && *cache == '/' ? snprintf(path, 1200, "%s/forty/rates-%.16s.json", cache, hash)
+                                   : snprintf(path, 1200, "%s/.cache/forty/rates-%.16s.json", home, hash);
     return *key && n < 1200;
 }
 
