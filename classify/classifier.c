@@ -10,6 +10,7 @@
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "classify/viewer.h"
+#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
@@ -227,11 +228,13 @@ static int restore(void *ctx, const json_t *e)
 static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evaluated how)
 {
     json_t *m = json_object();
-    char *names = NULL;
-    size_t size;
-    FILE *f = open_memstream(&names, &size);
-    for (int c = 0; f && c < s->n_classes; c++) fprintf(f, "%s%s", c ? "\n" : "", s->classes[c]);
-    if (f) fclose(f);
+    ft_text names;
+    if (ft_text_begin(&names) < 0) return json_decref(m), NULL;
+    for (int c = 0; c < s->n_classes; c++) fprintf(names.f, "%s%s", c ? "\n" : "", s->classes[c]);
+    if (ft_text_end(&names) < 0) {
+        ft_text_free(&names);
+        return json_decref(m), NULL;
+    }
     char number[5][32];
     snprintf(number[0], 32, "%d", s->store->frames);
     snprintf(number[1], 32, "%d", s->store->size);
@@ -239,7 +242,7 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     snprintf(number[3], 32, "%lld", (long long)ft_config_int(cfg, "data.clips_per_video"));
     snprintf(number[4], 32, "%lld", (long long)ft_config_int(cfg, "data.test_clips"));
     json_object_set_new(m, "test_clips", json_string(number[4]));
-    json_object_set_new(m, "classes", json_string(names ? names : ""));
+    json_object_set_new(m, "classes", json_string(names.text));
     json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
     json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[how]));
     json_object_set_new(m, "frames", json_string(number[0]));
@@ -248,7 +251,7 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     json_object_set_new(m, "clips_per_video", json_string(number[3]));
     static const char *const as_is[] = {"data.sampler", "data.view"};
     for (int i = 0; i < 2; i++) json_object_set_new(m, as_is[i] + 5, json_string(ft_config_text(cfg, as_is[i])));
-    free(names);
+    ft_text_free(&names);
     return m;
 }
 
@@ -362,7 +365,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_graph *g = params ? ft_graph_new(params, dtype, 11) : NULL;
     ft_plan *plan = NULL;
     json_t *meta = describe(cfg, set, how);
-    int rc = g && f.video_first ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
+    int rc = g && f.video_first && meta ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
     group_videos(&f);
 

@@ -55,15 +55,12 @@ int ft_checksums_video(ft_checksums *c, const char *name, const char *hex)
 
 int ft_checksums_close(ft_checksums *c, bool complete)
 {
-    char *text = NULL;
-    size_t size = 0;
+    ft_text t;
     int rc = FT_OK;
-    if (complete && !c->known && c->n) {
-        FILE *f = open_memstream(&text, &size);
-        for (int i = 0; f && i < c->n; i++) fprintf(f, "%s  %s\n", c->row[i].hex, c->row[i].name);
-        rc = f && fclose(f) == 0 ? ft_write_file(c->path, text, size) : FT_FAIL(FT_ENOMEM, "%s: no memory", c->path);
+    if (complete && !c->known && c->n && (rc = ft_text_begin(&t)) == FT_OK) {
+        for (int i = 0; i < c->n; i++) fprintf(t.f, "%s  %s\n", c->row[i].hex, c->row[i].name);
+        rc = ft_text_write(&t, c->path);
         if (rc == FT_OK) ft_log("%s: the checksums of %d videos, to be verified from now on", c->path, c->n);
-        free(text);
     }
     for (int i = 0; i < c->n; i++) ft_free(c->row[i].name);
     ft_free(c->row);

@@ -1,13 +1,17 @@
 #include "experiments/cli.h"
 #include "experiments/protocol.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
@@ -64,9 +68,18 @@ static void help(const ft_verb *v)
     }
 }
 
+/* What is given may be a path, goes into JSON, batch files, commands of workers. */
+static int check_given(const char *s)
+{
+    FT_TRY(ft_check_name(s, strlen(s), "the command line", "the argument"));
+    if (strlen(s) <= FT_PATH_GIVEN || strchr(s, '=')) return FT_OK; /* settings: config.c */
+    return FT_FAIL(FT_EUSAGE, "%.60s...: an argument of %zu bytes; paths have at most %d", s, strlen(s), FT_PATH_GIVEN);
+}
+
 static int parse(ft_cli *c, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
+        FT_TRY(check_given(argv[i]));
         if (argv[i][0] != '-' || !argv[i][1]) {
             if (c->n_args < MAX_GIVEN) c->arg[c->n_args++] = argv[i];
             continue;
@@ -79,7 +92,7 @@ static int parse(ft_cli *c, int argc, char **argv)
         const char *value = "";
         if (o->value) {
             if (argv[i][1] == '-' && argv[i][n] == '=') value = argv[i] + n + 1;
-            else if (i + 1 < argc) value = argv[++i];
+            else if (i + 1 < argc) FT_TRY(check_given(value = argv[++i]));
             else return FT_FAIL(FT_EUSAGE, "%s needs a value: %s %s", o->name, o->name, o->value);
         }
         if (c->n_given == MAX_GIVEN) return FT_FAIL(FT_EUSAGE, "too many options");
@@ -167,12 +180,15 @@ int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg)
     return rc;
 }
 
+static int printed; /* FT_OK, or why a result could not be printed */
+
 void ft_cli_print(const ft_cli *c, json_t *o, const char *format, ...)
 {
     if (ft_cli_json(c)) {
-        char *text = json_dumps(o, JSON_INDENT(2));
-        printf("%s\n", text ? text : "{}");
-        free(text);
+        char *text;
+        printed = ft_json_text(o, JSON_INDENT(2), &text);
+        if (printed == FT_OK) printf("%s\n", text);
+        ft_free(text);
     } else {
         va_list args;
         va_start(args, format);
@@ -223,6 +239,9 @@ int ft_main(int argc, char **argv)
         const char *device = given(&cli, "--device"); /* a configuration file may say another, if this does not */
         rc = ft_backend_select(device ? device : "auto");
         if (rc == FT_OK) rc = cli.verb->run(&cli);
+        if (rc == FT_OK) rc = printed;
+        if (rc == FT_OK && (fflush(stdout) != 0 || ferror(stdout)))
+            rc = FT_FAIL(FT_EIO, "standard output cannot be written (%s)", strerror(errno));
     }
     if (rc >= 0) {
         ft_ranks_end(false);

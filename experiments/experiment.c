@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/files.h"
+#include "common/base/folder.h"
 #include "common/base/interrupt.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
@@ -36,7 +37,7 @@ int ft_experiment_open(ft_result *r)
     int rc;
     if (!x->look_only) clock_gettime(CLOCK_REALTIME, &x->began);
     FT_TRY(ft_arms_read(r));
-    FT_TRY(ft_mkdirs(x->dir));
+    FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;
     FT_TRY(ft_precision_keep(x->cfg, x->dir, here));
     for (int i = 0; i < r->n; i++) FT_TRY(ft_precision_keep(r->arm[i].cfg, x->dir, here)); /* they are copies */
@@ -92,20 +93,19 @@ int ft_experiment_worker(ft_config *cfg, const char *dir, const char *stage)
 
 static int write_lines(const ft_result *r)
 {
-    char path[FT_PATH], *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for results");
+    char path[FT_PATH];
+    ft_text t;
+    int rc = ft_text_begin(&t);
     for (int i = 0; i < r->n; i++)
-        for (int k = 0; k < r->arm[i].n; k++) {
-            char *line = json_dumps(r->arm[i].line[k], JSON_COMPACT);
-            fprintf(f, "%s\n", line ? line : "{}");
-            free(line);
+        for (int k = 0; rc == FT_OK && k < r->arm[i].n; k++) {
+            char *line;
+            rc = ft_json_text(r->arm[i].line[k], JSON_COMPACT, &line);
+            if (rc == FT_OK) fprintf(t.f, "%s\n", line);
+            ft_free(line);
         }
-    fclose(f);
     snprintf(path, sizeof path, "%s/results.jsonl", r->x->dir);
-    int rc = ft_write_file(path, text, size);
-    free(text);
+    if (rc == FT_OK) return ft_text_write(&t, path);
+    ft_text_free(&t);
     return rc;
 }
 
@@ -120,7 +120,10 @@ static int link_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
         snprintf(path, sizeof path, "%s/clips/%s.h5", r->x->dir, name);
         snprintf(to, sizeof to, "..%s", r->arm[i].clips + strlen(r->x->dir));
         FT_TRY(ft_mkdirs_for(path));
-        unlink(path);
+        char was[FT_PATH];
+        ssize_t length = readlink(path, was, sizeof was);
+        if (length < 0 && ft_exists(path)) continue; /* a file that somebody put there */
+        FT_TRY(ft_remove_file(path));
         if (symlink(to, path) != 0) return FT_FAIL(FT_EIO, "%s: cannot be linked", path);
     }
     return FT_OK;
@@ -155,7 +158,7 @@ static int write_results(const ft_result *r, const char *command)
     return ft_report_write(r, path);
 }
 
-static void print_results(const ft_result *r, bool json, double seconds)
+static int print_results(const ft_result *r, bool json, double seconds)
 {
     const ft_experiment *x = r->x;
     char path[FT_PATH];
@@ -165,13 +168,17 @@ static void print_results(const ft_result *r, bool json, double seconds)
         json_object_set_new(o, "report", json_string(path));
         json_object_set_new(o, "computed", json_integer(x->computed));
         json_object_set_new(o, "cached", json_integer(x->stages - x->computed));
-        json_dumpf(o, stdout, JSON_INDENT(2));
-        printf("\n");
+        char *text;
+        int rc = ft_json_text(o, JSON_INDENT(2), &text);
+        if (rc == FT_OK) printf("%s\n", text);
+        ft_free(text);
         json_decref(o);
+        return rc;
     } else {
         ft_summary_print(r, stdout);
         printf("\n%s (%d stages computed, %d from the cache, %.0f s)\n", path, x->computed, x->stages - x->computed, seconds);
     }
+    return FT_OK;
 }
 
 int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
@@ -206,7 +213,7 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     FT_TRY_TO(rc, done, ft_lease_take(dir, true, &lease)); /* tables are written by one at a time */
     FT_TRY_TO(rc, done, read_results(&r));
     FT_TRY_TO(rc, done, write_results(&r, opt->command));
-    print_results(&r, opt->json, ft_now() - start);
+    rc = print_results(&r, opt->json, ft_now() - start);
 done:
     ft_lease_drop(lease);
     ft_experiment_close(&r);

@@ -8,6 +8,7 @@
 
 #include <time.h>
 
+#include "common/base/files.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 #include "experiments/confounds.h"
@@ -23,7 +24,7 @@ typedef struct {
 
 struct ft_experiment {
     ft_config *cfg;
-    char dir[600]; /* results/NAME */
+    char dir[FT_PATH_GIVEN + 16]; /* results/NAME */
     ft_clipstore store;
     ft_classes classes;
     ft_fold *folds;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/files.h"
+#include "common/base/folder.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -53,7 +54,7 @@ int ft_rehearsal_read(ft_experiment *x)
     json_t *v;
     snprintf(path, sizeof path, "%s/rehearsal.json", x->dir);
     FT_TRY(key_of(x, hex));
-    json_t *o = json_load_file(path, 0, NULL), *list = json_object_get(o, "stages");
+    json_t *o = ft_read_json(path), *list = json_object_get(o, "stages");
     const char *of = json_string_value(json_object_get(o, "of"));
     int rc = FT_OK;
     if (of && !strcmp(of, hex)) json_array_foreach(list, i, v)
@@ -165,20 +166,20 @@ static int judge(ft_experiment *x)
 int ft_rehearse(ft_result *r)
 {
     ft_experiment *x = r->x;
-    char dir[600];
+    char dir[sizeof x->dir];
     ft_lease *lease;
     const char *when = ft_config_text(x->cfg, "rehearse");
     FT_TRY(ft_rehearsal_read(x));
     if (x->rehearsed == 0) {
         if (!strcmp(when, "never") || (!strcmp(when, "auto") && !worth_it(x))) return FT_OK;
-        snprintf(dir, sizeof dir, "%.580s/rehearsal", x->dir);
+        snprintf(dir, sizeof dir, "%.*s/rehearsal", FT_PATH_GIVEN, x->dir);
         FT_TRY(ft_lease_take(x->dir, true, &lease)); /* one process rehearses; the others wait for what it finds */
         int rc = ft_rehearsal_read(x);               /* another process may have done it just now */
         if (rc == FT_OK && x->rehearsed == 0) {
             ft_log("rehearsal: every kind of stage with a few steps");
             rc = perform(r, dir);
             if (rc == FT_OK) rc = ft_rehearsal_read(x);
-            int removed = ft_remove_tree(dir);
+            int removed = ft_folder_remove(dir, NULL);
             if (rc == FT_OK) rc = removed;
         }
         ft_lease_drop(lease);

@@ -48,10 +48,9 @@ static void head(FILE *f, const ft_result *r)
 
 int ft_report_write(const ft_result *r, const char *path)
 {
-    char *page = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&page, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    ft_text page;
+    FT_TRY(ft_text_begin(&page));
+    FILE *f = page.f;
     head(f, r);
     ft_report_verdicts(f, r);
     ft_report_forest(f, r);
@@ -81,8 +80,7 @@ int ft_report_write(const ft_result *r, const char *path)
     ft_report_training(f, r);
     ft_report_making(f, r);
     fputs("</html>\n", f);
-    fclose(f);
-    if (rc == FT_OK) rc = ft_write_file(path, page, size);
-    free(page);
+    if (rc == FT_OK) return ft_text_write(&page, path);
+    ft_text_free(&page);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/status.h"
 #include "experiments/environment.h"
 #include "experiments/report_parts.h"
 
@@ -195,12 +196,12 @@ void ft_report_making(FILE *f, const ft_result *r)
     ft_html_table t = ft_html_table_begin(f, "machine and versions|value");
     json_object_foreach(e, key, v)
     {
-        char *value = json_is_string(v) ? ft_strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY);
+        char *value = NULL;
+        if (!json_is_string(v)) ft_json_text(v, JSON_ENCODE_ANY, &value);
         ft_html_row(&t, false);
         ft_html_name(&t, key, "");
-        ft_html_name(&t, value ? value : "", "");
-        if (json_is_string(v)) ft_free(value);
-        else free(value);
+        ft_html_name(&t, json_is_string(v) ? json_string_value(v) : value ? value : "", "");
+        ft_free(value);
     }
     ft_html_table_end(&t);
     json_decref(e);
@@ -211,11 +212,9 @@ void ft_report_making(FILE *f, const ft_result *r)
     fputs(".</p>\n<details><summary>Command and settings</summary><pre>", f);
     if (r->command) ft_html_text(f, r->command);
     fputs("\n", f);
-    char *settings = NULL;
-    size_t size;
-    FILE *s = open_memstream(&settings, &size);
-    if (s) ft_config_print(c, s), fclose(s);
-    ft_html_text(f, settings ? settings : "");
-    free(settings);
+    ft_text settings;
+    if (ft_text_begin(&settings) == FT_OK) ft_config_print(c, settings.f);
+    if (settings.f && ft_text_end(&settings) == FT_OK) ft_html_text(f, settings.text);
+    ft_text_free(&settings);
     fputs("</pre></details>\n", f);
 }

@@ -50,10 +50,9 @@ static int predict_videos(const ft_experiment *x, const char *run, const ft_vide
 
 static int save_predictions(const ft_experiment *x, const char *path, const ft_videos *v, const float *prob)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    FILE *f = t.f;
     fprintf(f, "video,label");
     for (int c = 0; c < x->classes.n; c++) fputs(",p_", f), ft_csv_field(f, x->classes.name[c]);
     fputc('\n', f);
@@ -64,10 +63,7 @@ static int save_predictions(const ft_experiment *x, const char *path, const ft_v
         for (int c = 0; c < x->classes.n; c++) fprintf(f, ",%.9g", (double)prob[i * x->classes.n + c]);
         fputc('\n', f);
     }
-    fclose(f);
-    int rc = ft_write_file(path, text, size);
-    free(text);
-    return rc;
+    return ft_text_write(&t, path);
 }
 
 /* Reads a predictions file of these videos back (written by save_predictions). */

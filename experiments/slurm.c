@@ -45,6 +45,7 @@ static void quoted(FILE *f, const char *text)
     fputc('\'', f);
 }
 
+/* each is one line of a batch file: settings hold no line breaks (config.c) */
 static void settings(FILE *f, const ft_config *cfg)
 {
     const char *const *option;
@@ -55,23 +56,19 @@ static void settings(FILE *f, const ft_config *cfg)
 /* The batch file of an array, and beside it the names of its stages, a line each. */
 static int write_array(const ft_experiment *x, const array *a, const char *program, const char *config, char path[FT_PATH])
 {
-    char *text = NULL;
-    size_t size = 0;
+    ft_text t;
     double seconds = 0, memory = 0;
     for (int i = 0; i < a->n; i++) {
         double m, s = ft_stage_expected(x, a->stage[i], &m);
         seconds = isnan(s) || isnan(seconds) ? NAN : fmax(seconds, s);
         memory = isnan(m) || isnan(memory) ? NAN : fmax(memory, m);
     }
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
-    for (int i = 0; i < a->n; i++) fprintf(f, "%s\n", a->stage[i]->name);
-    fclose(f);
+    FT_TRY(ft_text_begin(&t));
+    for (int i = 0; i < a->n; i++) fprintf(t.f, "%s\n", a->stage[i]->name);
     snprintf(path, FT_PATH, "%s/slurm/%d-%s.txt", x->dir, a->level, a->kind->name);
-    int rc = ft_write_file(path, text, size);
-    free(text);
-    FT_TRY(rc);
-    if (!(f = open_memstream(&text, &size))) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
+    FT_TRY(ft_text_write(&t, path));
+    FT_TRY(ft_text_begin(&t));
+    FILE *f = t.f;
     fprintf(f,
             "#!/bin/sh\n#SBATCH --job-name=forty-%s\n#SBATCH --array=0-%d\n#SBATCH --output=\"%s/slurm/%d-%s-%%a.out\"\n"
             "#SBATCH --open-mode=append --requeue --signal=B:TERM@60\n#SBATCH --ntasks=1 --cpus-per-task=%lld\n",
@@ -96,19 +93,15 @@ static int write_array(const ft_experiment *x, const array *a, const char *progr
         "[ $code = 130 ] && scontrol requeue \"$SLURM_JOB_ID\"\n"
         "exit $code\n",
         (long long)ft_config_int(x->cfg, "slurm.cpus"));
-    fclose(f);
     snprintf(path, FT_PATH, "%s/slurm/%d-%s.sh", x->dir, a->level, a->kind->name);
-    rc = ft_write_file(path, text, size);
-    free(text);
-    return rc;
+    return ft_text_write(&t, path);
 }
 
 static int write_report(const ft_experiment *x, const char *program, const char *config, char path[FT_PATH])
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    FILE *f = t.f;
     fprintf(f,
             "#!/bin/sh\n#SBATCH --job-name=forty-report\n#SBATCH --output=\"%s/slurm/report.out\"\n#SBATCH --ntasks=1 "
             "--cpus-per-task=%lld\n",
@@ -120,28 +113,25 @@ static int write_report(const ft_experiment *x, const char *program, const char 
     fputs(" -o ", f);
     quoted(f, x->dir);
     fputs("\n", f);
-    fclose(f);
     snprintf(path, FT_PATH, "%s/slurm/report.sh", x->dir);
-    int rc = ft_write_file(path, text, size);
-    free(text);
-    return rc;
+    return ft_text_write(&t, path);
 }
 
 /* Submits a batch file; id: of the job. */
 static int submit(const char *path, const char *dependency, char id[64])
 {
-    char *command = NULL, line[256] = "";
-    size_t size;
-    FILE *f = open_memstream(&command, &size);
-    if (!f) return FT_FAIL(FT_ENOMEM, "no memory for jobs");
-    fputs("sbatch --parsable ", f);
-    if (*dependency) fprintf(f, "--dependency=afterany%s --kill-on-invalid-dep=no ", dependency);
-    quoted(f, path);
-    fclose(f);
-    FILE *p = popen(command, "r");
+    ft_text t;
+    char line[256] = "";
+    FT_TRY(ft_text_begin(&t));
+    fputs("sbatch --parsable ", t.f);
+    if (*dependency) fprintf(t.f, "--dependency=afterany%s --kill-on-invalid-dep=no ", dependency);
+    quoted(t.f, path);
+    int rc = ft_text_end(&t);
+    FILE *p = rc == FT_OK ? popen(t.text, "r") : NULL;
     if (p && !fgets(line, sizeof line, p)) *line = 0;
     int end = p ? pclose(p) : -1;
-    free(command);
+    ft_text_free(&t);
+    FT_TRY(rc);
     snprintf(id, 64, "%.*s", (int)strcspn(line, ";\n"), line);
     if (end != 0 || !*id)
         return FT_FAIL(FT_EIO, "%s: sbatch did not take it (status %d). Is this a node that may submit jobs? See slurm.options",

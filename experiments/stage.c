@@ -23,11 +23,12 @@ static const char code_version[] = FT_VERSION "/9";
 
 int ft_key_sha256(json_t *key, char hex[65])
 {
-    char *text = json_dumps(key, JSON_SORT_KEYS | JSON_COMPACT);
+    char *text;
+    int rc = ft_json_text(key, JSON_SORT_KEYS | JSON_COMPACT, &text);
     json_decref(key);
-    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for a key");
+    FT_TRY(rc);
     ft_sha256(text, strlen(text), hex);
-    free(text);
+    ft_free(text);
     return FT_OK;
 }
 
@@ -92,7 +93,7 @@ json_t *ft_stage_facts(const ft_stage *s)
 {
     char path[FT_PATH];
     ft_stage_file(path, s, "done.json");
-    return json_load_file(path, 0, NULL);
+    return ft_read_json(path);
 }
 
 double ft_stage_number(const ft_stage *s, const char *name)
@@ -107,7 +108,7 @@ void ft_stage_error(const ft_stage *s, char text[1024])
 {
     char path[FT_PATH];
     ft_stage_file(path, s, "failed.json");
-    json_t *o = json_load_file(path, 0, NULL);
+    json_t *o = ft_read_json(path);
     const char *why = json_string_value(json_object_get(o, "error"));
     snprintf(text, 1024, "%s", why ? why : path);
     json_decref(o);
@@ -157,7 +158,7 @@ static void add_run(const ft_stage *s, json_t *spent)
     static const char *const names[] = {"unit_seconds", "teraflop"};
     char path[FT_PATH];
     ft_stage_file(path, s, "run.json");
-    json_t *run = json_load_file(path, 0, NULL);
+    json_t *run = ft_read_json(path);
     for (int i = 0; i < 2; i++)
         if (json_object_get(run, names[i])) json_object_set(spent, names[i], json_object_get(run, names[i]));
     json_decref(run);
@@ -183,13 +184,14 @@ static int compute(ft_experiment *x, ft_stage *s, const ft_lease *lease)
     json_t *facts = json_object();
     ft_peak_memory_reset();
     ft_stage_file(path, s, "failed.json");
-    FT_TRY(ft_remove_tree(path));
+    FT_TRY(ft_remove_file(path));
     ft_stage_file(path, s, "log.txt");
     ft_log_copy(path);
     int rc = s->kind->compute(x, s, facts);
+    x->lost |= !(kept = ft_lease_kept(lease));
+    if (!kept) ft_log_copy(NULL); /* the log is somebody else's now */
     if (rc < 0 && rc != FT_EINTERRUPTED) ft_warn("%s failed: %s", s->name, ft_error_message());
     ft_log_copy(NULL);
-    x->lost |= !(kept = ft_lease_kept(lease));
     if (rc == FT_OK && !kept)
         rc = FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", s->folder);
     if (rc == FT_OK) {

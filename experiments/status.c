@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "common/base/files.h"
+#include "common/base/folder.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -115,8 +116,10 @@ int ft_experiment_status(ft_config *cfg, const char *dir, bool json)
         if (json) json_array_append_new(list, stage_json(&x, s, state, owner));
     }
     if (rc == FT_OK && json) {
-        json_dumpf(list, stdout, JSON_INDENT(1));
-        printf("\n");
+        char *text;
+        rc = ft_json_text(list, JSON_INDENT(1), &text);
+        if (rc == FT_OK) printf("%s\n", text);
+        ft_free(text);
     } else if (rc == FT_OK) {
         print_sums(kind, kinds);
         for (int i = 0; i < x.stages; i++) {
@@ -158,22 +161,29 @@ int ft_experiment_gc(ft_config *cfg, const char *dir, bool json)
     double bytes = 0;
     ft_lease *lease = NULL, *one;
     snprintf(x.dir, sizeof x.dir, "%s", dir);
-    if (!ft_is_dir(dir)) return FT_FAIL(FT_EIO, "%s: not there", dir);
+    if (!ft_folder_ours(dir)) return FT_FAIL(FT_EIO, "%s: not there, or not a results folder of forty's (it has no .forty)", dir);
     FT_TRY_TO(rc, done, ft_lease_take(dir, true, &lease));
     FT_TRY_TO(rc, done, ft_experiment_open(&r));
     FT_TRY_TO(rc, done, ft_experiment_complete(&x)); /* else it is perhaps another configuration, whose stages would all go */
     snprintf(path, sizeof path, "%s/runs", dir);
+    struct stat st;
+    if (lstat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_EIO, "%s: a link or no folder: nothing is removed there", path));
     FT_TRY_TO(rc, done, ft_list_dir(path, &name, &n));
     for (int i = 0; i < n; i++) {
         bool needed = false;
+        int kept = 0;
         for (int k = 0; k < x.stages; k++) needed |= !strcmp(x.stage[k]->name, name[i]);
         char *folder = ft_format("%s/%s", path, name[i]);
-        if (!needed && folder && ft_lease_take(folder, false, &one) == FT_OK) { /* else somebody is at it */
+        bool stage = folder && lstat(folder, &st) == 0 && S_ISDIR(st.st_mode) && ft_folder_ours(folder);
+        if (!needed && !stage && folder) ft_warn("%s: not a stage that forty made; it stays", folder);
+        if (!needed && stage && ft_lease_take(folder, false, &one) == FT_OK) { /* else somebody is at it */
             bytes += size_of(folder);
-            rc = ft_remove_tree(folder);
+            rc = ft_folder_remove(folder, &kept);
             ft_lease_drop(one);
-            if (rc == FT_OK && !json) printf("removed %s\n", name[i]);
-            removed++;
+            if (kept) ft_warn("%s: holds %d files that forty did not make; they stay", folder, kept);
+            else if (rc == FT_OK && !json) printf("removed %s\n", name[i]);
+            removed += !kept;
         }
         ft_free(folder);
         if (rc < 0) break;

@@ -20,7 +20,7 @@ static void csv(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         double v[] = {a->f1.mean, a->f1.std, a->f1.low, a->f1.high, a->delta.mean, a->delta.low, a->delta.high, a->p, a->p_holm};
-        ft_csv_field(f, a->name);
+        ft_csv_cell(f, a->name);
         fprintf(f, ",%d", a->n);
         for (int k = 0; k < 9; k++) {
             char s[32];
@@ -111,18 +111,36 @@ json_t *ft_summary_json(const ft_result *r)
                      "frechet_held_out", real(r->frechet_real), "test_videos", (json_int_t)r->test_videos);
 }
 
+/* `special` with a backslash in front */
+static void escaped(FILE *f, const char *s, const char *special)
+{
+    for (; *s; s++) fprintf(f, strchr(special, *s) ? "\\%c" : "%c", *s);
+}
+
 static void markdown(const ft_result *r, FILE *f)
 {
     fprintf(f, "| arm | runs | F1 [95 %% interval] | difference | p (Holm) |\n| --- | --- | --- | --- | --- |\n");
     for (int i = 0; i < r->n; i++) {
         char f1[64], delta[64], p[32];
         cells(&r->arm[i], f1, delta, p);
-        fprintf(f, "| %s | %d | %s | %s | %s |\n", r->arm[i].name, r->arm[i].n, f1, delta, p);
+        fputs("| ", f);
+        escaped(f, r->arm[i].name, "\\`*_{}[]<>()#+-!|~$&");
+        fprintf(f, " | %d | %s | %s | %s |\n", r->arm[i].n, f1, delta, p);
     }
     trivial(r, f, "| %s | - | %.1f | | |\n");
     fputc('\n', f);
     steps(r, f);
     fputc('\n', f);
+}
+
+static void latex_text(FILE *f, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '\\') fputs("\\textbackslash{}", f);
+        else if (*s == '~') fputs("\\textasciitilde{}", f);
+        else if (*s == '^') fputs("\\textasciicircum{}", f);
+        else fprintf(f, strchr("_&%$#{}", *s) ? "\\%c" : "%c", *s);
+    }
 }
 
 static void latex(const ft_result *r, FILE *f)
@@ -131,7 +149,7 @@ static void latex(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++) {
         char f1[64], delta[64], p[32];
         cells(&r->arm[i], f1, delta, p);
-        for (const char *s = r->arm[i].name; *s; s++) fprintf(f, *s == '_' || *s == '&' || *s == '%' ? "\\%c" : "%c", *s);
+        latex_text(f, r->arm[i].name);
         fprintf(f, " & %d & %s & %s & %s \\\\\n", r->arm[i].n, f1, delta, p);
     }
     fprintf(f, "\\hline\n");
@@ -150,7 +168,7 @@ static void runs(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++)
         for (int k = 0; k < r->arm[i].n; k++) {
             const json_t *line = r->arm[i].line[k], *m = json_object_get(line, "metrics");
-            ft_csv_field(f, r->arm[i].name);
+            ft_csv_cell(f, r->arm[i].name);
             fprintf(f, ",%d,%d", r->arm[i].run[k].split, r->arm[i].run[k].seed);
             for (int q = 0; q < 10; q++) {
                 const json_t *v = json_object_get(m, metric[q]);
@@ -171,16 +189,12 @@ int ft_summary_write(const ft_result *r)
         void (*write)(const ft_result *r, FILE *f);
     } files[] = {{"summary.csv", csv}, {"runs.csv", runs}, {"summary.md", markdown}, {"summary.tex", latex}};
     for (int i = 0; i < 4; i++) {
-        char path[FT_PATH], *text = NULL;
-        size_t size = 0;
-        FILE *f = open_memstream(&text, &size);
-        if (!f) return FT_FAIL(FT_ENOMEM, "no memory for tables");
-        files[i].write(r, f);
-        fclose(f);
+        char path[FT_PATH];
+        ft_text t;
+        FT_TRY(ft_text_begin(&t));
+        files[i].write(r, t.f);
         snprintf(path, sizeof path, "%s/%s", r->x->dir, files[i].name);
-        int rc = ft_write_file(path, text, size);
-        free(text);
-        FT_TRY(rc);
+        FT_TRY(ft_text_write(&t, path));
     }
     return FT_OK;
 }

@@ -41,8 +41,10 @@ static int run_ingest(ft_cli *c)
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride,
                                  "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler", sampler, "view", view);
-    char *config = json_dumps(settings, JSON_COMPACT);
+    char *config;
+    int rc = ft_json_text(settings, JSON_COMPACT, &config);
     json_decref(settings);
+    FT_TRY(rc);
     ft_ingest_opt o = {videos,
                        ft_cli_text(c, "--labels"),
                        {ft_clip_sampler_of(sampler), (int)frames, (int)stride, (int)clips},
@@ -54,8 +56,8 @@ static int run_ingest(ft_cli *c)
                        config,
                        ft_cli_text(c, "--checksums")};
     ft_ingest_result r;
-    int rc = ft_ingest(&o, out, &r);
-    free(config);
+    rc = ft_ingest(&o, out, &r);
+    ft_free(config);
     FT_TRY(rc);
     ft_cli_print(c,
                  json_pack("{s:s,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
@@ -147,17 +149,20 @@ static int info_store(ft_cli *c, const char *path)
         json_object_set_new(splits, s.video[i].split,
                             json_integer(json_integer_value(json_object_get(splits, s.video[i].split)) + 1));
     }
-    char *l = json_dumps(labels, JSON_COMPACT), *p = json_dumps(splits, JSON_COMPACT);
-    ft_cli_print(c,
+    char *l, *p = NULL;
+    int rc = ft_json_text(labels, JSON_COMPACT, &l);
+    if (rc == FT_OK) rc = ft_json_text(splits, JSON_COMPACT, &p);
+    if (rc == FT_OK)
+        ft_cli_print(c,
                  json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips",
                            (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video, "frames", s.frames, "size", s.size, "stride",
                            s.stride, "labels", labels, "splits", splits, "sha256", s.id),
                  "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n",
                  path, (long long)s.n_clip, (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
-    free(l);
-    free(p);
+    ft_free(l);
+    ft_free(p);
     ft_clipstore_free(&s);
-    return FT_OK;
+    return rc;
 }
 
 static int info_weights(ft_cli *c, const char *path)
@@ -167,15 +172,17 @@ static int info_weights(ft_cli *c, const char *path)
     FT_TRY(ft_weights_file_read(&st, path, NULL, used));
     int64_t values = 0;
     for (int i = 0; i < st.n; i++) values += st.tensor[i].count;
-    char *meta = st.metadata ? json_dumps(st.metadata, JSON_INDENT(1)) : NULL;
-    ft_cli_print(c,
+    char *meta = NULL;
+    int rc = st.metadata ? ft_json_text(st.metadata, JSON_INDENT(1), &meta) : FT_OK;
+    if (rc == FT_OK)
+        ft_cli_print(c,
                  json_pack("{s:s,s:s,s:i,s:I,s:s,s:O}", "file", path, "kind", "weights", "tensors", st.n, "values",
                            (json_int_t)values, "key", used, "metadata", st.metadata ? st.metadata : json_null()),
                  "%s: %d tensors, %lld values%s%s\n%s\n", path, st.n, (long long)values, *used ? ", in its dict " : "", used,
                  meta ? meta : "no metadata");
-    free(meta);
+    ft_free(meta);
     ft_safetensors_free(&st);
-    return FT_OK;
+    return rc;
 }
 
 static int info_video(ft_cli *c, const char *path)

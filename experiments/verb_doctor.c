@@ -26,8 +26,6 @@
 typedef struct {
     json_t *o, *advice;
     FILE *text;
-    char *written;
-    size_t size;
 } findings;
 
 static void say(findings *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -179,8 +177,9 @@ static int run_doctor(ft_cli *c)
     FT_TRY(ft_cli_config(c, NULL, &cfg)); /* --threads */
     ft_config_free(cfg);
     findings f = {.o = ft_environment(), .advice = json_array()};
-    f.text = open_memstream(&f.written, &f.size);
-    if (!f.text) return FT_FAIL(FT_ENOMEM, "no memory for a report");
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    f.text = t.f;
     json_t *have = instructions();
     char sets[200] = "";
     for (size_t i = 0; i < json_array_size(have); i++) {
@@ -202,10 +201,10 @@ static int run_doctor(ft_cli *c)
     if (n == 0) say(&f, "nothing is wrong that doctor can see\n");
     for (size_t i = 0; i < n; i++) say(&f, "note         %s\n", json_string_value(json_array_get(f.advice, i)));
     json_object_set_new(f.o, "notes", f.advice);
-    fclose(f.text);
-    ft_cli_print(c, f.o, "%s", f.written);
-    free(f.written);
-    return FT_OK;
+    int rc = ft_text_end(&t);
+    if (rc == FT_OK) ft_cli_print(c, f.o, "%s", t.text);
+    ft_text_free(&t);
+    return rc;
 }
 
 const ft_verb ft_verb_doctor = {"doctor",

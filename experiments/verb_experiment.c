@@ -77,7 +77,7 @@ static int run_all(ft_cli *c, ft_config *cfg, const char *dir, const char *confi
 static int run_experiment(ft_cli *c)
 {
     const char *const *arg, *out = ft_cli_text(c, "-o");
-    char dir[600];
+    char dir[FT_PATH_GIVEN + 16];
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "run|status|report|worker|gc CONFIG.yaml"));
     ft_cli_args(c, &arg);

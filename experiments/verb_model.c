@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "classify/classifier.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "common/base/files.h"
+#include "common/base/folder.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -186,34 +188,44 @@ done:
     return rc;
 }
 
-/* The run folder, empty or to be continued; ours until the end. */
-static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resume)
+/* Where the run is made: its folder, empty or to be continued; FOLDER/.new while it is to replace one that is there and stays
+ * until the new one is complete. Ours until the end. */
+static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resume, char work[1200])
 {
-    char path[1200];
-    if (!resume) {
-        FT_TRY(ft_claim_output(dir, ft_cli_flag(c, "--force")));
-        if (ft_exists(dir)) FT_TRY(ft_hold_folder(dir));
-        FT_TRY(ft_remove_tree(dir));
+    char path[1300];
+    bool force = ft_cli_flag(c, "--force");
+    snprintf(work, 1200, "%s", dir);
+    if (ft_exists(dir) && !ft_is_dir(dir)) return FT_FAIL(FT_EIO, "%s: a file; a run is a folder. Choose another -o", dir);
+    FT_TRY(ft_hold_folder(dir)); /* refuses a folder of somebody else */
+    FT_TRY(ft_folder_settle(dir));
+    snprintf(path, sizeof path, "%s/.new", dir);
+    bool begun = ft_exists(path), there = !ft_folder_empty(dir);
+    if (resume && begun) snprintf(work, 1200, "%s", path); /* it was begun with --force and interrupted */
+    else if (there && !resume) {
+        if (!force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, --resume to continue it, or another -o", dir);
+        if (begun) FT_TRY(ft_folder_remove(path, NULL));
+        FT_TRY(ft_folder_make(path));
+        snprintf(work, 1200, "%s", path);
     }
-    FT_TRY(ft_hold_folder(dir));
-    FT_TRY(ft_precision_keep(cfg, dir, true));
-    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    FT_TRY(ft_precision_keep(cfg, work, true));
+    snprintf(path, sizeof path, "%s/config.yaml", work);
     return ft_config_write(cfg, path);
 }
 
 /* A run that failed before it computed anything goes, so that the corrected command does not meet it. */
-static void forget_unbegun(const char *dir)
+static void forget_unbegun(const char *work)
 {
-    static const char *const ours[] = {".lease", "config.yaml", "precision.json", "split.json"};
+    static const char *const before[] = {"config.yaml", "precision.json", "split.json"};
     char **name;
     int n, known = 0;
-    if (ft_list_dir(dir, &name, &n) != FT_OK) return;
+    if (ft_list_dir(work, &name, &n) != FT_OK) return;
     for (int i = 0; i < n; i++) {
-        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) known += !strcmp(name[i], ours[k]);
+        known += *name[i] == '.';
+        for (size_t k = 0; k < sizeof before / sizeof *before; k++) known += !strcmp(name[i], before[k]);
         ft_free(name[i]);
     }
     ft_free(name);
-    if (known == n) ft_remove_tree(dir);
+    if (known == n) ft_folder_remove(work, NULL);
 }
 
 static int run_train(ft_cli *c)
@@ -228,12 +240,19 @@ static int run_train(ft_cli *c)
     int rc = ft_ranks_start();
     if (rc == FT_OK && ft_this_rank() > 0) ft_log_quiet(true);
     if (ft_ranks() > 1) ft_log("%d ranks train together; `batch` is what each of them computes", ft_ranks());
-    if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume);
+    char work[1200];
+    if (rc == FT_OK && ft_this_rank() == 0) rc = claim_run(c, dir, cfg, resume, work);
     bool claimed = rc == FT_OK;
     if (rc == FT_OK) rc = ft_ranks_meet();
-    if (rc == FT_OK && ft_this_rank() > 0) rc = ft_precision_keep(cfg, dir, true); /* as the first rank found */
-    if (rc == FT_OK) rc = train_task(cfg, dir, resume);
-    if (rc != FT_OK && rc != FT_EINTERRUPTED && claimed && !resume && ft_this_rank() == 0) forget_unbegun(dir);
+    if (rc == FT_OK && ft_this_rank() > 0) { /* as the first rank found */
+        snprintf(work, sizeof work, "%s/.new", dir);
+        if (!ft_exists(work)) snprintf(work, sizeof work, "%s", dir);
+        rc = ft_precision_keep(cfg, work, true);
+    }
+    if (rc == FT_OK) rc = train_task(cfg, work, resume);
+    if (rc != FT_OK && rc != FT_EINTERRUPTED && claimed && !resume && ft_this_rank() == 0) forget_unbegun(work);
+    if (rc == FT_OK) rc = ft_ranks_meet();
+    if (rc == FT_OK && ft_this_rank() == 0 && strcmp(work, dir)) rc = ft_folder_replace(dir);
     ft_config_free(cfg);
     FT_TRY(rc);
     if (ft_this_rank() == 0) ft_cli_print(c, json_pack("{s:s}", "run", dir), "%s\n", dir);
@@ -349,8 +368,8 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
     snprintf(path, sizeof path, "%s/config.yaml", run);
     snprintf(vae, sizeof vae, "%s/vae", run);
     snprintf(pool_latents, sizeof pool_latents, "%s/latents.safetensors", run);
-    snprintf(held, sizeof held, "%s/held-out.safetensors", run);
-    snprintf(samples, sizeof samples, "%s/evaluated.h5", run);
+    snprintf(held, sizeof held, "%s/.held-out-%d.partial", run, (int)getpid());
+    snprintf(samples, sizeof samples, "%s/.samples-%d.partial", run, (int)getpid());
     FT_TRY(ft_cli_config(c, path, &cfg));
     int rc = ft_clipstore_read(&s, data);
     if (rc == FT_OK) rc = of_split(&s, split, &clip, &n);
@@ -374,8 +393,8 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
             "%lld clips: VAE %.2f dB (error of low, middle, high frequencies %.3g %.3g %.3g), denoising error %.4f, frames "
             "correlate %.2f %% (samples %.2f %%)\n",
             (long long)n, v.psnr, v.band[0], v.band[1], v.band[2], mse, ft_frame_consistency(&pool), steady);
-    ft_remove_tree(held);
-    ft_remove_tree(samples);
+    ft_remove_file(held);
+    ft_remove_file(samples);
     ft_free(clip);
     ft_free(all);
     ft_clipstore_free(&s);
@@ -501,14 +520,13 @@ static int run_predict(ft_cli *c)
     ft_config_free(cfg);
     if (out) FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
+    ft_text t;
     json_t *list = json_array();
-    if (!f) rc = FT_FAIL(FT_ENOMEM, "no memory");
-    if (f) fprintf(f, "video,predicted");
-    for (int k = 0; f && k < info.n_classes; k++) fputs(",p_", f), ft_csv_field(f, info.classes[k]);
-    if (f) fputc('\n', f);
+    FT_TRY_TO(rc, done, ft_text_begin(&t));
+    FILE *f = t.f;
+    fprintf(f, "video,predicted");
+    for (int k = 0; k < info.n_classes; k++) fputs(",p_", f), ft_csv_field(f, info.classes[k]);
+    fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
         float p[FT_MAX_CLASSES];
         int best = 0;
@@ -527,11 +545,11 @@ static int run_predict(ft_cli *c)
             list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", info.classes[best], "probabilities", probs));
     }
 done:
-    if (f) fclose(f);
-    if (rc == FT_OK && out) rc = ft_write_file(out, text, size);
-    if (rc == FT_OK) ft_cli_print(c, json_incref(list), "%s", out ? "" : text);
+    if (rc == FT_OK) rc = ft_text_end(&t);
+    if (rc == FT_OK && out) rc = ft_write_file(out, t.text, t.size);
+    if (rc == FT_OK) ft_cli_print(c, json_incref(list), "%s", out ? "" : t.text);
     json_decref(list);
-    free(text);
+    ft_text_free(&t);
     ft_classifier_info_free(&info);
     return rc;
 }

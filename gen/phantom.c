@@ -242,11 +242,10 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
                               &(ft_clipwriter_opt){.frames = opt->frames, .size = opt->size, .stride = 1, .config = config}));
     size_t each = (size_t)opt->size * (size_t)opt->size * 3;
     uint8_t *rgb = ft_alloc(each * (size_t)opt->frames);
-    char *labels = NULL;
-    size_t labels_size = 0;
-    FILE *list = opt->mp4 ? open_memstream(&labels, &labels_size) : NULL;
-    int rc = rgb && (!opt->mp4 || list) ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a clip");
-    if (list) fprintf(list, "video,label,group,split\n");
+    ft_text list = {NULL, NULL, 0};
+    int rc = rgb ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a clip");
+    if (rc == FT_OK && opt->mp4) rc = ft_text_begin(&list);
+    if (list.f) fprintf(list.f, "video,label,group,split\n");
     ft_progress bar;
     int videos = opt->polypdiag ? PD_ALL : opt->videos;
     ft_progress_start(&bar, "phantom", videos);
@@ -270,19 +269,18 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
         }
         if (opt->mp4) {
             FT_TRY_TO(rc, done, whole_video(opt, i, name));
-            fprintf(list, "%s.mp4,%s,%s,%s\n", name, label, name, split_of(opt, i));
+            fprintf(list.f, "%s.mp4,%s,%s,%s\n", name, label, name, split_of(opt, i));
         }
         ft_progress_step(&bar, i + 1);
     }
     ft_progress_end(&bar, videos);
 done:
-    if (list) fclose(list);
     if (rc == FT_OK && opt->mp4) {
         char name[1100];
         snprintf(name, sizeof name, "%s/labels.csv", opt->mp4);
-        rc = ft_write_file(name, labels, labels_size);
+        rc = ft_text_write(&list, name);
     }
-    free(labels);
+    ft_text_free(&list);
     ft_free(rgb);
     if (rc == FT_OK) return ft_clipwriter_finish(w);
     ft_clipwriter_abort(w);

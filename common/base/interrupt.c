@@ -1,13 +1,35 @@
 #include "common/base/interrupt.h"
 
 #include <stddef.h>
+#include <unistd.h>
+
+#include "common/base/files.h"
 
 volatile sig_atomic_t ft_interrupted;
-static void on_signal(int sig) { (void)sig, ft_interrupted = 1; }
+static volatile sig_atomic_t looked_at; /* how many stretches of work look at it */
+
+static void on_signal(int sig)
+{
+    static const char text[] = "\nforty: interrupted; what is done is kept\n";
+    (void)sig;
+    if (!looked_at || ft_interrupted) {
+        ssize_t put = write(2, text, sizeof text - 1);
+        (void)put;
+        ft_atomic_abandon();
+        _exit(130);
+    }
+    ft_interrupted = 1;
+}
 
 void ft_catch_interrupts(void)
 {
     struct sigaction a = {.sa_handler = on_signal};
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+}
+
+void ft_interruptible(bool begins)
+{
+    if (begins) looked_at++;
+    else looked_at--;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/base/files.h"
+#include "common/base/folder.h"
 #include "common/base/interrupt.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -22,7 +23,9 @@ enum { LEASE_PATH = 1400 };
 
 struct ft_lease {
     char path[LEASE_PATH]; /* FOLDER/.lease */
-    int fd;                /* of our file: another stands under its name when somebody replaced it */
+    char folder[LEASE_PATH], hold[LEASE_PATH];
+    ft_fence fence;
+    int fd; /* of our file: another stands under its name when somebody replaced it */
     struct ft_lease *next;
 };
 
@@ -71,7 +74,7 @@ static int64_t start_of(int64_t pid)
 static bool read_owner(const char *path, owner *o)
 {
     struct stat s;
-    json_t *j = json_load_file(path, 0, NULL);
+    json_t *j = ft_read_json(path);
     const char *machine = json_string_value(json_object_get(j, "machine")), *host = json_string_value(json_object_get(j, "host")),
                *nonce = json_string_value(json_object_get(j, "nonce"));
     bool there = stat(path, &s) == 0;
@@ -99,26 +102,46 @@ static bool alive(const owner *o, struct timespec now)
 /* ---- taking -------------------------------------------------------------------------------------------------------------- */
 
 /* A file with our name on it, to be linked to. *fd stays open. */
-static int write_candidate(const char *path, int *fd)
+static int write_candidate(const char *path, int *fd, char nonce[33])
 {
     unsigned char bytes[16];
-    char nonce[33] = "", machine[200], host[80] = "";
+    char machine[200], host[80] = "", *text;
     if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return FT_FAIL(FT_EIO, "no random numbers for %s", path);
     for (int i = 0; i < 16; i++) snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
     machine_of_this_process(machine);
     gethostname(host, sizeof host - 1);
     json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:s}", "machine", machine, "host", host, "pid", (json_int_t)getpid(), "start",
                           (json_int_t)start_of(getpid()), "nonce", nonce);
-    char *text = json_dumps(o, JSON_COMPACT);
+    int made = ft_json_text(o, JSON_COMPACT, &text);
     json_decref(o);
-    if (!text) return FT_FAIL(FT_ENOMEM, "no memory for %s", path);
-    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    FT_TRY(made);
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     bool bad = *fd < 0 || write(*fd, text, strlen(text)) != (ssize_t)strlen(text);
-    free(text);
+    ft_free(text);
     if (!bad) return FT_OK;
     int rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s). Is the disk full?", path, strerror(errno));
     if (*fd >= 0) close(*fd), unlink(path);
     return rc;
+}
+
+/* Ends what a replaced owner may still want to complete: its folder moves away, then goes. */
+static int end_hold(const char *lease, const char *nonce)
+{
+    char hold[LEASE_PATH], gone[LEASE_PATH + 40], path[LEASE_PATH + 340], **name;
+    int n;
+    snprintf(hold, sizeof hold, "%.*s/.hold-%s", (int)(strrchr(lease, '/') - lease), lease, nonce);
+    snprintf(gone, sizeof gone, "%s-%d", hold, (int)getpid());
+    if (rename(hold, gone) != 0)
+        return errno == ENOENT ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be moved away (%s)", hold, strerror(errno));
+    if (ft_list_dir(gone, &name, &n) < 0) return FT_OK; /* nobody writes there any more: that is what counts */
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", gone, name[i]);
+        unlink(path);
+        ft_free(name[i]);
+    }
+    ft_free(name);
+    rmdir(gone);
+    return FT_OK;
 }
 
 /* Links `mine` to `path`, in place of a void lease if need be. */
@@ -147,6 +170,7 @@ static int take(const char *mine, const char *path)
         snprintf(second, sizeof second, "%.1390s-2", mine);
         if (same && (link(mine, second) != 0 || rename(second, path) != 0))
             rc = FT_FAIL(FT_EIO, "%s: cannot be replaced (%s)", path, strerror(errno));
+        if (same && rc == FT_OK) rc = end_hold(path, o.nonce);
         unlink(right);
         if (same || rc < 0) return rc;
     }
@@ -189,18 +213,26 @@ int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
     static _Atomic int number;
     int rc;
     *lease = NULL;
-    FT_TRY(ft_mkdirs(folder));
+    if (strlen(folder) > LEASE_PATH - 100) return FT_FAIL(FT_EIO, "%s: path too long", folder);
+    FT_TRY(ft_folder_make(folder));
     ft_lease *l = ft_alloc(sizeof *l);
     if (!l) return FT_FAIL(FT_ENOMEM, "no memory for a lease");
+    char nonce[33] = "";
+    snprintf(l->folder, sizeof l->folder, "%s", folder);
     snprintf(l->path, sizeof l->path, "%s/.lease", folder);
-    snprintf(mine, sizeof mine, "%.1200s/.lease-%lx-%d-%d", folder, (unsigned long)gethostid(), (int)getpid(), number++);
-    rc = write_candidate(mine, &l->fd);
-    if (rc == FT_OK) {
+    snprintf(mine, sizeof mine, "%.1300s/.lease-%lx-%d-%d", folder, (unsigned long)gethostid(), (int)getpid(), number++);
+    rc = write_candidate(mine, &l->fd, nonce);
+    snprintf(l->hold, sizeof l->hold, "%.1300s/.hold-%s", folder, nonce);
+    if (rc == FT_OK && mkdir(l->hold, 0777) != 0) {
+        rc = FT_FAIL(FT_EIO, "%s: cannot be made (%s)", l->hold, strerror(errno));
+        unlink(mine);
+        close(l->fd);
+    } else if (rc == FT_OK) {
         while ((rc = take(mine, l->path)) == FT_EBUSY && wait && !ft_interrupted)
             nanosleep(&(struct timespec){0, 300000000}, NULL);
         if (rc == FT_EBUSY && wait) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted while waiting for %s", folder);
         unlink(mine);
-        if (rc < 0) close(l->fd);
+        if (rc < 0) close(l->fd), rmdir(l->hold);
     }
     if (rc < 0) {
         ft_free(l);
@@ -211,6 +243,8 @@ int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
     l->next = all.held;
     all.held = l;
     pthread_mutex_unlock(&all.lock);
+    l->fence = (ft_fence){l->folder, l->hold, NULL};
+    ft_fence_raise(&l->fence);
     *lease = l;
     return FT_OK;
 }
@@ -231,9 +265,25 @@ void ft_lease_drop(ft_lease *l)
             break;
         }
     pthread_mutex_unlock(&all.lock);
-    if (ft_lease_kept(l)) unlink(l->path);
+    ft_fence_drop(&l->fence);
+    if (ft_lease_kept(l) && end_hold(l->path, strrchr(l->hold, '-') + 1) == FT_OK) unlink(l->path);
     close(l->fd);
     ft_free(l);
+}
+
+bool ft_leases_kept(void)
+{
+    static _Atomic double looked = -1e9;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (now - looked < 1) return true;
+    looked = now;
+    bool kept = true;
+    pthread_mutex_lock(&all.lock);
+    for (const ft_lease *l = all.held; l; l = l->next) kept &= ft_lease_kept(l);
+    pthread_mutex_unlock(&all.lock);
+    return kept;
 }
 
 bool ft_lease_owner(const char *folder, char text[200])

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/base/names.h"
+
 static bool is_quiet, no_bars;
 static FILE *copy;         /* of log lines */
 static bool bar_on_screen; /* a bar stands on the last terminal line: clear it before any other text */
@@ -32,8 +34,9 @@ static void clear_bar(void)
 
 static void line(const char *prefix, const char *format, va_list args)
 {
-    char text[1024];
-    vsnprintf(text, sizeof text, format, args);
+    char given[1024], text[2048];
+    vsnprintf(given, sizeof given, format, args);
+    ft_printable(text, sizeof text, given, true);
     if (copy) {
         char when[40];
         time_t now = time(NULL);

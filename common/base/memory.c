@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/bounds.h"
 #include "common/base/status.h"
 
 static _Atomic int64_t count;
@@ -67,6 +68,12 @@ void *ft_alloc(size_t size)
     return p;
 }
 
+void *ft_alloc_n(int64_t n, size_t size)
+{
+    size_t all;
+    return n >= 0 && ft_mul_size((size_t)n, size, &all) ? ft_alloc(all) : NULL;
+}
+
 void *ft_realloc(void *old, size_t size)
 {
     if (injected()) return NULL;
@@ -101,7 +108,8 @@ int ft_grow(void *array, size_t n, size_t size)
     if (n & (n - 1) || (n && n < 8)) return FT_OK;
     if (n == 0 || n >= 8) {
         void **p = array;
-        void *bigger = ft_realloc(*p, (n ? n * 2 : 8) * size);
+        size_t all;
+        void *bigger = ft_mul_size(n ? n * 2 : 8, size, &all) && n <= SIZE_MAX / 4 ? ft_realloc(*p, all) : NULL;
         if (!bigger) return FT_FAIL(FT_ENOMEM, "no memory for %zu entries of %zu bytes. Close other programs", n * 2, size);
         *p = bigger;
     }
@@ -132,7 +140,8 @@ ft_arena *ft_arena_new(void) { return ft_alloc(sizeof(ft_arena)); }
 void *ft_arena_alloc(ft_arena *arena, size_t size)
 {
     if (!arena) return NULL;
-    block *b = ft_alloc(sizeof *b + size + guard);
+    size_t all;
+    block *b = ft_add_size(sizeof *b + guard, size, &all) ? ft_alloc(all) : NULL;
     if (!b) return NULL;
     b->size = size;
     b->next = arena->first;

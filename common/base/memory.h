@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 void *ft_alloc(size_t size);              /* zero-filled, 64-byte aligned; NULL when memory is short */
+void *ft_alloc_n(int64_t n, size_t size); /* n elements; NULL also when their size does not fit */
 void *ft_realloc(void *old, size_t size); /* as realloc: contents kept, new bytes undefined */
 void ft_free(void *p);                    /* NULL is allowed */
 char *ft_strdup(const char *s);

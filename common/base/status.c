@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/names.h"
+
 static _Thread_local char message[2048];
 static _Thread_local char place[160];
 
@@ -15,7 +17,7 @@ int ft_fail(int code, const char *file, int line, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    memcpy(message, text, sizeof message);
+    ft_printable(message, sizeof message, text, true); /* names in it may hold anything */
     snprintf(place, sizeof place, "%s:%d", file, line);
     return code;
 }

@@ -81,7 +81,7 @@ int ft_clipwriter_open(ft_clipwriter **out, const char *path, const ft_clipwrite
     w->opt = *opt;
     w->h5 = w->clips = -1;
     w->config = ft_strdup(opt->config ? opt->config : "{}");
-    int rc = ft_atomic_begin(&w->file, path);
+    int rc = ft_atomic_begin_named(&w->file, path);
     if (rc < 0) {
         free_writer(w);
         return rc;
@@ -91,7 +91,12 @@ int ft_clipwriter_open(ft_clipwriter **out, const char *path, const ft_clipwrite
     memcpy(chunk, dim, sizeof dim);
     most[0] = H5S_UNLIMITED;
     chunk[0] = 1;
-    w->h5 = H5Fcreate(w->file.temp, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+#if H5_VERSION_GE(1, 10, 7)
+    H5Pset_file_locking(access, false, true); /* the file is locked already (ft_atomic) */
+#endif
+    w->h5 = H5Fcreate(w->file.temp, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access);
     hid_t space = H5Screate_simple(5, dim, most), plist = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(plist, 5, chunk);
     if (opt->gzip) H5Pset_deflate(plist, 1);

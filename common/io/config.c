@@ -8,6 +8,7 @@
 
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/config_keys.h"
 
@@ -122,9 +123,19 @@ static int check(const key_row *k, const char *s, const char *where)
 
 static int no_memory(void) { return FT_FAIL(FT_ENOMEM, "no memory for settings"); }
 
+/* Values become paths, names of arms and classes, lines of batch files. */
+static int check_text(const char *s, const char *key, const char *origin)
+{
+    FT_TRY(ft_check_name(s, strlen(s), origin, key));
+    if (strlen(s) <= FT_PATH_GIVEN) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "%s: %s is %zu bytes long, at most %d are taken", origin, key, strlen(s), FT_PATH_GIVEN);
+}
+
 static int store(ft_config *c, int i, const char *text, int n, char **item, const char *origin)
 {
     value *v = &c->v[i];
+    if (text) FT_TRY(check_text(text, keys[i].name, origin));
+    for (int k = 0; k < n; k++) FT_TRY(check_text(item[k], keys[i].name, origin));
     if (text) FT_TRY(check(&keys[i], text, origin));
     *v = (value){text ? ft_arena_strdup(c->arena, text) : NULL, ft_arena_alloc(c->arena, sizeof(char *) * (size_t)(n + 1)), n,
                  ft_arena_strdup(c->arena, origin)};
@@ -416,15 +427,10 @@ void ft_config_print(const ft_config *c, FILE *f) { print(c, f, true); }
 
 int ft_config_write(const ft_config *c, const char *path)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return no_memory();
-    print(c, f, false);
-    fclose(f);
-    int rc = ft_write_file(path, text, size);
-    free(text);
-    return rc;
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    print(c, t.f, false);
+    return ft_text_write(&t, path);
 }
 
 json_t *ft_config_json(const ft_config *c, const char *const *prefix)

@@ -169,9 +169,10 @@ int ft_safetensors_write(const char *path, const ft_st_tensor *tensor, int n, co
                                       (json_int_t)at, (json_int_t)(at + tensor[i].bytes)));
         at += tensor[i].bytes;
     }
-    char *text = json_dumps(root, JSON_COMPACT);
+    char *text;
+    int made = ft_json_text(root, JSON_COMPACT, &text);
     json_decref(root);
-    if (!text) return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", path);
+    if (made < 0) return FT_FAIL(made, "%s: %s", path, ft_error_message());
     size_t length = strlen(text), padded = (length + 7) / 8 * 8;
     ft_atomic a;
     int rc = ft_atomic_begin(&a, path);
@@ -186,7 +187,10 @@ int ft_safetensors_write(const char *path, const ft_st_tensor *tensor, int n, co
             rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s). Is the disk full?", path, strerror(errno));
             ft_atomic_abort(&a);
         } else rc = ft_atomic_commit(&a);
-    } else if (rc == FT_OK) rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
-    free(text);
+    } else if (rc == FT_OK) {
+        rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
+        ft_atomic_abort(&a);
+    }
+    ft_free(text);
     return rc;
 }

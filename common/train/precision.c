@@ -7,6 +7,7 @@
 
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/memory.h"
 #include "common/base/machine.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
@@ -44,17 +45,13 @@ static int choose(ft_config *cfg, ft_work work, const char *what, const char *or
     return ft_config_set(cfg, assignment, origin);
 }
 
-/* Under its final name only if nobody else's is there: of two processes that begin, the first one's choice holds. */
+/* Of two processes that begin, the first one's choice holds. */
 static int write_once(const char *path, json_t *o)
 {
-    char beside[1200];
-    if (snprintf(beside, sizeof beside, "%s.%ld", path, (long)getpid()) >= (int)sizeof beside)
-        return FT_FAIL(FT_EIO, "%s: the path is too long", path);
-    FT_TRY(ft_write_json(beside, o, 1));
-    int rc = link(beside, path) == 0 || errno == EEXIST || ft_exists(path)
-                 ? FT_OK
-                 : FT_FAIL(FT_EIO, "%s: cannot be written (%s)", path, strerror(errno));
-    unlink(beside);
+    char *text;
+    FT_TRY(ft_json_text(o, JSON_INDENT(1), &text));
+    int rc = ft_write_once(path, text, strlen(text));
+    ft_free(text);
     return rc;
 }
 
@@ -93,7 +90,11 @@ int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
         json_decref(o);
         FT_TRY(rc);
     }
-    json_t *o = json_load_file(path, 0, &e);
+    char *text;
+    size_t size;
+    FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
+    json_t *o = json_loadb(text, size, 0, &e);
+    ft_free(text);
     if (!o)
         return FT_FAIL(FT_EDATA,
                        "%s:%d: %s. It says what the results beside it were computed in: restore it, or use another folder", path,

@@ -158,10 +158,10 @@ static bool kept_at(char path[1200], json_t **key)
                      ft_backend_cpu()->name, "onednn", ft_cpu_library(), "forty", FT_VERSION, "checked", checked);
     for (int i = 0; *key && i < 2; i++) /* a hypervisor may hide them */
         json_object_set_new(*key, flag[i], json_boolean(ft_processor_has(flag[i])));
-    char *text = *key ? json_dumps(*key, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-    char hash[65] = "";
-    if (text) ft_sha256(text, strlen(text), hash);
-    free(text);
+    char *text, hash[65] = "";
+    if (ft_json_text(*key, JSON_SORT_KEYS | JSON_COMPACT, &text) < 0) return false;
+    ft_sha256(text, strlen(text), hash);
+    ft_free(text);
     if ((!cache || *cache != '/') && (!home || *home != '/')) return false;
     int n = cache && *cache == '/' ? snprintf(path, 1200, "%s/forty/rates-%.16s.json", cache, hash)
                                    : snprintf(path, 1200, "%s/.cache/forty/rates-%.16s.json", home, hash);
@@ -175,7 +175,7 @@ int ft_rates_here(ft_rates *r)
     char path[1200];
     json_t *key = NULL;
     bool place = !have && kept_at(path, &key);
-    json_t *o = place ? json_load_file(path, 0, NULL) : NULL;
+    json_t *o = place ? ft_read_json(path) : NULL;
     int rc = FT_OK;
     if (!have && !(have = o && json_equal(json_object_get(o, "of"), key) && read_json(&known, o))) {
         rc = ft_rates_measure(&known);

@@ -8,6 +8,7 @@
 
 #include "common/base/files.h"
 #include "common/base/interrupt.h"
+#include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
@@ -262,9 +263,14 @@ int ft_train(ft_trainer *t)
     int rc = begin(t, p);
     int64_t from = p->step;
     ft_progress_start(&l.bar, t->what, t->steps);
+    ft_interruptible(true);
     if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&l.board, t->dir, p->step);
     while (rc == FT_OK && p->step < t->steps && !l.stop) {
         if (p->step == from + 1) second = ft_now(); /* the first one also makes kernels */
+        if (!ft_leases_kept()) {
+            rc = FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", t->dir);
+            goto out;
+        }
         FT_TRY_TO(rc, out, begin_step(&l, p->step));
         p->step++;
         if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p->step));
@@ -284,6 +290,7 @@ int ft_train(ft_trainer *t)
     if (rc == FT_OK) rc = finish(t, p);
     if (rc == FT_OK) rc = ft_ranks_meet(); /* what rank 0 wrote is there */
 out:
+    ft_interruptible(false);
     if (ft_tensorboard_close(l.board) < 0 && rc == FT_OK) rc = FT_EIO;
     ft_free(p->text);
     ft_plan_profile(t->main.plan);

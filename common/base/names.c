@@ -1,0 +1,62 @@
+#include "common/base/names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/status.h"
+
+/* Bytes of the character at s, of n; 0: none is valid there. */
+static int character(const unsigned char *s, size_t n, unsigned *code)
+{
+    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+    int length = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3 : s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : 0;
+    if (!length || (size_t)length > n) return 0;
+    *code = length == 1 ? s[0] : s[0] & (0xFFu >> (length + 1));
+    for (int i = 1; i < length; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+        *code = *code << 6 | (s[i] & 0x3F);
+    }
+    return *code < least[length] || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000) ? 0 : length;
+}
+
+static bool control(unsigned code) { return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029; }
+
+int ft_check_name(const char *s, size_t n, const char *where, const char *what)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    char shown[200];
+    unsigned code = 0;
+    ft_printable(shown, sizeof shown, s, false);
+    if (n > FT_NAME_MOST) return FT_FAIL(FT_EDATA, "%s: %s has %zu bytes, at most %d are taken", where, what, n, FT_NAME_MOST);
+    for (size_t at = 0; at < n;) {
+        int length = character(u + at, n - at, &code);
+        if (!length)
+            return FT_FAIL(FT_EDATA,
+                           "%s: %s '%s' is not UTF-8. Convert the list (iconv -f latin1 -t utf-8), or rename the file (convmv)",
+                           where, what, shown);
+        if (control(code))
+            return FT_FAIL(FT_EDATA, "%s: %s '%s' holds a control character (U+%04X), such as a line break. Rename it", where,
+                           what, shown, code);
+        at += (size_t)length;
+    }
+    return FT_OK;
+}
+
+void ft_printable(char *out, size_t size, const char *s, bool keep_lines)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    size_t n = strlen(s), at = 0, put = 0;
+    unsigned code = 0;
+    while (at < n) {
+        int length = character(u + at, n - at, &code);
+        if (length && (!control(code) || (keep_lines && code == '\n'))) {
+            if (put + (size_t)length >= size) break;
+            memcpy(out + put, u + at, (size_t)length);
+            put += (size_t)length, at += (size_t)length;
+        } else {
+            if (put + 5 > size) break;
+            put += (size_t)snprintf(out + put, 5, "\\x%02x", u[at++]);
+        }
+    }
+    out[put] = 0;
+}
