@@ -18,6 +18,7 @@
 
 #include "classify/classifier.h"
 #include "common/base/files.h"
+#include "tests/tree.h"
 #include "common/base/log.h"
 #include "common/base/machine.h"
 #include "common/base/memory.h"
@@ -530,7 +531,7 @@ static void test_odd_videos(void **state)
 }
 
 static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
-static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
+static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {

@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "common/base/files.h"
+#include "tests/tree.h"
 #include "common/base/lease.h"
 #include "common/base/status.h"
 
@@ -124,7 +125,7 @@ static void test_lost(void **state)
     assert_true(ft_exists(file)); /* and it is theirs */
     age(file, FT_LEASE_STALE + 2);
     assert_int_equal(ft_lease_take(folder, false, &a), FT_OK);
-    assert_int_equal(ft_remove_tree(folder), FT_OK);
+    assert_int_equal(remove_tree(folder), FT_OK);
     assert_false(ft_lease_kept(a));
     ft_lease_drop(a);
     assert_int_equal(ft_mkdirs(folder), FT_OK);
@@ -170,7 +171,7 @@ static int set_up(void **state)
     snprintf(file, sizeof file, "%s/.lease", folder);
     return ft_mkdirs(folder);
 }
-static int tear_down(void **state) { return (void)state, ft_remove_tree(dir); }
+static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {

@@ -15,6 +15,7 @@
 #include "classify/mil.h"
 #include "classify/scores.h"
 #include "common/base/files.h"
+#include "tests/tree.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
@@ -112,7 +113,7 @@ static void test_learns(void **state)
     train(none, &f, "untrained", false);
     double trained = judge(cfg, tokens), before = judge(none, "untrained");
     if (trained < 0.9 || before > 0.8) fail_msg("AUROC of snippets %.3f, %.3f untrained", trained, before);
-    ft_remove_tree(in("untrained"));
+    remove_tree(in("untrained"));
     ft_config_free(cfg);
     ft_config_free(none);
     release(&f);
@@ -247,7 +248,7 @@ static void test_files(void **state)
              {"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }", "damaged", x, sizeof x},
              {"{'descr': '<f4'}", "damaged", x, sizeof x}};
     for (size_t i = 0; i < sizeof w / sizeof *w; i++) {
-        ft_remove_tree(in("npy"));
+        remove_tree(in("npy"));
         ft_mkdirs(in("npy"));
         write_npy(in("npy/bad.npy"), w[i].header, w[i].data, w[i].size);
         wrong(in("npy"), w[i].because);
@@ -257,7 +258,7 @@ static void test_files(void **state)
     wrong(in("npy"), "cut off");
     ft_write_file(in("npy/bad.npy"), "no", 2);
     wrong(in("npy"), "not a NumPy file");
-    ft_remove_tree(in("npy/bad.npy"));
+    remove_tree(in("npy/bad.npy"));
     wrong(in("npy"), "no features");
 }
 
@@ -295,7 +296,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     (void)state;
-    return ft_remove_tree(dir);
+    return remove_tree(dir);
 }
 
 int main(void)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "common/base/files.h"
+#include "tests/tree.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
@@ -253,7 +254,7 @@ static int set_up(void **state)
     snprintf(folder, sizeof folder, "/tmp/forty-weights-%d", (int)getpid());
     return ft_mkdirs(folder);
 }
-static int tear_down(void **state) { return (void)state, ft_remove_tree(folder); }
+static int tear_down(void **state) { return (void)state, remove_tree(folder); }
 
 int main(void)
 {
