@@ -86,6 +86,12 @@ static bool is_folder(int at, const char *name)
     return fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_link(int at, const char *name)
+{
+    struct stat st;
+    return fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
 /* Removes what is forty's in an open folder; `spare` (NULL-terminated; may be NULL) stays. `all`: whatever it is called, for
  * folders that hold nothing but temporary files. */
 static int clear(int fd, const char *path, const char *const *spare, bool all, int *kept)
@@ -93,10 +99,11 @@ static int clear(int fd, const char *path, const char *const *spare, bool all, i
     char **name;
     int n, rc = names_in(fd, path, &name, &n);
     for (int i = 0; rc == FT_OK && i < n; i++) {
-        bool stays = false, folder = is_folder(fd, name[i]), itself = about_itself(name[i]);
+        bool stays = false, folder = is_folder(fd, name[i]), itself = about_itself(name[i]),
+             known = is_written(name[i], folder) || (is_link(fd, name[i]) && is_written(name[i], true));
         for (int k = 0; spare && spare[k]; k++) stays |= !strcmp(spare[k], name[i]);
         if (stays) continue;
-        if (!all && !itself && !is_written(name[i], folder)) {
+        if (!all && !itself && !known) {
             ++*kept;
             continue;
         }
