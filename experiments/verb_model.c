@@ -525,7 +525,7 @@ static int run_predict(ft_cli *c)
     FT_TRY_TO(rc, done, ft_text_begin(&t));
     FILE *f = t.f;
     fprintf(f, "video,predicted");
-    for (int k = 0; k < info.n_classes; k++) fputs(",p_", f), ft_csv_field(f, info.classes[k]);
+    for (int k = 0; k < info.n_classes; k++) fputc(',', f), ft_csv_probability(f, info.classes[k]);
     fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
         float p[FT_MAX_CLASSES];

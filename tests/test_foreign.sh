@@ -110,7 +110,7 @@ names = ['a,b', 'q"uote', "apo'strophe", '=cmd()', '-dash', '@at', '+plus', '<sc
          'back\\slash', '100%', 'under_score', 'amp&ersand', '{brace}', '#hash', '~tilde^', ' space ', 'ünïcode', '心エコー', '💓', 'a;b', 'a|b', 'x' * 120]
 os.mkdir('n')
 with open('n.csv', 'w', newline='') as f:
-    w = csv.writer(f)
+    w = csv.writer(f, quoting=csv.QUOTE_ALL)
     w.writerow(['video', 'label', 'group', 'fact, "quoted"'])
     for i, n in enumerate(names):
         shutil.copy(f'v/phantom-{i:05d}.mp4', f'n/{n}.mp4')

@@ -439,16 +439,17 @@ int ft_list_dir(const char *path, char ***names, int *n)
     return rc;
 }
 
-static void csv(FILE *f, const char *s, bool quote)
+static void csv(FILE *f, const char *before, const char *s)
 {
-    if (!strpbrk(s, ",\"\r\n") && !quote) {
-        fputs(s, f);
+    if (!strpbrk(s, ",\"\r\n") && *s != ' ' && strcmp(before, "'")) {
+        fprintf(f, "%s%s", before, s);
         return;
     }
-    fputs(quote ? "\"'" : "\"", f);
+    fprintf(f, "\"%s", before);
     for (; *s; s++) fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
     fputc('"', f);
 }
 
-void ft_csv_field(FILE *f, const char *s) { csv(f, s, false); }
-void ft_csv_cell(FILE *f, const char *s) { csv(f, s, *s && strchr("=+-@\t\r", *s)); }
+void ft_csv_field(FILE *f, const char *s) { csv(f, "", s); }
+void ft_csv_probability(FILE *f, const char *label) { csv(f, "p_", label); }
+void ft_csv_cell(FILE *f, const char *s) { csv(f, *s && strchr("=+-@", *s) ? "'" : "", s); }

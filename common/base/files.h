@@ -84,6 +84,7 @@ int ft_list_dir(const char *path, char ***names, int *n);
 
 /* One field of a CSV file, quoted where it must be (RFC 4180). */
 void ft_csv_field(FILE *f, const char *s);
+void ft_csv_probability(FILE *f, const char *label); /* the head of a column of probabilities: p_LABEL */
 /* The same for a name in a table that people open: one that a spreadsheet would take for a formula (it begins with = + - @) gets a
  * ' in front. */
 void ft_csv_cell(FILE *f, const char *s);
