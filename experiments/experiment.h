@@ -29,9 +29,9 @@ struct ft_experiment {
     int n_folds;
     ft_stage **stage; /* every one after those it needs */
     int stages, computed;
-    bool look_only;        /* nothing is computed */
-    bool elsewhere;        /* what is computed is computed by jobs of a cluster */
-    bool lost;             /* the results folder went away while we worked in it */
+    bool look_only; /* nothing is computed */
+    bool elsewhere; /* what is computed is computed by jobs of a cluster */
+    bool lost;      /* the results folder went away while we worked in it */
     ft_rehearsed *rehearsal;
     int rehearsed;
 };

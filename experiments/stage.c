@@ -47,7 +47,9 @@ static void failure_of(const ft_stage *s, char out[40])
     struct stat st;
     ft_stage_file(path, s, "failed.json");
     *out = 0;
-    if (stat(path, &st) == 0) snprintf(out, 40, "%llu-%llx.%lx", (unsigned long long)st.st_ino, (unsigned long long)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
+    if (stat(path, &st) == 0)
+        snprintf(out, 40, "%llu-%llx.%lx", (unsigned long long)st.st_ino, (unsigned long long)st.st_mtim.tv_sec,
+                 (unsigned long)st.st_mtim.tv_nsec);
 }
 
 int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage)

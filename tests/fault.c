@@ -28,8 +28,12 @@ __attribute__((constructor)) static void read_environment(void)
     const char *s = getenv("FORTY_FAULT"), *colon = s ? strchr(s, ':') : NULL;
     if (!colon) return;
     at = atol(s);
-    what = !strcmp(colon, ":kill") ? KILL : !strcmp(colon, ":torn") ? TORN : !strcmp(colon, ":full") ? FULL
-           : !strcmp(colon, ":stop") ? STOP : !strcmp(colon, ":memory") ? MEMORY : FAIL;
+    what = !strcmp(colon, ":kill")     ? KILL
+           : !strcmp(colon, ":torn")   ? TORN
+           : !strcmp(colon, ":full")   ? FULL
+           : !strcmp(colon, ":stop")   ? STOP
+           : !strcmp(colon, ":memory") ? MEMORY
+                                       : FAIL;
 }
 
 __attribute__((destructor)) static void note_count(void)
@@ -149,10 +153,12 @@ int fsync(int fd)
     return real(fd);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------------------ */
+/* ---- memory ------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Libraries that end the process when they get no memory, or whose set-up does: what they do is written down in SECURITY.md. */
-static const char *const excused[] = {"libhdf5", "libdnnl", "libgomp", "libc.so", "ld-linux", "libstdc++", "libfault", "libOpenCL", "liblapack", "libblas"};
+static const char *const excused[] = {"libhdf5",   "libdnnl",  "libgomp",   "libc.so",   "ld-linux",
+                                      "libstdc++", "libfault", "libOpenCL", "liblapack", "libblas"};
 
 static int refused(const void *caller)
 {

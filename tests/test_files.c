@@ -212,9 +212,12 @@ static void test_not_a_file(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    static const char *const good[] = {"a", "", "caf\xc3\xa9", "\xe5\xbf\x83", "\xf0\x9f\x92\x93", "a b=c,\"d\"", "-x", "\xef\xbf\xbd"};
-    static const char *const bad[] = {"caf\xe9", "a\nb", "a\rb", "a\tb", "\x1b[31m", "\x7f", "\xc2\x85", "\xe2\x80\xa8", "\xc0\xaf", "\xe0\x80\xaf",
-                                      "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3", "\xe5\xbf", "\x80", "\xff"};
+    static const char *const good[] = {"a",           "",   "caf\xc3\xa9", "\xe5\xbf\x83", "\xf0\x9f\x92\x93",
+                                       "a b=c,\"d\"", "-x", "\xef\xbf\xbd"};
+    static const char *const bad[] = {
+        "caf\xe9",          "a\nb",         "a\rb",     "a\tb",         "\x1b[31m",     "\x7f",
+        "\xc2\x85",         "\xe2\x80\xa8", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xc3",         "\xe5\xbf", "\x80",         "\xff"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (ft_check_name(good[i], strlen(good[i]), "x", "the name") != FT_OK) fail_msg("good %zu: %s", i, ft_error_message());
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -287,9 +290,14 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_foreign_folder), cmocka_unit_test(test_remove_ours_only), cmocka_unit_test(test_replace),
-        cmocka_unit_test(test_planted_links),  cmocka_unit_test(test_orphans),          cmocka_unit_test(test_not_a_file),
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_sizes),            cmocka_unit_test(test_json_under_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_foreign_folder),
+                                       cmocka_unit_test(test_remove_ours_only),
+                                       cmocka_unit_test(test_replace),
+                                       cmocka_unit_test(test_planted_links),
+                                       cmocka_unit_test(test_orphans),
+                                       cmocka_unit_test(test_not_a_file),
+                                       cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_sizes),
+                                       cmocka_unit_test(test_json_under_no_memory)};
     return cmocka_run_group_tests_name("files", tests, set_up, tear_down);
 }

@@ -219,8 +219,8 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_owner), cmocka_unit_test(test_dead_owner),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_dead_owner),
                                        cmocka_unit_test(test_other_machine), cmocka_unit_test(test_lost),
-                                       cmocka_unit_test(test_fence), cmocka_unit_test(test_race)};
+                                       cmocka_unit_test(test_fence),         cmocka_unit_test(test_race)};
     return cmocka_run_group_tests_name("leases", tests, set_up, tear_down);
 }

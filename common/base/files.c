@@ -174,7 +174,8 @@ static void sweep(const char *folder, const char *base)
 
 static int cannot_write(const char *path)
 {
-    return FT_FAIL(FT_EIO, "%s: cannot be written (%s). Choose another output with -o, or free the folder", path, strerror(errno));
+    return FT_FAIL(FT_EIO, "%s: cannot be written (%s). Choose another output with -o, or free the folder", path,
+                   strerror(errno));
 }
 
 /* Names that go when a library aborts, or a signal ends us */
@@ -219,8 +220,8 @@ static void forget_unfinished(const char *path)
 static bool name_beside(ft_atomic *a, const char *folder)
 {
     char random[17];
-    return random_name(random) && snprintf(a->temp, sizeof a->temp, "%s/.%s.%s.partial", folder, ft_base_name(a->final), random) <
-                                      (int)sizeof a->temp;
+    return random_name(random) &&
+           snprintf(a->temp, sizeof a->temp, "%s/.%s.%s.partial", folder, ft_base_name(a->final), random) < (int)sizeof a->temp;
 }
 
 static int begin(ft_atomic *a, const char *path, bool named)
@@ -232,7 +233,8 @@ static int begin(ft_atomic *a, const char *path, bool named)
         return FT_FAIL(FT_EIO, "%s: path too long", path);
     if (fence_of(path, a->temp, sizeof a->temp)) {
         size_t n = strlen(a->temp);
-        if (!random_name(random) || snprintf(a->temp + n, sizeof a->temp - n, "/%s.%s", ft_base_name(path), random) >= (int)(sizeof a->temp - n))
+        if (!random_name(random) ||
+            snprintf(a->temp + n, sizeof a->temp - n, "/%s.%s", ft_base_name(path), random) >= (int)(sizeof a->temp - n))
             return FT_FAIL(FT_EIO, "%s: path too long", path);
         a->named = true;
         a->fd = open(a->temp, NEW, 0666);
@@ -361,7 +363,8 @@ int ft_text_write(ft_text *t, const char *path)
     return rc;
 }
 
-/* json_object_set_new and its kin drop a value that could not be made, in silence: that it happened is kept until somebody writes */
+/* json_object_set_new and its kin drop a value that could not be made, in silence: that it happened is kept until somebody writes
+ */
 static _Thread_local bool lacked;
 
 static void *json_memory(size_t size)
@@ -381,7 +384,8 @@ int ft_json_text(const json_t *o, size_t flags, char **text)
     if (!*text || short_of) {
         ft_free(*text);
         *text = NULL;
-        return FT_FAIL(short_of ? FT_ENOMEM : FT_EDATA, short_of ? "no memory for a JSON document" : "a JSON document cannot be made: a name in it is not UTF-8");
+        return FT_FAIL(short_of ? FT_ENOMEM : FT_EDATA,
+                       short_of ? "no memory for a JSON document" : "a JSON document cannot be made: a name in it is not UTF-8");
     }
     return FT_OK;
 }

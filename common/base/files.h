@@ -14,8 +14,8 @@ enum { FT_PATH_GIVEN = 900 };
 
 bool ft_exists(const char *path); /* a link to nothing as well */
 bool ft_is_dir(const char *path);
-int ft_mkdirs(const char *path);     /* with parents; fine if there */
-int ft_mkdirs_for(const char *path); /* the folder that holds `path` */
+int ft_mkdirs(const char *path);      /* with parents; fine if there */
+int ft_mkdirs_for(const char *path);  /* the folder that holds `path` */
 int ft_remove_file(const char *path); /* a file or a link, never what it points to; fine if absent */
 const char *ft_base_name(const char *path);
 int ft_is_file(const char *path); /* FT_EIO saying what it is instead: not there, a folder, a pipe, a device */
@@ -41,7 +41,8 @@ void ft_atomic_abort(ft_atomic *a);
 void ft_atomic_abandon(void); /* removes what is not committed, as the process ends: for signal handlers. abort() does it */
 
 int ft_write_file(const char *path, const void *data, size_t size); /* atomically */
-int ft_write_once(const char *path, const void *data, size_t size); /* the same, unless somebody has just now: then theirs stays */
+int ft_write_once(const char *path, const void *data,
+                  size_t size); /* the same, unless somebody has just now: then theirs stays */
 
 /* Files under `folder` are completed through the folder `through` (on the same file system), from now until ft_fence_drop: when
  * somebody else moves `through` away, this process can complete no file there any more (lease.h). Strings are borrowed. */
@@ -85,8 +86,8 @@ int ft_list_dir(const char *path, char ***names, int *n);
 /* One field of a CSV file, quoted where it must be (RFC 4180). */
 void ft_csv_field(FILE *f, const char *s);
 void ft_csv_probability(FILE *f, const char *label); /* the head of a column of probabilities: p_LABEL */
-/* The same for a name in a table that people open: one that a spreadsheet would take for a formula (it begins with = + - @) gets a
- * ' in front. */
+/* The same for a name in a table that people open: one that a spreadsheet would take for a formula (it begins with = + - @) gets
+ * a ' in front. */
 void ft_csv_cell(FILE *f, const char *s);
 
 #endif
