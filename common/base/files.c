@@ -370,8 +370,9 @@ static _Thread_local bool lacked;
 static void *json_memory(size_t size)
 {
     void *p = ft_realloc(NULL, size);
-    if (!p) lacked = true;
-    return p;
+    if (p) return p;
+    lacked = true;
+    return malloc(size); /* jansson's parser does not bear a refusal: what is made is used for nothing, so let it have some memory */
 }
 
 __attribute__((constructor)) static void watch_json(void) { json_set_alloc_funcs(json_memory, ft_free); }
