@@ -60,12 +60,15 @@ static bool in_range(double v, double most) { return v >= 0 && v <= most; }
 
 static int check_json(const char *path, const char *what, const char *text)
 {
-    json_error_t e = {0};
-    json_t *o = json_loads(text, 0, &e);
-    bool object = json_is_object(o);
+    json_t *o = json_loads(text, 0, NULL);
+    bool object = json_is_object(o), lacked = false;
     json_decref(o);
-    if (!o && (!*e.text || json_error_code(&e) == json_error_out_of_memory))
-        return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
+    if (!o) { /* jansson does not always tell a lack of memory from an error; ft_json_text knows of one */
+        char *null;
+        lacked = ft_json_text(json_null(), JSON_ENCODE_ANY, &null) == FT_ENOMEM;
+        ft_free(null);
+    }
+    if (lacked) return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
     return object ? FT_OK : FT_FAIL(FT_EDATA, "%s: %s is not a JSON object. " MAKE_AGAIN, path, what);
 }
 
