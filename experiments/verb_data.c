@@ -54,7 +54,8 @@ static int run_ingest(ft_cli *c)
                        !strcmp(on_error, "skip"),
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
                        config,
-                       ft_cli_text(c, "--checksums")};
+                       ft_cli_text(c, "--checksums"),
+                       ft_cli_flag(c, "--outside")};
     ft_ingest_result r;
     rc = ft_ingest(&o, out, &r);
     ft_free(config);
@@ -82,6 +83,7 @@ static const ft_option ingest_options[] = {
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
     {"--checksums", "FILE", NULL, "SHA-256 of the videos, as sha256sum has them: verified; written if it is not there"},
+    {"--outside", NULL, NULL, "the list may name videos outside of the folder, by .. or from the root"},
     {"--compress", "none|gzip", "none", "compression of the clips"},
     {NULL, NULL, NULL, NULL},
 };
