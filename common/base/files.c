@@ -377,11 +377,17 @@ static void *json_memory(size_t size)
 
 __attribute__((constructor)) static void watch_json(void) { json_set_alloc_funcs(json_memory, ft_free); }
 
+bool ft_json_lacked(void)
+{
+    bool was = lacked;
+    lacked = false;
+    return was;
+}
+
 int ft_json_text(const json_t *o, size_t flags, char **text)
 {
     *text = lacked || !o ? NULL : json_dumps(o, flags);
-    bool short_of = lacked;
-    lacked = false;
+    bool short_of = ft_json_lacked();
     if (!*text || short_of) {
         ft_free(*text);
         *text = NULL;

@@ -73,6 +73,7 @@ int ft_text_write(ft_text *t, const char *path); /* ends it, writes the file, fr
 /* `o` as text in fresh memory (free with ft_free). FT_ENOMEM also when any JSON value since the last call could not be made for
  * want of memory: a document never lacks a part. */
 int ft_json_text(const json_t *o, size_t flags, char **text);
+bool ft_json_lacked(void); /* could one not be made since the last call? For those who read JSON and write none */
 int ft_write_json(const char *path, const json_t *o, int indent); /* o is borrowed */
 json_t *ft_read_json(const char *path);                           /* NULL: not there, or not JSON */
 

@@ -87,13 +87,6 @@ static char blank(header *h)
     return h->p < h->end ? *h->p : 0;
 }
 
-/* jansson's parser leaves bytes out of a text that it has no memory for; ft_json_text knows of it */
-static bool json_lacked(void)
-{
-    char *none;
-    return ft_json_text(NULL, 0, &none) == FT_ENOMEM;
-}
-
 /* the next value, which begins with `with` */
 static int value(header *h, char with, size_t most, json_t **v)
 {
@@ -102,7 +95,7 @@ static int value(header *h, char with, size_t most, json_t **v)
     if (blank(h) != with) return no_json(h, with == '"' ? "a text is missing" : "an object is missing");
     size_t left = (size_t)(h->end - h->p);
     *v = json_loadb(h->p, left < most ? left : most, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &err);
-    if (json_lacked()) {
+    if (ft_json_lacked()) {
         json_decref(*v);
         return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
     }
