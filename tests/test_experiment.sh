@@ -55,7 +55,7 @@ python3 -c 'import json; o = json.load(open("out")); assert o["computed"] == 0 a
 other=f32
 grep -qw avx512bw /proc/cpuinfo && grep -q '"products": "f32"' a/precision.json && other=bf16
 "$F" experiment run e.yaml -o explicit --precision $other >/dev/null 2>&1
-mkdir begun
+mkdir begun; touch begun/.forty
 printf '{"products": "%s", "convolutions": "%s", "depthwise": "%s"}' $other $other $other >begun/precision.json
 works "$F" experiment run e.yaml -o begun
 grep -q "products: $other" begun/config.yaml || die "config.yaml does not say what was chosen"
@@ -109,7 +109,7 @@ assert reads == {"vae": set(), "generator": {"vae"}, "samples": {"generator", "v
 P
 # what no run of the configuration needs goes, what is needed stays
 fails 1 "not computed yet" -- "$F" experiment gc e.yaml -o c --set classifier.lr=0.003
-mkdir c/runs/classifier-0123456789abcdef
+mkdir c/runs/classifier-0123456789abcdef; touch c/runs/classifier-0123456789abcdef/.forty
 works "$F" experiment gc e.yaml -o c
 grep -q "1 of 20 stages removed" out && [ ! -e c/runs/classifier-0123456789abcdef ] || die "gc removed the wrong stages: $(cat out)"
 works "$F" experiment run e.yaml -o c

@@ -31,7 +31,7 @@ typedef struct {
     AVFrame *frame;
     int fd, stream, io_error;
     int64_t size, behind, latest;   /* of the file; where the last packet ends; the latest time of ours */
-    int64_t packets;                /* of ours */
+    int64_t packets, complained;    /* of ours; how many complaints there were when it was opened */
     bool flushing, damaged, mended; /* mended: a decoder filled in what it had not got */
 } decoder;
 
@@ -44,9 +44,18 @@ static const char *reason(int code)
 
 static int status_of(int code, int otherwise) { return code == AVERROR(ENOMEM) ? FT_ENOMEM : otherwise; }
 
+/* errors that FFmpeg tells nobody but its log, of all decoders of this process */
+static _Atomic int64_t complaints;
+
+static void count_complaint(void *of, int level, const char *format, va_list args)
+{
+    (void)of, (void)format, (void)args;
+    complaints += level <= AV_LOG_ERROR;
+}
+
 static void quiet(void)
 {
-    av_log_set_level(AV_LOG_QUIET);
+    av_log_set_callback(count_complaint);
     static bool once;
     if (!once) av_max_alloc((size_t)1 << 29); /* no single thing is larger; a file's word is not enough to ask for more */
     once = true;
@@ -190,6 +199,7 @@ static int open_decoder(decoder *d, const char *path)
     d->fd = -1;
     quiet();
     int rc = open_stream(d, path);
+    d->complained = complaints;
     if (rc < 0) close_decoder(d);
     return rc;
 }
@@ -248,7 +258,7 @@ static int next_frame(decoder *d, const char *path)
         int rc = avcodec_receive_frame(d->codec, d->frame);
         if (rc == 0) {
             if (d->frame->flags & AV_FRAME_FLAG_CORRUPT) d->damaged = true;
-            if (d->frame->decode_error_flags) d->mended = true;
+            if (d->frame->decode_error_flags || complaints != d->complained) d->mended = true;
             return 1;
         }
         if (rc == AVERROR(EAGAIN)) rc = feed(d);
@@ -345,7 +355,7 @@ static int look_through(ft_video *v, const char *path)
     v->fps = rate(s);
     v->rotation = rotation_of(s);
     rc = check_complete(v, path, &d, end, longest);
-    v->plain = settle_times(v) && !d.mended && d.packets == v->frames;
+    v->plain = settle_times(v) && !d.mended && complaints == d.complained && d.packets == v->frames;
     if (rc == FT_OK && !(v->path = ft_strdup(path))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
 done:
     close_decoder(&d);
