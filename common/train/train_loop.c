@@ -51,7 +51,8 @@ typedef struct {
     char log[1100], state[1100];
     char *text; /* log.csv so far: it is rewritten whole, and small */
     size_t size;
-    int64_t step;
+    int64_t step, tail_n;
+    double tail; /* sum of the loss over tail_n steps of the last tenth */
 } position;
 
 static void keep_log_before(position *p, int64_t step)
@@ -81,9 +82,11 @@ static int save(const ft_trainer *t, position *p)
 {
     if (ft_this_rank() > 0) return FT_OK;
     json_t *extra = t->extra ? t->extra(t->ctx) : json_object();
-    char step[32];
+    char step[32], tail[64];
     snprintf(step, sizeof step, "%lld", (long long)p->step);
     json_object_set_new(extra, "step", json_string(step));
+    snprintf(tail, sizeof tail, "%a %lld", p->tail, (long long)p->tail_n);
+    json_object_set_new(extra, "tail", json_string(tail));
     int rc = ft_write_file(p->log, p->text, p->size); /* the log first: rows beyond the state are dropped on resume */
     if (rc == FT_OK) rc = ft_state_save(p->state, t->params, t->companion, extra);
     json_decref(extra);
@@ -100,6 +103,9 @@ static int begin(ft_trainer *t, position *p)
         FT_TRY(ft_state_load(p->state, t->params, t->companion, &extra));
         const char *step = json_string_value(json_object_get(extra, "step"));
         p->step = step ? atoll(step) : 0;
+        const char *tail = json_string_value(json_object_get(extra, "tail"));
+        char *end;
+        if (tail) p->tail = strtod(tail, &end), p->tail_n = atoll(end);
         int rc = t->restore ? t->restore(t->ctx, extra) : FT_OK;
         json_decref(extra);
         FT_TRY(rc);
@@ -189,8 +195,7 @@ typedef struct {
     const ft_phase *phase; /* of the steps begun */
     ft_step begun[AHEAD];
     int n_begun, bad;
-    int64_t log_every, tail_n;
-    double tail;
+    int64_t log_every;
     bool stop;
 } loop;
 
@@ -227,7 +232,7 @@ static int settle_one(loop *l)
         snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
         FT_TRY(append(&l->at, row));
     }
-    if (s.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) l->tail += (double)loss, l->tail_n++;
+    if (s.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) l->at.tail += (double)loss, l->at.tail_n++;
     snprintf(l->bar.note, sizeof l->bar.note, "%s %.4g", t->logged_name[0], (double)loss);
     ft_progress_step(&l->bar, s.step + 1);
     l->stop |= seen[FT_LOGGED] > 0;
@@ -283,7 +288,7 @@ int ft_train(ft_trainer *t)
                      (long long)p->step, (long long)t->steps, t->dir);
         goto out;
     }
-    t->mean_loss = l.tail_n ? l.tail / (double)l.tail_n : 0;
+    t->mean_loss = p->tail_n ? p->tail / (double)p->tail_n : 0;
     t->seconds = ft_now() - start;
     if (p->step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p->step - from - 1);
     ft_progress_end(&l.bar, p->step);
