@@ -2,6 +2,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "classify/classifier.h"
@@ -11,29 +12,36 @@
 #include "common/io/features.h"
 #include "experiments/cli.h"
 
+typedef struct {
+    int64_t video, start, row;
+} place;
+
+static int by_place(const void *a, const void *b)
+{
+    const place *x = a, *y = b;
+    if (x->video != y->video) return x->video < y->video ? -1 : 1;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
 /* rows of the clips, video by video, clips of a video in order of their start */
 static int by_video(ft_features *f, const ft_clipstore *s, const float *value)
 {
-    for (int64_t v = 0; v < s->n_video; v++) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < s->n_clip; i++) n += s->clip[i].video == v;
-        if (!n) continue;
-        FT_TRY(ft_grow(&f->video, (size_t)f->n, sizeof *f->video));
+    place *at = ft_alloc_n(s->n_clip + 1, sizeof *at);
+    int rc = at ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
+    for (int64_t i = 0; rc == FT_OK && i < s->n_clip; i++) at[i] = (place){s->clip[i].video, s->clip[i].start, i};
+    if (rc == FT_OK) qsort(at, (size_t)s->n_clip, sizeof *at, by_place);
+    for (int64_t i = 0, n; rc == FT_OK && i < s->n_clip; i += n) {
+        for (n = 1; i + n < s->n_clip && at[i + n].video == at[i].video;) n++;
+        if ((rc = ft_grow(&f->video, (size_t)f->n, sizeof *f->video)) < 0) break;
         ft_video_features *to = &f->video[f->n++];
-        *to = (ft_video_features){ft_strdup(s->video[v].name), 0, ft_alloc((size_t)(n * f->width) * sizeof(float))};
-        if (!to->name || !to->value) return FT_FAIL(FT_ENOMEM, "no memory for features");
-        for (int64_t last = -1; to->snippets < n;) { /* a video has few clips */
-            int64_t next = -1;
-            for (int64_t i = 0; i < s->n_clip; i++) {
-                bool later =
-                    last < 0 || s->clip[i].start > s->clip[last].start || (s->clip[i].start == s->clip[last].start && i > last);
-                if (s->clip[i].video == v && later && (next < 0 || s->clip[i].start < s->clip[next].start)) next = i;
-            }
-            memcpy(to->value + to->snippets++ * f->width, value + next * f->width, (size_t)f->width * sizeof(float));
-            last = next;
-        }
+        *to = (ft_video_features){ft_strdup(s->video[at[i].video].name), n, ft_alloc_n(n * f->width, sizeof(float))};
+        if (!to->name || !to->value) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
+        for (int64_t k = 0; rc == FT_OK && k < n; k++)
+            memcpy(to->value + k * f->width, value + at[i + k].row * f->width, (size_t)f->width * sizeof(float));
     }
-    return FT_OK;
+    ft_free(at);
+    return rc;
 }
 
 static int run_features(ft_cli *c)
@@ -69,12 +77,18 @@ static int run_features(ft_cli *c)
                        "public ones",
                        model);
     int rc = ft_clipstore_read(&s, arg[0]);
+    double span = s.frames * s.stride;
+    if (rc == FT_OK && !(span >= 0 && span <= FT_SNIPPET_MOST))
+        rc = FT_FAIL(FT_EDATA, "%s: clips that span %g frames, at most %d are taken. The file is damaged", arg[0], span,
+                     FT_SNIPPET_MOST);
     if (rc == FT_OK && !(clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
     for (int64_t i = 0; rc == FT_OK && i < s.n_clip; i++) clip[i] = i;
     if (rc == FT_OK) rc = ft_classifier_embed(preset, weights, &s, clip, s.n_clip, &value);
-    f.width = rc;
-    f.frames = (int)lround(s.frames * s.stride);
-    if (rc >= 0) rc = by_video(&f, &s, value);
+    if (rc >= 0) {
+        f.width = rc;
+        f.frames = (int)lround(span);
+        rc = by_video(&f, &s, value);
+    }
     if (rc == FT_OK) rc = ft_features_write(&f, out);
     if (rc == FT_OK)
         ft_cli_print(c,

@@ -7,6 +7,7 @@
 
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/npy.h"
 
@@ -14,6 +15,7 @@
 static int take(ft_features *f, const char *where, const char *name, const ft_st_tensor *t)
 {
     int64_t width = t->ndim ? t->dim[t->ndim - 1] : 0, snippets = t->ndim > 1 ? t->dim[0] : 0;
+    FT_TRY(ft_check_name(name, strlen(name), where, "the video name"));
     if (t->ndim < 2 || t->ndim > 3 || (t->ndim == 3 && t->dim[1] != 1) || width < 1 || snippets < 1)
         return FT_FAIL(FT_EDATA, "%s: %s: %d dims and %lld values; features are (snippets, width)", where, name, t->ndim,
                        (long long)t->count);
@@ -23,7 +25,7 @@ static int take(ft_features *f, const char *where, const char *name, const ft_st
     FT_TRY(ft_grow(&f->video, (size_t)f->n, sizeof *f->video));
     ft_video_features *v = &f->video[f->n++];
     f->width = width;
-    *v = (ft_video_features){ft_strdup(name), snippets, ft_alloc((size_t)t->count * sizeof(float))};
+    *v = (ft_video_features){ft_strdup(name), snippets, ft_alloc_n(t->count, sizeof(float))};
     if (!v->name || !v->value) return FT_FAIL(FT_ENOMEM, "%s: no memory for features", where);
     FT_TRY(ft_safetensors_f32(t, v->value));
     for (int64_t i = 0; i < t->count; i++)
@@ -55,14 +57,27 @@ static int from_folder(ft_features *f, const char *path)
     return rc;
 }
 
+static int read_frames(ft_features *f, const char *path, const ft_safetensors *st)
+{
+    const char *text = json_string_value(json_object_get(st->metadata, "frames_per_snippet"));
+    char *end;
+    if (!text) return FT_OK;
+    long frames = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || frames < 1 || frames > FT_SNIPPET_MOST)
+        return FT_FAIL(FT_EDATA,
+                       "%s: frames_per_snippet is '%.40s', a whole number from 1 to %d is needed. Write the features anew", path,
+                       text, FT_SNIPPET_MOST);
+    f->frames = (int)frames;
+    return FT_OK;
+}
+
 static int from_file(ft_features *f, const char *path)
 {
     ft_safetensors st;
     FT_TRY(ft_safetensors_read(&st, path));
     int rc = FT_OK;
     for (int i = 0; rc == FT_OK && i < st.n; i++) rc = take(f, path, st.tensor[i].name, &st.tensor[i]);
-    const char *frames = json_string_value(json_object_get(st.metadata, "frames_per_snippet"));
-    if (frames) f->frames = atoi(frames);
+    if (rc == FT_OK) rc = read_frames(f, path, &st);
     ft_safetensors_free(&st);
     return rc;
 }
@@ -74,13 +89,19 @@ int ft_features_read(ft_features *f, const char *path)
     if (rc == FT_OK) rc = ft_is_dir(path) ? from_folder(f, path) : from_file(f, path);
     if (rc == FT_OK && !f->n)
         rc = FT_FAIL(FT_EDATA, "%s: no features. A folder of VIDEO.npy, or a safetensors file, is needed", path);
+    for (int64_t i = 0; rc == FT_OK && i < f->n; i++)
+        rc = ft_lookup_add(&f->by_name, f->video[i].name, strlen(f->video[i].name), i);
+    if (rc == FT_OK) ft_lookup_sort(&f->by_name);
     if (rc < 0) ft_features_free(f);
     return rc;
 }
 
 int ft_features_write(const ft_features *f, const char *path)
 {
-    ft_st_tensor *t = ft_alloc((size_t)(f->n + 1) * sizeof *t);
+    if (f->frames < 0 || f->frames > FT_SNIPPET_MOST)
+        return FT_FAIL(FT_EDATA, "%s: snippets of %d frames, at most %d are written. Use shorter clips", path, f->frames,
+                       FT_SNIPPET_MOST);
+    ft_st_tensor *t = ft_alloc_n(f->n + 1, sizeof *t);
     char frames[32];
     if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     for (int64_t i = 0; i < f->n; i++) {
@@ -94,7 +115,7 @@ int ft_features_write(const ft_features *f, const char *path)
                               .bytes = (size_t)(v->snippets * f->width) * sizeof(float)};
     }
     snprintf(frames, sizeof frames, "%d", f->frames);
-    json_t *m = json_pack("{s:s}", "frames_per_snippet", frames);
+    json_t *m = f->frames ? json_pack("{s:s}", "frames_per_snippet", frames) : NULL;
     int rc = ft_safetensors_write(path, t, (int)f->n, m);
     json_decref(m);
     ft_free(t);
@@ -105,6 +126,7 @@ void ft_features_free(ft_features *f)
 {
     for (int64_t i = 0; i < f->n; i++) ft_free(f->video[i].name), ft_free(f->video[i].value);
     ft_free(f->video);
+    ft_lookup_free(&f->by_name);
     ft_free(f->path);
     memset(f, 0, sizeof *f);
 }
@@ -112,10 +134,8 @@ void ft_features_free(ft_features *f)
 int64_t ft_features_find(const ft_features *f, const char *video)
 {
     const char *name = ft_base_name(video), *dot = strrchr(name, '.');
-    size_t bare = dot ? (size_t)(dot - name) : strlen(name);
-    for (int64_t i = 0; i < f->n; i++)
-        if (!strcmp(f->video[i].name, video) || !strcmp(f->video[i].name, name) ||
-            (strlen(f->video[i].name) == bare && !strncmp(f->video[i].name, name, bare)))
-            return i;
-    return -1;
+    size_t length = strlen(name), bare = dot ? (size_t)(dot - name) : length;
+    int64_t row = ft_lookup_find(&f->by_name, video, strlen(video));
+    if (row < 0) row = ft_lookup_find(&f->by_name, name, length);
+    return row < 0 ? ft_lookup_find(&f->by_name, name, bare) : row;
 }

@@ -1,11 +1,15 @@
 #include "common/io/npy.h"
 
-#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/bounds.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 
 static const struct {
@@ -14,45 +18,98 @@ static const struct {
 } dtypes[] = {{"<f4", "F32", 4}, {"<f8", "F64", 8}, {"<f2", "F16", 2}, {"<i8", "I64", 8}, {"<i4", "I32", 4},
               {"<i2", "I16", 2}, {"|i1", "I8", 1},  {"|u1", "U8", 1},  {"|b1", "BOOL", 1}};
 
-/* what stands behind 'key': in the header, a Python dictionary; NULL: not there */
-static const char *value_of(const char *header, const char *key)
+/* ---- the header, a Python dictionary of three: 'descr' a text, 'fortran_order' True or False, 'shape' a tuple
+ * ------------------ */
+
+enum { DESCR = 1, FORTRAN = 2, SHAPE = 4, HEADER_MOST = 1 << 16 };
+
+static const char *blank(const char *p) { return p + strspn(p, " \t\r\n"); }
+
+static int damaged(const char *path)
 {
-    const char *p = strstr(header, key);
-    if (!p) return NULL;
-    for (p += strlen(key); *p == ' ' || *p == ':';) p++;
-    return p;
+    return FT_FAIL(FT_EDATA, "%s: the header is not a dictionary of descr, fortran_order and shape. The file is damaged", path);
+}
+
+/* the text that begins at *p, of at most 20 bytes */
+static bool quoted(const char **p, char text[24])
+{
+    char mark = **p;
+    if (mark != '\'' && mark != '"') return false;
+    const char *end = strchr(*p + 1, mark);
+    if (!end || end - *p > 20) return false;
+    snprintf(text, 24, "%.*s", (int)(end - *p - 1), *p + 1);
+    *p = end + 1;
+    return true;
+}
+
+static int read_descr(ft_st_tensor *t, const char *path, const char **p, size_t *each)
+{
+    char text[24], shown[24];
+    snprintf(text, sizeof text, "%.8s", *p);
+    bool plain = quoted(p, text);
+    for (size_t i = 0; plain && i < sizeof dtypes / sizeof *dtypes; i++)
+        if (!strcmp(text, dtypes[i].npy)) strcpy(t->dtype, dtypes[i].name), *each = dtypes[i].size;
+    if (*each) return FT_OK;
+    ft_printable(shown, sizeof shown, text, false);
+    return FT_FAIL(FT_EDATA, "%s: values of type %s are not read. Save them with array.astype('float32')", path, shown);
+}
+
+/* (3,) or (3L, 2L) or () */
+static int read_shape(ft_st_tensor *t, const char *path, const char **p)
+{
+    bool comma = true; /* one stands before the next number */
+    if (**p != '(') return damaged(path);
+    for (*p = blank(*p + 1); **p != ')'; *p = blank(*p)) {
+        if (!comma || **p < '0' || **p > '9') return damaged(path);
+        char *end;
+        errno = 0;
+        long long n = strtoll(*p, &end, 10);
+        if (errno || t->ndim == FT_ST_DIMS || !ft_mul_count(t->count, n, &t->count))
+            return FT_FAIL(FT_EDATA, "%s: a shape of too many dims or values. The file is damaged", path);
+        t->dim[t->ndim++] = n;
+        *p = blank(end + (*end == 'L'));
+        comma = **p == ',';
+        *p += comma;
+    }
+    ++*p;
+    return t->ndim == 1 && !comma ? damaged(path) : FT_OK; /* (3) is a number */
+}
+
+static int read_entry(ft_st_tensor *t, const char *path, const char **p, int *seen, bool *fortran, size_t *each)
+{
+    char key[24];
+    if (!quoted(p, key) || *(*p = blank(*p)) != ':') return damaged(path);
+    int which = !strcmp(key, "descr") ? DESCR : !strcmp(key, "fortran_order") ? FORTRAN : !strcmp(key, "shape") ? SHAPE : 0;
+    if (!which || *seen & which) return damaged(path);
+    *seen |= which;
+    *p = blank(*p + 1);
+    if (which == DESCR) return read_descr(t, path, p, each);
+    if (which == SHAPE) return read_shape(t, path, p);
+    *fortran = !strncmp(*p, "True", 4);
+    if (!*fortran && strncmp(*p, "False", 5)) return damaged(path);
+    *p += *fortran ? 4 : 5;
+    return FT_OK;
 }
 
 static int parse(ft_npy *a, const char *path, const char *header, const char *data, size_t size)
 {
     ft_st_tensor *t = &a->tensor;
-    const char *descr = value_of(header, "'descr'"), *shape = value_of(header, "'shape'"),
-               *fortran = value_of(header, "'fortran_order'");
+    const char *p = blank(header);
+    bool fortran = false;
     size_t each = 0;
-    if (!descr || !shape || !fortran || *shape != '(')
-        return FT_FAIL(FT_EDATA, "%s: the header names no descr, shape or fortran_order. The file is damaged", path);
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-        if (!strncmp(descr + 1, dtypes[i].npy, 3) && (descr[4] == '\'' || descr[4] == '"'))
-            strcpy(t->dtype, dtypes[i].name), each = dtypes[i].size;
-    if (!each)
-        return FT_FAIL(FT_EDATA, "%s: values of type %.8s are not read. Save them with array.astype('float32')", path, descr);
+    int seen = 0;
     t->count = 1;
-    for (const char *p = shape + 1; *p && *p != ')';) {
-        if (!isdigit((unsigned char)*p)) {
-            p++;
-            continue;
-        }
-        char *end;
-        long long n = strtoll(p, &end, 10);
-        if (t->ndim == FT_ST_DIMS || (n > 0 && t->count > INT64_MAX / 16 / n))
-            return FT_FAIL(FT_EDATA, "%s: a shape of too many dims or values. The file is damaged", path);
-        t->dim[t->ndim++] = n;
-        t->count *= n;
-        p = end;
+    if (*p++ != '{') return damaged(path);
+    while (*(p = blank(p)) != '}') {
+        FT_TRY(read_entry(t, path, &p, &seen, &fortran, &each));
+        if (*(p = blank(p)) == ',') p++;
+        else if (*p != '}') return damaged(path);
     }
-    if (!strncmp(fortran, "True", 4) && t->ndim > 1)
+    if (seen != (DESCR | FORTRAN | SHAPE) || *blank(p + 1)) return damaged(path);
+    if (fortran && t->ndim > 1)
         return FT_FAIL(FT_EDATA, "%s: in Fortran order. Save it with numpy.ascontiguousarray(array)", path);
-    t->bytes = (size_t)t->count * each;
+    if (!ft_mul_size((size_t)t->count, each, &t->bytes))
+        return FT_FAIL(FT_EDATA, "%s: a shape of too many values. The file is damaged", path);
     if (t->bytes != size)
         return FT_FAIL(FT_EDATA, "%s: %zu bytes of values, its shape needs %zu. The file is damaged or cut off", path, size,
                        t->bytes);
@@ -75,11 +132,11 @@ int ft_npy_read(ft_npy *a, const char *path)
     begin = u[6] == 1 ? 10 : 12;
     head = (size_t)u[8] | (size_t)u[9] << 8;
     if (u[6] > 1) head |= (size_t)u[10] << 16 | (size_t)u[11] << 24;
-    if (head > size - begin) {
+    if (head > size - begin || head > HEADER_MOST) {
         rc = FT_FAIL(FT_EDATA, "%s: a header of %zu bytes in a file of %zu. The file is damaged or cut off", path, head, size);
         goto done;
     }
-    header = ft_format("%.*s", (int)(head < 65536 ? head : 65536), a->file + begin);
+    header = ft_format("%.*s", (int)head, a->file + begin);
     rc = header ? parse(a, path, header, a->file + begin + head, size - begin - head) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
 done:
     ft_free(header);

@@ -5,35 +5,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/bounds.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 
 /* ---- what a pickle describes ---------------------------------------------------------------------------------------------- */
 
 typedef enum { NONE, INT, OTHER, TEXT, SEQUENCE, DICT, SYMBOL, STORAGE, TENSOR, OPAQUE, MARK } kind;
 
-enum { DIMS = FT_ST_DIMS, MAX_STACK = 1 << 20, MAX_MEMO = 1 << 24, MAX_TEXT = 1 << 16 };
+enum { DIMS = FT_ST_DIMS, MAX_STACK = 1 << 20, MAX_TEXT = 1 << 16, MAX_KEY = 4096, CHUNK = 1 << 16 };
+enum { PICKLE_RATIO = 128 }; /* bytes of ours for each byte of a pickle; files of torch.save take 10 to 30 */
 
 typedef struct node node;
 struct node {
     kind kind;
-    int64_t value;    /* INT; STORAGE: elements; TENSOR: offset in elements */
+    int64_t value;    /* INT; TEXT: bytes; STORAGE: elements; TENSOR: offset in elements */
     const char *text; /* TEXT; SYMBOL: "module name"; STORAGE: key */
     const char *type; /* STORAGE: dtype */
     node **item;      /* SEQUENCE; DICT: key, value, key, ...; OPAQUE: its state; TENSOR: its storage */
-    int n, room;
-    int ndim;
-    int64_t dim[DIMS], stride[DIMS];
+    int n, room, ndim;
+    int64_t *dim, *stride; /* TENSOR */
 };
 
 typedef struct {
     const char *path;
     ft_arena *arena;
+    char *spare;                     /* the rest of the last chunk of the arena */
+    size_t spare_size, used;         /* used: bytes of the arena in all */
     const unsigned char *p, *end;    /* the pickle */
+    const unsigned char *begin;      /* of it, or of the first of several */
     node **stack, **memo, **storage; /* storage: every one that the pickle names */
-    int n_stack, n_storage;
-    int64_t n_memo;
+    int64_t n_stack, n_storage, n_memo;
+    ft_lookup by_key; /* of the storages */
 } machine;
 
 static int bad(const machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -48,31 +53,69 @@ static int bad(const machine *m, const char *format, ...)
                    m->path, text);
 }
 
-static node *make(machine *m, kind k)
+/* Everything that a pickle makes is taken here: a few of its bytes can ask for a copy of all that is there, so what it gets
+ * stands in proportion to what has been read of it. */
+static int need(machine *m, size_t size, void **p)
 {
-    node *n = ft_arena_alloc(m->arena, sizeof *n);
-    if (n) memset(n, 0, sizeof *n), n->kind = k;
-    return n;
+    if (!ft_add_size(size, 15, &size)) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    size &= ~(size_t)15;
+    if (size > m->spare_size) {
+        size_t chunk = size > CHUNK / 4 ? size : CHUNK;
+        if (!ft_add_size(m->used, chunk, &m->used)) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+        FT_TRY(ft_may_ask(m->path, "pickled objects", m->used, (uint64_t)(m->p - m->begin), PICKLE_RATIO));
+        char *fresh = ft_arena_alloc(m->arena, chunk);
+        if (!fresh) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+        if (chunk == size) {
+            *p = fresh;
+            return FT_OK;
+        }
+        m->spare = fresh, m->spare_size = chunk;
+    }
+    *p = m->spare;
+    m->spare += size, m->spare_size -= size;
+    return FT_OK;
+}
+
+static int make(machine *m, kind k, node **n)
+{
+    void *p;
+    FT_TRY(need(m, sizeof **n, &p));
+    *n = p;
+    (*n)->kind = k;
+    return FT_OK;
 }
 
 static int push(machine *m, node *n)
 {
-    if (!n) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
     if (m->n_stack == MAX_STACK) return bad(m, "more than %d values at once", MAX_STACK);
     FT_TRY(ft_grow(&m->stack, (size_t)m->n_stack, sizeof *m->stack));
     m->stack[m->n_stack++] = n;
     return FT_OK;
 }
 
+static int push_new(machine *m, kind k)
+{
+    node *n;
+    FT_TRY(make(m, k, &n));
+    return push(m, n);
+}
+
+/* makes place for `more` items */
+static int widen(machine *m, node *to, int64_t more)
+{
+    int64_t least = to->n + more, room = 2 * (int64_t)to->room > least ? 2 * (int64_t)to->room : least;
+    void *bigger;
+    if (least <= to->room) return FT_OK;
+    if (room > INT32_MAX) return bad(m, "a list of %lld values", (long long)room);
+    FT_TRY(need(m, (size_t)room * sizeof *to->item, &bigger));
+    if (to->n) memcpy(bigger, to->item, (size_t)to->n * sizeof *to->item);
+    to->item = bigger, to->room = (int)room;
+    return FT_OK;
+}
+
 static int append(machine *m, node *to, node *what)
 {
-    if (to->n == to->room) {
-        int room = to->room ? 2 * to->room : 8;
-        node **bigger = ft_arena_alloc(m->arena, (size_t)room * sizeof *bigger);
-        if (!bigger) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
-        if (to->n) memcpy(bigger, to->item, (size_t)to->n * sizeof *bigger);
-        to->item = bigger, to->room = room;
-    }
+    FT_TRY(widen(m, to, 1));
     to->item[to->n++] = what;
     return FT_OK;
 }
@@ -85,10 +128,10 @@ static int pop(machine *m, node **n)
 }
 
 /* index of the first value above the topmost mark */
-static int to_mark(const machine *m, int *first)
+static int to_mark(const machine *m, int64_t *first)
 {
     *first = 1;
-    for (int i = m->n_stack; i-- > 0;)
+    for (int64_t i = m->n_stack; i-- > 0;)
         if (m->stack[i]->kind == MARK) return *first = i + 1, FT_OK;
     return bad(m, "the pickle has no mark");
 }
@@ -110,8 +153,9 @@ static uint64_t little(const unsigned char *p, int n)
 
 static int push_int(machine *m, int64_t v)
 {
-    node *n = make(m, INT);
-    if (n) n->value = v;
+    node *n;
+    FT_TRY(make(m, INT, &n));
+    n->value = v;
     return push(m, n);
 }
 
@@ -120,14 +164,14 @@ static int push_text(machine *m, uint64_t length, kind k)
     const unsigned char *at;
     if (length > (uint64_t)(m->end - m->p)) return bad(m, "the pickle ends inside a text");
     FT_TRY(take(m, (size_t)length, &at));
-    node *n = make(m, k);
-    if (k == TEXT && n && length < MAX_TEXT) { /* longer ones are no names */
-        char *s = ft_arena_alloc(m->arena, (size_t)length + 1);
-        if (!s) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    node *n;
+    FT_TRY(make(m, k == TEXT && length < MAX_TEXT ? TEXT : OTHER, &n)); /* longer ones are no names */
+    if (n->kind == TEXT) {
+        void *s;
+        FT_TRY(need(m, (size_t)length + 1, &s));
         memcpy(s, at, (size_t)length);
-        s[length] = 0;
-        n->text = s;
-    } else if (n) n->kind = OTHER;
+        n->text = s, n->value = (int64_t)length;
+    }
     return push(m, n);
 }
 
@@ -135,24 +179,24 @@ static int line(machine *m, const char **text)
 {
     const unsigned char *stop = memchr(m->p, '\n', (size_t)(m->end - m->p));
     if (!stop || stop - m->p > 4096) return bad(m, "a name without an end");
-    char *s = ft_arena_alloc(m->arena, (size_t)(stop - m->p) + 1);
-    if (!s) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    void *s;
+    FT_TRY(need(m, (size_t)(stop - m->p) + 1, &s));
     memcpy(s, m->p, (size_t)(stop - m->p));
-    s[stop - m->p] = 0;
     m->p = stop + 1;
     *text = s;
     return FT_OK;
 }
 
-static node *symbol(machine *m, const char *module, const char *name)
+static int push_symbol(machine *m, const char *module, const char *name)
 {
-    node *n = make(m, SYMBOL);
     size_t size = strlen(module) + strlen(name) + 2;
-    char *s = n ? ft_arena_alloc(m->arena, size) : NULL;
-    if (!s) return NULL;
+    node *n;
+    void *s;
+    FT_TRY(make(m, SYMBOL, &n));
+    FT_TRY(need(m, size, &s));
     snprintf(s, size, "%s %s", module, name);
     n->text = s;
-    return n;
+    return push(m, n);
 }
 
 static const struct {
@@ -167,16 +211,16 @@ static bool is(const node *n, const char *name) { return n->kind == SYMBOL && !s
 /* ('storage', type, key, location, elements[, view]) */
 static int persistent(machine *m)
 {
-    node *id, *s = make(m, STORAGE);
+    node *id, *s;
+    FT_TRY(make(m, STORAGE, &s));
     FT_TRY(pop(m, &id));
-    if (id->kind != SEQUENCE || id->n < 5 || id->item[1]->kind != SYMBOL || id->item[2]->kind != TEXT || !id->item[2]->text ||
-        id->item[4]->kind != INT)
+    if (id->kind != SEQUENCE || id->n < 5 || id->item[1]->kind != SYMBOL || id->item[2]->kind != TEXT ||
+        id->item[2]->value > MAX_KEY || id->item[4]->kind != INT)
         return bad(m, "a storage is described in an unknown way");
     if (id->n > 5 && id->item[5]->kind != NONE) return bad(m, "views of storages are not read");
-    for (size_t i = 0; s && i < sizeof storages / sizeof *storages; i++)
+    for (size_t i = 0; i < sizeof storages / sizeof *storages; i++)
         if (is(id->item[1], storages[i].symbol)) s->type = storages[i].dtype;
-    if (s && !s->type) return bad(m, "the storage type %s is not known", id->item[1]->text);
-    if (!s) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    if (!s->type) return bad(m, "the storage type %.80s is not known", id->item[1]->text);
     s->text = id->item[2]->text, s->value = id->item[4]->value;
     FT_TRY(ft_grow(&m->storage, (size_t)m->n_storage, sizeof *m->storage));
     m->storage[m->n_storage++] = s;
@@ -197,8 +241,11 @@ static int numbers(machine *m, const node *n, int64_t *v, int *count)
 static int tensor(machine *m, const node *args)
 {
     int dims, strides;
-    node *t = make(m, TENSOR);
-    if (!t) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    void *shape;
+    node *t;
+    FT_TRY(make(m, TENSOR, &t));
+    FT_TRY(need(m, 2 * DIMS * sizeof *t->dim, &shape));
+    t->dim = shape, t->stride = t->dim + DIMS;
     if (args->n < 4 || args->item[0]->kind != STORAGE || args->item[1]->kind != INT || args->item[1]->value < 0)
         return bad(m, "a tensor is described in an unknown way");
     t->value = args->item[1]->value;
@@ -221,26 +268,28 @@ static int reduce(machine *m)
     if (args->kind == SEQUENCE && args->n > 0 && is(call, "torch._utils _rebuild_parameter")) return push(m, args->item[0]);
     if (args->kind == SEQUENCE && args->n == 1 && is(call, "torch Size")) return push(m, args->item[0]);
     if (is(call, "collections OrderedDict")) {
-        node *d = make(m, DICT), *pairs = args->kind == SEQUENCE && args->n > 0 ? args->item[0] : NULL;
-        for (int i = 0; d && pairs && pairs->kind == SEQUENCE && i < pairs->n; i++) {
+        node *d, *pairs = args->kind == SEQUENCE && args->n > 0 ? args->item[0] : NULL;
+        FT_TRY(make(m, DICT, &d));
+        if (pairs && pairs->kind == SEQUENCE) FT_TRY(widen(m, d, 2 * (int64_t)pairs->n));
+        for (int i = 0; pairs && pairs->kind == SEQUENCE && i < pairs->n; i++) {
             if (pairs->item[i]->kind != SEQUENCE || pairs->item[i]->n != 2) return bad(m, "a dict of something other than pairs");
             FT_TRY(append(m, d, pairs->item[i]->item[0]));
             FT_TRY(append(m, d, pairs->item[i]->item[1]));
         }
         return push(m, d);
     }
-    return push(m, make(m, OPAQUE));
+    return push_new(m, OPAQUE);
 }
 
 /* values above the mark go into the list, dict or whatever stands below it */
 static int collect(machine *m, kind k)
 {
-    int first;
+    int64_t first;
     FT_TRY(to_mark(m, &first));
     if (first < 2) return bad(m, "items for nothing");
     node *to = m->stack[first - 2];
     if (k == DICT && (m->n_stack - first) % 2) return bad(m, "a key without a value");
-    for (int i = first; i < m->n_stack; i++)
+    for (int64_t i = first; i < m->n_stack; i++)
         if (to->kind == k || to->kind == OPAQUE) FT_TRY(append(m, to, m->stack[i]));
     m->n_stack = first - 1;
     return FT_OK;
@@ -248,25 +297,30 @@ static int collect(machine *m, kind k)
 
 static int gather(machine *m, kind k)
 {
-    int first;
+    int64_t first;
+    node *n;
     FT_TRY(to_mark(m, &first));
-    node *n = make(m, k);
-    for (int i = first; n && i < m->n_stack; i++) FT_TRY(append(m, n, m->stack[i]));
+    FT_TRY(make(m, k, &n));
+    FT_TRY(widen(m, n, m->n_stack - first));
+    for (int64_t i = first; i < m->n_stack; i++) FT_TRY(append(m, n, m->stack[i]));
     m->n_stack = first - 1;
     return push(m, n);
 }
 
 static int few(machine *m, int count)
 {
-    node *n = make(m, SEQUENCE), *v[3];
+    node *n, *v[3];
+    FT_TRY(make(m, SEQUENCE, &n));
+    FT_TRY(widen(m, n, count));
     for (int i = count; i-- > 0;) FT_TRY(pop(m, &v[i]));
-    for (int i = 0; n && i < count; i++) FT_TRY(append(m, n, v[i]));
+    for (int i = 0; i < count; i++) FT_TRY(append(m, n, v[i]));
     return push(m, n);
 }
 
 static int remember(machine *m, uint64_t i)
 {
-    if (m->n_stack == 0 || i >= MAX_MEMO) return bad(m, "memo %llu is impossible", (unsigned long long)i);
+    /* every entry takes a byte of the pickle at least, and they are numbered one after another */
+    if (m->n_stack == 0 || i >= (uint64_t)(m->p - m->begin)) return bad(m, "memo %llu is impossible", (unsigned long long)i);
     while (m->n_memo <= (int64_t)i) {
         FT_TRY(ft_grow(&m->memo, (size_t)m->n_memo, sizeof *m->memo));
         m->memo[m->n_memo++] = NULL;
@@ -299,26 +353,27 @@ static int unpickle(machine *m, node **result)
     m->n_stack = 0, m->n_memo = 0;
     for (;;) {
         FT_TRY(take(m, 1, &a));
-        int op = *a, first;
+        int op = *a;
+        int64_t first;
 #define ARG(n) FT_TRY(take(m, n, &a))
         switch (op) {
-            case 0x80: ARG(1); break;                            /* PROTO */
-            case 0x95: ARG(8); break;                            /* FRAME */
-            case '.': return pop(m, result);                     /* STOP */
-            case '(': FT_TRY(push(m, make(m, MARK))); break;     /* MARK */
-            case '}': FT_TRY(push(m, make(m, DICT))); break;     /* EMPTY_DICT */
-            case ']':                                            /* EMPTY_LIST */
-            case 0x8f:                                           /* EMPTY_SET */
-            case ')': FT_TRY(push(m, make(m, SEQUENCE))); break; /* EMPTY_TUPLE */
-            case 'd': FT_TRY(gather(m, DICT)); break;            /* DICT */
-            case 'l':                                            /* LIST */
-            case 0x91:                                           /* FROZENSET */
-            case 't': FT_TRY(gather(m, SEQUENCE)); break;        /* TUPLE */
-            case 0x85:                                           /* TUPLE1 .. TUPLE3 */
+            case 0x80: ARG(1); break;                       /* PROTO */
+            case 0x95: ARG(8); break;                       /* FRAME */
+            case '.': return pop(m, result);                /* STOP */
+            case '(': FT_TRY(push_new(m, MARK)); break;     /* MARK */
+            case '}': FT_TRY(push_new(m, DICT)); break;     /* EMPTY_DICT */
+            case ']':                                       /* EMPTY_LIST */
+            case 0x8f:                                      /* EMPTY_SET */
+            case ')': FT_TRY(push_new(m, SEQUENCE)); break; /* EMPTY_TUPLE */
+            case 'd': FT_TRY(gather(m, DICT)); break;       /* DICT */
+            case 'l':                                       /* LIST */
+            case 0x91:                                      /* FROZENSET */
+            case 't': FT_TRY(gather(m, SEQUENCE)); break;   /* TUPLE */
+            case 0x85:                                      /* TUPLE1 .. TUPLE3 */
             case 0x86:
             case 0x87: FT_TRY(few(m, op - 0x84)); break;
-            case 'N': FT_TRY(push(m, make(m, NONE))); break; /* NONE */
-            case 0x88:                                       /* NEWTRUE, NEWFALSE */
+            case 'N': FT_TRY(push_new(m, NONE)); break; /* NONE */
+            case 0x88:                                  /* NEWTRUE, NEWFALSE */
             case 0x89: FT_TRY(push_int(m, op == 0x88)); break;
             case 'J':
                 ARG(4);
@@ -340,13 +395,13 @@ static int unpickle(machine *m, node **result)
                 ARG((size_t)n);
                 int64_t v = n > 8 ? 0 : (int64_t)little(a, (int)n);
                 if (n > 0 && n < 8 && a[n - 1] & 0x80) v -= (int64_t)1 << (8 * n);
-                if (n > 8) FT_TRY(push(m, make(m, OTHER))); /* the legacy magic number, checked by its bytes */
+                if (n > 8) FT_TRY(push_new(m, OTHER)); /* the legacy magic number, checked by its bytes */
                 else FT_TRY(push_int(m, v));
                 break;
             }
             case 'G':
                 ARG(8);
-                FT_TRY(push(m, make(m, OTHER)));
+                FT_TRY(push_new(m, OTHER));
                 break; /* BINFLOAT */
             case 'X':
                 ARG(4);
@@ -398,14 +453,14 @@ static int unpickle(machine *m, node **result)
                 const char *module, *name;
                 FT_TRY(line(m, &module));
                 FT_TRY(line(m, &name));
-                FT_TRY(push(m, symbol(m, module, name)));
+                FT_TRY(push_symbol(m, module, name));
                 break;
             }
             case 0x93: /* STACK_GLOBAL */
                 FT_TRY(pop(m, &y));
                 FT_TRY(pop(m, &x));
-                if (x->kind != TEXT || y->kind != TEXT || !x->text || !y->text) return bad(m, "a class without a name");
-                FT_TRY(push(m, symbol(m, x->text, y->text)));
+                if (x->kind != TEXT || y->kind != TEXT) return bad(m, "a class without a name");
+                FT_TRY(push_symbol(m, x->text, y->text));
                 break;
             case 'Q': FT_TRY(persistent(m)); break; /* BINPERSID */
             case 'R': FT_TRY(reduce(m)); break;     /* REDUCE */
@@ -416,7 +471,7 @@ static int unpickle(machine *m, node **result)
             case 0x81: /* NEWOBJ */
                 FT_TRY(pop(m, &x));
                 FT_TRY(pop(m, &y));
-                FT_TRY(push(m, make(m, OPAQUE)));
+                FT_TRY(push_new(m, OPAQUE));
                 break;
             case 's': /* SETITEM */
                 FT_TRY(pop(m, &y));
@@ -460,7 +515,8 @@ typedef struct {
 
 typedef struct {
     record *record; /* zip entries, or legacy storages by key */
-    int n;
+    int64_t n;
+    ft_lookup by_name;
     const char *root; /* zip: what stands before "data.pkl" */
     size_t root_length;
 } bytes_of;
@@ -483,7 +539,7 @@ static int zip_directory(machine *m, const unsigned char *file, size_t size, byt
         count = little(file + far + 32, 8), length = little(file + far + 40, 8), begin = little(file + far + 48, 8);
     }
     if (begin > size || length > size - begin || count > length / 46) return bad(m, "the zip directory is damaged");
-    if (!(b->record = ft_alloc(((size_t)count + 1) * sizeof *b->record))) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    if (!(b->record = ft_alloc_n((int64_t)count + 1, sizeof *b->record))) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
     const unsigned char *p = file + begin, *end = p + length;
     for (uint64_t i = 0; i < count; i++) {
         if (end - p < 46 || little(p, 4) != 0x02014b50)
@@ -513,35 +569,42 @@ static int zip_directory(machine *m, const unsigned char *file, size_t size, byt
     return FT_OK;
 }
 
+/* the records by the storages' keys; in a zip archive these stand behind ROOT/data/ */
+static int index_records(bytes_of *b)
+{
+    size_t before = b->root ? b->root_length + 5 : 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        const record *r = &b->record[i];
+        if (r->name_length < before) continue;
+        if (before && (memcmp(r->name, b->root, b->root_length) || memcmp(r->name + b->root_length, "data/", 5))) continue;
+        FT_TRY(ft_lookup_add(&b->by_name, r->name + before, r->name_length - before, i));
+    }
+    ft_lookup_sort(&b->by_name);
+    return FT_OK;
+}
+
 static const record *find_record(const bytes_of *b, const char *key)
 {
-    for (int i = 0; i < b->n; i++) {
-        const record *r = &b->record[i];
-        size_t n = strlen(key);
-        if (!b->root) {
-            if (r->name_length == n && !memcmp(r->name, key, n)) return r;
-        } else if (r->name_length == b->root_length + 5 + n && !memcmp(r->name, b->root, b->root_length) &&
-                   !memcmp(r->name + b->root_length, "data/", 5) && !memcmp(r->name + b->root_length + 5, key, n))
-            return r;
-    }
-    return NULL;
+    int64_t i = ft_lookup_find(&b->by_name, key, strlen(key));
+    return i < 0 ? NULL : &b->record[i];
 }
 
 static int read_zip(machine *m, const unsigned char *file, size_t size, bytes_of *b, node **top)
 {
     FT_TRY(zip_directory(m, file, size, b));
-    for (int i = 0; i < b->n; i++) {
+    for (int64_t i = 0; i < b->n; i++) {
         const record *r = &b->record[i];
         if (r->name_length >= 9 && !memcmp(r->name + r->name_length - 9, "/data.pkl", 9)) {
             if (r->size > (64u << 20)) return bad(m, "a pickle of %zu bytes", r->size);
             b->root = r->name, b->root_length = r->name_length - 8;
-            m->p = file + r->offset, m->end = m->p + r->size;
+            m->p = m->begin = file + r->offset, m->end = m->p + r->size;
         }
         if (r->name_length >= 10 && !memcmp(r->name + r->name_length - 10, "/byteorder", 10) &&
             (r->size < 6 || memcmp(file + r->offset, "little", 6)))
             return bad(m, "its numbers are big-endian");
     }
     if (!b->root) return bad(m, "a zip archive without data.pkl");
+    FT_TRY(index_records(b));
     return unpickle(m, top);
 }
 
@@ -549,61 +612,60 @@ static const node *dict_get(const node *d, const char *key)
 {
     const node *hit = NULL; /* the last one counts, as in Python */
     for (int i = 0; i + 1 < d->n; i += 2)
-        if (d->item[i]->kind == TEXT && d->item[i]->text && !strcmp(d->item[i]->text, key)) hit = d->item[i + 1];
+        if (d->item[i]->kind == TEXT && !strcmp(d->item[i]->text, key)) hit = d->item[i + 1];
     return hit;
-}
-
-static const node *storage_of(const machine *m, const char *key)
-{
-    for (int i = 0; i < m->n_storage; i++)
-        if (!strcmp(m->storage[i]->text, key)) return m->storage[i];
-    return NULL;
 }
 
 static int read_legacy(machine *m, const unsigned char *file, size_t size, bytes_of *b, node **top)
 {
     node *skip, *keys;
-    m->p = file, m->end = file + size;
+    m->p = m->begin = file, m->end = file + size;
     for (int i = 0; i < 2; i++) FT_TRY(unpickle(m, &skip)); /* magic, protocol */
     FT_TRY(unpickle(m, &skip));                             /* sys_info */
     const node *order = skip->kind == DICT ? dict_get(skip, "little_endian") : NULL;
     if (!order || order->value != 1) return bad(m, "its numbers are big-endian");
     FT_TRY(unpickle(m, top));
     FT_TRY(unpickle(m, &keys));
-    if (keys->kind != SEQUENCE) return bad(m, "the list of storages is missing");
-    if (!(b->record = ft_alloc(((size_t)keys->n + 1) * sizeof *b->record))) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    if (keys->kind != SEQUENCE || keys->n > m->n_storage) return bad(m, "the list of storages is missing or too long");
+    if (!(b->record = ft_alloc_n(keys->n + 1, sizeof *b->record))) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
+    for (int64_t i = 0; i < m->n_storage; i++)
+        FT_TRY(ft_lookup_add(&m->by_key, m->storage[i]->text, strlen(m->storage[i]->text), i));
+    ft_lookup_sort(&m->by_key);
     for (int i = 0; i < keys->n; i++) {
         const unsigned char *a;
         const char *key = keys->item[i]->kind == TEXT ? keys->item[i]->text : NULL;
-        const node *s = key ? storage_of(m, key) : NULL;
-        if (!s) return bad(m, "storage %d belongs to no tensor", i);
+        int64_t at = key ? ft_lookup_find(&m->by_key, key, strlen(key)) : -1;
+        if (at < 0) return bad(m, "storage %d belongs to no tensor", i);
+        const node *s = m->storage[at];
         FT_TRY(take(m, 8, &a));
         uint64_t n = little(a, 8), each = dtype_size(s->type);
         if (n != (uint64_t)s->value || n > (uint64_t)(m->end - m->p) / each) return bad(m, "storage %s is cut off", key);
         b->record[b->n++] = (record){key, strlen(key), (size_t)(m->p - file), (size_t)(n * each)};
         m->p += n * each;
     }
-    return FT_OK;
+    return index_records(b);
 }
 
 /* ---- tensors ------------------------------------------------------------------------------------------------------------ */
 
-static int count_of(const machine *m, const node *t, const char *name, const bytes_of *b, int64_t *count)
+/* values and bytes of tensor t, all of which lie within its storage */
+static int measure(const machine *m, const node *t, const char *name, const bytes_of *b, int64_t *count, size_t *bytes)
 {
     const node *s = t->item[0];
     const record *r = find_record(b, s->text);
-    uint64_t last = (uint64_t)t->value, each = dtype_size(s->type), n = 1;
+    size_t each = dtype_size(s->type), behind = 0, all = 0;
+    int64_t last = t->value, step;
+    bool fits = true;
     if (!r) return bad(m, "the data of %s (storage %s) is not in the file", name, s->text);
-    for (int i = 0; i < t->ndim; i++) {
-        uint64_t d = (uint64_t)t->dim[i], st = (uint64_t)t->stride[i];
-        if (d && n > (1ull << 40) / d) return bad(m, "%s is impossibly large", name);
-        n *= d;
-        if (d && (st > 1ull << 40 || last > 1ull << 41)) return bad(m, "%s has an impossible stride", name);
-        if (d) last += (d - 1) * st;
-    }
-    if (n && (last >= (uint64_t)s->value || (last + 1) * each > r->size))
+    *count = 1;
+    for (int i = 0; i < t->ndim; i++)
+        if (t->dim[i] == 0) return *count = 0, *bytes = 0, FT_OK;
+    for (int i = 0; i < t->ndim && fits; i++)
+        fits = ft_mul_count(*count, t->dim[i], count) && ft_mul_count(t->dim[i] - 1, t->stride[i], &step) &&
+               !__builtin_add_overflow(last, step, &last);
+    if (!fits || !ft_mul_size((size_t)*count, each, bytes)) return bad(m, "%s is impossibly large", name);
+    if (!ft_add_size((size_t)last, 1, &behind) || !ft_mul_size(behind, each, &all) || last >= s->value || all > r->size)
         return bad(m, "%s reaches beyond its storage of %lld values", name, (long long)s->value);
-    *count = (int64_t)n;
     return FT_OK;
 }
 
@@ -647,40 +709,71 @@ static int choose(const machine *m, const node *top, const char *key, const node
     return bad(m, "no dict of tensors at the top or under state_dict, teacher, ema, model, module, params (name it with --key)");
 }
 
-static int materialise(const machine *m, const node *dict, const bytes_of *b, const char *file, ft_safetensors *st)
+/* The tensors of a dict by name: `names` gives the place of a name's last value, which is the one that counts in Python. */
+static int list_tensors(const machine *m, const node *dict, ft_lookup *names)
 {
-    size_t total = 0;
-    int n = 0;
+    for (int i = 0; i + 1 < dict->n; i += 2) {
+        const node *key = dict->item[i];
+        if (key->kind != TEXT) continue;
+        if (dict->item[i + 1]->kind == TENSOR) FT_TRY(ft_check_name(key->text, (size_t)key->value, m->path, "the tensor name"));
+        else if (key->value > FT_NAME_MOST) continue;
+        FT_TRY(ft_lookup_add(names, key->text, (size_t)key->value, i));
+    }
+    ft_lookup_sort(names);
+    return FT_OK;
+}
+
+static bool counts(const node *dict, const ft_lookup *names, int i)
+{
+    const node *key = dict->item[i];
+    return dict->item[i + 1]->kind == TENSOR && key->kind == TEXT && ft_lookup_find(names, key->text, (size_t)key->value) == i;
+}
+
+static size_t padded(size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+static int total_of(const machine *m, const node *dict, const ft_lookup *names, const bytes_of *b, size_t *total, int64_t *n)
+{
     int64_t count;
-    for (int i = 0; i + 1 < dict->n; i += 2)
-        if (dict->item[i + 1]->kind == TENSOR && dict->item[i]->kind == TEXT && dict->item[i]->text) {
-            FT_TRY(count_of(m, dict->item[i + 1], dict->item[i]->text, b, &count));
-            total += ((size_t)count * dtype_size(dict->item[i + 1]->item[0]->type) + 15) / 16 * 16;
-            if (total > (size_t)1 << 38) return bad(m, "more than 256 GiB of tensors");
-            n++;
-        }
-    st->tensor = ft_alloc(sizeof *st->tensor * (size_t)(n + 1));
+    size_t bytes;
+    *total = 0, *n = 0;
+    for (int i = 0; i + 1 < dict->n; i += 2) {
+        if (!counts(dict, names, i)) continue;
+        FT_TRY(measure(m, dict->item[i + 1], dict->item[i]->text, b, &count, &bytes));
+        if (bytes > SIZE_MAX - 16 || !ft_add_size(*total, padded(bytes), total))
+            return bad(m, "%s is impossibly large", dict->item[i]->text);
+        ++*n;
+    }
+    return FT_OK;
+}
+
+static int materialise(const machine *m, const node *dict, const ft_lookup *names, const bytes_of *b, const char *file,
+                       size_t size, ft_safetensors *st)
+{
+    size_t total;
+    int64_t n;
+    FT_TRY(total_of(m, dict, names, b, &total, &n));
+    FT_TRY(ft_may_ask(m->path, "tensors", total, size, 4));
+    st->tensor = ft_alloc_n(n + 1, sizeof *st->tensor);
     st->file = ft_alloc(total + 1);
     st->file_size = total;
     if (!st->tensor || !st->file) return FT_FAIL(FT_ENOMEM, "%s: no memory for %zu bytes of tensors", m->path, total);
     char *at = st->file;
     for (int i = 0; i + 1 < dict->n; i += 2) {
-        const node *t = dict->item[i + 1];
-        const char *name = dict->item[i]->kind == TEXT ? dict->item[i]->text : NULL;
-        if (t->kind != TENSOR || !name) continue;
+        if (!counts(dict, names, i)) continue;
+        const node *t = dict->item[i + 1], *s = t->item[0];
+        const char *name = dict->item[i]->text;
         ft_st_tensor *o = &st->tensor[st->n];
-        const node *s = t->item[0];
         size_t each = dtype_size(s->type);
-        FT_TRY(count_of(m, t, name, b, &count));
+        FT_TRY(measure(m, t, name, b, &o->count, &o->bytes));
         if (!(o->name = ft_strdup(name))) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
         snprintf(o->dtype, sizeof o->dtype, "%s", s->type);
-        o->ndim = t->ndim, o->count = count, o->data = at, o->bytes = (size_t)count * each;
+        o->ndim = t->ndim, o->data = at;
         memcpy(o->dim, t->dim, sizeof o->dim);
-        if (count) gather_strided(at, file + find_record(b, s->text)->offset + (size_t)t->value * each, t, 0, each);
-        at += (o->bytes + 15) / 16 * 16;
+        if (o->count) gather_strided(at, file + find_record(b, s->text)->offset + (size_t)t->value * each, t, 0, each);
+        at += padded(o->bytes);
         st->n++;
     }
-    return FT_OK;
+    return ft_safetensors_index(st, m->path);
 }
 
 int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used[64])
@@ -692,6 +785,7 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
     FT_TRY(ft_read_file(path, (size_t)1 << 36, &file, &size));
     machine m = {.path = path, .arena = ft_arena_new()};
     bytes_of b = {0};
+    ft_lookup names = {0};
     node *top = NULL;
     const node *dict = NULL;
     const unsigned char *raw = (const unsigned char *)file;
@@ -700,8 +794,12 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
     else if (rc == FT_OK && size > sizeof magic && !memcmp(file, magic, sizeof magic)) rc = read_legacy(&m, raw, size, &b, &top);
     else if (rc == FT_OK) rc = bad(&m, "it begins neither as a zip archive nor as a pickle of torch.save");
     if (rc == FT_OK) rc = choose(&m, top, key, &dict, used ? used : spare);
-    if (rc == FT_OK) rc = materialise(&m, dict, &b, file, st);
+    if (rc == FT_OK) rc = list_tensors(&m, dict, &names);
+    if (rc == FT_OK) rc = materialise(&m, dict, &names, &b, file, size, st);
     if (rc < 0) ft_safetensors_free(st);
+    ft_lookup_free(&names);
+    ft_lookup_free(&b.by_name);
+    ft_lookup_free(&m.by_key);
     ft_free(b.record);
     ft_free(m.stack);
     ft_free(m.memo);
@@ -714,6 +812,7 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
 int ft_weights_file_read(ft_safetensors *st, const char *path, const char *key, char used[64])
 {
     unsigned char head[9] = {0};
+    FT_TRY(ft_is_file(path));
     FILE *f = fopen(path, "rb");
     size_t n = f ? fread(head, 1, 9, f) : 0;
     if (f) fclose(f);
