@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -181,6 +182,366 @@ static void test_hostile(void **state)
     free(bomb);
 }
 
+/* ---- files made to take memory or time ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    char *at;
+    size_t n, room;
+} bytes;
+
+static void put(bytes *b, const char *text, size_t n)
+{
+    if (b->n + n > b->room) b->at = realloc(b->at, b->room = 2 * (b->n + n) + 1000);
+    memcpy(b->at + b->n, text, n);
+    b->n += n;
+}
+#define PUT(b, literal) put(b, literal, sizeof literal - 1)
+
+static void put_number(bytes *b, int64_t v)
+{
+    char text[10] = "\x8a\x08";
+    for (int i = 0; i < 8; i++) text[2 + i] = (char)(v >> (8 * i));
+    put(b, text, sizeof text);
+}
+
+static void put_text(bytes *b, const char *text)
+{
+    char head[2] = {'U', (char)strlen(text)};
+    put(b, head, 2);
+    put(b, text, strlen(text));
+}
+
+/* name and tensor of `n` dims over a storage of four floats */
+static void put_tensor(bytes *b, const char *name, const char *storage, int64_t offset, int n, const int64_t *dim,
+                       const int64_t *stride)
+{
+    put_text(b, name);
+    PUT(b, "ctorch._utils\n_rebuild_tensor_v2\n((U\7storagectorch\nFloatStorage\n");
+    put_text(b, storage);
+    PUT(b, "U\3cpuK\4tQ");
+    put_number(b, offset);
+    PUT(b, "(");
+    for (int i = 0; i < n; i++) put_number(b, dim[i]);
+    PUT(b, "t(");
+    for (int i = 0; i < n; i++) put_number(b, stride[i]);
+    PUT(b, "ttR");
+}
+
+/* the list of storages and their bytes: four floats for each */
+static void put_storages(bytes *b, int n)
+{
+    static const char data[25] = "\4\0\0\0\0\0\0\0";
+    char key[20];
+    PUT(b, "](");
+    for (int i = 0; i < n; i++) snprintf(key, sizeof key, "%d", i), put_text(b, key);
+    PUT(b, "e.");
+    for (int i = 0; i < n; i++) put(b, data, 24);
+}
+
+static int read_made(ft_safetensors *st, bytes *b)
+{
+    char path[300], used[64];
+    snprintf(path, sizeof path, "%s/made.pth", folder);
+    write_pickle(path, b->at, b->n);
+    free(b->at);
+    *b = (bytes){0};
+    return ft_pth_read(st, path, NULL, used);
+}
+
+static void refused(int rc, const char *because)
+{
+    assert_int_equal(rc, FT_EDATA);
+    if (!strstr(ft_error_message(), because)) fail_msg("'%s' does not say '%s'", ft_error_message(), because);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t offset;
+        int n;
+        int64_t dim[3], stride[3];
+        const char *because;
+    } c[] = {{0, 1, {(1 << 24) + 1}, {1ll << 40}, "impossibly large"},
+             {0, 3, {1 << 24, 1 << 24, 1 << 24}, {0}, "impossibly large"},
+             {0, 1, {3}, {INT64_MAX}, "impossibly large"},
+             {0, 2, {2, 2}, {INT64_MAX, INT64_MAX}, "impossibly large"},
+             {INT64_MAX, 1, {1}, {1}, "reaches beyond"},
+             {INT64_MAX / 4, 1, {2}, {1ll << 62}, "reaches beyond"},
+             {0, 1, {5}, {1}, "reaches beyond"},
+             {1, 1, {4}, {1}, "reaches beyond"},
+             {0, 1, {1ll << 31}, {0}, "FORTY_FILE_RATIO"},
+             {0, 1, {INT64_MAX}, {0}, "impossibly large"},
+             {0, 1, {-1}, {1}, "impossible dim"},
+             {-1, 1, {1}, {1}, "unknown way"},
+             {0, 2, {2, 2}, {2, 1}, NULL},
+             {3, 1, {9}, {0}, NULL},
+             {INT64_MAX, 2, {1ll << 62, 0}, {1, 1}, NULL}};
+    ft_safetensors st;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        bytes b = {0};
+        PUT(&b, "}");
+        put_tensor(&b, "w", "0", c[i].offset, c[i].n, c[i].dim, c[i].stride);
+        PUT(&b, "s.");
+        put_storages(&b, 1);
+        int rc = read_made(&st, &b);
+        if (c[i].because) refused(rc, c[i].because);
+        else if (rc < 0) fail_msg("%zu: %s", i, ft_error_message());
+        else ft_safetensors_free(&st);
+    }
+}
+
+/* the last of two keys counts, as in Python, also where it takes a tensor away */
+static void test_keys(void **state)
+{
+    (void)state;
+    ft_safetensors st;
+    bytes b = {0};
+    PUT(&b, "}(");
+    put_tensor(&b, "w", "0", 0, 1, (int64_t[]){2}, (int64_t[]){1});
+    put_tensor(&b, "gone", "0", 0, 1, (int64_t[]){2}, (int64_t[]){1});
+    put_tensor(&b, "w", "0", 1, 1, (int64_t[]){3}, (int64_t[]){1});
+    PUT(&b, "U\4goneNu.");
+    put_storages(&b, 1);
+    if (read_made(&st, &b) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(st.n, 1);
+    assert_int_equal(ft_safetensors_find(&st, "w")->count, 3);
+    assert_null(ft_safetensors_find(&st, "gone"));
+    ft_safetensors_free(&st);
+    static const char *const names[] = {"caf\xe9", "a\nb", "\xc2\x85"};
+    for (int i = 0; i < 3; i++) {
+        PUT(&b, "}");
+        put_tensor(&b, names[i], "0", 0, 1, (int64_t[]){2}, (int64_t[]){1});
+        PUT(&b, "s.");
+        put_storages(&b, 1);
+        refused(read_made(&st, &b), i ? "control character" : "UTF-8");
+    }
+}
+
+static void test_bombs(void **state)
+{
+    (void)state;
+    ft_safetensors st;
+    bytes b = {0};
+    ft_peak_memory_reset();
+    int64_t before = ft_peak_memory();
+    PUT(&b, "ccollections\nOrderedDict\nq\1U\1aN\x86q\2]q\3("); /* a list of ten thousand pairs, copied again and again */
+    for (int i = 0; i < 10000; i++) PUT(&b, "h\2");
+    PUT(&b, "e");
+    for (int i = 0; i < 10000; i++) PUT(&b, "h\1h\3\x85R0");
+    PUT(&b, ".");
+    refused(read_made(&st, &b), "FORTY_FILE_RATIO");
+    char *name = malloc(60000);
+    memset(name, 'a', 60000);
+    PUT(&b, "X\x60\xea\0\0"); /* one long text, joined to itself */
+    put(&b, name, 60000);
+    PUT(&b, "q\1");
+    for (int i = 0; i < 20000; i++) PUT(&b, "h\1h\1\x93");
+    PUT(&b, ".");
+    free(name);
+    refused(read_made(&st, &b), "FORTY_FILE_RATIO");
+    PUT(&b, "Nr\xfe\xff\xff\0.");
+    refused(read_made(&st, &b), "memo");
+    if (ft_peak_memory() - before > 300) fail_msg("%lld MiB", (long long)(ft_peak_memory() - before));
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* a hundred thousand tensors, each in a storage of its own: not the square of it */
+static void test_many(void **state)
+{
+    (void)state;
+    enum { MANY = 100000 };
+    char path[300], name[40], key[20];
+    ft_safetensors st;
+    bytes b = {0};
+    PUT(&b, "}");
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "layer.%d", i);
+        snprintf(key, sizeof key, "%d", i);
+        put_tensor(&b, name, key, 0, 1, (int64_t[]){4}, (int64_t[]){1});
+        PUT(&b, "s");
+    }
+    PUT(&b, ".");
+    put_storages(&b, MANY);
+    double from = now();
+    if (read_made(&st, &b) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(st.n, MANY);
+    snprintf(path, sizeof path, "%s/many.safetensors", folder);
+    assert_int_equal(ft_safetensors_write(path, st.tensor, st.n, NULL), FT_OK);
+    ft_safetensors_free(&st);
+    if (ft_safetensors_read(&st, path) < 0) fail_msg("%s", ft_error_message());
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "layer.%d", i);
+        assert_non_null(ft_safetensors_find(&st, name));
+    }
+    ft_safetensors_free(&st);
+    if (now() - from > 10) fail_msg("%.1f s", now() - from);
+}
+
+static int read_header(ft_safetensors *st, const char *text, size_t n, size_t data)
+{
+    char path[300];
+    bytes b = {0};
+    char head[8] = {0};
+    for (int i = 0; i < 8; i++) head[i] = (char)((uint64_t)n >> (8 * i));
+    put(&b, head, 8);
+    put(&b, text, n);
+    for (size_t i = 0; i < data; i++) put(&b, "", 1);
+    snprintf(path, sizeof path, "%s/made.safetensors", folder);
+    assert_int_equal(ft_write_file(path, b.at, b.n), FT_OK);
+    free(b.at);
+    return ft_safetensors_read(st, path);
+}
+
+static void test_headers(void **state)
+{
+    (void)state;
+#define F4(name, from, to) "\"" name "\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[" from "," to "]}"
+#define F0(name, at)       "\"" name "\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[" at "," at "]}"
+    static const struct {
+        const char *text;
+        size_t data;
+        const char *because;
+    } c[] = {{"{}", 0, NULL},
+             {" { } ", 0, NULL},
+             {"{\"__metadata__\":{}}", 0, NULL},
+             {"{\"__metadata__\" : { \"a\" : \"b\" } , " F4("a", "0", "4") "} ", 4, NULL},
+             {"{" F4("b", "4", "8") "," F4("a", "0", "4") "," F0("z", "8") "," F0("y", "4") "," F0("x", "0") "}", 8, NULL},
+             {"{" F4("a", "0", "4") "}", 8, "at the end"},
+             {"{" F4("a", "4", "8") "}", 8, "before tensor a"},
+             {"{" F4("a", "0", "4") "," F4("b", "2", "6") "}", 6, "overlap"},
+             {"{" F4("a", "0", "4") "," F4("a", "4", "8") "}", 8, "two tensors"},
+             {"{" F4("a", "0", "4") ",}", 4, "the header"},
+             {"{" F4("a", "0", "4"), 4, "the header"},
+             {"{" F4("a", "0", "4") "}}", 4, "the header"},
+             {"{" F4("a", "0", "4") "," F4("a", "0", "4"), 4, "the header"},
+             {"{,}", 0, "the header"},
+             {"{\"a\"}", 0, "the header"},
+             {"{" F4("a", "0.0", "4") "}", 4, "the header"},
+             {"{" F4("\\u00e9\\ud83d\\ude00\\\"", "0", "4") "}", 4, NULL},
+             {"{" F4("\\ud83d", "0", "4") "}", 4, "impossible"},
+             {"{" F4("\\u00", "0", "4") "}", 4, "impossible"},
+             {"{" F4("\\x", "0", "4") "}", 4, "impossible"},
+             {"{" F4("\\u0000", "0", "4") "}", 4, "impossible"},
+             {"{\"a\\", 0, "the header"},
+             {"{" F4("a", "00000000000000000000000000018446744073709551616", "4") "}", 4, "large"},
+             {"{" F4("a", "", "4") "}", 4, "number"},
+             {"{\"__metadata__\":{\"a\":\"caf\xe9\"}}", 0, "not UTF-8"},
+             {"{" F4("caf\xe9", "0", "4") "}", 4, "UTF-8"},
+             {"{" F4("a\\u000ab", "0", "4") "}", 4, "control"},
+             {"{\"__metadata__\":1}", 0, "an object"},
+             {"{\"__metadata__\":{\"a\":1}}", 0, "not a text"},
+             {"{\"__metadata__\":{\"a\":{}}}", 0, "not a text"},
+             {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "twice"},
+             {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "twice"}};
+    ft_safetensors st;
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        int rc = read_header(&st, c[i].text, strlen(c[i].text), c[i].data);
+        if (c[i].because && rc == FT_OK) fail_msg("%s is read", c[i].text);
+        if (c[i].because) refused(rc, c[i].because);
+        else if (rc < 0) fail_msg("%s: %s", c[i].text, ft_error_message());
+        else ft_safetensors_free(&st);
+    }
+    static const char *const bombs[][3] = {{"{\"a\":{\"x\":[0", ",{}", "]}}"},
+                                           {"{\"a\":", "{\"a\":", "1"},
+                                           {"{\"__metadata__\":{\"a\":[0", ",[]", "]}}"},
+                                           {"{\"__metadata__\":{\"a\":\"", "aaa", "\"}}"}};
+    for (int i = 0; i < 4; i++) {
+        bytes b = {0};
+        size_t each = strlen(bombs[i][1]), times = (20u << 20) / each, head = strlen(bombs[i][0]), tail = strlen(bombs[i][2]);
+        b.at = malloc(head + times * each + tail);
+        memcpy(b.at, bombs[i][0], head);
+        for (size_t k = 0; k < times; k++) memcpy(b.at + head + k * each, bombs[i][1], each);
+        memcpy(b.at + head + times * each, bombs[i][2], tail);
+        ft_peak_memory_reset();
+        int64_t before = ft_peak_memory();
+        double from = now();
+        assert_int_equal(read_header(&st, b.at, head + times * each + tail, 0), FT_EDATA);
+        if (ft_peak_memory() - before > 250 || now() - from > 4)
+            fail_msg("%d: %lld MiB, %.1f s", i, (long long)(ft_peak_memory() - before), now() - from);
+        free(b.at);
+    }
+}
+
+/* A name that JSON cannot hold, or only once, is an error: nothing is left out in silence. */
+static void test_write(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {{"a", "caf\xe9"}, {"a", "a"}, {"a", "a\nb"}};
+    char path[300], made[65], again[65];
+    float v[2] = {1, 2};
+    ft_st_tensor t[2] = {{.dtype = "F32", .ndim = 1, .dim = {2}, .count = 2, .data = v, .bytes = 8},
+                         {.dtype = "F32", .ndim = 1, .dim = {2}, .count = 2, .data = v, .bytes = 8}};
+    snprintf(path, sizeof path, "%s/written.safetensors", folder);
+    for (int i = 0; i < 3; i++) {
+        t[0].name = (char *)names[i][0], t[1].name = (char *)names[i][1];
+        assert_int_equal(ft_safetensors_write(path, t, 2, NULL), FT_EDATA);
+        assert_false(ft_exists(path));
+    }
+    /* with one allocation failing, whichever: the whole file or an error */
+    t[1].name = (char *)"b";
+    json_t *metadata = json_pack("{s:s}", "model", "m");
+    assert_int_equal(ft_safetensors_write(path, t, 2, metadata), FT_OK);
+    assert_int_equal(ft_sha256_file(path, made), FT_OK);
+    int failed = 0, n = 1;
+    for (int64_t last = 1; last >= 0; n++) {
+        remove(path);
+        ft_alloc_fail_at(n);
+        int64_t begin = ft_alloc_count();
+        int rc = ft_safetensors_write(path, t, 2, metadata);
+        ft_alloc_fail_at(0);
+        last = ft_alloc_count() - begin >= n ? 1 : -1;
+        failed += rc < 0;
+        assert_true(rc == FT_OK || !ft_exists(path));
+        if (rc < 0) continue;
+        assert_int_equal(ft_sha256_file(path, again), FT_OK);
+        assert_string_equal(made, again);
+    }
+    assert_true(failed > 10);
+    json_decref(metadata);
+}
+
+/* with one allocation failing, whichever: every tensor or an error */
+static void test_memory(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"zip.pth", "legacy.pth", "dino.safetensors"};
+    for (int i = 0; i < 3; i++) {
+        ft_safetensors whole, st;
+        char used[64];
+        int failed = 0;
+        assert_int_equal(ft_weights_file_read(&whole, golden(files[i]), NULL, used), FT_OK);
+        for (int n = 1, more = 1; more; n++) {
+            ft_alloc_fail_at(n);
+            int64_t begin = ft_alloc_count();
+            int rc = ft_weights_file_read(&st, golden(files[i]), NULL, used);
+            ft_alloc_fail_at(0);
+            more = ft_alloc_count() - begin >= n;
+            failed += rc < 0;
+            if (rc < 0) {
+                assert_int_equal(rc, FT_ENOMEM);
+                continue;
+            }
+            assert_int_equal(st.n, whole.n);
+            for (int k = 0; k < st.n; k++) {
+                const ft_st_tensor *t = ft_safetensors_find(&st, whole.tensor[k].name);
+                assert_non_null(t);
+                assert_int_equal(t->bytes, whole.tensor[k].bytes);
+                if (t->bytes) assert_memory_equal(t->data, whole.tensor[k].data, t->bytes);
+            }
+            ft_safetensors_free(&st);
+        }
+        assert_true(failed > 5);
+        ft_safetensors_free(&whole);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -258,8 +619,10 @@ static int tear_down(void **state) { return (void)state, remove_tree(folder); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_containers), cmocka_unit_test(test_damage),
-                                       cmocka_unit_test(test_hostile), cmocka_unit_test(test_names),
-                                       cmocka_unit_test(test_other_layouts)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_containers), cmocka_unit_test(test_damage),  cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_keys),    cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_headers), cmocka_unit_test(test_write),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_names),   cmocka_unit_test(test_other_layouts)};
     return cmocka_run_group_tests_name("weights", tests, set_up, tear_down);
 }

@@ -22,6 +22,7 @@ static void released(const ft_sampling *s, int64_t total, double fps, int k, int
            end = start + window - 1;
     int64_t first = (int64_t)ceil(start), last = (int64_t)floor(end) + 1; /* what is decoded: the window and one more */
     if (last > total - 1) last = total - 1;
+    if (first > last) first = last; /* a window of less than a frame */
     for (int i = 0; i < s->frames; i++) {
         double at = s->frames > 1 ? (window - 1) * i / (s->frames - 1) : 0;
         index[i] = first + (int64_t)clamp(at, 0, (double)(last - first));

@@ -1,7 +1,10 @@
 #include "common/io/video.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <libavutil/avstring.h>
 #include <libavutil/display.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
@@ -9,20 +12,26 @@
 #include <math.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/base/bounds.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
 
+enum { MOST_SIDE = 16384, MOST_PIXELS = 8192 * 8192, MOST_SCALED = 4 * MOST_PIXELS };
+
 typedef struct {
     AVFormatContext *format;
+    AVIOContext *io;
     AVCodecContext *codec;
     AVPacket *packet;
     AVFrame *frame;
-    int stream;
+    int fd, stream, io_error;
+    int64_t size;
     bool flushing, damaged;
-    int64_t packets;
 } decoder;
 
 static const char *reason(int code)
@@ -32,51 +41,183 @@ static const char *reason(int code)
     return text;
 }
 
+static int status_of(int code, int otherwise) { return code == AVERROR(ENOMEM) ? FT_ENOMEM : otherwise; }
+
+static void quiet(void)
+{
+    av_log_set_level(AV_LOG_QUIET);
+    static bool once;
+    if (!once) av_max_alloc((size_t)1 << 29); /* no single thing is larger; a file's word is not enough to ask for more */
+    once = true;
+}
+
 static void close_decoder(decoder *d)
 {
     av_frame_free(&d->frame);
     av_packet_free(&d->packet);
     avcodec_free_context(&d->codec);
     avformat_close_input(&d->format);
+    if (d->io) av_freep(&d->io->buffer);
+    avio_context_free(&d->io);
+    if (d->fd >= 0) close(d->fd);
+    d->fd = -1;
+}
+
+/* ---- one file and no other: FFmpeg reads through these, and every other name that a file holds is refused -------------------
+ */
+
+static int read_bytes(void *opaque, uint8_t *to, int n)
+{
+    decoder *d = opaque;
+    ssize_t got;
+    do got = read(d->fd, to, (size_t)n);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) return d->io_error = AVERROR(errno);
+    return got ? (int)got : AVERROR_EOF;
+}
+
+static int64_t seek_bytes(void *opaque, int64_t to, int whence)
+{
+    decoder *d = opaque;
+    if (whence & AVSEEK_SIZE) return d->size;
+    int64_t at = lseek(d->fd, to, whence & ~AVSEEK_FORCE);
+    return at < 0 ? AVERROR(errno) : at;
+}
+
+static int no_other_file(AVFormatContext *f, AVIOContext **io, const char *url, int flags, AVDictionary **options)
+{
+    (void)f, (void)url, (void)flags, (void)options;
+    *io = NULL;
+    return AVERROR(EPERM);
+}
+
+/* What the file is, by its bytes and its name's ending; never a device, a script, or a list of other files */
+static int probe(decoder *d, const char *path, const AVInputFormat **format)
+{
+    int rc = av_probe_input_buffer2(d->io, format, ft_base_name(path), NULL, 0, 0);
+    if (rc >= 0 && (*format)->flags & AVFMT_NOFILE) /* a picture's name stands for a row of files: by its bytes alone */
+        *format = NULL, rc = av_probe_input_buffer2(d->io, format, "", NULL, 0, 0);
+    if (rc < 0) return rc;
+    bool others = (*format)->flags & AVFMT_NOFILE ||
+                  av_match_list((*format)->name, "hls,dash,concat,imf,sdp,rtp,rtsp,sap,vobsub,avisynth,vapoursynth,lavfi", ',');
+    return others ? AVERROR(EPERM) : rc;
+}
+
+static int open_file(decoder *d, const char *path)
+{
+    enum { BUFFER = 32768 };
+    struct stat st;
+    FT_TRY(ft_is_file(path));
+    d->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should it have become a pipe, it is not waited for */
+    if (d->fd < 0 || fstat(d->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
+    d->size = st.st_size;
+    uint8_t *buffer = av_malloc(BUFFER);
+    d->io = buffer ? avio_alloc_context(buffer, BUFFER, 0, d, read_bytes, NULL, seek_bytes) : NULL;
+    if (!d->io) av_free(buffer);
+    d->format = avformat_alloc_context();
+    if (!d->io || !d->format || !(d->format->protocol_whitelist = av_strdup("none")))
+        return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    d->format->pb = d->io;
+    d->format->flags |= AVFMT_FLAG_CUSTOM_IO; /* pb is ours to close */
+    d->format->io_open = no_other_file;
+    const AVInputFormat *format = NULL;
+    int rc = probe(d, path, &format);
+    if (rc == AVERROR(EPERM))
+        return FT_FAIL(FT_EDATA, "%s: names other files (%s), which are not opened. Give the video itself", path, format->name);
+    if (rc >= 0) rc = avformat_open_input(&d->format, path, format, NULL); /* frees d->format if it fails */
+    if (rc >= 0) return FT_OK;
+    return FT_FAIL(status_of(rc, d->io_error ? FT_EIO : FT_EDATA),
+                   "%s: cannot be read as a video (%s). Check the file, or leave it out with --on-error skip", path, reason(rc));
+}
+
+/* FFmpeg decodes some frames to know a stream; it shall not be talked into gigabytes there either. */
+static int find_streams(AVFormatContext *f)
+{
+    unsigned n = f->nb_streams;
+    AVDictionary **options = n ? av_calloc(n, sizeof *options) : NULL;
+    int rc = n && !options ? AVERROR(ENOMEM) : 0;
+    for (unsigned i = 0; rc >= 0 && i < n; i++) rc = av_dict_set_int(&options[i], "max_pixels", MOST_PIXELS, 0);
+    if (rc >= 0) rc = avformat_find_stream_info(f, options);
+    for (unsigned i = 0; options && i < n; i++) av_dict_free(&options[i]);
+    av_free(options);
+    return rc;
+}
+
+static bool size_is_good(int w, int h)
+{
+    return w > 0 && h > 0 && w <= MOST_SIDE && h <= MOST_SIDE && (int64_t)w * h <= MOST_PIXELS;
+}
+
+static int open_codec(decoder *d, const char *path, const AVCodec *codec)
+{
+    const AVCodecParameters *is = d->format->streams[d->stream]->codecpar;
+    if ((is->width || is->height) && !size_is_good(is->width, is->height))
+        return FT_FAIL(FT_EDATA, "%s: frames of %dx%d; at most %d a side and %d MB of pixels are read", path, is->width,
+                       is->height, MOST_SIDE, MOST_PIXELS >> 20);
+    d->codec = avcodec_alloc_context3(codec);
+    d->packet = av_packet_alloc();
+    d->frame = av_frame_alloc();
+    int rc = d->codec && d->packet && d->frame ? avcodec_parameters_to_context(d->codec, is) : AVERROR(ENOMEM);
+    if (rc >= 0) {
+        d->codec->thread_count = (int64_t)is->width * is->height > MOST_PIXELS / 4 ? 1 : ft_threads_get(); /* each has a frame */
+        d->codec->max_pixels = MOST_PIXELS;
+        rc = avcodec_open2(d->codec, codec, NULL);
+    }
+    if (rc >= 0) return FT_OK;
+    return FT_FAIL(status_of(rc, FT_EDATA), "%s: its %s stream cannot be decoded (%s)", path, codec->name, reason(rc));
+}
+
+static int open_stream(decoder *d, const char *path)
+{
+    FT_TRY(open_file(d, path));
+    int rc = find_streams(d->format);
+    const AVCodec *codec = NULL;
+    if (rc >= 0) rc = d->stream = av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
+    if (rc == AVERROR(ENOMEM)) return FT_FAIL(FT_ENOMEM, "%s: no memory to look for its video", path);
+    /* a text file has a demuxer too: its "video" is a terminal picture */
+    if (rc < 0 || !codec || codec->id == AV_CODEC_ID_ANSI || codec->id == AV_CODEC_ID_BINTEXT || codec->id == AV_CODEC_ID_XBIN ||
+        codec->id == AV_CODEC_ID_IDF)
+        return FT_FAIL(FT_EDATA, "%s: holds no video that can be decoded. Check the file, or leave it out with --on-error skip",
+                       path);
+    return open_codec(d, path, codec);
 }
 
 static int open_decoder(decoder *d, const char *path)
 {
     memset(d, 0, sizeof *d);
-    av_log_set_level(AV_LOG_QUIET);
-    if (ft_is_dir(path)) return FT_FAIL(FT_EDATA, "%s: a folder, not a video. Give the path of a video file", path);
-    int rc = avformat_open_input(&d->format, path, NULL, NULL);
-    if (rc < 0)
-        return FT_FAIL(rc == AVERROR(ENOENT) || rc == AVERROR(EACCES) ? FT_EIO : FT_EDATA,
-                       "%s: cannot be read as a video (%s). Check the file, or leave it out with --on-error skip", path,
-                       reason(rc));
-    rc = avformat_find_stream_info(d->format, NULL);
-    const AVCodec *codec = NULL;
-    if (rc >= 0) rc = d->stream = av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
-    /* a text file has a demuxer too: its "video" is a terminal picture */
-    if (rc < 0 || !codec || codec->id == AV_CODEC_ID_ANSI || codec->id == AV_CODEC_ID_BINTEXT || codec->id == AV_CODEC_ID_XBIN ||
-        codec->id == AV_CODEC_ID_IDF) {
-        close_decoder(d);
-        return FT_FAIL(FT_EDATA, "%s: holds no video that can be decoded. Check the file, or leave it out with --on-error skip",
-                       path);
-    }
-    d->codec = avcodec_alloc_context3(codec);
-    d->packet = av_packet_alloc();
-    d->frame = av_frame_alloc();
-    if (!d->codec || !d->packet || !d->frame) rc = AVERROR(ENOMEM);
-    else rc = avcodec_parameters_to_context(d->codec, d->format->streams[d->stream]->codecpar);
-    if (rc >= 0) {
-        d->codec->thread_count = ft_threads_get();
-        rc = avcodec_open2(d->codec, codec, NULL);
-    }
-    if (rc >= 0) return FT_OK;
-    close_decoder(d);
-    return FT_FAIL(rc == AVERROR(ENOMEM) ? FT_ENOMEM : FT_EDATA, "%s: its %s stream cannot be decoded (%s)", path, codec->name,
-                   reason(rc));
+    d->fd = -1;
+    quiet();
+    int rc = open_stream(d, path);
+    if (rc < 0) close_decoder(d);
+    return rc;
 }
 
-/* 1: d->frame holds the next frame; 0: end; negative: FFmpeg's code */
-static int next_frame(decoder *d)
+/* Gives the decoder its next packet, or the end. Only a lack of memory is an error: what is broken is noted and passed by. */
+static int feed(decoder *d)
+{
+    int rc = 0;
+    while (!d->flushing) {
+        rc = av_read_frame(d->format, d->packet);
+        if (rc < 0) {
+            if (rc != AVERROR_EOF || d->io_error) d->damaged = true;
+            d->flushing = true;
+            return rc == AVERROR(ENOMEM) ? rc : avcodec_send_packet(d->codec, NULL);
+        }
+        bool ours = d->packet->stream_index == d->stream;
+        if (ours) {
+            if (d->packet->flags & AV_PKT_FLAG_CORRUPT) d->damaged = true;
+            rc = avcodec_send_packet(d->codec, d->packet);
+            if (rc < 0) d->damaged = true;
+        }
+        av_packet_unref(d->packet);
+        if (ours) return rc == AVERROR(ENOMEM) ? rc : 0;
+    }
+    return AVERROR_EOF;
+}
+
+/* 1: d->frame holds the next frame; 0: end; negative: FT_ENOMEM */
+static int next_frame(decoder *d, const char *path)
 {
     for (;;) {
         int rc = avcodec_receive_frame(d->codec, d->frame);
@@ -84,25 +225,10 @@ static int next_frame(decoder *d)
             if (d->frame->flags & AV_FRAME_FLAG_CORRUPT) d->damaged = true;
             return 1;
         }
+        if (rc == AVERROR(EAGAIN)) rc = feed(d);
+        else if (rc != AVERROR_EOF) d->damaged = true;
+        if (rc == AVERROR(ENOMEM)) return FT_FAIL(FT_ENOMEM, "%s: no memory to decode it. Close other programs", path);
         if (rc == AVERROR_EOF) return 0;
-        if (rc != AVERROR(EAGAIN)) return rc;
-        for (;;) {
-            rc = av_read_frame(d->format, d->packet);
-            if (rc < 0) {
-                if (rc != AVERROR_EOF) d->damaged = true;
-                avcodec_send_packet(d->codec, NULL);
-                break;
-            }
-            bool ours = d->packet->stream_index == d->stream;
-            if (ours) {
-                d->packets++;
-                if (d->packet->flags & AV_PKT_FLAG_CORRUPT) d->damaged = true;
-                rc = avcodec_send_packet(d->codec, d->packet);
-                if (rc < 0 && rc != AVERROR(EAGAIN)) d->damaged = true;
-            }
-            av_packet_unref(d->packet);
-            if (ours) break;
-        }
     }
 }
 
@@ -120,44 +246,88 @@ static int rotation_of(const AVStream *s)
     return isnan(angle) ? 0 : (((int)lround(-angle / 90.0) % 4 + 4) % 4) * 90;
 }
 
+/* Seconds that the container says this stream lasts, where it says so on its own account; else 0 */
+static double promised_seconds(const AVFormatContext *f, const AVStream *s)
+{
+    int hours, minutes;
+    double seconds;
+    const AVDictionaryEntry *e = NULL;
+    while ((e = av_dict_get(s->metadata, "DURATION", e, AV_DICT_IGNORE_SUFFIX))) /* Matroska's statistics, with a language */
+        if (sscanf(e->value, "%d:%d:%lf", &hours, &minutes, &seconds) == 3) return hours * 3600.0 + minutes * 60.0 + seconds;
+    bool alone = f->nb_streams == 1 && f->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+    return alone && f->duration > 0 ? (double)f->duration / AV_TIME_BASE : 0;
+}
+
+/* Containers that count their frames, or tell how long they last, tell when some are gone. A few may be hidden by an edit list;
+ * the last one may stand as long as the longest before it. `end`: when the last one begins. */
+static int check_complete(const ft_video *v, const char *path, const decoder *d, double end, double longest)
+{
+    const AVStream *s = d->format->streams[d->stream];
+    int64_t promised = s->nb_frames;
+    if (v->frames == 0)
+        return FT_FAIL(FT_EDATA, "%s: no frame can be decoded. Check the file, or leave it out with --on-error skip", path);
+    if (promised > 0 && v->frames < promised - 2 - promised / 50)
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: cut off: %lld of %lld frames can be decoded. Copy the file again, or leave it out with --on-error skip", path,
+            (long long)v->frames, (long long)promised);
+    double lasts = promised > 0 ? 0 : promised_seconds(d->format, s), frame = fmax(longest, 1 / v->fps);
+    if (lasts > 0 && end + frame < lasts - 2 * frame - lasts / 50)
+        return FT_FAIL(FT_EDATA,
+                       "%s: cut off: its frames end at %.3g of %.3g s. Copy the file again, or leave it out with --on-error skip",
+                       path, end + frame, lasts);
+    if (d->damaged)
+        return FT_FAIL(FT_EDATA, "%s: damaged near frame %lld. Copy the file again, or leave it out with --on-error skip", path,
+                       (long long)v->frames);
+    return FT_OK;
+}
+
+/* The decoder's times, from the first on; a frame without one comes 1/fps after the one before it. */
+static void settle_times(ft_video *v)
+{
+    double first = v->frames ? v->time[0] : 0;
+    for (int64_t i = 0; i < v->frames; i++) {
+        v->time[i] -= first;
+        if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0;
+    }
+}
+
+static double rate(const AVStream *s)
+{
+    AVRational r = s->avg_frame_rate.num > 0 ? s->avg_frame_rate : s->r_frame_rate;
+    return r.num > 0 && r.den > 0 ? av_q2d(r) : 25.0;
+}
+
 int ft_video_open(ft_video *v, const char *path)
 {
     decoder d;
     memset(v, 0, sizeof *v);
     FT_TRY(open_decoder(&d, path));
-    AVStream *s = d.format->streams[d.stream];
-    double unit = av_q2d(s->time_base);
-    int rc, st = FT_OK;
-    while (st == FT_OK && (rc = next_frame(&d)) == 1) {
-        st = ft_grow(&v->time, (size_t)v->frames, sizeof *v->time);
-        if (st < 0) break;
+    const AVStream *s = d.format->streams[d.stream];
+    double unit = s->time_base.den > 0 ? av_q2d(s->time_base) : 0, end = -INFINITY, longest = 0;
+    int rc = FT_OK, more;
+    while (rc == FT_OK && (more = next_frame(&d, path)) != 0) {
+        FT_TRY_TO(rc, done, more);
+        FT_TRY_TO(rc, done, ft_may_ask(path, "frames", ((uint64_t)v->frames + 1) * sizeof *v->time, (uint64_t)d.size, 1));
+        FT_TRY_TO(rc, done, ft_grow(&v->time, (size_t)v->frames, sizeof *v->time));
         int64_t pts = d.frame->best_effort_timestamp;
-        v->time[v->frames] = pts == AV_NOPTS_VALUE ? NAN : (double)pts * unit;
+        double time = pts == AV_NOPTS_VALUE ? NAN : (double)pts * unit;
+        if (v->frames && time > end) longest = fmax(longest, time - end);
+        if (time > end) end = time;
+        v->time[v->frames++] = time;
         v->width = d.frame->width;
         v->height = d.frame->height;
-        v->frames++;
         av_frame_unref(d.frame);
     }
-    v->fps = s->avg_frame_rate.num > 0 ? av_q2d(s->avg_frame_rate) : s->r_frame_rate.num > 0 ? av_q2d(s->r_frame_rate) : 25.0;
+    v->fps = rate(s);
     v->rotation = rotation_of(s);
-    for (int64_t i = v->frames - 1; i >= 0; i--) v->time[i] -= v->time[0];
-    for (int64_t i = 0; i < v->frames; i++)
-        if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0;
-    int64_t promised = s->nb_frames;
-    if (st == FT_OK && v->frames == 0)
-        st = FT_FAIL(FT_EDATA, "%s: no frame can be decoded. Check the file, or leave it out with --on-error skip", path);
-    /* containers that count their frames tell when some are gone; a few may be hidden by an edit list */
-    else if (st == FT_OK && promised > 0 && v->frames < promised - 2 - promised / 50)
-        st = FT_FAIL(FT_EDATA,
-                     "%s: cut off: %lld of %lld frames can be decoded. Copy the file again, or leave it out with --on-error skip",
-                     path, (long long)v->frames, (long long)promised);
-    else if (st == FT_OK && d.damaged)
-        st = FT_FAIL(FT_EDATA, "%s: damaged near frame %lld. Copy the file again, or leave it out with --on-error skip", path,
-                     (long long)v->frames);
+    rc = check_complete(v, path, &d, end, longest);
+    settle_times(v);
+    if (rc == FT_OK && !(v->path = ft_strdup(path))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+done:
     close_decoder(&d);
-    if (st == FT_OK && !(v->path = ft_strdup(path))) st = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
-    if (st < 0) ft_video_close(v);
-    return st;
+    if (rc < 0) ft_video_close(v);
+    return rc;
 }
 
 void ft_video_close(ft_video *v)
@@ -177,62 +347,87 @@ static void rotate_square(uint8_t *dst, const uint8_t *src, int n, int rotation)
         }
 }
 
-/* short side to `size`, crop at `crop` of the long side as it is seen */
-static int square(struct SwsContext **sws, const AVFrame *f, int size, ft_crop crop, int rotation, uint8_t *scaled,
-                  uint8_t *turned, uint8_t *out)
+typedef struct {
+    struct SwsContext *sws;
+    uint8_t *scaled, *turned;
+    size_t room;
+} scaler;
+
+/* Room for a scaled frame of w x h: a stream may change its size. libswscale writes whole vectors, a little behind a row's end.
+ */
+static int make_room(scaler *s, int64_t w, int64_t h)
 {
-    int w = f->width < f->height ? size : (int)(((int64_t)f->width * size + f->height / 2) / f->height);
-    int h = f->width < f->height ? (int)(((int64_t)f->height * size + f->width / 2) / f->width) : size;
-    *sws = sws_getCachedContext(*sws, f->width, f->height, (enum AVPixelFormat)f->format, w, h, AV_PIX_FMT_RGB24,
-                                SWS_BILINEAR | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT, NULL, NULL, NULL);
-    if (!*sws) return FT_FAIL(FT_EDATA, "frames of %dx%d, pixel format %d, cannot be scaled", f->width, f->height, f->format);
-    uint8_t *plane[4] = {scaled};
-    int stride[4] = {w * 3};
-    sws_scale(*sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, plane, stride);
+    size_t need = (size_t)(w * (h + 1)) * 3 + 256;
+    if (need <= s->room) return FT_OK;
+    ft_free(s->scaled);
+    s->scaled = ft_alloc(need);
+    s->room = s->scaled ? need : 0;
+    return s->scaled ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a frame of %lldx%lld", (long long)w, (long long)h);
+}
+
+static int scale(scaler *s, const AVFrame *f, int w, int h)
+{
+    s->sws = sws_getCachedContext(s->sws, f->width, f->height, (enum AVPixelFormat)f->format, w, h, AV_PIX_FMT_RGB24,
+                                  SWS_BILINEAR | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT, NULL, NULL, NULL);
+    if (!s->sws)
+        return FT_FAIL(sws_isSupportedInput((enum AVPixelFormat)f->format) ? FT_ENOMEM : FT_EDATA,
+                       "frames of %dx%d, pixel format %d, cannot be scaled to %dx%d", f->width, f->height, f->format, w, h);
+    uint8_t *plane[4] = {s->scaled};
+    int stride[4] = {w * 3}, rc = sws_scale(s->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, plane, stride);
+    return rc == h ? FT_OK
+                   : FT_FAIL(status_of(rc, FT_EDATA), "a frame of %dx%d cannot be scaled (%s)", f->width, f->height, reason(rc));
+}
+
+/* short side to `size`, crop at `crop` of the long side as it is seen */
+static int square(scaler *s, const AVFrame *f, int size, ft_crop crop, int rotation, uint8_t *out)
+{
+    if (!size_is_good(f->width, f->height)) return FT_FAIL(FT_EDATA, "frames of %dx%d", f->width, f->height);
+    int64_t w = f->width < f->height ? size : ((int64_t)f->width * size + f->height / 2) / f->height,
+            h = f->width < f->height ? ((int64_t)f->height * size + f->width / 2) / f->width : size;
+    if (w * h > MOST_SCALED || w > INT16_MAX * 2 || h > INT16_MAX * 2)
+        return FT_FAIL(FT_EDATA, "frames of %dx%d become %lldx%lld. Use a smaller --size", f->width, f->height, (long long)w,
+                       (long long)h);
+    FT_TRY(make_room(s, w, h));
+    FT_TRY(scale(s, f, (int)w, (int)h));
     /* what is seen on the left or on top of a turned picture is stored at the other end */
     bool far = (crop == FT_CROP_LAST) != (rotation == 180 || (rotation == 90 && h > w) || (rotation == 270 && w > h));
-    int x0 = crop == FT_CROP_CENTRE ? (w - size) / 2
-             : far                  ? w - size
-                                    : 0,
-        y0 = crop == FT_CROP_CENTRE ? (h - size) / 2
-             : far                  ? h - size
-                                    : 0;
-    uint8_t *to = rotation ? turned : out;
+    int64_t x0 = crop == FT_CROP_CENTRE ? (w - size) / 2
+                 : far                  ? w - size
+                                        : 0,
+            y0 = crop == FT_CROP_CENTRE ? (h - size) / 2
+                 : far                  ? h - size
+                                        : 0;
+    uint8_t *to = rotation ? s->turned : out;
     for (int y = 0; y < size; y++)
-        memcpy(to + (size_t)y * (size_t)size * 3, scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
-    if (rotation) rotate_square(out, turned, size, rotation);
+        memcpy(to + (size_t)y * (size_t)size * 3, s->scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
+    if (rotation) rotate_square(out, s->turned, size, rotation);
     return FT_OK;
 }
 
 int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb)
 {
     decoder d;
+    scaler s = {0};
+    if (size < 1 || size > 8192) return FT_FAIL(FT_ECONFIG, "%s: frames of %d pixels; 1 to 8192 can be made", v->path, size);
     FT_TRY(open_decoder(&d, v->path));
-    struct SwsContext *sws = NULL;
-    int longest = v->width > v->height ? v->width : v->height, shortest = v->width > v->height ? v->height : v->width;
-    size_t room = (size_t)size * ((size_t)size * (size_t)longest / (size_t)(shortest ? shortest : 1) + 64) * 3 + 64,
-           each = (size_t)size * (size_t)size * 3;
-    uint8_t *scaled = ft_alloc(room * 4), *turned = ft_alloc(each);
-    int rc = scaled && turned ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path);
+    size_t each = (size_t)size * (size_t)size * 3;
+    int rc = (s.turned = ft_alloc(each)) ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path), more = 1;
     int64_t at = 0, k = 0;
-    while (rc == FT_OK && k < n && next_frame(&d) == 1) {
-        bool odd_size = d.frame->width != v->width || d.frame->height != v->height; /* a stream may change its size */
-        if (at == index[k] && odd_size &&
-            (size_t)d.frame->width * (size_t)d.frame->height > (size_t)longest * (size_t)longest * 4)
-            rc = FT_FAIL(FT_EDATA, "%s: frame %lld changes the size to %dx%d", v->path, (long long)at, d.frame->width,
-                         d.frame->height);
-        if (rc == FT_OK && at == index[k]) {
-            rc = square(&sws, d.frame, size, crop, v->rotation, scaled, turned, rgb + (size_t)k * each);
+    while (rc == FT_OK && k < n && (more = next_frame(&d, v->path)) == 1) {
+        if (at == index[k]) {
+            rc = square(&s, d.frame, size, crop, v->rotation, rgb + (size_t)k * each);
+            if (rc < 0) rc = FT_FAIL(rc, "%s: frame %lld: %s", v->path, (long long)at, ft_error_message());
             for (k++; k < n && index[k] == at && rc == FT_OK; k++)
                 memcpy(rgb + (size_t)k * each, rgb + (size_t)(k - 1) * each, each);
         }
         at++;
         av_frame_unref(d.frame);
     }
+    if (rc == FT_OK && more < 0) rc = more;
     if (rc == FT_OK && k < n) rc = FT_FAIL(FT_EDATA, "%s: frame %lld could not be decoded again", v->path, (long long)index[k]);
-    sws_freeContext(sws);
-    ft_free(scaled);
-    ft_free(turned);
+    sws_freeContext(s.sws);
+    ft_free(s.scaled);
+    ft_free(s.turned);
     close_decoder(&d);
     return rc;
 }
@@ -259,9 +454,12 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     const char *dot = strrchr(path, '.');
     bool gif = dot && !strcasecmp(dot, ".gif");
     if (!dot || (!gif && strcasecmp(dot, ".mp4"))) return FT_FAIL(FT_ECONFIG, "%s: only .mp4 and .gif are written", path);
+    if (n < 1 || w < 2 || h < 2 || !size_is_good(w, h) || !(fps >= 0.01 && fps <= 10000))
+        return FT_FAIL(FT_ECONFIG, "%s: %lld frames of %dx%d at %g a second cannot be written", path, (long long)n, w, h, fps);
     const AVCodec *codec = gif ? avcodec_find_encoder(AV_CODEC_ID_GIF) : avcodec_find_encoder_by_name("libx264");
     if (!codec) codec = avcodec_find_encoder(AV_CODEC_ID_MPEG4);
-    av_log_set_level(AV_LOG_QUIET);
+    if (!codec) return FT_FAIL(FT_EDEVICE, "%s: this FFmpeg has no encoder for it. Install one with libx264", path);
+    quiet();
     ft_atomic a;
     FT_TRY(ft_atomic_begin(&a, path));
     AVFormatContext *f = NULL;
@@ -271,7 +469,7 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     struct SwsContext *sws = NULL;
     AVStream *s = NULL;
     int rc = avformat_alloc_output_context2(&f, NULL, gif ? "gif" : "mp4", a.temp);
-    if (rc >= 0 && (!codec || !frame || !packet || !(s = avformat_new_stream(f, NULL)) || !(c = avcodec_alloc_context3(codec))))
+    if (rc >= 0 && (!frame || !packet || !(s = avformat_new_stream(f, NULL)) || !(c = avcodec_alloc_context3(codec))))
         rc = AVERROR(ENOMEM);
     if (rc >= 0) {
         /* H.264 in 4:2:0 needs even sizes */
@@ -280,8 +478,8 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
         c->pix_fmt = gif ? AV_PIX_FMT_RGB8 : AV_PIX_FMT_YUV420P;
         c->time_base = (AVRational){100, (int)lround(fps * 100)};
         c->framerate = av_inv_q(c->time_base);
-        c->thread_count = 1; /* the same bytes on every machine */
-        if (!gif) av_opt_set(c->priv_data, "crf", "16", 0);
+        c->thread_count = 1;                                /* the same bytes on every machine */
+        if (!gif) av_opt_set(c->priv_data, "crf", "16", 0); /* MPEG-4 has none */
         if (f->oformat->flags & AVFMT_GLOBALHEADER) c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
         c->flags |= AV_CODEC_FLAG_BITEXACT;
         f->flags |= AVFMT_FLAG_BITEXACT;
@@ -302,7 +500,7 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
         const uint8_t *plane[4] = {rgb + (size_t)i * (size_t)w * (size_t)h * 3};
         int stride[4] = {w * 3};
         rc = av_frame_make_writable(frame);
-        if (rc >= 0) sws_scale(sws, plane, stride, 0, h, frame->data, frame->linesize);
+        if (rc >= 0) rc = sws_scale(sws, plane, stride, 0, h, frame->data, frame->linesize);
         frame->pts = i;
         if (rc >= 0) rc = drain(c, f, s, packet, frame);
     }
@@ -313,7 +511,7 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     int st = FT_OK;
     if (rc < 0) {
         ft_atomic_abort(&a);
-        st = FT_FAIL(FT_EIO, "%s: cannot be encoded (%s)", path, reason(rc));
+        st = FT_FAIL(status_of(rc, FT_EIO), "%s: cannot be encoded (%s)", path, reason(rc));
     } else st = ft_atomic_commit(&a);
     sws_freeContext(sws);
     av_frame_free(&frame);
