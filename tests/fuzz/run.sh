@@ -9,6 +9,8 @@ shift
 cd "$root"
 b=build/fuzz
 mkdir -p $b/corpus $b/findings $b/log
+exec 9>$b/lock # of two at once one builds
+flock 9
 { # the kernels are not what is fuzzed
   cmake -S . -B $b -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DFT_SANITIZE=ON -DFT_FUZZ=ON -DFT_ISAS=native \
     -DFT_KERNEL_OPT=-O1 -DFT_CUDA=OFF -DBUILD_TESTING=ON -DCMAKE_C_FLAGS_DEBUG="-O1 -g1" && ninja -C $b fuzz fuzz_replay forty
@@ -20,6 +22,7 @@ export LSAN_OPTIONS=suppressions=$root/tests/leaks.supp:print_suppressions=0
 # seeds are made once for each state of what makes them
 stamp=$(cat tests/fuzz/seeds.sh <(find tests/fuzz/corpus -type f | sort) | sha256sum)
 [ "$(cat $b/seeds.stamp 2>/dev/null)" = "$stamp" ] || { bash tests/fuzz/seeds.sh $b/forty $b/corpus && echo "$stamp" >$b/seeds.stamp; }
+exec 9>&-
 
 one() {
   local t=$1 dict=() dir rc=0 most=20000
