@@ -239,14 +239,31 @@ static void test_files(void **state)
         const char *header, *because;
         const void *data;
         size_t size;
-    } w[] = {{"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }", "not finite", bad, sizeof bad},
-             {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3), }", "damaged", x, sizeof x},
-             {"{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }", "Fortran", x, sizeof x},
-             {"{'descr': '<c8', 'fortran_order': False, 'shape': (3,), }", "not read", x, sizeof x},
-             {"{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", "dims", x, sizeof x},
-             {"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2), }", "features", x, 0},
-             {"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }", "damaged", x, sizeof x},
-             {"{'descr': '<f4'}", "damaged", x, sizeof x}};
+    } w[] = {
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }", "not finite", bad, sizeof bad},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 3), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }", "Fortran", x, sizeof x},
+        {"{'descr': '<c8', 'fortran_order': False, 'shape': (3,), }", "not read", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", "dims", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2), }", "features", x, 0},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4'}", "damaged", x, sizeof x},
+        {"{'fortran_order': False, 'shape': (3, 2), 'descr'", "damaged", x, sizeof x}, /* nothing is read behind the header */
+        {"{'fortran_order': False, 'shape': (3, 2), 'descr':", "not read", x, sizeof x},
+        {"{'fortran_order': False, 'shape': (3, 2), 'descr': '", "not read", x, sizeof x},
+        {"{'fortran_order': False, 'shape': (3, 2), 'descr': '<f4", "not read", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2)", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), } 'x'", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -2), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3 x 2), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2.0), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (6), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': Falsch, 'shape': (3, 2), }", "damaged", x, sizeof x},
+        {"{'descr': \"'shape': (3, 2)\", 'fortran_order': False}", "not read", x, sizeof x}, /* a key within a text */
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), 'shape': (1, 2)}", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2305843009213693952, 2), }", "damaged", x, sizeof x},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 1), }", "damaged", x, 0}};
     for (size_t i = 0; i < sizeof w / sizeof *w; i++) {
         remove_tree(in("npy"));
         ft_mkdirs(in("npy"));
@@ -260,6 +277,75 @@ static void test_files(void **state)
     wrong(in("npy"), "not a NumPy file");
     remove_tree(in("npy/bad.npy"));
     wrong(in("npy"), "no features");
+}
+
+/* one row for video "a", and what the file says of its snippets */
+static const char *with_frames(const char *frames)
+{
+    char text[400];
+    int n =
+        snprintf(text + 8, sizeof text - 8,
+                 "{\"__metadata__\":{\"frames_per_snippet\":\"%s\"},\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":["
+                 "0,8]}}",
+                 frames);
+    memset(text, 0, 8);
+    text[0] = (char)n, text[1] = (char)(n >> 8);
+    memset(text + 8 + n, 0, 8);
+    assert_int_equal(ft_write_file(in("f.safetensors"), text, 16 + (size_t)n), FT_OK);
+    return in("f.safetensors");
+}
+
+static void test_features(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"-1", "0", "", "16x", "1.5", " 16", "100001", "99999999999999999999"};
+    static const float x[4] = {1, 2, 3, 4};
+    ft_features f;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) wrong(with_frames(bad[i]), "whole number");
+    assert_int_equal(ft_features_read(&f, with_frames("100000")), FT_OK);
+    assert_int_equal(f.frames, 100000);
+    ft_features_free(&f);
+
+    /* names that the file cannot hold, or not twice, are an error: no video is dropped in silence */
+    static const char *const names[] = {"caf\xe9", "a", "a\nb"};
+    ft_video_features v[2] = {{(char *)"a", 1, (float *)x}, {NULL, 1, (float *)x}};
+    ft_features made = {.path = (char *)"made", .video = v, .n = 2, .width = 4, .frames = 16};
+    for (int i = 0; i < 3; i++) {
+        v[1].name = (char *)names[i];
+        assert_int_equal(ft_features_write(&made, in("named.safetensors")), FT_EDATA);
+        assert_false(ft_exists(in("named.safetensors")));
+    }
+    v[1].name = (char *)"b.mp4";
+    made.frames = FT_SNIPPET_MOST + 1;
+    assert_int_equal(ft_features_write(&made, in("named.safetensors")), FT_EDATA);
+    made.frames = 0; /* not known: not written */
+    assert_int_equal(ft_features_write(&made, in("named.safetensors")), FT_OK);
+    assert_int_equal(ft_features_read(&f, in("named.safetensors")), FT_OK);
+    assert_int_equal(f.frames, 0);
+    assert_int_equal(ft_features_find(&f, "clips/b.mp4"), 1);
+    assert_int_equal(ft_features_find(&f, "b"), -1);
+    assert_int_equal(ft_features_find(&f, "clips/a.avi"), 0);
+    ft_features_free(&f);
+    remove_tree(in("npy"));
+    ft_mkdirs(in("npy"));
+    write_npy(in("npy/caf\xe9.npy"), "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 2L), }", x, sizeof x);
+    wrong(in("npy"), "not UTF-8");
+    remove_tree(in("npy"));
+    ft_mkdirs(in("npy"));
+    write_npy(in("npy/a.npy"), "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 2L), }", x, sizeof x);
+    for (int n = 1, more = 1; more; n++) { /* with one allocation failing, whichever: everything or an error */
+        ft_alloc_fail_at(n);
+        int64_t begin = ft_alloc_count();
+        int rc = ft_features_read(&f, in(n % 2 ? "npy" : "named.safetensors"));
+        ft_alloc_fail_at(0);
+        more = n < 60 || ft_alloc_count() - begin >= n;
+        assert_true(rc == FT_ENOMEM || rc == FT_OK);
+        if (rc < 0) continue;
+        assert_int_equal(f.n, n % 2 ? 1 : 2);
+        assert_memory_equal(f.video[0].value, x, sizeof x);
+        assert_int_equal(ft_features_find(&f, "a"), 0);
+        ft_features_free(&f);
+    }
 }
 
 static void test_frames(void **state)
@@ -307,6 +393,7 @@ int main(void)
                                        cmocka_unit_test(test_segments),
                                        cmocka_unit_test(test_terms),
                                        cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_features),
                                        cmocka_unit_test(test_frames)};
     return cmocka_run_group_tests(tests, begin, end);
 }

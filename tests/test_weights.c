@@ -340,6 +340,12 @@ static void test_bombs(void **state)
     PUT(&b, ".");
     free(name);
     refused(read_made(&st, &b), "FORTY_FILE_RATIO");
+    char sparse[300], used[64]; /* a file of nothing is not read to its end */
+    snprintf(sparse, sizeof sparse, "%s/sparse.pth", folder);
+    fclose(fopen(sparse, "w"));
+    assert_int_equal(truncate(sparse, (off_t)2 << 30), 0);
+    refused(ft_weights_file_read(&st, sparse, NULL, used), "begins neither");
+    remove(sparse);
     PUT(&b, "Nr\xfe\xff\xff\0.");
     refused(read_made(&st, &b), "memo");
     if (ft_peak_memory() - before > 300) fail_msg("%lld MiB", (long long)(ft_peak_memory() - before));

@@ -60,12 +60,15 @@ static bool in_range(double v, double most) { return v >= 0 && v <= most; }
 
 static int check_json(const char *path, const char *what, const char *text)
 {
-    json_error_t e = {0};
-    json_t *o = json_loads(text, 0, &e);
-    bool object = json_is_object(o);
+    json_t *o = json_loads(text, 0, NULL);
+    bool object = json_is_object(o), lacked = false;
     json_decref(o);
-    if (!o && (!*e.text || json_error_code(&e) == json_error_out_of_memory))
-        return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
+    if (!o) { /* jansson does not always tell a lack of memory from an error; ft_json_text knows of one */
+        char *null;
+        lacked = ft_json_text(json_null(), JSON_ENCODE_ANY, &null) == FT_ENOMEM;
+        ft_free(null);
+    }
+    if (lacked) return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
     return object ? FT_OK : FT_FAIL(FT_EDATA, "%s: %s is not a JSON object. " MAKE_AGAIN, path, what);
 }
 
@@ -556,16 +559,16 @@ static void limit(int which, rlim_t most)
 
 #if defined __SANITIZE_ADDRESS__
 /* its shadow is terabytes */
-static void allow_memory(uint64_t bytes) { (void)bytes; }
+static void allow_memory(const reader *r, uint64_t more) { (void)r, (void)more; }
 #else
-/* The child may have this much more than it has now. */
-static void allow_memory(uint64_t bytes)
+/* The child may have this much more than it has now: what the file holds, libhdf5's own, and `more`. */
+static void allow_memory(const reader *r, uint64_t more)
 {
     unsigned long long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     bool known = f && fscanf(f, "%llu", &pages) == 1;
     if (f) fclose(f);
-    if (known) limit(RLIMIT_AS, (rlim_t)(pages * (uint64_t)sysconf(_SC_PAGESIZE) + bytes));
+    if (known) limit(RLIMIT_AS, (rlim_t)(pages * (uint64_t)sysconf(_SC_PAGESIZE) + ((uint64_t)256 << 20) + 2 * r->size + more));
 }
 #endif
 
@@ -589,7 +592,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
     if (rc == FT_OK) {
         slab = each < SLAB ? SLAB / each : 1;
         if (slab > n) slab = n;
-        if (r->apart) allow_memory(3 * (uint64_t)(slab * each));
+        if (r->apart) allow_memory(r, 3 * (uint64_t)(slab * each));
         if (all > 16000000000 || !(s->pixels = ft_alloc_n(r->apart ? slab : n, (size_t)each)))
             rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video",
                          s->path, (double)all / 1e9);
@@ -716,7 +719,7 @@ static void child(reader *r, int out, unsigned seconds)
     if (null >= 0) dup2(null, 1), dup2(null, 2);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_CPU, seconds);
-    allow_memory(((uint64_t)256 << 20) + 2 * r->size);
+    allow_memory(r, 0);
     r->apart = true;
     v.rc = read_here(&s, r);
     if (v.rc < 0) snprintf(v.text, sizeof v.text, "%s", ft_error_message());

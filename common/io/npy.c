@@ -120,13 +120,16 @@ static int parse(ft_npy *a, const char *path, const char *header, const char *da
 int ft_npy_read(ft_npy *a, const char *path)
 {
     size_t size, head, begin;
+    unsigned char magic[7];
     memset(a, 0, sizeof *a);
+    FT_TRY(ft_file_head(path, magic, sizeof magic));
+    if (memcmp(magic, "\x93NUMPY", 6) || magic[6] < 1 || magic[6] > 3) return FT_FAIL(FT_EDATA, "%s: is not a NumPy file", path);
     FT_TRY(ft_read_file(path, (size_t)8 << 30, &a->file, &size));
     const unsigned char *u = (const unsigned char *)a->file;
     int rc = FT_OK;
     char *header = NULL;
-    if (size < 12 || memcmp(a->file, "\x93NUMPY", 6) || u[6] < 1 || u[6] > 3) {
-        rc = FT_FAIL(FT_EDATA, "%s: is not a NumPy file", path);
+    if (size < 12) {
+        rc = FT_FAIL(FT_EDATA, "%s: a NumPy file of %zu bytes. It is cut off", path, size);
         goto done;
     }
     begin = u[6] == 1 ? 10 : 12;

@@ -16,7 +16,7 @@
 typedef enum { NONE, INT, OTHER, TEXT, SEQUENCE, DICT, SYMBOL, STORAGE, TENSOR, OPAQUE, MARK } kind;
 
 enum { DIMS = FT_ST_DIMS, MAX_STACK = 1 << 20, MAX_TEXT = 1 << 16, MAX_KEY = 4096, CHUNK = 1 << 16 };
-enum { PICKLE_RATIO = 128 }; /* bytes of ours for each byte of a pickle; files of torch.save take 10 to 30 */
+enum { PICKLE_RATIO = 64 }; /* bytes of ours for each byte of a pickle; files of torch.save take 10 to 30 */
 
 typedef struct node node;
 struct node {
@@ -781,18 +781,22 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
     static const unsigned char magic[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
     char *file, spare[64];
     size_t size;
+    unsigned char head[sizeof magic];
     memset(st, 0, sizeof *st);
+    FT_TRY(ft_file_head(path, head, sizeof head));
+    machine m = {.path = path};
+    bool zip = !memcmp(head, "PK\3\4", 4);
+    if (!zip && memcmp(head, magic, sizeof magic))
+        return bad(&m, "it begins neither as a zip archive nor as a pickle of torch.save");
     FT_TRY(ft_read_file(path, (size_t)1 << 36, &file, &size));
-    machine m = {.path = path, .arena = ft_arena_new()};
+    m.arena = ft_arena_new();
     bytes_of b = {0};
     ft_lookup names = {0};
     node *top = NULL;
     const node *dict = NULL;
     const unsigned char *raw = (const unsigned char *)file;
     int rc = m.arena ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
-    if (rc == FT_OK && size > 4 && !memcmp(file, "PK\3\4", 4)) rc = read_zip(&m, raw, size, &b, &top);
-    else if (rc == FT_OK && size > sizeof magic && !memcmp(file, magic, sizeof magic)) rc = read_legacy(&m, raw, size, &b, &top);
-    else if (rc == FT_OK) rc = bad(&m, "it begins neither as a zip archive nor as a pickle of torch.save");
+    if (rc == FT_OK) rc = zip ? read_zip(&m, raw, size, &b, &top) : read_legacy(&m, raw, size, &b, &top);
     if (rc == FT_OK) rc = choose(&m, top, key, &dict, used ? used : spare);
     if (rc == FT_OK) rc = list_tensors(&m, dict, &names);
     if (rc == FT_OK) rc = materialise(&m, dict, &names, &b, file, size, st);
@@ -811,12 +815,9 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
 
 int ft_weights_file_read(ft_safetensors *st, const char *path, const char *key, char used[64])
 {
-    unsigned char head[9] = {0};
-    FT_TRY(ft_is_file(path));
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(head, 1, 9, f) : 0;
-    if (f) fclose(f);
-    if (n == 9 && head[8] == '{') {
+    unsigned char head[9];
+    FT_TRY(ft_file_head(path, head, sizeof head));
+    if (head[8] == '{') {
         if (used) *used = 0;
         return ft_safetensors_read(st, path);
     }

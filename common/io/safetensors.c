@@ -275,6 +275,17 @@ int ft_safetensors_index(ft_safetensors *st, const char *path)
     return FT_OK;
 }
 
+int ft_file_head(const char *path, unsigned char *head, size_t n)
+{
+    memset(head, 0, n);
+    FT_TRY(ft_is_file(path));
+    FILE *f = fopen(path, "rb");
+    if (!f) return FT_FAIL(FT_EIO, "%s: cannot be opened (%s). Check the path", path, strerror(errno));
+    bool read = fread(head, 1, n, f) == n || feof(f);
+    fclose(f);
+    return read ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
+}
+
 int ft_safetensors_read(ft_safetensors *st, const char *path)
 {
     memset(st, 0, sizeof *st);

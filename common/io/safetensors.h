@@ -34,6 +34,9 @@ int ft_safetensors_index(ft_safetensors *st,
                          const char *path); /* for who fills `tensor` himself: FT_EDATA for names given twice */
 const ft_st_tensor *ft_safetensors_find(const ft_safetensors *st, const char *name); /* NULL if absent */
 
+/* The first n bytes of a file, 0 where it is shorter: to tell what it is before all of it is read. */
+int ft_file_head(const char *path, unsigned char *head, size_t n);
+
 /* Values as f32 into dst (count values): F32, F64, F16, BF16, I64 to I8, U8, BOOL. FT_EDATA for other dtypes. */
 int ft_safetensors_f32(const ft_st_tensor *t, float *dst);
 

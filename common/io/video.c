@@ -30,7 +30,7 @@ typedef struct {
     AVPacket *packet;
     AVFrame *frame;
     int fd, stream, io_error;
-    int64_t size;
+    int64_t size, behind, latest; /* of the file; where the last packet ends; the latest time of ours */
     bool flushing, damaged;
 } decoder;
 
@@ -193,6 +193,28 @@ static int open_decoder(decoder *d, const char *path)
     return rc;
 }
 
+static double rate(const AVStream *s)
+{
+    AVRational r = s->avg_frame_rate.num > 0 ? s->avg_frame_rate : s->r_frame_rate;
+    return r.num > 0 && r.den > 0 ? av_q2d(r) : 25.0;
+}
+
+/* Matroska's reader passes over what is damaged without a word: then bytes and times are both missing between two packets. Times
+ * alone may be, where a rate varies. */
+static bool is_hole(decoder *d)
+{
+    enum { HEADERS = 512 };
+    const AVPacket *p = d->packet;
+    const AVStream *s = d->format->streams[p->stream_index];
+    bool bytes = d->behind > 0 && p->pos > d->behind + HEADERS, hole = false;
+    if (p->pos >= 0) d->behind = p->pos + p->size;
+    if (p->stream_index == d->stream && p->pts != AV_NOPTS_VALUE) {
+        hole = bytes && (double)(p->pts - d->latest) * av_q2d(s->time_base) > 1.5 / rate(s);
+        if (p->pts > d->latest) d->latest = p->pts;
+    }
+    return hole && !strncmp(d->format->iformat->name, "matroska", 8);
+}
+
 /* Gives the decoder its next packet, or the end. Only a lack of memory is an error: what is broken is noted and passed by. */
 static int feed(decoder *d)
 {
@@ -205,6 +227,7 @@ static int feed(decoder *d)
             return rc == AVERROR(ENOMEM) ? rc : avcodec_send_packet(d->codec, NULL);
         }
         bool ours = d->packet->stream_index == d->stream;
+        if (is_hole(d)) d->damaged = true;
         if (ours) {
             if (d->packet->flags & AV_PKT_FLAG_CORRUPT) d->damaged = true;
             rc = avcodec_send_packet(d->codec, d->packet);
@@ -290,12 +313,6 @@ static void settle_times(ft_video *v)
         v->time[i] -= first;
         if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0;
     }
-}
-
-static double rate(const AVStream *s)
-{
-    AVRational r = s->avg_frame_rate.num > 0 ? s->avg_frame_rate : s->r_frame_rate;
-    return r.num > 0 && r.den > 0 ? av_q2d(r) : 25.0;
 }
 
 int ft_video_open(ft_video *v, const char *path)
