@@ -1,5 +1,5 @@
-/* Every file of FOLDER/TARGET/ through its reader: no crash, leak, broken promise, 20 s or 500 MB. Files named ok-* must be read,
- * files named bad-* refused.
+/* Every file of FOLDER/TARGET/ through its reader: no crash, leak, broken promise, 20 s or 250 MB (they are small). Files named
+ * ok-* must be read, files named bad-* refused.
  *
  *     fuzz_replay FOLDER... [--target NAME] */
 #include <signal.h>
@@ -18,7 +18,7 @@
 #include "common/base/threads.h"
 #include "tests/fuzz/target.h"
 
-enum { MOST_SECONDS = 20, MOST_MIB = 500 };
+enum { MOST_SECONDS = 20, MOST_MIB = 250 };
 
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1:quarantine_size_mb=16"; }
@@ -43,7 +43,7 @@ static bool read_one(const ft_fuzz_target *t, const char *folder, const char *na
     int rc = t->read((const uint8_t *)data, size);
     alarm(0);
     ft_free(data);
-    const char *wrong = ft_peak_memory() - before > MOST_MIB                ? "took more than 500 MB"
+    const char *wrong = ft_peak_memory() - before > MOST_MIB                ? "took more than 250 MB"
                         : rc < 0 && !strncmp(name, "ok-", 3)                ? ft_error_message()
                         : rc == FT_OK && !strncmp(name, "bad-", 4)          ? "was read, and should be refused"
                         : rc < 0 && rc != FT_ENOMEM && !*ft_error_message() ? "was refused without a message"

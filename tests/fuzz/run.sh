@@ -21,16 +21,19 @@ export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:quarantine_size_m
 export LSAN_OPTIONS=suppressions=$root/tests/leaks.supp:print_suppressions=0
 # seeds are made once for each state of what makes them
 stamp=$(cat tests/fuzz/seeds.sh <(find tests/fuzz/corpus -type f | sort) | sha256sum)
-[ "$(cat $b/seeds.stamp 2>/dev/null)" = "$stamp" ] || { bash tests/fuzz/seeds.sh $b/forty $b/corpus && echo "$stamp" >$b/seeds.stamp; }
+[ "$(cat $b/seeds.stamp 2>/dev/null)" = "$stamp" ] || {
+  bash tests/fuzz/seeds.sh $b/forty $b/corpus || exit 1
+  echo "$stamp" >$b/seeds.stamp
+}
 exec 9>&-
 
 one() {
-  local t=$1 dict=() dir rc=0 most=20000
+  local t=$1 dict=() dir rc=0 most=20000 late=2
   [ -e "tests/fuzz/$t.dict" ] && dict=(-dict="tests/fuzz/$t.dict")
-  [ "$t" = clipstore ] && most=60000
+  [ "$t" = clipstore ] && most=60000 late=15 # libhdf5 gets 2 s of computing, which take longer on a machine at work
   dir=$(mktemp -d /dev/shm/forty-fuzz.XXXXXX 2>/dev/null || mktemp -d)
   FORTY_FUZZ_TARGET=$t FORTY_FUZZ_DIR=$dir $b/tests/fuzz "$b/corpus/$t" "${dict[@]}" -artifact_prefix="$b/findings/$t-" \
-    -max_total_time="$seconds" -timeout=2 -rss_limit_mb=500 -malloc_limit_mb=500 -max_len=$most -print_final_stats=1 -use_value_profile=1 \
+    -max_total_time="$seconds" -timeout=$late -rss_limit_mb=500 -malloc_limit_mb=500 -max_len=$most -print_final_stats=1 -use_value_profile=1 \
     >"$b/log/$t" 2>&1 || rc=$?
   rm -rf "$dir"
   echo $rc >"$b/log/$t.rc"
