@@ -52,29 +52,36 @@ static bool read_one(const ft_fuzz_target *t, const char *folder, const char *na
     return !wrong;
 }
 
-/* Files from number `from` on, in a child. The number behind the last that was read, or crashed. */
-static int read_from(const ft_fuzz_target *t, const char *folder, char **name, int n, int from)
+/* Files from number `from` to `to`, in a child. The number behind the last that was read, or crashed. */
+static int read_from(const ft_fuzz_target *t, const char *folder, char **name, int from, int to)
 {
+    int status, before = shared->failed;
     shared->at = from;
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        for (; shared->at < n; shared->at++)
+        for (; shared->at < to; shared->at++)
             if (!read_one(t, folder, name[shared->at])) shared->failed++;
         exit(0); /* leaks are looked for */
     }
-    int status;
     if (child < 0 || waitpid(child, &status, 0) != child) {
         perror("fork");
         exit(1);
     }
-    if (status == 0) return n;
+    if (status == 0) return to;
+    if (shared->at == to && to > from + 1) { /* a leak: of which? */
+        shared->failed = before;
+        for (int k = from; k < to; k++) read_from(t, folder, name, k, k + 1);
+        if (shared->failed == before) shared->failed++;
+        return to;
+    }
+    int at = shared->at == to ? from : shared->at;
     shared->failed++;
-    if (shared->at >= n) fprintf(stderr, "%s/%s: memory is lost\n", folder, t->name);
+    if (shared->at == to) fprintf(stderr, "%s/%s/%s: memory is lost\n", folder, t->name, name[at]);
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-        fprintf(stderr, "%s/%s/%s: not read in %d s\n", folder, t->name, name[shared->at], MOST_SECONDS);
-    else fprintf(stderr, "%s/%s/%s: crashed (status %d)\n", folder, t->name, name[shared->at], status);
-    return shared->at + 1;
+        fprintf(stderr, "%s/%s/%s: not read in %d s\n", folder, t->name, name[at], MOST_SECONDS);
+    else fprintf(stderr, "%s/%s/%s: crashed (status %d)\n", folder, t->name, name[at], status);
+    return at + 1;
 }
 
 int main(int argc, char **argv)
@@ -94,7 +101,7 @@ int main(int argc, char **argv)
             int n;
             snprintf(path, sizeof path, "%s/%s", argv[i], t->name);
             if ((only && strcmp(only, t->name)) || !ft_is_dir(path) || ft_list_dir(path, &name, &n) < 0) continue;
-            for (int at = 0; at < n;) at = read_from(t, argv[i], name, n, at);
+            for (int at = 0; at < n;) at = read_from(t, argv[i], name, at, n);
             for (int k = 0; k < n; k++) ft_free(name[k]);
             ft_free(name);
             files += n;
