@@ -33,7 +33,8 @@ int ft_cli_need(const ft_cli *c, int n, const char *what);  /* FT_EUSAGE unless 
 bool ft_cli_json(const ft_cli *c);
 /* Configuration: file (may be NULL), then --set, --seed, --threads, --precision, --device. Sets the thread count. */
 int ft_cli_config(const ft_cli *c, const char *file, ft_config **cfg);
-/* Prints `o` when --json was given, else the text. Takes the reference. If it cannot be printed, the program ends with an error. */
+/* Prints `o` when --json was given, else the text. Takes the reference. If it cannot be printed, the program ends with an error.
+ */
 void ft_cli_print(const ft_cli *c, json_t *o, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #define FT_VERB_TABLE(VERB)                                                                                                      \

@@ -35,7 +35,6 @@ int ft_experiment_open(ft_result *r)
 {
     ft_experiment *x = r->x;
     int rc;
-    if (!x->look_only) clock_gettime(CLOCK_REALTIME, &x->began);
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;

@@ -6,8 +6,6 @@
 #ifndef FT_EXPERIMENT_H
 #define FT_EXPERIMENT_H
 
-#include <time.h>
-
 #include "common/base/files.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
@@ -31,10 +29,9 @@ struct ft_experiment {
     int n_folds;
     ft_stage **stage; /* every one after those it needs */
     int stages, computed;
-    struct timespec began; /* failures before this are tried again */
-    bool look_only;        /* nothing is computed */
-    bool elsewhere;        /* what is computed is computed by jobs of a cluster */
-    bool lost;             /* the results folder went away while we worked in it */
+    bool look_only; /* nothing is computed */
+    bool elsewhere; /* what is computed is computed by jobs of a cluster */
+    bool lost;      /* the results folder went away while we worked in it */
     ft_rehearsed *rehearsal;
     int rehearsed;
 };

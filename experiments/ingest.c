@@ -182,7 +182,7 @@ static int check_inside(const ft_labels *l, const char *list)
         for (const char *p = l->row[i].video; p; p = strchr(p, '/'), p += p != NULL)
             if (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/')) out = true;
         if (out)
-            return FT_FAIL(FT_EDATA, "%s:%d: video %s lies outside of --videos. Move it there, or link to it from there", list,
+            return FT_FAIL(FT_EDATA, "%s:%d: video %s lies outside of the folder of videos. Link to it from there, or allow it: --outside, data.outside: true", list,
                            l->row[i].line, l->row[i].video);
     }
     return FT_OK;

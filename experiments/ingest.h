@@ -19,7 +19,6 @@ typedef struct {
         *checksums; /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
     bool outside;   /* the label list may name videos outside of the folder: by ".." or from the root */
 } ft_ingest_opt;
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* outside: false where a caller does not name it */
 
 typedef struct {
     int videos, clips, skipped, shortened; /* shortened: taken at a smaller stride */

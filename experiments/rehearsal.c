@@ -177,7 +177,8 @@ int ft_rehearse(ft_result *r)
         int rc = ft_rehearsal_read(x);               /* another process may have done it just now */
         if (rc == FT_OK && x->rehearsed == 0) {
             ft_log("rehearsal: every kind of stage with a few steps");
-            rc = perform(r, dir);
+            rc = ft_folder_make(dir);
+            if (rc == FT_OK) rc = perform(r, dir);
             if (rc == FT_OK) rc = ft_rehearsal_read(x);
             int removed = ft_folder_remove(dir, NULL);
             if (rc == FT_OK) rc = removed;

@@ -208,6 +208,8 @@ int ft_slurm_submit(ft_result *r, const char *config)
     array *list = NULL;
     int n = 0, rc = gather(r->x, &list, &n);
     char folder[FT_PATH];
+    if (rc == FT_OK && strpbrk(r->x->dir, "\"\\%")) /* a batch file could not say where its output goes */
+        rc = FT_FAIL(FT_EUSAGE, "%s: a results folder for Slurm has no \" \\ or %% in its name. Choose another -o", r->x->dir);
     snprintf(folder, sizeof folder, "%s/slurm", r->x->dir);
     if (rc == FT_OK) rc = ft_mkdirs(folder);
     if (rc == FT_OK) rc = submit_all(r->x, config, list, n);

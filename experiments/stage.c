@@ -40,6 +40,18 @@ static int key_of(const ft_stage *s, json_t *key, char hex[65])
                          hex);
 }
 
+/* Which failure it is, whatever the clocks say; "": there is none. */
+static void failure_of(const ft_stage *s, char out[40])
+{
+    char path[FT_PATH];
+    struct stat st;
+    ft_stage_file(path, s, "failed.json");
+    *out = 0;
+    if (stat(path, &st) == 0)
+        snprintf(out, 40, "%llu-%llx.%lx", (unsigned long long)st.st_ino, (unsigned long long)st.st_mtim.tv_sec,
+                 (unsigned long)st.st_mtim.tv_nsec);
+}
+
 int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage)
 {
     char hex[65], name[64];
@@ -53,6 +65,7 @@ int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage *
     *s = *like;
     memcpy(s->name, name, sizeof name);
     snprintf(s->folder, sizeof s->folder, "%s/runs/%s", x->dir, name);
+    if (!x->look_only) failure_of(s, s->old_failure);
     x->stage[x->stages++] = s;
     return FT_OK;
 }
@@ -114,15 +127,9 @@ void ft_stage_error(const ft_stage *s, char text[1024])
     json_decref(o);
 }
 
-static bool later(struct timespec a, struct timespec b)
-{
-    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
-}
-
 ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
 {
-    char path[FT_PATH];
-    struct stat st;
+    char failure[40];
     if (s->state != FT_STAGE_LEFT) return s->state;
     json_t *facts = ft_stage_facts(s), *spent = json_object_get(facts, "spent");
     if (facts) {
@@ -134,8 +141,8 @@ ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
         json_decref(facts);
         return s->state = FT_STAGE_DONE;
     }
-    ft_stage_file(path, s, "failed.json");
-    if (stat(path, &st) == 0 && later(st.st_mtim, x->began)) return s->state = FT_STAGE_FAILED; /* else tried again */
+    failure_of(s, failure);
+    if (*failure && strcmp(failure, s->old_failure)) return s->state = FT_STAGE_FAILED;
     for (int i = 0; i < s->needs; i++) {
         ft_stage_state is = ft_stage_look(x, s->need[i]);
         if (is == FT_STAGE_FAILED || is == FT_STAGE_BLOCKED) return s->state = FT_STAGE_BLOCKED;

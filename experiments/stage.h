@@ -45,6 +45,7 @@ struct ft_stage {
     /* filled by ft_stage_add */
     char name[64], folder[FT_PATH];
     ft_stage_state state;
+    char old_failure[40]; /* the one that was there when the experiment was opened: it is tried again. "": none */
     /* of a stage that is done: */
     double seconds, unit_seconds, memory_mib, teraflop, joules; /* unit: of work; 0 if not known */
     const void *counted;                                        /* the arm that counted its cost last */

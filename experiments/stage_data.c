@@ -5,6 +5,7 @@
 
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/labels.h"
 #include "experiments/experiment.h"
@@ -66,22 +67,26 @@ int ft_arm_use_file(ft_arm_context *c, const char *path)
 /* ---- data ---------------------------------------------------------------------------------------------------------------- */
 
 /* names, sizes and times of the videos stand for their content, so that a second run need not read them */
-static json_t *folder_identity(const char *dir)
+static int folder_identity(const char *dir, int depth, json_t *list)
 {
-    json_t *a = json_array();
-    char **name;
-    int n;
-    if (ft_list_dir(dir, &name, &n) < 0) return a;
+    char **name, shown[1024];
+    int n, rc;
+    FT_TRY(ft_list_dir(dir, &name, &n));
+    rc = FT_OK;
     for (int i = 0; i < n; i++) {
-        char *path = ft_format("%s/%s", dir, name[i]);
+        char *path = rc == FT_OK ? ft_format("%s/%s", dir, name[i]) : NULL;
         struct stat st;
-        if (path && stat(path, &st) == 0)
-            json_array_append_new(a, json_pack("[s,I,I]", name[i], (json_int_t)st.st_size, (json_int_t)st.st_mtime));
+        if (rc == FT_OK && !path) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", dir);
+        ft_printable(shown, sizeof shown, name[i], false); /* not every file there is a video of ours */
+        if (path && stat(path, &st) == 0) {
+            json_array_append_new(list, json_pack("[s,I,I]", shown, (json_int_t)st.st_size, (json_int_t)st.st_mtime));
+            if (S_ISDIR(st.st_mode) && depth < 4) rc = folder_identity(path, depth + 1, list); /* a folder per class */
+        }
         ft_free(path);
         ft_free(name[i]);
     }
     ft_free(name);
-    return a;
+    return rc;
 }
 
 static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
@@ -115,7 +120,8 @@ static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
                        !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
                        false,
                        NULL,
-                       ft_config_text(cfg, "data.checksums")};
+                       ft_config_text(cfg, "data.checksums"),
+                       ft_config_bool(cfg, "data.outside")};
     ft_ingest_result r;
     (void)x;
     ft_stage_file(path, s, "clips.h5");
@@ -148,10 +154,13 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
     if (!ft_is_dir(videos))
         return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
     like.kind = &ingest_kind;
-    return ft_stage_add(
-        x, &like,
-        json_pack("{s:o,s:s,s:o}", "config", ft_config_json(cfg, keys), "labels", labels, "videos", folder_identity(videos)),
-        stage);
+    json_t *list = json_array();
+    int rc = folder_identity(videos, 0, list);
+    if (rc == FT_OK)
+        return ft_stage_add(
+            x, &like, json_pack("{s:o,s:s,s:o}", "config", ft_config_json(cfg, keys), "labels", labels, "videos", list), stage);
+    json_decref(list);
+    return rc;
 }
 
 int ft_experiment_data(ft_experiment *x)

@@ -54,7 +54,8 @@ static int run_ingest(ft_cli *c)
                        !strcmp(on_error, "skip"),
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
                        config,
-                       ft_cli_text(c, "--checksums")};
+                       ft_cli_text(c, "--checksums"),
+                       ft_cli_flag(c, "--outside")};
     ft_ingest_result r;
     rc = ft_ingest(&o, out, &r);
     ft_free(config);
@@ -82,6 +83,7 @@ static const ft_option ingest_options[] = {
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
     {"--checksums", "FILE", NULL, "SHA-256 of the videos, as sha256sum has them: verified; written if it is not there"},
+    {"--outside", NULL, NULL, "the list may name videos outside of the folder, by .. or from the root"},
     {"--compress", "none|gzip", "none", "compression of the clips"},
     {NULL, NULL, NULL, NULL},
 };
@@ -153,12 +155,13 @@ static int info_store(ft_cli *c, const char *path)
     int rc = ft_json_text(labels, JSON_COMPACT, &l);
     if (rc == FT_OK) rc = ft_json_text(splits, JSON_COMPACT, &p);
     if (rc == FT_OK)
-        ft_cli_print(c,
-                 json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips",
-                           (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video, "frames", s.frames, "size", s.size, "stride",
-                           s.stride, "labels", labels, "splits", splits, "sha256", s.id),
-                 "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n",
-                 path, (long long)s.n_clip, (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
+        ft_cli_print(
+            c,
+            json_pack("{s:s,s:s,s:I,s:I,s:i,s:i,s:f,s:o,s:o,s:s}", "file", path, "kind", "clip store", "clips",
+                      (json_int_t)s.n_clip, "videos", (json_int_t)s.n_video, "frames", s.frames, "size", s.size, "stride",
+                      s.stride, "labels", labels, "splits", splits, "sha256", s.id),
+            "%s: clip store, %lld clips of %lld videos, %d frames of %dx%d, stride %g\nlabels %s\nsplits %s\nsha256 %s\n", path,
+            (long long)s.n_clip, (long long)s.n_video, s.frames, s.size, s.size, s.stride, l, p, s.id);
     ft_free(l);
     ft_free(p);
     ft_clipstore_free(&s);
@@ -176,10 +179,10 @@ static int info_weights(ft_cli *c, const char *path)
     int rc = st.metadata ? ft_json_text(st.metadata, JSON_INDENT(1), &meta) : FT_OK;
     if (rc == FT_OK)
         ft_cli_print(c,
-                 json_pack("{s:s,s:s,s:i,s:I,s:s,s:O}", "file", path, "kind", "weights", "tensors", st.n, "values",
-                           (json_int_t)values, "key", used, "metadata", st.metadata ? st.metadata : json_null()),
-                 "%s: %d tensors, %lld values%s%s\n%s\n", path, st.n, (long long)values, *used ? ", in its dict " : "", used,
-                 meta ? meta : "no metadata");
+                     json_pack("{s:s,s:s,s:i,s:I,s:s,s:O}", "file", path, "kind", "weights", "tensors", st.n, "values",
+                               (json_int_t)values, "key", used, "metadata", st.metadata ? st.metadata : json_null()),
+                     "%s: %d tensors, %lld values%s%s\n%s\n", path, st.n, (long long)values, *used ? ", in its dict " : "", used,
+                     meta ? meta : "no metadata");
     ft_free(meta);
     ft_safetensors_free(&st);
     return rc;

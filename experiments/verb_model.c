@@ -202,7 +202,8 @@ static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resu
     bool begun = ft_exists(path), there = !ft_folder_empty(dir);
     if (resume && begun) snprintf(work, 1200, "%s", path); /* it was begun with --force and interrupted */
     else if (there && !resume) {
-        if (!force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, --resume to continue it, or another -o", dir);
+        if (!force)
+            return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, --resume to continue it, or another -o", dir);
         if (begun) FT_TRY(ft_folder_remove(path, NULL));
         FT_TRY(ft_folder_make(path));
         snprintf(work, 1200, "%s", path);
@@ -525,7 +526,7 @@ static int run_predict(ft_cli *c)
     FT_TRY_TO(rc, done, ft_text_begin(&t));
     FILE *f = t.f;
     fprintf(f, "video,predicted");
-    for (int k = 0; k < info.n_classes; k++) fputs(",p_", f), ft_csv_field(f, info.classes[k]);
+    for (int k = 0; k < info.n_classes; k++) fputc(',', f), ft_csv_probability(f, info.classes[k]);
     fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
         float p[FT_MAX_CLASSES];

@@ -1,9 +1,12 @@
 /* Faults at the n-th operation on files, for LD_PRELOAD: FORTY_FAULT=n:kind, counted from 1 over writes, renames, links, and
  * opens that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes
- * after it fail with ENOSPC), eio (this one alone fails). FORTY_FAULT_FILE=WORD: only writes to files whose path holds WORD
- * count. FORTY_FAULT_COUNT=FILE notes how many there are. */
+ * after it fail with ENOSPC), eio (this one alone fails), stop (SIGSTOP before it), memory (the n-th allocation is refused; only
+ * those of the program and of the libraries that must take that are counted). FORTY_FAULT_FILE=WORD: only writes to files whose
+ * path holds WORD count. FORTY_FAULT_COUNT=FILE notes how many there are; FORTY_FAULT_TRACE=1 prints where memory is
+ * refused. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,7 +17,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-typedef enum { NONE, KILL, TORN, FULL, FAIL } kind;
+typedef enum { NONE, KILL, TORN, FULL, FAIL, STOP, MEMORY } kind;
 static long at, count;
 static kind what;
 static const char *word;
@@ -25,7 +28,12 @@ __attribute__((constructor)) static void read_environment(void)
     const char *s = getenv("FORTY_FAULT"), *colon = s ? strchr(s, ':') : NULL;
     if (!colon) return;
     at = atol(s);
-    what = !strcmp(colon, ":kill") ? KILL : !strcmp(colon, ":torn") ? TORN : !strcmp(colon, ":full") ? FULL : FAIL;
+    what = !strcmp(colon, ":kill")     ? KILL
+           : !strcmp(colon, ":torn")   ? TORN
+           : !strcmp(colon, ":full")   ? FULL
+           : !strcmp(colon, ":stop")   ? STOP
+           : !strcmp(colon, ":memory") ? MEMORY
+                                       : FAIL;
 }
 
 __attribute__((destructor)) static void note_count(void)
@@ -51,10 +59,11 @@ static int counts(int fd)
 /* What happens to this operation. */
 static kind now(int writes, int fd)
 {
-    if (!counts(fd)) return NONE;
+    if (what == MEMORY || !counts(fd)) return NONE;
     long n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
     if (what == FULL && n >= at && at) return writes ? FULL : NONE;
     if (n != at) return NONE;
+    if (what == STOP) return raise(SIGSTOP), NONE;
     if (what == KILL || (what == TORN && !writes)) kill(getpid(), SIGKILL);
     return what;
 }
@@ -111,6 +120,30 @@ int link(const char *from, const char *to)
     return real(from, to);
 }
 
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+    REAL(int, linkat, int, const char *, int, const char *, int);
+    if (now(0, -1)) return errno = EIO, -1;
+    return real(from_folder, from, to_folder, to, flags);
+}
+
+static int makes(int flags) { return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE; }
+
+int open(const char *path, int flags, ...)
+{
+    REAL(int, open, const char *, int, ...);
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = makes(flags) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    if (makes(flags)) {
+        kind k = now(1, -1);
+        if (k == TORN) kill(getpid(), SIGKILL);
+        if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
+    }
+    return real(path, flags, mode);
+}
+
 int fsync(int fd)
 {
     REAL(int, fsync, int);
@@ -118,4 +151,65 @@ int fsync(int fd)
     if (k == TORN) kill(getpid(), SIGKILL);
     if (k) return errno = k == FULL ? ENOSPC : EIO, -1;
     return real(fd);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Libraries that end the process when they get no memory, or whose set-up does: what they do is written down in SECURITY.md. */
+static const char *const excused[] = {"libhdf5",   "libdnnl",  "libgomp",   "libc.so",   "ld-linux",
+                                      "libstdc++", "libfault", "libOpenCL", "liblapack", "libblas"};
+
+static int refused(const void *caller)
+{
+    static const void *last; /* most calls come from where the last one came from */
+    static int last_counts;
+    Dl_info from;
+    if (what != MEMORY && !getenv("FORTY_FAULT_MEMORY")) return 0;
+    if (caller != last) {
+        last_counts = dladdr(caller, &from) && from.dli_fname;
+        for (size_t i = 0; last_counts && i < sizeof excused / sizeof *excused; i++)
+            if (strstr(from.dli_fname, excused[i])) last_counts = 0;
+        last = caller;
+    }
+    if (!last_counts) return 0;
+    if (__atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) != at || what != MEMORY) return 0;
+    if (getenv("FORTY_FAULT_TRACE")) {
+        void *stack[20];
+        backtrace_symbols_fd(stack, backtrace(stack, 20), 2);
+    }
+    return 1;
+}
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+#define REFUSE                                                                                                                   \
+    if (refused(__builtin_return_address(0))) return errno = ENOMEM, (void *)0
+void *malloc(size_t size)
+{
+    REFUSE;
+    return __libc_malloc(size);
+}
+void *calloc(size_t n, size_t size)
+{
+    REFUSE;
+    return __libc_calloc(n, size);
+}
+void *realloc(void *old, size_t size)
+{
+    REFUSE;
+    return __libc_realloc(old, size);
+}
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    REFUSE;
+    return __libc_memalign(alignment, size);
+}
+int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    if (refused(__builtin_return_address(0))) return ENOMEM;
+    *out = __libc_memalign(alignment, size);
+    return *out ? 0 : ENOMEM;
 }

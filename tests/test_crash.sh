@@ -57,6 +57,36 @@ for k in $(seq "$crashes"); do
     same $dir "a sweep killed ten times differs"
   fi
 done
+# a worker that is stopped before one of its writes, taken for dead by another machine, and goes on when that one has finished: it
+# writes nothing more
+for k in $(seq "${STOPS:-5}"); do
+  FORTY_FAULT=$((RANDOM % operations + 1)):stop LD_PRELOAD=$fault "$F" experiment run e.yaml -o stopped-$k >out 2>err &
+  pid=$!
+  for i in $(seq 600); do
+    state=$(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null || echo gone)
+    [ "$state" = T ] || [ "$state" = gone ] || [ "$state" = Z ] && break
+    sleep 0.1
+  done
+  [ "$state" = T ] || { wait $pid || die "a sweep that nobody stopped ended with $?"; continue; }
+  python3 - stopped-$k <<'P' # as if its leases were of another machine, untouched for two minutes
+import glob, json, os, sys, time
+for f in glob.glob(sys.argv[1] + "/.lease") + glob.glob(sys.argv[1] + "/runs/*/.lease"):
+    o = json.load(open(f))
+    o["machine"] = "node7 boot"
+    with open(f, "r+") as g:
+        g.write(json.dumps(o)), g.truncate()
+    os.utime(f, (time.time() - 120,) * 2)
+P
+  works "$F" experiment run e.yaml -o stopped-$k
+  find stopped-$k -type f ! -name log.txt -printf '%p %i %T@\n' | sort >before
+  kill -CONT $pid
+  rc=0
+  wait $pid || rc=$?
+  [ $rc -le 1 ] || die "a worker that was replaced ends with $rc"
+  same stopped-$k "a worker that was replaced went on writing"
+  grep -q "all done\|stages computed" err out || find stopped-$k -path '*/runs/*' -type f ! -name log.txt -printf '%p %i %T@\n' | sort | diff - <(grep /runs/ before) >/dev/null ||
+    die "a worker that was replaced wrote into a stage"
+done
 # a full disk, a failing one: an error that names a file, no torn result, and the next call completes it
 for k in $(seq 8); do
   rc=0
@@ -83,8 +113,8 @@ same lost "a sweep whose folder was lost differs"
 for s in INT TERM; do
   "$F" experiment run e.yaml -o signal --set generator.steps=3000 >out 2>err &
   pid=$!
-  for i in $(seq 100); do ls signal/runs/generator-*/.lease >/dev/null 2>&1 && break; sleep 0.05; done
-  sleep 0.3
+  touch mark
+  for i in $(seq 1200); do [ -n "$(find signal/runs -path '*generator-*/state.safetensors' -newer mark 2>/dev/null)" ] && break; sleep 0.05; done
   kill -$s $pid
   rc=0
   wait $pid || rc=$?

@@ -19,6 +19,7 @@
 #include "common/base/files.h"
 #include "tests/tree.h"
 #include "common/base/lease.h"
+#include "common/base/memory.h"
 #include "common/base/status.h"
 
 static char dir[] = "/tmp/forty-lease-XXXXXX";
@@ -56,8 +57,9 @@ static void test_one_owner(void **state)
     char **name;
     int n;
     assert_int_equal(ft_list_dir(folder, &name, &n), FT_OK);
-    assert_int_equal(n, 0); /* nothing is left behind */
-    free(name);
+    assert_int_equal(n, 1); /* nothing is left behind but the mark that the folder is forty's */
+    assert_string_equal(name[0], ".forty");
+    ft_free(name[0]), ft_free(name);
     assert_int_equal(ft_lease_take(folder, false, &b), FT_OK);
     ft_lease_drop(b);
 }
@@ -128,7 +130,49 @@ static void test_lost(void **state)
     assert_int_equal(remove_tree(folder), FT_OK);
     assert_false(ft_lease_kept(a));
     ft_lease_drop(a);
-    assert_int_equal(ft_mkdirs(folder), FT_OK);
+}
+
+/* a replaced owner completes nothing any more, whenever it was stopped: not what it had begun, and nothing new */
+static void test_fence(void **state)
+{
+    (void)state;
+    ft_lease *a, *b;
+    ft_atomic begun;
+    char at[400], deeper[400], *text;
+    size_t size;
+    snprintf(at, sizeof at, "%s/state.safetensors", folder);
+    snprintf(deeper, sizeof deeper, "%s/vae/log.csv", folder);
+    assert_int_equal(ft_lease_take(folder, false, &a), FT_OK);
+    assert_int_equal(ft_write_file(at, "mine", 4), FT_OK);
+    assert_int_equal(ft_write_file(deeper, "mine", 4), FT_OK);
+    assert_int_equal(ft_atomic_begin(&begun, at), FT_OK);
+    json_t *o = json_load_file(file, 0, NULL); /* as if another machine had it, which fell asleep */
+    json_object_set_new(o, "machine", json_string("node7 boot"));
+    FILE *f = fopen(file, "r+");
+    json_dumpf(o, f, 0);
+    fclose(f);
+    json_decref(o);
+    age(file, FT_LEASE_STALE + 2);
+    assert_true(ft_lease_kept(a));
+    pid_t child = fork();
+    if (child == 0) { /* the new owner writes, and keeps the folder */
+        bool good = ft_lease_take(folder, false, &b) == FT_OK && ft_write_file(at, "theirs", 6) == FT_OK;
+        _exit(good ? 0 : 1);
+    }
+    int status;
+    assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_false(ft_lease_kept(a));
+    assert_int_equal(ft_atomic_commit(&begun), FT_EIO);
+    assert_non_null(strstr(ft_error_message(), "another process took it"));
+    assert_int_equal(ft_write_file(at, "late", 4), FT_EIO);
+    assert_int_equal(ft_write_file(deeper, "late", 4), FT_EIO);
+    assert_int_equal(ft_read_file(at, 0, &text, &size), FT_OK);
+    assert_string_equal(text, "theirs");
+    ft_free(text);
+    ft_lease_drop(a);
+    if (ft_lease_take(folder, false, &b) != FT_OK) fail_msg("%s", ft_error_message()); /* the child is gone */
+    assert_int_equal(ft_write_file(deeper, "new", 3), FT_OK);
+    ft_lease_drop(b);
 }
 
 /* many processes at one void lease: one of them gets it */
@@ -169,14 +213,14 @@ static int set_up(void **state)
     if (!mkdtemp(dir)) return -1;
     snprintf(folder, sizeof folder, "%s/run", dir);
     snprintf(file, sizeof file, "%s/.lease", folder);
-    return ft_mkdirs(folder);
+    return FT_OK; /* the first lease makes the folder */
 }
 static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_owner), cmocka_unit_test(test_dead_owner),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_owner),     cmocka_unit_test(test_dead_owner),
                                        cmocka_unit_test(test_other_machine), cmocka_unit_test(test_lost),
-                                       cmocka_unit_test(test_race)};
+                                       cmocka_unit_test(test_fence),         cmocka_unit_test(test_race)};
     return cmocka_run_group_tests_name("leases", tests, set_up, tear_down);
 }

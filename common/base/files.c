@@ -174,7 +174,8 @@ static void sweep(const char *folder, const char *base)
 
 static int cannot_write(const char *path)
 {
-    return FT_FAIL(FT_EIO, "%s: cannot be written (%s). Choose another output with -o, or free the folder", path, strerror(errno));
+    return FT_FAIL(FT_EIO, "%s: cannot be written (%s). Choose another output with -o, or free the folder", path,
+                   strerror(errno));
 }
 
 /* Names that go when a library aborts, or a signal ends us */
@@ -219,8 +220,8 @@ static void forget_unfinished(const char *path)
 static bool name_beside(ft_atomic *a, const char *folder)
 {
     char random[17];
-    return random_name(random) && snprintf(a->temp, sizeof a->temp, "%s/.%s.%s.partial", folder, ft_base_name(a->final), random) <
-                                      (int)sizeof a->temp;
+    return random_name(random) &&
+           snprintf(a->temp, sizeof a->temp, "%s/.%s.%s.partial", folder, ft_base_name(a->final), random) < (int)sizeof a->temp;
 }
 
 static int begin(ft_atomic *a, const char *path, bool named)
@@ -232,7 +233,8 @@ static int begin(ft_atomic *a, const char *path, bool named)
         return FT_FAIL(FT_EIO, "%s: path too long", path);
     if (fence_of(path, a->temp, sizeof a->temp)) {
         size_t n = strlen(a->temp);
-        if (!random_name(random) || snprintf(a->temp + n, sizeof a->temp - n, "/%s.%s", ft_base_name(path), random) >= (int)(sizeof a->temp - n))
+        if (!random_name(random) ||
+            snprintf(a->temp + n, sizeof a->temp - n, "/%s.%s", ft_base_name(path), random) >= (int)(sizeof a->temp - n))
             return FT_FAIL(FT_EIO, "%s: path too long", path);
         a->named = true;
         a->fd = open(a->temp, NEW, 0666);
@@ -361,27 +363,36 @@ int ft_text_write(ft_text *t, const char *path)
     return rc;
 }
 
-/* json_object_set_new and its kin drop a value that could not be made, in silence: that it happened is kept until somebody writes */
+/* json_object_set_new and its kin drop a value that could not be made, in silence: that it happened is kept until somebody writes
+ */
 static _Thread_local bool lacked;
 
 static void *json_memory(size_t size)
 {
     void *p = ft_realloc(NULL, size);
-    if (!p) lacked = true;
-    return p;
+    if (p) return p;
+    lacked = true;
+    return malloc(size); /* jansson's parser does not bear a refusal: what is made is used for nothing, so let it have some memory */
 }
 
 __attribute__((constructor)) static void watch_json(void) { json_set_alloc_funcs(json_memory, ft_free); }
 
+bool ft_json_lacked(void)
+{
+    bool was = lacked;
+    lacked = false;
+    return was;
+}
+
 int ft_json_text(const json_t *o, size_t flags, char **text)
 {
     *text = lacked || !o ? NULL : json_dumps(o, flags);
-    bool short_of = lacked;
-    lacked = false;
+    bool short_of = ft_json_lacked();
     if (!*text || short_of) {
         ft_free(*text);
         *text = NULL;
-        return FT_FAIL(short_of ? FT_ENOMEM : FT_EDATA, short_of ? "no memory for a JSON document" : "a JSON document cannot be made: a name in it is not UTF-8");
+        return FT_FAIL(short_of ? FT_ENOMEM : FT_EDATA,
+                       short_of ? "no memory for a JSON document" : "a JSON document cannot be made: a name in it is not UTF-8");
     }
     return FT_OK;
 }
@@ -439,16 +450,17 @@ int ft_list_dir(const char *path, char ***names, int *n)
     return rc;
 }
 
-static void csv(FILE *f, const char *s, bool quote)
+static void csv(FILE *f, const char *before, const char *s)
 {
-    if (!strpbrk(s, ",\"\r\n") && !quote) {
-        fputs(s, f);
+    if (!strpbrk(s, ",\"\r\n") && *s != ' ' && strcmp(before, "'")) {
+        fprintf(f, "%s%s", before, s);
         return;
     }
-    fputs(quote ? "\"'" : "\"", f);
+    fprintf(f, "\"%s", before);
     for (; *s; s++) fprintf(f, *s == '"' ? "\"\"" : "%c", *s);
     fputc('"', f);
 }
 
-void ft_csv_field(FILE *f, const char *s) { csv(f, s, false); }
-void ft_csv_cell(FILE *f, const char *s) { csv(f, s, *s && strchr("=+-@\t\r", *s)); }
+void ft_csv_field(FILE *f, const char *s) { csv(f, "", s); }
+void ft_csv_probability(FILE *f, const char *label) { csv(f, "p_", label); }
+void ft_csv_cell(FILE *f, const char *s) { csv(f, *s && strchr("=+-@", *s) ? "'" : "", s); }

@@ -14,8 +14,8 @@ enum { FT_PATH_GIVEN = 900 };
 
 bool ft_exists(const char *path); /* a link to nothing as well */
 bool ft_is_dir(const char *path);
-int ft_mkdirs(const char *path);     /* with parents; fine if there */
-int ft_mkdirs_for(const char *path); /* the folder that holds `path` */
+int ft_mkdirs(const char *path);      /* with parents; fine if there */
+int ft_mkdirs_for(const char *path);  /* the folder that holds `path` */
 int ft_remove_file(const char *path); /* a file or a link, never what it points to; fine if absent */
 const char *ft_base_name(const char *path);
 int ft_is_file(const char *path); /* FT_EIO saying what it is instead: not there, a folder, a pipe, a device */
@@ -41,7 +41,8 @@ void ft_atomic_abort(ft_atomic *a);
 void ft_atomic_abandon(void); /* removes what is not committed, as the process ends: for signal handlers. abort() does it */
 
 int ft_write_file(const char *path, const void *data, size_t size); /* atomically */
-int ft_write_once(const char *path, const void *data, size_t size); /* the same, unless somebody has just now: then theirs stays */
+int ft_write_once(const char *path, const void *data,
+                  size_t size); /* the same, unless somebody has just now: then theirs stays */
 
 /* Files under `folder` are completed through the folder `through` (on the same file system), from now until ft_fence_drop: when
  * somebody else moves `through` away, this process can complete no file there any more (lease.h). Strings are borrowed. */
@@ -72,6 +73,7 @@ int ft_text_write(ft_text *t, const char *path); /* ends it, writes the file, fr
 /* `o` as text in fresh memory (free with ft_free). FT_ENOMEM also when any JSON value since the last call could not be made for
  * want of memory: a document never lacks a part. */
 int ft_json_text(const json_t *o, size_t flags, char **text);
+bool ft_json_lacked(void); /* could one not be made since the last call? For those who read JSON and write none */
 int ft_write_json(const char *path, const json_t *o, int indent); /* o is borrowed */
 json_t *ft_read_json(const char *path);                           /* NULL: not there, or not JSON */
 
@@ -84,8 +86,9 @@ int ft_list_dir(const char *path, char ***names, int *n);
 
 /* One field of a CSV file, quoted where it must be (RFC 4180). */
 void ft_csv_field(FILE *f, const char *s);
-/* The same for a name in a table that people open: one that a spreadsheet would take for a formula (it begins with = + - @) gets a
- * ' in front. */
+void ft_csv_probability(FILE *f, const char *label); /* the head of a column of probabilities: p_LABEL */
+/* The same for a name in a table that people open: one that a spreadsheet would take for a formula (it begins with = + - @) gets
+ * a ' in front. */
 void ft_csv_cell(FILE *f, const char *s);
 
 #endif

@@ -14,18 +14,42 @@
 #include "common/base/status.h"
 
 static const char mark[] = ".forty";
-static const char mark_text[] = "A folder of forty's: it may replace and remove files here that have names it gives. Other files stay.\n";
+static const char mark_text[] =
+    "A folder of forty's: it may replace and remove files here that have names it gives. Other files stay.\n";
 
 /* what forty keeps about a folder, beside what is in it */
 static const char *const own[] = {".forty", ".lease", ".lease-*", ".lease.*", ".hold-*"};
 
 /* what forty writes into run folders and stages; folders end with a slash */
-static const char *const written[] = {
-    "config.yaml", "precision.json", "run.json", "log.csv", "log.txt", "split.json", "done.json", "failed.json", "test.csv",
-    "weights.safetensors", "ema.safetensors", "state.safetensors", "latents.safetensors", "held-out.safetensors",
-    "features.safetensors", "clips.h5", "evaluated.h5", "events.out.tfevents.*", ".*.partial", "samples/", "vae/", ".new/",
-    ".complete/", ".moving/", "runs/", "rehearsal.json", "[a-z]*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]*/",
-    "[0-9][0-9][0-9][0-9][0-9][0-9].png", "[0-9][0-9][0-9][0-9][0-9][0-9].gif"};
+static const char *const written[] = {"config.yaml",
+                                      "precision.json",
+                                      "run.json",
+                                      "log.csv",
+                                      "log.txt",
+                                      "split.json",
+                                      "done.json",
+                                      "failed.json",
+                                      "test.csv",
+                                      "weights.safetensors",
+                                      "ema.safetensors",
+                                      "state.safetensors",
+                                      "latents.safetensors",
+                                      "held-out.safetensors",
+                                      "features.safetensors",
+                                      "clips.h5",
+                                      "evaluated.h5",
+                                      "events.out.tfevents.*",
+                                      ".*.partial",
+                                      "samples/",
+                                      "vae/",
+                                      ".new/",
+                                      ".complete/",
+                                      ".moving/",
+                                      "runs/",
+                                      "rehearsal.json",
+                                      "[a-z]*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]*/",
+                                      "[0-9][0-9][0-9][0-9][0-9][0-9].png",
+                                      "[0-9][0-9][0-9][0-9][0-9][0-9].gif"};
 
 static bool about_itself(const char *name)
 {
@@ -86,6 +110,12 @@ static bool is_folder(int at, const char *name)
     return fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_link(int at, const char *name)
+{
+    struct stat st;
+    return fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
+}
+
 /* Removes what is forty's in an open folder; `spare` (NULL-terminated; may be NULL) stays. `all`: whatever it is called, for
  * folders that hold nothing but temporary files. */
 static int clear(int fd, const char *path, const char *const *spare, bool all, int *kept)
@@ -93,10 +123,11 @@ static int clear(int fd, const char *path, const char *const *spare, bool all, i
     char **name;
     int n, rc = names_in(fd, path, &name, &n);
     for (int i = 0; rc == FT_OK && i < n; i++) {
-        bool stays = false, folder = is_folder(fd, name[i]), itself = about_itself(name[i]);
+        bool stays = false, folder = is_folder(fd, name[i]), itself = about_itself(name[i]),
+             known = is_written(name[i], folder) || (is_link(fd, name[i]) && is_written(name[i], true));
         for (int k = 0; spare && spare[k]; k++) stays |= !strcmp(spare[k], name[i]);
         if (stays) continue;
-        if (!all && !itself && !is_written(name[i], folder)) {
+        if (!all && !itself && !known) {
             ++*kept;
             continue;
         }
@@ -117,7 +148,8 @@ static int clear(int fd, const char *path, const char *const *spare, bool all, i
     return rc;
 }
 
-/* ---- whose it is ------------------------------------------------------------------------------------------------------------ */
+/* ---- whose it is ------------------------------------------------------------------------------------------------------------
+ */
 
 /* name of something in the folder that is not about the folder itself; "": nothing */
 static int stranger_in(int fd, const char *path, char out[300])
@@ -199,7 +231,8 @@ int ft_folder_remove(const char *path, int *kept)
     return rc;
 }
 
-/* ---- a new result in the place of an old one --------------------------------------------------------------------------------- */
+/* ---- a new result in the place of an old one ---------------------------------------------------------------------------------
+ */
 
 static const char *const beside[] = {".forty", ".lease", ".new", ".complete", ".moving", NULL};
 

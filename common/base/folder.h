@@ -11,8 +11,8 @@ int ft_folder_make(const char *path);
 bool ft_folder_ours(const char *path);
 bool ft_folder_empty(const char *path); /* not there, or nothing in it but what forty keeps about the folder itself */
 
-/* Removes forty's files in a folder of forty's, and the folder if nothing else is left; fine if absent. FT_EIO if it is no folder,
- * a link, or not ours. `kept` (may be NULL): how many files of others stay. */
+/* Removes forty's files in a folder of forty's, and the folder if nothing else is left; fine if absent. FT_EIO if it is no
+ * folder, a link, or not ours. `kept` (may be NULL): how many files of others stay. */
 int ft_folder_remove(const char *path, int *kept);
 
 /* A new result is made in FOLDER/.new, a folder of forty's in one of forty's, and takes the place of the old one when it is

@@ -124,12 +124,10 @@ static int write_candidate(const char *path, int *fd, char nonce[33])
     return rc;
 }
 
-/* Ends what a replaced owner may still want to complete: its folder moves away, then goes. */
-static int end_hold(const char *lease, const char *nonce)
+static int end_one(const char *hold)
 {
-    char hold[LEASE_PATH], gone[LEASE_PATH + 40], path[LEASE_PATH + 340], **name;
+    char gone[LEASE_PATH + 400], path[LEASE_PATH + 700], **name;
     int n;
-    snprintf(hold, sizeof hold, "%.*s/.hold-%s", (int)(strrchr(lease, '/') - lease), lease, nonce);
     snprintf(gone, sizeof gone, "%s-%d", hold, (int)getpid());
     if (rename(hold, gone) != 0)
         return errno == ENOENT ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be moved away (%s)", hold, strerror(errno));
@@ -144,8 +142,29 @@ static int end_hold(const char *lease, const char *nonce)
     return FT_OK;
 }
 
+/* Ends what a replaced owner may still want to complete: its folder moves away, then goes. "0": its lease could not be read, so
+ * that every holding but `mine` ends. */
+static int end_hold(const char *lease, const char *nonce, const char *mine)
+{
+    char hold[LEASE_PATH + 340], folder[LEASE_PATH], **name;
+    int n, rc = FT_OK;
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(lease, '/') - lease), lease);
+    if (strcmp(nonce, "0")) {
+        snprintf(hold, sizeof hold, "%s/.hold-%s", folder, nonce);
+        return end_one(hold);
+    }
+    FT_TRY(ft_list_dir(folder, &name, &n));
+    for (int i = 0; i < n; i++) {
+        snprintf(hold, sizeof hold, "%s/%s", folder, name[i]);
+        if (rc == FT_OK && !strncmp(name[i], ".hold-", 6) && strcmp(name[i] + 6, mine)) rc = end_one(hold);
+        ft_free(name[i]);
+    }
+    ft_free(name);
+    return rc;
+}
+
 /* Links `mine` to `path`, in place of a void lease if need be. */
-static int take(const char *mine, const char *path)
+static int take(const char *mine, const char *path, const char *nonce)
 {
     for (;;) {
         if (link(mine, path) == 0) return FT_OK;
@@ -163,14 +182,14 @@ static int take(const char *mine, const char *path)
         char right[LEASE_PATH];
         if (snprintf(right, sizeof right, "%s.%.8s", path, o.nonce) >= (int)sizeof right)
             return FT_FAIL(FT_EIO, "%s: path too long", path);
-        FT_TRY(take(mine, right));
+        FT_TRY(take(mine, right, nonce));
         bool same = read_owner(path, &again) && !strcmp(again.nonce, o.nonce);
         int rc = FT_OK;
         char second[LEASE_PATH]; /* a link to us that may be renamed */
         snprintf(second, sizeof second, "%.1390s-2", mine);
         if (same && (link(mine, second) != 0 || rename(second, path) != 0))
             rc = FT_FAIL(FT_EIO, "%s: cannot be replaced (%s)", path, strerror(errno));
-        if (same && rc == FT_OK) rc = end_hold(path, o.nonce);
+        if (same && rc == FT_OK) rc = end_hold(path, o.nonce, nonce);
         unlink(right);
         if (same || rc < 0) return rc;
     }
@@ -228,10 +247,12 @@ int ft_lease_take(const char *folder, bool wait, ft_lease **lease)
         unlink(mine);
         close(l->fd);
     } else if (rc == FT_OK) {
-        while ((rc = take(mine, l->path)) == FT_EBUSY && wait && !ft_interrupted)
+        while ((rc = take(mine, l->path, nonce)) == FT_EBUSY && wait && !ft_interrupted)
             nanosleep(&(struct timespec){0, 300000000}, NULL);
         if (rc == FT_EBUSY && wait) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted while waiting for %s", folder);
         unlink(mine);
+        if (rc == FT_OK) mkdir(l->hold, 0777); /* if somebody who could not read a lease has ended it */
+        if (rc == FT_OK && !ft_lease_kept(l)) rc = FT_FAIL(FT_EBUSY, "%s: another process took it just now", folder);
         if (rc < 0) close(l->fd), rmdir(l->hold);
     }
     if (rc < 0) {
@@ -266,7 +287,7 @@ void ft_lease_drop(ft_lease *l)
         }
     pthread_mutex_unlock(&all.lock);
     ft_fence_drop(&l->fence);
-    if (ft_lease_kept(l) && end_hold(l->path, strrchr(l->hold, '-') + 1) == FT_OK) unlink(l->path);
+    if (ft_lease_kept(l) && end_one(l->hold) == FT_OK) unlink(l->path);
     close(l->fd);
     ft_free(l);
 }

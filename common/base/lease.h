@@ -17,8 +17,8 @@ enum { FT_HEARTBEAT = 10, FT_LEASE_STALE = 60 };
 
 typedef struct ft_lease ft_lease;
 
-/* Makes the folder (ft_folder_make: one of somebody else's is refused) and takes it. FT_EBUSY (naming the owner) when another process has it, or this one; `wait`: when it is free
- * again, or FT_EINTERRUPTED. */
+/* Makes the folder (ft_folder_make: one of somebody else's is refused) and takes it. FT_EBUSY (naming the owner) when another
+ * process has it, or this one; `wait`: when it is free again, or FT_EINTERRUPTED. */
 int ft_lease_take(const char *folder, bool wait, ft_lease **lease);
 bool ft_lease_kept(const ft_lease *lease); /* false: the folder is gone, or somebody took it for dead */
 bool ft_leases_kept(void);                 /* of all that this process holds; looks once in a second */

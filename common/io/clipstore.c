@@ -61,14 +61,9 @@ static bool in_range(double v, double most) { return v >= 0 && v <= most; }
 static int check_json(const char *path, const char *what, const char *text)
 {
     json_t *o = json_loads(text, 0, NULL);
-    bool object = json_is_object(o), lacked = false;
+    bool object = json_is_object(o);
     json_decref(o);
-    if (!o) { /* jansson does not always tell a lack of memory from an error; ft_json_text knows of one */
-        char *null;
-        lacked = ft_json_text(json_null(), JSON_ENCODE_ANY, &null) == FT_ENOMEM;
-        ft_free(null);
-    }
-    if (lacked) return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
+    if (ft_json_lacked()) return FT_FAIL(FT_ENOMEM, "%s: no memory for %s", path, what);
     return object ? FT_OK : FT_FAIL(FT_EDATA, "%s: %s is not a JSON object. " MAKE_AGAIN, path, what);
 }
 
@@ -156,7 +151,8 @@ static int make_clips(ft_clipwriter *w)
     hsize_t f = (hsize_t)w->opt.frames, s = (hsize_t)w->opt.size, dim[5] = {0, f, s, s, 3}, most[5] = {H5S_UNLIMITED, f, s, s, 3},
             chunk[5] = {1, f, s, s, 3};
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), space = H5Screate_simple(5, dim, most), plist = H5Pcreate(H5P_DATASET_CREATE);
-    bool good = access >= 0 && space >= 0 && plist >= 0 && H5Pset_chunk(plist, 5, chunk) >= 0;
+    bool good = access >= 0 && space >= 0 && plist >= 0 && H5Pset_chunk(plist, 5, chunk) >= 0 &&
+                H5Pset_obj_track_times(plist, false) >= 0; /* the same clips, the same bytes */
     if (good && w->opt.gzip) good = H5Pset_deflate(plist, 1) >= 0;
 #if H5_VERSION_GE(1, 10, 7)
     if (good) good = H5Pset_file_locking(access, false, true) >= 0; /* the file is locked already (ft_atomic) */
@@ -240,10 +236,12 @@ int ft_clipwriter_clip(ft_clipwriter *w, int video, int start, double stride, co
 static herr_t put(hid_t h5, const char *name, hid_t type, int64_t n, const void *data)
 {
     hsize_t dim = (hsize_t)n;
-    hid_t space = H5Screate_simple(1, &dim, NULL),
-          set = space < 0 ? -1 : H5Dcreate2(h5, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t space = H5Screate_simple(1, &dim, NULL), how = H5Pcreate(H5P_DATASET_CREATE);
+    bool good = space >= 0 && how >= 0 && H5Pset_obj_track_times(how, false) >= 0;
+    hid_t set = good ? H5Dcreate2(h5, name, type, space, H5P_DEFAULT, how, H5P_DEFAULT) : -1;
     herr_t rc = set < 0 ? -1 : n == 0 ? 0 : H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data);
     if (set >= 0 && H5Dclose(set) < 0) rc = -1;
+    if (how >= 0) H5Pclose(how);
     if (space >= 0) H5Sclose(space);
     return rc;
 }

@@ -17,6 +17,7 @@
     KEY("data.labels", TEXT, "", 0, 0,                                                                                           \
         "label list (CSV) of these videos, or a folder of train.txt, val.txt; empty: a folder per class")                        \
     KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                           \
+    KEY("data.outside", BOOL, "false", 0, 0, "the label list may name videos outside of data.videos, by .. or from the root")    \
     KEY("data.checksums", TEXT, "", 0, 0, "SHA-256 list of the videos: verified when they are read, written if it is not there") \
     KEY("data.unlabelled", TEXT, "", 0, 0, "clip store of further unlabelled real clips, for the arm real-unlabelled")           \
     KEY("data.map", LIST, "", 0, 0, "renames labels: {covid: ill, pneumonia: ill}")                                              \

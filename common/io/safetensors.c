@@ -33,10 +33,44 @@ static int by_begin(const void *a, const void *b)
     return x->data < y->data ? -1 : x->data > y->data ? 1 : x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* ---- the header: JSON of one form, read entry by entry, so that memory stands in proportion to what is kept ------------------
- */
+static int one(ft_st_tensor *t, const char *path, const char *name, json_t *v, const char *data, size_t size)
+{
+    json_t *shape = json_object_get(v, "shape"), *span = json_object_get(v, "data_offsets");
+    const char *dtype = json_string_value(json_object_get(v, "dtype"));
+    if (!dtype || !json_is_array(shape) || json_array_size(span) != 2 || json_array_size(shape) > FT_ST_DIMS)
+        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype, shape (at most %d dims) or data_offsets is missing. The file is damaged",
+                       path, name, FT_ST_DIMS);
+    size_t each = dtype_size(dtype);
+    if (!each)
+        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype %.20s is not known. Convert it to F32, F16 or BF16", path, name, dtype);
+    snprintf(t->dtype, sizeof t->dtype, "%s", dtype);
+    t->ndim = (int)json_array_size(shape);
+    t->count = 1;
+    for (int i = 0; i < t->ndim; i++) {
+        json_t *d = json_array_get(shape, (size_t)i);
+        int64_t k = json_integer_value(d);
+        if (!json_is_integer(d) || !ft_mul_count(t->count, k, &t->count))
+            return FT_FAIL(FT_EDATA, "%s: tensor %s: dim %d is impossible. The file is damaged", path, name, i);
+        t->dim[i] = k;
+    }
+    json_t *first = json_array_get(span, 0), *behind = json_array_get(span, 1);
+    int64_t from = json_integer_value(first), to = json_integer_value(behind);
+    size_t need;
+    if (!json_is_integer(first) || !json_is_integer(behind) || from < 0 || to < from || (uint64_t)to > size ||
+        !ft_mul_size((size_t)t->count, each, &need) || (size_t)(to - from) != need)
+        return FT_FAIL(FT_EDATA,
+                       "%s: tensor %s: bytes %lld to %lld do not hold its %lld values of %s (%zu bytes of data). The file is "
+                       "damaged or cut off",
+                       path, name, (long long)from, (long long)to, (long long)t->count, dtype, size);
+    t->data = data + from;
+    t->bytes = (size_t)(to - from);
+    t->name = ft_strdup(name);
+    return t->name ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory for a name", path);
+}
 
-enum { HEADER_MOST = 100 << 20, METADATA_MOST = 8 << 20 };
+/* ---- the header: one entry at a time, so that memory stands in proportion to what is kept ---------------------------------- */
+
+enum { HEADER_MOST = 100 << 20, METADATA_MOST = 8 << 20, ENTRY_MOST = 1 << 16 };
 
 typedef struct {
     const char *path, *p, *end;
@@ -44,7 +78,7 @@ typedef struct {
 
 static int no_json(const header *h, const char *what)
 {
-    return FT_FAIL(FT_EDATA, "%s: the header is not what a safetensors file has: %s. The file is damaged", h->path, what);
+    return FT_FAIL(FT_EDATA, "%s: the header is not JSON (%s). The file is damaged", h->path, what);
 }
 
 static char blank(header *h)
@@ -53,197 +87,93 @@ static char blank(header *h)
     return h->p < h->end ? *h->p : 0;
 }
 
-/* the four digits behind \u; -1: they are none */
-static int code_unit(const char *p)
+/* the next value, which begins with `with` */
+static int value(header *h, char with, size_t most, json_t **v)
 {
-    int code = 0;
-    for (int i = 0; i < 4; i++) {
-        const char *digits = "0123456789abcdef", *at = p[i] ? strchr(digits, p[i] | ('A' <= p[i] && p[i] <= 'F' ? 32 : 0)) : NULL;
-        if (!at) return -1;
-        code = code << 4 | (int)(at - digits);
+    json_error_t err;
+    *v = NULL;
+    if (blank(h) != with) return no_json(h, with == '"' ? "a text is missing" : "an object is missing");
+    size_t left = (size_t)(h->end - h->p);
+    *v = json_loadb(h->p, left < most ? left : most, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &err);
+    if (ft_json_lacked()) {
+        json_decref(*v);
+        return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
     }
-    return code;
-}
-
-static char *put_utf8(char *to, int code)
-{
-    if (code < 0x80) return *to++ = (char)code, to;
-    int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    *to++ = (char)((0xFF80 >> more & 0xFF) | code >> 6 * more);
-    while (more-- > 0) *to++ = (char)(0x80 | (code >> 6 * more & 0x3F));
-    return to;
-}
-
-/* what follows a backslash; false: it is not allowed. Behind it stands the closing quote, so that p[0..4] can be looked at. */
-static bool unescape(const char **p, const char *end, char **to)
-{
-    static const char from[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
-    const char *known = strchr(from, **p);
-    if (known && **p) return *(*to)++ = means[known - from], ++*p, true;
-    int code = **p == 'u' && end - *p >= 5 ? code_unit(*p + 1) : -1;
-    if (code <= 0 || (code & 0xFC00) == 0xDC00) return false;
-    *p += 5;
-    if ((code & 0xFC00) == 0xD800) { /* the first of a pair */
-        int low = end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u' ? code_unit(*p + 2) : -1;
-        if (low < 0 || (low & 0xFC00) != 0xDC00) return false;
-        code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
-        *p += 6;
-    }
-    *to = put_utf8(*to, code);
-    return true;
-}
-
-/* the next text, in fresh memory; no escape is shorter than what it means */
-static int text_of(header *h, char **text)
-{
-    if (blank(h) != '"') return no_json(h, "a text is missing");
-    const char *p = h->p + 1, *end = p;
-    while (end < h->end && *end != '"' && (unsigned char)*end >= 0x20) end += *end == '\\' ? 2 : 1;
-    if (end >= h->end || *end != '"') return no_json(h, "a text does not end");
-    char *to = *text = ft_alloc((size_t)(end - p) + 1);
-    if (!to) return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
-    while (p < end) {
-        if (*p != '\\') *to++ = *p++;
-        else if (p++, !unescape(&p, end, &to)) {
-            ft_free(*text);
-            return no_json(h, "a text with an impossible \\ in it");
-        }
-    }
-    h->p = end + 1;
+    if (!*v && left > most)
+        return FT_FAIL(FT_EDATA, "%s: an entry of the header that does not end within %zu bytes. The file is damaged", h->path,
+                       most);
+    if (!*v) return no_json(h, err.text);
+    h->p += err.position;
     return FT_OK;
 }
 
-/* [n, ...], at most `most` whole numbers from 0 */
-static int numbers(header *h, int64_t *v, int most, int *n)
+static int name_of(header *h, json_t **key)
 {
-    if (blank(h) != '[') return no_json(h, "a list is missing");
+    FT_TRY(value(h, '"', ENTRY_MOST, key));
+    int rc = blank(h) == ':' ? FT_OK : no_json(h, "a name without a value");
+    if (rc == FT_OK) rc = ft_check_name(json_string_value(*key), json_string_length(*key), h->path, "the name");
+    if (rc < 0) json_decref(*key);
     h->p++;
-    *n = 0;
-    if (blank(h) == ']') return h->p++, FT_OK;
-    for (char next = ',';; h->p++) {
-        if (*n == most) return no_json(h, "a list is too long");
-        if (blank(h) < '0' || *h->p > '9') return no_json(h, "a whole number is missing");
-        for (v[*n] = 0; h->p < h->end && *h->p >= '0' && *h->p <= '9'; h->p++)
-            if (!ft_mul_count(v[*n], 10, &v[*n]) || __builtin_add_overflow(v[*n], *h->p - '0', &v[*n]))
-                return no_json(h, "a number is impossibly large");
-        ++*n;
-        next = blank(h);
-        if (next == ']') return h->p++, FT_OK;
-        if (next != ',') return no_json(h, "a list does not end");
-    }
+    return rc;
 }
 
-/* {"name": what `member` reads, ...} */
-static int object(header *h, int (*member)(header *h, const char *name, void *to), void *to)
+static int metadata(ft_safetensors *st, header *h)
 {
-    if (blank(h) != '{') return no_json(h, "an object is missing");
-    h->p++;
-    if (blank(h) == '}') return h->p++, FT_OK;
-    for (;;) {
-        char *name;
-        FT_TRY(text_of(h, &name));
-        int rc = blank(h) == ':' ? ft_check_name(name, strlen(name), h->path, "the name") : no_json(h, "a name without a value");
+    const char *begin = h->p;
+    if (st->metadata || blank(h) != '{') return no_json(h, "__metadata__ twice, or not an object");
+    if (!(st->metadata = json_object())) return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
+    do {
+        json_t *key, *v;
         h->p++;
-        if (rc == FT_OK) rc = member(h, name, to);
-        ft_free(name);
+        if (!json_object_size(st->metadata) && blank(h) == '}') break;
+        FT_TRY(name_of(h, &key));
+        const char *name = json_string_value(key);
+        int rc = blank(h) == '"' ? value(h, '"', METADATA_MOST, &v)
+                                 : FT_FAIL(FT_EDATA, "%s: the metadata %.60s is not a text. The file is damaged", h->path, name);
+        if (rc == FT_OK && json_object_get(st->metadata, name)) json_decref(v), rc = no_json(h, "metadata twice");
+        else if (rc == FT_OK && json_object_set_new(st->metadata, name, v) < 0)
+            rc = FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
+        json_decref(key);
         FT_TRY(rc);
-        char next = blank(h);
+        if (h->p - begin > METADATA_MOST)
+            return FT_FAIL(FT_EDATA, "%s: more than %d bytes of metadata. Write the file without", h->path, METADATA_MOST);
+    } while (blank(h) == ',');
+    if (blank(h) != '}') return no_json(h, "__metadata__ does not end");
+    h->p++;
+    return FT_OK;
+}
+
+static int entry(ft_safetensors *st, header *h, const char *name, const char *data, size_t size)
+{
+    json_t *v;
+    if (!strcmp(name, "__metadata__")) return metadata(st, h);
+    FT_TRY(value(h, '{', ENTRY_MOST, &v));
+    int rc = ft_grow(&st->tensor, (size_t)st->n, sizeof *st->tensor);
+    if (rc == FT_OK) {
+        ft_st_tensor *t = &st->tensor[st->n];
+        memset(t, 0, sizeof *t);
+        rc = one(t, h->path, name, v, data, size);
+        st->n += rc == FT_OK;
+    }
+    json_decref(v);
+    return rc;
+}
+
+static int entries(ft_safetensors *st, header *h, const char *data, size_t size)
+{
+    if (blank(h) != '{') return no_json(h, "not an object");
+    do {
+        json_t *key;
         h->p++;
-        if (next == '}') return FT_OK;
-        if (next != ',') return no_json(h, "an object does not end");
-    }
-}
-
-typedef struct {
-    json_t *into;
-    const char *begin;
-} notes;
-
-static int metadata_member(header *h, const char *name, void *to)
-{
-    const notes *m = to;
-    char *text;
-    if (blank(h) != '"') return FT_FAIL(FT_EDATA, "%s: the metadata %.60s is not a text. The file is damaged", h->path, name);
-    if (json_object_get(m->into, name)) return no_json(h, "metadata twice");
-    FT_TRY(text_of(h, &text));
-    json_t *v = json_string(text);
-    bool added = v && json_object_set_new(m->into, name, v) == 0;
-    ft_free(text);
-    if (h->p - m->begin > METADATA_MOST)
-        return FT_FAIL(FT_EDATA, "%s: more than %d bytes of metadata. Write the file without", h->path, METADATA_MOST);
-    if (added) return FT_OK;
-    int rc = ft_json_text(NULL, 0, &text); /* says whether it was for want of memory */
-    return FT_FAIL(rc, "%s: the metadata %.60s: %s", h->path, name,
-                   rc == FT_ENOMEM ? "no memory" : "not UTF-8. The file is damaged");
-}
-
-enum { DTYPE = 1, SHAPE = 2, SPAN = 4 };
-typedef struct {
-    ft_st_tensor *t;
-    int64_t span[2];
-    int seen, ends;
-} described;
-
-static int tensor_member(header *h, const char *name, void *to)
-{
-    described *d = to;
-    int which = !strcmp(name, "dtype") ? DTYPE : !strcmp(name, "shape") ? SHAPE : !strcmp(name, "data_offsets") ? SPAN : 0;
-    if (!which || d->seen & which) return no_json(h, "a tensor is described by something unknown, or twice");
-    d->seen |= which;
-    if (which == SHAPE) return numbers(h, d->t->dim, FT_ST_DIMS, &d->t->ndim);
-    if (which == SPAN) return numbers(h, d->span, 2, &d->ends);
-    char *text;
-    FT_TRY(text_of(h, &text));
-    snprintf(d->t->dtype, sizeof d->t->dtype, "%s", text);
-    ft_free(text);
-    return FT_OK;
-}
-
-typedef struct {
-    ft_safetensors *st;
-    const char *data;
-    size_t size;
-} contents;
-
-static int describe(header *h, const char *name, ft_st_tensor *t, const contents *c)
-{
-    described d = {.t = t};
-    size_t each, need;
-    FT_TRY(object(h, tensor_member, &d));
-    if (d.seen != (DTYPE | SHAPE | SPAN) || d.ends != 2)
-        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype, shape or data_offsets is missing. The file is damaged", h->path, name);
-    if (!(each = dtype_size(t->dtype)))
-        return FT_FAIL(FT_EDATA, "%s: tensor %s: dtype %s is not known. Convert it to F32, F16 or BF16", h->path, name, t->dtype);
-    t->count = 1;
-    for (int i = 0; i < t->ndim; i++)
-        if (!ft_mul_count(t->count, t->dim[i], &t->count))
-            return FT_FAIL(FT_EDATA, "%s: tensor %s: dim %d is impossible. The file is damaged", h->path, name, i);
-    if (d.span[1] < d.span[0] || (uint64_t)d.span[1] > c->size || !ft_mul_size((size_t)t->count, each, &need) ||
-        (size_t)(d.span[1] - d.span[0]) != need)
-        return FT_FAIL(FT_EDATA,
-                       "%s: tensor %s: bytes %lld to %lld do not hold its %lld values of %s (%zu bytes of data). The file is "
-                       "damaged or cut off",
-                       h->path, name, (long long)d.span[0], (long long)d.span[1], (long long)t->count, t->dtype, c->size);
-    t->data = c->data + d.span[0];
-    t->bytes = need;
-    t->name = ft_strdup(name);
-    return t->name ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory for a name", h->path);
-}
-
-static int entry(header *h, const char *name, void *to)
-{
-    const contents *c = to;
-    ft_safetensors *st = c->st;
-    if (!strcmp(name, "__metadata__")) {
-        if (st->metadata) return no_json(h, "__metadata__ twice");
-        if (!(st->metadata = json_object())) return FT_FAIL(FT_ENOMEM, "%s: no memory for the header", h->path);
-        return object(h, metadata_member, &(notes){st->metadata, h->p});
-    }
-    FT_TRY(ft_grow(&st->tensor, (size_t)st->n, sizeof *st->tensor));
-    st->tensor[st->n] = (ft_st_tensor){0};
-    FT_TRY(describe(h, name, &st->tensor[st->n], c));
-    st->n++;
-    return FT_OK;
+        if (!st->n && !st->metadata && blank(h) == '}') break; /* no tensors */
+        FT_TRY(name_of(h, &key));
+        int rc = entry(st, h, json_string_value(key), data, size);
+        json_decref(key);
+        FT_TRY(rc);
+    } while (blank(h) == ',');
+    if (blank(h) != '}') return no_json(h, "it does not end");
+    h->p++;
+    return blank(h) || h->p < h->end ? no_json(h, "something stands behind it") : FT_OK;
 }
 
 /* every byte belongs to one tensor, as the format has it */
@@ -302,11 +232,7 @@ int ft_safetensors_read(ft_safetensors *st, const char *path)
     const char *data = st->file + 8 + length;
     size_t size = st->file_size - 8 - (size_t)length;
     header h = {path, st->file + 8, data};
-    FT_TRY_TO(rc, done, object(&h, entry, &(contents){st, data, size}));
-    if (blank(&h) || h.p < h.end) {
-        rc = no_json(&h, "something stands behind it");
-        goto done;
-    }
+    FT_TRY_TO(rc, done, entries(st, &h, data, size));
     if (st->n) qsort(st->tensor, (size_t)st->n, sizeof *st->tensor, by_begin);
     FT_TRY_TO(rc, done, check_layout(st, path, data, size));
     rc = ft_safetensors_index(st, path);

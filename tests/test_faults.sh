@@ -1,0 +1,85 @@
+# Memory refused at the n-th allocation, in turn, of everything that writes: either the command gives what it gives without faults,
+# or it ends with 1 and a message, and nothing stands under a final name that is not whole. (Faults of files: test_crash.sh.)
+# FAULTS: how many places of each command, evenly over all; `all` for every one.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+[ -z "${ASAN_OPTIONS:-}" ] || { echo "skipped: LD_PRELOAD and AddressSanitizer exclude each other"; exit 77; }
+fault=$(dirname "$F")/tests/libfault.so faults=${FAULTS:-40}
+export OMP_NUM_THREADS=1 FORTY_THREADS_NOW=1 XDG_CACHE_HOME=$T/cache
+"$F" phantom -o p.h5 --videos 12 --size 16 --frames 4 --mp4 v >/dev/null 2>&1
+cat >t.yaml <<'Y'
+threads: 1
+precision: f32
+task: classifier
+data: {clips: p.h5}
+positive: polyp
+labels: 4
+classifier: {model: x3d-tiny, steps: 2, batch: 2}
+Y
+cat >e.yaml <<'Y'
+threads: 1
+precision: f32
+data: {clips: p.h5}
+positive: polyp
+labels: 4
+generated: 2
+splits: 1
+arms: [supervised, noise]
+bootstrap: 100
+classifier: {model: x3d-tiny, steps: 2, batch: 2}
+rehearse: never
+Y
+# a fingerprint of what stands under final names: numbers of time and machine left out
+print_of() {
+  python3 - "$1" <<'P'
+import hashlib, json, os, re, sys
+def files(top):
+    if os.path.isfile(top): return [top]
+    return sorted(os.path.join(d, f) for d, _, n in os.walk(top) for f in n)
+h = hashlib.sha256()
+for f in files(sys.argv[1]):
+    name = os.path.basename(f)
+    if name in (".forty", ".lease", "log.txt", "environment.json", "report.html", "failed.json", "precision.json"): continue # what was measured
+    if "/.hold-" in f: continue
+    data = open(f, "rb").read()
+    if name.endswith((".json", ".jsonl", ".csv", ".md", ".tex")):
+        data = re.sub(rb'"(seconds|[a-z_]*seconds|wall_s|memory_mib|joules|unit_seconds|host)": ?("[^"]*"|[-0-9.e+]+),?', b"", data)
+        if name == "runs.csv": data = b"\n".join(l.rpartition(b",")[0] for l in data.split(b"\n"))
+    h.update(f.encode() + b"\0" + hashlib.sha256(data).digest())
+print(h.hexdigest())
+P
+}
+left_over() { find . -name '*.partial' -o -path '*/.hold-*/*' -type f | head -3; }
+# in_turn OUTPUT COMMAND...
+in_turn() {
+  local out=$1 whole n rc all step aborted=0
+  shift
+  rm -rf "$out"
+  FORTY_FAULT_MEMORY=1 FORTY_FAULT_COUNT=$T/count LD_PRELOAD=$fault "$@" >out 2>err || { cat err >&2; die "'$*' fails without faults"; }
+  all=$(cat count) whole=$(print_of "$out")
+  [ "$all" -gt 100 ] || die "only $all allocations were seen"
+  step=$((all / faults)); [ "$faults" = all ] && step=1; [ $step -gt 0 ] || step=1
+  for n in $(seq $((RANDOM % step + 1)) $step "$all"); do
+    rm -rf "$out"
+    rc=0
+    FORTY_FAULT=$n:memory FORTY_FAULT_MEMORY=1 LD_PRELOAD=$fault timeout 60 "$@" >out 2>err || rc=$?
+    case $rc in
+      0) [ "$(print_of "$out")" = "$whole" ] || die "'$*' without memory at allocation $n of $all ends with 0 and another result" ;;
+      1) grep -q "forty: error: ." err || { cat err >&2; die "'$*' at allocation $n of $all: no message"; }
+         [ ! -f "$out" ] || die "'$*' at allocation $n of $all failed, and its output is there" ;;
+      134) grep -q "internal error" err && { cat err >&2; die "'$*' at allocation $n of $all: internal error"; }; aborted=$((aborted + 1)) ;; # a library gave up
+      *) tail -3 err >&2; die "'$*' at allocation $n of $all ends with $rc" ;;
+    esac
+    [ -z "$(left_over)" ] || [ $rc = 134 ] || die "'$*' at allocation $n of $all leaves $(left_over)"
+    passed=$((passed + 1))
+  done
+  [ "$aborted" = 0 ] || echo "$aborted of '$2' were ended by a library"
+}
+RANDOM=11
+in_turn s.h5 "$F" ingest --videos v --labels v/labels.csv -o s.h5 --size 16 --frames 4 --threads 1
+in_turn w.safetensors "$F" init x3d-tiny -o w.safetensors
+"$F" init x3d-tiny -o start.safetensors >/dev/null
+in_turn i.safetensors "$F" weights import start.safetensors --as x3d-tiny -o i.safetensors
+in_turn run "$F" train t.yaml -o run
+in_turn results "$F" experiment run e.yaml -o results
+done_testing
