@@ -8,6 +8,7 @@ seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
 cd "$root"
 b=build/fuzz
+command -v clang >/dev/null || { echo "fuzz: clang is not there (Debian: apt install clang)" >&2; exit 1; }
 mkdir -p $b/corpus $b/findings $b/log
 exec 9>$b/lock # of two at once one builds
 flock 9
