@@ -8,6 +8,7 @@
 #include "classify/viewer.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
@@ -122,19 +123,28 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     snprintf(info->positive, sizeof info->positive, "%s", positive ? positive : "");
     static const char *const names[] = {"frames", "size", "stride", "clips_per_video", "test_clips"};
     int *const to[] = {&info->frames, &info->size, &info->stride, &info->clips_per_video, &info->test_clips};
-    for (int i = 0; i < 5; i++) {
+    static const long least[] = {1, 1, 1, 0, 0}, most[] = {4096, 8192, 1000000, 1000000, 1000000}; /* "0": all of them */
+    for (int i = 0; rc == FT_OK && i < 5; i++) {
         const char *v = json_string_value(json_object_get(m, names[i]));
-        *to[i] = v ? atoi(v) : 0;
+        char *end = "";
+        long n = v ? strtol(v, &end, 10) : least[i];
+        if (*end || (v && !*v) || n < least[i] || n > most[i] || (!v && i < 2))
+            rc = FT_FAIL(FT_EDATA, "%s: %s is %.40s; a whole number from %ld to %ld is needed", path, names[i], v ? v : "missing",
+                         least[i], most[i]);
+        *to[i] = (int)n;
     }
     for (const char *p = classes; rc == FT_OK && *p;) {
         size_t n = strcspn(p, "\n");
-        rc = ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes);
+        char name[FT_NAME_MOST + 1];
+        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : FT_NAME_MOST, p);
+        if (n == 0 || n > FT_NAME_MOST) rc = FT_FAIL(FT_EDATA, "%s: a class without a name, or with one too long", path);
+        if (rc == FT_OK) rc = ft_check_name(name, n, path, "the class");
+        if (rc == FT_OK) rc = ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes);
         if (rc == FT_OK && !(info->classes[info->n_classes++] = ft_format("%.*s", (int)n, p)))
             rc = FT_FAIL(FT_ENOMEM, "no memory");
         p += n + (p[n] == '\n');
     }
-    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES || info->frames < 1 || info->size < 1))
-        rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
+    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES)) rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
 done:
     json_decref(m);
     if (rc < 0) ft_classifier_info_free(info);

@@ -179,11 +179,15 @@ static int check_inside(const ft_labels *l, const char *list)
 {
     for (int i = 0; i < l->n; i++) {
         bool out = *l->row[i].video == '/';
-        for (const char *p = l->row[i].video; p; p = strchr(p, '/'), p += p != NULL)
+        for (const char *p = l->row[i].video, *slash;; p = slash + 1) {
             if (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/')) out = true;
+            if (!(slash = strchr(p, '/'))) break;
+        }
         if (out)
-            return FT_FAIL(FT_EDATA, "%s:%d: video %s lies outside of the folder of videos. Link to it from there, or allow it: --outside, data.outside: true", list,
-                           l->row[i].line, l->row[i].video);
+            return FT_FAIL(FT_EDATA,
+                           "%s:%d: video %s lies outside of the folder of videos. Link to it from there, or allow it: --outside, "
+                           "data.outside: true",
+                           list, l->row[i].line, l->row[i].video);
     }
     return FT_OK;
 }

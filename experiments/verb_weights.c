@@ -100,6 +100,16 @@ static bool stand_in(const char *preset, ft_params *params, const bool *filled, 
     return false;
 }
 
+enum { LONGEST = 190 }; /* bytes of a public tensor's name; the rules (public_names.c) have room for that */
+
+/* our name of a tensor; "": it is nobody's */
+static const char *our_name(const char *preset, const ft_st_tensor *t, char name[256])
+{
+    *name = 0;
+    if (strlen(t->name) <= LONGEST) ft_public_name(preset, t->name, name, 256);
+    return name;
+}
+
 /* Fills the store from files (later ones fill what is still missing) and tells what differs. */
 static int match(const char *preset, ft_params *params, ft_safetensors *file, int n_files, difference *d)
 {
@@ -111,7 +121,7 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
     for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
         for (int i = 0; rc == FT_OK && i < file[f].n; i++) {
             const ft_st_tensor *t = &file[f].tensor[i];
-            ft_public_name(preset, t->name, name, sizeof name);
+            our_name(preset, t, name);
             for (int k = 0; rc == FT_OK && k < n; k++) {
                 const ft_param_info *e = ft_params_at(params, k);
                 if (strcmp(e->name, name)) continue;
@@ -158,7 +168,7 @@ static int64_t classes_in(const char *preset, const ft_safetensors *file, int n_
     for (int f = 0; family && f < n_files; f++)
         for (int i = 0; i < file[f].n; i++) {
             char name[256];
-            ft_public_name(preset, file[f].tensor[i].name, name, sizeof name);
+            our_name(preset, &file[f].tensor[i], name);
             if (!strcmp(name, family->head) && file[f].tensor[i].count > 0) return file[f].tensor[i].count;
         }
     return 2;

@@ -180,14 +180,14 @@ static int cannot_write(const char *path)
 
 /* Names that go when a library aborts, or a signal ends us */
 static struct {
-    _Atomic int used;
+    int used; /* 0: free, 1: being filled, 2: to be removed; by __atomic */
     char path[FT_PATH_GIVEN + 600];
 } unfinished[8];
 
 void ft_atomic_abandon(void)
 {
     for (int i = 0; i < 8; i++)
-        if (unfinished[i].used == 2) unlink(unfinished[i].path);
+        if (__atomic_load_n(&unfinished[i].used, __ATOMIC_SEQ_CST) == 2) unlink(unfinished[i].path);
 }
 
 static void on_abort(int sig)
@@ -205,7 +205,7 @@ static void note_unfinished(const char *path)
         int unused = 0;
         if (!__atomic_compare_exchange_n(&unfinished[i].used, &unused, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) continue;
         snprintf(unfinished[i].path, sizeof unfinished[i].path, "%s", path);
-        unfinished[i].used = 2;
+        __atomic_store_n(&unfinished[i].used, 2, __ATOMIC_SEQ_CST);
         return;
     }
 }
@@ -213,7 +213,8 @@ static void note_unfinished(const char *path)
 static void forget_unfinished(const char *path)
 {
     for (int i = 0; i < 8; i++)
-        if (unfinished[i].used == 2 && !strcmp(unfinished[i].path, path)) unfinished[i].used = 0;
+        if (__atomic_load_n(&unfinished[i].used, __ATOMIC_SEQ_CST) == 2 && !strcmp(unfinished[i].path, path))
+            __atomic_store_n(&unfinished[i].used, 0, __ATOMIC_SEQ_CST);
 }
 
 /* a.temp: a name beside a.final that nobody has */
@@ -372,7 +373,8 @@ static void *json_memory(size_t size)
     void *p = ft_realloc(NULL, size);
     if (p) return p;
     lacked = true;
-    return malloc(size); /* jansson's parser does not bear a refusal: what is made is used for nothing, so let it have some memory */
+    return malloc(
+        size); /* jansson's parser does not bear a refusal: what is made is used for nothing, so let it have some memory */
 }
 
 __attribute__((constructor)) static void watch_json(void) { json_set_alloc_funcs(json_memory, ft_free); }

@@ -109,6 +109,17 @@ static void trust(const struct stat *st, int64_t most)
     pthread_mutex_unlock(&trusted_lock);
 }
 
+#if defined __SANITIZE_ADDRESS__
+#define FT_ASAN 1 /* gcc */
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+#define FT_ASAN 1 /* clang */
+#endif
+#endif
+#ifndef FT_ASAN
+#define FT_ASAN 0
+#endif
+
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
 struct ft_clipwriter {
@@ -555,7 +566,7 @@ static void limit(int which, rlim_t most)
     setrlimit((__rlimit_resource_t)which, &now);
 }
 
-#if defined __SANITIZE_ADDRESS__
+#if FT_ASAN
 /* its shadow is terabytes */
 static void allow_memory(const reader *r, uint64_t more) { (void)r, (void)more; }
 #else
@@ -737,7 +748,7 @@ static int judge(const reader *r, const verdict *v, bool whole, int status, bool
 
 static int read_apart(reader r)
 {
-    unsigned computing = 2 + (unsigned)(r.size >> 22), waiting = 10 + (unsigned)(r.size >> 20);
+    unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 10 + (unsigned)(r.size >> 20);
     int ends[2], status = 0;
     verdict v = {0};
     size_t have = 0;

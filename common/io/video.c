@@ -30,8 +30,9 @@ typedef struct {
     AVPacket *packet;
     AVFrame *frame;
     int fd, stream, io_error;
-    int64_t size, behind, latest; /* of the file; where the last packet ends; the latest time of ours */
-    bool flushing, damaged;
+    int64_t size, behind, latest;   /* of the file; where the last packet ends; the latest time of ours */
+    int64_t packets;                /* of ours */
+    bool flushing, damaged, mended; /* mended: a decoder filled in what it had not got */
 } decoder;
 
 static const char *reason(int code)
@@ -229,6 +230,7 @@ static int feed(decoder *d)
         bool ours = d->packet->stream_index == d->stream;
         if (is_hole(d)) d->damaged = true;
         if (ours) {
+            d->packets++;
             if (d->packet->flags & AV_PKT_FLAG_CORRUPT) d->damaged = true;
             rc = avcodec_send_packet(d->codec, d->packet);
             if (rc < 0) d->damaged = true;
@@ -246,6 +248,7 @@ static int next_frame(decoder *d, const char *path)
         int rc = avcodec_receive_frame(d->codec, d->frame);
         if (rc == 0) {
             if (d->frame->flags & AV_FRAME_FLAG_CORRUPT) d->damaged = true;
+            if (d->frame->decode_error_flags) d->mended = true;
             return 1;
         }
         if (rc == AVERROR(EAGAIN)) rc = feed(d);
@@ -306,16 +309,19 @@ static int check_complete(const ft_video *v, const char *path, const decoder *d,
 }
 
 /* The decoder's times, from the first on; a frame without one comes 1/fps after the one before it. */
-static void settle_times(ft_video *v)
+/* False: not every frame had a time, behind the one before it. */
+static bool settle_times(ft_video *v)
 {
+    bool all = true;
     double first = v->frames ? v->time[0] : 0;
     for (int64_t i = 0; i < v->frames; i++) {
         v->time[i] -= first;
-        if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0;
+        if (!(v->time[i] >= 0)) v->time[i] = i ? v->time[i - 1] + 1.0 / v->fps : 0.0, all = false;
     }
+    return all;
 }
 
-int ft_video_open(ft_video *v, const char *path)
+static int look_through(ft_video *v, const char *path)
 {
     decoder d;
     memset(v, 0, sizeof *v);
@@ -339,10 +345,26 @@ int ft_video_open(ft_video *v, const char *path)
     v->fps = rate(s);
     v->rotation = rotation_of(s);
     rc = check_complete(v, path, &d, end, longest);
-    settle_times(v);
+    v->plain = settle_times(v) && !d.mended && d.packets == v->frames;
     if (rc == FT_OK && !(v->path = ft_strdup(path))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
 done:
     close_decoder(&d);
+    if (rc < 0) ft_video_close(v);
+    return rc;
+}
+
+/* A decoder that gets no memory for a picture may leave it out or fill it with another one, and say nothing. In a plain file that
+ * shows; any other is looked through twice. */
+int ft_video_open(ft_video *v, const char *path)
+{
+    ft_video again;
+    FT_TRY(look_through(v, path));
+    if (v->plain) return FT_OK;
+    int rc = look_through(&again, path);
+    if (rc == FT_OK && (again.frames != v->frames || memcmp(again.time, v->time, (size_t)v->frames * sizeof *v->time)))
+        rc = FT_FAIL(FT_ENOMEM, "%s: decoded to %lld frames, then to %lld. Is memory short, or does something write to it?", path,
+                     (long long)v->frames, (long long)again.frames);
+    ft_video_close(&again);
     if (rc < 0) ft_video_close(v);
     return rc;
 }
@@ -421,17 +443,27 @@ static int square(scaler *s, const AVFrame *f, int size, ft_crop crop, int rotat
     return FT_OK;
 }
 
+static int changed(const char *path, int64_t frame)
+{
+    return FT_FAIL(FT_ENOMEM, "%s: frame %lld is not decoded as it was before. Is memory short, or does something write to it?",
+                   path, (long long)frame);
+}
+
 int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb)
 {
     decoder d;
     scaler s = {0};
     if (size < 1 || size > 8192) return FT_FAIL(FT_ECONFIG, "%s: frames of %d pixels; 1 to 8192 can be made", v->path, size);
     FT_TRY(open_decoder(&d, v->path));
+    double unit = av_q2d(d.format->streams[d.stream]->time_base), first = 0;
     size_t each = (size_t)size * (size_t)size * 3;
     int rc = (s.turned = ft_alloc(each)) ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path), more = 1;
     int64_t at = 0, k = 0;
     while (rc == FT_OK && k < n && (more = next_frame(&d, v->path)) == 1) {
-        if (at == index[k]) {
+        if (at == 0) first = (double)d.frame->best_effort_timestamp * unit;
+        if (v->plain && (d.mended || at >= v->frames || (double)d.frame->best_effort_timestamp * unit - first != v->time[at]))
+            rc = changed(v->path, at);
+        else if (at == index[k]) {
             rc = square(&s, d.frame, size, crop, v->rotation, rgb + (size_t)k * each);
             if (rc < 0) rc = FT_FAIL(rc, "%s: frame %lld: %s", v->path, (long long)at, ft_error_message());
             for (k++; k < n && index[k] == at && rc == FT_OK; k++)
@@ -441,6 +473,7 @@ int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size
         av_frame_unref(d.frame);
     }
     if (rc == FT_OK && more < 0) rc = more;
+    if (rc == FT_OK && d.damaged && v->plain) rc = changed(v->path, at);
     if (rc == FT_OK && k < n) rc = FT_FAIL(FT_EDATA, "%s: frame %lld could not be decoded again", v->path, (long long)index[k]);
     sws_freeContext(s.sws);
     ft_free(s.scaled);

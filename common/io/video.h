@@ -8,9 +8,10 @@
 /* The timeline of a file: what one pass of decoding finds. */
 typedef struct {
     char *path;
-    int64_t frames;              /* decoded frames */
-    double *time;                /* seconds of each frame, from the first */
-    double fps;                  /* average rate the container gives, else from the times */
+    int64_t frames; /* decoded frames */
+    double *time;   /* seconds of each frame, from the first */
+    double fps;     /* average rate the container gives, else from the times */
+    bool plain;     /* each packet gave one frame, with a time, and nothing was mended: what a second pass must find */
     int width, height, rotation; /* as stored; rotation 0, 90, 180 or 270 degrees clockwise, to be applied for viewing */
 } ft_video;
 
