@@ -7,6 +7,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
 
 static int add(ft_checksums *c, const char *name, size_t length, const char *hex)
@@ -18,6 +19,22 @@ static int add(ft_checksums *c, const char *name, size_t length, const char *hex
     return FT_OK;
 }
 
+/* one line of n bytes */
+static int take_line(ft_checksums *c, const char *p, size_t n, int line)
+{
+    char where[FT_PATH_GIVEN + 80], hex[65];
+    snprintf(where, sizeof where, "%s:%d", c->path, line);
+    if (*p == '\\')
+        return FT_FAIL(FT_EDATA, "%s: a name with a line break or \\ in it (sha256sum's escape). Rename the file", where);
+    if (n < 67 || strspn(p, "0123456789abcdefABCDEF") != 64 || p[64] != ' ' || (p[65] != ' ' && p[65] != '*'))
+        return FT_FAIL(FT_EDATA, "%s: not a line of sha256sum: 64 hexadecimal digits, two spaces, a name", where);
+    for (int i = 0; i < 64; i++) hex[i] = (char)(p[i] >= 'A' && p[i] <= 'F' ? p[i] + 32 : p[i]);
+    hex[64] = 0;
+    FT_TRY(add(c, p + 66, n - 66, hex));
+    const char *name = c->row[c->n - 1].name;
+    return ft_check_name(name, strlen(name), where, "the name");
+}
+
 int ft_checksums_open(ft_checksums *c, const char *path)
 {
     char *text;
@@ -26,16 +43,18 @@ int ft_checksums_open(ft_checksums *c, const char *path)
     *c = (ft_checksums){.path = path, .known = ft_exists(path)};
     if (!c->known) return FT_OK;
     FT_TRY(ft_read_file(path, 64u << 20, &text, &size));
+    if (memchr(text, 0, size))
+        rc = FT_FAIL(FT_EDATA, "%s: holds zero bytes, so it is no list of checksums. Check the path", path);
     for (char *p = text; rc == FT_OK && *p;) {
         size_t n = strcspn(p, "\r\n");
         line++;
-        if (n && (strspn(p, "0123456789abcdef") != 64 || n < 67 || p[64] != ' '))
-            rc = FT_FAIL(FT_EDATA, "%s:%d: not a line of sha256sum: 64 hexadecimal digits, two spaces, a name", path, line);
-        else if (n) rc = add(c, p + 66, n - 66, p);
+        if (n) rc = take_line(c, p, n, line);
         p += n;
-        p += strspn(p, "\r");
+        p += *p == '\r';
         p += *p == '\n';
     }
+    for (int i = 0; i < c->n && rc == FT_OK; i++) rc = ft_lookup_add(&c->index, c->row[i].name, strlen(c->row[i].name), i);
+    if (rc == FT_OK) ft_lookup_sort(&c->index);
     ft_free(text);
     if (rc < 0) ft_checksums_close(c, false);
     return rc;
@@ -44,13 +63,10 @@ int ft_checksums_open(ft_checksums *c, const char *path)
 int ft_checksums_video(ft_checksums *c, const char *name, const char *hex)
 {
     if (!c->known) return add(c, name, strlen(name), hex);
-    for (int i = 0; i < c->n; i++)
-        if (!strcmp(c->row[i].name, name)) {
-            if (!strcmp(c->row[i].hex, hex)) return FT_OK;
-            return FT_FAIL(FT_EDATA, "%s: not the file that %s was made from: its SHA-256 is %s. Fetch it again", name, c->path,
-                           hex);
-        }
-    return FT_FAIL(FT_EDATA, "%s: not in %s. Remove that list to make it anew", name, c->path);
+    int64_t at = ft_lookup_find(&c->index, name, strlen(name));
+    if (at < 0) return FT_FAIL(FT_EDATA, "%s: not in %s. Remove that list to make it anew", name, c->path);
+    if (!strcmp(c->row[at].hex, hex)) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: not the file that %s was made from: its SHA-256 is %s. Fetch it again", name, c->path, hex);
 }
 
 int ft_checksums_close(ft_checksums *c, bool complete)
@@ -64,5 +80,6 @@ int ft_checksums_close(ft_checksums *c, bool complete)
     }
     for (int i = 0; i < c->n; i++) ft_free(c->row[i].name);
     ft_free(c->row);
+    ft_lookup_free(&c->index);
     return rc;
 }

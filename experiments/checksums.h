@@ -1,8 +1,10 @@
-/* A list of SHA-256 checksums as `sha256sum` writes and checks it: HEX, two spaces, the name, one video a line. */
+/* A list of SHA-256 checksums as `sha256sum` writes and checks it: HEX, two spaces (or one and *), the name, one video a line. */
 #ifndef FT_CHECKSUMS_H
 #define FT_CHECKSUMS_H
 
 #include <stdbool.h>
+
+#include "common/io/lookup.h"
 
 typedef struct {
     struct {
@@ -10,7 +12,8 @@ typedef struct {
         char *name;
     } * row;
     int n;
-    bool known; /* it was there: videos are held against it; else it is being made */
+    ft_lookup index; /* of the names of a list that was there */
+    bool known;      /* it was there: videos are held against it; else it is being made */
     const char *path;
 } ft_checksums;
 

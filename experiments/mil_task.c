@@ -1,6 +1,6 @@
 #include "experiments/mil_task.h"
 
-#include <csv.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,9 @@
 #include "common/base/status.h"
 #include "common/io/features.h"
 #include "common/io/labels.h"
+#include "common/io/lookup.h"
 #include "common/io/npy.h"
+#include "common/io/table.h"
 #include "experiments/splits.h"
 
 /* ---- data --------------------------------------------------------------------------------------------------------------- */
@@ -106,44 +108,35 @@ done:
 /* ---- which frames are positive ------------------------------------------------------------------------------------------ */
 
 typedef struct {
-    const char *path;
     const ft_framed_video *video;
-    int64_t n;
+    const int64_t *first; /* frame of each video, in truth */
+    ft_lookup index;
     uint8_t *truth;
-    char *field[3];
-    int fields, line, rc;
+    int rows;
 } frame_list;
-
-static void frame_field(void *data, size_t size, void *ctx)
-{
-    frame_list *l = ctx;
-    if (l->fields < 3) l->field[l->fields] = ft_format("%.*s", (int)size, size ? (const char *)data : "");
-    l->fields++;
-}
 
 static bool whole_number(const char *s, int64_t *n)
 {
     char *end;
-    *n = s ? strtoll(s, &end, 10) : -1;
-    return s && *s && !*end && *n >= 0;
+    errno = 0;
+    *n = strtoll(s, &end, 10);
+    return *s && !*end && *n >= 0 && !errno;
 }
 
-static void frame_row(int c, void *ctx)
+static int frame_row(void *ctx, const ft_row *row)
 {
     frame_list *l = ctx;
-    int64_t from, to, at = 0, i = 0;
-    (void)c;
-    l->line++;
-    if (l->rc == FT_OK && l->line > 1) {
-        while (l->fields == 3 && i < l->n && strcmp(l->video[i].video, l->field[0])) at += l->video[i++].frames;
-        if (l->fields != 3 || !whole_number(l->field[1], &from) || !whole_number(l->field[2], &to) || to < from)
-            l->rc = FT_FAIL(FT_EDATA, "%s:%d: video,start,end with whole numbers and start <= end is needed", l->path, l->line);
-        else if (i < l->n)
-            for (int64_t f = from; f < to && f < l->video[i].frames; f++) l->truth[at + f] = 1; /* other videos: not asked for */
-    } else if (l->rc == FT_OK && (l->fields != 3 || strcmp(l->field[0], "video") || strcmp(l->field[1], "start")))
-        l->rc = FT_FAIL(FT_EDATA, "%s:1: the first line is video,start,end", l->path);
-    for (int k = 0; k < 3; k++) ft_free(l->field[k]), l->field[k] = NULL;
-    l->fields = 0;
+    int64_t from, to;
+    if (l->rows++ == 0)
+        return row->fields == 3 && !strcmp(row->field[0], "video") && !strcmp(row->field[1], "start")
+                   ? FT_OK
+                   : FT_FAIL(FT_EDATA, "%s:1: the first line is video,start,end", row->path);
+    if (row->fields != 3 || !whole_number(row->field[1], &from) || !whole_number(row->field[2], &to) || to < from)
+        return FT_FAIL(FT_EDATA, "%s:%d: video,start,end with whole numbers and start <= end is needed", row->path, row->line);
+    FT_TRY(ft_row_name(row, 0, "the name of the video"));
+    int64_t i = ft_lookup_find(&l->index, row->field[0], row->size[0]);
+    for (int64_t f = from; i >= 0 && f < to && f < l->video[i].frames; f++) l->truth[l->first[i] + f] = 1;
+    return FT_OK; /* other videos: not asked for */
 }
 
 static int frames_from_npy(const char *path, int64_t total, uint8_t *truth)
@@ -163,21 +156,23 @@ static int frames_from_npy(const char *path, int64_t total, uint8_t *truth)
 
 int ft_frame_labels_read(const char *path, const ft_framed_video *video, int64_t n, uint8_t *truth)
 {
-    int64_t total = 0;
-    size_t size, length = strlen(path);
-    char *text;
-    for (int64_t i = 0; i < n; i++) total += video[i].frames;
-    memset(truth, 0, (size_t)total);
-    if (length > 4 && !strcmp(path + length - 4, ".npy")) return frames_from_npy(path, total, truth);
-    FT_TRY(ft_read_file(path, 256u << 20, &text, &size));
-    frame_list l = {.path = path, .video = video, .n = n, .truth = truth};
-    struct csv_parser p;
-    csv_init(&p, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL);
-    if (csv_parse(&p, text, size, frame_field, frame_row, &l) != size || csv_fini(&p, frame_field, frame_row, &l))
-        if (l.rc == FT_OK) l.rc = FT_FAIL(FT_EDATA, "%s:%d: is not a CSV file", path, l.line + 1);
-    csv_free(&p);
-    ft_free(text);
-    return l.rc;
+    int64_t total = 0, *first = ft_alloc_n(n + 1, sizeof *first);
+    size_t length = strlen(path);
+    frame_list l = {.video = video, .first = first, .truth = truth};
+    int rc = first ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    for (int64_t i = 0; i < n && rc == FT_OK; i++) {
+        first[i] = total, total += video[i].frames;
+        rc = ft_lookup_add(&l.index, video[i].video, strlen(video[i].video), i);
+    }
+    if (rc == FT_OK) {
+        memset(truth, 0, (size_t)total);
+        ft_lookup_sort(&l.index);
+        rc = length > 4 && !strcmp(path + length - 4, ".npy") ? frames_from_npy(path, total, truth)
+                                                              : ft_table_read(path, 256u << 20, frame_row, &l);
+    }
+    ft_lookup_free(&l.index);
+    ft_free(first);
+    return rc;
 }
 
 /* ---- scores ------------------------------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/io/table.h"
 #include "experiments/arm.h"
 #include "experiments/experiment.h"
 
@@ -54,7 +55,7 @@ static int save_predictions(const ft_experiment *x, const char *path, const ft_v
     FT_TRY(ft_text_begin(&t));
     FILE *f = t.f;
     fprintf(f, "video,label");
-    for (int c = 0; c < x->classes.n; c++) fputs(",p_", f), ft_csv_field(f, x->classes.name[c]);
+    for (int c = 0; c < x->classes.n; c++) fputc(',', f), ft_csv_probability(f, x->classes.name[c]);
     fputc('\n', f);
     for (int64_t i = 0; i < v->n; i++) {
         ft_csv_field(f, x->store.video[v->video[i]].name);
@@ -66,28 +67,48 @@ static int save_predictions(const ft_experiment *x, const char *path, const ft_v
     return ft_text_write(&t, path);
 }
 
+typedef struct {
+    const ft_experiment *x;
+    const ft_videos *v;
+    float *prob;
+    int64_t rows; /* with the header */
+} predictions;
+
+static int not_ours(const ft_row *row, const char *what)
+{
+    return FT_FAIL(FT_EDATA, "%s:%d: %s. Remove its folder to compute it again", row->path, row->line, what);
+}
+
+static int take_prediction(void *ctx, const ft_row *row)
+{
+    predictions *p = ctx;
+    const ft_classes *classes = &p->x->classes;
+    int64_t i = p->rows++ - 1;
+    if (row->fields != 2 + classes->n || i >= p->v->n) return not_ours(row, "not a row of these videos and classes");
+    for (int c = 0; i < 0 && c < classes->n; c++)
+        if (strncmp(row->field[2 + c], "p_", 2) || strcmp(row->field[2 + c] + 2, classes->name[c]))
+            return not_ours(row, "other classes");
+    if (i < 0) return FT_OK;
+    int64_t video = p->v->video[i];
+    if (strcmp(row->field[0], p->x->store.video[video].name) || strcmp(row->field[1], classes->name[classes->of_video[video]]))
+        return not_ours(row, "another video or label than in this list");
+    for (int c = 0; c < classes->n; c++) {
+        char *end;
+        float value = strtof(row->field[2 + c], &end);
+        if (*end || end == row->field[2 + c] || !isfinite(value)) return not_ours(row, "not a number");
+        p->prob[i * classes->n + c] = value;
+    }
+    return FT_OK;
+}
+
 /* Reads a predictions file of these videos back (written by save_predictions). */
 static int load_predictions(const ft_experiment *x, const char *path, const ft_videos *v, float *prob)
 {
-    char *text;
-    size_t size;
-    FT_TRY(ft_read_file(path, 0, &text, &size));
-    char *line = strchr(text, '\n');
-    int rc = FT_OK, C = x->classes.n;
-    for (int64_t i = 0; rc == FT_OK && i < v->n; i++) {
-        char *end = line ? strchr(line + 1, '\n') : NULL, *p = end;
-        if (!end)
-            rc = FT_FAIL(FT_EDATA, "%s: %lld of %lld rows. Remove its folder to compute it again", path, (long long)i,
-                         (long long)v->n);
-        for (int c = C - 1; rc == FT_OK && c >= 0; c--) { /* numbers stand last, so names cannot confuse them */
-            *p = 0;
-            while (p > line && *p != ',') p--;
-            prob[i * C + c] = strtof(p + 1, NULL);
-        }
-        line = end;
-    }
-    ft_free(text);
-    return rc;
+    predictions p = {x, v, prob, 0};
+    FT_TRY(ft_table_read(path, 0, take_prediction, &p));
+    if (p.rows == v->n + 1) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: %lld of %lld rows. Remove its folder to compute it again", path, (long long)p.rows - 1,
+                   (long long)v->n);
 }
 
 /* what is known of the pool's own clips, for the log: how many pseudo-labels were right */

@@ -1,169 +1,158 @@
 #include "common/io/labels.h"
 
-#include <csv.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/files.h"
 #include "common/base/memory.h"
+#include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/io/lookup.h"
+#include "common/io/table.h"
 
-enum { COLUMNS = 64, VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
+enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
 static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
+static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
 
 typedef struct {
-    const char *path;
     ft_labels *l;
     int column[KNOWN]; /* where each known column stands; -1: absent */
-    int fields, expected, line, start_line, rows, rc;
-    char *field[COLUMNS], *name[COLUMNS]; /* of this row; of the header */
+    int expected, rows;
+    char *name[FT_COLUMNS]; /* of the header */
 } reader;
 
-static void take_field(void *data, size_t n, void *ctx)
+static int no_memory(const char *path) { return FT_FAIL(FT_ENOMEM, "%s: no memory", path); }
+
+/* A column that means something is not dropped because of how it is spelt. */
+static int check_spelling(const ft_row *r, int i)
 {
-    reader *r = ctx;
-    if (r->rc < 0) return;
-    if (r->fields == COLUMNS) {
-        r->rc = FT_FAIL(FT_EDATA, "%s:%d: more than %d columns. Is it a label list?", r->path, r->start_line, COLUMNS);
-        return;
-    }
-    char *s = ft_alloc(n + 1);
-    if (!s) {
-        r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
-        return;
-    }
-    if (n) memcpy(s, data, n);
-    r->field[r->fields++] = s;
+    for (int k = 0; k < KNOWN; k++)
+        if (strcmp(r->field[i], column_names[k]) && !strcasecmp(r->field[i], column_names[k]))
+            return FT_FAIL(FT_EDATA, "%s:1: the column %s is called %s here. Write it in small letters", r->path, r->field[i],
+                           column_names[k]);
+    return FT_OK;
 }
 
-static char *take(reader *r, int which)
-{
-    int i = r->column[which];
-    if (i < 0 || i >= r->fields) return ft_strdup("");
-    char *s = r->field[i];
-    r->field[i] = NULL;
-    return s;
-}
-
-static void header(reader *r)
+static int header(reader *r, const ft_row *row)
 {
     bool named = false;
-    for (int i = 0; i < r->fields; i++)
-        if (!strcmp(r->field[i], "video")) named = true;
-    for (int k = 0; k < KNOWN; k++) r->column[k] = -1;
-    r->expected = r->fields;
-    if (!named) {
-        if (r->fields != 2) {
-            r->rc = FT_FAIL(
-                FT_EDATA,
-                "%s:1: no column named video, and not the two columns of a headerless list. Start the file with video,label",
-                r->path);
-            return;
-        }
-        r->column[VIDEO] = 0, r->column[LABEL] = 1;
-        return;
+    for (int i = 0; i < row->fields; i++) {
+        FT_TRY(ft_row_name(row, i, "the name of a column"));
+        named |= !strcmp(row->field[i], "video");
     }
-    for (int i = 0; i < r->fields; i++)
+    for (int k = 0; k < KNOWN; k++) r->column[k] = -1;
+    r->expected = row->fields;
+    for (int i = 0; i < row->fields && (named || row->fields != 2); i++) FT_TRY(check_spelling(row, i));
+    if (!named && row->fields == 1 && strpbrk(row->field[0], ";\t"))
+        return FT_FAIL(FT_EDATA, "%s:1: columns are separated by %s here. Save the list with commas", row->path,
+                       strchr(row->field[0], ';') ? "semicolons" : "tabs");
+    if (!named && row->fields != 2)
+        return FT_FAIL(
+            FT_EDATA,
+            "%s:1: no column named video, and not the two columns of a headerless list. Start the file with video,label",
+            row->path);
+    if (!named) {
+        for (int i = 0; i < 2; i++) FT_TRY(check_spelling(row, i));
+        r->column[VIDEO] = 0, r->column[LABEL] = 1;
+        return FT_OK;
+    }
+    for (int i = 0; i < row->fields; i++) {
         for (int k = 0; k < KNOWN; k++)
-            if (!strcmp(r->field[i], column_names[k])) {
-                if (r->column[k] >= 0) r->rc = FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", r->path, column_names[k]);
+            if (!strcmp(row->field[i], column_names[k])) {
+                if (r->column[k] >= 0) return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, column_names[k]);
                 r->column[k] = i;
             }
-    for (int i = 0; i < r->fields; i++)
-        if (!(r->name[i] = ft_strdup(r->field[i]))) r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
-    if (r->rc == FT_OK && r->column[LABEL] < 0) r->rc = FT_FAIL(FT_EDATA, "%s:1: no column named label", r->path);
+        if (!(r->name[i] = ft_strdup(row->field[i]))) return no_memory(row->path);
+    }
+    return r->column[LABEL] < 0 ? FT_FAIL(FT_EDATA, "%s:1: no column named label", row->path) : FT_OK;
 }
 
-/* what is left of a row once the known columns are taken */
-static char *facts(reader *r)
+/* The other columns. Their values are text: line breaks in them count as spaces. */
+static int facts(const reader *r, const ft_row *row, char **text)
 {
     json_t *o = json_object();
-    for (int i = 0; i < r->fields; i++)
-        if (r->field[i] && r->name[i]) json_object_set_new(o, r->name[i], json_string(r->field[i]));
-    char *text = json_dumps(o, JSON_COMPACT), *copy = text ? ft_strdup(text) : NULL;
+    int rc = FT_OK;
+    for (int i = 0; i < row->fields && rc == FT_OK; i++) {
+        bool known = false;
+        for (int k = 0; k < KNOWN; k++) known |= r->column[k] == i;
+        if (known || !r->name[i]) continue;
+        char *value = ft_strdup(row->field[i]), where[FT_PATH_GIVEN + 80];
+        if (!value) rc = no_memory(row->path);
+        for (char *p = value; p && (p = strpbrk(p, "\n\r\t"));) *p = ' ';
+        snprintf(where, sizeof where, "%s:%d", row->path, row->line);
+        if (rc == FT_OK) rc = ft_check_name(value, strlen(value), where, r->name[i]);
+        if (rc == FT_OK) json_object_set_new(o, r->name[i], json_string(value));
+        ft_free(value);
+    }
+    if (rc == FT_OK) rc = ft_json_text(o, JSON_COMPACT, text);
     json_decref(o);
-    free(text);
-    return copy;
+    return rc;
 }
 
-static void body(reader *r)
+static int take(const reader *r, const ft_row *row, int which, char **out)
 {
-    if (r->fields != r->expected) {
-        r->rc = FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", r->path,
-                        r->start_line, r->fields, r->expected);
-        return;
-    }
-    if ((r->rc = ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row)) < 0) return;
-    ft_label *e = &r->l->row[r->l->n++];
-    *e = (ft_label){take(r, VIDEO), take(r, LABEL), take(r, GROUP), take(r, SPLIT), NULL, r->start_line};
-    e->facts = facts(r);
-    if (!e->video || !e->label || !e->group || !e->split || !e->facts) {
-        r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
-        return;
-    }
-    if (!*e->video || !*e->label) {
-        r->rc =
-            FT_FAIL(FT_EDATA, "%s:%d: %s is empty", r->path, r->start_line, *e->video ? "the label" : "the name of the video");
-        return;
-    }
-    if (!*e->group) { /* each video is its own group */
-        ft_free(e->group);
-        if (!(e->group = ft_strdup(e->video))) r->rc = FT_FAIL(FT_ENOMEM, "%s: no memory", r->path);
-    }
-    for (int i = 0; i + 1 < r->l->n && r->rc == FT_OK; i++)
-        if (!strcmp(r->l->row[i].video, e->video))
-            r->rc = FT_FAIL(FT_EDATA, "%s:%d: video %s stands in line %d already", r->path, r->start_line, e->video,
-                            r->l->row[i].line);
+    int i = r->column[which];
+    if (i >= 0) FT_TRY(ft_row_name(row, i, field_names[which]));
+    return (*out = ft_strdup(i < 0 ? "" : row->field[i])) ? FT_OK : no_memory(row->path);
 }
 
-static void take_row(int c, void *ctx)
+static int body(reader *r, const ft_row *row)
+{
+    if (row->fields != r->expected)
+        return FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", row->path, row->line,
+                       row->fields, r->expected);
+    FT_TRY(ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row));
+    ft_label *e = &r->l->row[r->l->n++];
+    *e = (ft_label){.line = row->line};
+    FT_TRY(take(r, row, VIDEO, &e->video));
+    FT_TRY(take(r, row, LABEL, &e->label));
+    FT_TRY(take(r, row, GROUP, &e->group));
+    FT_TRY(take(r, row, SPLIT, &e->split));
+    FT_TRY(facts(r, row, &e->facts));
+    if (!*e->video || !*e->label)
+        return FT_FAIL(FT_EDATA, "%s:%d: %s is empty", row->path, row->line, *e->video ? "the label" : "the name of the video");
+    if (*e->group) return FT_OK;
+    ft_free(e->group); /* each video is its own group */
+    return (e->group = ft_strdup(e->video)) ? FT_OK : no_memory(row->path);
+}
+
+static int take_row(void *ctx, const ft_row *row)
 {
     reader *r = ctx;
-    (void)c;
-    if (r->rc == FT_OK) {
-        if (r->rows++ == 0) {
-            header(r);
-            if (r->rc == FT_OK && strcmp(r->field[r->column[VIDEO]], "video")) body(r); /* headerless: the first row is data */
-        } else body(r);
+    if (r->rows++ > 0) return body(r, row);
+    FT_TRY(header(r, row));
+    return strcmp(row->field[r->column[VIDEO]], "video") ? body(r, row) : FT_OK; /* headerless: the first row is data */
+}
+
+/* FT_EDATA when a video stands in two rows; `also`: what is said of the first one, with its line */
+static int check_once(const ft_labels *l, const char *path, const char *also)
+{
+    ft_lookup all = {0};
+    int rc = FT_OK;
+    for (int i = 0; i < l->n && rc == FT_OK; i++) rc = ft_lookup_add(&all, l->row[i].video, strlen(l->row[i].video), i);
+    if (rc == FT_OK) ft_lookup_sort(&all);
+    if (rc == FT_OK && all.repeated >= 0) {
+        const ft_label *first = &l->row[all.repeated];
+        const ft_label *again = &l->row[ft_lookup_find(&all, first->video, strlen(first->video))];
+        rc = FT_FAIL(FT_EDATA, also, path, again->line, again->video, first->line);
     }
-    for (int i = 0; i < r->fields; i++) ft_free(r->field[i]), r->field[i] = NULL;
-    r->fields = 0;
+    ft_lookup_free(&all);
+    return rc;
 }
 
 static int read_file(ft_labels *l, const char *path)
 {
-    char *text;
-    size_t size;
+    reader r = {.l = l};
     memset(l, 0, sizeof *l);
-    FT_TRY(ft_read_file(path, 64u << 20, &text, &size));
-    size_t skip = size >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3) ? 3 : 0;
-    reader r = {.path = path, .l = l, .line = 1, .start_line = 1};
-    struct csv_parser p;
-    if (memchr(text, 0, size)) r.rc = FT_FAIL(FT_EDATA, "%s: holds zero bytes, so it is not a CSV file. Check the path", path);
-    csv_init(&p, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL);
-    for (size_t at = skip; at < size && r.rc == FT_OK;) { /* one physical line at a time keeps the line number */
-        const char *end = memchr(text + at, '\n', size - at);
-        size_t n = end ? (size_t)(end - (text + at)) + 1 : size - at;
-        int before = r.rows;
-        size_t done = csv_parse(&p, text + at, n, take_field, take_row, &r);
-        if (done != n && r.rc == FT_OK)
-            r.rc = FT_FAIL(FT_EDATA, "%s:%d: %s. Check the quotes", path, r.line, csv_strerror(csv_error(&p)));
-        at += n;
-        r.line++;
-        if (r.rows != before || r.fields == 0) r.start_line = r.line;
-    }
-    if (r.rc == FT_OK && csv_fini(&p, take_field, take_row, &r) != 0)
-        r.rc = FT_FAIL(FT_EDATA, "%s:%d: a quote opened here is not closed", path, r.start_line);
-    csv_free(&p);
-    for (int i = 0; i < r.fields; i++) ft_free(r.field[i]);
-    for (int i = 0; i < COLUMNS; i++) ft_free(r.name[i]);
-    ft_free(text);
-    if (r.rc == FT_OK && l->n == 0) r.rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
-    if (r.rc < 0) ft_labels_free(l);
-    return r.rc;
+    int rc = ft_table_read(path, 64u << 20, take_row, &r);
+    for (int i = 0; i < FT_COLUMNS; i++) ft_free(r.name[i]);
+    if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
+    if (rc == FT_OK) rc = check_once(l, path, "%s:%d: video %s stands in line %d already");
+    if (rc < 0) ft_labels_free(l);
+    return rc;
 }
 
 /* the list of a split in a folder of lists; fresh, NULL: there is none */
@@ -185,9 +174,6 @@ static int append(ft_labels *l, ft_labels *part, const char *path, const char *s
 {
     for (int i = 0; i < part->n; i++) {
         ft_label *e = &part->row[i];
-        for (int k = 0; k < l->n; k++)
-            if (!strcmp(l->row[k].video, e->video))
-                return FT_FAIL(FT_EDATA, "%s:%d: video %s stands in another list as well", path, e->line, e->video);
         char *name = ft_strdup(split);
         if (!name) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
         ft_free(e->split);
@@ -214,6 +200,7 @@ static int read_folder(ft_labels *l, const char *folder)
         if (!path[i]) continue;
         rc = read_file(&part, path[i]);
         if (rc == FT_OK) rc = append(l, &part, path[i], i == 0 ? "train" : i == 1 && path[2] ? "val" : "test");
+        if (rc == FT_OK) rc = check_once(l, path[i], "%s:%d: video %s stands in another list as well (line %d)");
         ft_labels_free(&part);
     }
     for (int i = 0; i < 3; i++) ft_free(path[i]);
@@ -238,23 +225,42 @@ int ft_labels_sha256(const char *path, char hex[65])
     return FT_OK;
 }
 
+static int add_video(ft_labels *l, const char *folder, const char *class, const char *file)
+{
+    FT_TRY(ft_check_name(class, strlen(class), folder, "the folder"));
+    FT_TRY(ft_check_name(file, strlen(file), folder, "the file"));
+    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
+    ft_label *e = &l->row[l->n++];
+    *e = (ft_label){
+        ft_format("%s/%s", class, file), ft_strdup(class), ft_format("%s/%s", class, file), ft_strdup(""), ft_strdup("{}"), 0};
+    return e->video && e->label && e->group && e->split && e->facts ? FT_OK : no_memory(folder);
+}
+
+/* Names of a folder without hidden ones (.DS_Store). */
+static int visible(const char *path, char ***name, int *n)
+{
+    int kept = 0;
+    FT_TRY(ft_list_dir(path, name, n));
+    for (int i = 0; i < *n; i++) {
+        if (*(*name)[i] == '.') ft_free((*name)[i]);
+        else (*name)[kept++] = (*name)[i];
+    }
+    *n = kept;
+    return FT_OK;
+}
+
 int ft_labels_from_folders(ft_labels *l, const char *folder)
 {
     char **class, **file;
-    int n, m, rc;
+    int n, m, rc = FT_OK;
     memset(l, 0, sizeof *l);
-    FT_TRY(ft_list_dir(folder, &class, &n));
-    rc = FT_OK;
+    FT_TRY(visible(folder, &class, &n));
     for (int i = 0; i < n; i++) {
         char *dir = ft_format("%s/%s", folder, class[i]);
-        if (rc == FT_OK && dir && ft_is_dir(dir) && (rc = ft_list_dir(dir, &file, &m)) == FT_OK) {
+        if (!dir) rc = no_memory(folder);
+        if (rc == FT_OK && ft_is_dir(dir) && (rc = visible(dir, &file, &m)) == FT_OK) {
             for (int k = 0; k < m; k++) {
-                if (rc == FT_OK && (rc = ft_grow(&l->row, (size_t)l->n, sizeof *l->row)) == FT_OK) {
-                    char *name = ft_format("%s/%s", class[i], file[k]);
-                    l->row[l->n++] =
-                        (ft_label){name, ft_strdup(class[i]), name ? ft_strdup(name) : NULL, ft_strdup(""), ft_strdup("{}"), 0};
-                    if (!name) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", folder);
-                }
+                if (rc == FT_OK) rc = add_video(l, folder, class[i], file[k]);
                 ft_free(file[k]);
             }
             ft_free(file);

@@ -85,7 +85,7 @@ static int save(const ft_trainer *t, position *p)
     char step[32], tail[64];
     snprintf(step, sizeof step, "%lld", (long long)p->step);
     json_object_set_new(extra, "step", json_string(step));
-    snprintf(tail, sizeof tail, "%a %lld", p->tail, (long long)p->tail_n);
+    snprintf(tail, sizeof tail, "%lld %lld %a", (long long)t->steps, (long long)p->tail_n, p->tail);
     json_object_set_new(extra, "tail", json_string(tail));
     int rc = ft_write_file(p->log, p->text, p->size); /* the log first: rows beyond the state are dropped on resume */
     if (rc == FT_OK) rc = ft_state_save(p->state, t->params, t->companion, extra);
@@ -104,8 +104,10 @@ static int begin(ft_trainer *t, position *p)
         const char *step = json_string_value(json_object_get(extra, "step"));
         p->step = step ? atoll(step) : 0;
         const char *tail = json_string_value(json_object_get(extra, "tail"));
-        char *end;
-        if (tail) p->tail = strtod(tail, &end), p->tail_n = atoll(end);
+        long long steps, count;
+        double sum;
+        if (tail && sscanf(tail, "%lld %lld %la", &steps, &count, &sum) == 3 && steps == t->steps)
+            p->tail_n = count, p->tail = sum;
         int rc = t->restore ? t->restore(t->ctx, extra) : FT_OK;
         json_decref(extra);
         FT_TRY(rc);
