@@ -142,6 +142,22 @@ page = open('names/report.html').read()
 assert '<script>alert(1)' not in page and 'nor<b>mal' not in page
 P
 works "$F" experiment run n.yaml -o names --print-config
+# predictions that are not those of this list are an error, not other scores
+test=$(ls names/runs/classifier-*/test.csv | head -1)
+cp "$test" kept.csv
+python3 - "$test" <<'P'
+import csv, sys
+rows = list(csv.reader(open(sys.argv[1], newline='')))
+rows[1], rows[2] = rows[2], rows[1]
+csv.writer(open(sys.argv[1], 'w', newline='')).writerows(rows)
+P
+fails 1 "another video or label" "test.csv:2" -- "$F" experiment report n.yaml -o names
+head -n 3 kept.csv >"$test"
+fails 1 "2 of" -- "$F" experiment report n.yaml -o names
+sed '2s/,[0-9.]*$/,nan/' kept.csv >"$test"
+fails 1 "not a number" -- "$F" experiment report n.yaml -o names
+cp kept.csv "$test"
+works "$F" experiment report n.yaml -o names
 # one that is not UTF-8, one with a line break: refused with its line, in lists, folders and stores
 cp v/phantom-00000.mp4 $'n/caf\xe9.mp4'
 printf 'video,label\ncaf\xe9.mp4,a\n' >latin.csv
