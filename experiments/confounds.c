@@ -337,12 +337,26 @@ static void sort_by_sum(seen_side *d)
         d->clip[i].repeats = !memcmp(d->clip[i].small, d->clip[i - 1].small, EACH * sizeof *d->clip[i].small);
 }
 
+/* Sum of |p - q|, but for rounding; it stops where that is too far. Lanes: for the compiler, to compute them at once. */
+enum { LANES = 8, STRIDE = 6 * LANES };
+_Static_assert(CELLS % STRIDE == 0 && EACH % STRIDE == 0, "whole strides");
+static double far(const float *p, const float *q, int n)
+{
+    double sum = 0;
+    for (int e = 0; e < n && sum < near + slack; e += STRIDE) {
+        float lane[LANES] = {0};
+        for (int i = e; i < e + STRIDE; i += LANES)
+            for (int k = 0; k < LANES; k++) lane[k] += fabsf(p[i + k] - q[i + k]);
+        for (int k = 0; k < LANES; k++) sum += (double)lane[k];
+    }
+    return sum;
+}
+
 /* Sum of |p - q|, or anything from `near` on where it is no less. */
 static double difference(const seen *x, const seen *y)
 {
-    double least = 0, sum = 0;
-    for (int e = 0; e < CELLS && least < near + slack; e++) least += fabs((double)(x->cell[e] - y->cell[e]));
-    if (least >= near + slack) return least;
+    double sum = 0;
+    if (far(x->cell, y->cell, CELLS) >= near + slack || far(x->small, y->small, EACH) >= near + slack) return near;
     for (int e = 0; e < EACH && sum < near; e++) sum += fabs((double)(x->small[e] - y->small[e]));
     return sum;
 }
