@@ -3,10 +3,11 @@
 #ifndef FT_CONFOUNDS_H
 #define FT_CONFOUNDS_H
 
+#include "common/base/names.h"
 #include "experiments/splits.h"
 
 typedef struct {
-    char name[64];
+    char name[FT_NAME_MOST + 1];
     bool numeric;
     int values; /* different ones */
     /* numeric: area under the curve of the value as a score, or 1 minus it, whichever is larger; words: balanced accuracy of
@@ -28,7 +29,8 @@ typedef struct {
 } ft_twin;
 
 /* Pairs of videos, one of `a` and one of `b`, that show the same: equal files, or clips that differ by under 3 of 255 levels on
- * average at 16 x 16 pixels. */
+ * average at 16 x 16 pixels. The first FT_TWINS_MOST of them: where there are more, it is not pairs that need looking at. */
+enum { FT_TWINS_MOST = 1000 };
 int ft_twins(const ft_clipstore *store, const ft_videos *a, const ft_videos *b, ft_twin **list, int *n);
 
 #endif

@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/io/lookup.h"
 #include "classify/scores.h"
 
 /* ---- classes ---------------------------------------------------------------------------------------------------------- */
@@ -56,9 +57,10 @@ int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *sto
                          c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
     }
     for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
+        const char *label = mapped(cfg, store->video[i].label);
         c->of_video[i] = -1;
         for (int k = 0; k < c->n; k++)
-            if (!strcmp(c->name[k], mapped(cfg, store->video[i].label))) c->of_video[i] = k;
+            if (!strcmp(c->name[k], label)) c->of_video[i] = k;
     }
     if (rc < 0) ft_classes_free(c);
     return rc;
@@ -75,21 +77,132 @@ void ft_classes_free(ft_classes *c)
 /* ---- groups -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    int64_t *of_video, n; /* group number of every video, number of groups */
+    int64_t *of_video, n; /* group number of every video, in order of the store; number of groups */
 } groups;
 
-static int groups_make(groups *g, const ft_clipstore *s)
+static const char *group_of(const ft_store_video *v) { return v->group; }
+static const char *name_of(const ft_store_video *v) { return v->name; }
+
+/* Videos with the same text are a group. */
+static int number(groups *g, const ft_clipstore *s, const char *(*text)(const ft_store_video *))
 {
-    g->n = 0;
-    if (!(g->of_video = ft_alloc((size_t)(s->n_video + 1) * sizeof *g->of_video)))
-        return FT_FAIL(FT_ENOMEM, "no memory for groups");
-    for (int64_t i = 0; i < s->n_video; i++) {
-        g->of_video[i] = -1;
-        for (int64_t k = 0; k < i && g->of_video[i] < 0; k++)
-            if (!strcmp(s->video[k].group, s->video[i].group)) g->of_video[i] = g->of_video[k];
-        if (g->of_video[i] < 0) g->of_video[i] = g->n++;
+    ft_lookup l = {0};
+    int64_t *of_last = ft_alloc_n(s->n_video + 1, sizeof *of_last); /* number + 1 of the group whose last video this is */
+    int rc = FT_OK;
+    *g = (groups){ft_alloc_n(s->n_video + 1, sizeof *g->of_video), 0};
+    if (!g->of_video || !of_last) rc = FT_FAIL(FT_ENOMEM, "no memory for groups");
+    for (int64_t i = 0; rc == FT_OK && i < s->n_video; i++)
+        rc = ft_lookup_add(&l, text(&s->video[i]), strlen(text(&s->video[i])), i);
+    if (rc == FT_OK) ft_lookup_sort(&l);
+    for (int64_t i = 0; rc == FT_OK && i < s->n_video; i++) {
+        int64_t *of = &of_last[ft_lookup_find(&l, text(&s->video[i]), strlen(text(&s->video[i])))];
+        if (!*of) *of = ++g->n;
+        g->of_video[i] = *of - 1;
     }
+    ft_lookup_free(&l);
+    ft_free(of_last);
+    if (rc < 0) ft_free(g->of_video), g->of_video = NULL;
+    return rc;
+}
+
+/* The first two videos of one group (or name) on different sides; false: there are none. */
+static bool divided(const groups *g, const ft_videos *const *side, int sides, int64_t *first, int64_t pair[2])
+{
+    for (int64_t i = 0; i < g->n; i++) first[i] = -1;
+    for (int k = 0; k < sides; k++) {
+        for (int64_t i = 0; i < side[k]->n; i++) {
+            int64_t v = side[k]->video[i], was = first[g->of_video[v]];
+            if (was >= 0) {
+                pair[0] = was, pair[1] = v;
+                return true;
+            }
+        }
+        for (int64_t i = 0; i < side[k]->n; i++) first[g->of_video[side[k]->video[i]]] = side[k]->video[i];
+    }
+    return false;
+}
+
+typedef struct {
+    const ft_clipstore *s;
+    groups group, name;
+    int64_t *first;
+} leakage;
+
+static void leakage_free(leakage *l)
+{
+    ft_free(l->group.of_video);
+    ft_free(l->name.of_video);
+    ft_free(l->first);
+}
+
+static int leakage_make(leakage *l, const ft_clipstore *s)
+{
+    *l = (leakage){.s = s};
+    int rc = number(&l->group, s, group_of);
+    if (rc == FT_OK) rc = number(&l->name, s, name_of);
+    if (rc == FT_OK && !(l->first = ft_alloc_n(s->n_video + 1, sizeof *l->first)))
+        rc = FT_FAIL(FT_ENOMEM, "no memory for groups");
+    if (rc < 0) leakage_free(l);
+    return rc;
+}
+
+/* Lists that come with the data may divide a group: that is the data's word, and an error. */
+static int check_sides(const leakage *l, const ft_videos *const *side, int sides)
+{
+    int64_t pair[2];
+    const ft_store_video *v = l->s->video;
+    if (divided(&l->group, side, sides, l->first, pair))
+        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split", l->s->path,
+                       v[pair[0]].group, v[pair[0]].name, v[pair[1]].name);
+    if (divided(&l->name, side, sides, l->first, pair))
+        return FT_FAIL(FT_EDATA,
+                       "%s: the video %s stands in two splits, as of group %s and of group %s. Leave out one, or rename it",
+                       l->s->path, v[pair[0]].name, v[pair[0]].group, v[pair[1]].group);
     return FT_OK;
+}
+
+static int check_fold(const leakage *l, const ft_fold *f)
+{
+    const ft_videos *const side[] = {&f->pool, &f->validation, &f->test};
+    return check_sides(l, side, 3);
+}
+
+/* Everything of one fold, for those who look at one alone. */
+static int check_split(const ft_clipstore *s, const ft_fold *f, const ft_videos *labelled, const ft_videos *unlabelled)
+{
+    const ft_videos *const learnt[] = {labelled, &f->validation, &f->test}, *const rest[] = {unlabelled, &f->validation,
+                                                                                             &f->test};
+    leakage l;
+    FT_TRY(leakage_make(&l, s));
+    int rc = check_fold(&l, f);
+    if (rc == FT_OK) rc = check_sides(&l, learnt, 3);
+    if (rc == FT_OK && unlabelled) rc = check_sides(&l, rest, 3);
+    leakage_free(&l);
+    return rc;
+}
+
+/* Videos of a side, group by group and in order of the store within each: those of group k are video[from[k]] to
+ * video[from[k + 1] - 1]. */
+static void members(const groups *g, const int *side, int64_t n_video, int from_side, int64_t *from, int64_t *video)
+{
+    for (int64_t i = 0; i < n_video; i++)
+        if (side[i] == from_side) from[g->of_video[i] + 1]++;
+    for (int64_t k = 0; k < g->n; k++) from[k + 1] += from[k];
+    for (int64_t i = 0; i < n_video; i++)
+        if (side[i] == from_side) video[from[g->of_video[i]]++] = i;
+    for (int64_t k = g->n; k > 0; k--) from[k] = from[k - 1];
+    from[0] = 0;
+}
+
+typedef struct {
+    int64_t group, size, place;
+} turn;
+
+static int largest_first(const void *a, const void *b)
+{
+    const turn *x = a, *y = b;
+    if (x->size != y->size) return x->size < y->size ? 1 : -1;
+    return x->place < y->place ? -1 : x->place > y->place;
 }
 
 /* Deals whole groups of the videos with side[i] == from into `sides` parts of given share, keeping the classes balanced: large
@@ -97,46 +210,43 @@ static int groups_make(groups *g, const ft_clipstore *s)
 static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from, int sides, const double *share, ft_rng r)
 {
     groups g;
-    FT_TRY(groups_make(&g, s));
-    int64_t *order = ft_alloc((size_t)(g.n + 1) * sizeof *order), *size = ft_alloc((size_t)(g.n + 1) * sizeof *size);
-    double *have = ft_alloc((size_t)(sides * c->n) * sizeof *have), *total = ft_alloc((size_t)c->n * sizeof *total);
-    int *to = ft_alloc((size_t)(g.n + 1) * sizeof *to),
-        rc = order && size && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
+    FT_TRY(number(&g, s, group_of));
+    int64_t *order = ft_alloc_n(g.n + 1, sizeof *order), *start = ft_alloc_n(g.n + 2, sizeof *start),
+            *video = ft_alloc_n(s->n_video + 1, sizeof *video);
+    turn *turns = ft_alloc_n(g.n + 1, sizeof *turns);
+    double *have = ft_alloc_n((int64_t)sides * c->n, sizeof *have), *total = ft_alloc_n(c->n, sizeof *total);
+    int *to = ft_alloc_n(g.n + 1, sizeof *to),
+        rc = order && start && video && turns && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
     if (rc < 0) goto done;
     for (int64_t i = 0; i < g.n; i++) order[i] = i, to[i] = -1;
     ft_rng_shuffle(&r, order, g.n);
+    members(&g, side, s->n_video, from, start, video);
     for (int64_t i = 0; i < s->n_video; i++)
-        if (side[i] == from) {
-            size[g.of_video[i]]++;
-            if (c->of_video[i] >= 0) total[c->of_video[i]]++;
-        }
-    for (int64_t i = 1; i < g.n; i++) /* insertion sort: stable, largest first */
-        for (int64_t k = i; k > 0 && size[order[k - 1]] < size[order[k]]; k--) {
-            int64_t t = order[k];
-            order[k] = order[k - 1], order[k - 1] = t;
-        }
-    for (int64_t q = 0; q < g.n; q++) {
-        int64_t group = order[q];
+        if (side[i] == from && c->of_video[i] >= 0) total[c->of_video[i]]++;
+    for (int64_t q = 0; q < g.n; q++) turns[q] = (turn){order[q], start[order[q] + 1] - start[order[q]], q};
+    qsort(turns, (size_t)g.n, sizeof *turns, largest_first);
+    for (int64_t q = 0; q < g.n && turns[q].size; q++) {
+        int64_t group = turns[q].group;
         double best = -1e30;
-        if (!size[group]) continue;
         for (int p = 0; p < sides; p++) {
             double lack = 0;
-            for (int64_t i = 0; i < s->n_video; i++)
-                if (side[i] == from && g.of_video[i] == group && c->of_video[i] >= 0) {
-                    int k = c->of_video[i];
-                    lack += (share[p] * total[k] - have[p * c->n + k]) / (share[p] * total[k] + 1e-9);
-                }
+            for (int64_t i = start[group]; i < start[group + 1]; i++) {
+                int k = c->of_video[video[i]];
+                if (k >= 0) lack += (share[p] * total[k] - have[p * c->n + k]) / (share[p] * total[k] + 1e-9);
+            }
             if (lack > best + 1e-12) best = lack, to[group] = p;
         }
-        for (int64_t i = 0; i < s->n_video; i++)
-            if (side[i] == from && g.of_video[i] == group && c->of_video[i] >= 0) have[to[group] * c->n + c->of_video[i]]++;
+        for (int64_t i = start[group]; i < start[group + 1]; i++)
+            if (c->of_video[video[i]] >= 0) have[to[group] * c->n + c->of_video[video[i]]]++;
     }
     for (int64_t i = 0; i < s->n_video; i++)
         if (side[i] == from) side[i] = 100 + to[g.of_video[i]];
 done:
     ft_free(g.of_video);
     ft_free(order);
-    ft_free(size);
+    ft_free(start);
+    ft_free(video);
+    ft_free(turns);
     ft_free(have);
     ft_free(total);
     ft_free(to);
@@ -149,7 +259,9 @@ enum { POOL, VALIDATION, TEST };
 
 static int collect(ft_videos *v, const ft_clipstore *s, const int *side, int which)
 {
-    if (!(v->video = ft_alloc((size_t)(s->n_video + 1) * sizeof *v->video))) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    int64_t n = 0; /* with cross-validation there are many folds: no more room than they need */
+    for (int64_t i = 0; i < s->n_video; i++) n += side[i] == which;
+    if (!(v->video = ft_alloc_n(n + 1, sizeof *v->video))) return FT_FAIL(FT_ENOMEM, "no memory for splits");
     for (int64_t i = 0; i < s->n_video; i++)
         if (side[i] == which) v->video[v->n++] = i;
     return FT_OK;
@@ -230,23 +342,35 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
     return rc;
 }
 
+static int check_test_list(const ft_clipstore *s, const ft_classes *c, const ft_fold *f)
+{
+    int64_t count[FT_MAX_CLASSES] = {0};
+    for (int64_t i = 0; i < f->test.n; i++) {
+        int k = c->of_video[f->test.video[i]];
+        if (k >= 0) count[k]++;
+    }
+    for (int k = 0; k < c->n; k++)
+        if (!count[k])
+            return FT_FAIL(FT_EDATA, "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation",
+                           s->path, c->name[k]);
+    return FT_OK;
+}
+
 int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c)
 {
     *folds = NULL;
     *n = 0;
-    int *side = ft_alloc((size_t)(s->n_video + 1) * sizeof *side);
+    leakage l;
+    int *side = ft_alloc_n(s->n_video + 1, sizeof *side);
     if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
     bool cv = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation");
     int rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
-    for (int i = 0; rc == FT_OK && i < *n; i++)
-        for (int k = 0; rc == FT_OK && k < c->n; k++) {
-            int64_t t = 0;
-            for (int64_t q = 0; q < (*folds)[i].test.n; q++) t += c->of_video[(*folds)[i].test.video[q]] == k;
-            if (!t && !cv)
-                rc = FT_FAIL(FT_EDATA,
-                             "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation",
-                             s->path, c->name[k]);
-        }
+    for (int i = 0; rc == FT_OK && !cv && i < *n; i++) rc = check_test_list(s, c, &(*folds)[i]);
+    if (rc == FT_OK) rc = leakage_make(&l, s);
+    if (rc == FT_OK) {
+        for (int i = 0; rc == FT_OK && i < *n; i++) rc = check_fold(&l, &(*folds)[i]);
+        leakage_free(&l);
+    }
     ft_free(side);
     if (rc < 0) ft_folds_free(*folds, *n), *folds = NULL, *n = 0;
     return rc;
@@ -306,6 +430,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
         ft_videos *to = chosen[i] ? labelled : unlabelled;
         to->video[to->n++] = fold->pool.video[i];
     }
+    rc = check_split(s, fold, labelled, unlabelled);
 done:
     ft_free(order);
     ft_free(chosen);
@@ -318,12 +443,6 @@ done:
     return rc;
 }
 
-static void assert_disjoint(const ft_clipstore *s, const ft_videos *a, const ft_videos *b)
-{
-    for (int64_t i = 0; i < a->n; i++)
-        for (int64_t k = 0; k < b->n; k++) FT_ASSERT(strcmp(s->video[a->video[i]].group, s->video[b->video[k]].group) != 0);
-}
-
 static json_t *names(const ft_clipstore *s, const ft_videos *v)
 {
     json_t *a = json_array();
@@ -333,18 +452,7 @@ static json_t *names(const ft_clipstore *s, const ft_videos *v)
 
 int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, const ft_videos *labelled, int split)
 {
-    /* lists that come with the data may divide a group: that is the data's word, and an error */
-    const ft_videos *side[3] = {&fold->pool, &fold->validation, &fold->test};
-    for (int a = 0; a < 3; a++)
-        for (int b = a + 1; b < 3; b++)
-            for (int64_t i = 0; i < side[a]->n; i++)
-                for (int64_t k = 0; k < side[b]->n; k++)
-                    if (!strcmp(s->video[side[a]->video[i]].group, s->video[side[b]->video[k]].group))
-                        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split",
-                                       s->path, s->video[side[a]->video[i]].group, s->video[side[a]->video[i]].name,
-                                       s->video[side[b]->video[k]].name);
-    assert_disjoint(s, labelled, &fold->test);
-    assert_disjoint(s, labelled, &fold->validation);
+    FT_TRY(check_split(s, fold, labelled, NULL));
     json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold,
                           "labelled", names(s, labelled), "pool", names(s, &fold->pool), "validation",
                           names(s, &fold->validation), "test", names(s, &fold->test), "leakage",

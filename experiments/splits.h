@@ -1,5 +1,5 @@
-/* Who learns from what. Everything is decided per group (patient), saved as a file, and asserted: no group of the test or
- * validation list reaches a generator, a VAE or a classifier's training.
+/* Who learns from what. Everything is decided per group (patient), checked as it is made, and saved as a file: no group and no
+ * video of the test or validation list reaches a generator, a VAE or a classifier's training.
  *
  * A fold is {test, validation, pool}; with a test list there is one, with cross-validation `folds` for each repeat. A split
  * draws the labelled videos of a fold from its pool, balanced over classes; the rest of the pool is its unlabelled set. */
@@ -29,6 +29,7 @@ typedef struct {
     int repeat, fold;
 } ft_fold;
 
+/* FT_EDATA when the data's own lists divide a group: every fold's sides share no group and no video. */
 int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *store, const ft_classes *classes);
 void ft_folds_free(ft_fold *folds, int n);
 
@@ -36,7 +37,7 @@ void ft_folds_free(ft_fold *folds, int n);
 int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *store,
                   const ft_classes *classes, const ft_fold *fold, int split);
 
-/* Asserts that no group is on two sides and writes names of all videos as JSON. */
+/* Checks once more that no group is on two sides and writes names of all videos as JSON. */
 int ft_split_save(const char *path, const ft_clipstore *store, const ft_fold *fold, const ft_videos *labelled, int split);
 
 /* Clips of some videos, in order of the store. Fresh memory. */

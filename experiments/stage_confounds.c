@@ -12,12 +12,12 @@ static int twins_of(const ft_experiment *x, json_t *pairs)
 {
     ft_twin *all = NULL;
     int n_all = 0, rc = FT_OK;
-    for (int f = 0; rc == FT_OK && f < x->n_folds; f++)
+    for (int f = 0; rc == FT_OK && n_all < FT_TWINS_MOST && f < x->n_folds; f++)
         for (int side = 0; rc == FT_OK && side < 2; side++) {
             ft_twin *t = NULL;
             int n = 0;
             rc = ft_twins(&x->store, &x->folds[f].test, side ? &x->folds[f].validation : &x->folds[f].pool, &t, &n);
-            for (int i = 0; rc == FT_OK && i < n; i++) {
+            for (int i = 0; rc == FT_OK && n_all < FT_TWINS_MOST && i < n; i++) {
                 bool known = false;
                 for (int k = 0; k < n_all; k++)
                     known |= (all[k].a == t[i].a && all[k].b == t[i].b) || (all[k].a == t[i].b && all[k].b == t[i].a);
@@ -67,39 +67,52 @@ int ft_stage_confounds(ft_experiment *x, ft_stage **stage)
     return ft_stage_add(x, &(ft_stage){.kind = &confounds, .cfg = x->cfg, .arm = "", .label = "", .file = ""}, key, stage);
 }
 
+static int damaged(const ft_stage *stage)
+{
+    return FT_FAIL(FT_EDATA, "%s: what it found is damaged. Remove this folder, and it is computed again", stage->folder);
+}
+
+static int read_confound(ft_result *r, const ft_stage *stage, const json_t *v)
+{
+    const char *name = json_string_value(json_object_get(v, "name"));
+    if (!name || strlen(name) > FT_NAME_MOST) return damaged(stage);
+    FT_TRY(ft_grow(&r->confound, (size_t)r->confounds, sizeof *r->confound));
+    ft_confound *c = &r->confound[r->confounds++];
+    *c = (ft_confound){.numeric = json_is_true(json_object_get(v, "numeric")),
+                       .values = (int)json_integer_value(json_object_get(v, "values")),
+                       .strength = json_number_value(json_object_get(v, "strength")),
+                       .p = json_number_value(json_object_get(v, "p")),
+                       .warn = json_is_true(json_object_get(v, "warn"))};
+    snprintf(c->name, sizeof c->name, "%s", name);
+    if (c->warn)
+        ft_warn("%s alone tells the class (%s %.2f, p %.3f): a classifier may learn that instead", c->name,
+                c->numeric ? "AUROC" : "balanced accuracy", c->strength, c->p);
+    return FT_OK;
+}
+
+static int read_twin(ft_result *r, const ft_stage *stage, const json_t *v)
+{
+    const ft_clipstore *s = &r->x->store;
+    ft_twin t = {json_integer_value(json_array_get(v, 0)), json_integer_value(json_array_get(v, 1)),
+                 json_number_value(json_array_get(v, 2))};
+    if (t.a < 0 || t.a >= s->n_video || t.b < 0 || t.b >= s->n_video) return damaged(stage);
+    FT_TRY(ft_grow(&r->twin, (size_t)r->twins, sizeof *r->twin));
+    r->twin[r->twins++] = t;
+    if (r->twins <= 5)
+        ft_warn("%s of a test list shows the same as %s: give both one group", s->video[t.a].name, s->video[t.b].name);
+    return FT_OK;
+}
+
 int ft_confounds_read(ft_result *r, const ft_stage *stage)
 {
-    const ft_experiment *x = r->x;
     json_t *facts = ft_stage_facts(stage), *list = json_object_get(facts, "confounds"), *pairs = json_object_get(facts, "twins"),
            *v;
     size_t i;
-    int rc = FT_OK;
-    json_array_foreach(list, i, v)
-    {
-        FT_TRY_TO(rc, done, ft_grow(&r->confound, (size_t)r->confounds, sizeof *r->confound));
-        ft_confound *c = &r->confound[r->confounds++];
-        *c = (ft_confound){.numeric = json_is_true(json_object_get(v, "numeric")),
-                           .values = (int)json_integer_value(json_object_get(v, "values")),
-                           .strength = json_number_value(json_object_get(v, "strength")),
-                           .p = json_number_value(json_object_get(v, "p")),
-                           .warn = json_is_true(json_object_get(v, "warn"))};
-        snprintf(c->name, sizeof c->name, "%s", json_string_value(json_object_get(v, "name")));
-        if (c->warn)
-            ft_warn("%s alone tells the class (%s %.2f, p %.3f): a classifier may learn that instead", c->name,
-                    c->numeric ? "AUROC" : "balanced accuracy", c->strength, c->p);
-    }
-    json_array_foreach(pairs, i, v)
-    {
-        FT_TRY_TO(rc, done, ft_grow(&r->twin, (size_t)r->twins, sizeof *r->twin));
-        ft_twin *t = &r->twin[r->twins++];
-        *t = (ft_twin){json_integer_value(json_array_get(v, 0)), json_integer_value(json_array_get(v, 1)),
-                       json_number_value(json_array_get(v, 2))};
-        if (r->twins <= 5)
-            ft_warn("%s of a test list shows the same as %s: give both one group", x->store.video[t->a].name,
-                    x->store.video[t->b].name);
-    }
-    if (r->twins > 5) ft_warn("and %d more pairs; the report lists them", r->twins - 5);
-done:
+    int rc = json_is_array(list) && json_is_array(pairs) ? FT_OK : damaged(stage);
+    json_array_foreach(list, i, v) if (rc == FT_OK) rc = read_confound(r, stage, v);
+    json_array_foreach(pairs, i, v) if (rc == FT_OK) rc = read_twin(r, stage, v);
     json_decref(facts);
+    if (rc == FT_OK && r->twins > 5)
+        ft_warn("and %s%d more pairs; the report lists them", r->twins == FT_TWINS_MOST ? "at least " : "", r->twins - 5);
     return rc;
 }
