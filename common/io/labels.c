@@ -31,8 +31,8 @@ static int check_spelling(const ft_row *r, int i)
 {
     for (int k = 0; k < KNOWN; k++)
         if (strcmp(r->field[i], column_names[k]) && !strcasecmp(r->field[i], column_names[k]))
-            return FT_FAIL(FT_EDATA, "%s:1: the column %s is called %s here. Write it in small letters", r->path, r->field[i],
-                           column_names[k]);
+            return FT_FAIL(FT_EDATA, "%s:1: the column %s is called %s here. Write it in small letters", r->path, column_names[k],
+                           r->field[i]);
     return FT_OK;
 }
 
