@@ -43,7 +43,7 @@ static const char *generator_preset(int i)
 /* the last generator.images frames are images; what can be aligned is not asked for */
 static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
-    ft_taps taps;
+    ft_taps taps = {0};
     int64_t images = ft_config_int(cfg, "generator.images"), n = ft_dim(in[0], 1);
     (void)classes;
     return ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, in[0], images < n ? n - images : n, in[1],

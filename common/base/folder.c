@@ -177,14 +177,14 @@ int ft_folder_make(const char *path)
     if (fd < 0) return failed(path, "opened");
     if (!marked(fd)) {
         rc = stranger_in(fd, path, other);
-        if (rc == FT_OK && *other)
+        if (rc == FT_OK && *other && !marked(fd)) /* else another process has made it just now */
             rc = FT_FAIL(
                 FT_EIO,
                 "%s: holds files that forty did not make (such as %s) and has no mark of forty (%s), so nothing is "
                 "written or removed there. Choose another -o. (A copy of a folder of forty's that lost its mark: touch %s/%s)",
                 path, other, mark, path, mark);
         int m = rc == FT_OK ? openat(fd, mark, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666) : -1;
-        if (rc == FT_OK && m < 0 && errno != EEXIST) /* another process may have made it just now */
+        if (rc == FT_OK && m < 0 && errno != EEXIST)
             rc = FT_FAIL(FT_EIO, "%s: cannot be written (%s). Choose another output with -o", path, strerror(errno));
         if (m >= 0) {
             if (write(m, mark_text, sizeof mark_text - 1) < 0) rc = failed(path, "written");

@@ -39,6 +39,9 @@ static int check_spelling(const ft_row *r, int i)
 static int header(reader *r, const ft_row *row)
 {
     bool named = false;
+    if (row->fields == 1 && strpbrk(row->field[0], ";\t"))
+        return FT_FAIL(FT_EDATA, "%s:1: columns are separated by %s here. Save the list with commas", row->path,
+                       strchr(row->field[0], ';') ? "semicolons" : "tabs");
     for (int i = 0; i < row->fields; i++) {
         FT_TRY(ft_row_name(row, i, "the name of a column"));
         named |= !strcmp(row->field[i], "video");
@@ -46,9 +49,6 @@ static int header(reader *r, const ft_row *row)
     for (int k = 0; k < KNOWN; k++) r->column[k] = -1;
     r->expected = row->fields;
     for (int i = 0; i < row->fields && (named || row->fields != 2); i++) FT_TRY(check_spelling(row, i));
-    if (!named && row->fields == 1 && strpbrk(row->field[0], ";\t"))
-        return FT_FAIL(FT_EDATA, "%s:1: columns are separated by %s here. Save the list with commas", row->path,
-                       strchr(row->field[0], ';') ? "semicolons" : "tabs");
     if (!named && row->fields != 2)
         return FT_FAIL(
             FT_EDATA,
