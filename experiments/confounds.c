@@ -179,8 +179,8 @@ static int read_facts(json_t **facts, const ft_clipstore *s, int64_t video)
     const char *text = s->video[video].facts;
     if (!text || !*text) return FT_OK;
     *facts = json_loads(text, 0, NULL);
-    if (json_is_object(*facts)) return FT_OK;
     if (ft_json_lacked()) return FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
+    if (json_is_object(*facts)) return FT_OK;
     return FT_FAIL(FT_EDATA, "%s: /video/facts of %s is not a JSON object: the store is damaged. Make it again", s->path,
                    s->video[video].name);
 }
@@ -201,6 +201,7 @@ int ft_confounds(const ft_clipstore *s, const ft_classes *k, ft_confound **list,
         json_object_foreach(facts[i], name, v) if (rc == FT_OK && json_object_set_new(names, name, json_null()) < 0) rc =
             FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
     }
+    if (rc == FT_OK && ft_json_lacked()) rc = FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
     json_object_foreach(names, name, v)
     {
         bool fit = false;
