@@ -179,8 +179,8 @@ static int read_facts(json_t **facts, const ft_clipstore *s, int64_t video)
     const char *text = s->video[video].facts;
     if (!text || !*text) return FT_OK;
     *facts = json_loads(text, 0, NULL);
-    if (json_is_object(*facts)) return FT_OK;
     if (ft_json_lacked()) return FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
+    if (json_is_object(*facts)) return FT_OK;
     return FT_FAIL(FT_EDATA, "%s: /video/facts of %s is not a JSON object: the store is damaged. Make it again", s->path,
                    s->video[video].name);
 }
@@ -201,6 +201,7 @@ int ft_confounds(const ft_clipstore *s, const ft_classes *k, ft_confound **list,
         json_object_foreach(facts[i], name, v) if (rc == FT_OK && json_object_set_new(names, name, json_null()) < 0) rc =
             FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
     }
+    if (rc == FT_OK && ft_json_lacked()) rc = FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
     json_object_foreach(names, name, v)
     {
         bool fit = false;
@@ -237,14 +238,15 @@ void ft_thumbnail(const ft_clipstore *s, int64_t clip, float out[FT_THUMBNAIL])
     }
 }
 
-/* Clips of one side with what bounds their distance. The sum of |p - q| over a clip is at least |sum p - sum q|, and the same
- * over any parts of it: most pairs need no more than one of these. */
-enum { CELL = 4, CELLS = SEEN * (SMALL / CELL) * (SMALL / CELL) * 3 };
-static const double near = 3.0 * EACH, slack = 1; /* slack: of sums in single precision */
+/* Clips of one side with what bounds their distance, for most pairs need no more. The mean of |p - q| is at least the difference
+ * of the means, over a clip or summed over its parts; and at least 1 less than that of both rounded to whole levels. */
+enum { CELL = 4, CELLS = SEEN * (SMALL / CELL) * (SMALL / CELL) * 3, ROUNDED = CELLS + EACH };
+static const double near = 3.0 * EACH, slack = 1; /* slack: of sums in floating point */
 
 typedef struct {
     int64_t clip, video, rank; /* rank: as ft_clips_of has it */
-    float *small, *cell;
+    float *small;
+    uint8_t *rounded; /* means of its cells, then all of `small` */
     double sum;
     bool repeats; /* the one before it, pixel by pixel */
 } seen;
@@ -258,17 +260,21 @@ typedef struct {
     seen *clip;
     seen_file *file; /* videos of known SHA-256, sorted by it */
     int64_t n, files;
-    float *small, *cell;
+    float *small;
+    uint8_t *rounded;
 } seen_side;
 
 static void look(const ft_clipstore *s, seen *x)
 {
+    float cell[CELLS] = {0};
     ft_thumbnail(s, x->clip, x->small);
     for (int e = 0; e < EACH; e++) {
         int c = e % 3, u = e / 3 % SMALL / CELL, v = e / 3 / SMALL % SMALL / CELL, k = e / 3 / SMALL / SMALL;
-        x->cell[((k * (SMALL / CELL) + v) * (SMALL / CELL) + u) * 3 + c] += x->small[e];
-        x->sum += x->small[e];
+        cell[((k * (SMALL / CELL) + v) * (SMALL / CELL) + u) * 3 + c] += x->small[e] / (CELL * CELL);
+        x->rounded[CELLS + e] = (uint8_t)lrintf(x->small[e]);
+        x->sum += (double)x->small[e];
     }
+    for (int e = 0; e < CELLS; e++) x->rounded[e] = (uint8_t)lrintf(cell[e]);
 }
 
 static int by_video(const void *a, const void *b)
@@ -298,7 +304,7 @@ static void side_free(seen_side *d)
     ft_free(d->clip);
     ft_free(d->file);
     ft_free(d->small);
-    ft_free(d->cell);
+    ft_free(d->rounded);
 }
 
 static int side_make(seen_side *d, const ft_clipstore *s, const ft_videos *videos)
@@ -308,14 +314,14 @@ static int side_make(seen_side *d, const ft_clipstore *s, const ft_videos *video
     d->clip = ft_alloc_n(d->n + 1, sizeof *d->clip);
     d->file = ft_alloc_n(d->n + 1, sizeof *d->file);
     d->small = ft_alloc_n(d->n + 1, sizeof *d->small * EACH);
-    d->cell = ft_alloc_n(d->n + 1, sizeof *d->cell * CELLS);
-    int rc = d->clip && d->file && d->small && d->cell ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for twins");
+    d->rounded = ft_alloc_n(d->n + 1, ROUNDED);
+    int rc = d->clip && d->file && d->small && d->rounded ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for twins");
     for (int64_t i = 0; rc == FT_OK && i < d->n; i++) {
         d->clip[i] = (seen){.clip = clip[i],
                             .video = s->clip[clip[i]].video,
                             .rank = i,
                             .small = d->small + i * EACH,
-                            .cell = d->cell + i * CELLS};
+                            .rounded = d->rounded + i * ROUNDED};
         look(s, &d->clip[i]);
     }
     ft_free(clip);
@@ -337,26 +343,22 @@ static void sort_by_sum(seen_side *d)
         d->clip[i].repeats = !memcmp(d->clip[i].small, d->clip[i - 1].small, EACH * sizeof *d->clip[i].small);
 }
 
-/* Sum of |p - q|, but for rounding; it stops where that is too far. Lanes: for the compiler, to compute them at once. */
-enum { LANES = 8, STRIDE = 6 * LANES };
+/* Is the mean of |p - q| over 4 levels, and so over 3 before they were rounded? */
+enum { STRIDE = 48 };
 _Static_assert(CELLS % STRIDE == 0 && EACH % STRIDE == 0, "whole strides");
-static double far(const float *p, const float *q, int n)
+static bool far(const uint8_t *p, const uint8_t *q, int n)
 {
-    double sum = 0;
-    for (int e = 0; e < n && sum < near + slack; e += STRIDE) {
-        float lane[LANES] = {0};
-        for (int i = e; i < e + STRIDE; i += LANES)
-            for (int k = 0; k < LANES; k++) lane[k] += fabsf(p[i + k] - q[i + k]);
-        for (int k = 0; k < LANES; k++) sum += (double)lane[k];
-    }
-    return sum;
+    int sum = 0;
+    for (int e = 0; e < n && sum <= 4 * n; e += STRIDE)
+        for (int i = e; i < e + STRIDE; i++) sum += abs(p[i] - q[i]);
+    return sum > 4 * n;
 }
 
 /* Sum of |p - q|, or anything from `near` on where it is no less. */
 static double difference(const seen *x, const seen *y)
 {
     double sum = 0;
-    if (far(x->cell, y->cell, CELLS) >= near + slack || far(x->small, y->small, EACH) >= near + slack) return near;
+    if (far(x->rounded, y->rounded, CELLS) || far(x->rounded + CELLS, y->rounded + CELLS, EACH)) return near;
     for (int e = 0; e < EACH && sum < near; e++) sum += fabs((double)(x->small[e] - y->small[e]));
     return sum;
 }

@@ -147,4 +147,21 @@ grep -q "site alone\|note alone\|fps alone" err && die "a fact that tells nothin
 grep -q "shows the same as" err || die "equal videos on both sides are not found"
 grep -q ">device<td[^>]*>2<td[^>]*>balanced accuracy 1.00" c/report.html || die "the report does not show the device"
 grep -q "<td[^>]*>note" c/report.html && die "a name is taken for a fact"
+# a list that puts one patient on both sides, and arms that would share files, end everything before it begins
+sed '1s/note/group/; 2,$s/video [0-9]*/g&/' list.csv | sed '3s/gvideo 1/gvideo 0/' >leak.csv
+for how in "run --dry-run" run; do
+  fails 1 "group gvideo 0 has videos in two splits" "phantom-00000" "phantom-00001" -- \
+    "$F" experiment $how c.yaml -o leak --set data.labels=leak.csv
+done
+fails 1 "gvideo 0" "phantom-00001" -- "$F" experiment worker c.yaml -o leak --set data.labels=leak.csv
+[ ! -e leak/splits ] || die "splits of a list that leaks are written"
+fails 1 "'a b' and 'a/b'" "files called a-b" -- \
+  "$F" experiment run c.yaml -o leak --set "arms=supervised name=a b,noise name=a/b"
+# what an earlier run found names videos by their rows: rows that are not there are not looked up
+python3 - <<'P'
+import glob, json
+for p in glob.glob("c/runs/confounds-*/done.json"):
+    json.dump({"confounds": [], "twins": [[999999, 0, 0.0]]}, open(p, "w"))
+P
+fails 1 "confounds-" "damaged" -- "$F" experiment run c.yaml -o c
 done_testing

@@ -385,8 +385,9 @@ static int add_value(yaml_size *z, const yaml_event_t *e, int64_t events, int he
 {
     z->events += events;
     if (z->events > MOST_EVENTS)
-        return refuse(z, e, "it holds more than 100000 values, those that aliases (*name) repeat counted");
-    if (z->depth + height > MOST_DEPTH) return refuse(z, e, "lists and keys stand more than 64 deep in each other");
+        return refuse(z, e, "it holds more than 100000 values, those that aliases (*name) repeat counted. Write fewer");
+    if (z->depth + height > MOST_DEPTH)
+        return refuse(z, e, "lists and keys stand more than 64 deep in each other. Close brackets");
     if (z->depth && z->open[z->depth - 1].height < height) z->open[z->depth - 1].height = height;
     return FT_OK;
 }
@@ -395,7 +396,7 @@ static int add_alias(yaml_size *z, const yaml_event_t *e)
 {
     for (int i = z->anchors - 1; i >= 0; i--) /* the last of a name counts */
         if (!strcmp(z->anchor[i].name, (const char *)e->data.alias.anchor)) {
-            if (z->anchor[i].events < 0) return refuse(z, e, "an alias (*name) stands in what it repeats");
+            if (z->anchor[i].events < 0) return refuse(z, e, "an alias (*name) stands in what it repeats. Write the value out");
             return add_value(z, e, z->anchor[i].events, z->anchor[i].height);
         }
     return FT_OK; /* the parser says that there is none */
@@ -420,10 +421,11 @@ static int add_event(yaml_size *z, const yaml_event_t *e)
 {
     int index;
     switch (e->type) {
-        case YAML_DOCUMENT_START_EVENT: return z->documents++ ? refuse(z, e, "a second document (---); one is read") : FT_OK;
+        case YAML_DOCUMENT_START_EVENT:
+            return z->documents++ ? refuse(z, e, "a second document (---); one is read. Give it a file of its own") : FT_OK;
         case YAML_SCALAR_EVENT:
             if (strlen((const char *)e->data.scalar.value) != e->data.scalar.length)
-                return refuse(z, e, "text with a 0 byte in it");
+                return refuse(z, e, "text with a 0 byte in it. Remove it");
             FT_TRY(add_value(z, e, 1, 0));
             return add_anchor(z, e, e->data.scalar.anchor, 1, &index);
         case YAML_ALIAS_EVENT: return add_alias(z, e);
