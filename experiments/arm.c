@@ -51,7 +51,7 @@ static void base_name(char out[128], const char *arm) /* a file's arm is named b
 int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry)
 {
     const char *where = ft_config_origin(cfg, "arms"), *settings = entry;
-    char setting[300];
+    char setting[FT_PATH_GIVEN];
     FT_TRY(ft_config_copy(&a->cfg, cfg));
     for (const char *p = entry; (p = strchr(p, ' ')) != NULL; p++) { /* the first word that looks like key=value */
         size_t word = strspn(p + 1, "abcdefghijklmnopqrstuvwxyz_.");
@@ -70,7 +70,8 @@ int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry)
             snprintf(a->name, sizeof a->name, "%s", settings + 5);
             break;
         }
-        snprintf(setting, sizeof setting, "%.*s", (int)length, settings);
+        if (snprintf(setting, sizeof setting, "%.*s", (int)length, settings) >= (int)sizeof setting)
+            return FT_FAIL(FT_ECONFIG, "%s: %.60s...: a setting of more than %zu bytes", where, settings, sizeof setting - 1);
         FT_TRY(own_setting(a, where, setting));
         const char *leaf = strrchr(setting, '.');
         if (leaf && strchr(setting, '=') && leaf > strchr(setting, '=')) leaf = strchr(setting, '.'); /* a number's point */
