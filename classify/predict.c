@@ -96,6 +96,13 @@ void ft_classifier_info_free(ft_classifier_info *info)
     memset(info, 0, sizeof *info);
 }
 
+static int one_of(const char *path, const char *name, const char *value, const char *const *known, char *out, size_t size)
+{
+    for (; *known; known++)
+        if (!strcmp(*known, value)) return snprintf(out, size, "%s", value), FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: %s is %.40s, which is not known", path, name, value);
+}
+
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
 {
     char path[1100], *text;
@@ -114,12 +121,17 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     }
     snprintf(info->model, sizeof info->model, "%s", model);
     const char *sampler = json_string_value(json_object_get(m, "sampler")), *view = json_string_value(json_object_get(m, "view"));
-    snprintf(info->sampler, sizeof info->sampler, "%s", sampler ? sampler : "stride");
-    snprintf(info->view, sizeof info->view, "%s", view ? view : "centre");
+    static const char *const samplers[] = {"stride", "released", "uniform", "dense", NULL}, *const views[] = {"centre", "left",
+                                                                                                              "3crop", NULL};
+    FT_TRY_TO(rc, done, one_of(path, "sampler", sampler ? sampler : "stride", samplers, info->sampler, sizeof info->sampler));
+    FT_TRY_TO(rc, done, one_of(path, "view", view ? view : "centre", views, info->view, sizeof info->view));
     const char *evaluated = json_string_value(json_object_get(m, "evaluated"));
     for (int i = 0; evaluated && i < 3; i++)
         if (!strcmp(evaluated, ft_evaluated_names[i])) info->evaluated = (ft_evaluated)i;
     const char *positive = json_string_value(json_object_get(m, "positive"));
+    if (positive) FT_TRY_TO(rc, done, ft_check_name(positive, strlen(positive), path, "the positive class"));
+    if (positive && strlen(positive) >= sizeof info->positive)
+        FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: a positive class of %zu bytes", path, strlen(positive)));
     snprintf(info->positive, sizeof info->positive, "%s", positive ? positive : "");
     static const char *const names[] = {"frames", "size", "stride", "clips_per_video", "test_clips"};
     int *const to[] = {&info->frames, &info->size, &info->stride, &info->clips_per_video, &info->test_clips};

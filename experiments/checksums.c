@@ -55,6 +55,8 @@ int ft_checksums_open(ft_checksums *c, const char *path)
     }
     for (int i = 0; i < c->n && rc == FT_OK; i++) rc = ft_lookup_add(&c->index, c->row[i].name, strlen(c->row[i].name), i);
     if (rc == FT_OK) ft_lookup_sort(&c->index);
+    if (rc == FT_OK && c->index.repeated >= 0)
+        rc = FT_FAIL(FT_EDATA, "%s: %s stands there twice. Remove one line", path, c->row[c->index.repeated].name);
     ft_free(text);
     if (rc < 0) ft_checksums_close(c, false);
     return rc;
