@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, builds and runs the tests: ./test.sh (ten minutes on two cores) or ./test.sh --full.
+# Sets up, builds and runs the tests: ./test.sh (a quarter of an hour on two cores) or ./test.sh --full.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./setup.sh
@@ -23,6 +23,8 @@ echo "forty: warnings under clang" >&2
 cmake --preset clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF -DFT_ISAS=native >build-clang.log 2>&1 || { tail build-clang.log >&2; exit 1; }
 python3 tests/clang_warnings.py build/clang
 rm -f build-clang.log
+echo "forty: half a minute of fuzzing for each reader" >&2
+FORTY_FUZZ_JOBS=$((2 * $(nproc))) tests/fuzz/run.sh 30
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
   install_missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross slurmctld slurmd chromium

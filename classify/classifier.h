@@ -8,6 +8,7 @@
 #ifndef FT_CLASSIFIER_H
 #define FT_CLASSIFIER_H
 
+#include "common/base/names.h"
 #include "classify/scores.h"
 #include "common/graph/graph.h"
 #include "common/train/rates.h"
@@ -83,7 +84,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
 /* Class probabilities (n, classes) of clips, from a run folder's weights. Reads model, classes and clip shape from its
  * run.json; a store of another shape is an error. */
 typedef struct {
-    char model[64], positive[128];
+    char model[64], positive[FT_NAME_MOST + 1];
     char **classes;
     int n_classes, frames, size, stride, clips_per_video, test_clips;
     char sampler[16], view[16];

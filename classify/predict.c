@@ -130,8 +130,6 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
         if (!strcmp(evaluated, ft_evaluated_names[i])) info->evaluated = (ft_evaluated)i;
     const char *positive = json_string_value(json_object_get(m, "positive"));
     if (positive) FT_TRY_TO(rc, done, ft_check_name(positive, strlen(positive), path, "the positive class"));
-    if (positive && strlen(positive) >= sizeof info->positive)
-        FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: a positive class of %zu bytes", path, strlen(positive)));
     snprintf(info->positive, sizeof info->positive, "%s", positive ? positive : "");
     static const char *const names[] = {"frames", "size", "stride", "clips_per_video", "test_clips"};
     int *const to[] = {&info->frames, &info->size, &info->stride, &info->clips_per_video, &info->test_clips};
