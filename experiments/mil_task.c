@@ -111,7 +111,7 @@ typedef struct {
     const ft_framed_video *video;
     const int64_t *first; /* frame of each video, in truth */
     ft_lookup index;
-    uint8_t *truth;
+    int32_t *change; /* of how many spans a frame is in, against the frame before it: rows may be many, and long */
     int rows;
 } frame_list;
 
@@ -135,8 +135,11 @@ static int frame_row(void *ctx, const ft_row *row)
         return FT_FAIL(FT_EDATA, "%s:%d: video,start,end with whole numbers and start <= end is needed", row->path, row->line);
     FT_TRY(ft_row_name(row, 0, "the name of the video"));
     int64_t i = ft_lookup_find(&l->index, row->field[0], row->size[0]);
-    for (int64_t f = from; i >= 0 && f < to && f < l->video[i].frames; f++) l->truth[l->first[i] + f] = 1;
-    return FT_OK; /* other videos: not asked for */
+    if (i < 0) return FT_OK;                       /* other videos: not asked for */
+    int32_t *change = l->change + l->first[i] + i; /* one more than its frames */
+    int64_t frames = l->video[i].frames;
+    if (from < frames) change[from]++, change[to < frames ? to : frames]--;
+    return FT_OK;
 }
 
 static int frames_from_npy(const char *path, int64_t total, uint8_t *truth)
@@ -158,7 +161,7 @@ int ft_frame_labels_read(const char *path, const ft_framed_video *video, int64_t
 {
     int64_t total = 0, *first = ft_alloc_n(n + 1, sizeof *first);
     size_t length = strlen(path);
-    frame_list l = {.video = video, .first = first, .truth = truth};
+    frame_list l = {.video = video, .first = first};
     int rc = first ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     for (int64_t i = 0; i < n && rc == FT_OK; i++) {
         first[i] = total, total += video[i].frames;
@@ -167,9 +170,16 @@ int ft_frame_labels_read(const char *path, const ft_framed_video *video, int64_t
     if (rc == FT_OK) {
         memset(truth, 0, (size_t)total);
         ft_lookup_sort(&l.index);
-        rc = length > 4 && !strcmp(path + length - 4, ".npy") ? frames_from_npy(path, total, truth)
-                                                              : ft_table_read(path, 256u << 20, frame_row, &l);
+        bool npy = length > 4 && !strcmp(path + length - 4, ".npy");
+        l.change = npy ? NULL : ft_alloc_n(total + n + 1, sizeof *l.change);
+        if (npy) rc = frames_from_npy(path, total, truth);
+        else if (!l.change) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames", path, (long long)total);
+        else rc = ft_table_read(path, 256u << 20, frame_row, &l);
+        for (int64_t i = 0; l.change && i < n; i++)
+            for (int64_t f = 0, inside = 0; f < video[i].frames; f++)
+                truth[first[i] + f] = (inside += l.change[first[i] + i + f]) > 0;
     }
+    ft_free(l.change);
     ft_lookup_free(&l.index);
     ft_free(first);
     return rc;

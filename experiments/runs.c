@@ -85,6 +85,7 @@ static int take_prediction(void *ctx, const ft_row *row)
     const ft_classes *classes = &p->x->classes;
     int64_t i = p->rows++ - 1;
     if (row->fields != 2 + classes->n || i >= p->v->n) return not_ours(row, "not a row of these videos and classes");
+    if (i < 0 && (strcmp(row->field[0], "video") || strcmp(row->field[1], "label"))) return not_ours(row, "other columns");
     for (int c = 0; i < 0 && c < classes->n; c++)
         if (strncmp(row->field[2 + c], "p_", 2) || strcmp(row->field[2 + c] + 2, classes->name[c]))
             return not_ours(row, "other classes");

@@ -285,19 +285,36 @@ static void test_json_under_no_memory(void **state)
     json_decref(o);
 }
 
+/* what readers strip, split or calculate is quoted */
+static void test_csv(void **state)
+{
+    (void)state;
+    static const char *const given[] = {"a", "a ", " a", "a,b", "a\"b", "=a", "", "-"};
+    static const char *const field[] = {"a", "\"a \"", "\" a\"", "\"a,b\"", "\"a\"\"b\"", "=a", "", "-"};
+    static const char *const cell[] = {"a", "\"a \"", "\" a\"", "\"a,b\"", "\"a\"\"b\"", "\"'=a\"", "", "\"'-\""};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        ft_text t;
+        assert_int_equal(ft_text_begin(&t), FT_OK);
+        ft_csv_field(t.f, given[i]), fputc('|', t.f), ft_csv_cell(t.f, given[i]), fputc('|', t.f),
+            ft_csv_probability(t.f, given[i]);
+        assert_int_equal(ft_text_end(&t), FT_OK);
+        char right[100], last[40];
+        snprintf(last, sizeof last, *field[i] == '"' ? "\"p_%s" : "p_%s", field[i] + (*field[i] == '"'));
+        snprintf(right, sizeof right, "%s|%s|%s", field[i], cell[i], last);
+        assert_string_equal(t.text, right);
+        ft_text_free(&t);
+    }
+}
+
 static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
 static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_foreign_folder),
-                                       cmocka_unit_test(test_remove_ours_only),
-                                       cmocka_unit_test(test_replace),
-                                       cmocka_unit_test(test_planted_links),
-                                       cmocka_unit_test(test_orphans),
-                                       cmocka_unit_test(test_not_a_file),
-                                       cmocka_unit_test(test_names),
-                                       cmocka_unit_test(test_sizes),
-                                       cmocka_unit_test(test_json_under_no_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_foreign_folder), cmocka_unit_test(test_remove_ours_only),
+                                       cmocka_unit_test(test_replace),        cmocka_unit_test(test_planted_links),
+                                       cmocka_unit_test(test_orphans),        cmocka_unit_test(test_not_a_file),
+                                       cmocka_unit_test(test_names),          cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_sizes),          cmocka_unit_test(test_json_under_no_memory)};
     return cmocka_run_group_tests_name("files", tests, set_up, tear_down);
 }

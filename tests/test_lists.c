@@ -51,6 +51,7 @@ static void test_labels(void **state)
         CASE("video,label,caf\xe9\na,b,c\n", ":1: the name of a column"),
         CASE("video,label,device\na,b,caf\xe9\n", ":2: device"),
         CASE("video,label,Split\na,b,test\n", ":1: the column split is called Split"),
+        CASE("video,label,site,site\na,b,c,d\n", ":1: two columns are named site"),
         CASE("Video,Label\na,b\n", ":1: the column video is called Video"),
         CASE("video;label\na;b\n", "semicolons"),
         CASE("video\tlabel\na\tb\n", "tabs"),

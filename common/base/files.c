@@ -454,7 +454,8 @@ int ft_list_dir(const char *path, char ***names, int *n)
 
 static void csv(FILE *f, const char *before, const char *s)
 {
-    if (!strpbrk(s, ",\"\r\n") && *s != ' ' && strcmp(before, "'")) {
+    size_t n = strlen(s); /* readers strip what is not quoted */
+    if (!strpbrk(s, ",\"\r\n") && *s != ' ' && (n == 0 || s[n - 1] != ' ') && strcmp(before, "'")) {
         fprintf(f, "%s%s", before, s);
         return;
     }

@@ -13,6 +13,7 @@
 #include "common/io/lookup.h"
 #include "common/io/table.h"
 
+enum { MOST_ROWS = 250000 };
 enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
 static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
 static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
@@ -65,6 +66,9 @@ static int header(reader *r, const ft_row *row)
                 if (r->column[k] >= 0) return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, column_names[k]);
                 r->column[k] = i;
             }
+        for (int k = 0; k < i; k++)
+            if (!strcmp(row->field[i], row->field[k]))
+                return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, row->field[i]);
         if (!(r->name[i] = ft_strdup(row->field[i]))) return no_memory(row->path);
     }
     return r->column[LABEL] < 0 ? FT_FAIL(FT_EDATA, "%s:1: no column named label", row->path) : FT_OK;
@@ -104,6 +108,8 @@ static int body(reader *r, const ft_row *row)
     if (row->fields != r->expected)
         return FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", row->path, row->line,
                        row->fields, r->expected);
+    if (r->l->n == MOST_ROWS)
+        return FT_FAIL(FT_EDATA, "%s:%d: more than %d videos. Is it a label list?", row->path, row->line, MOST_ROWS);
     FT_TRY(ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row));
     ft_label *e = &r->l->row[r->l->n++];
     *e = (ft_label){.line = row->line};

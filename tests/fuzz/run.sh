@@ -23,7 +23,7 @@ export LSAN_OPTIONS=suppressions=$root/tests/leaks.supp:print_suppressions=0
 # seeds are made once for each state of what makes them
 stamp=$(cat tests/fuzz/seeds.sh <(find tests/fuzz/corpus -type f | sort) | sha256sum)
 [ "$(cat $b/seeds.stamp 2>/dev/null)" = "$stamp" ] || {
-  bash tests/fuzz/seeds.sh $b/forty $b/corpus || exit 1
+  bash tests/fuzz/seeds.sh $b/forty $b/corpus || { echo "fuzz: the seeds could not be made" >&2; exit 1; }
   echo "$stamp" >$b/seeds.stamp
 }
 exec 9>&-
