@@ -748,7 +748,7 @@ static int judge(const reader *r, const verdict *v, bool whole, int status, bool
 
 static int read_apart(reader r)
 {
-    unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 10 + (unsigned)(r.size >> 20);
+    unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 60 + (unsigned)(r.size >> 20); /* a file server may be slow */
     int ends[2], status = 0;
     verdict v = {0};
     size_t have = 0;
