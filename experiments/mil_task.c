@@ -127,10 +127,13 @@ static int frame_row(void *ctx, const ft_row *row)
 {
     frame_list *l = ctx;
     int64_t from, to;
-    if (l->rows++ == 0)
-        return row->fields == 3 && !strcmp(row->field[0], "video") && !strcmp(row->field[1], "start")
+    if (l->rows++ == 0) {
+        FT_TRY(ft_row_commas(row));
+        return row->fields == 3 && !strcmp(row->field[0], "video") && !strcmp(row->field[1], "start") &&
+                       !strcmp(row->field[2], "end") /* not a length */
                    ? FT_OK
                    : FT_FAIL(FT_EDATA, "%s:1: the first line is video,start,end", row->path);
+    }
     if (row->fields != 3 || !whole_number(row->field[1], &from) || !whole_number(row->field[2], &to) || to < from)
         return FT_FAIL(FT_EDATA, "%s:%d: video,start,end with whole numbers and start <= end is needed", row->path, row->line);
     FT_TRY(ft_row_name(row, 0, "the name of the video"));

@@ -91,8 +91,12 @@ static int take_prediction(void *ctx, const ft_row *row)
             return not_ours(row, "other classes");
     if (i < 0) return FT_OK;
     int64_t video = p->v->video[i];
-    if (strcmp(row->field[0], p->x->store.video[video].name) || strcmp(row->field[1], classes->name[classes->of_video[video]]))
-        return not_ours(row, "another video or label than in this list");
+    const char *name = p->x->store.video[video].name, *label = classes->name[classes->of_video[video]];
+    if (strcmp(row->field[0], name) || strcmp(row->field[1], label))
+        return FT_FAIL(FT_EDATA,
+                       "%s:%d: video %s (%s), %s (%s) expected: another video or label than in this list. Remove its folder to "
+                       "compute it again",
+                       row->path, row->line, row->field[0], row->field[1], name, label);
     for (int c = 0; c < classes->n; c++) {
         char *end;
         float value = strtof(row->field[2 + c], &end);

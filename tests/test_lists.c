@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/files.h"
 #include "common/base/log.h"
+#include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/labels.h"
 #include "common/io/table.h"
@@ -55,6 +57,9 @@ static void test_labels(void **state)
         CASE("Video,Label\na,b\n", ":1: the column video is called Video"),
         CASE("video;label\na;b\n", "semicolons"),
         CASE("video\tlabel\na\tb\n", "tabs"),
+        CASE("video;label;n,m\na;1;2,5\n", ":1: columns are separated by semicolons"),
+        CASE("video,label\ra,1\rb,caf\xe9\r", ":3: the label"), /* lines of old spreadsheets are counted */
+        CASE("video,label\r\na,1\r\nb,caf\xe9\r\n", ":3: the label"),
         CASE("\xff\xfev\0i\0d\0", "UTF-16"),
         CASE("\xfe\xff\0v\0i", "UTF-16"),
         CASE("video,label\na,b\0\n", "zero bytes"),
@@ -75,6 +80,104 @@ static void test_labels(void **state)
     memset(wide, '"', (1 << 20) - 1);
     refused(ft_labels_read(&l, put("l.csv", wide, (1 << 20) - 1)), "bytes");
     free(wide);
+}
+
+/* Every row's facts repeat the names of the columns: 6 MB of list would be 20 GB of facts. */
+static void test_wide_facts(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 250, ROWS = 20000 };
+    ft_text t;
+    ft_labels l;
+    assert_int_equal(ft_text_begin(&t), FT_OK);
+    fprintf(t.f, "video,label");
+    for (int i = 0; i < COLUMNS; i++) fprintf(t.f, ",c%04000d", i);
+    for (int i = 0; i < ROWS; i++) {
+        fprintf(t.f, "\nv%d,a", i);
+        for (int k = 0; k < COLUMNS; k++) fputc(',', t.f);
+    }
+    assert_int_equal(ft_text_end(&t), FT_OK);
+    ft_peak_memory_reset();
+    int64_t before = ft_peak_memory();
+    refused(ft_labels_read(&l, put("wide.csv", t.text, t.size)), "take more than 64 MiB");
+    if (ft_peak_memory() - before > 500) fail_msg("it took %lld MiB", (long long)(ft_peak_memory() - before));
+    ft_text_free(&t);
+}
+
+/* A list that cannot be named for want of memory is not absent: val.txt would be the test list then. */
+static void test_folder_of_lists(void **state)
+{
+    (void)state;
+    ft_labels l;
+    char whole[65], hex[65];
+    ft_text t;
+    char path[300];
+    static const char *const split[] = {"train", "val", "test"};
+    snprintf(path, sizeof path, "%s/lists", dir);
+    assert_int_equal(ft_mkdirs(path), FT_OK);
+    for (int i = 0; i < 3; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "lists/%s.txt", split[i]);
+        assert_int_equal(ft_text_begin(&t), FT_OK);
+        fprintf(t.f, "%s-a.mp4,1\n%s-b.mp4,0\n", split[i], split[i]);
+        assert_int_equal(ft_text_end(&t), FT_OK);
+        put(name, t.text, t.size);
+        ft_text_free(&t);
+    }
+    assert_int_equal(ft_labels_sha256(path, whole), FT_OK);
+    int64_t asked = ft_alloc_count();
+    assert_int_equal(ft_labels_read(&l, path), FT_OK);
+    asked = ft_alloc_count() - asked;
+    assert_int_equal(l.n, 6);
+    for (int i = 0; i < 6; i++) assert_string_equal(l.row[i].split, split[i / 2]);
+    ft_labels_free(&l);
+    for (int64_t at = 1; at <= asked; at++) {
+        ft_alloc_fail_at(at);
+        int rc = ft_labels_read(&l, path);
+        ft_alloc_fail_at(0);
+        if (rc != FT_ENOMEM) fail_msg("allocation %lld refused: %d", (long long)at, rc);
+    }
+    for (int64_t at = 1; at <= 3; at++) {
+        ft_alloc_fail_at(at);
+        int rc = ft_labels_sha256(path, hex);
+        ft_alloc_fail_at(0);
+        assert_int_equal(rc, FT_ENOMEM);
+    }
+}
+
+/* A folder per class: hidden files are no videos, names are checked. */
+static void test_class_folders(void **state)
+{
+    (void)state;
+    ft_labels l;
+    char path[300];
+    static const char *const folder[] = {"classes/a", "classes/b", "latin/caf\xe9", "line/a"};
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, folder[i]);
+        assert_int_equal(ft_mkdirs(path), FT_OK);
+    }
+    PUT("classes/a/1.mp4", "x"), PUT("classes/a/.DS_Store", "x"), PUT("classes/b/.forty", "x"), PUT("classes/b/2.mp4", "x");
+    PUT("latin/caf\xe9/1.mp4", "x"), PUT("line/a/1\n.mp4", "x");
+    snprintf(path, sizeof path, "%s/classes", dir);
+    assert_int_equal(ft_labels_from_folders(&l, path), FT_OK);
+    assert_int_equal(l.n, 2);
+    assert_string_equal(l.row[0].video, "a/1.mp4");
+    assert_string_equal(l.row[1].video, "b/2.mp4");
+    ft_labels_free(&l);
+    int64_t asked = ft_alloc_count();
+    assert_int_equal(ft_labels_from_folders(&l, path), FT_OK);
+    asked = ft_alloc_count() - asked;
+    ft_labels_free(&l);
+    for (int64_t at = 1; at <= asked; at++) {
+        ft_alloc_fail_at(at);
+        int rc = ft_labels_from_folders(&l, path);
+        ft_alloc_fail_at(0);
+        if (rc != FT_ENOMEM) fail_msg("allocation %lld refused: %d", (long long)at, rc);
+    }
+    snprintf(path, sizeof path, "%s/latin", dir);
+    refused(ft_labels_from_folders(&l, path), "the folder 'caf\\xe9' is not UTF-8");
+    snprintf(path, sizeof path, "%s/line", dir);
+    refused(ft_labels_from_folders(&l, path), "the file '1\\x0a.mp4' holds a control character");
 }
 
 static void test_many_rows(void **state)
@@ -124,6 +227,25 @@ static void test_checksums(void **state)
     assert_string_equal(c.row[0].hex + 58, "abcdef");
     refused(ft_checksums_video(&c, "d", c.row[0].hex), "not in");
     ft_checksums_close(&c, false);
+    /* what is written is what sha256sum reads, and reads back */
+    static const char *const odd[] = {"*star", " space", "a b", "back\\slash", "\xf0\x9f\x92\x93"};
+    char path[300], video[300], command[900], hex[65];
+    snprintf(path, sizeof path, "%s/made", dir);
+    assert_int_equal(ft_checksums_open(&c, path), FT_OK);
+    for (int i = 0; i < 5; i++) {
+        snprintf(video, sizeof video, "%s", put(odd[i], odd[i], strlen(odd[i])));
+        assert_int_equal(ft_sha256_file(video, hex), FT_OK);
+        assert_int_equal(ft_checksums_video(&c, odd[i], hex), FT_OK);
+    }
+    assert_int_equal(ft_checksums_close(&c, true), FT_OK);
+    snprintf(command, sizeof command, "cd '%s' && sha256sum -c --strict --status made", dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(ft_checksums_open(&c, path), FT_OK);
+    for (int i = 0; i < 5; i++) assert_int_equal(ft_checksums_video(&c, odd[i], c.row[i].hex), FT_OK);
+    ft_checksums_close(&c, false);
+    snprintf(path, sizeof path, "%s/pipe", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    refused(ft_checksums_open(&c, path), "pipe");
 }
 
 static void test_frames(void **state)
@@ -136,6 +258,10 @@ static void test_frames(void **state)
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\na,1,99999999999999999999\n"), v, 2, truth), ":2");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\n\"a\nb\",1,2\n"), v, 2, truth), ":2");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\na,4,2\n"), v, 2, truth), ":2");
+    refused(ft_frame_labels_read(PUT("f.csv", "video,start,length\na,4,2\n"), v, 2, truth), ":1: the first line is");
+    refused(ft_frame_labels_read(PUT("f.csv", "video;start;end\na;4;6\n"), v, 2, truth),
+            ":1: columns are separated by semicolons");
+    refused(ft_frame_labels_read(PUT("f.csv", "\xff\xfev\0"), v, 2, truth), "UTF-16");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\na,1,2\n\"a\",\"1\"x,2\n"), v, 2, truth), ":3");
 }
 
@@ -144,7 +270,9 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_labels), cmocka_unit_test(test_many_rows),
-                                       cmocka_unit_test(test_checksums), cmocka_unit_test(test_frames)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_labels),          cmocka_unit_test(test_wide_facts),
+                                       cmocka_unit_test(test_folder_of_lists), cmocka_unit_test(test_class_folders),
+                                       cmocka_unit_test(test_many_rows),       cmocka_unit_test(test_checksums),
+                                       cmocka_unit_test(test_frames)};
     return cmocka_run_group_tests_name("lists", tests, set_up, tear_down);
 }

@@ -13,7 +13,7 @@
 #include "common/io/lookup.h"
 #include "common/io/table.h"
 
-enum { MOST_ROWS = 250000 };
+enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 }; /* MOST_FACTS: bytes; every row repeats the names of its columns */
 enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
 static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
 static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
@@ -22,6 +22,7 @@ typedef struct {
     ft_labels *l;
     int column[KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
+    size_t facts;           /* bytes of all rows */
     char *name[FT_COLUMNS]; /* of the header */
 } reader;
 
@@ -40,9 +41,7 @@ static int check_spelling(const ft_row *r, int i)
 static int header(reader *r, const ft_row *row)
 {
     bool named = false;
-    if (row->fields == 1 && strpbrk(row->field[0], ";\t"))
-        return FT_FAIL(FT_EDATA, "%s:1: columns are separated by %s here. Save the list with commas", row->path,
-                       strchr(row->field[0], ';') ? "semicolons" : "tabs");
+    FT_TRY(ft_row_commas(row));
     for (int i = 0; i < row->fields; i++) {
         FT_TRY(ft_row_name(row, i, "the name of a column"));
         named |= !strcmp(row->field[i], "video");
@@ -75,7 +74,7 @@ static int header(reader *r, const ft_row *row)
 }
 
 /* The other columns. Their values are text: line breaks in them count as spaces. */
-static int facts(const reader *r, const ft_row *row, char **text)
+static int facts(reader *r, const ft_row *row, char **text)
 {
     json_t *o = json_object();
     int rc = FT_OK;
@@ -93,6 +92,11 @@ static int facts(const reader *r, const ft_row *row, char **text)
     }
     if (rc == FT_OK) rc = ft_json_text(o, JSON_COMPACT, text);
     json_decref(o);
+    if (rc == FT_OK && (r->facts += strlen(*text)) > MOST_FACTS)
+        rc = FT_FAIL(FT_EDATA,
+                     "%s:%d: the columns beside video, label, group and split take more than %d MiB. Leave out those that are "
+                     "not needed, or shorten their names",
+                     row->path, row->line, MOST_FACTS >> 20);
     return rc;
 }
 
@@ -161,16 +165,18 @@ static int read_file(ft_labels *l, const char *path)
     return rc;
 }
 
-/* the list of a split in a folder of lists; fresh, NULL: there is none */
-static char *list_of(const char *folder, const char *split)
+/* the list of a split in a folder of lists; fresh, NULL: there is none. For want of memory none is taken for absent: val.txt
+ * would count as the test list. */
+static int list_of(const char *folder, const char *split, char **path)
 {
     static const char *const extension[] = {"txt", "csv"};
     for (int i = 0; i < 2; i++) {
-        char *path = ft_format("%s/%s.%s", folder, split, extension[i]);
-        if (path && ft_exists(path)) return path;
-        ft_free(path);
+        if (!(*path = ft_format("%s/%s.%s", folder, split, extension[i]))) return no_memory(folder);
+        if (ft_exists(*path)) return FT_OK;
+        ft_free(*path);
     }
-    return NULL;
+    *path = NULL;
+    return FT_OK;
 }
 
 static const char *const splits[] = {"train", "val", "test"};
@@ -195,11 +201,11 @@ static int append(ft_labels *l, ft_labels *part, const char *path, const char *s
 
 static int read_folder(ft_labels *l, const char *folder)
 {
-    char *path[3];
+    char *path[3] = {NULL, NULL, NULL};
     int rc = FT_OK;
     memset(l, 0, sizeof *l);
-    for (int i = 0; i < 3; i++) path[i] = list_of(folder, splits[i]);
-    if (!path[0] || (!path[1] && !path[2]))
+    for (int i = 0; i < 3 && rc == FT_OK; i++) rc = list_of(folder, splits[i], &path[i]);
+    if (rc == FT_OK && (!path[0] || (!path[1] && !path[2])))
         rc = FT_FAIL(FT_EDATA, "%s: a folder of lists needs train.txt and val.txt or test.txt (or .csv)", folder);
     for (int i = 0; rc == FT_OK && i < 3; i++) {
         ft_labels part = {0};
@@ -221,8 +227,9 @@ int ft_labels_sha256(const char *path, char hex[65])
     char all[3 * 65] = "";
     if (!ft_is_dir(path)) return ft_sha256_file(path, hex);
     for (int i = 0; i < 3; i++) {
-        char *list = list_of(path, splits[i]), one[65] = "-";
-        int rc = list ? ft_sha256_file(list, one) : FT_OK;
+        char *list = NULL, one[65] = "-";
+        int rc = list_of(path, splits[i], &list);
+        if (list) rc = ft_sha256_file(list, one);
         ft_free(list);
         FT_TRY(rc);
         strcat(all, one);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/files.h"
 #include "common/base/memory.h"
@@ -56,13 +57,20 @@ static void on_row(int c, void *ctx)
     r->row.fields = 0, r->used = 0, r->any = true;
 }
 
+/* where the line that begins at `at` ends: after \n, \r\n, or \r alone, as old spreadsheets write it */
+static size_t line_end(const char *text, size_t at)
+{
+    at += strcspn(text + at, "\r\n");
+    if (text[at] == '\r' && text[at + 1] == '\n') at++;
+    return at + (text[at] != 0);
+}
+
 /* One physical line at a time keeps the line number, and pieces of it keep a field from growing without end. */
 static int parse(reader *r, struct csv_parser *p, const char *text, size_t size)
 {
     int line = r->row.line = 1;
     for (size_t at = 0; at < size && r->rc == FT_OK;) {
-        const char *end = memchr(text + at, '\n', size - at);
-        size_t stop = end ? (size_t)(end - text) + 1 : size;
+        size_t stop = line_end(text, at);
         r->any = false;
         while (at < stop && r->rc == FT_OK) {
             size_t n = stop - at < PIECE ? stop - at : PIECE;
@@ -110,4 +118,14 @@ int ft_row_name(const ft_row *row, int i, const char *what)
     char where[FT_PATH_GIVEN + 80];
     snprintf(where, sizeof where, "%s:%d", row->path, row->line);
     return ft_check_name(row->field[i], row->size[i], where, what);
+}
+
+/* One field with separators in it; or a header whose values hold commas, as decimal ones. */
+int ft_row_commas(const ft_row *row)
+{
+    bool header = !strncasecmp(row->field[0], "video;", 6) || !strncasecmp(row->field[0], "video\t", 6);
+    const char *by = strpbrk(row->field[0], ";\t");
+    if (!by || (row->fields > 1 && !header)) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s:%d: columns are separated by %s here. Save the list with commas", row->path, row->line,
+                   *by == ';' ? "semicolons" : "tabs");
 }

@@ -22,4 +22,7 @@ int ft_table_read(const char *path, size_t limit, int (*take)(void *ctx, const f
 /* The field as a name: "PATH:LINE: WHAT 'x' is not UTF-8 ..." (ft_check_name). */
 int ft_row_name(const ft_row *row, int i, const char *what);
 
+/* FT_EDATA when semicolons or tabs separate the columns of this first line. */
+int ft_row_commas(const ft_row *row);
+
 #endif
