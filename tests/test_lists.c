@@ -37,6 +37,22 @@ static void refused(int rc, const char *word)
     if (!strstr(ft_error_message(), word)) fail_msg("'%s' does not say '%s'", ft_error_message(), word);
 }
 
+/* Every allocation refused in turn: FT_ENOMEM, never a part of the list. */
+static void short_of_memory(int (*read)(ft_labels *l, const char *path), const char *path)
+{
+    ft_labels l;
+    int64_t asked = ft_alloc_count();
+    assert_int_equal(read(&l, path), FT_OK);
+    asked = ft_alloc_count() - asked;
+    ft_labels_free(&l);
+    for (int64_t at = 1; at <= asked; at++) {
+        ft_alloc_fail_at(at);
+        int rc = read(&l, path);
+        ft_alloc_fail_at(0);
+        if (rc != FT_ENOMEM) fail_msg("%s, allocation %lld refused: %d", path, (long long)at, rc);
+    }
+}
+
 static void test_labels(void **state)
 {
     (void)state;
@@ -76,6 +92,13 @@ static void test_labels(void **state)
     assert_string_equal(l.row[1].label, "=1+1");
     assert_int_equal(l.row[1].line, 4);
     ft_labels_free(&l);
+    const char *sites = PUT("l.csv", "video,label,site,note\na,1,north,\"x\ny\"\nb,0,,\nc,0,south,z\n");
+    assert_int_equal(ft_labels_read(&l, sites), FT_OK);
+    assert_string_equal(l.row[0].facts, "{\"site\":\"north\",\"note\":\"x y\"}");
+    assert_string_equal(l.row[1].facts, "{\"site\":\"\",\"note\":\"\"}"); /* nothing of the row before */
+    assert_string_equal(l.row[2].facts, "{\"site\":\"south\",\"note\":\"z\"}");
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, sites);
     char *wide = calloc(1, 1 << 20);
     memset(wide, '"', (1 << 20) - 1);
     refused(ft_labels_read(&l, put("l.csv", wide, (1 << 20) - 1)), "bytes");
@@ -125,18 +148,11 @@ static void test_folder_of_lists(void **state)
         ft_text_free(&t);
     }
     assert_int_equal(ft_labels_sha256(path, whole), FT_OK);
-    int64_t asked = ft_alloc_count();
     assert_int_equal(ft_labels_read(&l, path), FT_OK);
-    asked = ft_alloc_count() - asked;
     assert_int_equal(l.n, 6);
     for (int i = 0; i < 6; i++) assert_string_equal(l.row[i].split, split[i / 2]);
     ft_labels_free(&l);
-    for (int64_t at = 1; at <= asked; at++) {
-        ft_alloc_fail_at(at);
-        int rc = ft_labels_read(&l, path);
-        ft_alloc_fail_at(0);
-        if (rc != FT_ENOMEM) fail_msg("allocation %lld refused: %d", (long long)at, rc);
-    }
+    short_of_memory(ft_labels_read, path);
     for (int64_t at = 1; at <= 3; at++) {
         ft_alloc_fail_at(at);
         int rc = ft_labels_sha256(path, hex);
@@ -164,16 +180,7 @@ static void test_class_folders(void **state)
     assert_string_equal(l.row[0].video, "a/1.mp4");
     assert_string_equal(l.row[1].video, "b/2.mp4");
     ft_labels_free(&l);
-    int64_t asked = ft_alloc_count();
-    assert_int_equal(ft_labels_from_folders(&l, path), FT_OK);
-    asked = ft_alloc_count() - asked;
-    ft_labels_free(&l);
-    for (int64_t at = 1; at <= asked; at++) {
-        ft_alloc_fail_at(at);
-        int rc = ft_labels_from_folders(&l, path);
-        ft_alloc_fail_at(0);
-        if (rc != FT_ENOMEM) fail_msg("allocation %lld refused: %d", (long long)at, rc);
-    }
+    short_of_memory(ft_labels_from_folders, path);
     snprintf(path, sizeof path, "%s/latin", dir);
     refused(ft_labels_from_folders(&l, path), "the folder 'caf\\xe9' is not UTF-8");
     snprintf(path, sizeof path, "%s/line", dir);

@@ -22,6 +22,7 @@ typedef struct {
     ft_labels *l;
     int column[KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
+    json_t *fact, *nothing; /* of the row, kept from row to row with its columns; "" */
     size_t facts;           /* bytes of all rows */
     char *name[FT_COLUMNS]; /* of the header */
 } reader;
@@ -73,25 +74,34 @@ static int header(reader *r, const ft_row *row)
     return r->column[LABEL] < 0 ? FT_FAIL(FT_EDATA, "%s:1: no column named label", row->path) : FT_OK;
 }
 
-/* The other columns. Their values are text: line breaks in them count as spaces. */
+/* A value is text: line breaks in it count as spaces. That one could not be kept, ft_json_text knows. */
+static int take_fact(const reader *r, const ft_row *row, int i, const char *where)
+{
+    if (!*row->field[i]) { /* most, in wide lists */
+        json_object_set_nocheck(r->fact, r->name[i], r->nothing);
+        return FT_OK;
+    }
+    char *value = ft_strdup(row->field[i]);
+    if (!value) return no_memory(row->path);
+    for (char *p = value; (p = strpbrk(p, "\n\r\t"));) *p = ' ';
+    int rc = ft_check_name(value, strlen(value), where, r->name[i]);
+    if (rc == FT_OK) json_object_set_new_nocheck(r->fact, r->name[i], json_string_nocheck(value)); /* both are checked */
+    ft_free(value);
+    return rc;
+}
+
+/* the other columns */
 static int facts(reader *r, const ft_row *row, char **text)
 {
-    json_t *o = json_object();
+    char where[FT_PATH_GIVEN + 80];
     int rc = FT_OK;
+    snprintf(where, sizeof where, "%s:%d", row->path, row->line);
     for (int i = 0; i < row->fields && rc == FT_OK; i++) {
         bool known = false;
         for (int k = 0; k < KNOWN; k++) known |= r->column[k] == i;
-        if (known || !r->name[i]) continue;
-        char *value = ft_strdup(row->field[i]), where[FT_PATH_GIVEN + 80];
-        if (!value) rc = no_memory(row->path);
-        for (char *p = value; p && (p = strpbrk(p, "\n\r\t"));) *p = ' ';
-        snprintf(where, sizeof where, "%s:%d", row->path, row->line);
-        if (rc == FT_OK) rc = ft_check_name(value, strlen(value), where, r->name[i]);
-        if (rc == FT_OK) json_object_set_new(o, r->name[i], json_string(value));
-        ft_free(value);
+        if (!known && r->name[i]) rc = take_fact(r, row, i, where);
     }
-    if (rc == FT_OK) rc = ft_json_text(o, JSON_COMPACT, text);
-    json_decref(o);
+    if (rc == FT_OK) rc = ft_json_text(r->fact, JSON_COMPACT, text);
     if (rc == FT_OK && (r->facts += strlen(*text)) > MOST_FACTS)
         rc = FT_FAIL(FT_EDATA,
                      "%s:%d: the columns beside video, label, group and split take more than %d MiB. Leave out those that are "
@@ -155,10 +165,11 @@ static int check_once(const ft_labels *l, const char *path, const char *also)
 
 static int read_file(ft_labels *l, const char *path)
 {
-    reader r = {.l = l};
+    reader r = {.l = l, .fact = json_object(), .nothing = json_string("")};
     memset(l, 0, sizeof *l);
     int rc = ft_table_read(path, 64u << 20, take_row, &r);
     for (int i = 0; i < FT_COLUMNS; i++) ft_free(r.name[i]);
+    json_decref(r.fact), json_decref(r.nothing);
     if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
     if (rc == FT_OK) rc = check_once(l, path, "%s:%d: video %s stands in line %d already");
     if (rc < 0) ft_labels_free(l);
