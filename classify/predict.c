@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/io/clip_sampler.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 
@@ -96,11 +97,10 @@ void ft_classifier_info_free(ft_classifier_info *info)
     memset(info, 0, sizeof *info);
 }
 
-static int one_of(const char *path, const char *name, const char *value, const char *const *known, char *out, size_t size)
+static int word(const char *path, const char *name, const char *value, bool known, char *out, size_t size)
 {
-    for (; *known; known++)
-        if (!strcmp(*known, value)) return snprintf(out, size, "%s", value), FT_OK;
-    return FT_FAIL(FT_EDATA, "%s: %s is %.40s, which is not known", path, name, value);
+    snprintf(out, size, "%s", value);
+    return known ? FT_OK : FT_FAIL(FT_EDATA, "%s: %s is %.40s, which is not known", path, name, value);
 }
 
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
@@ -121,10 +121,10 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     }
     snprintf(info->model, sizeof info->model, "%s", model);
     const char *sampler = json_string_value(json_object_get(m, "sampler")), *view = json_string_value(json_object_get(m, "view"));
-    static const char *const samplers[] = {"stride", "released", "uniform", "dense", NULL}, *const views[] = {"centre", "left",
-                                                                                                              "3crop", NULL};
-    FT_TRY_TO(rc, done, one_of(path, "sampler", sampler ? sampler : "stride", samplers, info->sampler, sizeof info->sampler));
-    FT_TRY_TO(rc, done, one_of(path, "view", view ? view : "centre", views, info->view, sizeof info->view));
+    if (!sampler) sampler = "stride";
+    if (!view) view = "centre";
+    FT_TRY_TO(rc, done, word(path, "sampler", sampler, ft_clip_sampler_known(sampler), info->sampler, sizeof info->sampler));
+    FT_TRY_TO(rc, done, word(path, "view", view, ft_clip_view_known(view), info->view, sizeof info->view));
     const char *evaluated = json_string_value(json_object_get(m, "evaluated"));
     for (int i = 0; evaluated && i < 3; i++)
         if (!strcmp(evaluated, ft_evaluated_names[i])) info->evaluated = (ft_evaluated)i;
@@ -145,13 +145,12 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     }
     for (const char *p = classes; rc == FT_OK && *p;) {
         size_t n = strcspn(p, "\n");
-        char name[FT_NAME_MOST + 1];
-        snprintf(name, sizeof name, "%.*s", n < sizeof name ? (int)n : FT_NAME_MOST, p);
-        if (n == 0 || n > FT_NAME_MOST) rc = FT_FAIL(FT_EDATA, "%s: a class without a name, or with one too long", path);
-        if (rc == FT_OK) rc = ft_check_name(name, n, path, "the class");
-        if (rc == FT_OK) rc = ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes);
-        if (rc == FT_OK && !(info->classes[info->n_classes++] = ft_format("%.*s", (int)n, p)))
-            rc = FT_FAIL(FT_ENOMEM, "no memory");
+        rc = n ? ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes)
+               : FT_FAIL(FT_EDATA, "%s: a class without a name", path);
+        char *class = rc == FT_OK ? ft_format("%.*s", (int)n, p) : NULL;
+        if (rc == FT_OK && !class) rc = FT_FAIL(FT_ENOMEM, "no memory");
+        if (class) info->classes[info->n_classes++] = class;
+        if (rc == FT_OK) rc = ft_check_name(class, n, path, "the class");
         p += n + (p[n] == '\n');
     }
     if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES)) rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);

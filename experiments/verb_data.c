@@ -34,10 +34,9 @@ static int run_ingest(ft_cli *c)
     if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
         return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
     const char *sampler = ft_cli_text(c, "--sampler"), *view = ft_cli_text(c, "--view");
-    if (strcmp(sampler, "stride") && ft_clip_sampler_of(sampler) == FT_SAMPLE_STRIDE)
+    if (!ft_clip_sampler_known(sampler))
         return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
-    if (strcmp(view, "centre") && strcmp(view, "left") && strcmp(view, "3crop"))
-        return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
+    if (!ft_clip_view_known(view)) return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride,
                                  "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler", sampler, "view", view);

@@ -14,7 +14,7 @@ fails() {
   "$@" >out 2>err || rc=$?
   [ "$rc" = "$code" ] || { cat err >&2; die "'$*' ended with $rc, not $code"; }
   for w in "${words[@]}"; do grep -qF -- "$w" err || { cat err >&2; die "'$*' does not say '$w'"; }; done
-  ls -- *.partial */*.partial >/dev/null 2>&1 && die "'$*' left a partial file"
+  [ -z "$(find . -maxdepth 2 -name '*.partial')" ] || die "'$*' left a partial file"
   passed=$((passed + 1))
 }
 works() {

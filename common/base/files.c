@@ -16,6 +16,15 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
+int ft_random_hex(char *out, int bytes)
+{
+    unsigned char random[32];
+    FT_ASSERT(bytes <= (int)sizeof random);
+    if (getrandom(random, (size_t)bytes, 0) != bytes) return FT_FAIL(FT_EIO, "no random numbers (%s)", strerror(errno));
+    for (int i = 0; i < bytes; i++) snprintf(out + 2 * i, 3, "%02x", random[i]);
+    return FT_OK;
+}
+
 bool ft_exists(const char *path) { return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
 
 bool ft_is_dir(const char *path)
@@ -144,14 +153,6 @@ static bool fence_of(const char *path, char *through, size_t size)
     return best > 0;
 }
 
-static bool random_name(char out[17])
-{
-    unsigned char bytes[8];
-    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return false;
-    for (int i = 0; i < 8; i++) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-    return true;
-}
-
 /* ".NAME.*.partial" that no living writer has locked */
 static void sweep(const char *folder, const char *base)
 {
@@ -160,16 +161,15 @@ static void sweep(const char *folder, const char *base)
     size_t length = strlen(base);
     if (ft_list_dir(folder, &names, &n) < 0) return;
     for (int i = 0; i < n; i++) {
-        const char *s = names[i], *tail = strstr(s, ".partial");
-        if (*s == '.' && !strncmp(s + 1, base, length) && s[length + 1] == '.' && tail == s + length + 18 && !tail[8] &&
-            snprintf(path, sizeof path, "%s/%s", folder, s) < (int)sizeof path) {
+        const char *s = names[i];
+        if (strlen(s) == length + 26 && *s == '.' && !strncmp(s + 1, base, length) && s[length + 1] == '.' &&
+            !strcmp(s + length + 18, ".partial") && snprintf(path, sizeof path, "%s/%s", folder, s) < (int)sizeof path) {
             int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
             if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) unlink(path);
             if (fd >= 0) close(fd);
         }
-        ft_free(names[i]);
     }
-    ft_free(names);
+    ft_free_names(names, n);
 }
 
 static int cannot_write(const char *path)
@@ -221,7 +221,7 @@ static void forget_unfinished(const char *path)
 static bool name_beside(ft_atomic *a, const char *folder)
 {
     char random[17];
-    return random_name(random) &&
+    return ft_random_hex(random, 8) == FT_OK &&
            snprintf(a->temp, sizeof a->temp, "%s/.%s.%s.partial", folder, ft_base_name(a->final), random) < (int)sizeof a->temp;
 }
 
@@ -234,7 +234,7 @@ static int begin(ft_atomic *a, const char *path, bool named)
         return FT_FAIL(FT_EIO, "%s: path too long", path);
     if (fence_of(path, a->temp, sizeof a->temp)) {
         size_t n = strlen(a->temp);
-        if (!random_name(random) ||
+        if (ft_random_hex(random, 8) < 0 ||
             snprintf(a->temp + n, sizeof a->temp - n, "/%s.%s", ft_base_name(path), random) >= (int)(sizeof a->temp - n))
             return FT_FAIL(FT_EIO, "%s: path too long", path);
         a->named = true;
@@ -430,9 +430,14 @@ int ft_sha256_file(const char *path, char hex[65])
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-int ft_list_dir(const char *path, char ***names, int *n)
+void ft_free_names(char **names, int n)
 {
-    DIR *d = opendir(path);
+    for (int i = 0; i < n; i++) ft_free(names[i]);
+    ft_free(names);
+}
+
+static int list(DIR *d, const char *path, char ***names, int *n)
+{
     *names = NULL;
     *n = 0;
     if (!d) return FT_FAIL(FT_EIO, "%s: cannot be opened as a folder (%s). Check the path", path, strerror(errno));
@@ -445,11 +450,20 @@ int ft_list_dir(const char *path, char ***names, int *n)
     }
     closedir(d);
     if (rc < 0) {
-        for (int i = 0; i < *n; i++) ft_free((*names)[i]);
-        ft_free(*names);
+        ft_free_names(*names, *n);
         *names = NULL, *n = 0;
     } else if (*n) qsort(*names, (size_t)*n, sizeof **names, by_name);
     return rc;
+}
+
+int ft_list_dir(const char *path, char ***names, int *n) { return list(opendir(path), path, names, n); }
+
+int ft_list_folder(int fd, const char *path, char ***names, int *n)
+{
+    int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* closedir closes it */
+    DIR *d = own >= 0 ? fdopendir(own) : NULL;
+    if (!d && own >= 0) close(own);
+    return list(d, path, names, n);
 }
 
 static void csv(FILE *f, const char *before, const char *s)

@@ -12,6 +12,8 @@
  * fits everywhere. */
 enum { FT_PATH_GIVEN = 900 };
 
+int ft_random_hex(char *out, int bytes); /* two digits for each, of the system's random numbers, and a 0. FT_EIO */
+
 bool ft_exists(const char *path); /* a link to nothing as well */
 bool ft_is_dir(const char *path);
 int ft_mkdirs(const char *path);      /* with parents; fine if there */
@@ -81,8 +83,10 @@ json_t *ft_read_json(const char *path);                           /* NULL: not t
 void ft_sha256(const void *data, size_t size, char hex[65]);
 int ft_sha256_file(const char *path, char hex[65]);
 
-/* Names in a folder without "." and "..", sorted bytewise. Free each and the list with ft_free. */
+/* Names in a folder without "." and "..", sorted bytewise. */
 int ft_list_dir(const char *path, char ***names, int *n);
+int ft_list_folder(int fd, const char *path, char ***names, int *n); /* of an open one; path: for messages */
+void ft_free_names(char **names, int n);
 
 /* One field of a CSV file, quoted where it must be (RFC 4180). */
 void ft_csv_field(FILE *f, const char *s);

@@ -1,6 +1,5 @@
 #include "common/base/folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -78,32 +77,6 @@ static int failed(const char *path, const char *what)
 /* the folder itself, not what a link points to; -1 with errno */
 static int open_folder(int at, const char *path) { return openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }
 
-/* names in an open folder, unsorted */
-static int names_in(int fd, const char *path, char ***names, int *n)
-{
-    *names = NULL, *n = 0;
-    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = FT_OK;
-    DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!d) {
-        if (copy >= 0) close(copy);
-        return failed(path, "read");
-    }
-    for (struct dirent *e; rc == FT_OK && (e = readdir(d));) {
-        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
-        rc = ft_grow(names, (size_t)*n, sizeof **names);
-        if (rc == FT_OK && !((*names)[*n] = ft_strdup(e->d_name))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
-        if (rc == FT_OK) ++*n;
-    }
-    closedir(d);
-    return rc;
-}
-
-static void free_names(char **names, int n)
-{
-    for (int i = 0; i < n; i++) ft_free(names[i]);
-    ft_free(names);
-}
-
 static bool is_folder(int at, const char *name)
 {
     struct stat st;
@@ -121,7 +94,7 @@ static bool is_link(int at, const char *name)
 static int clear(int fd, const char *path, const char *const *spare, bool all, int *kept)
 {
     char **name;
-    int n, rc = names_in(fd, path, &name, &n);
+    int n, rc = ft_list_folder(fd, path, &name, &n);
     for (int i = 0; rc == FT_OK && i < n; i++) {
         bool stays = false, folder = is_folder(fd, name[i]), itself = about_itself(name[i]),
              known = is_written(name[i], folder) || (is_link(fd, name[i]) && is_written(name[i], true));
@@ -144,7 +117,7 @@ static int clear(int fd, const char *path, const char *const *spare, bool all, i
             rc = failed(deeper ? deeper : path, "removed");
         ft_free(deeper);
     }
-    free_names(name, n);
+    ft_free_names(name, n);
     return rc;
 }
 
@@ -155,11 +128,11 @@ static int clear(int fd, const char *path, const char *const *spare, bool all, i
 static int stranger_in(int fd, const char *path, char out[300])
 {
     char **name;
-    int n, rc = names_in(fd, path, &name, &n);
+    int n, rc = ft_list_folder(fd, path, &name, &n);
     *out = 0;
     for (int i = 0; rc == FT_OK && i < n && !*out; i++)
         if (!about_itself(name[i])) snprintf(out, 300, "%s", name[i]);
-    free_names(name, n);
+    ft_free_names(name, n);
     return rc;
 }
 
@@ -243,12 +216,12 @@ static int move_up(int fd, const char *folder)
     char **name;
     int n, kept = 0, from = open_folder(fd, ".moving");
     if (from < 0) return failed(folder, "completed");
-    int rc = names_in(from, folder, &name, &n);
+    int rc = ft_list_folder(from, folder, &name, &n);
     for (int i = 0; rc == FT_OK && i < n; i++) {
         if (about_itself(name[i])) continue;
         if (renameat(from, name[i], fd, name[i]) != 0) rc = failed(folder, "completed");
     }
-    free_names(name, n);
+    ft_free_names(name, n);
     if (rc == FT_OK) rc = clear(from, folder, NULL, true, &kept);
     close(from);
     if (rc == FT_OK && unlinkat(fd, ".moving", AT_REMOVEDIR) != 0) rc = failed(folder, "completed");
@@ -262,7 +235,7 @@ int ft_folder_settle(const char *folder)
     if (marked(fd) && is_folder(fd, ".complete")) { /* the old one is whole until here */
         char **name;
         int n;
-        rc = names_in(fd, folder, &name, &n);
+        rc = ft_list_folder(fd, folder, &name, &n);
         const char *spare[64] = {NULL};
         int spared = 0;
         for (int i = 0; beside[i]; i++) spare[spared++] = beside[i];
@@ -270,7 +243,7 @@ int ft_folder_settle(const char *folder)
             if (about_itself(name[i])) spare[spared++] = name[i]; /* the lease that we hold */
         if (rc == FT_OK) rc = clear(fd, folder, spare, false, &kept);
         if (rc == FT_OK && renameat(fd, ".complete", fd, ".moving") != 0) rc = failed(folder, "completed");
-        free_names(name, n);
+        ft_free_names(name, n);
     }
     if (rc == FT_OK && marked(fd) && is_folder(fd, ".moving")) rc = move_up(fd, folder);
     close(fd);

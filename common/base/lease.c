@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "common/base/files.h"
 #include "common/base/folder.h"
 #include "common/base/interrupt.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
@@ -104,10 +104,8 @@ static bool alive(const owner *o, struct timespec now)
 /* A file with our name on it, to be linked to. *fd stays open. */
 static int write_candidate(const char *path, int *fd, char nonce[33])
 {
-    unsigned char bytes[16];
     char machine[200], host[80] = "", *text;
-    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return FT_FAIL(FT_EIO, "no random numbers for %s", path);
-    for (int i = 0; i < 16; i++) snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
+    FT_TRY(ft_random_hex(nonce, 16));
     machine_of_this_process(machine);
     gethostname(host, sizeof host - 1);
     json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:s}", "machine", machine, "host", host, "pid", (json_int_t)getpid(), "start",
@@ -135,9 +133,8 @@ static int end_one(const char *hold)
     for (int i = 0; i < n; i++) {
         snprintf(path, sizeof path, "%s/%s", gone, name[i]);
         unlink(path);
-        ft_free(name[i]);
     }
-    ft_free(name);
+    ft_free_names(name, n);
     rmdir(gone);
     return FT_OK;
 }
@@ -157,9 +154,8 @@ static int end_hold(const char *lease, const char *nonce, const char *mine)
     for (int i = 0; i < n; i++) {
         snprintf(hold, sizeof hold, "%s/%s", folder, name[i]);
         if (rc == FT_OK && !strncmp(name[i], ".hold-", 6) && strcmp(name[i] + 6, mine)) rc = end_one(hold);
-        ft_free(name[i]);
     }
-    ft_free(name);
+    ft_free_names(name, n);
     return rc;
 }
 
@@ -295,9 +291,7 @@ void ft_lease_drop(ft_lease *l)
 bool ft_leases_kept(void)
 {
     static _Atomic double looked = -1e9;
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    double now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    double now = ft_now();
     if (now - looked < 1) return true;
     looked = now;
     bool kept = true;

@@ -25,22 +25,25 @@ static int character(const unsigned char *s, size_t n, unsigned *code)
 
 static bool control(unsigned code) { return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029; }
 
+static int bad_name(const char *s, const char *where, const char *what, int length, unsigned code)
+{
+    char shown[200];
+    ft_printable(shown, sizeof shown, s, false);
+    if (length)
+        return FT_FAIL(FT_EDATA, "%s: %s '%s' holds a control character (U+%04X), such as a line break. Rename it", where, what,
+                       shown, code);
+    return FT_FAIL(FT_EDATA, "%s: %s '%s' is not UTF-8. Convert the list (iconv -f latin1 -t utf-8), or rename the file (convmv)",
+                   where, what, shown);
+}
+
 int ft_check_name(const char *s, size_t n, const char *where, const char *what)
 {
     const unsigned char *u = (const unsigned char *)s;
-    char shown[200];
     unsigned code = 0;
-    ft_printable(shown, sizeof shown, s, false);
     if (n > FT_NAME_MOST) return FT_FAIL(FT_EDATA, "%s: %s has %zu bytes, at most %d are taken", where, what, n, FT_NAME_MOST);
     for (size_t at = 0; at < n;) {
         int length = character(u + at, n - at, &code);
-        if (!length)
-            return FT_FAIL(FT_EDATA,
-                           "%s: %s '%s' is not UTF-8. Convert the list (iconv -f latin1 -t utf-8), or rename the file (convmv)",
-                           where, what, shown);
-        if (control(code))
-            return FT_FAIL(FT_EDATA, "%s: %s '%s' holds a control character (U+%04X), such as a line break. Rename it", where,
-                           what, shown, code);
+        if (!length || control(code)) return bad_name(s, where, what, length, code);
         at += (size_t)length;
     }
     return FT_OK;

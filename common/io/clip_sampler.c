@@ -5,13 +5,21 @@
 
 #include "common/base/status.h"
 
-ft_clip_sampler ft_clip_sampler_of(const char *name)
+static int sampler(const char *name)
 {
     static const char *const names[] = {"stride", "released", "uniform", "dense"};
     for (int i = 0; i < 4; i++)
-        if (!strcmp(name, names[i])) return (ft_clip_sampler)i;
-    return FT_SAMPLE_STRIDE;
+        if (!strcmp(name, names[i])) return i;
+    return -1;
 }
+
+bool ft_clip_sampler_known(const char *name) { return sampler(name) >= 0; }
+ft_clip_sampler ft_clip_sampler_of(const char *name)
+{
+    return ft_clip_sampler_known(name) ? (ft_clip_sampler)sampler(name) : FT_SAMPLE_STRIDE;
+}
+
+bool ft_clip_view_known(const char *name) { return !strcmp(name, "centre") || !strcmp(name, "left") || !strcmp(name, "3crop"); }
 
 static double clamp(double v, double low, double high) { return v < low ? low : v > high ? high : v; }
 

@@ -2,6 +2,7 @@
 #ifndef FT_CLIP_SAMPLER_H
 #define FT_CLIP_SAMPLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum {
@@ -20,6 +21,8 @@ typedef struct {
 
 /* "stride", "released", "uniform", "dense"; another word is FT_SAMPLE_STRIDE */
 ft_clip_sampler ft_clip_sampler_of(const char *name);
+bool ft_clip_sampler_known(const char *name);
+bool ft_clip_view_known(const char *name); /* "centre", "left", "3crop": which square of the picture */
 
 /* index (clips, F) of rising source frames of a video with `total` frames at `fps`; at most `room` clips. *used: the mean
  * distance of neighbours. FT_SAMPLE_STRIDE fails on a video of under F frames (FT_EDATA, naming it). */
