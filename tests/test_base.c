@@ -18,6 +18,7 @@
 
 #include "classify/classifier.h"
 #include "common/base/files.h"
+#include "tests/encode.h"
 #include "tests/tree.h"
 #include "common/base/log.h"
 #include "common/base/machine.h"
@@ -455,6 +456,11 @@ static int32_t *new_matrix(AVStream *s)
 #endif
 }
 
+static uint8_t steps(const AVFrame *frame, int k, int plane, int x, int y)
+{
+    return (uint8_t)(plane ? 128 : 20 + 15 * k + (y < frame->height / 2 && x < frame->width / 2 ? 100 : 0));
+}
+
 /* A file as FFmpeg's own muxers write it: any codec, pixel format, odd sizes, times and rotation. Frame f is grey level
  * 20 + 15 f, its upper left quarter 100 brighter, so that orientation shows. */
 static void encode(const char *path, enum AVCodecID id, enum AVPixelFormat format, int w, int h, int n, const int64_t *pts,
@@ -472,32 +478,7 @@ static void encode(const char *path, enum AVCodecID id, enum AVPixelFormat forma
     avcodec_parameters_from_context(s->codecpar, c);
     s->time_base = c->time_base;
     if (rotation != 0) av_display_rotation_set(new_matrix(s), rotation);
-    assert_true(avio_open(&f->pb, path, AVIO_FLAG_WRITE) >= 0 && avformat_write_header(f, NULL) >= 0);
-    AVFrame *frame = av_frame_alloc();
-    AVPacket *packet = av_packet_alloc();
-    frame->width = w, frame->height = h, frame->format = format;
-    assert_true(av_frame_get_buffer(frame, 0) >= 0);
-    for (int k = 0; k <= n; k++) {
-        av_frame_make_writable(frame);
-        for (int p = 0; p < 3 && frame->data[p]; p++)
-            for (int y = 0; y < (p ? (h + 1) / 2 : h); y++)
-                for (int x = 0; x < (p ? (w + 1) / 2 : w); x++)
-                    frame->data[p][y * frame->linesize[p] + x] =
-                        (uint8_t)(p ? 128 : 20 + 15 * k + (y < h / 2 && x < w / 2 ? 100 : 0));
-        frame->pts = k < n ? pts[k] : 0;
-        assert_true(avcodec_send_frame(c, k < n ? frame : NULL) >= 0);
-        while (avcodec_receive_packet(c, packet) >= 0) {
-            packet->duration = 1;
-            av_packet_rescale_ts(packet, c->time_base, s->time_base);
-            assert_true(av_interleaved_write_frame(f, packet) >= 0);
-        }
-    }
-    assert_true(av_write_trailer(f) >= 0);
-    avio_closep(&f->pb);
-    av_frame_free(&frame);
-    av_packet_free(&packet);
-    avcodec_free_context(&c);
-    avformat_free_context(f);
+    encode_frames(f, c, s, path, n, pts, steps);
 }
 
 static void test_odd_videos(void **state)

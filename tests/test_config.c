@@ -68,6 +68,16 @@ static void put_text(const char *name, ft_text *t)
     if (ft_text_write(t, in_dir(name)) < 0) fail_msg("%s", ft_error_message());
 }
 
+static void put_repeated(const char *name, const char *head, const char *what, int n, const char *tail)
+{
+    ft_text t;
+    assert_int_equal(ft_text_begin(&t), FT_OK);
+    fputs(head, t.f);
+    repeat(&t, what, n);
+    fputs(tail, t.f);
+    put_text(name, &t);
+}
+
 static void test_zero_bytes(void **state)
 {
     (void)state;
@@ -223,19 +233,11 @@ static void test_nothing_is_cut(void **state)
     (void)state;
     const char *const *item;
     ft_text t;
-    assert_int_equal(ft_text_begin(&t), FT_OK);
-    fputs("data: {map: {k", t.f);
-    repeat(&t, "x", 700);
-    fputs(": vvv}}\n", t.f);
-    put_text("pair.yaml", &t);
+    put_repeated("pair.yaml", "data: {map: {k", "x", 700, ": vvv}}\n");
     ft_config *c = read_back("pair.yaml");
     assert_int_equal(ft_config_list(c, "data.map", &item), 1);
     assert_int_equal(strlen(item[0]), 706);
-    assert_int_equal(ft_text_begin(&t), FT_OK);
-    fputs("data: {map: {k: ", t.f);
-    repeat(&t, "x", 1000);
-    fputs("}}\n", t.f);
-    put_text("pair.yaml", &t);
+    put_repeated("pair.yaml", "data: {map: {k: ", "x", 1000, "}}\n");
     refused("pair.yaml", "at most 900");
     for (int n = 256; n < 258; n++) {
         assert_int_equal(ft_text_begin(&t), FT_OK);
@@ -247,11 +249,7 @@ static void test_nothing_is_cut(void **state)
         assert_int_equal(ft_config_list(c, "arms", &item), 256);
     }
     assert_non_null(strstr(ft_error_message(), "more than 256 entries"));
-    assert_int_equal(ft_text_begin(&t), FT_OK);
-    fputs("arms: [x", t.f);
-    repeat(&t, ",x", 256);
-    fputs("]\n", t.f);
-    put_text("many.yaml", &t);
+    put_repeated("many.yaml", "arms: [x", ",x", 256, "]\n");
     refused("many.yaml", "many.yaml:1:520: arms has more than 256 entries");
     ft_config_free(c);
 }
@@ -290,11 +288,7 @@ static void test_bombs(void **state)
     for (int i = 0; i < 1000; i++) fprintf(t.f, "a%d: &a%d 1\n", i, i);
     put_text("anchors.yaml", &t);
     refused("anchors.yaml", "anchors");
-    assert_int_equal(ft_text_begin(&t), FT_OK);
-    fputs("arms: [", t.f);
-    repeat(&t, "x,", 200000);
-    fputs("x]\n", t.f);
-    put_text("wide.yaml", &t);
+    put_repeated("wide.yaml", "arms: [", "x,", 200000, "x]\n");
     refused("wide.yaml", "more than 100000 values");
     assert_int_equal(ft_text_begin(&t), FT_OK); /* a long name that is none */
     repeat(&t, "lables", 100000);

@@ -25,7 +25,8 @@
 #include "common/io/image.h"
 #include "common/io/video.h"
 #include "experiments/ingest.h"
-#include "tree.h"
+#include "tests/tree.h"
+#include "tests/encode.h"
 
 static char dir[] = "/tmp/forty-media-XXXXXX";
 static const char *in_dir(const char *name)
@@ -320,7 +321,13 @@ static void test_no_memory_for_stores(void **state)
 /* ---- videos ------------------------------------------------------------------------------------------------------------------
  */
 
-/* n frames of w x h in a container of FFmpeg's; `seconds` a frame apart */
+static uint8_t slopes(const AVFrame *frame, int k, int plane, int x, int y)
+{
+    (void)frame, (void)x;
+    return (uint8_t)(plane ? 128 : 20 + 7 * k + 3 * y);
+}
+
+/* n frames of w x h, 25 a second, in a container of FFmpeg's */
 static void encode(const char *path, enum AVCodecID id, int w, int h, int n)
 {
     AVFormatContext *f = NULL;
@@ -336,31 +343,7 @@ static void encode(const char *path, enum AVCodecID id, int w, int h, int n)
     assert_true(avcodec_open2(c, codec, NULL) >= 0);
     avcodec_parameters_from_context(s->codecpar, c);
     s->time_base = c->time_base;
-    assert_true(avio_open(&f->pb, path, AVIO_FLAG_WRITE) >= 0 && avformat_write_header(f, NULL) >= 0);
-    AVFrame *frame = av_frame_alloc();
-    AVPacket *packet = av_packet_alloc();
-    frame->width = w, frame->height = h, frame->format = c->pix_fmt;
-    assert_true(av_frame_get_buffer(frame, 0) >= 0);
-    for (int k = 0; k <= n; k++) {
-        av_frame_make_writable(frame);
-        for (int p = 0; p < 3; p++)
-            for (int y = 0; y < (p ? (h + 1) / 2 : h); y++)
-                memset(frame->data[p] + y * frame->linesize[p], p ? 128 : (20 + 7 * k + 3 * y) & 255,
-                       (size_t)(p ? (w + 1) / 2 : w));
-        frame->pts = k;
-        assert_true(avcodec_send_frame(c, k < n ? frame : NULL) >= 0);
-        while (avcodec_receive_packet(c, packet) >= 0) {
-            packet->duration = 1;
-            av_packet_rescale_ts(packet, c->time_base, s->time_base);
-            assert_true(av_interleaved_write_frame(f, packet) >= 0);
-        }
-    }
-    assert_true(av_write_trailer(f) >= 0);
-    avio_closep(&f->pb);
-    av_frame_free(&frame);
-    av_packet_free(&packet);
-    avcodec_free_context(&c);
-    avformat_free_context(f);
+    encode_frames(f, c, s, path, n, NULL, slopes);
 }
 
 static void join(const char *to, const char *a, const char *b)
