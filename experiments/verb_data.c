@@ -113,8 +113,8 @@ static int run_phantom(ft_cli *c)
                         .visibility = visibility,
                         .seed = (uint64_t)seed,
                         .mp4 = ft_cli_text(c, "--mp4"),
+                        .force = ft_cli_flag(c, "--force"),
                         .length_by_class = ft_cli_flag(c, "--length-by-class")};
-    if (o.mp4) FT_TRY(ft_mkdirs(o.mp4));
     FT_TRY(ft_phantom_write(&o, out));
     ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out,
                  (long long)videos);

@@ -271,14 +271,21 @@ const ft_verb ft_verb_train = {
 
 /* ---- generate ----------------------------------------------------------------------------------------------------------- */
 
-static int export_clips(const char *store, const char *dir, const char *extension)
+/* Clips as files DIR/NAME.EXTENSION: looks at all names before anything is sampled (write false), and writes them. */
+static int clip_files(const char *store, const char *preset, int64_t n, const char *dir, const char *extension, bool write,
+                      bool force)
 {
-    ft_clipstore s;
-    FT_TRY(ft_clipstore_read(&s, store));
+    ft_clipstore s = {0};
     int rc = FT_OK;
-    for (int64_t i = 0; rc == FT_OK && i < s.n_clip; i++) {
-        char *path = ft_format("%s/%s.%s", dir, s.video[s.clip[i].video].name, extension);
-        rc = path ? ft_video_write(path, ft_clip_pixels(&s, i), s.frames, s.size, s.size, 8) : FT_FAIL(FT_ENOMEM, "no memory");
+    if (!write) FT_TRY(ft_mkdirs(dir));
+    else FT_TRY(ft_clipstore_read(&s, store));
+    for (int64_t i = 0; rc == FT_OK && i < n; i++) {
+        char name[FT_SAMPLE_NAME];
+        ft_sample_name(preset, i, name);
+        char *path = ft_format("%s/%s.%s", dir, name, extension);
+        if (!path) rc = FT_FAIL(FT_ENOMEM, "no memory");
+        else if (!write) rc = ft_claim_output(path, force);
+        else rc = ft_video_write(path, ft_clip_pixels(&s, i), s.frames, s.size, s.size, 8);
         ft_free(path);
     }
     ft_clipstore_free(&s);
@@ -292,6 +299,9 @@ static int run_generate(ft_cli *c)
     int64_t n, steps = 0;
     ft_config *cfg = NULL;
     ft_clipstore s = {0};
+    static const struct {
+        const char *option, *extension;
+    } as[2] = {{"--mp4", "mp4"}, {"--gif", "gif"}};
     FT_TRY(ft_cli_need(c, 1, "RUN"));
     ft_cli_args(c, &arg);
     if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_generate.usage);
@@ -301,6 +311,11 @@ static int run_generate(ft_cli *c)
     snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
     FT_TRY(ft_cli_config(c, path, &cfg));
     int rc = FT_OK;
+    for (size_t k = 0; k < 2; k++)
+        if (ft_cli_text(c, as[k].option))
+            FT_TRY_TO(rc, done,
+                      clip_files(out, ft_config_text(cfg, "generator.model"), n, ft_cli_text(c, as[k].option), as[k].extension,
+                                 false, ft_cli_flag(c, "--force")));
     if (sampler) {
         snprintf(set, sizeof set, "generator.sampler=%s", sampler);
         FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--sampler"));
@@ -315,8 +330,11 @@ static int run_generate(ft_cli *c)
     FT_TRY_TO(rc, done,
               ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, n, s.frames, s.size,
                                   (uint64_t)ft_config_int(cfg, "seed"), out));
-    if (ft_cli_text(c, "--mp4")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--mp4"), "mp4"));
-    if (ft_cli_text(c, "--gif")) FT_TRY_TO(rc, done, export_clips(out, ft_cli_text(c, "--gif"), "gif"));
+    for (size_t k = 0; k < 2; k++)
+        if (ft_cli_text(c, as[k].option))
+            FT_TRY_TO(rc, done,
+                      clip_files(out, ft_config_text(cfg, "generator.model"), n, ft_cli_text(c, as[k].option), as[k].extension,
+                                 true, true));
     ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "clips", (json_int_t)n), "%s: %lld clips\n", out, (long long)n);
 done:
     ft_clipstore_free(&s);

@@ -446,6 +446,11 @@ static int network_store(ft_params **params, const ft_config *cfg, const char *p
     return rc;
 }
 
+void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
+{
+    snprintf(name, FT_SAMPLE_NAME, "%s-%05lld", preset, (long long)i);
+}
+
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
                         int64_t n, int frames, int size, uint64_t seed, const char *path)
 {
@@ -467,8 +472,8 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
         int64_t now = n - at < FT_SAMPLE_BATCH ? n - at : FT_SAMPLE_BATCH;
         rc = ft_clip_sample(s, seed, at, now, pixels);
         for (int64_t b = 0; rc == FT_OK && b < now; b++) {
-            char name[64];
-            snprintf(name, sizeof name, "%s-%05lld", preset, (long long)(at + b));
+            char name[FT_SAMPLE_NAME];
+            ft_sample_name(preset, at + b, name);
             int v = ft_clipwriter_video(
                 w, &(ft_store_video){.name = name, .group = name, .source = preset, .frames = frames, .fps = 8});
             rc = v < 0 ? v : ft_clipwriter_clip(w, v, 0, 1, pixels + b * clip);

@@ -58,7 +58,9 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents,
                          double *mse);
 
-/* Samples n clips with the EMA weights into a clip store whose videos are named PREFIX-00000. */
+/* Samples n clips with the EMA weights into a clip store; its videos are called as ft_sample_name says: PRESET-00000. */
+enum { FT_SAMPLE_NAME = 64 };
+void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME]);
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
                         int64_t n, int frames, int size, uint64_t seed, const char *path);
 

@@ -216,17 +216,40 @@ static int long_clips(const ft_phantom_opt *opt, int index, ft_clipwriter *w, in
     return FT_OK;
 }
 
+enum { PATH = FT_PATH_GIVEN + 64 };
+static void name_of(int index, char name[32]) { snprintf(name, 32, "phantom-%05d", index); }
+
+static int video_path(const ft_phantom_opt *opt, const char *name, char path[PATH])
+{
+    int n = snprintf(path, PATH, "%s/%s.mp4", opt->mp4, name);
+    return n < PATH ? FT_OK : FT_FAIL(FT_EUSAGE, "%s: the path is too long", opt->mp4);
+}
+
+/* All names that will be written to opt->mp4, looked at before the first of them is. */
+static int claim_files(const ft_phantom_opt *opt, int videos, char list[PATH])
+{
+    FT_TRY(ft_mkdirs(opt->mp4));
+    for (int i = 0; i < videos; i++) {
+        char name[32], path[PATH];
+        name_of(i, name);
+        FT_TRY(video_path(opt, name, path));
+        FT_TRY(ft_claim_output(path, opt->force));
+    }
+    snprintf(list, PATH, "%s/labels.csv", opt->mp4); /* shorter than a video's */
+    return ft_claim_output(list, opt->force);
+}
+
 static int whole_video(const ft_phantom_opt *opt, int index, const char *name)
 {
     bool polyp = ft_phantom_has_polyp(opt, index);
     int n = opt->frames * (opt->length_by_class && !polyp ? 4 : 2);
     size_t each = (size_t)opt->size * (size_t)opt->size * 3;
+    char path[PATH];
+    FT_TRY(video_path(opt, name, path));
     uint8_t *rgb = ft_alloc(each * (size_t)n);
-    char path[1100];
     if (!rgb) return FT_FAIL(FT_ENOMEM, "no memory for a video of %d frames", n);
 #pragma omp parallel for
     for (int f = 0; f < n; f++) ft_phantom_frame(opt, index, (double)f / FPS, rgb + (size_t)f * each);
-    snprintf(path, sizeof path, "%s/%s.mp4", opt->mp4, name);
     int rc = ft_video_write(path, rgb, n, opt->size, opt->size, FPS);
     ft_free(rgb);
     return rc;
@@ -235,7 +258,9 @@ static int whole_video(const ft_phantom_opt *opt, int index, const char *name)
 int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
 {
     ft_clipwriter *w;
-    char config[256];
+    char config[256], labels[PATH];
+    int videos = opt->polypdiag ? PD_ALL : opt->videos;
+    if (opt->mp4) FT_TRY(claim_files(opt, videos, labels));
     snprintf(config, sizeof config, "{\"phantom\": {\"videos\": %d, \"balance\": %g, \"seed\": %llu}}", opt->videos, opt->balance,
              (unsigned long long)opt->seed);
     FT_TRY(ft_clipwriter_open(&w, path,
@@ -247,12 +272,11 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
     if (rc == FT_OK && opt->mp4) rc = ft_text_begin(&list);
     if (list.f) fprintf(list.f, "video,label,group,split\n");
     ft_progress bar;
-    int videos = opt->polypdiag ? PD_ALL : opt->videos;
     ft_progress_start(&bar, "phantom", videos);
     for (int i = 0; rc == FT_OK && i < videos; i++) {
         char name[32];
         const char *label = ft_phantom_has_polyp(opt, i) ? "polyp" : "normal";
-        snprintf(name, sizeof name, "phantom-%05d", i);
+        name_of(i, name);
         int row = ft_clipwriter_video(w, &(ft_store_video){.name = name,
                                                            .label = label,
                                                            .group = name,
@@ -275,11 +299,7 @@ int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
     }
     ft_progress_end(&bar, videos);
 done:
-    if (rc == FT_OK && opt->mp4) {
-        char name[1100];
-        snprintf(name, sizeof name, "%s/labels.csv", opt->mp4);
-        rc = ft_text_write(&list, name);
-    }
+    if (rc == FT_OK && opt->mp4) rc = ft_text_write(&list, labels);
     ft_text_free(&list);
     ft_free(rgb);
     if (rc == FT_OK) return ft_clipwriter_finish(w);

@@ -14,7 +14,8 @@ typedef struct {
     double balance;    /* share of polyp videos */
     double visibility; /* of polyps: scales their height and colour; 0 is taken as 1 */
     uint64_t seed;
-    const char *mp4;      /* folder for whole videos; NULL: none */
+    const char *mp4;      /* folder for whole videos and labels.csv; NULL: none. Files of their names are an error unless */
+    bool force;           /* they may be replaced */
     bool length_by_class; /* whole videos only: normal ones are longer, for studies of that leak */
     /* Lists, order and lengths of PolypDiag (spec downstream 1.2) instead of `videos` and `balance`: 102 polyp and 71 normal ones
      * to train, 60 and 20 to test, at 30 frames a second; the camera goes to and fro. Clips are taken by `sampling`. */

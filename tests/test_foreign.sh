@@ -76,6 +76,23 @@ works "$F" train e.yaml -o run --set task=vae --force --seed 7
 works mkdir empty
 works "$F" train e.yaml -o empty --set task=vae
 
+# ---- files beside the store ----
+for f in labels.csv phantom-00001.mp4; do
+  rm -rf theirs && mkdir theirs && echo theirs >theirs/$f
+  fails 1 "theirs/$f: exists already" -- "$F" phantom -o q.h5 --videos 4 --size 16 --frames 8 --mp4 theirs
+  [ ! -e q.h5 ] && [ "$(ls theirs)" = "$f" ] && [ "$(cat theirs/$f)" = theirs ] || die "--mp4 wrote into a folder with a file of that name"
+done
+works "$F" phantom -o q.h5 --videos 4 --size 16 --frames 8 --mp4 theirs --force
+[ "$(ls theirs | wc -l)" = 5 ] && [ "$(stat -c %s theirs/phantom-00001.mp4)" -gt 100 ] || die "--mp4 --force did not write"
+works "$F" train e.yaml -o made --set task=generator --set generator.steps=2 --set generator.batch=2
+for kind in mp4 gif; do
+  rm -rf theirs && mkdir theirs && echo theirs >theirs/medsora-tiny-00001.$kind
+  fails 1 "medsora-tiny-00001.$kind: exists already" -- "$F" generate made -n 2 -o g.h5 --steps 2 --$kind theirs
+  [ ! -e g.h5 ] && [ "$(cat theirs/*)" = theirs ] || die "generate --$kind wrote into a folder with a file of that name"
+done
+works "$F" generate made -n 2 -o g.h5 --steps 2 --gif theirs --force
+[ "$(ls theirs | wc -l)" = 2 ] && [ "$(stat -c %s theirs/medsora-tiny-00001.gif)" -gt 100 ] || die "generate --gif --force did not write"
+
 # ---- gc: only stages that forty made, and nothing behind links ----
 works "$F" experiment run e.yaml -o r
 works "$F" experiment run e.yaml -o r --set arms=supervised

@@ -328,7 +328,7 @@ int ft_claim_output(const char *path, bool force)
     struct stat st;
     if (lstat(path, &st) != 0) return FT_OK;
     if (S_ISDIR(st.st_mode)) return FT_FAIL(FT_EIO, "%s: a folder; a file is written. Give -o the name of a file", path);
-    if (!force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, or another -o", path);
+    if (!force) return FT_FAIL(FT_EIO, "%s: exists already. Use --force to replace it, or give another place", path);
     return S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) ? FT_OK : not_a_file(path, st.st_mode);
 }
 
