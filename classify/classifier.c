@@ -7,6 +7,7 @@
 
 #include "classify/augment.h"
 #include "classify/classifier_table.h"
+#include "classify/probe.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "classify/viewer.h"
@@ -72,7 +73,7 @@ ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t clas
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
 
-enum { MAX_PARTS = 64 };
+enum { MAX_PARTS = 64, MOST_AT_ONCE = 256 };
 
 typedef struct {
     const ft_training_set *set;
@@ -81,6 +82,8 @@ typedef struct {
     /* inputs of each part of the batch: clips in this order, their views; labels; the unlabelled clips' numbers */
     int64_t parts;
     ft_t rgb[MAX_PARTS], view[MAX_PARTS], cutout[MAX_PARTS], target[MAX_PARTS], index[MAX_PARTS];
+    ft_t features[MAX_PARTS];     /* of a probe, instead of the first three */
+    double penalty;               /* of a linear probe (probe.h) */
     ft_t progress, fresh, prior;  /* inputs of all parts */
     ft_t utilisation, mask, weak; /* of the whole batch: mean mask, mask and logits of each unlabelled clip */
     uint64_t seed;
@@ -114,6 +117,18 @@ static int64_t unlabelled_at(const feeder *f, int64_t step, int64_t u) /* its pl
     return ft_shuffled(f->seed, 0x0B1, f->set->n_unlabelled, ft_first_sample(step, pool) + u);
 }
 
+/* One of the views that are kept of a clip; a labelled one as it is too. Both views of an unlabelled clip are of one number. */
+static void show_features(feeder *f, int64_t part, int64_t at, bool labelled, bool strong, int64_t clip, uint64_t step,
+                          uint32_t draw)
+{
+    const ft_clip_features *from = labelled ? f->set->features : f->set->unlabelled_features;
+    int64_t each = ft_clip_features_each(from), k;
+    ft_rng r = ft_rng_make(f->seed, 0xFEA7 + draw, step);
+    k = ft_rng_below(&r, from->views + labelled) - labelled;
+    const float *x = k < 0 ? NULL : ft_clip_features_view(from, clip, strong, k);
+    memcpy((float *)ft_data(f->features[part]) + at * each, x ? x : ft_clip_features_at(from, clip), (size_t)each * sizeof *x);
+}
+
 static int feed(void *ctx, int64_t step)
 {
     feeder *f = ctx;
@@ -144,6 +159,10 @@ static int feed(void *ctx, int64_t step)
             draw = item_of_pool + (uint32_t)whole;
             if (!strong || U == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
         }
+        if (s->features) {
+            show_features(f, k, b, labelled, strong, labelled ? s->clip[i] : s->unlabelled[i], (uint64_t)step, draw);
+            continue;
+        }
         memcpy((uint8_t *)ft_data(f->rgb[k]) + b * each, from, (size_t)each);
         ft_draw_view(strong, f->released, frames, size, f->seed, (uint64_t)step, draw,
                      (float *)ft_data(f->view[k]) + b * FT_VIEW_NUMBERS, (float *)ft_data(f->cutout[k]) + b * frames * 3);
@@ -158,7 +177,7 @@ static int look(feeder *f, int64_t step)
 {
     const ft_training_set *s = f->set;
     int label[4096];
-    FT_TRY(ft_viewer_run(&f->viewer, s->watched_store, s->watched, s->n_watched, f->prob));
+    FT_TRY(ft_viewer_run(&f->viewer, s->watched_store, s->features, s->watched, s->n_watched, f->prob));
     int64_t videos = ft_video_means(s->watched_store, s->watched, s->n_watched, f->prob, s->n_classes, f->rows, f->first);
     for (int64_t i = 0; i < videos && i < 4096; i++) label[i] = s->watched_label[f->first[i]];
     if (videos > 4096) return FT_FAIL(FT_EDATA, "%s: more than 4096 videos to validate on", s->watched_store->path);
@@ -251,6 +270,18 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     json_object_set_new(m, "clips_per_video", json_string(number[3]));
     static const char *const as_is[] = {"data.sampler", "data.view"};
     for (int i = 0; i < 2; i++) json_object_set_new(m, as_is[i] + 5, json_string(ft_config_text(cfg, as_is[i])));
+    if (s->features) {
+        static const char *const features[] = {"features.", NULL};
+        json_t *all = ft_config_json(cfg, features), *v;
+        const char *name;
+        json_object_foreach(all, name, v)
+            json_object_set_new(m, name,
+                                json_is_string(v)    ? json_incref(v)
+                                : json_is_integer(v) ? json_sprintf("%lld", (long long)json_integer_value(v))
+                                                     : json_sprintf("%.17g", json_number_value(v)));
+        json_object_set_new(m, "features.network", json_string(s->network));
+        json_decref(all);
+    }
     ft_text_free(&names);
     return m;
 }
@@ -272,24 +303,42 @@ typedef struct {
     ft_t mask, weak;                      /* (U), (U,classes): of the unlabelled clips */
 } part_losses;
 
+/* clips in their views: (total,F,S,S,3) */
+static ft_t pixels_input(feeder *f, ft_graph *g, int64_t total, int64_t k)
+{
+    const ft_clipstore *s = f->set->store;
+    f->rgb[k] = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
+    f->view[k] = ft_input(g, "view", FT_F32, 2, (int64_t[]){total, FT_VIEW_NUMBERS});
+    f->cutout[k] = ft_input(g, "cutout", FT_F32, 3, (int64_t[]){total, s->frames, 3});
+    return ft_augment(g, f->rgb[k], f->view[k], f->cutout[k], FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD);
+}
+
+/* what a backbone saw in them: (total,frames,tokens,width) */
+static ft_t features_input(feeder *f, ft_graph *g, int64_t total, int64_t k)
+{
+    const int64_t *dim = f->set->features->dim;
+    return f->features[k] = ft_input(g, "features", FT_F32, 4, (int64_t[]){total, dim[0], dim[1], dim[2]});
+}
+
 /* The network and the losses for one part of the batch. ssl: NULL without unlabelled clips */
 static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl, int64_t k)
 {
     const ft_training_set *set = f->set;
-    const ft_clipstore *s = set->store;
     const char *model = ft_config_text(cfg, "classifier.model");
     int64_t B = f->batch / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts, U = S > W ? S : W, total = B + S + W,
             seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + S : total;
     part_losses l = {0};
-    f->rgb[k] = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){total, s->frames, s->size, s->size, 3});
-    f->view[k] = ft_input(g, "view", FT_F32, 2, (int64_t[]){total, FT_VIEW_NUMBERS});
-    f->cutout[k] = ft_input(g, "cutout", FT_F32, 3, (int64_t[]){total, s->frames, 3});
     f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
-    ft_t x = ft_augment(g, f->rgb[k], f->view[k], f->cutout[k], FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD); /* (total,F,S,S,3) */
+    ft_t x = set->features ? features_input(f, g, total, k) : pixels_input(f, g, total, k);
     /* what the teacher alone looks at stands behind */
-    ft_t logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
-                                        ft_config_real(cfg, "classifier.dropout"), NULL); /* (seen,classes) */
+    ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
+                                                ft_config_real(cfg, "classifier.dropout"), &before); /* (seen,classes) */
     l.total = l.supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f->target[k], NULL);
+    if (f->penalty > 0) {
+        ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){set->n_classes, ft_dim(before, 1)}, FT_ZERO);
+        ft_t norm = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 3, false);
+        l.total = ft_add(g, l.total, ft_affine(g, ft_reshape(g, norm, 1, (int64_t[]){1}), (float)f->penalty, 0));
+    }
     if (!ssl) return l;
     double lambda = ft_config_real(cfg, "ssl.lambda_u"), from = ft_config_real(cfg, "ssl.from");
     f->index[k] = ft_input(g, "index", FT_I32, 1, &U);
@@ -333,6 +382,9 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                        s->size);
     ft_dtype dtype;
     FT_TRY(ft_precision(cfg, family->work, &dtype));
+    if (family->of_features && !set->features)
+        return FT_FAIL(FT_ECONFIG, "%s: %s learns from features, in experiments only: set features.model",
+                       ft_config_origin(cfg, "classifier.model"), model);
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),
@@ -345,6 +397,12 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                        "%s: classifier.evaluate: released leaves the network in training mode, which would move the "
                        "statistics of %s. Use a timesformer",
                        ft_config_origin(cfg, "classifier.evaluate"), model);
+    bool linear = ft_probe_is_linear(model);
+    if (linear) { /* all labels at once; from them alone it is solved */
+        for (int64_t i = B = 0; i < set->n; i++) B += i == 0 || s->clip[set->clip[i]].video != s->clip[set->clip[i - 1]].video;
+        B = B < MOST_AT_ONCE ? B : MOST_AT_ONCE;
+        if (!semi) steps = 0;
+    }
     int64_t U = B * ft_config_int(cfg, "classifier.mu");
     feeder f = {.set = set,
                 .batch = B,
@@ -365,9 +423,12 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_graph *g = params ? ft_graph_new(params, dtype, 11) : NULL;
     ft_plan *plan = NULL;
     json_t *meta = describe(cfg, set, how);
+    double strength = 0;
     int rc = g && f.video_first && meta ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
     group_videos(&f);
+    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(params, model, cfg, set, seed, &f.penalty, &strength));
+    if (linear) json_object_set_new(meta, "strength", json_sprintf("%.9g", strength));
 
     FT_TRY_TO(rc, done, ft_batch_parts(cfg, "classifier.accumulate", B, &f.parts));
     if (semi) {
@@ -396,13 +457,13 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
         ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
     }
     ft_t norm = ft_optimise(g, (ft_optim_opt){.sgd = sgd,
-                                              .weight_decay = (float)ft_config_real(cfg, "classifier.weight_decay"),
+                                              .weight_decay = linear ? 0 : (float)ft_config_real(cfg, "classifier.weight_decay"),
                                               .clip = (float)ft_config_real(cfg, "classifier.clip")});
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, params));
     if (set->n_watched > 0 && (f.choice != WATCH || set->looks)) {
         size_t rows = (size_t)(set->n_watched * set->n_classes + 1) * sizeof(float);
-        FT_TRY_TO(rc, done, ft_viewer_new(&f.viewer, params, model, s->frames, s->size, set->n_classes, how));
+        FT_TRY_TO(rc, done, ft_viewer_new(&f.viewer, params, model, set->watched_store, set->features, set->n_classes, how));
         f.best_weights = ft_alloc((size_t)ft_params_flat_size(params) * sizeof(float));
         f.prob = ft_alloc(rows), f.rows = ft_alloc(rows), f.best_rows = ft_alloc(rows);
         f.first = ft_alloc((size_t)(set->n_watched + 1) * sizeof *f.first);

@@ -12,6 +12,7 @@
 #include "classify/scores.h"
 #include "common/graph/graph.h"
 #include "common/train/rates.h"
+#include "classify/clip_features.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 
@@ -21,9 +22,10 @@ typedef struct {
     size_t n, row;       /* its rows and the bytes of one: FT_PRESETS(table) */
     const char *head;    /* the tensor whose first dim counts the classes */
     bool batchnorm;
-    ft_work work; /* most of it; what precision: auto asks */
-    /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
-     * features (may be NULL): pooled features before the head, (B,D) f32. */
+    bool of_features; /* it looks at the features of a frozen backbone (clip_features.h), not at pixels */
+    ft_work work;     /* most of it; what precision: auto asks */
+    /* x (B,F,S,S,3) normalised, or (B,frames,tokens,width) f32 features -> logits (B,classes) f32; the first `labelled` samples
+     * are one BatchNorm segment (0: all). features (may be NULL): pooled features before the head, (B,D) f32. */
     ft_t (*network)(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);
 } ft_classifier;
 
@@ -54,7 +56,11 @@ typedef struct {
     const ft_clipstore *unlabelled_store; /* NULL: supervised only */
     const int64_t *unlabelled;
     int64_t n_unlabelled;
-    const int *truth; /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
+    /* What a probe looks at instead of their pixels, by the stores' clips; NULL for networks of pixels. Watched clips are of
+     * `store`. */
+    const ft_clip_features *features, *unlabelled_features;
+    const char *network; /* identity of the backbone (backbone.h) */
+    const int *truth;    /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
     const char *const *classes;
     int n_classes;
     /* Clips looked at in the training: validation videos for selection: validation; the test list's for best-on-test. */
@@ -89,11 +95,14 @@ typedef struct {
     int n_classes, frames, size, stride, clips_per_video, test_clips;
     char sampler[16], view[16];
     ft_evaluated evaluated;
+    json_t *features; /* of a probe: its settings features.*, texts; NULL */
+    char network[65]; /* and the identity of its backbone */
 } ft_classifier_info;
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir);
 void ft_classifier_info_free(ft_classifier_info *info);
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
-                          int64_t n, float *prob);
+/* features: of the store's clips, for probes; NULL: their backbone is opened and looks at the pixels */
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store,
+                          const ft_clip_features *features, const int64_t *clip, int64_t n, float *prob);
 
 /* Means over the clips of each video, which stand together in `clip`: rows (videos, classes), and where each video begins in
  * `clip`. Returns the number of videos; rows and first have room for n. */
@@ -104,8 +113,5 @@ int64_t ft_video_means(const ft_clipstore *store, const int64_t *clip, int64_t n
  * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
 int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
                            const ft_clipstore *store, const int64_t *clip, int64_t n, float **features);
-/* The same of a network with weights from a file, whose head is not looked at. */
-int ft_classifier_embed(const char *preset, const char *weights, const ft_clipstore *store, const int64_t *clip, int64_t n,
-                        float **features);
 
 #endif

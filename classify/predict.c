@@ -33,13 +33,16 @@ static ft_t clips_input(ft_graph *g, int frames, int size, ft_t *rgb)
 
 /* out (n, width) of `from` (EVAL_BATCH, width), through softmax or as it is. draw: number of the first batch, for networks that
  * draw even here */
-static int run_clips(ft_plan *plan, ft_t rgb, ft_t from, const ft_clipstore *s, const int64_t *clip, int64_t n,
-                     bool probabilities, int64_t draw, float *out)
+static int run_clips(ft_plan *plan, ft_t in, ft_t from, const ft_clipstore *s, const ft_clip_features *features,
+                     const int64_t *clip, int64_t n, bool probabilities, int64_t draw, float *out)
 {
-    int64_t each = ft_clip_bytes(s), width = ft_dim(from, 1);
+    size_t each = (size_t)(ft_count(in) / EVAL_BATCH) * ft_dtype_size(ft_dtype_of(in));
+    int64_t width = ft_dim(from, 1);
     for (int64_t at = 0; at < n; at += EVAL_BATCH) {
         int64_t m = n - at < EVAL_BATCH ? n - at : EVAL_BATCH;
-        for (int64_t b = 0; b < m; b++) memcpy((uint8_t *)ft_data(rgb) + b * each, ft_clip_pixels(s, clip[at + b]), (size_t)each);
+        for (int64_t b = 0; b < m; b++)
+            memcpy((char *)ft_data(in) + (size_t)b * each,
+                   features ? (const void *)ft_clip_features_at(features, clip[at + b]) : ft_clip_pixels(s, clip[at + b]), each);
         FT_TRY(ft_run(plan, &(ft_step){.step = draw + at / EVAL_BATCH}));
         for (int64_t b = 0; b < m; b++) {
             const float *z = (const float *)ft_data(from) + b * width;
@@ -50,19 +53,26 @@ static int run_clips(ft_plan *plan, ft_t rgb, ft_t from, const ft_clipstore *s, 
     return FT_OK;
 }
 
-int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, int frames, int size, int classes, ft_evaluated how)
+int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, const ft_clipstore *s, const ft_clip_features *features,
+                  int classes, ft_evaluated how)
 {
+    ft_t x;
     memset(v, 0, sizeof *v);
     if (!(v->g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     ft_training(v->g, how == FT_EVAL_DROP_PATH);
-    v->logits = ft_classifier_network(v->g, model, clips_input(v->g, frames, size, &v->rgb), classes, 0, 0, NULL);
+    if (features)
+        x = v->in =
+            ft_input(v->g, "features", FT_F32, 4, (int64_t[]){EVAL_BATCH, features->dim[0], features->dim[1], features->dim[2]});
+    else x = clips_input(v->g, s->frames, s->size, &v->in);
+    v->logits = ft_classifier_network(v->g, model, x, classes, 0, 0, NULL);
     ft_keep(v->logits);
     return ft_plan_new(&v->plan, v->g, how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS);
 }
 
-int ft_viewer_run(ft_viewer *v, const ft_clipstore *s, const int64_t *clip, int64_t n, float *prob)
+int ft_viewer_run(ft_viewer *v, const ft_clipstore *s, const ft_clip_features *features, const int64_t *clip, int64_t n,
+                  float *prob)
 {
-    int rc = run_clips(v->plan, v->rgb, v->logits, s, clip, n, true, v->batches, prob);
+    int rc = run_clips(v->plan, v->in, v->logits, s, features, clip, n, true, v->batches, prob);
     v->batches += (n + EVAL_BATCH - 1) / EVAL_BATCH;
     return rc;
 }
@@ -94,6 +104,7 @@ void ft_classifier_info_free(ft_classifier_info *info)
 {
     for (int i = 0; i < info->n_classes; i++) ft_free(info->classes[i]);
     ft_free(info->classes);
+    json_decref(info->features);
     memset(info, 0, sizeof *info);
 }
 
@@ -143,6 +154,16 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
                          least[i], most[i]);
         *to[i] = (int)n;
     }
+    if (ft_classifier_find(model)->of_features) {
+        const char *network = json_string_value(json_object_get(m, "features.network")), *name;
+        json_t *value;
+        info->features = json_object();
+        json_object_foreach(m, name, value) if (!strncmp(name, "features.", 9) && strcmp(name, "features.network") &&
+                                                json_is_string(value)) json_object_set(info->features, name, value);
+        if (!network || !json_object_size(info->features))
+            rc = FT_FAIL(FT_EDATA, "%s: does not say which features it looks at", path);
+        else snprintf(info->network, sizeof info->network, "%s", network);
+    }
     for (const char *p = classes; rc == FT_OK && *p;) {
         size_t n = strcspn(p, "\n");
         rc = n ? ft_grow(&info->classes, (size_t)info->n_classes, sizeof *info->classes)
@@ -160,8 +181,41 @@ done:
     return rc;
 }
 
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store, const int64_t *clip,
-                          int64_t n, float *prob)
+/* What the probe's backbone sees in the clips: the one of its run, by the settings that run.json keeps. */
+static int look_through(const char *dir, const ft_classifier_info *info, const ft_clipstore *s, const int64_t *clip, int64_t n,
+                        ft_clip_features *f, float **clean)
+{
+    char now[65];
+    ft_config *cfg;
+    ft_backbone *b = NULL;
+    FT_TRY(ft_config_new(&cfg));
+    int rc = FT_OK;
+    const char *name;
+    json_t *value;
+    json_object_foreach(info->features, name, value)
+    {
+        char *text = ft_format("%s=%s", name, json_string_value(value));
+        if (rc == FT_OK) rc = text ? ft_config_set(cfg, text, dir) : FT_FAIL(FT_ENOMEM, "no memory");
+        ft_free(text);
+    }
+    if (rc == FT_OK) rc = ft_backbone_identity(cfg, now);
+    if (rc == FT_OK && strcmp(now, info->network))
+        rc = FT_FAIL(FT_EDATA, "%s: was trained on features of other weights than those that stand in %s now", dir,
+                     ft_config_text(cfg, *ft_config_text(cfg, "features.weights") ? "features.weights" : "features.model"));
+    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, s->frames, s->size);
+    if (rc == FT_OK) {
+        ft_backbone_shape(b, f->dim);
+        *clean = ft_alloc_n(n + 1, (size_t)(f->dim[0] * f->dim[1] * f->dim[2]) * sizeof(float));
+        rc = *clean ? ft_backbone_run(b, s, clip, NULL, n, *clean) : FT_FAIL(FT_ENOMEM, "no memory for features");
+        f->clean = *clean, f->n = n;
+    }
+    ft_backbone_free(b);
+    ft_config_free(cfg);
+    return rc;
+}
+
+int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store,
+                          const ft_clip_features *features, const int64_t *clip, int64_t n, float *prob)
 {
     char path[1100];
     if (store->frames != info->frames || store->size != info->size)
@@ -169,16 +223,27 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
             FT_EDATA,
             "%s: clips of %d frames and %d pixels, the classifier was trained on %d and %d. Ingest with --frames %d --size %d",
             store->path, store->frames, store->size, info->frames, info->size, info->frames, info->size);
+    ft_clip_features own = {0};
+    float *clean = NULL;
+    int64_t *order = NULL;
     ft_params *params = ft_params_new(0);
     ft_viewer v = {0};
-    int rc = params ? ft_viewer_new(&v, params, info->model, info->frames, info->size, info->n_classes, info->evaluated)
-                    : FT_FAIL(FT_ENOMEM, "no memory");
+    int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
+    if (!ft_classifier_find(info->model)->of_features) features = NULL;
+    else if (rc == FT_OK && !features) { /* row i of them is clip[i] */ order = ft_alloc_n(n + 1, sizeof *order);
+        rc = order ? look_through(dir, info, store, clip, n, &own, &clean) : FT_FAIL(FT_ENOMEM, "no memory for features");
+        for (int64_t i = 0; rc == FT_OK && i < n; i++) order[i] = i;
+        clip = order, features = &own;
+    }
+    if (rc == FT_OK) rc = ft_viewer_new(&v, params, info->model, store, features, info->n_classes, info->evaluated);
     bool average = info->evaluated == FT_EVAL_EMA;
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, average ? "ema" : "weights");
     if (rc == FT_OK) rc = ft_weights_load(path, params, average ? FT_EMA : FT_WEIGHTS, NULL);
-    if (rc == FT_OK) rc = ft_viewer_run(&v, store, clip, n, prob);
+    if (rc == FT_OK) rc = ft_viewer_run(&v, store, features, clip, n, prob);
     ft_viewer_free(&v);
     ft_params_free(params);
+    ft_free(clean);
+    ft_free(order);
     return rc;
 }
 
@@ -198,7 +263,7 @@ static int features_of(ft_params *params, const char *preset, int64_t classes, b
     *out = NULL;
     if (rc == FT_OK && !(*out = ft_alloc((size_t)((n + EVAL_BATCH) * D) * sizeof(float))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for features");
-    if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, clip, n, false, 0, *out);
+    if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, NULL, clip, n, false, 0, *out);
     ft_plan_free(plan);
     ft_graph_free(g);
     if (rc < 0) ft_free(*out), *out = NULL;
@@ -224,38 +289,6 @@ int ft_classifier_features(const char *preset, const ft_clipstore *reference, co
         ft_free(*features);
     }
     if (rc >= 0) rc = features_of(params, preset, 2, false, store, clip, n, features);
-    ft_params_free(params);
-    return rc;
-}
-
-/* how many classes the head in a file has; 2 without a head */
-static int classes_in(const char *weights, const char *head, int64_t *classes)
-{
-    ft_safetensors st;
-    FT_TRY(ft_safetensors_read(&st, weights));
-    const ft_st_tensor *t = ft_safetensors_find(&st, head);
-    *classes = t && t->ndim ? t->dim[0] : 2;
-    ft_safetensors_free(&st);
-    return FT_OK;
-}
-
-int ft_classifier_embed(const char *preset, const char *weights, const ft_clipstore *store, const int64_t *clip, int64_t n,
-                        float **features)
-{
-    int64_t classes;
-    FT_TRY(known(preset));
-    FT_TRY(classes_in(weights, ft_classifier_find(preset)->head, &classes));
-    ft_params *params = ft_params_new(0);
-    ft_graph *g = params ? ft_graph_new(params, FT_F32, 13) : NULL; /* names the parameters, so that they can be loaded */
-    int rc = g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
-    if (rc == FT_OK) {
-        ft_t f, x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, store->frames, store->size, store->size, 3});
-        ft_classifier_network(g, preset, x, classes, 0, 0, &f);
-        if (ft_graph_error(g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g));
-    }
-    if (rc == FT_OK) rc = ft_weights_load_some(weights, params);
-    if (rc == FT_OK) rc = features_of(params, preset, classes, false, store, clip, n, features);
-    ft_graph_free(g);
     ft_params_free(params);
     return rc;
 }

@@ -104,5 +104,11 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
 }
 
 extern const ft_classifier ft_classifier_timesformer;
-const ft_classifier ft_classifier_timesformer = {"timesformer", FT_PRESETS(presets), "head.bias",
-                                                 false,         FT_WORK_PRODUCTS,    network};
+const ft_classifier ft_classifier_timesformer = {.family = "timesformer",
+                                                 .presets = presets,
+                                                 .n = sizeof presets / sizeof *presets,
+                                                 .row = sizeof *presets,
+                                                 .head = "head.bias",
+                                                 .batchnorm = false,
+                                                 .work = FT_WORK_PRODUCTS,
+                                                 .network = network};

@@ -9,6 +9,7 @@
 #include "common/base/files.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
+#include "classify/clip_features.h"
 #include "experiments/confounds.h"
 #include "experiments/splits.h"
 #include "experiments/stage.h"
@@ -124,6 +125,9 @@ int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed);
 int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed);
 int ft_stage_confounds(ft_experiment *x, ft_stage **stage);
 int ft_confounds_read(ft_result *r, const ft_stage *stage); /* warns of what it finds */
+/* What the backbone of c->cfg sees in the labelled videos' clips, or in the clips that the arm brings (stage_features.c). */
+int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage);
+int ft_features_settings(const ft_stage *s, ft_config **cfg); /* its settings; `vae` is the folder of that stage */
 /* Of an arm's clips against the first fold's pool; c = NULL: of the validation videos. */
 int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
 /* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */

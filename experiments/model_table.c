@@ -5,7 +5,7 @@
 #include "classify/classifier.h"
 #include "classify/mil.h"
 #include "common/base/status.h"
-#include "gen/dino.h"
+#include "common/vision/dino.h"
 #include "gen/generator.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"

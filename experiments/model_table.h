@@ -39,6 +39,9 @@ int64_t ft_model_parameters(const ft_params *params); /* without running statist
 /* The canonical name of a public checkpoint's tensor: prefixes stripped, other public layouts translated (Princeton's RAFT, SD
  * VAE of ldm and of older diffusers, torchvision's trunks for LPIPS). */
 void ft_public_name(const char *preset, const char *from, char *to, size_t size);
+/* Of a canonical name (room for 256): is it one of n parts, end to end along the first axis, of a tensor of ours? Then `name`
+ * becomes that one's, and `part` says which. 1: it is a whole one. */
+int ft_public_part(const char *preset, char *name, int *part);
 /* What a tensor that a file lacks begins with instead: an image ViT's attention becomes a TimeSformer's attention over time (as
  * timesformer's helpers.py does). True if `to` names another tensor of the model. */
 bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size);

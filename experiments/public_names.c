@@ -112,15 +112,68 @@ static void lvdm_vae(char *s, size_t size)
     snprintf(s + n - tail, size - (n - tail), ".conv.weight");
 }
 
+/* Hugging Face's DINO and DINOv2, older and newer, to facebookresearch's; q, k and v apart become parts of qkv (ft_public_part)
+ */
+static void dino(char *s, size_t size)
+{
+    static const pair names[] = {{"embeddings.cls_token", "cls_token"},
+                                 {"embeddings.position_embeddings", "pos_embed"},
+                                 {"embeddings.mask_token", "mask_token"},
+                                 {"embeddings.register_tokens", "register_tokens"},
+                                 {"embeddings.patch_embeddings.projection.", "patch_embed.proj."},
+                                 {"encoder.layer.", "blocks."},
+                                 {".attention.attention.", ".attention."},
+                                 {".attention.output.dense.", ".attn.proj."},
+                                 {".attention.o_proj.", ".attn.proj."},
+                                 {".attention.q_proj.", ".attn.q."},
+                                 {".attention.k_proj.", ".attn.k."},
+                                 {".attention.v_proj.", ".attn.v."},
+                                 {".attention.query.", ".attn.q."},
+                                 {".attention.key.", ".attn.k."},
+                                 {".attention.value.", ".attn.v."},
+                                 {".layernorm_before.", ".norm1."},
+                                 {".layernorm_after.", ".norm2."},
+                                 {".intermediate.dense.", ".mlp.fc1."},
+                                 {".output.dense.", ".mlp.fc2."},
+                                 {".layer_scale1.lambda1", ".ls1.gamma"},
+                                 {".layer_scale2.lambda1", ".ls2.gamma"},
+                                 {NULL, NULL}};
+    int chunk, block;
+    char rest[200];
+    swap_all(s, size, names);
+    if (starts(s, "layernorm.")) swap(s, size, "layernorm.", "norm.");
+    if (sscanf(s, "blocks.%d.%d.%199s", &chunk, &block, rest) == 3) snprintf(s, size, "blocks.%d.%s", block, rest);
+}
+
+int ft_public_part(const char *preset, char *name, int *part)
+{
+    static const char *const parts[] = {".attn.q.", ".attn.k.", ".attn.v."};
+    *part = 0;
+    for (int i = 0; starts(preset, "dino") && i < 3; i++) {
+        if (!strstr(name, parts[i])) continue;
+        swap(name, 256, parts[i], ".attn.qkv.");
+        *part = i;
+        return 3;
+    }
+    return 1;
+}
+
 void ft_public_name(const char *preset, const char *from, char *to, size_t size)
 {
-    static const char *const prefix[] = {"module.", "backbone.", "_orig_mod.", "first_stage_model.", "model.diffusion_model.",
-                                         "model."};
+    static const char *const prefix[] = {"module.",
+                                         "backbone.",
+                                         "_orig_mod.",
+                                         "first_stage_model.",
+                                         "model.diffusion_model.",
+                                         "model.",
+                                         "dinov2.",
+                                         "dinov2_with_registers."};
     for (size_t i = 0; i < sizeof prefix / sizeof *prefix;)
         if (starts(from, prefix[i])) from += strlen(prefix[i]), i = 0;
         else i++;
     snprintf(to, size, "%s", from);
     if (!strcmp(preset, "sd-vae")) sd_vae(to, size);
+    if (starts(preset, "dino")) dino(to, size);
     if (starts(preset, "raft-")) raft(to, size);
     if (starts(preset, "lpips-")) lpips(preset, to, size);
     if (starts(preset, "lvdm-vae")) lvdm_vae(to, size);
@@ -139,6 +192,7 @@ bool ft_public_optional(const char *preset, const char *name)
 {
     const ft_classifier *family = ft_classifier_find(preset);
     if (starts(name, "scaling_layer.")) return true; /* fixed colours of LPIPS */
+    if (starts(preset, "dinov2") && !strcmp(name, "mask_token")) return true;
     if (family && !strncmp(name, family->head, (size_t)(strrchr(family->head, '.') - family->head) + 1)) return true;
     return starts(preset, "timesformer-") && (!strcmp(name, "time_embed") || strstr(name, ".temporal_fc.") != NULL);
 }

@@ -25,8 +25,9 @@ static int labels_of(const ft_experiment *x, const ft_videos *v, int64_t most, i
     return FT_OK;
 }
 
-/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. */
-static int predict_videos(const ft_experiment *x, const char *run, const ft_videos *v, float *rows)
+/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. features: of a probe */
+static int predict_videos(const ft_experiment *x, const char *run, const ft_clip_features *features, const ft_videos *v,
+                          float *rows)
 {
     ft_classifier_info info;
     int64_t *clip = NULL, n;
@@ -35,7 +36,7 @@ static int predict_videos(const ft_experiment *x, const char *run, const ft_vide
     int rc = ft_first_clips_of(&x->store, v, ft_config_int(x->cfg, "data.test_clips"), &clip, &n);
     float *prob = rc == FT_OK ? ft_alloc((size_t)(n * C + 1) * sizeof *prob) : NULL;
     if (rc == FT_OK && !prob) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
-    if (rc == FT_OK) rc = ft_classifier_predict(run, &info, &x->store, clip, n, prob);
+    if (rc == FT_OK) rc = ft_classifier_predict(run, &info, &x->store, features, clip, n, prob);
     int64_t *first = ft_alloc((size_t)(n + 1) * sizeof *first), videos;
     if (rc == FT_OK && !first) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
     if (rc == FT_OK) {
@@ -136,13 +137,14 @@ static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r
 }
 
 /* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
-static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, double *threshold)
+static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, const ft_clip_features *features,
+                           double *threshold)
 {
     const ft_videos *v = &f->validation;
     if (x->classes.n != 2 || v->n == 0) return FT_OK;
     float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
     int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
-    int rc = prob && label ? predict_videos(x, run, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    int rc = prob && label ? predict_videos(x, run, features, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
     for (int64_t i = 0; rc == FT_OK && i < v->n; i++) label[i] = x->classes.of_video[v->video[i]];
     if (rc == FT_OK) *threshold = ft_operating_point(prob, label, v->n, x->classes.positive);
     ft_free(prob);
@@ -156,6 +158,48 @@ static json_t *looks_of(const ft_training_result *r, bool looked)
     json_t *a = json_array();
     for (int i = 0; i < r->looks; i++) json_array_append_new(a, json_real(r->look[i]));
     return a;
+}
+
+/* ---- what probes look at --------------------------------------------------------------------------------------------------- */
+
+static bool is_probe(const ft_config *cfg)
+{
+    const ft_classifier *f = ft_classifier_find(ft_config_text(cfg, "classifier.model"));
+    return f && f->of_features;
+}
+
+/* does the arm bring clips of its own? */
+static bool has_own(const ft_arm_context *c) { return c->made || *c->file; }
+
+/* Features of a run: of the labelled videos' clips, and of those that the arm brings. */
+typedef struct {
+    ft_clip_features data, own;
+    ft_config *cfg; /* with the backbone where it is */
+    char network[65];
+} run_features;
+
+static int features_read(run_features *r, ft_arm_context *c)
+{
+    ft_stage *s;
+    char path[FT_PATH];
+    memset(r, 0, sizeof *r);
+    if (!is_probe(c->cfg)) return FT_OK;
+    FT_TRY(ft_stage_features(c->x, c, false, &s));
+    FT_TRY(ft_features_settings(s, &r->cfg));
+    FT_TRY(ft_backbone_identity(r->cfg, r->network));
+    ft_stage_file(path, s, "features.safetensors");
+    FT_TRY(ft_clip_features_read(&r->data, path, c->x->store.n_clip));
+    if (!has_own(c)) return FT_OK;
+    FT_TRY(ft_stage_features(c->x, c, true, &s));
+    ft_stage_file(path, s, "features.safetensors");
+    return ft_clip_features_read(&r->own, path, c->unlabelled_store->n_clip);
+}
+
+static void features_free(run_features *r)
+{
+    ft_clip_features_free(&r->data);
+    ft_clip_features_free(&r->own);
+    ft_config_free(r->cfg);
 }
 
 /* ---- controls on unlabelled clips ------------------------------------------------------------------------------------------ */
@@ -173,6 +217,9 @@ static int restrict_unlabelled(ft_arm_context *c)
         c->n_clips = most;
     }
     if (!strcmp(frames, "whole")) return FT_OK;
+    if (is_probe(c->cfg))
+        return FT_FAIL(FT_ECONFIG, "%s: unlabelled.frames: features are of whole clips; a probe cannot look at others",
+                       ft_config_origin(c->cfg, "unlabelled.frames"));
     ft_clipstore s = {.frames = from->frames, .size = from->size, .stride = from->stride, .n_clip = c->n_clips};
     int64_t frame = (int64_t)s.size * s.size * 3, order[256];
     memcpy(s.id, from->id, sizeof s.id);
@@ -228,7 +275,7 @@ static int unlabelled_clips(ft_arm_context *c)
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
 
-static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, json_t *facts)
+static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const run_features *features, json_t *facts)
 {
     const ft_fold *f = &x->folds[s->fold];
     bool best_on_test = !strcmp(ft_config_text(s->cfg, "selection"), "best-on-test");
@@ -242,6 +289,9 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, json_t 
                            .watched_store = &x->store,
                            .looks = (int)ft_config_int(s->cfg, "looks"),
                            .positive = x->classes.positive};
+    const ft_config *cfg = features->cfg ? features->cfg : s->cfg;
+    const ft_clip_features *seen = features->cfg ? &features->data : NULL;
+    if (seen) set.features = seen, set.unlabelled_features = has_own(c) ? &features->own : seen, set.network = features->network;
     int64_t *clip = NULL, *held = NULL;
     int *label = NULL, *held_label = NULL, *truth = NULL;
     ft_training_result r = {0};
@@ -254,12 +304,12 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, json_t 
     if (rc == FT_OK) rc = truth_of(x, c, &truth);
     set.truth = truth;
     set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
-    if (rc == FT_OK) rc = ft_classifier_train(s->cfg, &set, s->folder, (uint64_t)s->seed, true, &r);
+    if (rc == FT_OK) rc = ft_classifier_train(cfg, &set, s->folder, (uint64_t)s->seed, true, &r);
     if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
-    else if (rc == FT_OK) rc = predict_videos(x, s->folder, &f->test, prob); /* without `looks` the only one at the list */
+    else if (rc == FT_OK) rc = predict_videos(x, s->folder, seen, &f->test, prob); /* without `looks` the only one at the list */
     ft_stage_file(path, s, "test.csv");
     if (rc == FT_OK) rc = save_predictions(x, path, &f->test, prob);
-    if (rc == FT_OK) rc = operating_point(x, f, s->folder, &threshold);
+    if (rc == FT_OK) rc = operating_point(x, f, s->folder, seen, &threshold);
     if (rc == FT_OK) {
         json_object_set_new(facts, "threshold", isnan(threshold) ? json_null() : json_real(threshold));
         json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
@@ -280,10 +330,13 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, json_t 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_arm_context c;
+    run_features features = {0};
     int rc = context_of(&c, x, s->cfg, s->arm, s->label, s->fold, s->split);
     if (rc == FT_OK) rc = unlabelled_clips(&c);
+    if (rc == FT_OK) rc = features_read(&features, &c);
     if (rc == FT_OK) rc = restrict_unlabelled(&c);
-    if (rc == FT_OK) rc = train(x, &c, s, facts);
+    if (rc == FT_OK) rc = train(x, &c, s, &features, facts);
+    features_free(&features);
     context_free(&c);
     return rc;
 }
@@ -331,12 +384,18 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
                      .seed = seed_of(c->cfg, c->split, seed),
                      .need = {c->made},
                      .needs = c->made != NULL};
-    json_t *unlabelled, *settings, *classes = json_array();
+    json_t *unlabelled = NULL, *settings = NULL, *classes = json_array();
     bool semi;
-    int rc = clips_key(c, &unlabelled, &semi);
+    int rc = FT_OK;
+    if (is_probe(c->cfg)) {
+        rc = ft_stage_features(x, c, false, &like.need[like.needs++]);
+        if (rc == FT_OK && has_own(c)) rc = ft_stage_features(x, c, true, &like.need[like.needs++]);
+    }
+    if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
     if (rc == FT_OK) rc = ft_key_settings(c->cfg, semi ? keys : plain, &settings);
     if (rc < 0) {
         json_decref(classes);
+        json_decref(unlabelled);
         return rc;
     }
     for (int k = 0; k < x->classes.n; k++) json_array_append_new(classes, json_string(x->classes.name[k]));

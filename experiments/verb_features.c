@@ -1,12 +1,12 @@
-/* features: what a frozen classifier sees in each clip, for multiple-instance learning (task: mil) and for anybody's own tools.
- */
+/* features: what a frozen network sees in each clip, for multiple-instance learning (task: mil) and for anybody's own tools. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "classify/classifier.h"
+#include "classify/backbone.h"
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/features.h"
@@ -44,48 +44,71 @@ static int by_video(ft_features *f, const ft_clipstore *s, const float *value)
     return rc;
 }
 
+/* one row for each clip, (tokens, width): the mean over the frames that the network looks at */
+static int look_at(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int64_t dim[3], float **value)
+{
+    enum { TOGETHER = 64 };
+    ft_backbone_shape(b, dim);
+    int64_t row = dim[1] * dim[2];
+    float *some = ft_alloc_n(TOGETHER * dim[0], (size_t)row * sizeof *some);
+    *value = ft_alloc_n(s->n_clip + 1, (size_t)row * sizeof **value);
+    int rc = some && *value ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
+    ft_progress bar;
+    ft_progress_start(&bar, "features", s->n_clip);
+    for (int64_t at = 0; rc == FT_OK && at < s->n_clip; at += TOGETHER) {
+        int64_t n = s->n_clip - at < TOGETHER ? s->n_clip - at : TOGETHER;
+        rc = ft_backbone_run(b, s, clip + at, NULL, n, some);
+        for (int64_t i = 0; rc == FT_OK && i < n; i++)
+            for (int64_t k = 0; k < row; k++) {
+                double sum = 0;
+                for (int64_t t = 0; t < dim[0]; t++) sum += (double)some[(i * dim[0] + t) * row + k];
+                (*value)[(at + i) * row + k] = (float)(sum / (double)dim[0]);
+            }
+        ft_progress_step(&bar, at + n);
+    }
+    ft_progress_end(&bar, s->n_clip);
+    ft_free(some);
+    return rc;
+}
+
+static int set_text(ft_config *cfg, const char *key, const char *value, const char *origin)
+{
+    char *text = ft_format("%s=%s", key, value);
+    int rc = text ? ft_config_set(cfg, text, origin) : FT_FAIL(FT_ENOMEM, "no memory");
+    ft_free(text);
+    return rc;
+}
+
 static int run_features(ft_cli *c)
 {
     const char *const *arg, *out = ft_cli_text(c, "-o"), *model = ft_cli_text(c, "--model"),
                             *weights = ft_cli_text(c, "--weights");
-    char path[1200], preset[64];
     ft_config *cfg;
     ft_clipstore s = {0};
     ft_features f = {0};
+    ft_backbone *b = NULL;
     float *value = NULL;
-    int64_t *clip = NULL;
+    int64_t *clip = NULL, dim[3];
     FT_TRY(ft_cli_need(c, 1, "CLIPS.h5"));
     ft_cli_args(c, &arg);
     if (!out || !model)
         return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", out ? "--model RUN" : "-o FEATURES.safetensors",
                        ft_verb_features.usage);
-    FT_TRY(ft_cli_config(c, NULL, &cfg));
-    ft_config_free(cfg);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    snprintf(preset, sizeof preset, "%s", model);
-    if (ft_is_dir(model)) {
-        ft_classifier_info info;
-        FT_TRY(ft_classifier_info_read(&info, model));
-        snprintf(preset, sizeof preset, "%s", info.model);
-        snprintf(path, sizeof path, "%s/%s.safetensors", model, info.evaluated == FT_EVAL_EMA ? "ema" : "weights");
-        if (!weights) weights = path;
-        ft_classifier_info_free(&info);
-    }
-    if (!weights)
-        return FT_FAIL(FT_EUSAGE,
-                       "--weights W.safetensors is missing: %s alone is an untrained network. `forty weights import` reads "
-                       "public ones",
-                       model);
-    int rc = ft_clipstore_read(&s, arg[0]);
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    int rc = set_text(cfg, "features.model", model, "--model");
+    if (rc == FT_OK && weights) rc = set_text(cfg, "features.weights", weights, "--weights");
+    if (rc == FT_OK) rc = ft_clipstore_read(&s, arg[0]);
     double span = s.frames * s.stride;
     if (rc == FT_OK && !(span >= 0 && span <= FT_SNIPPET_MOST))
         rc = FT_FAIL(FT_EDATA, "%s: clips that span %g frames, at most %d are taken. The file is damaged", arg[0], span,
                      FT_SNIPPET_MOST);
     if (rc == FT_OK && !(clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
     for (int64_t i = 0; rc == FT_OK && i < s.n_clip; i++) clip[i] = i;
-    if (rc == FT_OK) rc = ft_classifier_embed(preset, weights, &s, clip, s.n_clip, &value);
-    if (rc >= 0) {
-        f.width = rc;
+    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, s.frames, s.size);
+    if (rc == FT_OK) rc = look_at(b, &s, clip, dim, &value);
+    if (rc == FT_OK) {
+        f.width = dim[1] * dim[2];
         f.frames = (int)lround(span);
         rc = by_video(&f, &s, value);
     }
@@ -99,18 +122,21 @@ static int run_features(ft_cli *c)
     ft_free(value);
     ft_free(clip);
     ft_features_free(&f);
+    ft_backbone_free(b);
     ft_clipstore_free(&s);
+    ft_config_free(cfg);
     return rc;
 }
 
 static const ft_option features_options[] = {
-    {"--model", "RUN|PRESET", NULL, "folder of a trained classifier, or a preset with --weights"},
+    {"--model", "RUN|PRESET", NULL, "folder of a run of a classifier or VAE, or a preset (dinov2-s14) with --weights"},
     {"--weights", "FILE", NULL, "weights of the preset"},
     {"-o", "FILE", NULL, "safetensors file to write: (snippets, width) for each video"},
     {NULL, NULL, NULL, NULL}};
-const ft_verb ft_verb_features = {"features",
-                                  "what a frozen classifier sees in each clip, before its last layer",
-                                  "features CLIPS.h5 --model RUN -o FEATURES.safetensors",
-                                  "forty features snippets.h5 --model runs/x3d -o features.safetensors",
-                                  features_options,
-                                  run_features};
+const ft_verb ft_verb_features = {
+    "features",
+    "what a frozen network sees in each clip",
+    "features CLIPS.h5 --model RUN -o FEATURES.safetensors",
+    "forty features clips.h5 --model dinov2-s14 --weights dinov2-s14.safetensors -o features.safetensors",
+    features_options,
+    run_features};

@@ -450,7 +450,7 @@ static int run_evaluate(ft_cli *c)
     label = ft_alloc((size_t)(s.n_video + 1) * sizeof *label);
     prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
     if (!rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, clip, n, prob));
+    FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, NULL, clip, n, prob));
     first = ft_alloc((size_t)(n + 1) * sizeof *first);
     if (!first) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     videos = ft_video_means(&s, clip, n, prob, C, rows, first);
@@ -518,7 +518,7 @@ static int predict_one(const char *run, const ft_classifier_info *info, const ch
         if (strcmp(info->view, "3crop") && crop != (strcmp(info->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
         float prob[FT_MAX_CLASSES];
         rc = ft_video_frames(&v, index + k / 3 * info->frames, info->frames, info->size, crop, s.pixels);
-        if (rc == FT_OK) rc = ft_classifier_predict(run, info, &s, (int64_t[]){0}, 1, prob);
+        if (rc == FT_OK) rc = ft_classifier_predict(run, info, &s, NULL, (int64_t[]){0}, 1, prob);
         for (int q = 0; rc == FT_OK && q < info->n_classes; q++) mean[q] += prob[q];
         views++;
     }

@@ -55,15 +55,16 @@ const ft_verb ft_verb_init = {"init",
 
 enum { SHOWN = 12 };
 
-/* same dims, apart from trailing ones: a 1x1 convolution holds a linear layer */
-static bool fits(const ft_st_tensor *t, const ft_param_info *e)
+/* same dims, apart from trailing ones (a 1x1 convolution holds a linear layer), and from the first, of which it has one of
+ * `parts` */
+static bool fits(const ft_st_tensor *t, const ft_param_info *e, int parts)
 {
     int a = t->ndim, b = e->ndim;
     while (a > 0 && t->dim[a - 1] == 1) a--;
     while (b > 0 && e->dim[b - 1] == 1) b--;
     bool same = a == b;
-    for (int i = 0; same && i < a; i++) same = t->dim[i] == e->dim[i];
-    return same;
+    for (int i = 0; same && i < a; i++) same = i == 0 ? t->dim[i] == e->dim[i] / parts : t->dim[i] == e->dim[i];
+    return same && t->count * parts == e->count;
 }
 
 static const char *shape_text(int n, const int64_t *dim, char *s, size_t size)
@@ -84,8 +85,10 @@ static void note(difference *d, int count, const char *line)
     if (count < SHOWN) json_array_append_new(d->note, json_string(line));
 }
 
+enum { WHOLE = 0xFF }; /* what is filled of a tensor: a bit for each part, or this */
+
 /* a tensor that the files lack, copied from the one that stands in for it */
-static bool stand_in(const char *preset, ft_params *params, const bool *filled, int k)
+static bool stand_in(const char *preset, ft_params *params, const unsigned char *filled, int k)
 {
     const ft_param_info *e = ft_params_at(params, k);
     float *flat = ft_params_flat(params, FT_WEIGHTS);
@@ -93,7 +96,7 @@ static bool stand_in(const char *preset, ft_params *params, const bool *filled, 
     if (!ft_public_stand_in(preset, e->name, name, sizeof name)) return false;
     for (int i = 0; i < ft_params_count(params); i++) {
         const ft_param_info *from = ft_params_at(params, i);
-        if (!filled[i] || strcmp(from->name, name)) continue;
+        if (filled[i] != WHOLE || strcmp(from->name, name)) continue;
         memcpy(flat + e->offset, flat + from->offset, (size_t)from->count * sizeof *flat);
         return true;
     }
@@ -116,32 +119,35 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
     int n = ft_params_count(params), total = 0;
     char name[256], line[600], a[96], b[96];
     for (int f = 0; f < n_files; f++) total += file[f].n;
-    bool *used = ft_alloc((size_t)total + 1), *filled = ft_alloc((size_t)n + 1);
+    bool *used = ft_alloc((size_t)total + 1);
+    unsigned char *filled = ft_alloc((size_t)n + 1);
     int rc = used && filled && ft_params_seal(params) == FT_OK ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
         for (int i = 0; rc == FT_OK && i < file[f].n; i++) {
             const ft_st_tensor *t = &file[f].tensor[i];
             our_name(preset, t, name);
+            int part, parts = ft_public_part(preset, name, &part);
             for (int k = 0; rc == FT_OK && k < n; k++) {
                 const ft_param_info *e = ft_params_at(params, k);
                 if (strcmp(e->name, name)) continue;
                 used[base + i] = true;
-                if (filled[k]) break;
-                filled[k] = true;
-                if (!fits(t, e)) {
+                if (filled[k] & 1 << part) break;
+                filled[k] |= parts == 1 ? WHOLE : 1 << part;
+                if (filled[k] == (1 << parts) - 1) filled[k] = WHOLE;
+                if (!fits(t, e, parts)) {
                     snprintf(line, sizeof line, "shape: %s is %s, the model has %s", t->name,
                              shape_text(t->ndim, t->dim, a, sizeof a), shape_text(e->ndim, e->dim, b, sizeof b));
                     note(d, d->shapes++, line);
                     break;
                 }
-                rc = ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset);
+                rc = ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset + part * t->count);
                 d->taken++;
                 break;
             }
         }
     for (int k = 0; rc == FT_OK && k < n; k++) {
         const ft_param_info *e = ft_params_at(params, k);
-        if (filled[k] || stand_in(preset, params, filled, k)) continue;
+        if (filled[k] == WHOLE || stand_in(preset, params, filled, k)) continue;
         if (ft_public_optional(preset, e->name)) {
             d->fresh++;
             continue;

@@ -10,7 +10,7 @@
 #include "common/base/status.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
-#include "gen/dino.h"
+#include "common/vision/dino.h"
 #include "gen/flow.h"
 #include "gen/raft.h"
 #include "gen/vae_train.h"

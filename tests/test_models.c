@@ -20,7 +20,7 @@
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
 #include "experiments/model_table.h"
-#include "gen/dino.h"
+#include "common/vision/dino.h"
 #include "gen/endora.h"
 #include "gen/feat.h"
 #include "gen/image_vae.h"
@@ -156,7 +156,9 @@ static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
 static const ft_vae_preset narrow_vae = {&ft_vae_causal,   "narrow",     4,         1,         4, 1,    2,         2, 8,
                                          {16, 16, 32, 32}, {3, 3, 3, 3}, {2, 2, 1}, {2, 2, 2}, 8, true, FT_FC_NONE};
 static const ft_image_vae_preset narrow_image_vae = {"narrow", 4, 4, 2, 8, {16, 16, 32, 32}};
-static const ft_dino_preset narrow_dino = {"narrow", 48, 3, 3, 8, 7};
+static const ft_dino_preset narrow_dino = {"narrow", 48, 3, 3, 8, 7, 0, false, 0.1},
+                            narrow_dinov2 = {"narrow", 48, 3, 3, 8, 7, 0, true, 0},
+                            narrow_registers = {"narrow", 48, 3, 3, 8, 7, 4, true, 0};
 
 static ft_vae_preset with(ft_frequency_compensation fc)
 {
@@ -190,12 +192,15 @@ static ft_t build_fc_decode(ft_graph *g)
 }
 static ft_t build_sd_encode(ft_graph *g) { return ft_image_vae_encode(g, &narrow_image_vae, pictures(g, "x", 2, 16, 3)); }
 static ft_t build_sd_decode(ft_graph *g) { return ft_image_vae_decode(g, &narrow_image_vae, pictures(g, "z", 2, 4, 4)); }
-static ft_t build_dino(ft_graph *g)
+static ft_t dino(ft_graph *g, const ft_dino_preset *p)
 {
     ft_t y;
-    ft_dino(g, &narrow_dino, pictures(g, "x", 2, 32, 3), 1, (int[]){2}, &y);
+    ft_dino(g, p, pictures(g, "x", 2, 32, 3), 1, (int[]){2}, &y);
     return y;
 }
+static ft_t build_dino(ft_graph *g) { return dino(g, &narrow_dino); }
+static ft_t build_dinov2(ft_graph *g) { return dino(g, &narrow_dinov2); }
+static ft_t build_dinov2_reg(ft_graph *g) { return dino(g, &narrow_registers); }
 static ft_t frames_of(ft_graph *g, ft_t x)
 {
     return ft_reshape(g, x, 5, (int64_t[]){ft_dim(x, 0), 1, ft_dim(x, 1), ft_dim(x, 2), 3});
@@ -241,6 +246,8 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"sd-vae-encode", build_sd_encode, true, false},
                                {"sd-vae-decode", build_sd_decode, true, false},
                                {"dino", build_dino, true, false},
+                               {"dinov2", build_dinov2, true, false},
+                               {"dinov2-reg", build_dinov2_reg, true, false},
                                {"patchgan", build_patchgan, false, false},
                                {"lpips-vgg", build_vgg, true, true},
                                {"lpips-alex", build_alex, true, true},
@@ -335,6 +342,12 @@ static void test_manifests(void **state)
                 {"dino_vits8", "dino-vits8", 21670272},
                 {"dino_vitb16", "dino-vitb16", 85798656},
                 {"dino_vitb8", "dino-vitb8", 85807872},
+                {NULL, "dinov2-s14", 22056576},
+                {NULL, "dinov2-b14", 86580480},
+                {NULL, "dinov2-l14", 304368640},
+                {NULL, "dinov2-s14-reg", 22058112},
+                {NULL, "dinov2-b14-reg", 86583552},
+                {NULL, "dinov2-l14-reg", 304372736},
                 {"lpips_vgg_full", "lpips-vgg", 14716160},
                 {"patchgan_nlayer3", "patchgan", 2765633},
                 {NULL, "lpips-alex", 2469696 + 1152}, /* AlexNet's convolutions and the five heads */

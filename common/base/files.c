@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/memory.h"
@@ -421,10 +422,42 @@ json_t *ft_read_json(const char *path)
 
 void ft_sha256(const void *data, size_t size, char hex[65]) { SHA256Data(data, size, hex); }
 
+/* Files that this process has summed: weights of hundreds of MB stand in the key of every run of an experiment. */
+typedef struct {
+    struct stat at;
+    char hex[65];
+} summed;
+static summed known_sums[32];
+static int next_sum;
+static pthread_mutex_t sums = PTHREAD_MUTEX_INITIALIZER;
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           !memcmp(&a->st_mtim, &b->st_mtim, sizeof a->st_mtim) && !memcmp(&a->st_ctim, &b->st_ctim, sizeof a->st_ctim);
+}
+
 int ft_sha256_file(const char *path, char hex[65])
 {
+    enum { KNOWN = sizeof known_sums / sizeof *known_sums };
+    struct stat before = {0}, after;
     FT_TRY(ft_is_file(path));
+    bool found = false, settled = stat(path, &before) == 0;
+    pthread_mutex_lock(&sums);
+    for (int i = 0; settled && i < KNOWN && !found; i++)
+        if ((found = *known_sums[i].hex && same_file(&known_sums[i].at, &before))) memcpy(hex, known_sums[i].hex, 65);
+    pthread_mutex_unlock(&sums);
+    if (found) return FT_OK;
     if (!SHA256File(path, hex)) return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
+    /* one that was written just now may be written again within a tick of the file system's clock */
+    settled = settled && stat(path, &after) == 0 && same_file(&before, &after) && time(NULL) - after.st_ctim.tv_sec > 2;
+    pthread_mutex_lock(&sums);
+    if (settled) {
+        known_sums[next_sum].at = before;
+        memcpy(known_sums[next_sum].hex, hex, 65);
+        next_sum = (next_sum + 1) % KNOWN;
+    }
+    pthread_mutex_unlock(&sums);
     return FT_OK;
 }
 

@@ -165,6 +165,16 @@
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
     KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
+    KEY("classifier.strength", REAL, "0", 0, 1e6,                                                                                \
+        "linear-probe: scikit-learn's C, inverse of its penalty; 0: chosen inside the labels")                                   \
+    KEY("features.model", TEXT, "", 0, 0,                                                                                        \
+        "frozen network that probes look through: a preset (dinov2-s14), or a run; vae: that of the experiment")                 \
+    KEY("features.weights", TEXT, "", 0, 0, "imported weights of the preset")                                                    \
+    KEY("features.size", INT, "224", 0, 2048, "pixels that a network of pictures sees; 0: as clips are")                         \
+    KEY("features.frames", INT, "4", 0, 256, "frames of a clip that it looks at, evenly spread; 0: all")                         \
+    KEY("features.grid", INT, "1", 0, 64, "its patches are averaged to this many places a side; 0: the class token alone")       \
+    KEY("features.offset", REAL, "0", 0, 1, "DINOv2 at another size: 0 resamples positions exactly, 0.1 as its first code")      \
+    KEY("features.views", INT, "4", 1, 64, "weak views, and as many strong ones, of each clip that is learned from")             \
     KEY("mil.model", TEXT, "mil", 0, 0, "preset of the multiple-instance learner")                                               \
     KEY("mil.tokens", CHOICE, "channel", 0, 0, "channel|snippet: of its transformer; as the authors' code, or as their paper")   \
     KEY("mil.steps", INT, "200", 1, 1e8, "training steps")                                                                       \

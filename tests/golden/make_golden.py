@@ -3,7 +3,7 @@
 
 Weights and inputs come from a formula (value below) that the C test repeats, so the files stay small: the output, and for each
 parameter three numbers of its gradient: projections on two fixed pseudo-random vectors, and its norm.
-    python3 -m venv venv && venv/bin/pip install torch torchvision diffusers safetensors numpy
+    python3 -m venv venv && venv/bin/pip install torch torchvision diffusers transformers safetensors numpy
     venv/bin/python tests/golden/make_golden.py
 """
 import os
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from diffusers import AutoencoderKL, AutoencoderKLCogVideoX
 from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.utils import flow_to_image
+from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from generator_twins import Endora, Feat, Lvdm, LvdmVAE
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
@@ -115,6 +116,39 @@ sd = lambda: AutoencoderKL(down_block_types=("DownEncoderBlock2D",) * 4, up_bloc
 golden("sd-vae-encode", sd(), lambda m: m.quant_conv(m.encoder(image("x", 2, 16, 3))).permute(0, 2, 3, 1))
 golden("sd-vae-decode", sd(), lambda m: m.decoder(m.post_quant_conv(image("z", 2, 4, 4))).permute(0, 2, 3, 1))
 golden("dino", Dino(48, 3, 8, depth=3, grid=7), lambda m: m(image("x", 2, 32, 3)))
+
+
+class HuggingFace:  # transformers' network under facebookresearch's names, q, k and v in one
+    def __init__(self, net):
+        self.net, self.part = net, {}
+        whole = {}
+        for name, p in net.named_parameters():
+            if "mask_token" in name:
+                continue
+            to = name.replace("embeddings.patch_embeddings.projection", "patch_embed.proj").replace("embeddings.position_embeddings", "pos_embed")
+            to = to.replace("embeddings.", "").replace("encoder.layer.", "blocks.").replace("layer_scale", "ls").replace("lambda1", "gamma")
+            to = to.replace("attention.output.dense", "attn.proj").replace("attention.o_proj", "attn.proj").replace("layernorm", "norm")
+            slot = None
+            for i, q in enumerate(("q", "k", "v")):
+                for old in ("attention.attention." + ("query", "key", "value")[i], "attention." + q + "_proj"):
+                    if old in to:
+                        to, slot = to.replace(old, "attn.qkv"), i
+            self.part[name] = (to, slot, p.shape)
+            whole[to] = list(p.shape) if slot is None else [3 * p.shape[0], *p.shape[1:]]
+        self.whole = {k: torch.nn.Parameter(torch.zeros(v)) for k, v in whole.items()}
+
+    def named_parameters(self):
+        return self.whole.items()
+
+    def __call__(self, x):
+        values = {k: self.whole[to] if slot is None else self.whole[to].chunk(3)[slot] for k, (to, slot, _) in self.part.items()}
+        return torch.func.functional_call(self.net, values, (x,)).last_hidden_state
+
+
+small = dict(hidden_size=48, num_attention_heads=3, num_hidden_layers=3, image_size=56, patch_size=8)
+golden("dinov2", HuggingFace(Dinov2Model(Dinov2Config(**small)).eval()), lambda m: m(image("x", 2, 32, 3)))
+golden("dinov2-reg", HuggingFace(Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**small, num_register_tokens=4)).eval()),
+       lambda m: m(image("x", 2, 32, 3)))
 golden("patchgan", PatchGAN().train(), lambda m: m(image("x", 2, 32, 3)).permute(0, 2, 3, 1))
 for net in ("vgg", "alex"):
     golden("lpips-" + net, LPIPS(net).eval(), lambda m: m(image("x", 1, 48, 3), image("y", 1, 48, 3)).view(1), False)

@@ -1,0 +1,203 @@
+#include "classify/probe.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "classify/logistic.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "common/graph/layers.h"
+
+typedef struct {
+    const char *name;
+    bool linear;
+    int heads;
+} probe_preset;
+
+static const probe_preset presets[] = {{"linear-probe", true, 0}, {"attentive-probe", false, 4}};
+
+static const probe_preset *find(const char *name)
+{
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        if (!strcmp(presets[i].name, name)) return &presets[i];
+    return NULL;
+}
+
+bool ft_probe_is_linear(const char *preset) { return find(preset) && find(preset)->linear; }
+
+/* ---- the networks ---------------------------------------------------------------------------------------------------------- */
+
+static const float tiny = 1e-12f; /* under the root of a standard deviation */
+
+/* x - center over scale, fixed tables (d) */
+static ft_t standardise(ft_graph *g, ft_t x, int64_t d)
+{
+    int64_t dim[FT_MAX_DIMS];
+    for (int i = 0; i < ft_ndim(x); i++) dim[i] = i == ft_ndim(x) - 1 ? d : 1;
+    ft_t center = ft_buffer(g, "center", 1, &d, FT_ZERO), scale = ft_buffer(g, "scale", 1, &d, FT_ONE);
+    return ft_div(g, ft_sub(g, x, ft_reshape(g, center, ft_ndim(x), dim)), ft_reshape(g, scale, ft_ndim(x), dim));
+}
+
+/* x (B,T,N,W) -> (B,D): over frames the mean of each token, and its standard deviation if there are several */
+static ft_t pooled(ft_graph *g, ft_t x)
+{
+    int64_t b = ft_dim(x, 0), d = ft_dim(x, 2) * ft_dim(x, 3);
+    ft_t mean = ft_reduce(g, x, 1u << 1, true), part[2] = {ft_reshape(g, mean, 2, (int64_t[]){b, d})}; /* (B,1,N,W) */
+    if (ft_dim(x, 1) == 1) return part[0];
+    ft_t square = ft_reduce(g, ft_unary(g, FT_SQUARE, ft_sub(g, x, mean)), 1u << 1, true);
+    part[1] = ft_reshape(g, ft_unary(g, FT_SQRT, ft_affine(g, square, 1, tiny)), 2, (int64_t[]){b, d});
+    return ft_concat(g, 1, 2, part);
+}
+
+static ft_t head(ft_graph *g, ft_t x, int64_t classes, double dropout, ft_t *features)
+{
+    if (features) *features = x;
+    x = ft_dropout(g, x, (float)dropout);
+    ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){classes, ft_dim(x, 1)}, FT_ZERO);
+    return ft_linear(g, x, w, ft_param(g, "head.bias", 1, &classes, FT_ZERO));
+}
+
+/* x (B,T,N,W) -> (B,W): one query looks at all tokens */
+static ft_t attend(ft_graph *g, const probe_preset *p, ft_t x)
+{
+    static const ft_init narrow = {FT_INIT_NORMAL, 0.02, NULL};
+    int64_t B = ft_dim(x, 0), T = ft_dim(x, 1), N = ft_dim(x, 2), W = ft_dim(x, 3), heads = W % p->heads ? 1 : p->heads;
+    ft_t when = ft_param(g, "time_embed", 4, (int64_t[]){1, T, 1, W}, FT_ZERO);
+    x = ft_reshape(g, ft_add(g, standardise(g, x, W), when), 3, (int64_t[]){B, T * N, W});
+    ft_t q = ft_broadcast(g, ft_param(g, "query", 3, (int64_t[]){1, 1, W}, narrow), 3, (int64_t[]){B, 1, W}, 1);
+    ft_t k = ft_layer_linear(g, "attn.k", x, W, true), v = ft_layer_linear(g, "attn.v", x, W, true);
+    ft_t y = ft_sdpa(g, ft_layer_linear(g, "attn.q", q, W, true), k, v, (ft_sdpa_opt){.heads = heads}); /* (B,1,W) */
+    return ft_layer_layernorm(g, "norm", ft_reshape(g, ft_layer_linear(g, "attn.proj", y, W, true), 2, (int64_t[]){B, W}), 1e-6f);
+}
+
+static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
+{
+    const probe_preset *p = preset;
+    (void)labelled; /* no BatchNorm */
+    if (!p->linear) return head(g, attend(g, p, x), classes, dropout, features);
+    x = pooled(g, x);
+    return head(g, standardise(g, x, ft_dim(x, 1)), classes, 0, features); /* the penalty is its regularisation */
+}
+
+extern const ft_classifier ft_classifier_probe;
+const ft_classifier ft_classifier_probe = {.family = "probe",
+                                           .presets = presets,
+                                           .n = sizeof presets / sizeof *presets,
+                                           .row = sizeof *presets,
+                                           .head = "head.bias",
+                                           .of_features = true,
+                                           .work = FT_WORK_PRODUCTS,
+                                           .network = network};
+
+/* ---- what the labels say -----------------------------------------------------------------------------------------------------
+ */
+
+/* the same as `pooled`, of one clip */
+static void pool(const float *x, const int64_t dim[3], float *out)
+{
+    int64_t d = dim[1] * dim[2];
+    for (int64_t i = 0; i < d; i++) {
+        double mean = 0, square = 0;
+        for (int64_t t = 0; t < dim[0]; t++) mean += (double)x[t * d + i] / (double)dim[0];
+        for (int64_t t = 0; t < dim[0]; t++) square += pow((double)x[t * d + i] - mean, 2) / (double)dim[0];
+        out[i] = (float)mean;
+        if (dim[0] > 1) out[d + i] = (float)sqrt(square + (double)tiny);
+    }
+}
+
+/* mean and standard deviation of the columns of x (n,d); a column that stands still stays as it is */
+static void standard(const float *x, int64_t n, int64_t d, float *center, float *scale)
+{
+    for (int64_t i = 0; i < d; i++) {
+        double mean = 0, square = 0;
+        for (int64_t k = 0; k < n; k++) mean += (double)x[k * d + i] / (double)n;
+        for (int64_t k = 0; k < n; k++) square += pow((double)x[k * d + i] - mean, 2) / (double)n;
+        center[i] = (float)mean;
+        scale[i] = square > 1e-12 * (mean * mean + 1e-12) ? (float)sqrt(square) : 1;
+    }
+}
+
+/* weights of the rows: every video counts once; groups as numbers */
+static void rows_of(const ft_training_set *set, double *weight, int *group)
+{
+    const ft_clipstore *s = set->store;
+    for (int64_t i = 0; i < set->n; i++) {
+        const ft_store_video *v = &s->video[s->clip[set->clip[i]].video];
+        int64_t clips = 0;
+        group[i] = (int)i;
+        for (int64_t k = 0; k < set->n; k++) {
+            const ft_store_video *u = &s->video[s->clip[set->clip[k]].video];
+            clips += u == v;
+            if (k < group[i] && !strcmp(u->group, v->group)) group[i] = (int)k;
+        }
+        weight[i] = 1 / (double)clips;
+    }
+}
+
+static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t d, uint64_t seed, double *w, double *b,
+                 double *strength)
+{
+    enum { STRENGTHS = 15 };
+    double grid[STRENGTHS], given = ft_config_real(cfg, "classifier.strength");
+    int *group = ft_alloc_n(set->n + 1, sizeof *group);
+    double *weight = ft_alloc_n(set->n + 1, sizeof *weight);
+    int rc = group && weight ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    for (int k = 0; k < STRENGTHS; k++) grid[k] = pow(10, -5 + 0.5 * k); /* 1e-5 to 100 */
+    if (rc == FT_OK) rows_of(set, weight, group);
+    ft_rows rows = {x, set->label, group, weight, set->n, d, set->n_classes};
+    *strength = given;
+    if (rc == FT_OK && given <= 0) rc = ft_logistic_choose(&rows, grid, STRENGTHS, seed, strength, NULL);
+    if (rc == FT_OK) rc = ft_logistic_fit(&rows, *strength, w, b);
+    ft_free(group);
+    ft_free(weight);
+    return rc;
+}
+
+static int64_t videos_of(const ft_training_set *set)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < set->n; i++)
+        n += i == 0 || set->store->clip[set->clip[i]].video != set->store->clip[set->clip[i - 1]].video;
+    return n;
+}
+
+int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, const ft_training_set *set, uint64_t seed,
+                   double *penalty, double *strength)
+{
+    const ft_clip_features *f = set->features;
+    bool linear = ft_probe_is_linear(preset);
+    int C = set->n_classes;
+    int64_t tokens = f->dim[0] * f->dim[1], n = linear ? set->n : set->n * tokens,
+            d = linear ? f->dim[1] * f->dim[2] * (f->dim[0] > 1 ? 2 : 1) : f->dim[2];
+    float *x = ft_alloc_n(n * d + 1, sizeof *x), *table = ft_alloc_n(2 * d + C * (d + 1), sizeof *table);
+    double *solution = ft_alloc_n(C * (d + 1), sizeof *solution);
+    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    int rc = x && table && solution && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    *penalty = *strength = 0;
+    for (int64_t i = 0; rc == FT_OK && i < set->n; i++)
+        if (linear) pool(ft_clip_features_at(f, set->clip[i]), f->dim, x + i * d);
+        else memcpy(x + i * tokens * d, ft_clip_features_at(f, set->clip[i]), (size_t)(tokens * d) * sizeof *x);
+    if (rc == FT_OK) {
+        standard(x, n, d, table, table + d);
+        ft_buffer(g, "center", 1, &d, (ft_init){FT_INIT_VALUES, 0, table});
+        ft_buffer(g, "scale", 1, &d, (ft_init){FT_INIT_VALUES, 0, table + d});
+    }
+    if (rc == FT_OK && linear) {
+        float *w = table + 2 * d, *b = w + C * d;
+        for (int64_t i = 0; i < n * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
+        rc = solve(cfg, set, x, d, seed, solution, solution + C * d, strength);
+        for (int64_t i = 0; i < C * (d + 1); i++) w[i] = (float)solution[i];
+        if (rc == FT_OK) {
+            ft_param(g, "head.weight", 2, (int64_t[]){C, d}, (ft_init){FT_INIT_VALUES, 0, w});
+            ft_param(g, "head.bias", 1, (int64_t[]){C}, (ft_init){FT_INIT_VALUES, 0, b});
+            /* of two classes the solution's norm is spread over both rows: |w|^2 = 2 sum |w_k|^2 */
+            *penalty = (C == 2 ? 1 : 0.5) / (*strength * (double)videos_of(set));
+        }
+    }
+    if (rc == FT_OK && ft_graph_error(g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g));
+    ft_graph_free(g);
+    ft_free(x);
+    ft_free(table);
+    ft_free(solution);
+    return rc;
+}

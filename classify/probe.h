@@ -1,0 +1,21 @@
+/* Probes: small classifiers on the features of a frozen backbone (spec modern 3).
+ *
+ *   linear-probe      of each token the mean over frames and, of more than one, the standard deviation, standardised by the
+ * labelled clips -> logistic regression, its penalty chosen inside the labelled videos. From labels alone it is solved exactly;
+ *                     semi-supervised training goes on from there with the same penalty
+ *   attentive-probe   one learned query attends to all tokens of all frames, to which a place in time is added, then a linear
+ * layer */
+#ifndef FT_PROBE_H
+#define FT_PROBE_H
+
+#include "classify/classifier.h"
+
+bool ft_probe_is_linear(const char *preset);
+
+/* Names the probe's parameters in a fresh store with what the labelled clips make of them: standardisation, and of a linear probe
+ * the solution. *penalty: times the squared norm of head.weight, what belongs to the mean loss of a labelled video; 0 for an
+ * attentive probe. *strength: scikit-learn's C. */
+int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, const ft_training_set *set, uint64_t seed,
+                   double *penalty, double *strength);
+
+#endif
