@@ -9,34 +9,38 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 
-/* Rows in coordinates of their own span: z (n, r), x = z back^T with back (d, r); r <= min(n, d). */
+enum { FEW = 320 }; /* rows, and unknowns: below it Newton's method, whose steps cost their third power */
+
+/* Rows in coordinates of their own span: z (n, r), x = z back^T with back (d, r); r <= min(n, d). Of many: as they are, back
+ * NULL. */
 typedef struct {
     int64_t n, r;
-    double *z, *back;
+    double *z, *u;
 } span;
 
 static void span_free(span *s)
 {
     ft_free(s->z);
-    ft_free(s->back);
+    ft_free(s->u);
 }
 
-/* With fewer rows than columns by the eigenvectors of x x^T = U S^2 U^T: z = U S, back = x^T U S^-1. Else the rows themselves. */
+/* With fewer rows than columns by the eigenvectors of x x^T = U S^2 U^T: z = U S, u = U S^-1. Else the rows themselves. */
 static int span_of(const ft_rows *x, span *s)
 {
     int64_t n = x->n, d = x->d;
     *s = (span){n, d, NULL, NULL};
-    if (n >= d) {
+    if (n >= d || n > FEW) {
         if (!(s->z = ft_alloc_n(n * d + 1, sizeof(double)))) return FT_FAIL(FT_ENOMEM, "no memory for a regression");
         for (int64_t i = 0; i < n * d; i++) s->z[i] = (double)x->x[i];
         return FT_OK;
     }
     double *k = ft_alloc_n(n * n + n, sizeof *k), *value = k ? k + n * n : NULL;
-    s->z = ft_alloc_n(n * n, sizeof(double)), s->back = ft_alloc_n(d * n, sizeof(double));
-    int rc = k && s->z && s->back ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression");
+    s->z = ft_alloc_n(n * n, sizeof(double)), s->u = ft_alloc_n(n * n, sizeof(double));
+    int rc = k && s->z && s->u ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression");
     for (int64_t i = 0; rc == FT_OK && i < n; i++)
         for (int64_t j = 0; j <= i; j++) {
             double sum = 0;
+#pragma omp simd reduction(+ : sum)
             for (int64_t c = 0; c < d; c++) sum += (double)x->x[i * d + c] * (double)x->x[j * d + c];
             k[i * n + j] = k[j * n + i] = sum;
         }
@@ -48,13 +52,29 @@ static int span_of(const ft_rows *x, span *s)
         double root = sqrt(value[n - 1 - q]);
         for (int64_t i = 0; i < n; i++) s->z[i * s->r + q] = k[i * n + n - 1 - q] * root;
     }
-    for (int64_t c = 0; rc == FT_OK && c < d; c++)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t q = 0; q < s->r; q++)
-                s->back[c * s->r + q] += (double)x->x[i * d + c] * k[i * n + n - 1 - q] / sqrt(value[n - 1 - q]);
+    for (int64_t i = 0; rc == FT_OK && i < n; i++) /* a row of U S^-1, for each column */
+        for (int64_t q = 0; q < s->r; q++) s->u[i * s->r + q] = k[i * n + n - 1 - q] / sqrt(value[n - 1 - q]);
     ft_free(k);
     if (rc < 0) span_free(s), *s = (span){0};
     return rc;
+}
+
+/* in eight sums: one alone would wait for its own last addition */
+static double dot(const double *a, const double *b, int64_t n)
+{
+    double sum[8] = {0}, rest = 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 8; k++) sum[k] += a[i + k] * b[i + k];
+    for (; i < n; i++) rest += a[i] * b[i];
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7])) + rest;
+}
+
+/* y += a x */
+static void add_to(double *y, double a, const double *x, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
 /* A problem in span coordinates: K sets of r coefficients and an intercept; K = 1 for two classes. theta (K, r + 1) */
@@ -71,8 +91,7 @@ static void scores(const problem *p, const double *theta, int64_t i, double *f)
 {
     for (int k = 0; k < p->K; k++) {
         const double *t = theta + k * (p->s->r + 1), *z = p->s->z + i * p->s->r;
-        f[k] = t[p->s->r];
-        for (int64_t q = 0; q < p->s->r; q++) f[k] += t[q] * z[q];
+        f[k] = t[p->s->r] + dot(t, z, p->s->r);
     }
 }
 
@@ -91,17 +110,28 @@ static double loss_of(const problem *p, int label, const double *f, double *prob
     return log(sum) + top - f[label];
 }
 
-static double objective(const problem *p, const double *theta)
+/* the objective, and its gradient if g is asked for */
+static double objective(const problem *p, const double *theta, double *g)
 {
+    int64_t r = p->s->r + 1;
     double f[64], prob[64], sum = 0;
+    if (g) memset(g, 0, (size_t)(p->K * r) * sizeof *g);
     for (int64_t i = 0; i < p->x->n; i++) {
+        const double *z = p->s->z + i * p->s->r;
         if (p->used && !p->used[i]) continue;
         scores(p, theta, i, f);
         sum += p->x->weight[i] * loss_of(p, p->x->label[i], f, prob);
+        for (int k = 0; g && k < p->K; k++) {
+            double e = p->x->weight[i] * (prob[k] - (p->K == 1 ? p->x->label[i] : p->x->label[i] == k));
+            add_to(g + k * r, e, z, r - 1);
+            g[k * r + r - 1] += e;
+        }
     }
-    for (int k = 0; k < p->K; k++)
-        for (int64_t q = 0; q < p->s->r; q++)
-            sum += 0.5 * p->penalty * theta[k * (p->s->r + 1) + q] * theta[k * (p->s->r + 1) + q];
+    for (int64_t i = 0; i < p->K * r; i++) {
+        if (i % r == r - 1) continue;
+        sum += 0.5 * p->penalty * theta[i] * theta[i];
+        if (g) g[i] += p->penalty * theta[i];
+    }
     return sum;
 }
 
@@ -124,8 +154,8 @@ static void curvature(const problem *p, const double *theta, double *g, double *
                 double c = p->x->weight[i] * prob[k] * ((k == l) - prob[l]);
                 for (int64_t q = 0; q < r; q++) {
                     double a = c * (q < r - 1 ? z[q] : 1), *row = h + (k * r + q) * m + l * r;
-                    for (int64_t u = 0; u < r - 1; u++) row[u] += a * z[u];
-                    row[r - 1] += a;
+                    add_to(row, a, z, l < k ? r - 1 : q < r - 1 ? q + 1 : r - 1); /* of the diagonal's blocks the lower half */
+                    if (l < k || q == r - 1) row[r - 1] += a;
                 }
             }
         }
@@ -143,7 +173,7 @@ static int newton(const problem *p, double *theta)
     int64_t m = p->K * (p->s->r + 1);
     double *h = ft_alloc_n(m * m + 2 * m, sizeof *h), *g = h ? h + m * m : NULL, *next = g ? g + m : NULL;
     int rc = h ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression of %lld values", (long long)m);
-    double now = rc == FT_OK ? objective(p, theta) : 0;
+    double now = rc == FT_OK ? objective(p, theta, NULL) : 0;
     for (int step = 0; rc == FT_OK && step < 100; step++) {
         curvature(p, theta, g, h);
         double slope = 0;
@@ -156,7 +186,7 @@ static int newton(const problem *p, double *theta)
         double size = 1, then = INFINITY;
         for (; size > 1e-8; size /= 2) {
             for (int64_t i = 0; i < m; i++) g[i] = theta[i] - size * next[i];
-            then = objective(p, g);
+            then = objective(p, g, NULL);
             if (then <= now - 0.25 * size * slope + 1e-12 * fabs(now)) break;
         }
         if (!(then <= now)) break;
@@ -167,6 +197,61 @@ static int newton(const problem *p, double *theta)
     return rc;
 }
 
+/* the direction -H g of the last `kept` steps: s and y (KEPT, m), in a ring that ends before `next` */
+enum { KEPT = 12 };
+static void direction(const double *s, const double *y, int next, int kept, const double *g, int64_t m, double *d)
+{
+    double a[KEPT];
+    for (int64_t i = 0; i < m; i++) d[i] = -g[i];
+    for (int k = 1; k <= kept; k++) {
+        int j = (next - k + KEPT) % KEPT;
+        a[j] = dot(s + j * m, d, m) / dot(s + j * m, y + j * m, m);
+        add_to(d, -a[j], y + j * m, m);
+    }
+    int last = (next - 1 + KEPT) % KEPT;
+    double scale = kept ? dot(s + last * m, y + last * m, m) / dot(y + last * m, y + last * m, m) : 1 / (1 + sqrt(dot(g, g, m)));
+    for (int64_t i = 0; i < m; i++) d[i] *= scale;
+    for (int k = kept; k >= 1; k--) {
+        int j = (next - k + KEPT) % KEPT;
+        double b = dot(y + j * m, d, m) / dot(s + j * m, y + j * m, m);
+        add_to(d, a[j] - b, s + j * m, m);
+    }
+}
+
+static int lbfgs(const problem *p, double *theta, double tolerance)
+{
+    int64_t m = p->K * (p->s->r + 1);
+    double *room = ft_alloc_n(m * (2 * KEPT + 4), sizeof *room), *s = room, *y = s + KEPT * m, *g = y + KEPT * m, *d = g + m,
+           *at = d + m, *then_g = at + m;
+    if (!room) return FT_FAIL(FT_ENOMEM, "no memory for a regression of %lld values", (long long)m);
+    double now = objective(p, theta, g);
+    int kept = 0, next = 0;
+    for (int step = 0; step < 1000 && isfinite(now); step++) {
+        direction(s, y, next, kept, g, m, d);
+        double slope = dot(g, d, m), size = 1, then = INFINITY;
+        if (slope > -tolerance * (1 + fabs(now))) break; /* about twice what is left to win */
+        for (; size > 1e-10; size /= 2) {
+            for (int64_t i = 0; i < m; i++) at[i] = theta[i] + size * d[i];
+            if ((then = objective(p, at, then_g)) <= now + 1e-4 * size * slope) break;
+        }
+        if (!(then < now)) break;
+        for (int64_t i = 0; i < m; i++) s[next * m + i] = at[i] - theta[i], y[next * m + i] = then_g[i] - g[i];
+        memcpy(theta, at, (size_t)m * sizeof *theta);
+        memcpy(g, then_g, (size_t)m * sizeof *g);
+        now = then;
+        if (dot(s + next * m, y + next * m, m) > 1e-14 * dot(y + next * m, y + next * m, m))
+            next = (next + 1) % KEPT, kept = kept < KEPT ? kept + 1 : KEPT;
+    }
+    ft_free(room);
+    return isfinite(now) ? FT_OK : FT_FAIL(FT_EDATA, "a regression on features that are not finite");
+}
+
+/* theta: where it begins, and the optimum; rough: near enough to compare penalties */
+static int minimise(const problem *p, double *theta, bool rough)
+{
+    return !rough && p->K * (p->s->r + 1) <= FEW + 1 ? newton(p, theta) : lbfgs(p, theta, rough ? 1e-7 : 1e-14);
+}
+
 int ft_logistic_fit(const ft_rows *x, double strength, double *w, double *b)
 {
     span s;
@@ -174,15 +259,15 @@ int ft_logistic_fit(const ft_rows *x, double strength, double *w, double *b)
     problem p = {x, &s, NULL, x->classes == 2 ? 1 : x->classes, 1 / strength};
     int64_t r = s.r + 1;
     double *theta = ft_alloc_n(p.K * r, sizeof *theta);
-    int rc = theta ? newton(&p, theta) : FT_FAIL(FT_ENOMEM, "no memory for a regression");
+    int rc = theta ? minimise(&p, theta, false) : FT_FAIL(FT_ENOMEM, "no memory for a regression");
     for (int c = 0; rc == FT_OK && c < x->classes; c++) {
         const double *t = theta + (p.K == 1 ? 0 : c) * r;
         double sign = p.K > 1 ? 1 : c ? 0.5 : -0.5;
         b[c] = sign * t[s.r];
-        for (int64_t i = 0; i < x->d; i++) {
-            double sum = s.back ? 0 : t[i];
-            for (int64_t q = 0; s.back && q < s.r; q++) sum += s.back[i * s.r + q] * t[q];
-            w[c * x->d + i] = sign * sum;
+        for (int64_t k = 0; k < x->d; k++) w[c * x->d + k] = s.u ? 0 : sign * t[k];
+        for (int64_t i = 0; s.u && i < x->n; i++) {
+            double share = sign * dot(s.u + i * s.r, t, s.r);
+            for (int64_t k = 0; k < x->d; k++) w[c * x->d + k] += share * (double)x->x[i * x->d + k];
         }
     }
     ft_free(theta);
@@ -238,7 +323,7 @@ int ft_logistic_choose(const ft_rows *x, const double *grid, int n, uint64_t see
         for (int k = 0; rc == FT_OK && k < n; k++) { /* each begins where a stronger penalty ended */
             problem p = {x, &s, used, K, 1 / grid[k]};
             double score[64], prob[64];
-            rc = newton(&p, theta);
+            rc = minimise(&p, theta, true);
             for (int64_t i = 0; rc == FT_OK && i < x->n; i++) {
                 if (used[i]) continue;
                 scores(&p, theta, i, score);

@@ -4,7 +4,8 @@
  *   two classes    sum_i s_i log(1 + exp(-t_i f_i)) + |w|^2 / (2 C),  f = w.x + b, t = +-1
  *   more           sum_i -s_i log softmax(f)_label + sum_k |w_k|^2 / (2 C)
  *
- * The intercept is not penalised. Newton's method, in as many dims as there are rows or columns, whichever are fewer. */
+ * The intercept is not penalised. Newton's method in the span of the rows where they are few, else L-BFGS (Liu & Nocedal 1989).
+ */
 #ifndef FT_LOGISTIC_H
 #define FT_LOGISTIC_H
 

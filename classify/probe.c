@@ -117,34 +117,38 @@ static void standard(const float *x, int64_t n, int64_t d, float *center, float 
     }
 }
 
-/* weights of the rows: every video counts once; groups as numbers */
-static void rows_of(const ft_training_set *set, double *weight, int *group)
+/* label, weight and group of each row, `looks` rows for a clip: every video counts once */
+static void rows_of(const ft_training_set *set, int64_t looks, int *label, double *weight, int *group)
 {
     const ft_clipstore *s = set->store;
-    for (int64_t i = 0; i < set->n; i++) {
+    for (int64_t i = set->n - 1; i >= 0; i--) { /* backwards: rows of a clip stand behind its own number */
         const ft_store_video *v = &s->video[s->clip[set->clip[i]].video];
         int64_t clips = 0;
-        group[i] = (int)i;
+        int first = (int)i;
         for (int64_t k = 0; k < set->n; k++) {
             const ft_store_video *u = &s->video[s->clip[set->clip[k]].video];
             clips += u == v;
-            if (k < group[i] && !strcmp(u->group, v->group)) group[i] = (int)k;
+            if (k < first && !strcmp(u->group, v->group)) first = (int)k;
         }
-        weight[i] = 1 / (double)clips;
+        for (int64_t k = 0; k < looks; k++) {
+            int64_t row = i * looks + k;
+            label[row] = set->label[i], group[row] = first, weight[row] = 1 / (double)(clips * looks);
+        }
     }
 }
 
-static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t d, uint64_t seed, double *w, double *b,
-                 double *strength)
+static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
+                 double *w, double *b, double *strength)
 {
-    enum { STRENGTHS = 15 };
-    double grid[STRENGTHS], given = ft_config_real(cfg, "classifier.strength");
-    int *group = ft_alloc_n(set->n + 1, sizeof *group);
-    double *weight = ft_alloc_n(set->n + 1, sizeof *weight);
+    static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100};
+    enum { STRENGTHS = sizeof grid / sizeof *grid };
+    double given = ft_config_real(cfg, "classifier.strength");
+    int64_t n = set->n * looks;
+    int *group = ft_alloc_n(2 * n + 1, sizeof *group), *label = group ? group + n : NULL;
+    double *weight = ft_alloc_n(n + 1, sizeof *weight);
     int rc = group && weight ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
-    for (int k = 0; k < STRENGTHS; k++) grid[k] = pow(10, -5 + 0.5 * k); /* 1e-5 to 100 */
-    if (rc == FT_OK) rows_of(set, weight, group);
-    ft_rows rows = {x, set->label, group, weight, set->n, d, set->n_classes};
+    if (rc == FT_OK) rows_of(set, looks, label, weight, group);
+    ft_rows rows = {x, label, group, weight, n, d, set->n_classes};
     *strength = given;
     if (rc == FT_OK && given <= 0) rc = ft_logistic_choose(&rows, grid, STRENGTHS, seed, strength, NULL);
     if (rc == FT_OK) rc = ft_logistic_fit(&rows, *strength, w, b);
@@ -167,7 +171,7 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     const ft_clip_features *f = set->features;
     bool linear = ft_probe_is_linear(preset);
     int C = set->n_classes;
-    int64_t tokens = f->dim[0] * f->dim[1], n = linear ? set->n : set->n * tokens,
+    int64_t tokens = f->dim[0] * f->dim[1], looks = linear ? 1 + f->views : 1, n = set->n * (linear ? looks : tokens),
             d = linear ? f->dim[1] * f->dim[2] * (f->dim[0] > 1 ? 2 : 1) : f->dim[2];
     float *x = ft_alloc_n(n * d + 1, sizeof *x), *table = ft_alloc_n(2 * d + C * (d + 1), sizeof *table);
     double *solution = ft_alloc_n(C * (d + 1), sizeof *solution);
@@ -175,8 +179,12 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     int rc = x && table && solution && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
     *penalty = *strength = 0;
     for (int64_t i = 0; rc == FT_OK && i < set->n; i++)
-        if (linear) pool(ft_clip_features_at(f, set->clip[i]), f->dim, x + i * d);
-        else memcpy(x + i * tokens * d, ft_clip_features_at(f, set->clip[i]), (size_t)(tokens * d) * sizeof *x);
+        for (int64_t k = 0; k < looks; k++) { /* as it is, then its weak views */
+            const float *from = k ? ft_clip_features_view(f, set->clip[i], false, k - 1) : ft_clip_features_at(f, set->clip[i]);
+            if (!from) from = ft_clip_features_at(f, set->clip[i]);
+            if (linear) pool(from, f->dim, x + (i * looks + k) * d);
+            else memcpy(x + i * tokens * d, from, (size_t)(tokens * d) * sizeof *x);
+        }
     if (rc == FT_OK) {
         standard(x, n, d, table, table + d);
         ft_buffer(g, "center", 1, &d, (ft_init){FT_INIT_VALUES, 0, table});
@@ -185,7 +193,7 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     if (rc == FT_OK && linear) {
         float *w = table + 2 * d, *b = w + C * d;
         for (int64_t i = 0; i < n * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
-        rc = solve(cfg, set, x, d, seed, solution, solution + C * d, strength);
+        rc = solve(cfg, set, x, looks, d, seed, solution, solution + C * d, strength);
         for (int64_t i = 0; i < C * (d + 1); i++) w[i] = (float)solution[i];
         if (rc == FT_OK) {
             ft_param(g, "head.weight", 2, (int64_t[]){C, d}, (ft_init){FT_INIT_VALUES, 0, w});

@@ -1,8 +1,8 @@
 /* Probes: small classifiers on the features of a frozen backbone (spec modern 3).
  *
  *   linear-probe      of each token the mean over frames and, of more than one, the standard deviation, standardised by the
- * labelled clips -> logistic regression, its penalty chosen inside the labelled videos. From labels alone it is solved exactly;
- *                     semi-supervised training goes on from there with the same penalty
+ * labelled clips -> logistic regression on clips as they are and in their weak views, its penalty chosen inside the labelled
+ * videos. From labels alone it is solved exactly; semi-supervised training goes on from there with the same penalty
  *   attentive-probe   one learned query attends to all tokens of all frames, to which a place in time is added, then a linear
  * layer */
 #ifndef FT_PROBE_H

@@ -127,7 +127,8 @@ int ft_stage_confounds(ft_experiment *x, ft_stage **stage);
 int ft_confounds_read(ft_result *r, const ft_stage *stage); /* warns of what it finds */
 /* What the backbone of c->cfg sees in the labelled videos' clips, or in the clips that the arm brings (stage_features.c). */
 int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage);
-int ft_features_settings(const ft_stage *s, ft_config **cfg); /* its settings; `vae` is the folder of that stage */
+/* The settings `of` an arm, where `vae` is the folder of the stage that this one needs. Free with ft_config_free before `of`. */
+int ft_features_settings(const ft_stage *s, const ft_config *of, ft_config **cfg);
 /* Of an arm's clips against the first fold's pool; c = NULL: of the validation videos. */
 int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
 /* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */

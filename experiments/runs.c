@@ -185,7 +185,7 @@ static int features_read(run_features *r, ft_arm_context *c)
     memset(r, 0, sizeof *r);
     if (!is_probe(c->cfg)) return FT_OK;
     FT_TRY(ft_stage_features(c->x, c, false, &s));
-    FT_TRY(ft_features_settings(s, &r->cfg));
+    FT_TRY(ft_features_settings(s, c->cfg, &r->cfg));
     FT_TRY(ft_backbone_identity(r->cfg, r->network));
     ft_stage_file(path, s, "features.safetensors");
     FT_TRY(ft_clip_features_read(&r->data, path, c->x->store.n_clip));

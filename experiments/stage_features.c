@@ -10,10 +10,10 @@
 /* `vae`: the experiment's own VAE of the fold, a stage */
 static bool own_vae(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "features.model"), "vae"); }
 
-int ft_features_settings(const ft_stage *s, ft_config **cfg)
+int ft_features_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
 {
-    FT_TRY(ft_config_copy(cfg, s->cfg));
-    if (!own_vae(s->cfg)) return FT_OK;
+    FT_TRY(ft_config_copy(cfg, of));
+    if (!own_vae(of)) return FT_OK;
     char *text = ft_format("features.model=%s", s->need[0]->folder);
     int rc = text ? ft_config_set(*cfg, text, "the stage") : FT_FAIL(FT_ENOMEM, "no memory");
     ft_free(text);
@@ -46,7 +46,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     if (made) ft_stage_file(path, made, "clips.h5");
     if (made || *s->file) rc = ft_arm_use_file(&c, made ? path : s->file);
     const ft_clipstore *clips = made || *s->file ? &c.own : &x->store;
-    if (rc == FT_OK) rc = ft_features_settings(s, &cfg);
+    if (rc == FT_OK) rc = ft_features_settings(s, s->cfg, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
     if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
     ft_stage_file(path, s, "features.safetensors");

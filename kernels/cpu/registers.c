@@ -1,11 +1,5 @@
 /* Multiply-adds of registers alone, for `doctor`: what the processor could reach if nothing had to be fetched. */
-#include "kernels/cpu/cpu.h"
-
-#if defined(__AVX512F__) && defined(__linux__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+#include "kernels/cpu/tiles.h"
 
 enum { CHAINS = 12 }; /* more than latency times units, fewer than registers */
 
@@ -50,25 +44,9 @@ __attribute__((target("avx512bf16"))) static double pairs(int64_t steps)
 #endif
 
 #if defined(__AVX512F__) && defined(__linux__)
-/* Is there AMX, and does the kernel let this process have its tiles? */
-static bool has_tiles(void)
-{
-    unsigned a, b, c, d;
-    enum { REQUEST = 0x1023, TILE_DATA = 18 };
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) &&
-           syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-}
-
 __attribute__((target("amx-tile,amx-bf16"))) static double tiles(int64_t steps)
 {
-    struct {
-        unsigned char palette, start, unused[14];
-        uint16_t bytes[16]; /* of a row of each tile */
-        unsigned char rows[16];
-    } shape __attribute__((aligned(64))) = {.palette = 1};
-    for (int t = 0; t < 8; t++) shape.bytes[t] = 64, shape.rows[t] = 16;
-    __asm__ volatile("" : : "r"(&shape) : "memory"); /* GCC 12 believes that only its first eight bytes are read */
-    _tile_loadconfig(&shape);
+    ft_tiles_configure();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -93,7 +71,7 @@ double FT_CPU(registers)(bool bf16, int64_t steps)
 {
     if (!bf16) return f32(steps);
 #if defined(__AVX512F__) && defined(__linux__)
-    if (has_tiles()) return tiles(steps / 16);
+    if (ft_tiles()) return tiles(steps / 16);
 #endif
 #if defined(__AVX512F__)
     if (ft_bf16_instructions()) return pairs(steps);
