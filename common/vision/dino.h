@@ -11,7 +11,8 @@ typedef struct {
     int width, heads, depth, patch, grid; /* grid: side of the position table, that of 224 pixels; DINOv2: of 518 */
     int registers;                        /* tokens behind CLS that stand for no place */
     bool scale;                           /* LayerScale: both branches of a block times a learned gamma (width) */
-    double offset; /* of the target side when positions are resampled: 0.1 as DINO computes it, 0 exactly (Hugging Face) */
+    double offset; /* of the target side when positions are resampled: 0.1 as DINO computes it, 0 exactly (Hugging Face); with
+                      registers: antialiased */
 } ft_dino_preset;
 const ft_dino_preset *ft_dino_find(const char *name); /* "dino-vits16", "dinov2-s14" ...; NULL if unknown */
 const ft_dino_preset *ft_dino_at(int i);
