@@ -1,5 +1,6 @@
 /* `more-labels N`: N labelled videos instead of `labels`, compared with the baseline that has `labels` of them. The videos of a
  * split with fewer labels are among those of the same split with more (ft_split_make), so differences stay paired. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,20 +10,23 @@
 
 static const char prefix[] = "more-labels ";
 
-static bool is_more(const char *arm) { return !strncmp(arm, prefix, sizeof prefix - 1); }
+static int64_t number(const char *arm) /* 0: it is no such arm */
+{
+    char *end;
+    if (strncmp(arm, prefix, sizeof prefix - 1)) return 0;
+    long long n = strtoll(arm + sizeof prefix - 1, &end, 10);
+    return *end || n < 2 || n > 1000000 ? 0 : n;
+}
+
+static bool is_more(const char *arm) { return number(arm) > 0; }
 
 static int plan(ft_arm_context *c)
 {
-    const char *text = c->arm + sizeof prefix - 1;
-    char setting[64], *end;
-    long long n = strtoll(text, &end, 10);
+    char setting[64];
     ft_videos labelled, unlabelled;
     ft_config *cfg;
-    if (end == text || *end || n < 2 || n > 1000000)
-        return FT_FAIL(FT_ECONFIG, "%s: %s: %s is no number of labelled videos, from 2 on", ft_config_origin(c->cfg, "arms"),
-                       c->arm, text);
     FT_TRY(ft_config_copy(&cfg, c->cfg));
-    snprintf(setting, sizeof setting, "labels=%lld", n);
+    snprintf(setting, sizeof setting, "labels=%lld", (long long)number(c->arm));
     int rc = ft_config_set(cfg, setting, c->arm);
     if (rc == FT_OK)
         rc = ft_split_make(&labelled, &unlabelled, cfg, &c->x->store, &c->x->classes, &c->x->folds[c->fold], c->split);

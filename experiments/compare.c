@@ -48,13 +48,14 @@ static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
     a->p_mcnemar = ft_mcnemar(alone[0], alone[1]);
 }
 
-/* F1 and its difference from the baseline's, with intervals */
-static void intervals(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
+/* F1 and its difference from the baseline's, with intervals; false: no memory */
+static bool intervals(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
 {
     int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
     a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
     a->delta = (ft_interval){NAN, NAN, NAN, NAN};
     if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
+    return !isnan(a->f1.low) && isnan(a->delta.mean) == isnan(a->delta.low);
 }
 
 /* Tests on the exchangeable differences; p_holm is not corrected yet. */
@@ -87,12 +88,13 @@ static void looks_of(ft_arm_result *a)
 }
 
 /* trivial answers on the first run's test videos */
-static void trivial_answers(ft_result *r)
+static int trivial_answers(ft_result *r)
 {
     int C = r->x->classes.n, positive = r->x->classes.positive;
     const ft_run_scores *t = &r->arm[0].run[0];
     float *prob = ft_alloc((size_t)(t->n * C + 1) * sizeof *prob);
-    for (int kind = 0; prob && kind < 2; kind++) {
+    if (!prob) return FT_FAIL(FT_ENOMEM, "no memory for %lld answers", (long long)t->n);
+    for (int kind = 0; kind < 2; kind++) {
         for (int64_t i = 0; i < t->n; i++)
             for (int c = 0; c < C; c++) prob[i * C + c] = C == 2 ? (c == positive) == (kind == 0) : c == (kind ? 0 : positive);
         *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
@@ -103,16 +105,19 @@ static void trivial_answers(ft_result *r)
     prevalence /= (double)t->n;
     r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
     r->test_videos = t->n;
+    return FT_OK;
 }
 
 int ft_compare(ft_result *r)
 {
     ft_arm_result *base = ft_baseline(r, NULL);
-#pragma omp parallel for schedule(dynamic)
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) reduction(+ : failed)
     for (int i = 0; i < r->n + r->curve_n; i++) {
         ft_arm_result *a = i < r->n ? &r->arm[i] : &r->curve[i - r->n];
-        intervals(r, a, i < r->n ? ft_baseline(r, a) : base);
+        failed += !intervals(r, a, i < r->n ? ft_baseline(r, a) : base);
     }
+    if (failed) return FT_FAIL(FT_ENOMEM, "no memory for bootstrap samples");
     for (int i = 0; i < r->curve_n; i++)
         FT_TRY(tests(r, &r->curve[i], base)); /* no claims: they cost the arms nothing in Holm's */
     double *p = ft_alloc_n(r->n, sizeof *p);
@@ -128,7 +133,7 @@ int ft_compare(ft_result *r)
     for (int i = 0; rc == FT_OK && i < r->n; i++) r->arm[i].p_holm = p[i];
     ft_free(p);
     FT_TRY(rc);
-    trivial_answers(r);
+    FT_TRY(trivial_answers(r));
     FT_TRY(ft_worth(r));
     return ft_verdicts(r);
 }

@@ -40,6 +40,7 @@ int ft_experiment_open(ft_result *r)
     ft_experiment *x = r->x;
     int rc;
     FT_TRY(ft_arms_read(r));
+    FT_TRY(ft_curve_check(r));
     FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;
     FT_TRY(ft_precision_keep(x->cfg, x->dir, here));

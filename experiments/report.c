@@ -72,6 +72,7 @@ int ft_report_write(const ft_result *r, const char *path)
                           : "The test list was looked at once a run; <b>arms differ in the steps of their classifiers</b>.</p>\n",
           f);
     ft_report_labels(f, r);
+    ft_report_worth(f, r);
     fputs("<h2>Differences</h2>\n", f);
     ft_report_differences(f, r);
     fputs("<h2>Answers and calibration</h2>\n", f);

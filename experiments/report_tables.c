@@ -49,11 +49,8 @@ static void trivial(ft_html_table *t, const char *name, double f1)
 
 void ft_report_scores(FILE *f, const ft_result *r)
 {
-    bool curve = r->points > 1;
     ft_html_table t = ft_html_table_begin(
-        f, curve ? "arm|runs|F1|95 % interval|difference|95 % interval|p (Holm)|worth in labels|AUROC|balanced acc.|sens.|spec.|"
-                   "utilisation"
-                 : "arm|runs|F1|95 % interval|difference|95 % interval|p (Holm)|AUROC|balanced acc.|sens.|spec.|utilisation");
+        f, "arm|runs|F1|95 % interval|difference|95 % interval|p (Holm)|AUROC|balanced acc.|sens.|spec.|utilisation");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         static const char *const also[] = {"auroc", "balanced_accuracy", "sensitivity", "specificity"};
@@ -75,9 +72,6 @@ void ft_report_scores(FILE *f, const ft_result *r)
         }
         if (isnan(a->p_holm)) ft_html_cell(&t, "%s", "");
         else ft_html_cell(&t, "%.3f", a->p_holm);
-        char worth[100];
-        ft_worth_text(r, a, worth);
-        if (curve) ft_html_cell(&t, "%s", worth);
         ft_html_cell(&t, "%.3f", mean[0]);
         for (int q = 1; q < 4; q++) ft_html_cell(&t, "%.1f", 100 * mean[q]);
         ft_html_cell(&t, "%.0f %%", 100 * used);
@@ -86,6 +80,26 @@ void ft_report_scores(FILE *f, const ft_result *r)
     trivial(&t, "always negative", r->trivial_negative);
     trivial(&t, "guess by prior", r->trivial_prior);
     ft_html_table_end(&t);
+}
+
+void ft_report_worth(FILE *f, const ft_result *r)
+{
+    if (r->points < 2) return;
+    ft_html_table t = ft_html_table_begin(f, "arm|difference|worth in labelled videos, 95 % interval");
+    for (int i = 0; i < r->n; i++) {
+        char worth[100];
+        ft_worth_text(r, &r->arm[i], worth);
+        if (!*worth) continue;
+        ft_html_row(&t, r->arm[i].looked);
+        ft_html_name(&t, r->arm[i].name, "");
+        ft_html_cell(&t, "%+.1f", 100 * r->arm[i].delta.mean);
+        ft_html_cell(&t, "%s", worth);
+    }
+    ft_html_table_end(&t);
+    fputs("<p class=soft>How many labelled videos more would do for the baseline what the arm does. The curve and the arm are "
+          "resampled "
+          "together, over splits, seeds and test videos. Nothing is extrapolated.</p>\n",
+          f);
 }
 
 static void optional(ft_html_table *t, const char *format, double v)

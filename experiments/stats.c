@@ -91,7 +91,7 @@ static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int
     for (int i = 0; i < n; i++) out.mean += (a[i].f1 - (b ? b[i].f1 : 0)) / n;
     for (int i = 0; i < n; i++) out.std += pow(a[i].f1 - (b ? b[i].f1 : 0) - out.mean, 2) / (n > 1 ? n - 1 : 1);
     out.std = sqrt(out.std);
-    out.low = out.high = out.mean;
+    out.low = out.high = NAN;
     double *value = ft_alloc((size_t)samples * sizeof *value);
     if (value && n && resample(a, b, n, classes, positive, samples, value) == FT_OK)
         ft_percentiles(value, samples, &out.low, &out.high);

@@ -10,7 +10,7 @@
 #include "experiments/arm.h"
 #include "experiments/power.h"
 
-/* ---- what is compared with what ------------------------------------------------------------------------------------------- */
+/* ---- what is compared with what ------------------------------------------------------------------------------------------ */
 
 static bool row_is(const ft_arm_result *a, const char *name) { return !strcmp(ft_arm_find(a->arm)->name, name); }
 
@@ -56,8 +56,7 @@ const ft_arm_result *ft_positive_control(const ft_result *r, const ft_arm_result
     return c;
 }
 
-/* ---- verdicts ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- verdicts ------------------------------------------------------------------------------------------------------------ */
 
 static int splits(const ft_result *r) { return (int)ft_config_int(r->x->cfg, "splits"); }
 static double margin(const ft_result *r) { return ft_config_real(r->x->cfg, "margin") / 100; }
@@ -110,8 +109,7 @@ const char *ft_verdict_word(const ft_arm_result *a)
     return word[a->verdict];
 }
 
-/* ---- words ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- words --------------------------------------------------------------------------------------------------------------- */
 
 static void say(char text[FT_SENTENCE], const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(char text[FT_SENTENCE], const char *format, ...)

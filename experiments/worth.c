@@ -10,8 +10,7 @@
 #include "common/base/status.h"
 #include "experiments/arm.h"
 
-/* ---- the curve as numbers ---------------------------------------------------------------------------------------------------
- */
+/* ---- the curve as numbers ------------------------------------------------------------------------------------------------ */
 
 void ft_curve_isotonic(ft_label_point *p, int n)
 {
@@ -47,8 +46,7 @@ double ft_curve_labels(const ft_label_point *p, int n, double f1, double near)
     return exp(between(f1, p[last].f1, p[first].f1, log(p[last].labels), log(p[first].labels)));
 }
 
-/* ---- the setting ------------------------------------------------------------------------------------------------------------
- */
+/* ---- the setting --------------------------------------------------------------------------------------------------------- */
 
 /* Labelled videos that every fold's pool has. */
 static int64_t pool_labels(const ft_experiment *x)
@@ -72,15 +70,13 @@ static int by_value(const void *a, const void *b)
 /* The entries as numbers in rising order, each once, without that of the baseline. */
 static int numbers(const ft_result *r, const ft_arm_result *base, int64_t pool, int64_t *out, int *n)
 {
-    const char *where = ft_config_origin(r->x->cfg, "curve"), *const * entry;
+    const char *const *entry;
     int entries = ft_config_list(r->x->cfg, "curve", &entry), kept = 0;
     for (int i = 0; i < entries; i++) {
-        char *end;
-        int64_t labels = strcmp(entry[i], "all") ? strtoll(entry[i], &end, 10) : pool;
-        if (strcmp(entry[i], "all") && (*end || end == entry[i] || labels < r->x->classes.n))
-            return FT_FAIL(FT_ECONFIG,
-                           "%s: curve: %s is neither all nor a number of labelled videos, from %d (a video a class) on", where,
-                           entry[i], r->x->classes.n);
+        int64_t labels = strcmp(entry[i], "all") ? strtoll(entry[i], NULL, 10) : pool;
+        if (labels < r->x->classes.n)
+            return FT_FAIL(FT_ECONFIG, "%s: curve: %s labels for %d classes. Take a video a class at least",
+                           ft_config_origin(r->x->cfg, "curve"), entry[i], r->x->classes.n);
         if (labels > pool) ft_log("curve: %s labels are left out, the pool has %lld", entry[i], (long long)pool);
         else out[kept++] = labels;
     }
@@ -127,27 +123,42 @@ static int points_of(ft_result *r, const ft_arm_result *base, const int64_t *lab
     return FT_OK;
 }
 
+int ft_curve_check(const ft_result *r)
+{
+    const char *const *entry, *where = ft_config_origin(r->x->cfg, "curve");
+    int n = ft_config_list(r->x->cfg, "curve", &entry);
+    const ft_arm_result *base = ft_baseline(r, NULL);
+    if (n > 0 && (!base || strcmp(base->arm, "supervised")))
+        return FT_FAIL(FT_ECONFIG,
+                       "%s: curve: worth is counted in labels of a supervised baseline, and %s is none of the arms that are. "
+                       "Add supervised to arms, or leave out curve",
+                       where, ft_config_text(r->x->cfg, "baseline"));
+    for (int i = 0; i < n; i++) {
+        char *end;
+        if (strcmp(entry[i], "all") && (strtoll(entry[i], &end, 10) < 2 || *end))
+            return FT_FAIL(FT_ECONFIG, "%s: curve: %s is neither all nor a number of labelled videos, from 2 on", where,
+                           entry[i]);
+    }
+    return FT_OK;
+}
+
 int ft_curve_read(ft_result *r)
 {
-    const ft_config *cfg = r->x->cfg;
-    const char *where = ft_config_origin(cfg, "curve"), *const * entry;
-    int n = ft_config_list(cfg, "curve", &entry), runs = (int)(ft_config_int(cfg, "splits") * ft_config_int(cfg, "seeds"));
+    const char *const *entry;
+    int n = ft_config_list(r->x->cfg, "curve", &entry), rc;
+    int runs = (int)(ft_config_int(r->x->cfg, "splits") * ft_config_int(r->x->cfg, "seeds"));
     if (n == 0) return FT_OK;
     const ft_arm_result *base = ft_baseline(r, NULL);
-    if (!base || strcmp(base->arm, "supervised"))
-        return FT_FAIL(FT_ECONFIG, "%s: curve: worth is counted in labels of a supervised baseline, and %s is %s", where,
-                       ft_config_text(cfg, "baseline"), base ? "none" : "none of the arms");
     int64_t pool = pool_labels(r->x), *labels = ft_alloc_n(n, sizeof *labels);
     r->curve = ft_alloc_n(n, sizeof *r->curve);
-    int rc = labels && r->curve ? numbers(r, base, pool, labels, &n) : FT_FAIL(FT_ENOMEM, "no memory for a curve");
+    rc = labels && r->curve ? numbers(r, base, pool, labels, &n) : FT_FAIL(FT_ENOMEM, "no memory for a curve");
     for (int i = 0; rc == FT_OK && i < n; i++) rc = add_point(r, base, labels[i], pool, runs);
     if (rc == FT_OK) rc = points_of(r, base, labels);
     ft_free(labels);
     return rc;
 }
 
-/* ---- worth ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- worth --------------------------------------------------------------------------------------------------------------- */
 
 /* Means of arms and curve: of the runs, or of one bootstrap sample. */
 typedef struct {
@@ -196,21 +207,20 @@ static void worths(ft_result *r, const means *observed, const means *resampled, 
 
 int ft_worth(ft_result *r)
 {
-    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive, rc = FT_OK;
+    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    int failed = 0;
     for (int i = 0; i < r->n; i++) r->arm[i].worth = (ft_interval){NAN, NAN, NAN, NAN};
     if (r->points < 2) return FT_OK;
     double *value = ft_alloc_n((int64_t)(r->n + r->curve_n + 1) * samples, sizeof *value);
     if (!value) return FT_FAIL(FT_ENOMEM, "no memory for %d bootstrap samples", samples);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) reduction(+ : failed)
     for (int i = 0; i < r->n + r->curve_n; i++) {
-        ft_arm_result *a = i < r->n ? &r->arm[i] : &r->curve[i - r->n];
-        int failed = ft_bootstrap(a->run, a->n, C, positive, samples, value + (int64_t)i * samples);
-#pragma omp critical(worth)
-        if (failed) rc = failed;
+        const ft_arm_result *a = i < r->n ? &r->arm[i] : &r->curve[i - r->n];
+        failed += ft_bootstrap(a->run, a->n, C, positive, samples, value + (int64_t)i * samples) != FT_OK;
     }
-    if (rc == FT_OK) worths(r, &(means){r, NULL, 0}, &(means){r, value, samples}, value + (int64_t)(r->n + r->curve_n) * samples);
+    if (!failed) worths(r, &(means){r, NULL, 0}, &(means){r, value, samples}, value + (int64_t)(r->n + r->curve_n) * samples);
     ft_free(value);
-    return rc < 0 ? FT_FAIL(rc, "no memory for a bootstrap") : FT_OK;
+    return failed ? FT_FAIL(FT_ENOMEM, "no memory for bootstrap samples") : FT_OK;
 }
 
 double ft_worth_f1(const ft_result *r, const ft_arm_result *a)

@@ -18,12 +18,14 @@ double ft_curve_f1(const ft_label_point *p, int n, double labels);
 /* Where it has this F1: of a flat part the place nearest to `near`; -INFINITY below the first point, INFINITY above the last. */
 double ft_curve_labels(const ft_label_point *p, int n, double f1, double near);
 
-/* Reads the setting `curve` into r->curve, whose points are planned and read as arms are. Needs the arms and the folds. What the
+/* Is the setting `curve` right? Needs the arms. */
+int ft_curve_check(const ft_result *r);
+/* Reads it into r->curve and r->point, whose runs are then planned and read as those of arms are. Needs the folds, too: what the
  * pool has too few labels for is left out with a message. */
 int ft_curve_read(ft_result *r);
 
-/* r->point and the worth of every arm in labelled videos (NaN without a curve or a baseline). The runs must be read, the
- * differences known. */
+/* The curve of the runs and the worth of every arm in labelled videos (NaN without a curve or a baseline). The runs must be read,
+ * the differences known. */
 int ft_worth(ft_result *r);
 
 /* The F1 at which an arm that has a worth is read off r->point. */
