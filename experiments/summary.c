@@ -26,18 +26,21 @@ static void numbers(FILE *f, const double *v, size_t n, const char *format)
 
 static void csv(const ft_result *r, FILE *f)
 {
-    fprintf(f, "arm,runs,f1_mean,f1_std,f1_ci_low,f1_ci_high,delta_f1,delta_ci_low,delta_ci_high,p_value,p_holm,mdd,tost_p,"
-               "tost_p_holm,verdict,worth,worth_low,worth_high\n");
+    fprintf(
+        f,
+        "arm,runs,f1_mean,f1_std,f1_ci_low,f1_ci_high,delta_f1,delta_ci_low,delta_ci_high,p_value,p_holm,power_mde,worth_labels,"
+        "worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict\n");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
-        double v[] = {a->f1.mean,    a->f1.std, a->f1.low, a->f1.high,  a->delta.mean, a->delta.low,
-                      a->delta.high, a->p,      a->p_holm, a->smallest, a->tost,       a->tost_holm};
+        const double scores[] = {a->f1.mean,   a->f1.std,     a->f1.low, a->f1.high, a->delta.mean,
+                                 a->delta.low, a->delta.high, a->p,      a->p_holm,  a->smallest};
         ft_csv_cell(f, a->name);
         fprintf(f, ",%d", a->n);
-        numbers(f, v, sizeof v / sizeof *v, "%.6f");
-        fprintf(f, ",%s", ft_verdict_word(a));
+        numbers(f, scores, sizeof scores / sizeof *scores, "%.6f");
         numbers(f, (double[]){a->worth.mean, a->worth.low, a->worth.high}, 3, "%.2f"); /* inf: beyond the curve */
-        fputc('\n', f);
+        fprintf(f, ",%s", ft_equivalent_word(r, a));
+        numbers(f, (double[]){a->tost, a->tost_holm}, 2, "%.6f");
+        fprintf(f, ",%s\n", ft_verdict_word(a));
     }
 }
 
@@ -154,15 +157,15 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
 {
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
-    return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:o,s:o,s:o}",
+    return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}",
                      "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low,
                      "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
                      "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse",
                      real(a->eps_mse), "frechet", real(a->frechet), "delta_sd", real(a->delta_sd), "mcnemar_p",
                      real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test", json_boolean(a->looked),
-                     "mdd", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm), "verdict",
-                     ft_verdict_word(a), "verdict_text", text, "worth", labels(a->worth.mean), "worth_low", labels(a->worth.low),
-                     "worth_high", labels(a->worth.high));
+                     "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm), "verdict",
+                     ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
+                     labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high));
 }
 
 static json_t *curve_json(const ft_result *r)

@@ -64,7 +64,7 @@ static bool shows(const ft_result *r) { return splits(r) >= ft_splits_for(r->com
 
 static bool equivalent(const ft_result *r, const ft_arm_result *a)
 {
-    return a->tost_holm < 0.05 && a->delta.low > -margin(r) && a->delta.high < margin(r);
+    return splits(r) >= FT_FEWEST_SPLITS && a->tost_holm < 0.05 && a->delta.low > -margin(r) && a->delta.high < margin(r);
 }
 
 static ft_verdict judge(const ft_result *r, const ft_arm_result *a)
@@ -74,7 +74,7 @@ static ft_verdict judge(const ft_result *r, const ft_arm_result *a)
     if (needs_control(a) && ft_positive_control(r, a, &seen) && !seen) return FT_COULD_NOT;
     if (shows(r) && a->p_holm < 0.05 && a->delta.low > 0) return FT_BETTER;
     if (shows(r) && a->p_holm < 0.05 && a->delta.high < 0) return FT_WORSE;
-    return splits(r) >= FT_FEWEST_SPLITS && equivalent(r, a) ? FT_EQUIVALENT : FT_NOT_SHOWN;
+    return equivalent(r, a) ? FT_EQUIVALENT : FT_NOT_SHOWN;
 }
 
 static void smallest(const ft_result *r, ft_arm_result *a, double effect)
@@ -107,6 +107,12 @@ const char *ft_verdict_word(const ft_arm_result *a)
         [FT_EQUIVALENT] = "equivalent", [FT_NOT_SHOWN] = "no difference shown",
     };
     return word[a->verdict];
+}
+
+const char *ft_equivalent_word(const ft_result *r, const ft_arm_result *a)
+{
+    if (isnan(a->tost_holm) || splits(r) < FT_FEWEST_SPLITS || a->verdict == FT_COULD_NOT) return "";
+    return equivalent(r, a) ? "yes" : "no";
 }
 
 /* ---- words --------------------------------------------------------------------------------------------------------------- */

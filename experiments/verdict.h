@@ -23,6 +23,7 @@ enum { FT_SENTENCE = 4096 };
 int ft_verdicts(ft_result *r); /* smallest, tost_holm and verdict of every arm, from its difference, p-values and worth */
 
 const char *ft_verdict_word(const ft_arm_result *a); /* "better", "no difference shown", ...; "" without a comparison */
+const char *ft_equivalent_word(const ft_result *r, const ft_arm_result *a); /* yes, no; "": nothing is said about it */
 /* The sentence of an arm, to follow its name and a colon; "" without a comparison. */
 void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE]);
 /* What stands above all: positive control, smallest difference, worth in labels. */

@@ -237,16 +237,18 @@ labelled = lambda arm="": set(json.load(open(f"w/splits/split-0{arm}.json"))["la
 assert len(labelled()) == 12 and len(labelled("-more-labels-18")) == 18 and len(labelled("-fully-supervised")) == 30
 assert labelled("-curve-4-labels") < labelled() < labelled("-more-labels-18"), "labels of a split are not among those of more"
 assert len({l["config_hash"] for l in lines}) == 2 * (6 + 1)
+columns = open("w/summary.csv").readline().strip()
+assert columns.endswith(",p_value,p_holm,power_mde,worth_labels,worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict"), columns
 rows = {r["arm"]: r for r in csv.DictReader(open("w/summary.csv"))}
 assert set(rows) == {a["arm"] for a in o["arms"]}, "a point of the curve stands among the arms"
 for a in o["arms"][1:]:
     r = rows[a["arm"]]
-    assert r["mdd"] == "" and r["worth"] != "" and r["verdict"] == a["verdict"], r
+    assert r["power_mde"] == r["equivalent"] == "" and r["worth_labels"] != "" and r["verdict"] == a["verdict"], r
     control = a["arm"] in ("fully-supervised", "more-labels 18")
     assert a["verdict"] == ("no difference shown" if control else "could not have shown it"), a
     assert (a["verdict_text"] == "this run could not have shown it") == (not control), a
     assert not control or r["tost_p_holm"] == "", r
-assert rows["supervised"]["verdict"] == rows["supervised"]["worth"] == ""
+assert rows["supervised"]["verdict"] == rows["supervised"]["worth_labels"] == ""
 page = open("w/report.html").read()
 assert page.index("Positive control not seen") < page.index("<ul>") and "Worth in labels" in page and "<polyline" in page
 for name in "summary.md", "summary.tex":

@@ -195,11 +195,13 @@ static void test_verdicts(void **state)
             expect(&f, &f.arm[1], FT_NOT_SHOWN, splits == 1 ? "1 label split can show none" : "6 label splits can show none");
             expect(&f, &f.arm[2], FT_COULD_NOT, "this run could not have shown it");
             assert_true(isnan(f.arm[1].smallest));
+            assert_string_equal(ft_equivalent_word(&f.r, &f.arm[2]), "");
             head(&f, "Positive control not seen: real unlabelled videos add +1");
             head(&f, "This run could not have shown what other clips add.");
             head(&f, "with 3 comparisons 7 are the fewest that can");
         } else {
             expect(&f, &f.arm[1], FT_BETTER, "better than the baseline: +1");
+            assert_string_equal(ft_equivalent_word(&f.r, &f.arm[2]), "no");
             expect(&f, &f.arm[2], FT_WORSE, "worse than the baseline: -9");
             expect(&f, &f.arm[3], FT_NOT_SHOWN, "the smallest that this run could have shown is");
             head(&f, "Positive control seen: real unlabelled videos add +1");
@@ -246,6 +248,8 @@ static void test_verdicts_without_control(void **state)
     add(&f, false, "noise", NULL, same, N);
     assert_int_equal(ft_compare(&f.r), FT_OK);
     expect(&f, &f.arm[2], FT_EQUIVALENT, "equivalent to the baseline within 2 F1");
+    assert_string_equal(ft_equivalent_word(&f.r, &f.arm[2]), "yes");
+    assert_string_equal(ft_equivalent_word(&f.r, &f.arm[1]), "");
     head(&f, "Positive control seen: all labels add +2");
     assert_true(f.arm[2].tost_holm == f.arm[2].tost && isnan(f.arm[1].tost_holm));
     end(&f);
