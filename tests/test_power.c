@@ -233,6 +233,21 @@ static void test_verdicts_without_control(void **state)
     expect(&f, &f.arm[3], FT_BETTER, "better");
     head(&f, "All labels add +2");
     end(&f);
+    for (int margin = 2; margin <= 4; margin += 2) {
+        /* the same video of each class more in every split: better, and by less than 2 points, but on these videos alone */
+        char text[32];
+        begin(&f, N);
+        snprintf(text, sizeof text, "margin=%d", margin);
+        assert_int_equal(ft_config_set(f.x.cfg, text, "test"), FT_OK);
+        add(&f, false, "supervised", NULL, around(140, 0, 0), N);
+        for (int i = 0; i < N; i++) same[i] = i ? 142 : 144;
+        add(&f, false, "noise", NULL, same, N);
+        assert_int_equal(ft_compare(&f.r), FT_OK);
+        assert_true(f.arm[1].p_holm < 0.01 && f.arm[1].tost_holm < 0.01 && f.arm[1].delta.low <= 0 && f.arm[1].delta.high > 0.02);
+        if (margin > 2) expect(&f, &f.arm[1], FT_EQUIVALENT, "equivalent to the baseline within 4 F1");
+        else expect(&f, &f.arm[1], FT_NOT_SHOWN, "better on these 200 test videos (p 0.002), but others may say otherwise");
+        end(&f);
+    }
     begin(&f, N); /* none: what is shown is shown; a control with frozen frames is none */
     add(&f, false, "supervised", NULL, around(140, 4, 0), N);
     add(&f, false, "real-unlabelled", "unlabelled.frames=frozen", around(140, 4, 1), N);
@@ -244,7 +259,7 @@ static void test_verdicts_without_control(void **state)
     begin(&f, N); /* all labels stand in for it */
     add(&f, false, "supervised", NULL, around(140, 4, 0), N);
     add(&f, false, "fully-supervised", NULL, around(180, 4, 1), N);
-    for (int i = 0; i < N; i++) same[i] = f.arm[0].run[i].f1 * VIDEOS + (i % 2 ? 0.5 : 2.5); /* 0 or 2 more: within 2 points */
+    for (int i = 0; i < N; i++) same[i] = (int)lround(f.arm[0].run[i].f1 * VIDEOS) + i % 2 * 2; /* 0 or 2 more: within 2 points */
     add(&f, false, "noise", NULL, same, N);
     assert_int_equal(ft_compare(&f.r), FT_OK);
     expect(&f, &f.arm[2], FT_EQUIVALENT, "equivalent to the baseline within 2 F1");
