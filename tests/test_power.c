@@ -227,7 +227,9 @@ static void test_verdicts_without_control(void **state)
     add(&f, false, "real-unlabelled", NULL, around(140, 4, 1), N);
     add(&f, false, "noise", NULL, around(180, 4, 2), N);
     add(&f, false, "fully-supervised", NULL, around(180, 4, 3), N);
+    add(&f, false, "real-unlabelled", "unlabelled.frames=frozen", around(180, 4, 2), N);
     assert_int_equal(ft_compare(&f.r), FT_OK);
+    expect(&f, &f.arm[4], FT_COULD_NOT, "this run could not have shown it");
     expect(&f, &f.arm[1], FT_NOT_SHOWN, "no difference shown");
     expect(&f, &f.arm[2], FT_COULD_NOT, "this run could not have shown it");
     expect(&f, &f.arm[3], FT_BETTER, "better");
@@ -267,6 +269,26 @@ static void test_verdicts_without_control(void **state)
     assert_string_equal(ft_equivalent_word(&f.r, &f.arm[1]), "");
     head(&f, "Positive control seen: all labels add +2");
     assert_true(f.arm[2].tost_holm == f.arm[2].tost && isnan(f.arm[1].tost_holm));
+    end(&f);
+}
+
+/* five arms, each as good as equal if it were alone: Holm counts them all */
+static void test_equivalence_of_several(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    fixture f;
+    int apart[N];
+    begin(&f, N);
+    assert_int_equal(ft_config_set(f.x.cfg, "margin=11", "test"), FT_OK);
+    add(&f, false, "supervised", NULL, around(140, 0, 0), N);
+    for (int i = 0; i < N; i++) apart[i] = i % 2 ? 156 : 124;
+    for (int i = 0; i < 5; i++) add(&f, false, "noise", NULL, apart, N);
+    assert_int_equal(ft_compare(&f.r), FT_OK);
+    const ft_arm_result *a = &f.arm[1];
+    assert_true(a->tost < 0.05 && a->tost_holm > 0.05 && a->delta.low > -0.11 && a->delta.high < 0.11);
+    expect(&f, a, FT_NOT_SHOWN, "6 label splits can show none");
+    assert_string_equal(ft_equivalent_word(&f.r, a), "no");
     end(&f);
 }
 
@@ -311,6 +333,7 @@ int main(void)
                                        cmocka_unit_test(test_curve),
                                        cmocka_unit_test(test_verdicts),
                                        cmocka_unit_test(test_verdicts_without_control),
+                                       cmocka_unit_test(test_equivalence_of_several),
                                        cmocka_unit_test(test_worth)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
