@@ -136,8 +136,9 @@ static void say_labels(char text[100], const char *before, double v, double leas
 {
     size_t at = strlen(text);
     double shown = isinf(v) ? (v > 0 ? most : least) : v;
-    snprintf(text + at, 100 - at, "%s%s%+.0f", before, isinf(v) ? (v > 0 ? "more than " : "less than ") : "",
-             fabs(shown) < 0.5 ? 0 : shown);
+    const char *bound = isinf(v) ? (v > 0 ? "more than " : "less than ") : "";
+    if (fabs(shown) < 0.5) snprintf(text + at, 100 - at, "%s%s0", before, bound);
+    else snprintf(text + at, 100 - at, "%s%s%+.0f", before, bound, shown);
 }
 
 void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100])
@@ -159,15 +160,16 @@ static double clips_of(const ft_arm_result *a)
     return most > 0 && most < n ? most : n;
 }
 
-static void say_worth(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE], const char *before, const char *name)
+/* name: NULL where the sentence is about the arm already */
+static void say_worth(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE], const char *name)
 {
     char worth[100];
     double clips = clips_of(a);
     ft_worth_text(r, a, worth);
     if (!*worth) return;
-    say(text, "%s", before);
-    if (!isnan(clips)) say(text, "%.0f clips of %s are", clips, name);
-    else say(text, "%s is", name);
+    if (isnan(clips)) say(text, "%s is", name ? name : "; it");
+    else if (name) say(text, "%.0f clips of %s are", clips, name);
+    else say(text, "; its %.0f clips are", clips);
     say(text, " worth %s labelled videos", worth);
 }
 
@@ -210,7 +212,7 @@ void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SE
             break;
         case FT_NOT_SHOWN: say_not_shown(r, a, text); break;
     }
-    say_worth(r, a, text, "; ", "it");
+    say_worth(r, a, text, NULL);
 }
 
 static void say_adds(char text[FT_SENTENCE], const char *what, const ft_arm_result *a, const char *after)
@@ -260,7 +262,7 @@ void ft_verdict_head(const ft_result *r, char text[FT_SENTENCE])
     for (int i = 0, named = 0; i < r->n && named < MOST_NAMED; i++) {
         const ft_arm_result *a = &r->arm[i];
         if (!needs_control(a) || a->verdict == FT_COULD_NOT || isnan(clips_of(a)) || isnan(a->worth.mean)) continue;
-        say_worth(r, a, text, "", a->name);
+        say_worth(r, a, text, a->name);
         say(text, ". ");
         named++;
     }

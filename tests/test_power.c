@@ -321,6 +321,7 @@ static void test_worth(void **state)
     NEAR(f.arm[3].worth.mean, -30, 1e-9);
     ft_worth_text(&f.r, more, text);
     assert_string_equal(text, "+40 [+40, +40]");
+    expect(&f, more, FT_NOT_SHOWN, "; it is worth +40 [+40, +40] labelled videos");
     ft_worth_text(&f.r, beyond, text);
     assert_string_equal(text, "more than +40 [more than +40, more than +40]");
     end(&f);
