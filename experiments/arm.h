@@ -22,6 +22,9 @@ typedef struct {
  * is the arm with the last words of its settings: "noise clips=50". */
 int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry);
 
+/* Memory for so many runs, and nothing known. */
+int ft_arm_begin(ft_arm_result *a, int runs);
+
 const ft_arm *ft_arm_find(const char *arm); /* NULL if no row fits */
 const ft_arm *ft_arm_at(int i);
 

@@ -90,6 +90,14 @@ static int check_length(const ft_arm_result *a, const char *entry, const char *w
     return FT_OK;
 }
 
+int ft_arm_begin(ft_arm_result *a, int runs)
+{
+    a->psnr = a->eps_mse = a->frechet = NAN;
+    a->run = ft_alloc(sizeof *a->run * (size_t)runs);
+    a->line = ft_alloc(sizeof *a->line * (size_t)runs);
+    return a->run && a->line ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %d runs", runs);
+}
+
 static int arms_of(ft_result *r, char **entry, int n)
 {
     const ft_config *cfg = r->x->cfg;
@@ -103,10 +111,7 @@ static int arms_of(ft_result *r, char **entry, int n)
     if (!(r->arm = ft_alloc(sizeof *r->arm * (size_t)n))) return FT_FAIL(FT_ENOMEM, "no memory for %d arms", n);
     for (r->n = 0; r->n < n;) {
         ft_arm_result *a = &r->arm[r->n++];
-        a->psnr = a->eps_mse = a->frechet = NAN;
-        a->run = ft_alloc(sizeof *a->run * (size_t)runs);
-        a->line = ft_alloc(sizeof *a->line * (size_t)runs);
-        if (!a->run || !a->line) return FT_FAIL(FT_ENOMEM, "no memory for %d runs", runs);
+        FT_TRY(ft_arm_begin(a, runs));
         FT_TRY(ft_arm_read(a, cfg, entry[r->n - 1]));
         FT_TRY(check_names(r, entry, where));
         if (!strncmp(a->arm, "clips: ", 7) && !ft_exists(a->arm + 7))

@@ -2,9 +2,12 @@
 #define FT_ARM_TABLE(ARM)                                                                                                        \
     ARM(supervised)                                                                                                              \
     ARM(fully_supervised)                                                                                                        \
+    ARM(more_labels)                                                                                                             \
     ARM(real_unlabelled)                                                                                                         \
     ARM(training_clips)                                                                                                          \
+    ARM(duplicate)                                                                                                               \
     ARM(noise)                                                                                                                   \
     ARM(vae_prior)                                                                                                               \
+    ARM(vae_roundtrip)                                                                                                           \
     ARM(generator)                                                                                                               \
     ARM(clips)

@@ -7,15 +7,17 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/experiment.h"
+#include "experiments/power.h"
+#include "experiments/verdict.h"
+#include "experiments/worth.h"
 
-/* What an arm is compared with: the baseline, or, if it has another number of labels, the baseline with as many. */
-static ft_arm_result *baseline_of(const ft_result *r, const ft_arm_result *a)
+ft_arm_result *ft_baseline(const ft_result *r, const ft_arm_result *a)
 {
     const char *name = ft_config_text(r->x->cfg, "baseline");
     ft_arm_result *base = NULL;
     for (int i = 0; i < r->n; i++)
         if (!strcmp(r->arm[i].name, name)) base = &r->arm[i];
-    if (strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
+    if (a && strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
         for (int i = 0; i < r->n; i++)
             if (!strcmp(r->arm[i].arm, name) && ft_config_int(r->arm[i].cfg, "labels") == ft_config_int(a->cfg, "labels"))
                 return &r->arm[i];
@@ -46,47 +48,53 @@ static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
     a->p_mcnemar = ft_mcnemar(alone[0], alone[1]);
 }
 
-int ft_compare(ft_result *r)
+/* F1 and its difference from the baseline's, with intervals; false: no memory */
+static bool intervals(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
 {
-    const ft_config *cfg = r->x->cfg;
-    int samples = (int)ft_config_int(cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
-    double *p = ft_alloc((size_t)r->n * sizeof *p), difference[4096];
-    if (!p) return FT_FAIL(FT_ENOMEM, "no memory for %d arms", r->n);
-#pragma omp parallel for schedule(dynamic)
-    for (int i = 0; i < r->n; i++) {
-        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
-        a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
-        a->delta = (ft_interval){NAN, NAN, NAN, NAN};
-        if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
+    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
+    a->delta = (ft_interval){NAN, NAN, NAN, NAN};
+    if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
+    return !isnan(a->f1.low) && isnan(a->delta.mean) == isnan(a->delta.low);
+}
+
+/* Tests on the exchangeable differences; p_holm is not corrected yet. */
+static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
+{
+    a->p = a->p_holm = a->delta_sd = a->p_mcnemar = a->tost = NAN;
+    if (!base || base == a) return FT_OK;
+    double *difference = ft_alloc_n(a->n, sizeof *difference), square = 0;
+    if (!difference) return FT_FAIL(FT_ENOMEM, "no memory for %d runs", a->n);
+    int units = ft_units(a->run, base->run, a->n, difference);
+    a->p = a->p_holm = ft_sign_flip(difference, units);
+    for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
+    if (units > 1) a->delta_sd = sqrt(square / (units - 1));
+    a->tost = ft_equivalence(difference, units, ft_config_real(r->x->cfg, "margin") / 100);
+    if (r->x->n_folds == 1) discordant(a, base, r->x->classes.n);
+    ft_free(difference);
+    return FT_OK;
+}
+
+static void looks_of(ft_arm_result *a)
+{
+    a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
+    a->point_f1 = a->best_look = 0;
+    for (int k = 0; k < a->n; k++) {
+        json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
+        json_t *best = json_object_get(json_object_get(a->line[k], "best_on_test"), "f1");
+        a->best_look += json_is_number(best) ? json_number_value(best) / a->n : NAN;
+        a->point_f1 += json_is_number(f1) ? json_number_value(f1) / a->n : NAN;
     }
-    for (int i = 0; i < r->n; i++) {
-        ft_arm_result *a = &r->arm[i], *base = baseline_of(r, a);
-        p[i] = a->delta_sd = a->p_mcnemar = NAN;
-        a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
-        if (base && base != a) {
-            int units = a->n <= 4096 ? ft_units(a->run, base->run, a->n, difference) : 0;
-            double square = 0;
-            p[i] = ft_sign_flip(difference, units);
-            for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
-            if (units > 1) a->delta_sd = sqrt(square / (units - 1));
-            if (r->x->n_folds == 1) discordant(a, base, C);
-        }
-        a->p = p[i];
-        a->point_f1 = a->best_look = 0;
-        for (int k = 0; k < a->n; k++) {
-            json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
-            json_t *best = json_object_get(json_object_get(a->line[k], "best_on_test"), "f1");
-            a->best_look += json_is_number(best) ? json_number_value(best) / a->n : NAN;
-            a->point_f1 += json_is_number(f1) ? json_number_value(f1) / a->n : NAN;
-        }
-    }
-    ft_holm(p, r->n);
-    for (int i = 0; i < r->n; i++) r->arm[i].p_holm = p[i];
-    ft_free(p);
-    /* trivial answers on the first run's test videos */
+}
+
+/* trivial answers on the first run's test videos */
+static int trivial_answers(ft_result *r)
+{
+    int C = r->x->classes.n, positive = r->x->classes.positive;
     const ft_run_scores *t = &r->arm[0].run[0];
     float *prob = ft_alloc((size_t)(t->n * C + 1) * sizeof *prob);
-    for (int kind = 0; prob && kind < 2; kind++) {
+    if (!prob) return FT_FAIL(FT_ENOMEM, "no memory for %lld answers", (long long)t->n);
+    for (int kind = 0; kind < 2; kind++) {
         for (int64_t i = 0; i < t->n; i++)
             for (int c = 0; c < C; c++) prob[i * C + c] = C == 2 ? (c == positive) == (kind == 0) : c == (kind ? 0 : positive);
         *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
@@ -98,4 +106,34 @@ int ft_compare(ft_result *r)
     r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
     r->test_videos = t->n;
     return FT_OK;
+}
+
+int ft_compare(ft_result *r)
+{
+    ft_arm_result *base = ft_baseline(r, NULL);
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) reduction(+ : failed)
+    for (int i = 0; i < r->n + r->curve_n; i++) {
+        ft_arm_result *a = i < r->n ? &r->arm[i] : &r->curve[i - r->n];
+        failed += !intervals(r, a, i < r->n ? ft_baseline(r, a) : base);
+    }
+    if (failed) return FT_FAIL(FT_ENOMEM, "no memory for bootstrap samples");
+    for (int i = 0; i < r->curve_n; i++)
+        FT_TRY(tests(r, &r->curve[i], base)); /* no claims: they cost the arms nothing in Holm's */
+    double *p = ft_alloc_n(r->n, sizeof *p);
+    int rc = p ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %d arms", r->n);
+    for (int i = 0; rc == FT_OK && i < r->n; i++) {
+        ft_arm_result *a = &r->arm[i];
+        rc = tests(r, a, ft_baseline(r, a));
+        looks_of(a);
+        r->comparisons += !isnan(a->delta.mean);
+        p[i] = a->p;
+    }
+    if (rc == FT_OK) ft_holm(p, r->n);
+    for (int i = 0; rc == FT_OK && i < r->n; i++) r->arm[i].p_holm = p[i];
+    ft_free(p);
+    FT_TRY(rc);
+    FT_TRY(trivial_answers(r));
+    FT_TRY(ft_worth(r));
+    return ft_verdicts(r);
 }

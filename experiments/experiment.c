@@ -15,6 +15,7 @@
 #include "common/base/status.h"
 #include "common/train/precision.h"
 #include "experiments/environment.h"
+#include "experiments/worth.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
 
@@ -27,6 +28,9 @@ static int plan_runs(ft_result *r)
     for (int i = 0; i < r->n; i++)
         for (int split = 0; split < splits; split++)
             for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->arm[i], split, seed));
+    for (int i = 0; i < r->curve_n; i++)
+        for (int split = 0; split < splits; split++)
+            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->curve[i], split, seed));
     for (int i = 0; i < r->n; i++) generated |= r->arm[i].likeness != NULL;
     return generated ? ft_stage_likeness(x, NULL, &r->held_out) : FT_OK;
 }
@@ -36,6 +40,7 @@ int ft_experiment_open(ft_result *r)
     ft_experiment *x = r->x;
     int rc;
     FT_TRY(ft_arms_read(r));
+    FT_TRY(ft_curve_check(r));
     FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;
     FT_TRY(ft_precision_keep(x->cfg, x->dir, here));
@@ -47,23 +52,31 @@ int ft_experiment_open(ft_result *r)
     FT_TRY(rc);
     FT_TRY(ft_classes_make(&x->classes, x->cfg, &x->store));
     FT_TRY(ft_folds_make(&x->folds, &x->n_folds, x->cfg, &x->store, &x->classes));
+    FT_TRY(ft_curve_read(r));
     return plan_runs(r);
+}
+
+static void arms_free(ft_arm_result *arm, int n)
+{
+    for (int i = 0; arm && i < n; i++) {
+        for (int k = 0; arm[i].run && k < arm[i].n; k++) {
+            ft_free((void *)(uintptr_t)arm[i].run[k].prob);
+            ft_free((void *)(uintptr_t)arm[i].run[k].label);
+            json_decref(arm[i].line[k]);
+        }
+        ft_config_free(arm[i].cfg);
+        ft_free(arm[i].run);
+        ft_free(arm[i].line);
+    }
+    ft_free(arm);
 }
 
 void ft_experiment_close(ft_result *r)
 {
     ft_experiment *x = r->x;
-    for (int i = 0; r->arm && i < r->n; i++) {
-        ft_config_free(r->arm[i].cfg);
-        for (int k = 0; r->arm[i].run && k < r->arm[i].n; k++) {
-            ft_free((void *)(uintptr_t)r->arm[i].run[k].prob);
-            ft_free((void *)(uintptr_t)r->arm[i].run[k].label);
-            json_decref(r->arm[i].line[k]);
-        }
-        ft_free(r->arm[i].run);
-        ft_free(r->arm[i].line);
-    }
-    ft_free(r->arm);
+    arms_free(r->curve, r->curve_n); /* their settings borrow from those of an arm */
+    arms_free(r->arm, r->n);
+    ft_free(r->point);
     ft_free(r->confound);
     ft_free(r->twin);
     ft_stages_free(x);
@@ -90,18 +103,25 @@ int ft_experiment_worker(ft_config *cfg, const char *dir, const char *stage)
 
 /* ---- tables -------------------------------------------------------------------------------------------------------------- */
 
+static int add_lines(FILE *f, const ft_arm_result *arm, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < arm[i].n; k++) {
+            char *line;
+            FT_TRY(ft_json_text(arm[i].line[k], JSON_COMPACT, &line));
+            fprintf(f, "%s\n", line);
+            ft_free(line);
+        }
+    return FT_OK;
+}
+
 static int write_lines(const ft_result *r)
 {
     char path[FT_PATH];
     ft_text t;
     int rc = ft_text_begin(&t);
-    for (int i = 0; i < r->n; i++)
-        for (int k = 0; rc == FT_OK && k < r->arm[i].n; k++) {
-            char *line;
-            rc = ft_json_text(r->arm[i].line[k], JSON_COMPACT, &line);
-            if (rc == FT_OK) fprintf(t.f, "%s\n", line);
-            ft_free(line);
-        }
+    if (rc == FT_OK) rc = add_lines(t.f, r->arm, r->n);
+    if (rc == FT_OK) rc = add_lines(t.f, r->curve, r->curve_n);
     snprintf(path, sizeof path, "%s/results.jsonl", r->x->dir);
     if (rc == FT_OK) return ft_text_write(&t, path);
     ft_text_free(&t);
@@ -141,6 +161,9 @@ static int read_results(ft_result *r)
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }
+    for (int i = 0; i < r->curve_n; i++)
+        for (int split = 0; split < splits; split++)
+            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_read(x, &r->curve[i], split, seed));
     r->frechet_real = ft_stage_number(r->held_out, "frechet");
     return ft_compare(r);
 }

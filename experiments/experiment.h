@@ -74,6 +74,8 @@ int ft_arm_use_file(ft_arm_context *c, const char *path);
 json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
 
 /* ---- what the report needs ---- */
+typedef enum { FT_NOT_COMPARED, FT_COULD_NOT, FT_BETTER, FT_WORSE, FT_EQUIVALENT, FT_NOT_SHOWN } ft_verdict; /* see verdict.h */
+
 typedef struct {
     char arm[600], name[128]; /* see ft_arm_context; what tables call it */
     ft_config *cfg;
@@ -82,7 +84,11 @@ typedef struct {
     json_t **line;         /* as in results.jsonl */
     ft_interval f1, delta; /* delta against the baseline; NaN without it */
     double p, p_holm;
-    double delta_sd;      /* of the exchangeable differences (ft_units); NaN under two of them */
+    double delta_sd;        /* of the exchangeable differences (ft_units); NaN under two of them */
+    double smallest;        /* true difference that would be shown with 80 % probability (verdict.h); NaN: none */
+    double tost, tost_holm; /* p-value of equivalence within `margin`; Holm over arms of generated clips and controls */
+    ft_interval worth;      /* in labelled videos (worth.h); INFINITY: more than the curve holds; NaN: no curve */
+    ft_verdict verdict;
     int64_t mcnemar[2];   /* videos that this arm alone, the baseline alone gets right, by the mean answer of all runs */
     double p_mcnemar;     /* NaN where the runs have several test lists */
     double point_f1;      /* mean F1 at thresholds chosen on validation videos; NaN without them */
@@ -97,10 +103,21 @@ typedef struct {
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */
 } ft_arm_result;
 
+/* A point of the label-efficiency curve (worth.h). */
+typedef struct {
+    double labels, f1;        /* f1: of the monotone curve */
+    const ft_arm_result *arm; /* its runs: one of `curve`, or the baseline */
+} ft_label_point;
+
 typedef struct {
     ft_experiment *x;
     ft_arm_result *arm;
     int n;
+    ft_arm_result *curve; /* the baseline with other numbers of labels: no arms of the tables */
+    int curve_n;
+    ft_label_point *point; /* curve and baseline, in order of their labels */
+    int points;
+    int comparisons;                                          /* differences between arms that Holm counts */
     double trivial_positive, trivial_negative, trivial_prior; /* F1 of the trivial answers on the test videos */
     int64_t test_videos;
     ft_confound *confound; /* facts about the videos that are not in the picture */
@@ -139,7 +156,10 @@ int ft_experiment_complete(ft_experiment *x); /* FT_EDATA if a stage is not done
 int ft_rehearse(ft_result *r);
 int ft_rehearsal_read(ft_experiment *x); /* what an earlier call found, if it was about the same */
 int ft_slurm_submit(ft_result *r, const char *config);
-int ft_compare(ft_result *r);                           /* intervals, differences, trivial answers */
+int ft_compare(ft_result *r); /* intervals, differences, trivial answers, worth, verdicts */
+/* What an arm is compared with: the baseline, or, if it has another number of labels, the baseline with as many; NULL: none. Of
+ * a = NULL: the baseline. */
+ft_arm_result *ft_baseline(const ft_result *r, const ft_arm_result *a);
 void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part of a file's */
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */

@@ -57,9 +57,13 @@ int ft_report_write(const ft_result *r, const char *path)
     fputs("<h2>F1</h2>\n", f);
     ft_report_f1(f, r);
     ft_report_scores(f, r);
-    fputs("<p class=soft>Intervals: hierarchical bootstrap over splits, seeds and test videos. Differences: paired with the "
+    fputs("<p class=soft>Intervals: hierarchical bootstrap over splits, seeds and test videos; all splits share the test videos, "
+          "so "
+          "more splits do not make an interval narrower than these videos allow. Differences: paired with the "
           "baseline by split and seed. p: sign flips over splits (over runs where there is one split), Holm over arms; "
-          "left out where so few cannot reach 0.05. ",
+          "left out where so few cannot reach 0.05. It speaks of these test videos, the interval of others too: a difference is "
+          "shown "
+          "where both agree. ",
           f);
     fputs(looked(r)
               ? "<b class=bad>In this protocol the test list was looked at while training, and arms in red chose their weights "
@@ -67,6 +71,8 @@ int ft_report_write(const ft_result *r, const char *path)
           : same_steps(r) ? "Every arm's classifiers took the same number of steps. The test list was looked at once a run.</p>\n"
                           : "The test list was looked at once a run; <b>arms differ in the steps of their classifiers</b>.</p>\n",
           f);
+    ft_report_labels(f, r);
+    ft_report_worth(f, r);
     fputs("<h2>Differences</h2>\n", f);
     ft_report_differences(f, r);
     fputs("<h2>Answers and calibration</h2>\n", f);

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "experiments/report_parts.h"
+#include "experiments/worth.h"
 
 /* ---- rows: a name, a track, a value ------------------------------------------------------------------------------------- */
 
@@ -70,15 +71,15 @@ void ft_report_forest(FILE *f, const ft_result *r)
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         if (isnan(a->delta.mean)) continue;
-        open_row(f, a->name, a->delta.low > 0 ? "better" : a->delta.high < 0 ? "worse" : "");
+        open_row(f, a->name, a->verdict == FT_BETTER ? "better" : a->verdict == FT_WORSE ? "worse" : "");
         fputs("<i class=mark style=left:50%></i>", f);
         interval(f, &a->delta, -most, most);
         fprintf(f, "</div><span class=value>%+.1f [%+.1f, %+.1f]</span>\n", 100 * a->delta.mean, 100 * a->delta.low,
                 100 * a->delta.high);
     }
     axis(f, -most, most, most > 0.3 ? 0.2 : most > 0.12 ? 0.1 : 0.05, true);
-    fputs("</div><p class=soft>Points of F1 against the baseline, paired by split and seed. An interval that holds 0 shows no "
-          "difference.</p>\n",
+    fputs("</div><p class=soft>Points of F1 against the baseline, paired by split and seed. In colour: differences that are "
+          "shown.</p>\n",
           f);
 }
 
@@ -129,6 +130,61 @@ void ft_report_price(FILE *f, const ft_result *r)
         f);
 #undef X
 #undef Y
+}
+
+void ft_report_labels(FILE *f, const ft_result *r)
+{
+    enum { W = 560, H = 300, LEFT = 40, RIGHT = 15, TOP = 10, BOTTOM = 40 };
+    if (r->points < 2) return;
+    double first = r->point[0].labels, last = r->point[r->points - 1].labels, low = 1, high = 0;
+    for (int i = 0; i < r->points; i++) low = fmin(low, r->point[i].arm->f1.low), high = fmax(high, r->point[i].arm->f1.high);
+    for (int i = 0; i < r->n; i++)
+        if (!isnan(r->arm[i].worth.mean))
+            low = fmin(low, ft_worth_f1(r, &r->arm[i])), high = fmax(high, ft_worth_f1(r, &r->arm[i]));
+    first /= 1.1, last *= 1.1;
+    if (high - low < 0.02) low -= 0.01, high += 0.01;
+#define X(v) (LEFT + (W - LEFT - RIGHT) * log((v) / first) / log(last / first))
+#define Y(v) (TOP + (H - TOP - BOTTOM) * (high - (v)) / (high - low))
+    fprintf(f,
+            "<h2>Worth in labels</h2>\n<figure><svg viewBox=\"0 0 %d %d\" width=%d role=img aria-label=\"F1 against labelled "
+            "videos\">",
+            W, H, W);
+    fprintf(f, "<rect x=%d y=%d width=%d height=%d fill=none stroke=\"var(--line)\"/>", LEFT, TOP, W - LEFT - RIGHT,
+            H - TOP - BOTTOM);
+    for (int k = 0; k < 3; k++) {
+        double v = low + (high - low) * k / 2;
+        fprintf(f, "<text class=soft x=%d y=%.0f text-anchor=end>%.0f</text>", LEFT - 5, Y(v) + 4, 100 * v);
+    }
+    for (int i = 0; i < r->n; i++) { /* each arm a line at its F1, with a dot where the curve has it */
+        const ft_arm_result *a = &r->arm[i];
+        if (isnan(a->worth.mean)) continue;
+        double f1 = ft_worth_f1(r, a), at = a->worth.mean + (double)ft_config_int(ft_baseline(r, a)->cfg, "labels");
+        fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=\"%s\" stroke-dasharray=\"5 4\" opacity=.7><title>", LEFT, W - RIGHT,
+                Y(f1), Y(f1), ft_hue[i % FT_HUES]);
+        ft_html_text(f, a->name);
+        fputs("</title></line>", f);
+        if (isfinite(at)) fprintf(f, "<circle cx=%.1f cy=%.1f r=5 fill=\"%s\"/>", X(at), Y(f1), ft_hue[i % FT_HUES]);
+    }
+    fputs("<polyline fill=none stroke=\"var(--ink)\" stroke-width=1.5 points=\"", f);
+    for (int i = 0; i < r->points; i++) fprintf(f, "%.1f,%.1f ", X(r->point[i].labels), Y(r->point[i].f1));
+    fputs("\"/>", f);
+    for (int i = 0; i < r->points; i++) {
+        const ft_label_point *p = &r->point[i];
+        fprintf(
+            f,
+            "<line x1=%.1f x2=%.1f y1=%.1f y2=%.1f stroke=\"var(--ink)\" stroke-width=2 opacity=.4 /><circle cx=%.1f cy=%.1f r=3 "
+            "fill=\"var(--ink)\"/><text class=soft x=%.1f y=%d text-anchor=middle>%.0f</text>",
+            X(p->labels), X(p->labels), Y(p->arm->f1.low), Y(p->arm->f1.high), X(p->labels), Y(p->arm->f1.mean), X(p->labels),
+            H - BOTTOM + 15, p->labels);
+    }
+    fprintf(f, "<text class=soft x=%d y=%d text-anchor=middle>labelled videos</text></svg>", (W + LEFT) / 2, H - 5);
+    fputs(
+        "<figcaption>F1 of the baseline with more and fewer labels: means, 95 % intervals, and the monotone curve, from which an "
+        "arm's worth in labels is read. Dashed: the arms, a dot where one is read off.</figcaption></figure>\n",
+        f);
+#undef X
+#undef Y
+    ft_html_legend(f, r);
 }
 
 /* A column of log.csv against the step, smoothed over 5 rows */

@@ -26,8 +26,9 @@ enum { FT_HUES = 10 };
 void ft_html_legend(FILE *f, const ft_result *r);
 
 /* tables (report_tables.c) */
-void ft_report_verdicts(FILE *f, const ft_result *r); /* a plain sentence for each arm */
+void ft_report_verdicts(FILE *f, const ft_result *r); /* of the run, then a plain sentence for each arm (verdict.h) */
 void ft_report_scores(FILE *f, const ft_result *r);
+void ft_report_worth(FILE *f, const ft_result *r);
 void ft_report_differences(FILE *f, const ft_result *r);
 void ft_report_confounds(FILE *f, const ft_result *r);
 void ft_report_cost(FILE *f, const ft_result *r);
@@ -36,6 +37,7 @@ void ft_report_making(FILE *f, const ft_result *r); /* settings, machine, versio
 /* plots: HTML where there is text beside a line (it stays readable on a phone), SVG elsewhere */
 void ft_report_f1(FILE *f, const ft_result *r);     /* (report_charts.c) interval, mean and every run of each arm */
 void ft_report_forest(FILE *f, const ft_result *r); /* paired differences */
+void ft_report_labels(FILE *f, const ft_result *r); /* the label-efficiency curve, and arms where they are read off it */
 void ft_report_price(FILE *f, const ft_result *r);  /* time against F1 */
 void ft_report_training(FILE *f, const ft_result *r);
 int ft_report_curves(FILE *f, const ft_result *r); /* (report_curves.c) ROC, precision and recall, reliability */

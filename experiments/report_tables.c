@@ -9,20 +9,24 @@
 #include "common/base/status.h"
 #include "experiments/environment.h"
 #include "experiments/report_parts.h"
+#include "experiments/verdict.h"
 
 void ft_report_verdicts(FILE *f, const ft_result *r)
 {
-    fputs("<ul>", f);
+    char text[FT_SENTENCE];
+    ft_verdict_head(r, text);
+    fputs("<p class=lead>", f);
+    ft_html_text(f, text);
+    fputs("</p>\n<ul>", f);
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
-        if (isnan(a->delta.mean)) continue;
+        ft_verdict_text(r, a, text);
+        if (!*text) continue;
         fputs("<li><b>", f);
         ft_html_text(f, a->name);
-        const char *verdict = a->delta.low > 0    ? "<span class=good>better than the baseline</span>"
-                              : a->delta.high < 0 ? "<span class=bad>worse than the baseline</span>"
-                                                  : "no difference shown";
-        fprintf(f, "</b>: %+.1f F1, 95 %% interval %+.1f to %+.1f: %s.</li>\n", 100 * a->delta.mean, 100 * a->delta.low,
-                100 * a->delta.high, verdict);
+        fprintf(f, "</b>: <span class=%s>", a->verdict == FT_BETTER ? "good" : a->verdict == FT_WORSE ? "bad" : "plain");
+        ft_html_text(f, text);
+        fputs("</span>.</li>\n", f);
     }
     for (int i = 0; i < r->n; i++)
         if (!isnan(r->arm[i].best_look) && !r->arm[i].looked) {
@@ -78,20 +82,49 @@ void ft_report_scores(FILE *f, const ft_result *r)
     ft_html_table_end(&t);
 }
 
+void ft_report_worth(FILE *f, const ft_result *r)
+{
+    if (r->points < 2) return;
+    ft_html_table t = ft_html_table_begin(f, "arm|difference|worth in labelled videos, 95 % interval");
+    for (int i = 0; i < r->n; i++) {
+        char worth[100];
+        ft_worth_text(r, &r->arm[i], worth);
+        if (!*worth) continue;
+        ft_html_row(&t, r->arm[i].looked);
+        ft_html_name(&t, r->arm[i].name, "");
+        ft_html_cell(&t, "%+.1f", 100 * r->arm[i].delta.mean);
+        ft_html_cell(&t, "%s", worth);
+    }
+    ft_html_table_end(&t);
+    fputs("<p class=soft>How many labelled videos more would do for the baseline what the arm does. The curve and the arm are "
+          "resampled "
+          "together, over splits, seeds and test videos. Nothing is extrapolated.</p>\n",
+          f);
+}
+
+static void optional(ft_html_table *t, const char *format, double v)
+{
+    char text[32] = "";
+    if (!isnan(v)) snprintf(text, sizeof text, format, v);
+    ft_html_cell(t, "%s", text);
+}
+
 void ft_report_differences(FILE *f, const ft_result *r)
 {
     ft_html_table t =
-        ft_html_table_begin(f, "arm|difference|sd over splits|splits to see 5 F1|videos only this arm has right|only "
-                               "the baseline|McNemar p|F1 at a threshold from validation");
+        ft_html_table_begin(f, "arm|difference|sd over splits|smallest to be shown|equivalence p|splits to see 5 F1|videos only "
+                               "this arm has right|only the baseline|McNemar p|F1 at a threshold from validation");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         ft_html_row(&t, a->looked);
         ft_html_name(&t, a->name, "");
         if (isnan(a->delta.mean)) ft_html_cell(&t, "%s", "");
         else ft_html_cell(&t, "%+.1f", 100 * a->delta.mean);
-        if (isnan(a->delta.mean) || isnan(a->delta_sd)) ft_html_cell(&t, "%s", ""), ft_html_cell(&t, "%s", "");
+        optional(&t, "%.1f", 100 * a->delta_sd);
+        optional(&t, "%.1f", 100 * a->smallest);
+        optional(&t, "%.3f", a->tost_holm);
+        if (isnan(a->delta_sd)) ft_html_cell(&t, "%s", "");
         else {
-            ft_html_cell(&t, "%.1f", 100 * a->delta_sd);
             ft_html_cell(&t, "%lld", (long long)ft_pairs_needed(0.05, a->delta_sd));
         }
         if (isnan(a->delta.mean) || isnan(a->p_mcnemar))
@@ -105,9 +138,15 @@ void ft_report_differences(FILE *f, const ft_result *r)
         else ft_html_cell(&t, "%.1f", 100 * a->point_f1);
     }
     ft_html_table_end(&t);
-    fputs("<p class=soft>Splits to see 5 F1: with this spread, so many pairs find a true difference of 5 points with 80 % "
-          "probability (two-sided, 0.05). McNemar: exact, on the mean answer of all runs to each test video.</p>\n",
-          f);
+    fprintf(
+        f,
+        "<p class=soft>Smallest to be shown: with this spread, a true difference of so many points is found with 80 %% "
+        "probability by the sign flips over splits at the first level of Holm's correction and by the interval, whichever needs "
+        "more; empty: none could be. Equivalence p: two one-sided t tests over splits that the difference is within %g points, "
+        "Holm over the arms of generated clips and their controls. Splits to see 5 F1: so many pairs find a true difference of 5 "
+        "points with 80 %% probability (two-sided, 0.05). McNemar: exact, on the mean answer of all runs to each test "
+        "video.</p>\n",
+        ft_config_real(r->x->cfg, "margin"));
 }
 
 void ft_report_confounds(FILE *f, const ft_result *r)

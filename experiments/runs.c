@@ -411,12 +411,13 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
 
 /* ---- a run ------------------------------------------------------------------------------------------------------------- */
 
-/* where the lists of a split stand: an arm with labels of its own has lists of its own */
-static void split_file(char path[FT_PATH + 64], const ft_experiment *x, const ft_arm_result *arm, int split, const ft_fold *fold)
+/* where the lists of a split stand: an arm with labelled videos of its own (`labelled` of them) has lists of its own */
+static void split_file(char path[FT_PATH + 64], const ft_experiment *x, const ft_arm_result *arm, int split, const ft_fold *fold,
+                       int64_t labelled)
 {
     char name[128], of_arm[140] = "", of_fold[40] = "";
     ft_arm_file_name(name, arm->name);
-    bool same = ft_config_int(arm->cfg, "labels") == ft_config_int(x->cfg, "labels") &&
+    bool same = labelled == ft_config_int(x->cfg, "labels") &&
                 !strcmp(ft_config_text(arm->cfg, "labels_from"), ft_config_text(x->cfg, "labels_from"));
     if (!same) snprintf(of_arm, sizeof of_arm, "-%s", name);
     if (x->n_folds > 1) snprintf(of_fold, sizeof of_fold, "-fold-%d", fold->fold);
@@ -506,7 +507,7 @@ static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold,
     ft_stage *s;
     int rc = context_of(&c, x, arm->cfg, arm->arm, arm->name, fold, split);
     if (rc == FT_OK) {
-        split_file(path, x, arm, split, &x->folds[fold]);
+        split_file(path, x, arm, split, &x->folds[fold], c.labelled.n);
         if (seed == 0) rc = ft_split_save(path, &x->store, &x->folds[fold], &c.labelled, split);
     }
     if (rc == FT_OK) rc = plan_classifier(&c, seed, &s);

@@ -49,21 +49,18 @@ static void draw_runs(ft_rng *r, const ft_run_scores *run, int n, int *pick)
     }
 }
 
-static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples)
+/* value[k]: mean of `a`, less that of `b`, in bootstrap sample k */
+static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples, double *value)
 {
-    ft_interval out = {0};
-    for (int i = 0; i < n; i++) out.mean += (a[i].f1 - (b ? b[i].f1 : 0)) / n;
-    for (int i = 0; i < n; i++) out.std += pow(a[i].f1 - (b ? b[i].f1 : 0) - out.mean, 2) / (n > 1 ? n - 1 : 1);
-    out.std = sqrt(out.std);
-    out.low = out.high = out.mean;
     int64_t most = 0;
     for (int i = 0; i < n; i++) most = a[i].n > most ? a[i].n : most;
-    double *value = ft_alloc((size_t)samples * sizeof *value);
     int64_t *pick = ft_alloc((size_t)(most + 1) * 2 * sizeof *pick);
-    int *runs = ft_alloc((size_t)(n + 1) * sizeof *runs);
-    for (int k = 0; value && pick && runs && n && k < samples; k++) {
+    int *runs = ft_alloc((size_t)(n + 1) * sizeof *runs),
+        rc = pick && runs ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
+    for (int k = 0; rc == FT_OK && n && k < samples; k++) {
         ft_rng r = ft_rng_make(1, 0xB007, (uint64_t)k), videos = ft_rng_make(1, 0xB008, (uint64_t)k);
         draw_runs(&r, a, n, runs);
+        value[k] = 0;
         for (int i = 0; i < n; i++) {
             ft_rng same = videos; /* every run of this sample sees the same draw of videos */
             draw_videos(&same, &a[runs[i]], classes, pick, pick + most + 1);
@@ -71,14 +68,34 @@ static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int
             if (b) value[k] -= ft_f1(b[runs[i]].prob, b[runs[i]].label, pick, b[runs[i]].n, classes, positive) / n;
         }
     }
-    if (value && pick && runs && n) {
-        qsort(value, (size_t)samples, sizeof *value, rising);
-        out.low = value[(int)floor(0.025 * (samples - 1))];
-        out.high = value[(int)ceil(0.975 * (samples - 1))];
-    }
-    ft_free(value);
     ft_free(pick);
     ft_free(runs);
+    return rc;
+}
+
+int ft_bootstrap(const ft_run_scores *run, int n, int classes, int positive, int samples, double *value)
+{
+    return resample(run, NULL, n, classes, positive, samples, value);
+}
+
+void ft_percentiles(double *value, int samples, double *low, double *high)
+{
+    qsort(value, (size_t)samples, sizeof *value, rising);
+    *low = value[(int)floor(0.025 * (samples - 1))];
+    *high = value[(int)ceil(0.975 * (samples - 1))];
+}
+
+static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples)
+{
+    ft_interval out = {0};
+    for (int i = 0; i < n; i++) out.mean += (a[i].f1 - (b ? b[i].f1 : 0)) / n;
+    for (int i = 0; i < n; i++) out.std += pow(a[i].f1 - (b ? b[i].f1 : 0) - out.mean, 2) / (n > 1 ? n - 1 : 1);
+    out.std = sqrt(out.std);
+    out.low = out.high = NAN;
+    double *value = ft_alloc((size_t)samples * sizeof *value);
+    if (value && n && resample(a, b, n, classes, positive, samples, value) == FT_OK)
+        ft_percentiles(value, samples, &out.low, &out.high);
+    ft_free(value);
     return out;
 }
 
@@ -146,9 +163,11 @@ int ft_units(const ft_run_scores *a, const ft_run_scores *b, int n, double *unit
 
 void ft_holm(double *p, int m)
 {
-    double out[256], last = 0;
-    bool done[256] = {false};
+    enum { MOST = 1000 }; /* arms of an experiment */
+    double out[MOST], last = 0;
+    bool done[MOST] = {false};
     int left = 0;
+    FT_ASSERT(m <= MOST);
     for (int i = 0; i < m; i++) out[i] = NAN, left += !isnan(p[i]);
     for (; left > 0; left--) {
         int best = -1;

@@ -17,12 +17,24 @@ typedef struct {
     double mean, std, low, high; /* 95 % percentile interval */
 } ft_interval;
 
+/* What the intervals speak of. All splits share one test list (with cross-validation: every repeat tests the same videos), so F1s
+ * of different splits rise and fall together with these videos: their spread over splits holds no part of it, and more splits
+ * never average it away. Each bootstrap sample therefore draws the videos once for all of its runs: the interval is about other
+ * label splits and other test videos. Tests over splits (ft_sign_flip, power.h) are about other label splits and these test
+ * videos. Both take the pool as it is. Percentile intervals over fewer than 6 splits are too narrow. */
+
 /* F1 of an arm: mean over runs, sample std (n - 1; 0 for one run), and an interval from resampling splits, seeds within splits,
- * and test videos within classes (the same videos in all runs that share a test list). */
+ * and test videos within classes (the same videos in all runs that share a test list). low and high are NaN when memory fails. */
 ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int positive, int samples);
 
 /* F1 of `a` minus F1 of `b`, run by run with the same split and seed; both resampled together. */
 ft_interval ft_paired_interval(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples);
+
+/* The means of `samples` bootstrap samples of ft_arm_interval, in order: sample k draws the same splits, seeds and videos in
+ * every arm with the same runs, so arms and functions of several arms are resampled together. */
+int ft_bootstrap(const ft_run_scores *run, int n, int classes, int positive, int samples, double *value);
+/* The 95 % percentile interval of bootstrap values, which are sorted in place. */
+void ft_percentiles(double *value, int samples, double *low, double *high);
 
 /* Exact McNemar p-value (two-sided) of b and c discordant pairs: min(1, 2 sum_{k <= min(b,c)} C(b+c,k) / 2^(b+c)). */
 double ft_mcnemar(int64_t b, int64_t c);

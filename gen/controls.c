@@ -84,3 +84,30 @@ int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *la
     ft_latents_free(&l);
     return rc;
 }
+
+int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path)
+{
+    const ft_clipstore *s = pool->store;
+    ft_vae_runner r;
+    ft_clipwriter *w = NULL;
+    ft_progress bar;
+    FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_REBUILD, 1, s->frames, s->size));
+    int64_t each = ft_clip_bytes(s);
+    uint8_t *pixels = ft_alloc((size_t)each);
+    int rc = pixels ? ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = s->frames, .size = s->size, .stride = 1})
+                    : FT_FAIL(FT_ENOMEM, "no memory for a clip");
+    ft_progress_start(&bar, "rebuilding", pool->n);
+    for (int64_t i = 0; rc == FT_OK && i < pool->n; i++) {
+        ft_to_unit(ft_data(r.in), ft_clip_pixels(s, pool->clip[i]), (int64_t)s->frames * s->size, s->size, false);
+        rc = ft_run(r.plan, &(ft_step){0});
+        ft_to_pixels(pixels, ft_data(r.out), each);
+        if (rc == FT_OK) rc = add(w, "vae-roundtrip", i, s->frames, pixels);
+        ft_progress_step(&bar, i + 1);
+    }
+    ft_progress_end(&bar, pool->n);
+    if (rc == FT_OK) rc = ft_clipwriter_finish(w);
+    else ft_clipwriter_abort(w);
+    ft_free(pixels);
+    ft_vae_runner_free(&r);
+    return rc;
+}

@@ -213,6 +213,56 @@ assert not set(f[0]["test"]) & set(f[1]["test"]) and not set(f[0]["test"]) & set
 import os
 assert sum(d.startswith("vae-") for d in os.listdir("cv/runs")) == 2, "one VAE a fold"
 P
+# worth in labels: the curve shares its stages with arms, is no arm itself, and leaves out what the pool does not have
+set -- --set "arms=supervised,fully-supervised,more-labels 18,duplicate-labelled,duplicate-labelled generated=30,vae-roundtrip" --set "curve=18,900,4,all,12"
+works "$F" experiment run e.yaml -o w "$@"
+grep -q "curve: 900 labels are left out, the pool has 30" err || die "a point beyond the pool is not said to be left out"
+grep -q "^labels alone: 4 videos .*, 12 videos .*, 18 videos .*, 30 videos " out || die "the curve is not printed: $(cat out)"
+grep -q "^Positive control not seen: all labels add " out || die "no verdict of the run: $(cat out)"
+works "$F" experiment run e.yaml -o w "$@" --json
+python3 - <<'P'
+import csv, json
+o = json.load(open("out"))
+assert o["computed"] == 0 and [p["labels"] for p in o["curve"]] == [4, 12, 18, 30], o["curve"]
+f1 = [p["f1_monotone"] for p in o["curve"]]
+assert f1 == sorted(f1) and o["margin"] == 0.02 and o["positive_control"] == {"arm": "fully-supervised", "seen": False}, o
+lines = [json.loads(l) for l in open("w/results.jsonl")]
+of = {(l["arm"], l["split"]): l for l in lines}
+assert len(lines) == 2 * (6 + 3), "18 and all labels are arms, 4 are not, 12 are the baseline"
+for k in 0, 1:
+    assert of["more-labels 18", k]["config_hash"] == of["curve 18 labels", k]["config_hash"]
+    assert of["fully-supervised", k]["config_hash"] == of["curve 30 labels", k]["config_hash"]
+    assert of["duplicate-labelled", k]["pseudo_labels"][0] and not of["more-labels 18", k]["pseudo_labels"][0]
+labelled = lambda arm="": set(json.load(open(f"w/splits/split-0{arm}.json"))["labelled"])
+assert len(labelled()) == 12 and len(labelled("-more-labels-18")) == 18 and len(labelled("-fully-supervised")) == 30
+assert labelled("-curve-4-labels") < labelled() < labelled("-more-labels-18"), "labels of a split are not among those of more"
+assert len({l["config_hash"] for l in lines}) == 2 * (6 + 1)
+columns = open("w/summary.csv").readline().strip()
+assert columns.endswith(",p_value,p_holm,power_mde,worth_labels,worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict"), columns
+rows = {r["arm"]: r for r in csv.DictReader(open("w/summary.csv"))}
+assert set(rows) == {a["arm"] for a in o["arms"]}, "a point of the curve stands among the arms"
+for a in o["arms"][1:]:
+    r = rows[a["arm"]]
+    assert r["power_mde"] == r["equivalent"] == "" and r["worth_labels"] != "" and r["verdict"] == a["verdict"], r
+    control = a["arm"] in ("fully-supervised", "more-labels 18")
+    assert a["verdict"] == ("no difference shown" if control else "could not have shown it"), a
+    assert (a["verdict_text"] == "this run could not have shown it") == (not control), a
+    assert not control or r["tost_p_holm"] == "", r
+assert rows["supervised"]["verdict"] == rows["supervised"]["worth_labels"] == ""
+page = open("w/report.html").read()
+assert page.index("Positive control not seen") < page.index("<ul>") and "Worth in labels" in page and "<polyline" in page
+for name in "summary.md", "summary.tex":
+    assert "Positive control not seen" in open("w/" + name).read() and "worth in labels" in open("w/" + name).read(), name
+P
+works "$F" info w/clips/vae-roundtrip.h5 --json
+python3 -c 'import json; assert json.load(open("out"))["clips"] == len(json.load(open("w/splits/split-0.json"))["pool"]), "not every clip of the pool"'
+fails 1 "curve: 4x is neither all nor" -- "$F" experiment run e.yaml -o w --set curve=4x
+fails 1 "curve: 1 is neither all nor" -- "$F" experiment run e.yaml -o w --set curve=1
+fails 1 "supervised baseline" "Add supervised" -- "$F" experiment run e.yaml -o w --set curve=4 --set arms=noise
+fails 1 "'curve-4-labels' is called as a point" -- "$F" experiment run e.yaml -o w --set curve=4 --set "arms=supervised,noise name=curve-4-labels"
+fails 1 "more-labels 1 is not known" -- "$F" experiment run e.yaml -o w --set "arms=supervised,more-labels 1"
+fails 1 "90 labelled videos asked (labels, more-labels 90)" -- "$F" experiment run e.yaml -o w --set "arms=supervised,more-labels 90"
+fails 1 "margin" -- "$F" experiment run e.yaml -o w --set margin=0
 # selection by the validation list
 works "$F" experiment run e.yaml -o a --set selection=validation --set "arms=supervised"
 done_testing

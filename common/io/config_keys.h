@@ -53,7 +53,7 @@
     KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
         "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
     KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
-    KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of noise")                                         \
+    KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of its controls")                                  \
     KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \
     KEY("test_fraction", REAL, "0.25", 0.05, 0.9, "share of videos drawn as test list where the data name none")                 \
@@ -71,6 +71,10 @@
     KEY("arms", LIST, "supervised", 0, 0,                                                                                        \
         "arms to compare (`forty models` lists them), each with settings of its own: `noise unlabelled.clips=50`")               \
     KEY("baseline", TEXT, "supervised", 0, 0, "the arm that differences refer to")                                               \
+    KEY("curve", LIST, "", 0, 0,                                                                                                 \
+        "label-efficiency curve: F1 of the baseline with so many labelled videos, which says what an arm is worth: [10, 20, "    \
+        "80, all]")                                                                                                              \
+    KEY("margin", REAL, "2", 0.01, 100, "points of F1: arms that differ by less are equivalent")                                 \
     KEY("vae.model", TEXT, "vae-tiny", 0, 0, "video VAE preset")                                                                 \
     KEY("vae.steps", INT, "2000", 0, 1e8, "training steps; 0: vae.weights as they are")                                          \
     KEY("vae.batch", INT, "4", 1, 4096, "clips a step")                                                                          \
