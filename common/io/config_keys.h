@@ -163,7 +163,8 @@
     KEY("classifier.ema_warmup", BOOL, "true", 0, 1, "false: the decay from step 0, as released; the first weights then linger") \
     KEY("classifier.evaluate", CHOICE, "ema", 0, 0,                                                                              \
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
-    KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
+    KEY("classifier.augment", CHOICE, "forty", 0, 0,                                                                             \
+        "forty|dihedral|released: views of clips; dihedral: also turned by quarters, if no side is up; classify/augment.h")      \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
     KEY("mil.model", TEXT, "mil", 0, 0, "preset of the multiple-instance learner")                                               \
     KEY("mil.tokens", CHOICE, "channel", 0, 0, "channel|snippet: of its transformer; as the authors' code, or as their paper")   \
