@@ -351,9 +351,9 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                 .unlabelled = semi && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
                 .strong = semi && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                 .seed = seed,
-                .views = !strcmp(augment, "released")   ? FT_VIEWS_RELEASED
-                         : !strcmp(augment, "dihedral") ? FT_VIEWS_DIHEDRAL
-                                                        : FT_VIEWS_HORIZONTAL,
+                .views = !strcmp(augment, "released")     ? FT_VIEWS_RELEASED
+                         : !strcmp(augment, "horizontal") ? FT_VIEWS_HORIZONTAL
+                                                          : FT_VIEWS_DIHEDRAL,
                 .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
                 .choice = !strcmp(selection, "validation")     ? BY_BALANCE
                           : !strcmp(selection, "best-on-test") ? BY_F1
