@@ -106,13 +106,18 @@ static affine released_strong(int frames, int size, affine weak, ft_rng *r, op *
     return map;
 }
 
-void ft_draw_view(bool strong, bool released, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,
+void ft_draw_view(bool strong, ft_views views, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,
                   float *cutout)
 {
+    bool released = views == FT_VIEWS_RELEASED;
     ft_rng r = ft_rng_make(seed, 0xA06 + item * 2, step), rs = ft_rng_make(seed, 0xA07 + item * 2, step);
     double zoom = released ? 224 / round(ft_rng_range(&r, 256, 320)) : ft_rng_range(&r, 0.8, 1.0), room = (1 - zoom) * size / 2,
            side = ft_rng_bits(&r) & 1 ? -1 : 1;
     affine map = {zoom * side, 0, ft_rng_range(&r, -room, room), 0, zoom, ft_rng_range(&r, -room, room)};
+    if (views == FT_VIEWS_DIHEDRAL) {
+        if (ft_rng_bits(&r) & 1) map.e = -map.e;
+        if (ft_rng_bits(&r) & 1) map = (affine){0, map.a, map.c, map.e, 0, map.f}; /* mirrored at the diagonal */
+    }
     op o[2] = {{IDENTITY, 0}, {IDENTITY, 0}};
     for (int i = 0; i < 3 * frames; i++) cutout[i] = 0;
     if (strong && released) map = released_strong(frames, size, map, &rs, o, cutout);

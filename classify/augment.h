@@ -5,6 +5,9 @@
  * (Cubuk et al. 2020; magnitudes uniform as in FixMatch's appendix B) and one cutout tube. Operations: identity,
  * autocontrast, equalize, brightness, color, contrast, sharpness, posterize, solarize, rotate, shear x/y, translate x/y.
  *
+ * dihedral: both views also stand in one of the eight positions of a square, for pictures without an up. Crop, operations and
+ * cutout are drawn as without it.
+ *
  * released: as Endora's Downstream-Semi does it (spec downstream 1.6, 2.4), on the square that the clip store holds: weak is a
  * crop of 224 pixels of a short side of 256 to 320, strong shows at most one operation, at a fixed level. */
 #ifndef FT_AUGMENT_H
@@ -13,9 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef enum { FT_VIEWS_HORIZONTAL, FT_VIEWS_DIHEDRAL, FT_VIEWS_RELEASED } ft_views; /* classifier.augment */
+
 /* A clip's row of `view` (FT_VIEW_NUMBERS) and of `cutout` (frames, 3). Draws depend on (seed, step, item) only; the strong view
  * of an item has the same crop and flip as its weak view. */
-void ft_draw_view(bool strong, bool released, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,
+void ft_draw_view(bool strong, ft_views views, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,
                   float *cutout);
 
 #endif

@@ -92,7 +92,7 @@ typedef struct {
     int64_t used_steps;
     double pseudo[FT_MAX_CLASSES], right, known; /* sums over pseudo-labels: by class; right; with a known label */
     ft_bank bank;                                /* the weights that are looked at */
-    bool released;                               /* views as in the released script */
+    ft_views views;
     /* what is watched during the training: validation videos, or the test list itself */
     ft_viewer viewer;
     enum { WATCH, BY_BALANCE, BY_F1 } choice;
@@ -164,7 +164,7 @@ static int feed(void *ctx, int64_t step)
             continue;
         }
         memcpy((uint8_t *)ft_data(f->rgb[k]) + b * each, from, (size_t)each);
-        ft_draw_view(strong, f->released, frames, size, f->seed, (uint64_t)step, draw,
+        ft_draw_view(strong, f->views, frames, size, f->seed, (uint64_t)step, draw,
                      (float *)ft_data(f->view[k]) + b * FT_VIEW_NUMBERS, (float *)ft_data(f->cutout[k]) + b * frames * 3);
     }
     if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
@@ -388,7 +388,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),
-               *start = ft_config_text(cfg, "classifier.weights");
+               *augment = ft_config_text(cfg, "classifier.augment"), *start = ft_config_text(cfg, "classifier.weights");
     ft_evaluated how = !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
                        : !strcmp(evaluate, "raw")                                          ? FT_EVAL_WEIGHTS
                                                                                            : FT_EVAL_DROP_PATH;
@@ -409,7 +409,9 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                 .unlabelled = semi && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
                 .strong = semi && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                 .seed = seed,
-                .released = !strcmp(ft_config_text(cfg, "classifier.augment"), "released"),
+                .views = !strcmp(augment, "released")     ? FT_VIEWS_RELEASED
+                         : !strcmp(augment, "horizontal") ? FT_VIEWS_HORIZONTAL
+                                                          : FT_VIEWS_DIHEDRAL,
                 .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
                 .choice = !strcmp(selection, "validation")     ? BY_BALANCE
                           : !strcmp(selection, "best-on-test") ? BY_F1

@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$(dirname "$0")/lib.sh"
 works "$F" experiment run "$root/experiments/quickstart.yaml" -o r --set "arms=supervised,fully-supervised" --set splits=5 \
-  --set data.frames=16 --set data.stride=3 --set classifier.steps=400 --set classifier.lr=0.002
+  --set data.frames=16 --set data.stride=3 --set classifier.steps=400 --set classifier.lr=0.002 --set classifier.augment=horizontal
 python3 - <<'P'
 import json, statistics as st
 lines = [json.loads(l) for l in open("r/results.jsonl")]

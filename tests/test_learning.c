@@ -317,10 +317,9 @@ static const float *shown(const show *s)
     assert_int_equal(ft_run(s->plan, &(ft_step){0}), FT_OK);
     return ft_data(s->y);
 }
-static const float *shown_view(const show *s, bool strong, bool released, uint64_t step)
+static const float *shown_view(const show *s, bool strong, ft_views views, uint64_t step)
 {
-    ft_draw_view(strong, released, (int)ft_dim(s->rgb, 1), (int)ft_dim(s->rgb, 2), 1, step, 3, ft_data(s->view),
-                 ft_data(s->cutout));
+    ft_draw_view(strong, views, (int)ft_dim(s->rgb, 1), (int)ft_dim(s->rgb, 2), 1, step, 3, ft_data(s->view), ft_data(s->cutout));
     return shown(s);
 }
 static void close_show(show *s)
@@ -340,13 +339,46 @@ static void test_augment(void **state)
     show s = open_show(F, S, clip);
     bool differs = false;
     for (uint64_t step = 0; step < 40; step++) {
-        memcpy(a, shown_view(&s, true, false, step), sizeof a);
-        assert_memory_equal(a, shown_view(&s, true, false, step), sizeof a); /* a draw depends on (seed, step, item) only */
-        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float));    /* and is shared by all frames */
+        memcpy(a, shown_view(&s, true, FT_VIEWS_HORIZONTAL, step), sizeof a);
+        assert_memory_equal(a, shown_view(&s, true, FT_VIEWS_HORIZONTAL, step),
+                            sizeof a);                                    /* a draw depends on (seed, step, item) only */
+        assert_memory_equal(a, a + S * S * 3, S * S * 3 * sizeof(float)); /* and is shared by all frames */
         for (int i = 0; i < N; i++) assert_true(a[i] >= 0 && a[i] <= 255.001f);
-        differs |= memcmp(a, shown_view(&s, false, false, step), sizeof a) != 0;
+        differs |= memcmp(a, shown_view(&s, false, FT_VIEWS_HORIZONTAL, step), sizeof a) != 0;
     }
     assert_true(differs);
+    close_show(&s);
+}
+
+/* dihedral views of a clip without a symmetry of its own: the horizontal view in one of eight positions, each as often */
+static void test_augment_dihedral(void **state)
+{
+    (void)state;
+    enum { F = 2, S = 16, N = F * S * S * 3, STEPS = 400 };
+    static uint8_t clip[N];
+    for (int i = 0; i < N; i++) clip[i] = (uint8_t)(40 + i / 3 % S * 3 + i / 3 / S % S * 8); /* brighter to the right and down */
+    show s = open_show(F, S, clip);
+    int seen[8] = {0};
+    for (uint64_t step = 0; step < STEPS; step++) {
+        static float plain[N];
+        memcpy(plain, shown_view(&s, false, FT_VIEWS_HORIZONTAL, step), sizeof plain);
+        const float *got = shown_view(&s, false, FT_VIEWS_DIHEDRAL, step);
+        double across = (double)got[(S - 1) * 3] - (double)got[0], down = (double)got[S * (S - 1) * 3] - (double)got[0];
+        int position = (across > 0) + 2 * (down > 0) + 4 * (fabs(across) > fabs(down)), same = 0;
+        for (int turn = 0; turn < 4; turn++) { /* what a horizontal flip does not reach: upside down, at the diagonal, both */
+            double most = 0;
+            for (int i = 0; i < N; i++) {
+                int k = i % 3, x = i / 3 % S, y = i / 3 / S % S, u = turn & 2 ? y : x, v = turn & 2 ? x : y;
+                int at = (turn & 1 ? S - 1 - v : v) * S + u;
+                most = fmax(most, fabs((double)got[i] - (double)plain[i / (S * S * 3) * S * S * 3 + at * 3 + k]));
+            }
+            same += most < 0.01;
+        }
+        if (same != 1) fail_msg("step %d: %d positions show the horizontal view", (int)step, same);
+        seen[position]++;
+    }
+    for (int i = 0; i < 8; i++)
+        if (seen[i] < STEPS / 16) fail_msg("position %d: %d of %d views", i, seen[i], STEPS);
     close_show(&s);
 }
 
@@ -400,13 +432,13 @@ static void test_augment_released(void **state)
     show s = open_show(F, S, clip);
     int plain = 0, moved = 0;
     for (uint64_t step = 0; step < 60; step++) {
-        memcpy(weak, shown_view(&s, false, true, step), sizeof weak);
+        memcpy(weak, shown_view(&s, false, FT_VIEWS_RELEASED, step), sizeof weak);
         assert_memory_equal(weak, weak + S * S * 3, S * S * 3 * sizeof(float));
         double low = 1e9, high = -1e9;
         for (int i = 0; i < N; i++) low = fmin(low, (double)weak[i]), high = fmax(high, (double)weak[i]);
         double seen = (high - low) / (S - 1); /* share of the ramp: 224 of 256 to 320 pixels */
         if (!(seen > 224 / 320.0 - 0.01 && seen < 224 / 256.0 + 0.001)) fail_msg("step %d: %g of the width", (int)step, seen);
-        memcpy(strong, shown_view(&s, true, true, step), sizeof strong);
+        memcpy(strong, shown_view(&s, true, FT_VIEWS_RELEASED, step), sizeof strong);
         if (!memcmp(weak, strong, sizeof weak)) plain++; /* no operation fired */
         else if (memcmp(strong, strong + S * S * 3, S * S * 3 * sizeof(float)) != 0) moved++;
     }
@@ -623,22 +655,12 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),
-                                       cmocka_unit_test(test_samplers),
-                                       cmocka_unit_test(test_ddpm),
-                                       cmocka_unit_test(test_min_snr),
-                                       cmocka_unit_test(test_focal_frequency),
-                                       cmocka_unit_test(test_vae_terms),
-                                       cmocka_unit_test(test_fixmatch),
-                                       cmocka_unit_test(test_batchnorm_segments),
-                                       cmocka_unit_test(test_augment),
-                                       cmocka_unit_test(test_optimisers),
-                                       cmocka_unit_test(test_nan_is_skipped),
-                                       cmocka_unit_test(test_scores),
-                                       cmocka_unit_test(test_augment_golden),
-                                       cmocka_unit_test(test_augment_released),
-                                       cmocka_unit_test(test_scores_golden),
-                                       cmocka_unit_test(test_statistics),
-                                       cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_samplers),           cmocka_unit_test(test_ddpm),
+        cmocka_unit_test(test_min_snr),        cmocka_unit_test(test_focal_frequency),    cmocka_unit_test(test_vae_terms),
+        cmocka_unit_test(test_fixmatch),       cmocka_unit_test(test_batchnorm_segments), cmocka_unit_test(test_augment),
+        cmocka_unit_test(test_optimisers),     cmocka_unit_test(test_nan_is_skipped),     cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_augment_golden), cmocka_unit_test(test_augment_dihedral),   cmocka_unit_test(test_augment_released),
+        cmocka_unit_test(test_scores_golden),  cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

@@ -155,7 +155,7 @@
     KEY("classifier.batch", INT, "8", 2, 4096, "labelled clips a step")                                                          \
     KEY("classifier.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")    \
     KEY("classifier.mu", INT, "1", 1, 100, "unlabelled clips for each labelled one")                                             \
-    KEY("classifier.lr", REAL, "0.002", 0, 1, "learning rate, linear warm-up over a twentieth, cosine to 0")                     \
+    KEY("classifier.lr", REAL, "0.006", 0, 1, "learning rate, linear warm-up over a twentieth, cosine to 0")                     \
     KEY("classifier.weight_decay", REAL, "0.01", 0, 10, "AdamW weight decay, on matrices only")                                  \
     KEY("classifier.dropout", REAL, "0.3", 0, 0.99, "dropout before the last layer")                                             \
     KEY("classifier.ema", REAL, "0.99", 0, 1, "EMA decay, warmed up; the EMA is evaluated, in every arm")                        \
@@ -167,7 +167,8 @@
     KEY("classifier.ema_warmup", BOOL, "true", 0, 1, "false: the decay from step 0, as released; the first weights then linger") \
     KEY("classifier.evaluate", CHOICE, "ema", 0, 0,                                                                              \
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
-    KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
+    KEY("classifier.augment", CHOICE, "dihedral", 0, 0,                                                                          \
+        "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/augment.h") \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
     KEY("classifier.strength", REAL, "0", 0, 1e6,                                                                                \
         "linear-probe: scikit-learn's C, inverse of its penalty; 0: chosen inside the labels")                                   \
