@@ -1,6 +1,7 @@
 #include "classify/augment.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "common/base/rng.h"
 #include "kernels/kernel.h"
@@ -104,6 +105,11 @@ static affine released_strong(int frames, int size, affine weak, ft_rng *r, op *
             cut(cutout + 3 * f, (int)ft_rng_below(r, size), (int)ft_rng_below(r, size), (int)fmax(2, 16 * pixel));
     }
     return map;
+}
+
+ft_views ft_views_of(const char *name)
+{
+    return !strcmp(name, "released") ? FT_VIEWS_RELEASED : !strcmp(name, "horizontal") ? FT_VIEWS_HORIZONTAL : FT_VIEWS_DIHEDRAL;
 }
 
 void ft_draw_view(bool strong, ft_views views, int frames, int size, uint64_t seed, uint64_t step, uint32_t item, float *view,

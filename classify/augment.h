@@ -16,7 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { FT_VIEWS_HORIZONTAL, FT_VIEWS_DIHEDRAL, FT_VIEWS_RELEASED } ft_views; /* classifier.augment */
+typedef enum { FT_VIEWS_HORIZONTAL, FT_VIEWS_DIHEDRAL, FT_VIEWS_RELEASED } ft_views;
+ft_views ft_views_of(const char *name); /* a value of classifier.augment */
 
 /* A clip's row of `view` (FT_VIEW_NUMBERS) and of `cutout` (frames, 3). Draws depend on (seed, step, item) only; the strong view
  * of an item has the same crop and flip as its weak view. */

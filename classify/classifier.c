@@ -388,7 +388,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),
-               *augment = ft_config_text(cfg, "classifier.augment"), *start = ft_config_text(cfg, "classifier.weights");
+               *start = ft_config_text(cfg, "classifier.weights");
     ft_evaluated how = !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
                        : !strcmp(evaluate, "raw")                                          ? FT_EVAL_WEIGHTS
                                                                                            : FT_EVAL_DROP_PATH;
@@ -409,9 +409,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                 .unlabelled = semi && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
                 .strong = semi && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                 .seed = seed,
-                .views = !strcmp(augment, "released")     ? FT_VIEWS_RELEASED
-                         : !strcmp(augment, "horizontal") ? FT_VIEWS_HORIZONTAL
-                                                          : FT_VIEWS_DIHEDRAL,
+                .views = ft_views_of(ft_config_text(cfg, "classifier.augment")),
                 .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
                 .choice = !strcmp(selection, "validation")     ? BY_BALANCE
                           : !strcmp(selection, "best-on-test") ? BY_F1

@@ -11,16 +11,16 @@
 
 enum { TOGETHER = 64 }; /* clips between two steps of the progress bar */
 
-static void draw(const ft_clipstore *s, bool strong, int k, int64_t clip, ft_look *look)
+static void draw(const ft_clipstore *s, ft_views kind, bool strong, int k, int64_t clip, ft_look *look)
 {
     float cutout[3 * 256];
-    ft_draw_view(strong, false, s->frames, s->size, 0xFEA, (uint64_t)k, (uint32_t)clip, look->view, cutout);
+    ft_draw_view(strong, kind, s->frames, s->size, 0xFEA, (uint64_t)k, (uint32_t)clip, look->view, cutout);
     memcpy(look->cutout, cutout, sizeof look->cutout); /* the same in every frame */
 }
 
 /* one pass over clips into out: row i of it, `apart` values behind the one before */
-static int pass(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int64_t n, int kind, int k, float *out, int64_t apart,
-                ft_progress *bar, int64_t *done)
+static int pass(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int64_t n, ft_views views, int kind, int k,
+                float *out, int64_t apart, ft_progress *bar, int64_t *done)
 {
     int64_t dim[3];
     ft_backbone_shape(b, dim);
@@ -30,7 +30,7 @@ static int pass(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int6
     int rc = look && some ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
     for (int64_t at = 0; rc == FT_OK && at < n; at += TOGETHER) {
         int64_t m = n - at < TOGETHER ? n - at : TOGETHER;
-        for (int64_t i = 0; kind && i < m; i++) draw(s, kind == 2, k, clip[at + i], &look[i]);
+        for (int64_t i = 0; kind && i < m; i++) draw(s, views, kind == 2, k, clip[at + i], &look[i]);
         rc = ft_backbone_run(b, s, clip + at, kind ? look : NULL, m, some);
         for (int64_t i = 0; rc == FT_OK && i < m; i++)
             memcpy(out + (at + i) * apart, some + i * each, (size_t)each * sizeof *out);
@@ -42,7 +42,7 @@ static int pass(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int6
     return rc;
 }
 
-int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, const char *path)
+int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, ft_views drawn, const char *path)
 {
     int64_t dim[3], n = s->n_clip, m = 0, done = 0, each;
     ft_backbone_shape(b, dim);
@@ -63,10 +63,10 @@ int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *vie
     ft_progress bar;
     int64_t total = n + 2 * m * views;
     ft_progress_start(&bar, "features", total);
-    if (rc == FT_OK) rc = pass(b, s, clip, n, 0, 0, clean, each, &bar, &done);
+    if (rc == FT_OK) rc = pass(b, s, clip, n, drawn, 0, 0, clean, each, &bar, &done);
     for (int k = 0; k < views && m > 0; k++) {
-        if (rc == FT_OK) rc = pass(b, s, some, m, 1, k, weak + k * each, views * each, &bar, &done);
-        if (rc == FT_OK) rc = pass(b, s, some, m, 2, k, strong + k * each, views * each, &bar, &done);
+        if (rc == FT_OK) rc = pass(b, s, some, m, drawn, 1, k, weak + k * each, views * each, &bar, &done);
+        if (rc == FT_OK) rc = pass(b, s, some, m, drawn, 2, k, strong + k * each, views * each, &bar, &done);
     }
     ft_progress_end(&bar, total);
     if (rc == FT_OK) {

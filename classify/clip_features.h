@@ -5,6 +5,7 @@
 #ifndef FT_CLIP_FEATURES_H
 #define FT_CLIP_FEATURES_H
 
+#include "classify/augment.h"
 #include "classify/backbone.h"
 #include "common/io/safetensors.h"
 
@@ -16,7 +17,7 @@ typedef struct {
 } ft_clip_features;
 
 /* Of all clips of the store, views of those with viewed[i]. Shows its progress. */
-int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, const char *path);
+int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, ft_views drawn, const char *path);
 /* FT_EDATA when it is not whole, or not of this many clips */
 int ft_clip_features_read(ft_clip_features *f, const char *path, int64_t clips);
 void ft_clip_features_free(ft_clip_features *f);

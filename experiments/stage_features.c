@@ -50,7 +50,9 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
     if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
     ft_stage_file(path, s, "features.safetensors");
-    if (rc == FT_OK) rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->cfg, "features.views"), path);
+    if (rc == FT_OK)
+        rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->cfg, "features.views"),
+                                   ft_views_of(ft_config_text(s->cfg, "classifier.augment")), path);
     if (rc == FT_OK) {
         int64_t dim[3];
         ft_backbone_shape(b, dim);
@@ -69,7 +71,8 @@ static const ft_stage_kind features = {"features", compute, NULL};
 
 int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage)
 {
-    static const char *const keys[] = {"features.", "precision", "unlabelled.sampler", "unlabelled.fps", NULL};
+    static const char *const keys[] = {"features.",          "classifier.augment", "precision",
+                                       "unlabelled.sampler", "unlabelled.fps",     NULL};
     ft_stage like = {.kind = &features, .cfg = c->cfg, .arm = "", .label = "", .file = of_arm ? c->file : "", .fold = c->fold};
     char network[65] = "", file[65] = "";
     json_t *settings;
