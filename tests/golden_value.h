@@ -13,4 +13,15 @@ static inline float value(uint32_t stream, int64_t i)
     return (float)(h >> 8) / 8388608.0f - 1.0f;
 }
 
+/* of a name, the stream of its numbers */
+static inline uint32_t crc32_of(const char *s)
+{
+    uint32_t c = 0xFFFFFFFFu;
+    for (; *s; s++) {
+        c ^= (unsigned char)*s;
+        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320u : 0);
+    }
+    return ~c;
+}
+
 #endif

@@ -14,6 +14,7 @@
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/graph/graph.h"
+#include "golden_value.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
 #include "kernels/elem.h"
@@ -288,15 +289,6 @@ static void test_twins(void **state)
 
 /* ---- second derivatives: a penalty on |dD/dx|^2, as R1 ------------------------------------------------------------------ */
 
-static uint32_t crc32_of(const char *s)
-{
-    uint32_t c = 0xFFFFFFFFu;
-    for (; *s; s++) {
-        c ^= (unsigned char)*s;
-        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320u : 0);
-    }
-    return ~c;
-}
 static float formula(uint32_t name, int64_t i) /* make_golden.py's */
 {
     uint32_t h = (uint32_t)i * 2654435761u + name;

@@ -32,16 +32,6 @@
 #include "gen/vae_loss.h"
 #include "tests/golden_value.h"
 
-static uint32_t crc32_of(const char *s)
-{
-    uint32_t c = 0xFFFFFFFFu;
-    for (; *s; s++) {
-        c ^= (unsigned char)*s;
-        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xEDB88320u : 0);
-    }
-    return ~c;
-}
-
 static bool ends(const char *s, const char *tail)
 {
     return strlen(s) >= strlen(tail) && !strcmp(s + strlen(s) - strlen(tail), tail);

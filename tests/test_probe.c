@@ -1,0 +1,253 @@
+/* Probes: logistic regression beside scikit-learn's (golden/make_golden_logistic.py), the choice of its penalty, and features of
+ * clips in their views. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "classify/classifier.h"
+#include "classify/clip_features.h"
+#include "classify/logistic.h"
+#include "common/base/files.h"
+#include "common/base/status.h"
+#include "common/io/weights.h"
+#include "golden_value.h"
+#include "tree.h"
+
+/* ---- logistic regression --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    ft_rows rows;
+    float *x;
+    int *label, *group;
+    double *weight;
+} data;
+
+static data data_of(uint32_t stream, int64_t n, int64_t d, int classes)
+{
+    data a = {.x = malloc((size_t)(n * d) * sizeof(float)),
+              .label = malloc((size_t)n * sizeof(int)),
+              .group = malloc((size_t)n * sizeof(int)),
+              .weight = malloc((size_t)n * sizeof(double))};
+    for (int64_t i = 0; i < n; i++) {
+        a.label[i] = (int)(i % classes), a.group[i] = (int)i, a.weight[i] = 0.5 + (double)(i % 5) / 4;
+        for (int64_t k = 0; k < d; k++) a.x[i * d + k] = value(stream, i * d + k);
+        a.x[i * d] += (float)a.label[i];
+    }
+    a.rows = (ft_rows){a.x, a.label, a.group, a.weight, n, d, classes};
+    return a;
+}
+
+static void data_free(data *a)
+{
+    free(a->x);
+    free(a->label);
+    free(a->group);
+    free(a->weight);
+}
+
+static void test_logistic(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t n, d;
+        int classes;
+        double strength;
+    } list[] = {{"wide", 40, 200, 2, 0.1}, {"strong", 40, 200, 2, 100}, {"tall", 200, 12, 2, 1},
+                {"three", 45, 60, 3, 0.5}, {"many", 400, 400, 2, 0.05}, {"many-three", 400, 150, 3, 0.2}};
+    ft_safetensors golden;
+    assert_int_equal(ft_safetensors_read(&golden, FT_TEST_DIR "/golden/logistic.safetensors"), FT_OK);
+    for (size_t t = 0; t < sizeof list / sizeof *list; t++) {
+        int64_t n = list[t].n, d = list[t].d;
+        int C = list[t].classes;
+        data a = data_of(crc32_of(list[t].name), n, d, C);
+        double *w = malloc((size_t)(C * (d + 1)) * sizeof *w), *b = w + C * d;
+        assert_int_equal(ft_logistic_fit(&a.rows, list[t].strength, w, b), FT_OK);
+        const float *want = ft_safetensors_find(&golden, list[t].name)->data;
+        for (int64_t i = 0; i < n; i++) {
+            double z[3], sum = 0;
+            for (int c = 0; c < C; c++) {
+                z[c] = b[c];
+                for (int64_t k = 0; k < d; k++) z[c] += w[c * d + k] * (double)a.x[i * d + k];
+                sum += exp(z[c]);
+            }
+            for (int c = 0; c < C; c++)
+                if (!(fabs(exp(z[c]) / sum - (double)want[i * C + c]) < 1e-5)) /* both stop within that of the optimum */
+                    fail_msg("%s: row %lld has %.7f, scikit-learn %.7f", list[t].name, (long long)i, exp(z[c]) / sum,
+                             (double)want[i * C + c]);
+        }
+        free(w);
+        data_free(&a);
+    }
+    ft_safetensors_free(&golden);
+}
+
+/* Rows of a group show the same: parted, they would be learned by heart and a weak penalty would win. */
+static void test_choice(void **state)
+{
+    (void)state;
+    static const double grid[] = {1e-4, 1e-2, 1, 100, 1e4};
+    enum { GROUPS = 20, OF = 4, D = 100 };
+    for (int parted = 0; parted < 2; parted++) {
+        data a = data_of(7, GROUPS * OF, D, 2);
+        double strength;
+        for (int64_t i = 0; i < GROUPS * OF; i++) {
+            int64_t g = i / OF;
+            a.label[i] = (int)(g % 2), a.group[i] = parted ? (int)i : (int)g;
+            for (int64_t k = 0; k < D; k++) a.x[i * D + k] = value(7, g * D + k) + 0.1f * value(8, i * D + k);
+        }
+        assert_int_equal(ft_logistic_choose(&a.rows, grid, 5, 1, &strength, NULL), FT_OK);
+        if (parted) assert_true(strength >= 1);
+        else assert_true(strength <= 1e-2); /* labels are noise */
+        data_free(&a);
+    }
+    data one = data_of(3, 5, 4, 2); /* a class of one group: nothing can be held out of it */
+    double strength;
+    for (int i = 0; i < 5; i++) one.label[i] = i == 0;
+    assert_int_equal(ft_logistic_choose(&one.rows, grid, 5, 1, &strength, NULL), FT_OK);
+    assert_true(strength == 1);
+    data_free(&one);
+}
+
+/* ---- features ---------------------------------------------------------------------------------------------------------------
+ */
+
+static char dir[64];
+static const char *in(const char *name)
+{
+    static char path[4][200];
+    static int at;
+    at = (at + 1) % 4;
+    snprintf(path[at], sizeof path[at], "%s/%s", dir, name);
+    return path[at];
+}
+
+static void run(const char *command)
+{
+    char line[700];
+    snprintf(line, sizeof line, "cd %s && %s %s >/dev/null 2>err", dir, FT_PROGRAM, command);
+    if (system(line) != 0) fail_msg("forty %s failed", command);
+}
+
+static void set(ft_config *cfg, const char *key, const char *v)
+{
+    char text[300];
+    snprintf(text, sizeof text, "%s=%s", key, v);
+    assert_int_equal(ft_config_set(cfg, text, "test"), FT_OK);
+}
+
+static int make(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/forty-probe-XXXXXX");
+    if (!mkdtemp(dir)) return -1;
+    run("phantom -o p.h5 --videos 6 --size 32 --frames 8");
+    run("init x3d-tiny -o x3d.safetensors");
+    return 0;
+}
+static int clean(void **state)
+{
+    (void)state;
+    remove_tree(dir);
+    return 0;
+}
+
+static void test_features(void **state)
+{
+    (void)state;
+    ft_config *cfg;
+    ft_clipstore s;
+    ft_backbone *b;
+    ft_clip_features f;
+    int64_t dim[3], clip[] = {4, 1};
+    bool viewed[6] = {false, true, false, false, true, true};
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    set(cfg, "precision", "f32");
+    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* no network */
+    set(cfg, "features.model", "x3d-tiny");
+    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* no weights */
+    set(cfg, "features.weights", in("x3d.safetensors"));
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_OK);
+    ft_backbone_shape(b, dim);
+    assert_int_equal(dim[0] * dim[1], 1);
+    assert_int_equal(ft_clip_features_make(b, &s, viewed, 2, FT_VIEWS_DIHEDRAL, in("f.safetensors")), FT_OK);
+    assert_int_equal(ft_clip_features_read(&f, in("f.safetensors"), 7), FT_EDATA); /* of another store */
+    assert_int_equal(ft_clip_features_read(&f, in("f.safetensors"), 6), FT_OK);
+    assert_int_equal(f.m, 3);
+    assert_null(ft_clip_features_view(&f, 0, false, 0));
+    /* the same as the backbone sees, clip by clip, as it is and in its views */
+    float *seen = malloc((size_t)(2 * dim[2]) * sizeof *seen), cutout[3 * 8];
+    for (int kind = 0; kind < 3; kind++) {
+        ft_look look[2];
+        for (int i = 0; i < 2; i++) {
+            ft_draw_view(kind == 2, FT_VIEWS_DIHEDRAL, 8, 32, 0xFEA, 1, (uint32_t)clip[i], look[i].view, cutout);
+            memcpy(look[i].cutout, cutout, sizeof look[i].cutout);
+        }
+        assert_int_equal(ft_backbone_run(b, &s, clip, kind ? look : NULL, 2, seen), FT_OK);
+        for (int i = 0; i < 2; i++) {
+            const float *kept = kind ? ft_clip_features_view(&f, clip[i], kind == 2, 1) : ft_clip_features_at(&f, clip[i]);
+            assert_memory_equal(kept, seen + i * dim[2], (size_t)dim[2] * sizeof *seen);
+        }
+    }
+    assert_memory_not_equal(ft_clip_features_at(&f, 4), ft_clip_features_view(&f, 4, false, 1), (size_t)dim[2] * sizeof *seen);
+    free(seen);
+    ft_clip_features_free(&f);
+    ft_backbone_free(b);
+    ft_clipstore_free(&s);
+    ft_config_free(cfg);
+}
+
+/* A network of pictures looks at the first and the last of two frames, and at the class token and a grid of its patches. */
+static void test_pictures(void **state)
+{
+    (void)state;
+    ft_config *cfg;
+    ft_clipstore s;
+    ft_backbone *b;
+    int64_t dim[3], zero = 0;
+    run("init dino-vits16 -o dino.safetensors");
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    set(cfg, "precision", "f32");
+    set(cfg, "features.model", "dino-vits16");
+    set(cfg, "features.weights", in("dino.safetensors"));
+    set(cfg, "features.size", "32");
+    set(cfg, "features.frames", "2");
+    set(cfg, "features.grid", "2");
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_OK);
+    ft_backbone_shape(b, dim);
+    assert_int_equal(dim[0], 2);
+    assert_int_equal(dim[1], 5);
+    assert_int_equal(dim[2], 384);
+    float *one = malloc(2 * 5 * 384 * sizeof *one), *two = malloc(2 * 5 * 384 * sizeof *two);
+    assert_int_equal(ft_backbone_run(b, &s, &zero, NULL, 1, one), FT_OK);
+    int64_t frame = 32 * 32 * 3;
+    memset(s.pixels + frame, 0, (size_t)(6 * frame)); /* what lies between is not looked at */
+    assert_int_equal(ft_backbone_run(b, &s, &zero, NULL, 1, two), FT_OK);
+    assert_memory_equal(one, two, 2 * 5 * 384 * sizeof *one);
+    memset(s.pixels + 7 * frame, 0, (size_t)frame);
+    assert_int_equal(ft_backbone_run(b, &s, &zero, NULL, 1, two), FT_OK);
+    assert_memory_equal(one, two, 5 * 384 * sizeof *one);
+    assert_memory_not_equal(one + 5 * 384, two + 5 * 384, 5 * 384 * sizeof *one);
+    ft_backbone_free(b);
+    set(cfg, "features.size", "40");
+    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* not whole patches */
+    free(one);
+    free(two);
+    ft_clipstore_free(&s);
+    ft_config_free(cfg);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic), cmocka_unit_test(test_choice),
+                                       cmocka_unit_test(test_features), cmocka_unit_test(test_pictures)};
+    return cmocka_run_group_tests(tests, make, clean);
+}

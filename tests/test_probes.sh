@@ -1,0 +1,55 @@
+# Probes through whole experiments: features are computed once and shared, every algorithm and arm runs on them, runs predict by themselves.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+works "$F" phantom -o p.h5 --videos 24 --size 32 --frames 8 --mp4 v
+works "$F" init x3d-tiny -o x3d.safetensors
+cat >e.yaml <<'Y'
+threads: 1
+data: {clips: p.h5}
+positive: polyp
+labels: 8
+generated: 4
+splits: 2
+arms:
+  - supervised
+  - fully-supervised
+  - noise
+  - real-unlabelled ssl.algorithm=pseudolabel name=pseudolabel
+  - real-unlabelled ssl.algorithm=meanteacher name=meanteacher
+  - real-unlabelled ssl.algorithm=fixmatch name=fixmatch
+  - real-unlabelled ssl.algorithm=flexmatch name=flexmatch
+  - real-unlabelled ssl.algorithm=freematch name=freematch
+  - real-unlabelled ssl.algorithm=softmatch name=softmatch
+bootstrap: 100
+features: {model: x3d-tiny, weights: x3d.safetensors, views: 2}
+classifier: {model: linear-probe, steps: 8, lr: 0.02}
+ssl: {threshold: 0.6}
+rehearse: never
+Y
+works "$F" experiment run e.yaml -o r
+[ "$(ls -d r/runs/features-* | wc -l)" = 2 ] || die "features of the videos and of the noise, once each: $(ls -d r/runs/*)"
+python3 - <<'P'
+import csv, json
+f1 = {}
+for l in map(json.loads, open("r/results.jsonl")):
+    f1.setdefault(l["arm"], []).append(open("r/" + l["scores"]).read())
+assert len(f1) == 9, f1.keys()
+assert len({tuple(v) for v in f1.values()}) == 9, "two arms have the same answers: their settings were lost"
+P
+before=$(cat r/runs/features-*/done.json | sha256sum)
+works "$F" experiment run e.yaml -o r --set classifier.model=attentive-probe --set classifier.lr=0.001
+[ "$(cat r/runs/features-*/done.json | sha256sum)" = "$before" ] || die "another probe made the features anew"
+# a run knows what it looks through
+run=$(grep -l '"strength"' r/runs/classifier-*/run.json | head -1)
+run=${run%/run.json}
+works "$F" predict "$run" v/phantom-00003.mp4
+works "$F" evaluate "$run" --data p.h5
+works "$F" init x3d-tiny -o x3d.safetensors --seed 5 --force
+fails 1 "other weights" -- "$F" predict "$run" v/phantom-00003.mp4
+# eyes of one's own
+works "$F" experiment run e.yaml -o r2 --set arms=supervised,noise --set features.model=vae --set vae.steps=2 --set vae.batch=2
+fails 1 "features.model is missing" -- "$F" experiment run e.yaml -o r3 --set features.model=
+fails 1 "features.weights is missing" -- "$F" experiment run e.yaml -o r3 --set features.weights=
+fails 1 "unlabelled.frames" -- "$F" experiment run e.yaml -o r3 --set arms=real-unlabelled --set unlabelled.frames=frozen
+fails 1 "learns from features" -- "$F" train e.yaml -o t --set task=classifier
+done_testing
