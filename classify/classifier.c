@@ -263,6 +263,10 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     json_object_set_new(m, "test_clips", json_string(number[4]));
     json_object_set_new(m, "classes", json_string(names.text));
     json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
+    if (ft_config_int(cfg, "classifier.lora")) {
+        json_object_set_new(m, "lora", json_sprintf("%lld", (long long)ft_config_int(cfg, "classifier.lora")));
+        json_object_set_new(m, "lora_alpha", json_sprintf("%.17g", ft_config_real(cfg, "classifier.lora_alpha")));
+    }
     json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[how]));
     json_object_set_new(m, "frames", json_string(number[0]));
     json_object_set_new(m, "size", json_string(number[1]));
@@ -424,9 +428,19 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_plan *plan = NULL;
     json_t *meta = describe(cfg, set, how);
     double strength = 0;
+    int lora = (int)ft_config_int(cfg, "classifier.lora");
     int rc = g && f.video_first && meta ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
     group_videos(&f);
+    if (lora && (!family->adapts || !*start))
+        FT_TRY_TO(
+            rc, done,
+            FT_FAIL(FT_ECONFIG,
+                    family->adapts
+                        ? "%s: classifier.lora: adapters learn beside a frozen %s, which must have learnt: set classifier.weights"
+                        : "%s: classifier.lora: %s has no attention to adapt. Use a timesformer or a dinov2",
+                    ft_config_origin(cfg, "classifier.lora"), model));
+    FT_TRY_TO(rc, done, ft_params_adapt(params, lora, ft_config_real(cfg, "classifier.lora_alpha"), "head."));
     if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(params, model, cfg, set, seed, &f.penalty, &strength));
     if (linear) json_object_set_new(meta, "strength", json_sprintf("%.9g", strength));
 

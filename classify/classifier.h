@@ -23,6 +23,7 @@ typedef struct {
     const char *head;    /* the tensor whose first dim counts the classes */
     bool batchnorm;
     bool of_features; /* it looks at the features of a frozen backbone (clip_features.h), not at pixels */
+    bool adapts;      /* its attention takes adapters (classifier.lora) */
     ft_work work;     /* most of it; what precision: auto asks */
     /* x (B,F,S,S,3) normalised, or (B,frames,tokens,width) f32 features -> logits (B,classes) f32; the first `labelled` samples
      * are one BatchNorm segment (0: all). features (may be NULL): pooled features before the head, (B,D) f32. */
@@ -95,6 +96,8 @@ typedef struct {
     int n_classes, frames, size, stride, clips_per_video, test_clips;
     char sampler[16], view[16];
     ft_evaluated evaluated;
+    int lora; /* rank of its adapters, and their alpha; 0: none */
+    double alpha;
     json_t *features; /* of a probe: its settings features.*, texts; NULL */
     char network[65]; /* and the identity of its backbone */
 } ft_classifier_info;

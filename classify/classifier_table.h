@@ -3,4 +3,5 @@
     CLASSIFIER(x3d)                                                                                                              \
     CLASSIFIER(r2plus1d)                                                                                                         \
     CLASSIFIER(timesformer)                                                                                                      \
+    CLASSIFIER(dinov2)                                                                                                           \
     CLASSIFIER(probe)

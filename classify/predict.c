@@ -136,6 +136,13 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     if (!view) view = "centre";
     FT_TRY_TO(rc, done, word(path, "sampler", sampler, ft_clip_sampler_known(sampler), info->sampler, sizeof info->sampler));
     FT_TRY_TO(rc, done, word(path, "view", view, ft_clip_view_known(view), info->view, sizeof info->view));
+    const char *lora = json_string_value(json_object_get(m, "lora")),
+               *alpha = json_string_value(json_object_get(m, "lora_alpha"));
+    if (lora && alpha) {
+        info->lora = atoi(lora), info->alpha = atof(alpha);
+        if (info->lora < 1 || info->lora > 256 || !(info->alpha >= 0 && info->alpha <= 1e4))
+            rc = FT_FAIL(FT_EDATA, "%s: lora is %.40s, lora_alpha %.40s: not a rank and a factor of adapters", path, lora, alpha);
+    }
     const char *evaluated = json_string_value(json_object_get(m, "evaluated"));
     for (int i = 0; evaluated && i < 3; i++)
         if (!strcmp(evaluated, ft_evaluated_names[i])) info->evaluated = (ft_evaluated)i;
@@ -235,6 +242,7 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
         for (int64_t i = 0; rc == FT_OK && i < n; i++) order[i] = i;
         clip = order, features = &own;
     }
+    if (rc == FT_OK) rc = ft_params_adapt(params, info->lora, info->alpha, "head.");
     if (rc == FT_OK) rc = ft_viewer_new(&v, params, info->model, store, features, info->n_classes, info->evaluated);
     bool average = info->evaluated == FT_EVAL_EMA;
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, average ? "ema" : "weights");

@@ -39,8 +39,9 @@ static ft_t linear(ft_graph *g, const char *name, ft_t x, int64_t out, ft_init i
 static ft_t attention(ft_graph *g, const char *name, ft_t x, int64_t heads, float drop)
 {
     int64_t d = ft_dim(x, 2);
-    ft_t y = ft_sdpa(g, linear(g, ft_name(g, "%s.qkv", name), x, 3 * d, small), NULL, NULL, (ft_sdpa_opt){.heads = heads});
-    return ft_drop_path(g, linear(g, ft_name(g, "%s.proj", name), y, d, small), drop);
+    const char *qkv = ft_name(g, "%s.qkv", name), *proj = ft_name(g, "%s.proj", name);
+    ft_t y = ft_sdpa(g, ft_layer_adapted(g, qkv, x, linear(g, qkv, x, 3 * d, small)), NULL, NULL, (ft_sdpa_opt){.heads = heads});
+    return ft_drop_path(g, ft_layer_adapted(g, proj, y, linear(g, proj, y, d, small)), drop);
 }
 
 /* cls (B,1,d) and patches x (B,N,T,d), both changed */
@@ -109,6 +110,6 @@ const ft_classifier ft_classifier_timesformer = {.family = "timesformer",
                                                  .n = sizeof presets / sizeof *presets,
                                                  .row = sizeof *presets,
                                                  .head = "head.bias",
-                                                 .batchnorm = false,
+                                                 .adapts = true,
                                                  .work = FT_WORK_PRODUCTS,
                                                  .network = network};

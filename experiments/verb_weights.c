@@ -256,6 +256,47 @@ static void narrow(const float *v, int64_t n, bool half, uint16_t *to)
     }
 }
 
+/* W + (alpha / rank) B A in the place of W, without adapters: what other programs can use */
+static int merge_adapters(ft_safetensors *st)
+{
+    static const char *const tails[] = {".lora_A.weight", ".lora_B.weight"};
+    const char *alpha = json_string_value(json_object_get(st->metadata, "lora_alpha"));
+    char name[300];
+    int kept = 0;
+    for (int i = 0; i < st->n; i++) {
+        ft_st_tensor *a = &st->tensor[i];
+        size_t stem = strlen(a->name) > strlen(tails[0]) ? strlen(a->name) - strlen(tails[0]) : 0;
+        if (!stem || strcmp(a->name + stem, tails[0]) || stem > 250) continue;
+        snprintf(name, sizeof name, "%.*s%s", (int)stem, a->name, tails[1]);
+        const ft_st_tensor *b = ft_safetensors_find(st, name);
+        snprintf(name, sizeof name, "%.*s.weight", (int)stem, a->name);
+        const ft_st_tensor *w = ft_safetensors_find(st, name);
+        if (!alpha || !b || !w || a->ndim != 2 || b->ndim != 2 || w->ndim != 2 || b->dim[1] != a->dim[0] ||
+            w->dim[0] != b->dim[0] || w->dim[1] != a->dim[1] || strcmp(w->dtype, "F32") || strcmp(a->dtype, "F32") ||
+            strcmp(b->dtype, "F32"))
+            return FT_FAIL(FT_EDATA, "%s: an adapter without its layer, its other half or lora_alpha", a->name);
+        float *to = (float *)(uintptr_t)w->data; /* in the memory of st->file */
+        int64_t rank = a->dim[0], rows = w->dim[0], columns = w->dim[1];
+        double scale = atof(alpha) / (double)rank;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t k = 0; k < rank; k++) {
+                float s = (float)(scale * (double)((const float *)b->data)[r * rank + k]);
+                for (int64_t q = 0; q < columns; q++) to[r * columns + q] += s * ((const float *)a->data)[k * columns + q];
+            }
+    }
+    for (int i = 0; i < st->n; i++) {
+        ft_st_tensor t = st->tensor[i];
+        if (strstr(t.name, ".lora_")) {
+            ft_free(t.name);
+            continue;
+        }
+        st->tensor[kept++] = t;
+    }
+    st->n = kept;
+    if (st->metadata) json_object_del(st->metadata, "lora"), json_object_del(st->metadata, "lora_alpha");
+    return FT_OK;
+}
+
 static int export_file(ft_cli *c, const char *from)
 {
     const char *out = ft_cli_text(c, "-o"), *dtype = ft_cli_text(c, "--dtype");
@@ -267,7 +308,7 @@ static int export_file(ft_cli *c, const char *from)
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     snprintf(path, sizeof path, "%s%s", from, ft_is_dir(from) ? "/ema.safetensors" : "");
     FT_TRY(ft_safetensors_read(&st, path));
-    int rc = FT_OK, n = st.n;
+    int rc = merge_adapters(&st), n = st.n;
     void **fresh = ft_alloc(sizeof *fresh * (size_t)(n + 1));
     if (!fresh) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     for (int i = 0; rc == FT_OK && i < n && strcmp(dtype, "f32"); i++) {

@@ -138,9 +138,9 @@ static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, co
         return FT_OK;
     }
     if (!(t->dino = ft_dino_find(name)))
-        return FT_FAIL(FT_ECONFIG, "align.teacher %s is not known: dino-vits8, dino-vits16, dino-vitb8, dino-vitb16, vae", name);
-    if (size % t->dino->patch) return FT_FAIL(FT_ECONFIG, "%s needs pixels a multiple of %d, not %d", name, t->dino->patch, size);
-    t->frames = frames, t->side = size / t->dino->patch, t->channels = t->dino->width;
+        return FT_FAIL(FT_ECONFIG,
+                       "align.teacher %s is not known: dino-vits8, dino-vitb16, dinov2-s14 ... (`forty models`), or vae", name);
+    t->frames = frames, t->side = (size + t->dino->patch / 2) / t->dino->patch, t->channels = t->dino->width;
     t->normalise = *weights != 0;
     t->params = ft_params_new(0);
     if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
@@ -149,10 +149,13 @@ static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, co
     t->in = ft_input(t->g, "x", FT_F32, 4, (int64_t[]){frames, size, size, 3});
     for (int i = 0; i < blocks; i++)
         block[i] = t->as_is ? end_of(i, blocks, t->dino->depth) : layer_of(i, blocks, t->dino->depth);
-    ft_dino(t->g, t->dino, t->in, blocks, block, t->layer);
+    ft_t x = t->in;
+    int64_t whole = t->side * t->dino->patch; /* patches of 14 fit few clips: pictures are made as large as whole ones */
+    for (int axis = 1; axis < 3 && whole != size; axis++) x = ft_resize(t->g, x, axis, whole, FT_CUBIC, 0);
+    ft_dino(t->g, t->dino, x, blocks, block, t->layer);
     for (int i = 0; i < blocks; i++) ft_keep(t->layer[i]);
     ft_t all; /* the last block too, so that a file of all weights fits */
-    ft_dino(t->g, t->dino, t->in, 1, (int[]){t->dino->depth - 1}, &all);
+    ft_dino(t->g, t->dino, x, 1, (int[]){t->dino->depth - 1}, &all);
     FT_TRY(ft_plan_new(&t->plan, t->g, FT_WEIGHTS));
     return *weights ? ft_weights_load(weights, t->params, FT_WEIGHTS, NULL) : no_weights(name, "align.weights");
 }
@@ -173,12 +176,11 @@ static int teach(teacher *t, const uint8_t *rgb, int size)
 
 static void features_of(const teacher *t, int layer, float *out)
 {
-    int64_t tokens = t->side * t->side, c = t->channels;
+    int64_t tokens = t->side * t->side, c = t->channels, extra = t->dino ? ft_dino_extra(t->dino) : 0;
     for (int64_t f = 0; f < t->frames; f++)
         for (int64_t k = 0; k < tokens; k++) {
-            const float *from = t->dino
-                                    ? (const float *)ft_data(t->layer[layer]) + (f * (tokens + 1) + 1 + k) * c /* behind CLS */
-                                    : (const float *)ft_data(t->vae.out) + (f * tokens + k) * 2 * c;           /* the mean */
+            const float *from = t->dino ? (const float *)ft_data(t->layer[layer]) + (f * (tokens + extra) + extra + k) * c
+                                        : (const float *)ft_data(t->vae.out) + (f * tokens + k) * 2 * c; /* the mean */
             float *to = out + (f * tokens + k) * c;
             if (t->as_is) {
                 memcpy(to, from, (size_t)c * sizeof *to);

@@ -52,4 +52,43 @@ fails 1 "features.model is missing" -- "$F" experiment run e.yaml -o r3 --set fe
 fails 1 "features.weights is missing" -- "$F" experiment run e.yaml -o r3 --set features.weights=
 fails 1 "unlabelled.frames" -- "$F" experiment run e.yaml -o r3 --set arms=real-unlabelled --set unlabelled.frames=frozen
 fails 1 "learns from features" -- "$F" train e.yaml -o t --set task=classifier
+
+# ---- adapters: the backbone stands still, and merged weights are the same network ----
+works "$F" init timesformer-tiny -o t.safetensors
+cat >l.yaml <<'Y'
+task: classifier
+threads: 1
+precision: f32
+data: {clips: p.h5}
+positive: polyp
+labels: 8
+classifier: {model: timesformer-tiny, weights: t.safetensors, lora: 2, lora_alpha: 8, steps: 12, batch: 4, lr: 0.05, ema: 0.5}
+Y
+works "$F" train l.yaml -o lora
+works "$F" weights export lora -o merged.safetensors
+cp -r lora merged
+cp merged.safetensors merged/ema.safetensors
+sed -i '/"lora/d' merged/run.json
+"$F" predict lora v/phantom-0000?.mp4 >a.csv 2>/dev/null
+"$F" predict merged v/phantom-0000?.mp4 >b.csv 2>/dev/null
+python3 - <<'P'
+import csv, json, struct
+def tensors(path):
+    raw = open(path, "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8:8 + n])
+    return {k: raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]] for k, v in head.items() if k != "__metadata__"}
+start, run, merged = tensors("t.safetensors"), tensors("lora/ema.safetensors"), tensors("merged.safetensors")
+changed = {k for k in start if run[k] != start[k]}
+assert changed and all(k.startswith("head.") for k in changed), changed
+assert any(".lora_A." in k for k in run) and not any(".lora_" in k for k in merged) and set(merged) == set(start)
+adapted = {k.replace(".lora_A.weight", ".weight") for k in run if ".lora_A." in k}
+moved = {k for k in start if merged[k] != run[k]}
+assert moved and moved <= adapted, moved ^ adapted  # of fresh weights temporal_fc is 0: nothing reaches the attention over time
+a, b = (list(csv.reader(open(f))) for f in ("a.csv", "b.csv"))
+p = [[float(r[-1]) for r in rows[1:]] for rows in (a, b)]
+assert len(p[0]) == 10 and max(abs(x - y) for x, y in zip(*p)) < 1e-5 and max(p[0]) - min(p[0]) > 1e-4, p
+P
+fails 1 "no attention to adapt" -- "$F" train l.yaml -o x --set classifier.model=x3d-tiny
+fails 1 "must have learnt" -- "$F" train l.yaml -o x --set classifier.weights=
 done_testing

@@ -56,6 +56,10 @@ void ft_params_free(ft_params *p);
 /* From now on only parameters whose names hold one of n patterns are trained, the rest are buffers: n = 0 freezes all. */
 enum { FT_TRAIN_PATTERNS = 16 };
 int ft_params_train_only(ft_params *p, int n, const char *const *pattern);
+/* LoRA (Hu et al. 2021): layers that can be adapted (ft_layer_adapted) get W + (alpha / rank) B A, and of all parameters only A,
+ * B and those whose names begin with `head` are trained. Before the first parameter. rank 0: nothing happens. */
+int ft_params_adapt(ft_params *p, int rank, double alpha, const char *head);
+int ft_params_adapters(const ft_params *p, double *scale); /* their rank and alpha / rank; 0: there are none */
 /* No average of the weights is kept (ft_optimise's `no_ema`): the EMA bank is the weights. Before the store is sealed. */
 void ft_params_no_average(ft_params *p);
 
@@ -88,8 +92,9 @@ void ft_params_touched(ft_params *p); /* after writing to a bank from outside: p
 ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream);
 void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);
-void ft_training(ft_graph *g, bool training);  /* batch statistics and dropout; on by default */
-const char *ft_graph_error(const ft_graph *g); /* NULL if none */
+const ft_params *ft_store_of(const ft_graph *g); /* that parameters named now come from */
+void ft_training(ft_graph *g, bool training);    /* batch statistics and dropout; on by default */
+const char *ft_graph_error(const ft_graph *g);   /* NULL if none */
 ft_t ft_graph_fail(ft_graph *g, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* a network's own error; dead tensor */
 

@@ -1,10 +1,23 @@
 #include "common/graph/layers.h"
 
+#include <math.h>
+
 ft_t ft_layer_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias)
 {
     ft_init init = ft_init_uniform_fan(ft_dim(x, -1));
     ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 2, (int64_t[]){out, ft_dim(x, -1)}, init);
     return ft_linear(g, x, w, bias ? ft_param(g, ft_name(g, "%s.bias", name), 1, &out, init) : NULL);
+}
+
+ft_t ft_layer_adapted(ft_graph *g, const char *name, ft_t x, ft_t y)
+{
+    double scale;
+    int64_t rank = ft_params_adapters(ft_store_of(g), &scale), in = ft_dim(x, -1), out = ft_dim(y, -1);
+    if (!rank) return y;
+    ft_init init = {FT_INIT_NORMAL, 1 / sqrt((double)in), NULL};
+    ft_t a = ft_param(g, ft_name(g, "%s.lora_A.weight", name), 2, (int64_t[]){rank, in}, init);
+    ft_t b = ft_param(g, ft_name(g, "%s.lora_B.weight", name), 2, (int64_t[]){out, rank}, FT_ZERO);
+    return ft_add(g, y, ft_affine(g, ft_linear(g, ft_linear(g, x, a, NULL), b, NULL), (float)scale, 0));
 }
 
 ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int64_t kernel[3], ft_conv_opt opt, bool bias)

@@ -9,6 +9,9 @@
 
 /* x (..., K) -> (..., N): nn.Linear */
 ft_t ft_layer_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias);
+/* y (..., N), what a linear layer NAME made of x (..., K), plus its adapter's share, where the store has adapters
+ * (ft_params_adapt): NAME.lora_A.weight (rank,K) and NAME.lora_B.weight (N,rank), as Hugging Face's peft calls them. */
+ft_t ft_layer_adapted(ft_graph *g, const char *name, ft_t x, ft_t y);
 /* x (B,T,H,W,C) -> (B,T',H',W',out). kernel {T,H,W}: nn.Conv3d; {0,H,W}: nn.Conv2d on every frame (weight of 4 dims). */
 ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int64_t kernel[3], ft_conv_opt opt, bool bias);
 ft_t ft_layer_layernorm(ft_graph *g, const char *name, ft_t x, float eps);

@@ -25,6 +25,8 @@ struct ft_params {
     bool some_frozen; /* only names that hold one of `pattern` are trained */
     const char *pattern[FT_TRAIN_PATTERNS];
     int n_pattern;
+    int rank; /* of adapters; 0: none */
+    double alpha;
     ft_store store;
     ft_store there; /* on a device; arrays that nobody needs are NULL */
     const ft_device *device;
@@ -89,6 +91,19 @@ int ft_params_train_only(ft_params *p, int n, const char *const *pattern)
     for (int i = 0; i < n; i++)
         if (!(p->pattern[i] = ft_arena_strdup(p->arena, pattern[i]))) return FT_FAIL(FT_ENOMEM, "no memory for a name pattern");
     return FT_OK;
+}
+
+int ft_params_adapt(ft_params *p, int rank, double alpha, const char *head)
+{
+    if (rank <= 0) return FT_OK;
+    p->rank = rank, p->alpha = alpha;
+    return ft_params_train_only(p, 2, (const char *const[]){".lora_", head});
+}
+
+int ft_params_adapters(const ft_params *p, double *scale)
+{
+    *scale = p->rank ? p->alpha / p->rank : 0;
+    return p->rank;
 }
 
 void ft_params_no_average(ft_params *p) { p->no_average = true; }

@@ -139,7 +139,7 @@
     KEY("align.margin", REAL, "0.01", 0, 2, "hinge of Eq 15; of trd: tolerance of a relation (its authors: 0.1)")                \
     KEY("align.decay", BOOL, "true", 0, 1, "weigh by g(t) = 1 / (t + 1)")                                                        \
     KEY("align.input", CHOICE, "flow", 0, 0, "flow|frames: what the teacher sees")                                               \
-    KEY("align.teacher", TEXT, "dino-vits8", 0, 0, "dino-vits8|dino-vits16|dino-vitb8|dino-vitb16|vae: whose features")          \
+    KEY("align.teacher", TEXT, "dino-vits8", 0, 0, "dino-vits8, dino-vitb16, dinov2-s14 ..., or vae: whose features")            \
     KEY("align.weights", TEXT, "", 0, 0,                                                                                         \
         "imported weights of the teacher; without them a network of fixed random weights, and said so")                          \
     KEY("align.flow", CHOICE, "lucas-kanade", 0, 0, "raft-large|raft-small|lucas-kanade: where the flow comes from")             \
@@ -170,6 +170,9 @@
     KEY("classifier.augment", CHOICE, "dihedral", 0, 0,                                                                          \
         "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/augment.h") \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
+    KEY("classifier.lora", INT, "0", 0, 256,                                                                                     \
+        "rank of adapters on a transformer's attention, which then learn alone with the head; 0: none")                          \
+    KEY("classifier.lora_alpha", REAL, "16", 0, 1e4, "adapters count alpha / rank")                                              \
     KEY("classifier.strength", REAL, "0", 0, 1e6,                                                                                \
         "linear-probe: scikit-learn's C, inverse of its penalty; 0: chosen inside the labels")                                   \
     KEY("features.model", TEXT, "", 0, 0,                                                                                        \

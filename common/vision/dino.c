@@ -117,10 +117,11 @@ void ft_dino(ft_graph *g, const ft_dino_preset *p, ft_t x, int n, const int *blo
     x = embed(g, p, x); /* (B,T,d) */
     for (int i = 0, k = 0; i < p->depth && k < n; i++) {
         const char *name = ft_name(g, "blocks.%d", i);
-        ft_t u = linear(g, ft_name(g, "%s.attn.qkv", name), ft_layer_layernorm(g, ft_name(g, "%s.norm1", name), x, 1e-6f), 3 * d,
-                        FT_ACT_NONE);
+        const char *qkv = ft_name(g, "%s.attn.qkv", name), *proj = ft_name(g, "%s.attn.proj", name);
+        ft_t u = ft_layer_layernorm(g, ft_name(g, "%s.norm1", name), x, 1e-6f);
+        u = ft_layer_adapted(g, qkv, u, linear(g, qkv, u, 3 * d, FT_ACT_NONE));
         u = ft_sdpa(g, u, NULL, NULL, (ft_sdpa_opt){.heads = p->heads}); /* (B,T,d) */
-        x = branch(g, p, ft_name(g, "%s.ls1", name), x, linear(g, ft_name(g, "%s.attn.proj", name), u, d, FT_ACT_NONE));
+        x = branch(g, p, ft_name(g, "%s.ls1", name), x, ft_layer_adapted(g, proj, u, linear(g, proj, u, d, FT_ACT_NONE)));
         u = linear(g, ft_name(g, "%s.mlp.fc1", name), ft_layer_layernorm(g, ft_name(g, "%s.norm2", name), x, 1e-6f), 4 * d,
                    FT_ACT_GELU);
         x = branch(g, p, ft_name(g, "%s.ls2", name), x, linear(g, ft_name(g, "%s.mlp.fc2", name), u, d, FT_ACT_NONE));
