@@ -2,4 +2,5 @@
 #define FT_CLASSIFIER_TABLE(CLASSIFIER)                                                                                          \
     CLASSIFIER(x3d)                                                                                                              \
     CLASSIFIER(r2plus1d)                                                                                                         \
-    CLASSIFIER(timesformer)
+    CLASSIFIER(timesformer)                                                                                                      \
+    CLASSIFIER(eye)
