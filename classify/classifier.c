@@ -70,13 +70,6 @@ ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t clas
     return f->network(g, row, x, classes, labelled, dropout, features);
 }
 
-ft_t ft_classifier_map(ft_graph *g, const char *preset, ft_t x, ft_t *features)
-{
-    const void *row;
-    const ft_classifier *f = find(preset, &row);
-    return f && f->map ? f->map(g, row, x, 0, features) : NULL;
-}
-
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
 
 enum { MAX_PARTS = 64 };

@@ -25,8 +25,6 @@ typedef struct {
     /* x (B,F,S,S,3) normalised -> logits (B,classes) f32; the first `labelled` samples are one BatchNorm segment (0: all).
      * features (may be NULL): pooled features before the head, (B,D) f32. */
     ft_t (*network)(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features);
-    /* What is pooled, (B,F/2,S/16,S/16,C), and the features: what pretraining asks (classify/pretrain.h). NULL: it cannot. */
-    ft_t (*map)(ft_graph *g, const void *preset, ft_t x, int64_t labelled, ft_t *features);
 } ft_classifier;
 
 const ft_classifier *ft_classifier_at(int i);
@@ -35,8 +33,6 @@ const char *ft_classifier_preset_at(const ft_classifier *f, int i);
 /* The network of a known preset. */
 ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
                            ft_t *features);
-/* Its map and features without a head; NULL where there is no map. */
-ft_t ft_classifier_map(ft_graph *g, const char *preset, ft_t x, ft_t *features);
 
 /* x: pixels 0..255 as (v/255 - 0.45) / 0.225, as the field's video classifiers take them */
 #define FT_CLASSIFIER_MEAN 0.45f

@@ -42,7 +42,7 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t ti
     return ft_unary(g, FT_RELU, ft_add(g, y, x));
 }
 
-static ft_t map(ft_graph *g, const void *preset, ft_t x, int64_t labelled, ft_t *features)
+static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
     const eye_preset *p = preset;
     x = conv(g, "stem", ft_cast(g, x, ft_compute(g)), p->stem, 1, 5, 1, 2);
@@ -50,22 +50,15 @@ static ft_t map(ft_graph *g, const void *preset, ft_t x, int64_t labelled, ft_t 
     for (int i = 0; i < FT_EYE_STAGES; i++)
         for (int j = 0; j < p->blocks[i]; j++)
             x = block(g, ft_name(g, "stage%d.%d", i + 1, j), x, p->width[i], i == 1 && j == 0 ? 2 : 1, j == 0 ? 2 : 1, labelled);
-    int64_t flat[2] = {ft_dim(x, 0), ft_dim(x, 4)};
+    int64_t flat[2] = {ft_dim(x, 0), ft_dim(x, 4)}; /* x is (B,T/2,H/16,W/16,C) */
     ft_t top = ft_pool(g, x, FT_POOL_MAX, (ft_conv_opt){.kernel = {ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 3)}});
     ft_t pooled[2] = {ft_reshape(g, ft_reduce(g, x, 0xE, true), 2, flat), ft_reshape(g, top, 2, flat)};
-    *features = ft_cast(g, ft_concat(g, 1, 2, pooled), FT_F32); /* (B,2C) */
-    return x;                                                   /* (B,T/2,H/16,W/16,C) */
-}
-
-static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
-{
-    ft_t f;
-    map(g, preset, x, labelled, &f);
-    if (features) *features = f;
-    f = ft_dropout(g, f, (float)dropout);
-    ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){classes, ft_dim(f, 1)}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
-    return ft_linear(g, f, w, ft_param(g, "head.bias", 1, &classes, FT_ZERO));
+    x = ft_cast(g, ft_concat(g, 1, 2, pooled), FT_F32); /* (B,2C) */
+    if (features) *features = x;
+    x = ft_dropout(g, x, (float)dropout);
+    ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){classes, ft_dim(x, 1)}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});
+    return ft_linear(g, x, w, ft_param(g, "head.bias", 1, &classes, FT_ZERO));
 }
 
 extern const ft_classifier ft_classifier_eye;
-const ft_classifier ft_classifier_eye = {"eye", FT_PRESETS(presets), "head.bias", true, FT_WORK_CONVOLUTIONS, network, map};
+const ft_classifier ft_classifier_eye = {"eye", FT_PRESETS(presets), "head.bias", true, FT_WORK_CONVOLUTIONS, network};

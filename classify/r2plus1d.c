@@ -74,5 +74,4 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
 }
 
 extern const ft_classifier ft_classifier_r2plus1d;
-const ft_classifier ft_classifier_r2plus1d = {"r2plus1d", FT_PRESETS(presets), "fc.bias", true, FT_WORK_CONVOLUTIONS, network,
-                                              NULL};
+const ft_classifier ft_classifier_r2plus1d = {"r2plus1d", FT_PRESETS(presets), "fc.bias", true, FT_WORK_CONVOLUTIONS, network};

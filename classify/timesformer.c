@@ -104,5 +104,5 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
 }
 
 extern const ft_classifier ft_classifier_timesformer;
-const ft_classifier ft_classifier_timesformer = {
-    "timesformer", FT_PRESETS(presets), "head.bias", false, FT_WORK_PRODUCTS, network, NULL};
+const ft_classifier ft_classifier_timesformer = {"timesformer", FT_PRESETS(presets), "head.bias",
+                                                 false,         FT_WORK_PRODUCTS,    network};

@@ -133,5 +133,4 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
 }
 
 extern const ft_classifier ft_classifier_x3d;
-const ft_classifier ft_classifier_x3d = {"x3d", FT_PRESETS(presets), "blocks.5.proj.bias", true, FT_WORK_DEPTHWISE, network,
-                                         NULL};
+const ft_classifier ft_classifier_x3d = {"x3d", FT_PRESETS(presets), "blocks.5.proj.bias", true, FT_WORK_DEPTHWISE, network};

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "classify/classifier.h"
-#include "classify/pretrain.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "common/base/files.h"
@@ -125,9 +124,8 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     uint64_t seed = (uint64_t)ft_config_int(cfg, "seed");
     train_data d = {0};
     char path[1200], vae[1200];
-    if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator, classifier, mil or pretrain");
+    if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator, classifier or mil");
     if (!strcmp(task, "mil")) return ft_mil_task(cfg, dir, resume);
-    if (!strcmp(task, "pretrain")) return ft_pretrain(cfg, dir, seed, resume);
     if (!*clips) return FT_FAIL(FT_ECONFIG, "data.clips is missing: make a clip store with forty ingest or forty phantom");
     FT_TRY(ft_clipstore_read(&d.store, clips));
     int rc = FT_OK;

@@ -1,7 +1,7 @@
 /* Every configuration key, once: this table reads YAML, serves --set and --help, and is written out again.
  *  key, type, default, low, high, help. TEXT and CHOICE defaults are strings; a CHOICE lists its values in `help` before ':'. */
 #define FT_CONFIG_TABLE(KEY)                                                                                                     \
-    KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier|mil|pretrain: what `forty train` trains")                            \
+    KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier|mil: what `forty train` trains")                                     \
     KEY("seed", INT, "0", 0, 1e9, "seed of `forty train`; experiments count seeds from it")                                      \
     KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
     KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: whatever was measured to be faster")    \
@@ -165,13 +165,6 @@
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
     KEY("classifier.augment", CHOICE, "forty", 0, 0, "forty|released: weak and strong views, see classify/augment.h")            \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
-    KEY("pretrain.steps", INT, "4000", 1, 1e8, "training steps on procedural clips")                                             \
-    KEY("pretrain.batch", INT, "8", 2, 4096, "clips a step")                                                                     \
-    KEY("pretrain.lr", REAL, "0.003", 0, 1, "learning rate, linear warm-up over a twentieth, cosine to 0")                       \
-    KEY("pretrain.weight_decay", REAL, "0.02", 0, 10, "AdamW weight decay, on matrices only")                                    \
-    KEY("pretrain.ema", REAL, "0.995", 0, 1, "EMA decay, warmed up; the EMA is what is kept")                                    \
-    KEY("pretrain.cells", REAL, "1", 0, 100, "weight of what is asked of each place: shape, texture, velocity")                  \
-    KEY("pretrain.whole", REAL, "0.3", 0, 100, "weight of what is asked of the clip: camera, light, number of shapes")           \
     KEY("mil.model", TEXT, "mil", 0, 0, "preset of the multiple-instance learner")                                               \
     KEY("mil.tokens", CHOICE, "channel", 0, 0, "channel|snippet: of its transformer; as the authors' code, or as their paper")   \
     KEY("mil.steps", INT, "200", 1, 1e8, "training steps")                                                                       \

@@ -216,9 +216,10 @@ int ft_file_head(const char *path, unsigned char *head, size_t n)
     return read ? FT_OK : FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
 }
 
-/* st->file holds the bytes */
-static int parse(ft_safetensors *st, const char *path)
+int ft_safetensors_read(ft_safetensors *st, const char *path)
 {
+    memset(st, 0, sizeof *st);
+    FT_TRY(ft_read_file(path, (size_t)1 << 36, &st->file, &st->file_size));
     int rc;
     uint64_t length = 0;
     if (st->file_size >= 8)
@@ -238,21 +239,6 @@ static int parse(ft_safetensors *st, const char *path)
 done:
     if (rc < 0) ft_safetensors_free(st);
     return rc;
-}
-
-int ft_safetensors_read(ft_safetensors *st, const char *path)
-{
-    memset(st, 0, sizeof *st);
-    FT_TRY(ft_read_file(path, (size_t)1 << 36, &st->file, &st->file_size));
-    return parse(st, path);
-}
-
-int ft_safetensors_parse(ft_safetensors *st, const char *path, const void *bytes, size_t size)
-{
-    memset(st, 0, sizeof *st);
-    if (!(st->file = ft_alloc(size + 1))) return FT_FAIL(FT_ENOMEM, "%s: no memory for %zu bytes", path, size);
-    memcpy(st->file, bytes, st->file_size = size);
-    return parse(st, path);
 }
 
 void ft_safetensors_free(ft_safetensors *st)

@@ -29,8 +29,6 @@ typedef struct {
 /* Reads and checks everything: header bounds, JSON, names, dtypes, shapes against offsets, overlaps, gaps, duplicate names.
  * FT_EDATA names the file and the tensor. Free with ft_safetensors_free. */
 int ft_safetensors_read(ft_safetensors *st, const char *path);
-/* The same of bytes in memory: a copy is taken. path: what messages call them. */
-int ft_safetensors_parse(ft_safetensors *st, const char *path, const void *bytes, size_t size);
 void ft_safetensors_free(ft_safetensors *st);
 int ft_safetensors_index(ft_safetensors *st,
                          const char *path); /* for who fills `tensor` himself: FT_EDATA for names given twice */

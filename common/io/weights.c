@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/io/safetensors.h"
 
 /* Parameters that only a loss needs, by the name's first part. Part of the state, not of a file of the model's weights. */
 static bool of_training(const ft_param_info *e) { return !strncmp(e->name, "training.", 9); }
@@ -83,13 +84,15 @@ int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metad
     return rc;
 }
 
-int ft_weights_take_some(const ft_safetensors *st, const char *path, ft_params *p)
+int ft_weights_load_some(const char *path, ft_params *p)
 {
+    ft_safetensors st;
     FT_TRY(ft_params_seal(p));
+    FT_TRY(ft_safetensors_read(&st, path));
     int n = ft_params_count(p), fresh = 0, rc = FT_OK;
     for (int i = 0; i < n && rc == FT_OK; i++) {
         const ft_param_info *e = ft_params_at(p, i);
-        const ft_st_tensor *t = ft_safetensors_find(st, e->name);
+        const ft_st_tensor *t = ft_safetensors_find(&st, e->name);
         float *v = ft_params_flat(p, FT_WEIGHTS) + e->offset;
         fresh += !t;
         if (!t) continue;
@@ -99,16 +102,8 @@ int ft_weights_take_some(const ft_safetensors *st, const char *path, ft_params *
     }
     if (rc == FT_OK && fresh == n) rc = FT_FAIL(FT_EDATA, "%s: holds none of the model's tensors. Is it the right model?", path);
     if (rc == FT_OK) ft_log("%s: %d of %d tensors taken, %d start anew", path, n - fresh, n, fresh);
-    ft_params_touched(p);
-    return rc;
-}
-
-int ft_weights_load_some(const char *path, ft_params *p)
-{
-    ft_safetensors st;
-    FT_TRY(ft_safetensors_read(&st, path));
-    int rc = ft_weights_take_some(&st, path, p);
     ft_safetensors_free(&st);
+    ft_params_touched(p);
     return rc;
 }
 

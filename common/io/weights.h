@@ -5,7 +5,6 @@
 #include <jansson.h>
 
 #include "common/graph/graph.h"
-#include "common/io/safetensors.h"
 
 /* One bank of a sealed store, without what is named training.* (a loss's own); metadata (object of strings) may be NULL. */
 int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata);
@@ -16,8 +15,6 @@ int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metad
 
 /* Fills what the file has of the store into both banks; shapes must agree. Says in the log how many tensors start anew. */
 int ft_weights_load_some(const char *path, ft_params *p);
-/* The same of tensors that were read, which `path` names in messages. */
-int ft_weights_take_some(const ft_safetensors *st, const char *path, ft_params *p);
 
 /* Everything that a resumed run needs: both banks, optimiser moments, those of a companion store (or NULL), and `extra` (object
  * of strings). */
