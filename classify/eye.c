@@ -1,6 +1,5 @@
-/* A small network of our own for short clips on a processor: (2+1)D residual blocks whose convolutions are dense, because these
- * run several times as many operations a second as depthwise ones. What it sees is pooled twice: the mean over all places, and
- * the largest value, which a mean over a whole clip would drown where a finding is small. */
+/* A small network of our own for short clips on a processor, to be trained from scratch on few labels: (2+1)D residual blocks
+ * whose convolutions are dense, not depthwise, few of them and wide (measured: results/instrument/backbone.md). */
 #include "classify/classifier.h"
 
 #include "common/graph/layers.h"
@@ -50,10 +49,8 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
     for (int i = 0; i < FT_EYE_STAGES; i++)
         for (int j = 0; j < p->blocks[i]; j++)
             x = block(g, ft_name(g, "stage%d.%d", i + 1, j), x, p->width[i], i == 1 && j == 0 ? 2 : 1, j == 0 ? 2 : 1, labelled);
-    int64_t flat[2] = {ft_dim(x, 0), ft_dim(x, 4)}; /* x is (B,T/2,H/16,W/16,C) */
-    ft_t top = ft_pool(g, x, FT_POOL_MAX, (ft_conv_opt){.kernel = {ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 3)}});
-    ft_t pooled[2] = {ft_reshape(g, ft_reduce(g, x, 0xE, true), 2, flat), ft_reshape(g, top, 2, flat)};
-    x = ft_cast(g, ft_concat(g, 1, 2, pooled), FT_F32); /* (B,2C) */
+    x = ft_reduce(g, x, 0xE, true); /* (B,1,1,1,C): mean over (T/2,H/16,W/16) */
+    x = ft_cast(g, ft_reshape(g, x, 2, (int64_t[]){ft_dim(x, 0), ft_dim(x, 4)}), FT_F32);
     if (features) *features = x;
     x = ft_dropout(g, x, (float)dropout);
     ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){classes, ft_dim(x, 1)}, (ft_init){FT_INIT_NORMAL, 0.01, NULL});

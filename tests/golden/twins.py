@@ -407,11 +407,10 @@ class Eye(nn.Module):
             stage = [EyeBlock(c if j == 0 else w, w, 2 if i == 1 and j == 0 else 1, 2 if j == 0 else 1) for j in range(blocks)]
             setattr(self, f"stage{i + 1}", nn.Sequential(*stage))
             c = w
-        self.head = nn.Linear(2 * c, classes)
+        self.head = nn.Linear(c, classes)
 
     def forward(self, x):  # (B,3,T,H,W)
-        x = self.stage3(self.stage2(self.stage1(F.relu(self.stem_norm(self.stem(x))))))
-        return self.head(torch.cat([x.mean((2, 3, 4)), x.amax((2, 3, 4))], 1))
+        return self.head(self.stage3(self.stage2(self.stage1(F.relu(self.stem_norm(self.stem(x)))))).mean((2, 3, 4)))
 
 
 class TimeAttention(nn.Module):
