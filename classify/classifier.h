@@ -19,7 +19,7 @@
 typedef struct {
     const char *family;
     const void *presets; /* a table whose rows begin with `const char *name`, */
-    size_t n, row;       /* its rows and the bytes of one: FT_PRESETS(table) */
+    size_t n, row;       /* its rows and the bytes of one */
     const char *head;    /* the tensor whose first dim counts the classes */
     bool batchnorm;
     bool of_features; /* it looks at the features of a frozen backbone (clip_features.h), not at pixels */

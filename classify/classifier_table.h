@@ -3,5 +3,6 @@
     CLASSIFIER(x3d)                                                                                                              \
     CLASSIFIER(r2plus1d)                                                                                                         \
     CLASSIFIER(timesformer)                                                                                                      \
+    CLASSIFIER(eye)                                                                                                              \
     CLASSIFIER(dinov2)                                                                                                           \
     CLASSIFIER(probe)

@@ -73,6 +73,7 @@ static ft_t filled(ft_graph *g, const char *name, int nd, const int64_t *dim)
 static ft_t clip(ft_graph *g) { return filled(g, "x", 5, (int64_t[]){2, 8, 32, 32, 3}); }
 
 static ft_t build_x3d(ft_graph *g) { return ft_classifier_network(g, "x3d-tiny", clip(g), 3, 0, 0, NULL); }
+static ft_t build_eye(ft_graph *g) { return ft_classifier_network(g, "eye", clip(g), 3, 0, 0, NULL); }
 static ft_t build_r2plus1d(ft_graph *g) { return ft_classifier_network(g, "r2plus1d-tiny", clip(g), 3, 0, 0, NULL); }
 static ft_t build_timesformer(ft_graph *g) { return ft_classifier_network(g, "timesformer-tiny", clip(g), 3, 0, 0, NULL); }
 static ft_t mil(ft_graph *g, ft_mil_tokens tokens)
@@ -216,6 +217,7 @@ static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
 
 static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"r2plus1d-tiny", build_r2plus1d, false, false},
+                               {"eye", build_eye, false, false},
                                {"timesformer-tiny", build_timesformer, false, false},
                                {"mil-channel", build_mil_channel, true, false},
                                {"mil-snippet", build_mil_snippet, true, false},

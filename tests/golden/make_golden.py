@@ -21,7 +21,7 @@ from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, D
 
 from generator_twins import Endora, Feat, Lvdm, LvdmVAE
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
-from twins import VAE, X3D, MedSora, Mil, R2Plus1D, TimeSformer, mil_loss
+from twins import VAE, X3D, Eye, MedSora, Mil, R2Plus1D, TimeSformer, mil_loss
 
 
 def value(name, count):
@@ -63,6 +63,7 @@ torch.manual_seed(0)
 clip = value("x", 2 * 8 * 32 * 32 * 3).view(2, 8, 32, 32, 3)
 golden("x3d-tiny", X3D("x3d-tiny", 3).train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("r2plus1d-tiny", R2Plus1D().train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
+golden("eye", Eye().train(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))
 golden("timesformer-tiny", TimeSformer(), lambda m: m(clip.permute(0, 4, 1, 2, 3)))  # 8 frames of 32 pixels: tables are resampled
 features = value("x", 2 * 16 * 24).view(2, 16, 24)
 for tokens in ("channel", "snippet"):

@@ -383,6 +383,36 @@ class R2Plus1D(nn.Module):
         return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x))))).mean((2, 3, 4)))
 
 
+class EyeBlock(nn.Module):
+    def __init__(self, cin, cout, time, space):
+        super().__init__()
+        self.space = nn.Conv3d(cin, cout, (1, 3, 3), (1, space, space), (0, 1, 1), bias=False)
+        self.time = nn.Conv3d(cout, cout, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm3d(cout), nn.BatchNorm3d(cout)
+        self.skip = None
+        if cin != cout or time > 1 or space > 1:
+            self.skip, self.norm3 = nn.Conv3d(cin, cout, 1, (time, space, space), bias=False), nn.BatchNorm3d(cout)
+
+    def forward(self, x):
+        y = self.norm2(self.time(F.relu(self.norm1(self.space(x)))))
+        return F.relu(y + (x if self.skip is None else self.norm3(self.skip(x))))
+
+
+class Eye(nn.Module):
+    def __init__(self, stem=24, widths=(32, 64, 128), blocks=2, classes=3):
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv3d(3, stem, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False), nn.BatchNorm3d(stem)
+        c = stem
+        for i, w in enumerate(widths):
+            stage = [EyeBlock(c if j == 0 else w, w, 2 if i == 1 and j == 0 else 1, 2 if j == 0 else 1) for j in range(blocks)]
+            setattr(self, f"stage{i + 1}", nn.Sequential(*stage))
+            c = w
+        self.head = nn.Linear(c, classes)
+
+    def forward(self, x):  # (B,3,T,H,W)
+        return self.head(self.stage3(self.stage2(self.stage1(F.relu(self.stem_norm(self.stem(x)))))).mean((2, 3, 4)))
+
+
 class TimeAttention(nn.Module):
     def __init__(self, d, heads):
         super().__init__()
