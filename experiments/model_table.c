@@ -25,13 +25,16 @@ NAMES(mil)
 #undef NAMES
 static const char *patchgan_preset(int i) { return i == 0 ? "patchgan" : NULL; }
 
-static const char *classifier_preset(int i)
+/* the i-th of those that look at pixels, or at features */
+static const char *classifier_at(int i, bool of_features)
 {
     for (int k = 0; ft_classifier_at(k); k++)
-        for (int j = 0; ft_classifier_preset_at(ft_classifier_at(k), j); j++)
+        for (int j = 0; ft_classifier_at(k)->of_features == of_features && ft_classifier_preset_at(ft_classifier_at(k), j); j++)
             if (i-- == 0) return ft_classifier_preset_at(ft_classifier_at(k), j);
     return NULL;
 }
+static const char *classifier_preset(int i) { return classifier_at(i, false); }
+static const char *probe_preset(int i) { return classifier_at(i, true); }
 
 static const char *generator_preset(int i)
 {
@@ -175,6 +178,14 @@ static const ft_model rows[] = {
      .preset = classifier_preset,
      .n_in = 1,
      .in = {{"x", "bcfhw", "bfhwc", {1, 16, 64, 64, 3}}},
+     .file_axes = "bc",
+     .axes = "bc",
+     .build = classifier},
+    {.kind = "classifier",
+     .suffix = "",
+     .preset = probe_preset,
+     .n_in = 1,
+     .in = {{"x", "bftc", "bftc", {1, 4, 2, 384}}}, /* of frames and tokens, as a backbone gives them */
      .file_axes = "bc",
      .axes = "bc",
      .build = classifier},
