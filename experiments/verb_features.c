@@ -94,6 +94,11 @@ static int run_features(ft_cli *c)
     if (!out || !model)
         return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", out ? "--model RUN" : "-o FEATURES.safetensors",
                        ft_verb_features.usage);
+    if (!weights && !ft_is_dir(model))
+        return FT_FAIL(FT_EUSAGE,
+                       "--weights W.safetensors is missing: %s alone is an untrained network. `forty weights import` reads "
+                       "public ones",
+                       model);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     int rc = set_text(cfg, "features.model", model, "--model");
