@@ -7,7 +7,6 @@
 #include "classify/classifier.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/graph/layers.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
@@ -108,14 +107,7 @@ int ft_backbone_identity(const ft_config *cfg, char hex[65])
     char file[65];
     FT_TRY(source_of(&from, cfg));
     FT_TRY(ft_sha256_file(from.weights, file));
-    json_t *key = json_pack("{s:s,s:s}", "network", from.preset, "weights", file);
-    char *text;
-    int rc = ft_json_text(key, JSON_SORT_KEYS | JSON_COMPACT, &text);
-    json_decref(key);
-    FT_TRY(rc);
-    ft_sha256(text, strlen(text), hex);
-    ft_free(text);
-    return FT_OK;
+    return ft_json_sha256(json_pack("{s:s,s:s}", "network", from.preset, "weights", file), hex);
 }
 
 /* ---- networks ------------------------------------------------------------------------------------------------------------ */

@@ -18,24 +18,15 @@ static const eye_preset presets[] = {
 };
 /* clang-format on */
 
-static ft_t conv(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss)
-{
-    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 5, (int64_t[]){out, ft_dim(x, 4), kt, ks, ks},
-                      ft_init_kaiming_out(out * kt * ks * ks));
-    return ft_conv(
-        g, x, w, NULL,
-        (ft_conv_opt){.stride = {st, ss, ss}, .pad_front = {kt / 2, ks / 2, ks / 2}, .pad_back = {kt / 2, ks / 2, ks / 2}});
-}
-
 /* (B,T,H,W,in) -> (B,T/time,H/space,W/space,out) */
 static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t time, int64_t space, int64_t labelled)
 {
-    ft_t y = conv(g, ft_name(g, "%s.space", name), x, out, 1, 3, 1, space);
+    ft_t y = ft_layer_conv_same(g, ft_name(g, "%s.space", name), x, out, 1, 3, 1, space);
     y = ft_layer_batchnorm(g, ft_name(g, "%s.norm1", name), y, labelled, FT_ACT_RELU);
-    y = conv(g, ft_name(g, "%s.time", name), y, out, 3, 1, time, 1);
+    y = ft_layer_conv_same(g, ft_name(g, "%s.time", name), y, out, 3, 1, time, 1);
     y = ft_layer_batchnorm(g, ft_name(g, "%s.norm2", name), y, labelled, FT_ACT_NONE);
     if (ft_dim(x, 4) != out || time > 1 || space > 1) {
-        x = conv(g, ft_name(g, "%s.skip", name), x, out, 1, 1, time, space);
+        x = ft_layer_conv_same(g, ft_name(g, "%s.skip", name), x, out, 1, 1, time, space);
         x = ft_layer_batchnorm(g, ft_name(g, "%s.norm3", name), x, labelled, FT_ACT_NONE);
     }
     return ft_unary(g, FT_RELU, ft_add(g, y, x));
@@ -44,7 +35,7 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t ti
 static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
     const eye_preset *p = preset;
-    x = conv(g, "stem", ft_cast(g, x, ft_compute(g)), p->stem, 1, 5, 1, 2);
+    x = ft_layer_conv_same(g, "stem", ft_cast(g, x, ft_compute(g)), p->stem, 1, 5, 1, 2);
     x = ft_layer_batchnorm(g, "stem_norm", x, labelled, FT_ACT_RELU); /* (B,T,H/2,W/2,stem) */
     for (int i = 0; i < FT_EYE_STAGES; i++)
         for (int j = 0; j < p->blocks[i]; j++)

@@ -23,22 +23,12 @@ static const r2plus1d_preset presets[] = {
 };
 /* clang-format on */
 
-/* NAME.weight (out,c,kt,ks,ks) without bias, as much padding as keeps the size, stride of space and of time */
-static ft_t conv(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss)
-{
-    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 5, (int64_t[]){out, ft_dim(x, 4), kt, ks, ks},
-                      ft_init_kaiming_out(out * kt * ks * ks));
-    return ft_conv(
-        g, x, w, NULL,
-        (ft_conv_opt){.stride = {st, ss, ss}, .pad_front = {kt / 2, ks / 2, ks / 2}, .pad_back = {kt / 2, ks / 2, ks / 2}});
-}
-
 /* NAME.0 spatial, NAME.1 norm and ReLU, NAME.3 temporal: (B,T,H,W,c) -> (B,T/s,H/s,W/s,out) */
 static ft_t factorised(ft_graph *g, const char *name, ft_t x, int64_t middle, int64_t out, int64_t stride, int64_t labelled)
 {
-    x = conv(g, ft_name(g, "%s.0", name), x, middle, 1, 3, 1, stride);
+    x = ft_layer_conv_same(g, ft_name(g, "%s.0", name), x, middle, 1, 3, 1, stride);
     x = ft_layer_batchnorm(g, ft_name(g, "%s.1", name), x, labelled, FT_ACT_RELU);
-    return conv(g, ft_name(g, "%s.3", name), x, out, 3, 1, stride, 1);
+    return ft_layer_conv_same(g, ft_name(g, "%s.3", name), x, out, 3, 1, stride, 1);
 }
 
 static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t stride, int64_t labelled)
@@ -49,7 +39,7 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t st
     y = factorised(g, ft_name(g, "%s.conv2.0", name), y, middle, out, 1, labelled);
     y = ft_layer_batchnorm(g, ft_name(g, "%s.conv2.1", name), y, labelled, FT_ACT_NONE);
     if (stride != 1 || in != out) {
-        x = conv(g, ft_name(g, "%s.downsample.0", name), x, out, 1, 1, stride, stride);
+        x = ft_layer_conv_same(g, ft_name(g, "%s.downsample.0", name), x, out, 1, 1, stride, stride);
         x = ft_layer_batchnorm(g, ft_name(g, "%s.downsample.1", name), x, labelled, FT_ACT_NONE);
     }
     return ft_unary(g, FT_RELU, ft_add(g, y, x));
@@ -58,9 +48,9 @@ static ft_t block(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t st
 static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, int64_t labelled, double dropout, ft_t *features)
 {
     const r2plus1d_preset *p = preset;
-    x = conv(g, "stem.0", ft_cast(g, x, ft_compute(g)), p->stem, 1, 7, 1, 2); /* (B,T,H/2,W/2,stem) */
+    x = ft_layer_conv_same(g, "stem.0", ft_cast(g, x, ft_compute(g)), p->stem, 1, 7, 1, 2); /* (B,T,H/2,W/2,stem) */
     x = ft_layer_batchnorm(g, "stem.1", x, labelled, FT_ACT_RELU);
-    x = conv(g, "stem.3", x, p->width[0], 3, 1, 1, 1);
+    x = ft_layer_conv_same(g, "stem.3", x, p->width[0], 3, 1, 1, 1);
     x = ft_layer_batchnorm(g, "stem.4", x, labelled, FT_ACT_RELU);
     for (int i = 0; i < FT_R2PLUS1D_STAGES; i++)
         for (int j = 0; j < p->blocks; j++)

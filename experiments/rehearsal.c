@@ -44,7 +44,7 @@ static int key_of(const ft_experiment *x, char hex[65])
     json_t *settings = ft_config_json(x->cfg, NULL);
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) json_object_del(settings, other[i]);
     json_t *o = json_pack("{s:s,s:s,s:o}", "code", FT_VERSION, "store", x->store.id, "config", settings);
-    return ft_key_sha256(o, hex);
+    return ft_json_sha256(o, hex);
 }
 
 int ft_rehearsal_read(ft_experiment *x)

@@ -21,23 +21,12 @@ static const char code_version[] = FT_VERSION "/10";
 
 /* ---- the graph ----------------------------------------------------------------------------------------------------------- */
 
-int ft_key_sha256(json_t *key, char hex[65])
-{
-    char *text;
-    int rc = ft_json_text(key, JSON_SORT_KEYS | JSON_COMPACT, &text);
-    json_decref(key);
-    FT_TRY(rc);
-    ft_sha256(text, strlen(text), hex);
-    ft_free(text);
-    return FT_OK;
-}
-
 static int key_of(const ft_stage *s, json_t *key, char hex[65])
 {
     json_t *needs = json_array();
     for (int i = 0; i < s->needs; i++) json_array_append_new(needs, json_string(s->need[i]->name));
-    return ft_key_sha256(json_pack("{s:s,s:s,s:o,s:o}", "stage", s->kind->name, "code", code_version, "key", key, "needs", needs),
-                         hex);
+    return ft_json_sha256(
+        json_pack("{s:s,s:s,s:o,s:o}", "stage", s->kind->name, "code", code_version, "key", key, "needs", needs), hex);
 }
 
 /* Which failure it is, whatever the clocks say; "": there is none. */

@@ -56,7 +56,6 @@ struct ft_stage {
 int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage);
 /* Settings that start with one of the prefixes, for a key: a file of weights stands there by its content, not by its path. */
 int ft_key_settings(const ft_config *cfg, const char *const *prefix, json_t **settings);
-int ft_key_sha256(json_t *key, char hex[65]);                /* of its sorted text; the key is consumed */
 json_t *ft_stage_facts(const ft_stage *s);                   /* of a stage that is done; NULL else */
 double ft_stage_number(const ft_stage *s, const char *name); /* one of them; NaN: there is none, or no stage */
 void ft_stage_error(const ft_stage *s, char text[1024]);     /* why it failed */

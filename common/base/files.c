@@ -461,6 +461,17 @@ int ft_sha256_file(const char *path, char hex[65])
     return FT_OK;
 }
 
+int ft_json_sha256(json_t *key, char hex[65])
+{
+    char *text;
+    int rc = ft_json_text(key, JSON_SORT_KEYS | JSON_COMPACT, &text);
+    json_decref(key);
+    FT_TRY(rc);
+    ft_sha256(text, strlen(text), hex);
+    ft_free(text);
+    return FT_OK;
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 void ft_free_names(char **names, int n)

@@ -82,6 +82,7 @@ json_t *ft_read_json(const char *path);                           /* NULL: not t
 /* Lower-case hex SHA-256 (64 characters and 0). */
 void ft_sha256(const void *data, size_t size, char hex[65]);
 int ft_sha256_file(const char *path, char hex[65]);
+int ft_json_sha256(json_t *key, char hex[65]); /* of its compact text with sorted keys; the key is consumed */
 
 /* Names in a folder without "." and "..", sorted bytewise. */
 int ft_list_dir(const char *path, char ***names, int *n);

@@ -34,6 +34,15 @@ ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int
     return plain ? ft_linear_act(g, x, w, b, opt.act) : ft_conv(g, x, w, b, opt);
 }
 
+ft_t ft_layer_conv_same(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss)
+{
+    ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 5, (int64_t[]){out, ft_dim(x, 4), kt, ks, ks},
+                      ft_init_kaiming_out(out * kt * ks * ks));
+    return ft_conv(
+        g, x, w, NULL,
+        (ft_conv_opt){.stride = {st, ss, ss}, .pad_front = {kt / 2, ks / 2, ks / 2}, .pad_back = {kt / 2, ks / 2, ks / 2}});
+}
+
 static ft_t gamma_of(ft_graph *g, const char *name, int64_t c)
 {
     return ft_param(g, ft_name(g, "%s.weight", name), 1, &c, FT_ONE);

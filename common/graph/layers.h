@@ -14,6 +14,8 @@ ft_t ft_layer_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bi
 ft_t ft_layer_adapted(ft_graph *g, const char *name, ft_t x, ft_t y);
 /* x (B,T,H,W,C) -> (B,T',H',W',out). kernel {T,H,W}: nn.Conv3d; {0,H,W}: nn.Conv2d on every frame (weight of 4 dims). */
 ft_t ft_layer_conv(ft_graph *g, const char *name, ft_t x, int64_t out, const int64_t kernel[3], ft_conv_opt opt, bool bias);
+/* NAME.weight (out,C,kt,ks,ks) without bias, as much padding as keeps the size, strides of time and of space: (2+1)D networks */
+ft_t ft_layer_conv_same(ft_graph *g, const char *name, ft_t x, int64_t out, int64_t kt, int64_t ks, int64_t st, int64_t ss);
 ft_t ft_layer_layernorm(ft_graph *g, const char *name, ft_t x, float eps);
 ft_t ft_layer_groupnorm(ft_graph *g, const char *name, ft_t x, int groups, float eps, ft_act act);
 /* nn.BatchNorm with running statistics; momentum 0.1, eps 1e-5. first: see ft_batchnorm; 0: one segment */
