@@ -95,29 +95,40 @@ const ft_verb ft_verb_ingest = {"ingest",
 
 static int run_phantom(ft_cli *c)
 {
-    int64_t videos, frames, size, seed;
-    double balance, visibility;
-    const char *out = ft_cli_text(c, "-o"), *s = ft_cli_text(c, "--seed");
+    static const char *const settings[] = {"--videos", "--balance", "--visibility", "--seed"}; /* short for phantom.videos ... */
+    int64_t frames, size;
+    int videos = 0;
+    ft_config *cfg;
+    const char *out = ft_cli_text(c, "-o");
     if (!out) return FT_FAIL(FT_EUSAGE, "-o CLIPS.h5 is missing. usage: forty %s", ft_verb_phantom.usage);
-    FT_TRY(ft_cli_int(c, "--videos", 1, 100000, &videos));
-    FT_TRY(ft_cli_int(c, "--frames", 1, 256, &frames));
-    FT_TRY(ft_cli_int(c, "--size", 16, 512, &size));
-    FT_TRY(ft_cli_real(c, "--balance", 0.01, 0.99, &balance));
-    FT_TRY(ft_cli_real(c, "--visibility", 0.01, 10, &visibility));
-    seed = s ? atoll(s) : 0;
-    FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    ft_phantom_opt o = {.videos = (int)videos,
-                        .frames = (int)frames,
-                        .size = (int)size,
-                        .balance = balance,
-                        .visibility = visibility,
-                        .seed = (uint64_t)seed,
-                        .mp4 = ft_cli_text(c, "--mp4"),
-                        .force = ft_cli_flag(c, "--force"),
-                        .length_by_class = ft_cli_flag(c, "--length-by-class")};
-    FT_TRY(ft_phantom_write(&o, out));
-    ft_cli_print(c, json_pack("{s:s,s:I}", "output", out, "videos", (json_int_t)videos), "%s: %lld phantom videos\n", out,
-                 (long long)videos);
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    int rc = ft_cli_int(c, "--frames", 1, 256, &frames);
+    if (rc == FT_OK) rc = ft_cli_int(c, "--size", 16, 512, &size);
+    for (int i = 0; rc == FT_OK && i < 4; i++) {
+        char assignment[300];
+        if (!ft_cli_flag(c, settings[i])) continue;
+        snprintf(assignment, sizeof assignment, "phantom.%s=%s", settings[i] + 2, ft_cli_text(c, settings[i]));
+        rc = ft_config_set(cfg, assignment, settings[i]);
+    }
+    if (rc == FT_OK && !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"))
+        rc = FT_FAIL(FT_EUSAGE, "phantom.list=polypdiag is for experiments, whose data.* say how long videos become clips");
+    if (rc == FT_OK) rc = ft_claim_output(out, ft_cli_flag(c, "--force"));
+    if (rc == FT_OK) {
+        ft_phantom_opt o = {.videos = (int)ft_config_int(cfg, "phantom.videos"),
+                            .frames = (int)frames,
+                            .size = (int)size,
+                            .balance = ft_config_real(cfg, "phantom.balance"),
+                            .visibility = ft_config_real(cfg, "phantom.visibility"),
+                            .seed = (uint64_t)ft_config_int(cfg, "phantom.seed"),
+                            .mp4 = ft_cli_text(c, "--mp4"),
+                            .force = ft_cli_flag(c, "--force"),
+                            .length_by_class = ft_cli_flag(c, "--length-by-class")};
+        videos = o.videos;
+        rc = ft_phantom_write(&o, out);
+    }
+    ft_config_free(cfg);
+    FT_TRY(rc);
+    ft_cli_print(c, json_pack("{s:s,s:i}", "output", out, "videos", videos), "%s: %d phantom videos\n", out, videos);
     return FT_OK;
 }
 

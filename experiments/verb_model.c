@@ -9,6 +9,7 @@
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "common/base/files.h"
+#include "common/base/interrupt.h"
 #include "common/base/folder.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
@@ -498,33 +499,74 @@ const ft_verb ft_verb_evaluate = {"evaluate",
                                   evaluate_options,
                                   run_evaluate};
 
-static int predict_one(const char *run, const ft_classifier_info *info, const char *video, float *mean)
+/* Clips of one or several videos that are looked at together: a network is opened once for all of them. */
+enum { CLIPS_OF_VIDEO = 64, CLIPS_TOGETHER = 32 };
+typedef struct {
+    const char *run;
+    const ft_classifier_info *info;
+    ft_clipstore s; /* pixels alone */
+    int video[CLIPS_TOGETHER], *views;
+    float *sum; /* (videos, classes) */
+} prediction;
+
+/* adds each clip's probabilities to its video's; the clips are then gone */
+static int judge(prediction *p)
 {
-    enum { ROOM = 64 };
+    int64_t n = p->s.n_clip, C = p->info->n_classes, clip[CLIPS_TOGETHER];
+    float prob[CLIPS_TOGETHER * FT_MAX_CLASSES];
+    for (int64_t i = 0; i < n; i++) clip[i] = i;
+    p->s.n_clip = 0;
+    if (n > 0) FT_TRY(ft_classifier_predict(p->run, p->info, &p->s, NULL, clip, n, prob));
+    for (int64_t i = 0; i < n; i++) {
+        p->views[p->video[i]]++;
+        for (int64_t q = 0; q < C; q++) p->sum[p->video[i] * C + q] += prob[i * C + q];
+    }
+    return FT_OK;
+}
+
+/* every clip of a video in every view */
+static int look_at_video(prediction *p, const char *path, int video)
+{
     ft_video v;
-    int64_t index[ROOM * 256];
-    int n, views = 0;
+    const ft_classifier_info *info = p->info;
+    int64_t index[CLIPS_OF_VIDEO * 256];
+    int n;
     double used;
     ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video};
-    if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
-    FT_TRY(ft_video_open(&v, video));
-    int rc = ft_sample_clips(&how, video, v.frames, v.fps, index, ROOM, &n, &used);
+    if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", p->run);
+    FT_TRY(ft_video_open(&v, path));
+    int rc = ft_sample_clips(&how, path, v.frames, v.fps, index, CLIPS_OF_VIDEO, &n, &used);
     if (info->test_clips > 0 && info->test_clips < n) n = info->test_clips;
-    ft_clipstore s = {.path = (char *)(uintptr_t)video, .frames = info->frames, .size = info->size};
-    memset(mean, 0, (size_t)info->n_classes * sizeof *mean);
-    if (rc == FT_OK && !(s.pixels = ft_alloc((size_t)ft_clip_bytes(&s)))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", video);
-    for (int k = 0; rc == FT_OK && k < 3 * n; k++) { /* every clip in every view */
+    for (int k = 0; rc == FT_OK && k < 3 * n; k++) {
         ft_crop crop = (ft_crop)(k % 3);
         if (strcmp(info->view, "3crop") && crop != (strcmp(info->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
-        float prob[FT_MAX_CLASSES];
-        rc = ft_video_frames(&v, index + k / 3 * info->frames, info->frames, info->size, crop, s.pixels);
-        if (rc == FT_OK) rc = ft_classifier_predict(run, info, &s, NULL, (int64_t[]){0}, 1, prob);
-        for (int q = 0; rc == FT_OK && q < info->n_classes; q++) mean[q] += prob[q];
-        views++;
+        if (p->s.n_clip == CLIPS_TOGETHER) rc = judge(p);
+        if (rc < 0) break;
+        p->video[p->s.n_clip] = video;
+        rc = ft_video_frames(&v, index + k / 3 * info->frames, info->frames, info->size, crop,
+                             p->s.pixels + p->s.n_clip++ * ft_clip_bytes(&p->s));
+        if (rc == FT_OK && ft_interrupted) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted");
     }
-    for (int q = 0; q < info->n_classes; q++) mean[q] /= (float)(views ? views : 1);
-    ft_free(s.pixels);
     ft_video_close(&v);
+    return rc;
+}
+
+/* mean over the clips of each video, (videos, classes) */
+static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean)
+{
+    prediction p = {.run = run,
+                    .info = info,
+                    .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size},
+                    .sum = mean};
+    p.views = ft_alloc_n(videos, sizeof *p.views);
+    p.s.pixels = ft_alloc_n(CLIPS_TOGETHER, (size_t)ft_clip_bytes(&p.s));
+    int rc = p.views && p.s.pixels ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int i = 0; rc == FT_OK && i < videos; i++) rc = look_at_video(&p, path[i], i);
+    if (rc == FT_OK) rc = judge(&p);
+    for (int i = 0; rc == FT_OK && i < videos; i++)
+        for (int q = 0; q < info->n_classes; q++) mean[i * info->n_classes + q] /= (float)(p.views[i] ? p.views[i] : 1);
+    ft_free(p.views);
+    ft_free(p.s.pixels);
     return rc;
 }
 
@@ -541,15 +583,18 @@ static int run_predict(ft_cli *c)
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
     ft_text t;
     json_t *list = json_array();
+    float *mean = NULL;
     FT_TRY_TO(rc, done, ft_text_begin(&t));
     FILE *f = t.f;
+    if (!(mean = ft_alloc_n(n * info.n_classes, sizeof *mean)))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
+    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, arg + 1, n - 1, mean));
     fprintf(f, "video,predicted");
     for (int k = 0; k < info.n_classes; k++) fputc(',', f), ft_csv_probability(f, info.classes[k]);
     fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
-        float p[FT_MAX_CLASSES];
+        const float *p = mean + (i - 1) * info.n_classes;
         int best = 0;
-        FT_TRY_TO(rc, done, predict_one(arg[0], &info, arg[i], p));
         json_t *probs = json_object();
         for (int k = 0; k < info.n_classes; k++) {
             if (p[k] > p[best]) best = k;
@@ -568,6 +613,7 @@ done:
     if (rc == FT_OK && out) rc = ft_write_file(out, t.text, t.size);
     if (rc == FT_OK) ft_cli_print(c, json_incref(list), "%s", out ? "" : t.text);
     json_decref(list);
+    ft_free(mean);
     ft_text_free(&t);
     ft_classifier_info_free(&info);
     return rc;

@@ -12,7 +12,12 @@ fails 2 "not known" -- "$F" nonsense
 fails 2 "--nonsense" -- "$F" phantom --nonsense
 fails 2 "needs a value" -- "$F" phantom -o
 fails 2 "-o" -- "$F" phantom
-fails 2 "--videos is many" -- "$F" phantom -o p.h5 --videos many
+fails 1 "phantom.videos" "many" -- "$F" phantom -o p.h5 --videos many
+for seed in "--seed 3" "--set phantom.seed=3" ""; do # an option is short for the setting
+  works "$F" phantom -o "seed$seed.h5" --videos 4 --size 16 --frames 2 $seed
+done
+cmp -s "seed--seed 3.h5" "seed--set phantom.seed=3.h5" || die "phantom.seed and --seed make different phantoms"
+cmp -s "seed--seed 3.h5" seed.h5 && die "phantom --seed changes nothing"
 works "$F" models --json
 python3 -c 'import json; m = json.load(open("out")); assert any(x["name"] == "medsora-b" and x["parameters"] == 86466304 for x in m)'
 works "$F" doctor --json

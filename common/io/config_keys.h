@@ -32,7 +32,7 @@
     KEY("data.test_clips", INT, "0", 0, 1000,                                                                                    \
         "clips of a test video whose answers are averaged; 0: all; published: 1, the first")                                     \
     KEY("data.on_error", CHOICE, "stop", 0, 0, "stop|skip: what a bad video does")                                               \
-    KEY("phantom.videos", INT, "320", 4, 100000, "videos, split into pool, validation and test")                                 \
+    KEY("phantom.videos", INT, "320", 1, 100000, "videos, split into pool, validation and test")                                 \
     KEY("phantom.balance", REAL, "0.5", 0.05, 0.95, "share of polyp videos")                                                     \
     KEY("phantom.visibility", REAL, "1", 0.01, 10, "of polyps: scales their height and colour; under 1 they are harder to see")  \
     KEY("phantom.seed", INT, "0", 0, 1e9, "another seed is another data set")                                                    \
