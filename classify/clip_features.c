@@ -1,9 +1,10 @@
 #include "classify/clip_features.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "classify/augment.h"
+#include "common/base/files.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
@@ -18,35 +19,101 @@ static void draw(const ft_clipstore *s, ft_views kind, bool strong, int k, int64
     memcpy(look->cutout, cutout, sizeof look->cutout); /* the same in every frame */
 }
 
-/* one pass over clips into out: row i of it, `apart` values behind the one before */
-static int pass(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, int64_t n, ft_views views, int kind, int k,
-                float *out, int64_t apart, ft_progress *bar, int64_t *done)
+/* A pass is over all clips in one view. Passes that are done lie beside the file to come, so that who is interrupted goes on. */
+typedef struct {
+    ft_backbone *b;
+    const ft_clipstore *s;
+    ft_views drawn;
+    const char *path;
+    int64_t dim[3], each;
+    ft_progress bar;
+    int64_t done;
+} making;
+
+enum { AS_IS, WEAK, STRONG };
+
+static void part_path(char out[FT_PATH_GIVEN + 64], const char *path, int kind, int k)
 {
-    int64_t dim[3];
-    ft_backbone_shape(b, dim);
-    int64_t each = dim[0] * dim[1] * dim[2];
+    snprintf(out, FT_PATH_GIVEN + 64, "%s.%c%d", path, "cws"[kind], k);
+}
+
+static ft_st_tensor tensor_of(const char *name, const float *value, int ndim, const int64_t *dim)
+{
+    ft_st_tensor t = {.name = (char *)(uintptr_t)name, .dtype = "F32", .ndim = ndim, .count = 1, .data = value};
+    for (int k = 0; k < ndim; k++) t.count *= t.dim[k] = dim[k];
+    t.bytes = (size_t)t.count * 4;
+    return t;
+}
+
+static bool part_read(const making *m, int kind, int k, int64_t n, float *out)
+{
+    char path[FT_PATH_GIVEN + 64];
+    ft_safetensors st;
+    part_path(path, m->path, kind, k);
+    if (!ft_exists(path) || ft_safetensors_read(&st, path) < 0) return false;
+    const ft_st_tensor *t = ft_safetensors_find(&st, "seen");
+    bool whole = t && !strcmp(t->dtype, "F32") && t->count == n * m->each;
+    if (whole) memcpy(out, t->data, t->bytes);
+    ft_safetensors_free(&st);
+    return whole;
+}
+
+static int part_write(const making *m, int kind, int k, int64_t n, const float *value)
+{
+    char path[FT_PATH_GIVEN + 64];
+    ft_st_tensor t = tensor_of("seen", value, 4, (int64_t[]){n, m->dim[0], m->dim[1], m->dim[2]});
+    part_path(path, m->path, kind, k);
+    return ft_safetensors_write(path, &t, 1, NULL);
+}
+
+static int look(making *m, const int64_t *clip, int64_t n, int kind, int k, float *out)
+{
     ft_look *look = ft_alloc_n(TOGETHER, sizeof *look);
-    float *some = ft_alloc_n(TOGETHER, (size_t)each * sizeof *some);
-    int rc = look && some ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
+    int rc = look ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
     for (int64_t at = 0; rc == FT_OK && at < n; at += TOGETHER) {
-        int64_t m = n - at < TOGETHER ? n - at : TOGETHER;
-        for (int64_t i = 0; kind && i < m; i++) draw(s, views, kind == 2, k, clip[at + i], &look[i]);
-        rc = ft_backbone_run(b, s, clip + at, kind ? look : NULL, m, some);
-        for (int64_t i = 0; rc == FT_OK && i < m; i++)
-            memcpy(out + (at + i) * apart, some + i * each, (size_t)each * sizeof *out);
+        int64_t some = n - at < TOGETHER ? n - at : TOGETHER;
+        for (int64_t i = 0; kind != AS_IS && i < some; i++) draw(m->s, m->drawn, kind == STRONG, k, clip[at + i], &look[i]);
+        rc = ft_backbone_run(m->b, m->s, clip + at, kind != AS_IS ? look : NULL, some, out + at * m->each);
         if (rc == FT_OK && ft_interrupted) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted");
-        ft_progress_step(bar, *done += m);
+        ft_progress_step(&m->bar, m->done += some);
     }
     ft_free(look);
-    ft_free(some);
     return rc;
+}
+
+/* row i goes to out, `apart` values behind the one before */
+static int pass(making *m, const int64_t *clip, int64_t n, int kind, int k, float *out, int64_t apart)
+{
+    float *seen = ft_alloc_n(n + 1, (size_t)m->each * sizeof *seen);
+    int rc = seen ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for features");
+    if (rc == FT_OK && part_read(m, kind, k, n, seen)) ft_progress_step(&m->bar, m->done += n);
+    else if (rc == FT_OK) {
+        rc = look(m, clip, n, kind, k, seen);
+        if (rc == FT_OK) rc = part_write(m, kind, k, n, seen);
+    }
+    for (int64_t i = 0; rc == FT_OK && i < n; i++) memcpy(out + i * apart, seen + i * m->each, (size_t)m->each * sizeof *out);
+    ft_free(seen);
+    return rc;
+}
+
+static int remove_parts(const char *path, int views)
+{
+    char part[FT_PATH_GIVEN + 64];
+    part_path(part, path, AS_IS, 0);
+    FT_TRY(ft_remove_file(part));
+    for (int k = 0; k < 2 * views; k++) {
+        part_path(part, path, k < views ? WEAK : STRONG, k % views);
+        FT_TRY(ft_remove_file(part));
+    }
+    return FT_OK;
 }
 
 int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, ft_views drawn, const char *path)
 {
-    int64_t dim[3], n = s->n_clip, m = 0, done = 0, each;
+    making make = {.b = b, .s = s, .drawn = drawn, .path = path};
+    int64_t *dim = make.dim, n = s->n_clip, m = 0, each;
     ft_backbone_shape(b, dim);
-    each = dim[0] * dim[1] * dim[2];
+    make.each = each = dim[0] * dim[1] * dim[2];
     for (int64_t i = 0; i < n; i++) m += viewed[i];
     int64_t *clip = ft_alloc_n(n + 1, 2 * sizeof *clip), *some = clip ? clip + n + 1 : NULL;
     int32_t *row = ft_alloc_n(n + 1, sizeof *row);
@@ -60,28 +127,23 @@ int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *vie
         clip[i] = i, row[i] = viewed[i] ? (int32_t)m : -1;
         if (viewed[i]) some[m++] = i;
     }
-    ft_progress bar;
     int64_t total = n + 2 * m * views;
-    ft_progress_start(&bar, "features", total);
-    if (rc == FT_OK) rc = pass(b, s, clip, n, drawn, 0, 0, clean, each, &bar, &done);
+    ft_progress_start(&make.bar, "features", total);
+    if (rc == FT_OK) rc = pass(&make, clip, n, AS_IS, 0, clean, each);
     for (int k = 0; k < views && m > 0; k++) {
-        if (rc == FT_OK) rc = pass(b, s, some, m, drawn, 1, k, weak + k * each, views * each, &bar, &done);
-        if (rc == FT_OK) rc = pass(b, s, some, m, drawn, 2, k, strong + k * each, views * each, &bar, &done);
+        if (rc == FT_OK) rc = pass(&make, some, m, WEAK, k, weak + k * each, views * each);
+        if (rc == FT_OK) rc = pass(&make, some, m, STRONG, k, strong + k * each, views * each);
     }
-    ft_progress_end(&bar, total);
+    ft_progress_end(&make.bar, total);
     if (rc == FT_OK) {
         ft_st_tensor t[4] = {
-            {.name = "clean", .dtype = "F32", .ndim = 4, .dim = {n, dim[0], dim[1], dim[2]}, .data = clean},
-            {.name = "weak", .dtype = "F32", .ndim = 5, .dim = {m, views, dim[0], dim[1], dim[2]}, .data = weak},
-            {.name = "strong", .dtype = "F32", .ndim = 5, .dim = {m, views, dim[0], dim[1], dim[2]}, .data = strong},
-            {.name = "row", .dtype = "I32", .ndim = 1, .dim = {n}, .data = row}};
-        for (int i = 0; i < 4; i++) {
-            t[i].count = 1;
-            for (int k = 0; k < t[i].ndim; k++) t[i].count *= t[i].dim[k];
-            t[i].bytes = (size_t)t[i].count * 4;
-        }
+            tensor_of("clean", clean, 4, (int64_t[]){n, dim[0], dim[1], dim[2]}),
+            tensor_of("weak", weak, 5, (int64_t[]){m, views, dim[0], dim[1], dim[2]}),
+            tensor_of("strong", strong, 5, (int64_t[]){m, views, dim[0], dim[1], dim[2]}),
+            {.name = "row", .dtype = "I32", .ndim = 1, .dim = {n}, .count = n, .data = row, .bytes = (size_t)n * 4}};
         rc = ft_safetensors_write(path, t, 4, NULL);
     }
+    if (rc == FT_OK) rc = remove_parts(path, views);
     ft_free(clip);
     ft_free(row);
     ft_free(clean);

@@ -16,7 +16,8 @@ typedef struct {
     ft_safetensors file; /* holds them */
 } ft_clip_features;
 
-/* Of all clips of the store, views of those with viewed[i]. Shows its progress. */
+/* Of all clips of the store, views of those with viewed[i]. Shows its progress. Interrupted, it goes on from the views that were
+ * done: they lie beside the file (PATH.c0, .w0, .s0, .w1 ...) until it is complete, and are taken for views of the same clips. */
 int ft_clip_features_make(ft_backbone *b, const ft_clipstore *s, const bool *viewed, int views, ft_views drawn, const char *path);
 /* FT_EDATA when it is not whole, or not of this many clips */
 int ft_clip_features_read(ft_clip_features *f, const char *path, int64_t clips);

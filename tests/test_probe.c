@@ -158,6 +158,36 @@ static int clean(void **state)
     return 0;
 }
 
+/* Views that an interrupted call left are taken as they are; those that are not whole are made again. */
+static void go_on(ft_backbone *b, const ft_clipstore *s, const bool *viewed, const ft_clip_features *before)
+{
+    ft_clip_features f;
+    int64_t each = ft_clip_features_each(before);
+    float *part = calloc((size_t)(3 * each), sizeof *part);
+    for (int64_t i = 0; i < 3 * each; i++) part[i] = 7;
+    ft_st_tensor t = {.name = "seen",
+                      .dtype = "F32",
+                      .ndim = 4,
+                      .dim = {3, before->dim[0], before->dim[1], before->dim[2]},
+                      .count = 3 * each,
+                      .data = part,
+                      .bytes = (size_t)(3 * each) * 4};
+    assert_int_equal(ft_safetensors_write(in("f.safetensors.w1"), &t, 1, NULL), FT_OK);
+    t.dim[0] = 2, t.count = 2 * each, t.bytes = (size_t)t.count * 4;
+    assert_int_equal(ft_safetensors_write(in("f.safetensors.s0"), &t, 1, NULL), FT_OK);
+    assert_int_equal(ft_clip_features_make(b, s, viewed, 2, FT_VIEWS_DIHEDRAL, in("f.safetensors")), FT_OK);
+    assert_int_equal(ft_clip_features_read(&f, in("f.safetensors"), 6), FT_OK);
+    for (int64_t v = 0; v < 3; v++) {
+        assert_memory_equal(f.weak + (2 * v + 1) * each, part, (size_t)each * sizeof *part);
+        assert_memory_equal(f.weak + 2 * v * each, before->weak + 2 * v * each, (size_t)each * sizeof *part);
+    }
+    assert_memory_equal(f.strong, before->strong, (size_t)(6 * each) * sizeof *part);
+    assert_memory_equal(f.clean, before->clean, (size_t)(6 * each) * sizeof *part);
+    assert_false(ft_exists(in("f.safetensors.w1")));
+    ft_clip_features_free(&f);
+    free(part);
+}
+
 static void test_features(void **state)
 {
     (void)state;
@@ -182,6 +212,9 @@ static void test_features(void **state)
     assert_int_equal(ft_clip_features_read(&f, in("f.safetensors"), 6), FT_OK);
     assert_int_equal(f.m, 3);
     assert_null(ft_clip_features_view(&f, 0, false, 0));
+    assert_false(ft_exists(in("f.safetensors.c0")));
+    assert_false(ft_exists(in("f.safetensors.s1")));
+    go_on(b, &s, viewed, &f);
     /* the same as the backbone sees, clip by clip, as it is and in its views */
     float *seen = malloc((size_t)(2 * dim[2]) * sizeof *seen), cutout[3 * 8];
     for (int kind = 0; kind < 3; kind++) {
