@@ -22,6 +22,8 @@ static const struct {
               {"generator.first_steps", 2},
               {"generator.sample_steps", 4},
               {"generated", 8},
+              {"features.views", 1},
+              {"features.frames", 1}, /* of networks of pictures */
               {"classifier.steps", 4},
               {"looks", 4}};
 enum { LITTLE = sizeof little / sizeof *little, WORTH = 50 };

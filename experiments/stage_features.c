@@ -67,7 +67,14 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     return rc;
 }
 
-static const ft_stage_kind features = {"features", compute, NULL};
+/* pictures of a clip, nearly: those that only test have no views */
+static double work(const ft_config *cfg)
+{
+    int64_t frames = ft_config_int(cfg, "features.frames");
+    return (double)(frames > 0 ? frames : 1) * (double)(1 + 2 * ft_config_int(cfg, "features.views"));
+}
+
+static const ft_stage_kind features = {"features", compute, work};
 
 int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage)
 {

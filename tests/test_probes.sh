@@ -39,6 +39,13 @@ P
 before=$(cat r/runs/features-*/done.json | sha256sum)
 works "$F" experiment run e.yaml -o r --set classifier.model=attentive-probe --set classifier.lr=0.001
 [ "$(cat r/runs/features-*/done.json | sha256sum)" = "$before" ] || die "another probe made the features anew"
+# a rehearsal sees one view of each kind, and expects the time of all
+works "$F" experiment run e.yaml -o dry --dry-run --set features.views=40
+python3 - <<'P' || die "a dry run looks at all views"
+import json
+s = [r for r in json.load(open("dry/rehearsal.json"))["stages"] if r["stage"] == "features"]
+assert len(s) == 2 and all(r["work"] == 3 for r in s), s
+P
 # a run knows what it looks through
 run=$(grep -l '"strength"' r/runs/classifier-*/run.json | head -1)
 run=${run%/run.json}
