@@ -230,12 +230,18 @@ static void say_controls(const ft_result *r, char text[FT_SENTENCE])
         if (needs_control(&r->arm[i]) && !isnan(r->arm[i].delta.mean)) needs = &r->arm[i];
     const ft_arm_result *c = ft_positive_control(r, needs, &seen);
     if (!all) all = first_of(r->curve, r->curve_n, "fully-supervised", NULL);
-    if (c) say(text, "Positive control %s: ", seen ? "seen" : "not seen");
-    else if (needs)
+    bool all_seen = all && all->verdict == FT_BETTER;
+    if (!c && needs)
         say(text, "No positive control: without the arm real-unlabelled, no difference may mean that none could be seen. ");
-    if (c && c != all) say_adds(text, "real unlabelled videos add", c, "");
-    if (all && c == all) say_adds(text, "all labels add", all, "");
-    else if (all) say_adds(text, "All labels add", all, all->verdict == FT_BETTER ? "" : " (not seen)");
+    if (c && c != all && !seen && all_seen) { /* the instrument sees, these clips add nothing that it could */
+        say_adds(text, "One positive control of two is seen: all labels add", all, "");
+        say_adds(text, "The other is not seen: real unlabelled videos add", c, "");
+        all = NULL;
+    } else if (c) {
+        say(text, "Positive control %s: ", seen ? "seen" : "not seen");
+        say_adds(text, c == all ? "all labels add" : "real unlabelled videos add", c, "");
+    }
+    if (all && c != all) say_adds(text, "All labels add", all, all_seen ? "" : " (not seen)");
     if (needs && needs->verdict == FT_COULD_NOT) say(text, "This run could not have shown what other clips add. ");
 }
 

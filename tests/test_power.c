@@ -233,7 +233,9 @@ static void test_verdicts_without_control(void **state)
     expect(&f, &f.arm[1], FT_NOT_SHOWN, "no difference shown");
     expect(&f, &f.arm[2], FT_COULD_NOT, "this run could not have shown it");
     expect(&f, &f.arm[3], FT_BETTER, "better");
-    head(&f, "All labels add +2");
+    head(&f, "One positive control of two is seen: all labels add +2");
+    head(&f, "The other is not seen: real unlabelled videos add ");
+    head(&f, "This run could not have shown what other clips add.");
     end(&f);
     for (int margin = 2; margin <= 4; margin += 2) {
         /* the same video of each class more in every split: better, and by less than 2 points, but on these videos alone */
@@ -331,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_power),
                                        cmocka_unit_test(test_equivalence),
+                                       cmocka_unit_test(test_one_control_of_two),
                                        cmocka_unit_test(test_curve),
                                        cmocka_unit_test(test_verdicts),
                                        cmocka_unit_test(test_verdicts_without_control),
