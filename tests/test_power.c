@@ -333,7 +333,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_power),
                                        cmocka_unit_test(test_equivalence),
-                                       cmocka_unit_test(test_one_control_of_two),
                                        cmocka_unit_test(test_curve),
                                        cmocka_unit_test(test_verdicts),
                                        cmocka_unit_test(test_verdicts_without_control),
