@@ -150,7 +150,7 @@
     KEY("align.colors", CHOICE, "wheel", 0, 0, "wheel|hsv: flow to RGB by the Middlebury wheel, or by Eq 13")                    \
     KEY("generator.sampler", CHOICE, "unipc", 0, 0, "unipc|ddim|ddpm: sampler")                                                  \
     KEY("generator.sample_steps", INT, "20", 1, 1000, "sampling steps")                                                          \
-    KEY("classifier.model", TEXT, "x3d-tiny", 0, 0, "classifier preset")                                                         \
+    KEY("classifier.model", TEXT, "eye", 0, 0, "classifier preset: a row of `forty models`")                                     \
     KEY("classifier.steps", INT, "600", 1, 1e8, "training steps, the same in every arm")                                         \
     KEY("classifier.batch", INT, "8", 2, 4096, "labelled clips a step")                                                          \
     KEY("classifier.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")    \
