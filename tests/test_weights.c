@@ -628,10 +628,14 @@ static void test_public(void **state)
         const char *manifest, *preset;
         int64_t classes;
         bool images;
-    } list[] = {{"feat_s_public", "feat-s", 2, false},         {"medsora_s_public", "medsora-s", 2, false},
-                {"lvdm_unet_short", "lvdm", 2, false},         {"lvdm_videoae", "lvdm-vae", 2, false},
-                {"endora_b_public", "endora-b", 2, false},     {"endora_b_images_public", "endora-b", 2, true},
-                {"lpips_alex_public", "lpips-alex", 2, false}, {"lpips_vgg_public", "lpips-vgg", 2, false},
+    } list[] = {{"feat_s_public", "feat-s", 2, false},
+                {"medsora_s_public", "medsora-s", 2, false},
+                {"lvdm_unet_short", "lvdm", 2, false},
+                {"lvdm_videoae", "lvdm-vae", 2, false},
+                {"endora_b_public", "endora-b", 2, false},
+                {"endora_b_images_public", "endora-b", 2, true},
+                {"lpips_alex_public", "lpips-alex", 2, false},
+                {"lpips_vgg_public", "lpips-vgg", 2, false},
                 {"x3d_s_public", "x3d-s", 2, false}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
