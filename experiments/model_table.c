@@ -36,13 +36,17 @@ static const char *classifier_at(int i, bool of_features)
 static const char *classifier_preset(int i) { return classifier_at(i, false); }
 static const char *probe_preset(int i) { return classifier_at(i, true); }
 
-static const char *generator_preset(int i)
+/* the i-th of those whose public code has latents as (b,f,c,h,w), or (b,c,f,h,w), as LVDM's has */
+static const char *generator_at(int i, bool channels_first)
 {
     for (int k = 0; ft_generator_at(k); k++)
-        for (int j = 0; ft_generator_preset_at(ft_generator_at(k), j); j++)
+        for (int j = 0;
+             !strcmp(ft_generator_at(k)->family, "lvdm") == channels_first && ft_generator_preset_at(ft_generator_at(k), j); j++)
             if (i-- == 0) return ft_generator_preset_at(ft_generator_at(k), j)->name;
     return NULL;
 }
+static const char *generator_preset(int i) { return generator_at(i, false); }
+static const char *unet_preset(int i) { return generator_at(i, true); }
 /* the last generator.images frames are images; what can be aligned is not asked for */
 static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
@@ -137,6 +141,15 @@ static const ft_model rows[] = {
      .n_in = 2,
      .in = {{"x", "bfchw", "bfhwc", {0}}, {"t", "b", "b", {0}}},
      .file_axes = "bfchw",
+     .axes = "bfhwc",
+     .build = generator,
+     .shape = generator_shape},
+    {.kind = "generator",
+     .suffix = "",
+     .preset = unet_preset,
+     .n_in = 2,
+     .in = {{"x", "bcfhw", "bfhwc", {0}}, {"t", "b", "b", {0}}},
+     .file_axes = "bcfhw",
      .axes = "bfhwc",
      .build = generator,
      .shape = generator_shape},

@@ -5,6 +5,7 @@
 #include "common/graph/graph.h"
 #include "common/train/rates.h"
 #include "common/io/config.h"
+#include "common/io/safetensors.h"
 
 enum { FT_MODEL_INPUTS = 2 };
 typedef struct {
@@ -42,6 +43,19 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
 /* Of a canonical name (room for 256): is it one of n parts, end to end along the first axis, of a tensor of ours? Then `name`
  * becomes that one's, and `part` says which. 1: it is a whole one. */
 int ft_public_part(const char *preset, char *name, int *part);
+/* LVDM's checkpoints hold the weights twice: the moving average, which LVDM samples with, under "model_ema." and the name
+ * without dots. True: `to` is where that of our tensor `name` is. */
+bool ft_public_average(const char *preset, const char *name, char *to, size_t size);
+/* Whether a tensor of a public file holds nothing that a network of ours uses: counts of batches, adapters of Endora's training,
+ * MedSora's table of frequencies. */
+bool ft_public_idle(const char *preset, const char *name);
+/* Makes a state dict that loads strictly in the public code: what that has beside our tensors is appended (aliases; the idle
+ * ones, adapters as zeros), a TimeSformer's names begin with "backbone." but for its head. images: Endora's class for clips with
+ * images. `memory` owns values of what is appended: two pointers to free after `st`, also on failure. */
+int ft_public_complete(const char *preset, bool images, ft_safetensors *st, float *memory[2]);
+/* "KEY=VALUE": what public weights need that is not the default, for what the public code computes otherwise than its paper says;
+ * NULL: nothing. */
+const char *ft_public_settings(const char *preset);
 /* What a tensor that a file lacks begins with instead: an image ViT's attention becomes a TimeSformer's attention over time (as
  * timesformer's helpers.py does). True if `to` names another tensor of the model. */
 bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size);

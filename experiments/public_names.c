@@ -3,18 +3,11 @@
 #include <string.h>
 
 #include "classify/classifier.h"
+#include "common/base/names.h"
 #include "experiments/model_table.h"
+#include "gen/generator.h"
 
 static bool starts(const char *s, const char *head) { return !strncmp(s, head, strlen(head)); }
-
-/* replaces the first `from` in s (room for size) */
-static void swap(char *s, size_t size, const char *from, const char *to)
-{
-    char tail[256], *at = strstr(s, from);
-    if (!at) return;
-    snprintf(tail, sizeof tail, "%s", at + strlen(from));
-    snprintf(at, size - (size_t)(at - s), "%s%s", to, tail);
-}
 
 typedef struct {
     const char *from, *to;
@@ -22,7 +15,7 @@ typedef struct {
 
 static void swap_all(char *s, size_t size, const pair *p)
 {
-    for (; p->from; p++) swap(s, size, p->from, p->to);
+    for (; p->from; p++) ft_replace(s, size, p->from, p->to);
 }
 
 /* ldm's layout and the old attention names of diffusers, to diffusers of today */
@@ -44,8 +37,8 @@ static void sd_vae(char *s, size_t size)
     char rest[200];
     int level, block;
     swap_all(s, size, names);
-    if (starts(s, "encoder.norm_out.")) swap(s, size, "encoder.norm_out.", "encoder.conv_norm_out.");
-    if (starts(s, "decoder.norm_out.")) swap(s, size, "decoder.norm_out.", "decoder.conv_norm_out.");
+    if (starts(s, "encoder.norm_out.")) ft_replace(s, size, "encoder.norm_out.", "encoder.conv_norm_out.");
+    if (starts(s, "decoder.norm_out.")) ft_replace(s, size, "decoder.norm_out.", "decoder.conv_norm_out.");
     if (sscanf(s, "encoder.down.%d.block.%d.%199s", &level, &block, rest) == 3)
         snprintf(s, size, "encoder.down_blocks.%d.resnets.%d.%s", level, block, rest);
     else if (sscanf(s, "encoder.down.%d.downsample.%199s", &level, rest) == 2)
@@ -96,6 +89,7 @@ static void lpips(const char *preset, char *s, size_t size)
     const int *end = !strcmp(preset, "lpips-vgg") ? vgg : alex;
     char rest[200];
     int i, slice = 0;
+    if (sscanf(s, "lins.%d.%199s", &i, rest) == 2) snprintf(s, size, "lin%d.%s", i, rest); /* the same ones a second time */
     if (sscanf(s, "features.%d.%199s", &i, rest) != 2) return;
     while (slice < 4 && i >= end[slice]) slice++;
     snprintf(s, size, "net.slice%d.%d.%s", slice + 1, i, rest);
@@ -141,7 +135,7 @@ static void dino(char *s, size_t size)
     int chunk, block;
     char rest[200];
     swap_all(s, size, names);
-    if (starts(s, "layernorm.")) swap(s, size, "layernorm.", "norm.");
+    if (starts(s, "layernorm.")) ft_replace(s, size, "layernorm.", "norm.");
     if (sscanf(s, "blocks.%d.%d.%199s", &chunk, &block, rest) == 3) snprintf(s, size, "blocks.%d.%s", block, rest);
 }
 
@@ -151,7 +145,7 @@ int ft_public_part(const char *preset, char *name, int *part)
     *part = 0;
     for (int i = 0; starts(preset, "dino") && i < 3; i++) {
         if (!strstr(name, parts[i])) continue;
-        swap(name, 256, parts[i], ".attn.qkv.");
+        ft_replace(name, 256, parts[i], ".attn.qkv.");
         *part = i;
         return 3;
     }
@@ -179,12 +173,33 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
     if (starts(preset, "lvdm-vae")) lvdm_vae(to, size);
 }
 
+bool ft_public_average(const char *preset, const char *name, char *to, size_t size)
+{
+    static const char head[] = "model_ema.diffusion_model";
+    size_t n = sizeof head - 1;
+    if (!ft_generator_find(preset) || strcmp(ft_generator_find(preset)->family, "lvdm")) return false;
+    snprintf(to, size, "%s", head);
+    for (; *name && n + 1 < size; name++)
+        if (*name != '.') to[n++] = *name;
+    to[n] = 0;
+    return true;
+}
+
+const char *ft_public_settings(const char *preset)
+{
+    const ft_generator *f = ft_generator_find(preset);
+    if (f && !strcmp(f->family, "lvdm")) return "generator.relative=released";
+    if (f && !strcmp(f->family, "feat")) return "generator.kernel=released";
+    if (f && !strcmp(f->family, "medsora")) return "generator.scan=released";
+    return NULL;
+}
+
 bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size)
 {
     snprintf(to, size, "%s", name);
     if (!starts(preset, "timesformer-")) return false;
-    swap(to, size, ".temporal_attn.", ".attn.");
-    swap(to, size, ".temporal_norm1.", ".norm1.");
+    ft_replace(to, size, ".temporal_attn.", ".attn.");
+    ft_replace(to, size, ".temporal_norm1.", ".norm1.");
     return strcmp(to, name) != 0;
 }
 

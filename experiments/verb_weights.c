@@ -76,7 +76,7 @@ static const char *shape_text(int n, const int64_t *dim, char *s, size_t size)
 }
 
 typedef struct {
-    int missing, shapes, left, taken, fresh;
+    int missing, shapes, left, taken, fresh, averaged;
     json_t *note; /* lines for people */
 } difference;
 
@@ -113,15 +113,50 @@ static const char *our_name(const char *preset, const ft_st_tensor *t, char name
     return name;
 }
 
+/* One tensor of a file into part `part` of `parts` of a parameter. */
+static int take(ft_params *params, const ft_param_info *e, const ft_st_tensor *t, int part, int parts, difference *d)
+{
+    char line[600], a[96], b[96];
+    if (!fits(t, e, parts)) {
+        snprintf(line, sizeof line, "shape: %s is %s, the model has %s", t->name, shape_text(t->ndim, t->dim, a, sizeof a),
+                 shape_text(e->ndim, e->dim, b, sizeof b));
+        note(d, d->shapes++, line);
+        return FT_OK;
+    }
+    d->taken++;
+    return ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset + part * t->count);
+}
+
+/* Where files hold the moving average that the authors sample with, that is what is taken. */
+static int take_average(const char *preset, ft_params *params, const ft_safetensors *file, int n_files, unsigned char *filled,
+                        bool *used, difference *d)
+{
+    char name[256];
+    for (int k = 0; k < ft_params_count(params); k++) {
+        const ft_param_info *e = ft_params_at(params, k);
+        if (!ft_public_average(preset, e->name, name, sizeof name)) return FT_OK;
+        for (int f = 0, base = 0; f < n_files && !filled[k]; base += file[f].n, f++) {
+            const ft_st_tensor *t = ft_safetensors_find(&file[f], name);
+            if (!t) continue;
+            used[base + (int)(t - file[f].tensor)] = true;
+            filled[k] = WHOLE;
+            d->averaged++;
+            FT_TRY(take(params, e, t, 0, 1, d));
+        }
+    }
+    return FT_OK;
+}
+
 /* Fills the store from files (later ones fill what is still missing) and tells what differs. */
 static int match(const char *preset, ft_params *params, ft_safetensors *file, int n_files, difference *d)
 {
     int n = ft_params_count(params), total = 0;
-    char name[256], line[600], a[96], b[96];
+    char name[256], line[600], a[96];
     for (int f = 0; f < n_files; f++) total += file[f].n;
     bool *used = ft_alloc((size_t)total + 1);
     unsigned char *filled = ft_alloc((size_t)n + 1);
     int rc = used && filled && ft_params_seal(params) == FT_OK ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (rc == FT_OK) rc = take_average(preset, params, file, n_files, filled, used, d);
     for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
         for (int i = 0; rc == FT_OK && i < file[f].n; i++) {
             const ft_st_tensor *t = &file[f].tensor[i];
@@ -131,17 +166,10 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
                 const ft_param_info *e = ft_params_at(params, k);
                 if (strcmp(e->name, name)) continue;
                 used[base + i] = true;
-                if (filled[k] & 1 << part) break;
+                if (d->averaged || filled[k] & 1 << part) break; /* nothing is a mixture of both */
                 filled[k] |= parts == 1 ? WHOLE : 1 << part;
                 if (filled[k] == (1 << parts) - 1) filled[k] = WHOLE;
-                if (!fits(t, e, parts)) {
-                    snprintf(line, sizeof line, "shape: %s is %s, the model has %s", t->name,
-                             shape_text(t->ndim, t->dim, a, sizeof a), shape_text(e->ndim, e->dim, b, sizeof b));
-                    note(d, d->shapes++, line);
-                    break;
-                }
-                rc = ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset + part * t->count);
-                d->taken++;
+                rc = take(params, e, t, part, parts, d);
                 break;
             }
         }
@@ -158,8 +186,7 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
     for (int f = 0, base = 0; rc == FT_OK && f < n_files; base += file[f].n, f++)
         for (int i = 0; i < file[f].n; i++) {
             const ft_st_tensor *t = &file[f].tensor[i];
-            const char *tail = strrchr(t->name, '.');
-            if (used[base + i] || !strcmp(tail ? tail + 1 : t->name, "num_batches_tracked")) continue;
+            if (used[base + i] || ft_public_idle(preset, t->name)) continue;
             snprintf(line, sizeof line, "left over: %s %s", t->name, shape_text(t->ndim, t->dim, a, sizeof a));
             note(d, d->left++, line);
         }
@@ -191,6 +218,7 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
     ft_params *params = NULL;
     char used[64] = "";
     int got = 0, rc = FT_OK;
+    bool public = false; /* written by other code than forty */
     json_t *meta = json_object();
     if (!preset) FT_TRY_TO(rc, done, FT_FAIL(FT_EUSAGE, "--as MODEL is missing. usage: forty %s", ft_verb_weights.usage));
     if (!out && !only_check)
@@ -199,6 +227,10 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
     if (!only_check) FT_TRY_TO(rc, done, ft_claim_output(out, ft_cli_flag(c, "--force")));
     FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
     for (; got < n; got++) FT_TRY_TO(rc, done, ft_weights_file_read(&file[got], path[got], key, used));
+    for (int f = 0; f < n; f++) {
+        FT_TRY_TO(rc, done, ft_weights_today(&file[f], path[f]));
+        public |= !json_object_get(file[f].metadata, "forty_version") || json_object_get(file[f].metadata, "settings");
+    }
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, file, n), 0));
     FT_TRY_TO(rc, done, match(preset, params, file, n, &d));
     size_t i;
@@ -210,19 +242,22 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
                           "%s: %d tensors of %s are missing and %d have other shapes (the first are above), %d are left over. "
                           "Is it this model?",
                           path[0], d.missing, preset, d.shapes, d.left));
+    const char *settings = public ? ft_public_settings(preset) : NULL;
     if (!only_check) {
         json_object_set_new(meta, "model", json_string(preset));
         json_object_set_new(meta, "source", json_string(ft_base_name(path[0])));
         json_object_set_new(meta, "forty_version", json_string(FT_VERSION));
+        if (settings) json_object_set_new(meta, "settings", json_string(settings));
         FT_TRY_TO(rc, done, ft_weights_save(out, params, FT_WEIGHTS, meta));
     }
     ft_cli_print(c,
-                 json_pack("{s:s,s:i,s:I,s:s,s:i,s:i,s:o}", "model", preset, "tensors", d.taken, "parameters",
-                           (json_int_t)ft_model_parameters(params), "key", used, "left_over", d.left, "fresh", d.fresh, "notes",
-                           json_incref(d.note)),
-                 "%s: %d tensors, %lld parameters%s%s; %d of the file left over, %d of the model start anew\n",
+                 json_pack("{s:s,s:i,s:I,s:s,s:i,s:i,s:i,s:s,s:o}", "model", preset, "tensors", d.taken, "parameters",
+                           (json_int_t)ft_model_parameters(params), "key", used, "averaged", d.averaged, "left_over", d.left,
+                           "fresh", d.fresh, "settings", settings ? settings : "", "notes", json_incref(d.note)),
+                 "%s: %d tensors, %lld parameters%s%s%s; %d of the file left over, %d of the model start anew%s%s\n",
                  only_check ? preset : out, d.taken, (long long)ft_model_parameters(params), *used ? ", from its dict " : "",
-                 used, d.left, d.fresh);
+                 used, d.averaged ? ": the moving average (model_ema), which its authors sample with" : "", d.left, d.fresh,
+                 settings ? "\nthe code of public weights computes with --set " : "", settings ? settings : "");
 done:
     while (got > 0) ft_safetensors_free(&file[--got]);
     json_decref(d.note);
@@ -299,15 +334,21 @@ static int merge_adapters(ft_safetensors *st)
 
 static int export_file(ft_cli *c, const char *from)
 {
-    const char *out = ft_cli_text(c, "-o"), *dtype = ft_cli_text(c, "--dtype");
+    const char *out = ft_cli_text(c, "-o"), *dtype = ft_cli_text(c, "--dtype"), *preset = ft_cli_text(c, "--as");
     char path[1200];
+    float *beside[2] = {NULL, NULL};
+    ft_config *cfg;
     ft_safetensors st;
     if (!out) return FT_FAIL(FT_EUSAGE, "-o W.safetensors is missing. usage: forty %s", ft_verb_weights.usage);
     if (strcmp(dtype, "f32") && strcmp(dtype, "f16") && strcmp(dtype, "bf16"))
         return FT_FAIL(FT_EUSAGE, "--dtype %s is not known: f32, f16, bf16", dtype);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     snprintf(path, sizeof path, "%s%s", from, ft_is_dir(from) ? "/ema.safetensors" : "");
-    FT_TRY(ft_safetensors_read(&st, path));
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    bool images = ft_config_int(cfg, "generator.images") > 0;
+    ft_config_free(cfg);
+    FT_TRY(ft_weights_read(&st, path));
+    if (!preset) preset = json_string_value(json_object_get(st.metadata, "model"));
     int rc = merge_adapters(&st), n = st.n;
     void **fresh = ft_alloc(sizeof *fresh * (size_t)(n + 1));
     if (!fresh) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
@@ -323,11 +364,13 @@ static int export_file(ft_cli *c, const char *from)
         }
         ft_free(v);
     }
-    if (rc == FT_OK) rc = ft_safetensors_write(out, st.tensor, n, st.metadata);
+    if (rc == FT_OK && preset) rc = ft_public_complete(preset, images, &st, beside);
+    if (rc == FT_OK) rc = ft_safetensors_write(out, st.tensor, st.n, st.metadata);
     if (rc == FT_OK)
-        ft_cli_print(c, json_pack("{s:s,s:i}", "output", out, "tensors", n), "%s: %d tensors as %s\n", out, n, dtype);
+        ft_cli_print(c, json_pack("{s:s,s:i}", "output", out, "tensors", st.n), "%s: %d tensors as %s\n", out, st.n, dtype);
     for (int i = 0; fresh && i < n; i++) ft_free(fresh[i]);
     ft_free(fresh);
+    for (int i = 0; i < 2; i++) ft_free(beside[i]);
     ft_safetensors_free(&st);
     return rc;
 }
@@ -342,7 +385,7 @@ static int run_weights(ft_cli *c)
     return FT_FAIL(FT_EUSAGE, "weights %s is not known: import, check, export", arg[0]);
 }
 static const ft_option weights_options[] = {
-    {"--as", "MODEL", NULL, "the model that the files are for"},
+    {"--as", "MODEL", NULL, "the model that the files are for; of an export: if the file does not say it"},
     {"-o", "W.safetensors", NULL, "file to write"},
     {"--key", "NAME", NULL, "the dict inside a .pth file: ema, state_dict, teacher ...; found by itself where only one fits"},
     {"--dtype", "f32|f16|bf16", "f32", "of an export"},
@@ -375,14 +418,31 @@ static void reorder(float *dst, const float *src, const int64_t *dim, const char
     }
 }
 
-static int read_input(const ft_safetensors *st, const char *path, const ft_model_input *in, ft_graph *g, ft_t *x)
+/* "b,c,f,h,w" */
+static const char *axes_text(const char *axes, char text[2 * FT_MAX_DIMS + 1])
 {
+    int n = 0;
+    for (; axes[n]; n++) text[2 * n] = axes[n], text[2 * n + 1] = ',';
+    text[2 * n - 1] = 0;
+    return text;
+}
+
+/* channels: that the model has, 0: any number. So a file with its axes in another order is refused, where that can be seen. */
+static int read_input(const ft_safetensors *st, const char *path, const ft_model_input *in, int64_t channels, ft_graph *g,
+                      ft_t *x)
+{
+    char axes[2 * FT_MAX_DIMS + 1];
     const ft_st_tensor *t = ft_safetensors_find(st, in->name);
     int n = ft_model_dims(in);
     int64_t dim[FT_MAX_DIMS];
     if (!t) return FT_FAIL(FT_EDATA, "%s: the input %s is missing: a tensor with axes %s", path, in->name, in->file_axes);
     if (t->ndim != n) return FT_FAIL(FT_EDATA, "%s: %s has %d dims, its axes are %s", path, in->name, t->ndim, in->file_axes);
     for (int i = 0; i < n; i++) dim[i] = t->dim[strchr(in->file_axes, in->axes[i]) - in->file_axes];
+    if (channels && strchr(in->axes, 'c') && dim[strchr(in->axes, 'c') - in->axes] != channels)
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: %s has %lld channels (c), the model %lld. The order of its axes is (%s), as in the model's public code", path,
+            in->name, (long long)dim[strchr(in->axes, 'c') - in->axes], (long long)channels, axes_text(in->file_axes, axes));
     *x = ft_input(g, in->name, FT_F32, n, dim);
     if (ft_graph_error(g)) return FT_FAIL(FT_EDATA, "%s: %s: %s", path, in->name, ft_graph_error(g));
     float *v = ft_alloc((size_t)t->count * sizeof *v);
@@ -418,6 +478,16 @@ static int add_result(results *r, const char *name, const float *v, int n, const
     return FT_OK;
 }
 
+/* What public weights need that is no default (`weights import` notes it), unless the caller said otherwise. */
+static int apply_settings(ft_config *cfg, const char *preset, const ft_safetensors *w, const char *path)
+{
+    const char *wanted = json_object_get(w->metadata, "settings") ? ft_public_settings(preset) : NULL;
+    char key[64];
+    if (!wanted || sscanf(wanted, "%63[^=]", key) != 1 || strcmp(ft_config_origin(cfg, key), "default")) return FT_OK;
+    ft_log("%s: public weights, so with %s, as their code computes", path, wanted);
+    return ft_config_set(cfg, wanted, "the weights");
+}
+
 static int run_forward(ft_cli *c)
 {
     const char *const *arg, *weights = ft_cli_text(c, "--weights"), *input = ft_cli_text(c, "--input"),
@@ -440,21 +510,27 @@ static int run_forward(ft_cli *c)
     ft_dtype dtype;
     ft_t x[FT_MODEL_INPUTS], dy = NULL;
     char name[300];
+    int64_t dim[FT_MAX_DIMS];
     int rc = FT_OK;
     FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_model_work(preset), &dtype));
     FT_TRY_TO(rc, done, ft_safetensors_read(&w, weights));
+    FT_TRY_TO(rc, done, apply_settings(cfg, preset, &w, weights));
     FT_TRY_TO(rc, done, ft_safetensors_read(&in, input));
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, &w, 1), 0));
     if (!(g = ft_graph_new(params, dtype, 1))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", arg[0]));
     ft_training(g, ft_config_bool(cfg, "train"));
-    for (int i = 0; i < row->n_in; i++) FT_TRY_TO(rc, done, read_input(&in, input, &row->in[i], g, &x[i]));
+    for (int i = 0; i < row->n_in; i++) {
+        const char *channel = strchr(row->in[i].axes, 'c');
+        ft_model_example(row, preset, cfg, i, dim);
+        FT_TRY_TO(rc, done, read_input(&in, input, &row->in[i], channel ? dim[channel - row->in[i].axes] : 0, g, &x[i]));
+    }
     if (grad) ft_need_grad(x[0]);
     ft_t y = ft_cast(g, row->build(g, preset, cfg, x, classes_in(preset, &w, 1)), FT_F32);
     ft_keep(y);
     if (grad && !ft_graph_error(g)) {
         ft_model_input o = {"grad_output", row->file_axes, row->axes, {0}};
-        FT_TRY_TO(rc, done, read_input(&in, input, &o, g, &dy));
+        FT_TRY_TO(rc, done, read_input(&in, input, &o, 0, g, &dy));
         if (ft_count(dy) != ft_count(y))
             FT_TRY_TO(rc, done,
                       FT_FAIL(FT_EDATA, "%s: grad_output has %lld values, the output %lld", input, (long long)ft_count(dy),
@@ -465,7 +541,6 @@ static int run_forward(ft_cli *c)
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     FT_TRY_TO(rc, done, ft_weights_load(weights, params, FT_WEIGHTS, NULL));
     FT_TRY_TO(rc, done, ft_run(plan, &(ft_step){0}));
-    int64_t dim[FT_MAX_DIMS];
     for (int i = 0; i < ft_ndim(y); i++) dim[i] = ft_dim(y, i);
     FT_TRY_TO(rc, done, add_result(&r, "output", ft_data(y), ft_ndim(y), dim, row->axes, row->file_axes));
     if (grad) {

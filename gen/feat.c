@@ -125,15 +125,15 @@ static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h,
 {
     int64_t T = temporal ? s->n : s->grid * s->grid, passes = temporal ? 1 : 2;
     ft_init normal = {FT_INIT_NORMAL, 1, NULL};
-    h = ft_add(g, h, depthwise(g, ft_name(g, "%s.shift_s", name), h, false));
-    if (temporal) h = ft_add(g, h, depthwise(g, ft_name(g, "%s.shift_t", name), h, true));
+    h = ft_add(g, h, depthwise(g, ft_name(g, "%s.dwconv2d", name), h, false));
+    if (temporal) h = ft_add(g, h, depthwise(g, ft_name(g, "%s.dwconv1d", name), h, true));
     else /* in the public state dict, used by nobody */
-        ft_buffer(g, ft_name(g, "%s.shift_t.weight", name), 3, (int64_t[]){s->d, 1, 3}, ft_init_uniform_fan(3));
+        ft_buffer(g, ft_name(g, "%s.dwconv1d.weight", name), 3, (int64_t[]){s->d, 1, 3}, ft_init_uniform_fan(3));
     ft_t k = ft_dit_xavier(g, ft_name(g, "%s.key", name), h, s->d, false);
     ft_t v = ft_dit_xavier(g, ft_name(g, "%s.value", name), h, s->d, false);
     ft_t r = ft_dit_xavier(g, ft_name(g, "%s.receptance", name), h, s->d, false);
-    ft_t decay = ft_param(g, ft_name(g, "%s.decay", name), 2, (int64_t[]){passes, s->d}, normal);
-    ft_t first = ft_param(g, ft_name(g, "%s.first", name), 2, (int64_t[]){passes, s->d}, normal);
+    ft_t decay = ft_param(g, ft_name(g, "%s.spatial_decay", name), 2, (int64_t[]){passes, s->d}, normal);
+    ft_t first = ft_param(g, ft_name(g, "%s.spatial_first", name), 2, (int64_t[]){passes, s->d}, normal);
     ft_t guide = ft_param(g, ft_name(g, "%s.alpha", name), 2, (int64_t[]){2, s->d}, FT_ZERO);
     ft_t left = ft_sub(g, Z, v); /* what the values lack, before guidance */
     ft_t y = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
@@ -152,17 +152,17 @@ static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h,
 /* h, Z (B,n,grid,grid,d): which channels go with which, over the tokens of a frame */
 static ft_t channel_attention(ft_graph *g, const shape *s, const char *name, ft_t h, ft_t Z, int64_t heads, bool guided)
 {
-    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, N = s->grid * s->grid;
+    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, N = s->grid * s->grid, both = 2 * s->d;
     ft_t qkv = depthwise(g, ft_name(g, "%s.qkv_dwconv", name), pointwise(g, ft_name(g, "%s.qkv", name), h, 3 * s->d), false);
     ft_t theta = ft_param(g, ft_name(g, "%s.temperature", name), 3, (int64_t[]){heads, 1, 1}, FT_ONE), left = NULL, guide;
     const char *alpha = ft_name(g, "%s.alpha", name);
     if (guided) {
-        guide = ft_param(g, alpha, 2, (int64_t[]){2, s->d}, FT_ZERO);
+        guide = ft_reshape(g, ft_param(g, alpha, 1, &both, FT_ZERO), 2, (int64_t[]){2, s->d});
         ft_t v = ft_slice(g, qkv, 4, 2 * s->d, s->d);
         left = ft_mul(g, ft_sub(g, Z, v), per_channel(g, guide, 1));
         v = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
         qkv = ft_concat(g, 4, 2, (ft_t[]){ft_slice(g, qkv, 4, 0, 2 * s->d), v});
-    } else ft_buffer(g, alpha, 2, (int64_t[]){2, s->d}, FT_ZERO); /* in the public state dict, used by nobody */
+    } else ft_buffer(g, alpha, 1, &both, FT_ZERO); /* in the public state dict, used by nobody */
     ft_t y = ft_attention_channel(g, ft_reshape(g, qkv, 3, (int64_t[]){s->B * s->n, N, 3 * s->d}),
                                   ft_reshape(g, theta, 1, &heads), heads);
     y = ft_reshape(g, y, 5, dim);
@@ -199,11 +199,12 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const c
     if (what != CHANNEL) c = ft_affine(g, c, (float)PRESERVE, 0);
     /* the channel blocks' modulation is not zeroed in the public code: they act from the first step */
     ft_t mod = ft_dit_modulation(g, name, c, 6, what == CHANNEL ? ft_init_xavier(s.d, 6 * s.d) : FT_ZERO);
-    h = norm(g, ft_name(g, "%s.ln1", name), x, mod, 0);
+    const char *ln = what == CHANNEL ? "norm" : "ln";
+    h = norm(g, ft_name(g, "%s.%s1", name, ln), x, mod, 0);
     h = what == CHANNEL ? channel_attention(g, &s, ft_name(g, "%s.attn", name), h, Z, p->heads, opt.channel_guidance)
                         : wkv_attention(g, &s, ft_name(g, "%s.att", name), h, Z, what == TEMPORAL, opt.released_kernel);
     x = ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma1", name), mod, 2, s.d, what != CHANNEL));
-    h = norm(g, ft_name(g, "%s.ln2", name), x, mod, 3);
+    h = norm(g, ft_name(g, "%s.%s2", name, ln), x, mod, 3);
     h = feed_forward(g, ft_name(g, "%s.ffn", name), h);
     return ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma2", name), mod, 5, s.d, what != CHANNEL));
 }
@@ -218,12 +219,12 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
         if (tap) tap[i] = x;
         ft_t clip = ft_clip_frames(g, x, frames), guide = ft_clip_frames(g, Z, frames);
         x = ft_with_images(g, block(g, p, opt, ft_name(g, "blocks.%d", 2 * i + 1), TEMPORAL, clip, guide, tau), x);
-        x = block(g, p, opt, ft_name(g, "channel_blocks.%d", i), CHANNEL, x, Z, tau);
+        x = block(g, p, opt, ft_name(g, "restormers.%d", i), CHANNEL, x, Z, tau);
     }
     x = ft_dit_head(g, x, ft_affine(g, ft_unary(g, FT_SILU, tau), (float)PRESERVE, 0), p->patch, out);
     /* input skip: a 1x1 convolution of the noised latent */
     ft_init any = ft_init_uniform_fan(c);
-    ft_t w = ft_param(g, "skip.weight", 4, (int64_t[]){out, c, 1, 1}, any), b = ft_param(g, "skip.bias", 1, &out, any);
+    ft_t w = ft_param(g, "res_conv.weight", 4, (int64_t[]){out, c, 1, 1}, any), b = ft_param(g, "res_conv.bias", 1, &out, any);
     return ft_add(g, x, ft_linear(g, z, ft_reshape(g, w, 2, (int64_t[]){out, c}), b));
 }
 

@@ -1,5 +1,6 @@
 #include "gen/lvdm.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/graph/layers.h"
@@ -73,9 +74,6 @@ static ft_t attention(ft_graph *g, const net *u, const char *name, const char *o
     ft_t h = ft_reshape(g, x, 5, (int64_t[]){S, 1, 1, T, c});
     h = ft_layer_groupnorm(g, ft_name(g, "%s.norm_%s", name, over), h, u->p->groups, 1e-5f, FT_ACT_NONE);
     h = pointwise(g, ft_name(g, "%s.qkv_%s", name, over), ft_reshape(g, h, 3, (int64_t[]){S, T, c}), 3 * c, false);
-    /* head by head in the file: (heads, 3, head dim) */
-    h = ft_permute(g, ft_reshape(g, h, 5, (int64_t[]){S, T, heads, 3, hd}), (int[]){0, 1, 3, 2, 4});
-    h = ft_reshape(g, h, 3, (int64_t[]){S, T, 3 * c});
     ft_sdpa_opt o = {.heads = heads, .transpose = u->opt.transposed};
     if (*over == 's') h = ft_sdpa(g, h, NULL, NULL, o);
     else {
@@ -83,6 +81,7 @@ static ft_t attention(ft_graph *g, const net *u, const char *name, const char *o
         ft_init init = ft_init_xavier(rows[0], hd);
         ft_t k = ft_param(g, ft_name(g, "%s.relative_position_k.embeddings_table", name), 2, rows, init);
         ft_t v = ft_param(g, ft_name(g, "%s.relative_position_v.embeddings_table", name), 2, rows, init);
+        k = ft_affine(g, k, powf((float)hd, 0.25f), 0); /* q meets it with q's half of the scale alone: hd^(-1/4) */
         h = ft_sdpa_relative(g, h, NULL, NULL, k, v, o);
     }
     return ft_add(g, x, pointwise(g, ft_name(g, "%s.proj_out_%s", name, over), h, c, true));

@@ -120,7 +120,7 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     int64_t wide = s->E + 2 * s->N;
     snprintf(m.name, sizeof m.name, "%s", name);
 #define KEY(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
-    ft_rng r = ft_rng_make(0, 0x55D, (uint64_t)s->block * 2 + (strstr(name, "temporal") != NULL));
+    ft_rng r = ft_rng_make(0, 0x55D, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
     for (int64_t h = 0; h < s->H && h < 256; h++) { /* softplus(dt_bias) is log-uniform in [0.001, 0.1]; A in [1, 16] */
         double v = fmax(exp(ft_rng_uniform(&r) * (log(0.1) - log(0.001)) + log(0.001)), 1e-4);
         dt[h] = (float)(v + log(-expm1(-v)));
@@ -222,7 +222,7 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     ft_free(order);
     for (int v = 0; v < 2; v++) {
         ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
-        snprintf(key, sizeof key, "%s.gate%d", name, v + 1);
+        snprintf(key, sizeof key, "%s.gated_fusion.gate_F%d", name, v + 1);
         view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, ft_dit_xavier(g, key, y, s->d, true))); /* Eq (9) */
     }
     return ft_add(g, view[0], view[1]);
@@ -247,7 +247,7 @@ static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t 
 {
     char key[160];
     ft_t qkv[3];
-    static const char *const names[] = {"to_q", "to_k", "to_v"};
+    static const char *const names[] = {"query_matrix", "key_matrix", "value_matrix"};
     for (int i = 0; i < 3; i++) {
         snprintf(key, sizeof key, "%s.%s", name, names[i]);
         qkv[i] = ft_reshape(g, ft_dit_xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
@@ -276,7 +276,7 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
     char name[96], key[160];
     snprintf(name, sizeof name, "blocks.%d", s->block);
     ft_t mod = ft_dit_modulation(g, name, c, 9, FT_ZERO); /* (B,9d): shift, scale, gate of each sub-layer */
-    static const char *const part[] = {"local_attn", "spatial_mamba", "temporal_mamba"};
+    static const char *const part[] = {"", "mamba_hw", "mamba_f"};
     for (int i = 0; i < 3; i++) {
         ft_t shift = ft_dit_part(g, mod, 3 * i, s->d), scale = ft_dit_part(g, mod, 3 * i + 1, s->d),
              gate = ft_dit_part(g, mod, 3 * i + 2, s->d);
@@ -284,7 +284,8 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
         ft_t gamma = ft_param(g, key, 1, &s->d, FT_ONE);
         snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
         ft_t h = ft_layernorm(g, x, gamma, ft_param(g, key, 1, &s->d, FT_ZERO), shift, scale, 1e-5f);
-        snprintf(key, sizeof key, "%s.%s", name, part[i]);
+        if (i == 0) snprintf(key, sizeof key, "%s", name); /* of local attention, whose names stand in the block itself */
+        else snprintf(key, sizeof key, "%s.%s", name, part[i]);
         if (i > 0 && s->opt.attention) h = mix_by_attention(g, s, key, h, i == 2);
         else h = i == 0 ? local_attention(g, s, key, h) : i == 1 ? spatial_mamba(g, s, key, h) : temporal_mamba(g, s, key, h);
         x = ft_gate_residual(g, x, h, gate);

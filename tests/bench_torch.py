@@ -38,13 +38,13 @@ def fast_core(self, zx):
 
 def fast_spatial(self, u):
     """All four scans as one batch."""
-    m, (B, n, g, _, d) = self.spatial_mamba, u.shape
+    m, (B, n, g, _, d) = self.mamba_hw, u.shape
     zx = m.in_proj(u)
     order = [twins.scan_order(n, g, self.index % 8, r) for r in (False, True)]
     views = [zx.permute(*p).reshape(B * g, n * g, -1) for p in ((0, 2, 1, 3, 4), (0, 3, 1, 2, 4))]
     out = m.core(torch.cat([v[:, o] for v in views for o in order])).chunk(4)
     y = 0
-    for k, (gate, back) in enumerate(((m.gate1, (0, 2, 1, 3, 4)), (m.gate2, (0, 2, 3, 1, 4)))):
+    for k, (gate, back) in enumerate(((m.gated_fusion.gate_F1, (0, 2, 1, 3, 4)), (m.gated_fusion.gate_F2, (0, 2, 3, 1, 4)))):
         o = sum(out[2 * k + r][:, torch.argsort(order[r])] for r in (0, 1)).view(B, g, n, g, d).permute(*back)
         y = y + torch.sigmoid(gate(o)) * o
     return y

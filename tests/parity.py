@@ -198,7 +198,7 @@ if want("medsora-s"):
 
     for p in ("f32", "bf16"):
         m.zero_grad()
-        check("medsora-s", "medsora-s", m, {"x": torch.randn(1, 6, 16, 16, 16), "t": torch.tensor([500.0])}, f, "legacy", precision=p)
+        check("medsora-s", "medsora-s", m, {"x": torch.randn(1, 6, 16, 16, 16), "t": torch.tensor([500.0])}, f, "legacy", precision=p, options=("--set", "generator.scan=true"))
 
 
 def frames_last(m, x, t):  # files are (B,n,c,h,w), twins (B,n,h,w,c)
@@ -219,10 +219,10 @@ if want("feat-s"):
     randomise(m)
 
     def unused(m):  # in the public state dict, used by nobody
-        extra = {f"blocks.{2 * i}.att.shift_t.weight": torch.zeros(512, 1, 3) for i in range(9)}
-        return m.state_dict() | extra | {f"channel_blocks.{i}.attn.alpha": torch.zeros(2, 512) for i in range(9)}
+        extra = {f"blocks.{2 * i}.att.dwconv1d.weight": torch.zeros(512, 1, 3) for i in range(9)}
+        return m.state_dict() | extra | {f"restormers.{i}.attn.alpha": torch.zeros(1024) for i in range(9)}
 
-    check("feat-s", "feat-s", m, {"x": torch.randn(1, 24, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last, save=unused, options=STILLS)
+    check("feat-s", "feat-s", m, {"x": torch.randn(1, 24, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last, save=unused, options=(*STILLS, "--set", "generator.kernel=true"))
 if want("lvdm-vae"):
     m = others.LvdmVAE((32, 64, 128, 256), 4, 32)
     randomise(m)
@@ -233,4 +233,4 @@ if want("lvdm-vae"):
 if want("lvdm"):
     m = others.Lvdm(256, (1, 2, 3, 4), 3, 4, 32, 4, 4)
     randomise(m)
-    check("lvdm", "lvdm", m, {"x": torch.randn(1, 4, 4, 16, 16), "t": torch.tensor([500.0])}, frames_last)
+    check("lvdm", "lvdm", m, {"x": torch.randn(1, 4, 4, 16, 16), "t": torch.tensor([500.0])}, lambda m, x, t: m(x.permute(0, 2, 3, 4, 1), t).permute(0, 4, 1, 2, 3), options=("--set", "generator.relative=true"))

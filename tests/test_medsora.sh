@@ -49,7 +49,7 @@ def get(k):
     return struct.unpack(f"<{(b - a) // 4}f", f[8 + n + a : 8 + n + b])
 assert head["output"]["shape"] == [1, 4, 32, 8, 8] and not any(get("output"))
 assert head["grad.x"]["shape"] == [1, 4, 16, 8, 8]
-assert any(get("grad.final_layer.linear.weight")) and not any(get("grad.blocks.0.local_attn.to_q.weight"))
+assert any(get("grad.final_layer.linear.weight")) and not any(get("grad.blocks.0.query_matrix.weight"))
 P
 fails 1 "axes bfchw" -- "$F" forward medsora-tiny --weights w.safetensors --input two.safetensors -o o2.safetensors
 fails 1 "Is it the right model" -- "$F" forward raft-small --weights w.safetensors --input two.safetensors -o o2.safetensors

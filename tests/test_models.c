@@ -1,5 +1,5 @@
-/* Networks against PyTorch: outputs and gradients of the golden files (tests/golden/make_golden.py made them), parameter totals
- * of the public checkpoints, and properties that the papers' designs imply. */
+/* Networks against PyTorch: outputs and gradients of the golden files (tests/golden/make_golden.py and make_golden_public.py made
+ * them), parameter totals of the public checkpoints, and properties that the papers' designs imply. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -138,6 +138,12 @@ static ft_t lvdm(ft_graph *g, bool transposed)
     ft_t t, z = clip_and_images(g, &t);
     return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, t);
 }
+static ft_t build_lvdm_public(ft_graph *g) /* a clip alone: images beside it are an idea of ours */
+{
+    ft_t z = filled(g, "z", 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
+    ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
+    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){true}, z, 4, t);
+}
 static ft_t build_lvdm(ft_graph *g) { return lvdm(g, false); }
 static ft_t build_lvdm_released(ft_graph *g) { return lvdm(g, true); }
 static ft_t build_feat(ft_graph *g) { return feat(g, false); }
@@ -231,6 +237,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"lvdm-vae-tiny", build_lvdm_vae, false, false},
                                {"lvdm-tiny", build_lvdm, false, false},
                                {"lvdm-tiny-released", build_lvdm_released, false, false},
+                               {"lvdm-public", build_lvdm_public, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
                                {"cogvideox-decode", build_cog_decode, true, false},
                                {"medsora-vae-encode", build_fc_encode, true, false},

@@ -85,7 +85,8 @@ def tensors(path):
     n = struct.unpack("<Q", raw[:8])[0]
     head = json.loads(raw[8:8 + n])
     return {k: raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]] for k, v in head.items() if k != "__metadata__"}
-start, run, merged = tensors("t.safetensors"), tensors("lora/ema.safetensors"), tensors("merged.safetensors")
+start, run = tensors("t.safetensors"), tensors("lora/ema.safetensors")
+merged = {k.removeprefix("backbone."): v for k, v in tensors("merged.safetensors").items()}  # as Endo-FM's code wants it
 changed = {k for k in start if run[k] != start[k]}
 assert changed and all(k.startswith("head.") for k in changed), changed
 assert any(".lora_A." in k for k in run) and not any(".lora_" in k for k in merged) and set(merged) == set(start)

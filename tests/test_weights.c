@@ -19,6 +19,7 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/pth.h"
+#include "common/io/weights.h"
 #include "experiments/model_table.h"
 
 static char folder[200];
@@ -86,6 +87,9 @@ static void test_containers(void **state)
         assert_int_equal(ft_pth_read(&st, golden(nested[i]), "nobody", used), FT_EDATA);
         assert_non_null(strstr(ft_error_message(), "nobody"));
     }
+    if (ft_weights_file_read(&st, golden("model_state.pth"), NULL, used) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(used, "model_state"); /* PyTorchVideo, SlowFast */
+    ft_safetensors_free(&st);
     /* a pickled module is an object of some class: nothing of it is run, and there is no dict to take */
     assert_int_equal(ft_pth_read(&st, golden("module.pth"), NULL, used), FT_EDATA);
     assert_int_equal(ft_weights_file_read(&st, golden("make_golden.py"), NULL, used), FT_EDATA);
@@ -615,6 +619,159 @@ static void test_other_layouts(void **state)
     ft_config_free(cfg);
 }
 
+/* State dicts of public code, name by name and shape by shape (read off the running code): an import takes every tensor that
+ * holds something and lacks none, and an export is exactly that list. */
+static void test_public(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *manifest, *preset;
+        int64_t classes;
+        bool images;
+    } list[] = {{"feat_s_public", "feat-s", 2, false},
+                {"medsora_s_public", "medsora-s", 2, false},
+                {"lvdm_unet_short", "lvdm", 2, false},
+                {"lvdm_videoae", "lvdm-vae", 2, false},
+                {"endora_b_public", "endora-b", 2, false},
+                {"endora_b_images_public", "endora-b", 2, true},
+                {"lpips_alex_public", "lpips-alex", 2, false},
+                {"lpips_vgg_public", "lpips-vgg", 2, false},
+                {"x3d_s_public", "x3d-s", 2, false}};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
+        ft_params *p;
+        ft_safetensors st = {0};
+        float *memory[2];
+        char path[600], *text, *rest = NULL, to[256];
+        size_t size;
+        if (ft_model_store(&p, list[m].preset, cfg, list[m].classes, 0) < 0) fail_msg("%s", ft_error_message());
+        int n = ft_params_count(p), rows = 0, taken = 0;
+        bool *seen = calloc((size_t)n, sizeof *seen);
+        st.tensor = ft_alloc_n(n, sizeof *st.tensor);
+        for (int i = 0; i < n; i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            ft_st_tensor *t = &st.tensor[st.n++];
+            *t = (ft_st_tensor){.name = ft_strdup(e->name), .dtype = "F32", .ndim = e->ndim, .count = e->count};
+            memcpy(t->dim, e->dim, sizeof e->dim);
+        }
+        if (ft_public_complete(list[m].preset, list[m].images, &st, memory) < 0) fail_msg("%s", ft_error_message());
+        if (ft_safetensors_index(&st, "export") < 0) fail_msg("%s", ft_error_message());
+        snprintf(path, sizeof path, "%s/manifests/%s.tsv", FT_TEST_DIR, list[m].manifest);
+        if (ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), rows++) {
+            char name[200], shape[100], own[100] = "[";
+            assert_int_equal(sscanf(line, "%199[^\t]\t%99[^\t]", name, shape), 2);
+            const ft_st_tensor *t = ft_safetensors_find(&st, name);
+            if (!t) fail_msg("an export of %s lacks %s", list[m].preset, name);
+            for (int k = 0; k < t->ndim; k++)
+                snprintf(own + strlen(own), sizeof own - strlen(own), "%s%lld", k ? ", " : "", (long long)t->dim[k]);
+            snprintf(own + strlen(own), sizeof own - strlen(own), "]");
+            if (strcmp(own, shape)) fail_msg("%s of %s: %s, public code has %s", name, list[m].preset, own, shape);
+            int k = 0;
+            for (ft_public_name(list[m].preset, name, to, sizeof to); k < n && strcmp(ft_params_at(p, k)->name, to);) k++;
+            if (k == n && !ft_public_idle(list[m].preset, name))
+                fail_msg("an import as %s does not take %s", list[m].preset, name);
+            if (k < n) taken += !seen[k], seen[k] = true;
+        }
+        assert_int_equal(taken, n);
+        if (st.n != rows) fail_msg("an export of %s has %d tensors, public code %d", list[m].preset, st.n, rows);
+        for (int i = 0; i < 2; i++) ft_free(memory[i]);
+        ft_safetensors_free(&st);
+        free(seen);
+        ft_free(text);
+        ft_params_free(p);
+    }
+    ft_config_free(cfg);
+}
+
+/* Endo-FM's code takes what begins with "backbone." into a network without a head. */
+static void test_backbone(void **state)
+{
+    (void)state;
+    ft_safetensors st = {.tensor = ft_alloc_n(2, sizeof *st.tensor), .n = 2};
+    float *memory[2];
+    st.tensor[0] = (ft_st_tensor){.name = ft_strdup("blocks.0.attn.qkv.weight"), .dtype = "F32"};
+    st.tensor[1] = (ft_st_tensor){.name = ft_strdup("head.weight"), .dtype = "F32"};
+    assert_int_equal(ft_public_complete("timesformer-b16", false, &st, memory), FT_OK);
+    assert_int_equal(st.n, 2);
+    assert_string_equal(st.tensor[0].name, "backbone.blocks.0.attn.qkv.weight");
+    assert_string_equal(st.tensor[1].name, "head.weight");
+    for (int i = 0; i < 2; i++) ft_free(memory[i]);
+    ft_safetensors_free(&st);
+}
+
+/* What versions before called FEAT's and MedSora's tensors (names_before.tsv: old, new); others keep their names. */
+static void test_names_before(void **state)
+{
+    (void)state;
+    char path[600], *text, *rest = NULL, before[200], now[200], shared[] = "blocks.0.ln1.weight";
+    size_t size;
+    snprintf(path, sizeof path, "%s/manifests/names_before.tsv", FT_TEST_DIR);
+    if (ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        assert_int_equal(sscanf(line, "%199[^\t]\t%199s", before, now), 2);
+        bool alpha = strstr(now, "restormers.0.attn.alpha") != NULL;
+        ft_safetensors st = {.tensor = ft_alloc_n(2, sizeof *st.tensor), .n = 2};
+        st.tensor[0] = (ft_st_tensor){.name = ft_strdup(before), .dtype = "F32", .ndim = 2, .dim = {2, 8}, .count = 16};
+        st.tensor[1] = (ft_st_tensor){.name = ft_strdup(shared), .dtype = "F32"};
+        assert_int_equal(ft_safetensors_index(&st, "file"), FT_OK);
+        assert_int_equal(ft_weights_today(&st, "file"), FT_OK);
+        assert_string_equal(st.tensor[0].name, now);
+        assert_ptr_equal(ft_safetensors_find(&st, now), &st.tensor[0]);
+        assert_ptr_equal(ft_safetensors_find(&st, shared), &st.tensor[1]);
+        assert_int_equal(st.tensor[0].ndim, alpha ? 1 : 2);
+        assert_int_equal(st.tensor[0].dim[0], alpha ? 16 : 2);
+        ft_safetensors_free(&st);
+    }
+    ft_free(text);
+}
+
+/* A file of LVDM that an earlier version wrote is turned: rows of qkv and scale of the relative keys. What was imported is not.
+ */
+static void test_lvdm_before(void **state)
+{
+    (void)state;
+    enum { HEADS = 2, WIDTH = 3, ROWS = 3 * HEADS * WIDTH };
+    for (int kind = 0; kind < 3; kind++) {
+        float qkv[ROWS * 2], table[9 * WIDTH], v[ROWS * 2];
+        char path[300];
+        ft_safetensors st;
+        for (int i = 0; i < ROWS * 2; i++) qkv[i] = (float)i;
+        for (int i = 0; i < 9 * WIDTH; i++) table[i] = (float)(i + 1);
+        ft_st_tensor t[] = {{.name = (char *)(uintptr_t) "m.qkv_t.weight",
+                             .dtype = "F32",
+                             .ndim = 3,
+                             .dim = {ROWS, 2, 1},
+                             .data = qkv,
+                             .bytes = sizeof qkv},
+                            {.name = (char *)(uintptr_t) "m.relative_position_k.embeddings_table",
+                             .dtype = "F32",
+                             .ndim = 2,
+                             .dim = {9, WIDTH},
+                             .data = table,
+                             .bytes = sizeof table}};
+        json_t *m = json_pack("{s:s}", "forty_version", "0.1.0");
+        if (kind == 1) json_object_set_new(m, "source", json_string("lvdm.ckpt"));
+        if (kind == 2) json_object_set_new(m, "layout", json_string(FT_WEIGHTS_LAYOUT));
+        snprintf(path, sizeof path, "%s/before.safetensors", folder);
+        assert_int_equal(ft_safetensors_write(path, t, 2, m), FT_OK);
+        json_decref(m);
+        if (ft_weights_read(&st, path) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_safetensors_f32(ft_safetensors_find(&st, "m.qkv_t.weight"), v), FT_OK);
+        for (int part = 0; part < 3; part++)
+            for (int h = 0; h < HEADS; h++)
+                for (int i = 0; i < WIDTH; i++) {
+                    int now = (part * HEADS + h) * WIDTH + i, before = (h * 3 + part) * WIDTH + i;
+                    for (int c = 0; c < 2; c++) assert_true(v[2 * now + c] == qkv[2 * (kind ? now : before) + c]);
+                }
+        assert_int_equal(ft_safetensors_f32(ft_safetensors_find(&st, "m.relative_position_k.embeddings_table"), v), FT_OK);
+        for (int i = 0; i < 9 * WIDTH; i++)
+            assert_true(fabs((double)v[i] - (i + 1) * (kind ? 1 : pow(WIDTH, -0.25))) < 1e-5 * (i + 1));
+        ft_safetensors_free(&st);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -626,9 +783,11 @@ static int tear_down(void **state) { return (void)state, remove_tree(folder); }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_containers), cmocka_unit_test(test_damage),  cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_keys),    cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_many),       cmocka_unit_test(test_headers), cmocka_unit_test(test_write),
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_names),   cmocka_unit_test(test_other_layouts)};
+        cmocka_unit_test(test_containers), cmocka_unit_test(test_damage),   cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_keys),     cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_headers),  cmocka_unit_test(test_write),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_names),    cmocka_unit_test(test_other_layouts),
+        cmocka_unit_test(test_public),     cmocka_unit_test(test_backbone), cmocka_unit_test(test_names_before),
+        cmocka_unit_test(test_lvdm_before)};
     return cmocka_run_group_tests_name("weights", tests, set_up, tear_down);
 }

@@ -67,3 +67,15 @@ void ft_printable(char *out, size_t size, const char *s, bool keep_lines)
     }
     out[put] = 0;
 }
+
+void ft_replace(char *s, size_t size, const char *from, const char *to)
+{
+    char *at = strstr(s, from), *tail = at ? at + strlen(from) : NULL;
+    if (!at) return;
+    size_t head = (size_t)(at - s), put = strlen(to), rest = strlen(tail);
+    put = put < size - 1 - head ? put : size - 1 - head;
+    rest = rest < size - 1 - head - put ? rest : size - 1 - head - put;
+    memmove(at + put, tail, rest);
+    memcpy(at, to, put);
+    at[put + rest] = 0;
+}

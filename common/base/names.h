@@ -16,4 +16,7 @@ int ft_check_name(const char *s, size_t n, const char *where, const char *what);
  */
 void ft_printable(char *out, size_t size, const char *s, bool keep_lines);
 
+/* Replaces the first `from` in s, which has room for `size` bytes, by `to`, cut where that is too much. */
+void ft_replace(char *s, size_t size, const char *from, const char *to);
+
 #endif

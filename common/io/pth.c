@@ -691,7 +691,7 @@ static bool holds_tensors(const node *d)
 
 static int choose(const machine *m, const node *top, const char *key, const node **dict, char used[64])
 {
-    static const char *const usual[] = {"state_dict", "teacher", "ema", "model", "module", "params_ema", "params"};
+    static const char *const usual[] = {"state_dict", "teacher", "ema", "model", "model_state", "module", "params_ema", "params"};
     snprintf(used, 64, "%s", "");
     *dict = top;
     if (key && *key) {
@@ -706,7 +706,8 @@ static int choose(const machine *m, const node *top, const char *key, const node
         snprintf(used, 64, "%s", usual[i]);
         if (holds_tensors(*dict)) return FT_OK;
     }
-    return bad(m, "no dict of tensors at the top or under state_dict, teacher, ema, model, module, params (name it with --key)");
+    return bad(m, "no dict of tensors at the top or under state_dict, teacher, ema, model, model_state, module, params (name it "
+                  "with --key)");
 }
 
 /* The tensors of a dict by name: `names` gives the place of a name's last value, which is the one that counts in Python. */

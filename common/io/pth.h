@@ -8,8 +8,8 @@
 #include "common/io/safetensors.h"
 
 /* All tensors of one dict of the file, contiguous, under their names there. `key` names the dict ("ema", "state_dict"); NULL or
- * "": the top level if it holds tensors, else the first of state_dict, teacher, ema, model, module, params_ema, params that is
- * there. `used` (may be NULL) says which, "" for the top level. FT_EDATA names the file and the fault. Free with
+ * "": the top level if it holds tensors, else the first of state_dict, teacher, ema, model, model_state, module, params_ema,
+ * params that is there. `used` (may be NULL) says which, "" for the top level. FT_EDATA names the file and the fault. Free with
  * ft_safetensors_free. */
 int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used[64]);
 

@@ -27,7 +27,10 @@ int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *
                               .bytes = (size_t)e->count * 4};
         memcpy(t[n++].dim, e->dim, sizeof e->dim);
     }
-    int rc = ft_safetensors_write(path, t, n, metadata);
+    json_t *m = metadata ? json_copy((json_t *)(uintptr_t)metadata) : json_object();
+    json_object_set_new(m, "layout", json_string(FT_WEIGHTS_LAYOUT));
+    int rc = ft_safetensors_write(path, t, n, m);
+    json_decref(m);
     ft_free(t);
     return rc;
 }
@@ -47,6 +50,8 @@ static int wrong_shape(const char *path, const ft_st_tensor *t, const ft_param_i
 
 static int extra_tensors(const ft_safetensors *st, int known)
 {
+    /* an export of ours has everything that the public code has beside the model's tensors */
+    if (json_object_get(st->metadata, "exported")) return 0;
     int n = st->n - known; /* PyTorch's BatchNorm counts its batches; nothing here needs that */
     for (int i = 0; i < st->n; i++) {
         const char *tail = strrchr(st->tensor[i].name, '.');
@@ -59,7 +64,7 @@ int ft_weights_load(const char *path, ft_params *p, ft_bank bank, json_t **metad
 {
     ft_safetensors st;
     FT_TRY(ft_params_seal(p));
-    FT_TRY(ft_safetensors_read(&st, path));
+    FT_TRY(ft_weights_read(&st, path));
     int n = ft_params_count(p), missing = 0, known = 0, rc = FT_OK;
     char first[200] = "";
     for (int i = 0; i < n && rc == FT_OK; i++) {
@@ -88,7 +93,7 @@ int ft_weights_load_some(const char *path, ft_params *p)
 {
     ft_safetensors st;
     FT_TRY(ft_params_seal(p));
-    FT_TRY(ft_safetensors_read(&st, path));
+    FT_TRY(ft_weights_read(&st, path));
     int n = ft_params_count(p), fresh = 0, rc = FT_OK;
     for (int i = 0; i < n && rc == FT_OK; i++) {
         const ft_param_info *e = ft_params_at(p, i);
@@ -127,7 +132,19 @@ int ft_state_save(const char *path, ft_params *p, ft_params *companion, const js
         t[i] = (ft_st_tensor){
             .name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
     }
-    return ft_safetensors_write(path, t, parts, extra);
+    json_t *m = json_copy((json_t *)(uintptr_t)extra);
+    json_object_set_new(m, "layout", json_string(FT_WEIGHTS_LAYOUT));
+    int rc = ft_safetensors_write(path, t, parts, m);
+    json_decref(m);
+    return rc;
+}
+
+/* Whether the flat arrays hold what lay otherwise in layout 1: their moments cannot be turned, as those of weights can. */
+static bool turned_since(const ft_params *p)
+{
+    bool hit = false;
+    for (int i = 0; i < ft_params_count(p); i++) hit |= strstr(ft_params_at(p, i)->name, ".relative_position_k.") != NULL;
+    return hit;
 }
 
 int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t **extra)
@@ -137,6 +154,8 @@ int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t *
     if (companion) FT_TRY(ft_params_seal(companion));
     FT_TRY(ft_safetensors_read(&st, path));
     int rc = FT_OK;
+    if (turned_since(p) && !json_object_get(st.metadata, "layout"))
+        rc = FT_FAIL(FT_EDATA, "%s: begun by an earlier version, whose LVDM computed otherwise. Remove it to start again", path);
     for (int i = 0; i < (companion ? 8 : 4) && rc == FT_OK; i++) {
         int64_t n;
         float *v = state_part(i < 4 ? p : companion, i % 4, &n);

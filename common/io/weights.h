@@ -5,6 +5,15 @@
 #include <jansson.h>
 
 #include "common/graph/graph.h"
+#include "common/io/safetensors.h"
+
+/* Written into every file as metadata. 2: the rows of LVDM's qkv and the scale of its relative keys are public code's. */
+#define FT_WEIGHTS_LAYOUT "2"
+
+/* ft_safetensors_read of a file of ours, then ft_weights_today: what an earlier version wrote gets today's names and layout.
+ * Files of others stay as they are. FT_EDATA for what cannot be turned. */
+int ft_weights_read(ft_safetensors *st, const char *path);
+int ft_weights_today(ft_safetensors *st, const char *path);
 
 /* One bank of a sealed store, without what is named training.* (a loss's own); metadata (object of strings) may be NULL. */
 int ft_weights_save(const char *path, ft_params *p, ft_bank bank, const json_t *metadata);

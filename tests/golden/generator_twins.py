@@ -159,25 +159,25 @@ class WKV(nn.Module):
     def __init__(self, d, temporal, released=False):
         super().__init__()
         self.temporal, self.wkv = temporal, wkv_released if released else wkv
-        self.shift_s = Conv(d, False)
+        self.dwconv2d = Conv(d, False)
         if temporal:
-            self.shift_t = Conv(d, True)
+            self.dwconv1d = Conv(d, True)
         self.key, self.value, self.receptance, self.output = (nn.Linear(d, d, bias=False) for _ in range(4))
-        self.decay, self.first = (nn.Parameter(torch.zeros(1 if temporal else 2, d)) for _ in range(2))
+        self.spatial_decay, self.spatial_first = (nn.Parameter(torch.zeros(1 if temporal else 2, d)) for _ in range(2))
         self.alpha = nn.Parameter(torch.zeros(2, d))
 
     def forward(self, h, Z):
         B, n, g, _, d = h.shape
-        h = h + self.shift_s(h)
+        h = h + self.dwconv2d(h)
         if self.temporal:
-            h = h + self.shift_t(h)
+            h = h + self.dwconv1d(h)
         k, v, r = self.key(h), self.value(h), torch.sigmoid(self.receptance(h))
         left, y = Z - v, v + self.alpha[0] * Z
         for i in range(1 if self.temporal else 2):
             order = (0, 2, 3, 1, 4) if self.temporal else (0, 1, 2, 3, 4) if i == 0 else (0, 1, 3, 2, 4)
             T = n if self.temporal else g * g
             a, b = (x.permute(order).reshape(-1, T, d) for x in (k, y))
-            o = self.wkv(a, b, self.decay[i] / T, self.first[i] / T)
+            o = self.wkv(a, b, self.spatial_decay[i] / T, self.spatial_first[i] / T)
             shape = [h.shape[j] for j in order]
             y = o.view(shape).permute([order.index(j) for j in range(5)])
         return self.output(r * (y + self.alpha[1] * left))
@@ -190,19 +190,19 @@ class ChannelAttention(nn.Module):
         self.qkv, self.qkv_dwconv, self.project_out = Point(d, 3 * d), Conv(3 * d, False), Point(d, d)
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         if guided:
-            self.alpha = nn.Parameter(torch.zeros(2, d))
+            self.alpha = nn.Parameter(torch.zeros(2 * d))
 
     def forward(self, h, Z):
         B, n, g, _, d = h.shape
         q, k, v = self.qkv_dwconv(self.qkv(h)).chunk(3, -1)
         left = Z - v
         if hasattr(self, "alpha"):
-            v = v + self.alpha[0] * Z
+            v = v + self.alpha[:d] * Z
         q, k, v = (x.reshape(B * n, g * g, self.heads, d // self.heads).permute(0, 2, 3, 1) for x in (q, k, v))  # (S,heads,c,T)
         a = torch.softmax(self.temperature * (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)), -1)
         y = (a @ v).permute(0, 3, 1, 2).reshape(B, n, g, g, d)
         if hasattr(self, "alpha"):
-            y = y + self.alpha[1] * left
+            y = y + self.alpha[d:] * left
         return self.project_out(y)
 
 
@@ -211,10 +211,11 @@ class FeatBlock(nn.Module):
         super().__init__()
         self.kind = kind
         self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d))
-        self.ln1, self.ln2 = nn.LayerNorm(d), nn.LayerNorm(d)
         if kind == "channel":
+            self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
             self.attn = ChannelAttention(d, heads, guided)
         else:
+            self.ln1, self.ln2 = nn.LayerNorm(d), nn.LayerNorm(d)
             self.att = WKV(d, kind == "temporal", released)
             self.gamma1, self.gamma2 = nn.Parameter(torch.ones(d)), nn.Parameter(torch.ones(d))
         self.ffn = nn.Module()
@@ -222,10 +223,11 @@ class FeatBlock(nn.Module):
 
     def forward(self, x, Z, tau):
         channel = self.kind == "channel"
+        norm1, norm2 = (self.norm1, self.norm2) if channel else (self.ln1, self.ln2)
         m = self.adaLN_modulation(F.silu(tau) if channel else phi(tau))[:, None, None, None].chunk(6, -1)
-        y = (self.attn if channel else self.att)(self.ln1(x) * (1 + m[1]) + m[0], Z)
+        y = (self.attn if channel else self.att)(norm1(x) * (1 + m[1]) + m[0], Z)
         x = x + (1 if channel else self.gamma1) * m[2] * y
-        a, b = self.ffn.dwconv(self.ffn.project_in(self.ln2(x) * (1 + m[4]) + m[3])).chunk(2, -1)
+        a, b = self.ffn.dwconv(self.ffn.project_in(norm2(x) * (1 + m[4]) + m[3])).chunk(2, -1)
         return x + (1 if channel else self.gamma2) * m[5] * self.ffn.project_out(F.gelu(a) * b)
 
 
@@ -234,19 +236,19 @@ class Feat(Base):
         super().__init__(d, channels)
         self.frames = frames
         self.blocks = nn.ModuleList(FeatBlock(d, k, heads, guided, released) for _ in range(groups) for k in ("spatial", "temporal"))
-        self.channel_blocks = nn.ModuleList(FeatBlock(d, "channel", heads, guided, False) for _ in range(groups))
-        self.skip = nn.Conv2d(channels, 2 * channels, 1)
+        self.restormers = nn.ModuleList(FeatBlock(d, "channel", heads, guided, False) for _ in range(groups))
+        self.res_conv = nn.Conv2d(channels, 2 * channels, 1)
 
     def forward(self, z, t):
         e, f = self.t_embedder.mlp, self.frames
         tau = e[2](phi(e[0](embed(t))))
         Z = x = patches(self.x_embedder.proj, z)
-        for i, channel in enumerate(self.channel_blocks):
+        for i, channel in enumerate(self.restormers):
             x = self.blocks[2 * i](x, Z, tau)
             x = torch.cat([self.blocks[2 * i + 1](x[:, :f], Z[:, :f], tau), x[:, f:]], 1)
             x = channel(x, Z, tau)
         B, n, s, _, c = z.shape
-        skip = self.skip(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(B, n, s, s, 2 * c)
+        skip = self.res_conv(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(B, n, s, s, 2 * c)
         return self.head(x, phi(tau)) + skip
 
 
@@ -295,15 +297,15 @@ class LvdmAttention(nn.Module):
         self.qkv_s, self.qkv_t, self.proj_out_s, self.proj_out_t = (nn.Conv1d(c, n * c, 1) for n in (3, 3, 1, 1))
         self.relative_position_k, self.relative_position_v = (Relative(c // heads, reach) for _ in range(2))
 
-    def attend(self, qkv, relative):  # (S, heads * 3 * d, T)
+    def attend(self, qkv, relative):  # (S, 3 * heads * d, T)
         S, w, T = qkv.shape
-        q, k, v = qkv.view(S, self.heads, 3, w // self.heads // 3, T).transpose(-1, -2).unbind(2)  # (S,heads,T,d)
-        d = q.shape[-1]
+        q, k, v = qkv.view(S, 3, self.heads, w // self.heads // 3, T).transpose(-1, -2).unbind(1)  # (S,heads,T,d)
+        q, k = (x * q.shape[-1] ** -0.25 for x in (q, k))
         logits = q @ k.transpose(-1, -2)
-        if relative:
+        if relative:  # of the scaled q, so it carries one of the two scales
             R = self.relative_position_k(T)
             logits = logits + (torch.einsum("shjd,jid->shij", q, R) if self.released else torch.einsum("shid,ijd->shij", q, R))
-        p = torch.softmax(logits / math.sqrt(d), -1)
+        p = torch.softmax(logits, -1)
         y = p @ v
         if relative:
             y = y + torch.einsum("shij,ijd->shid", p, self.relative_position_v(T))

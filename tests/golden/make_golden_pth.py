@@ -32,4 +32,5 @@ torch.save(state, os.path.join(here, "legacy.pth"), _use_new_zipfile_serializati
 torch.save(nested, os.path.join(here, "nested.pth"))
 torch.save(nested, os.path.join(here, "nested_legacy.pth"), _use_new_zipfile_serialization=False)
 torch.save(state, os.path.join(here, "protocol4.pth"), pickle_protocol=4)
+torch.save({"epoch": 1, "model_state": {"a.weight": torch.ones(2)}, "cfg": "x"}, os.path.join(here, "model_state.pth"))
 torch.save(torch.nn.Linear(2, 2), os.path.join(here, "module.pth"))

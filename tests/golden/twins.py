@@ -125,7 +125,8 @@ class Mamba(nn.Module):
         self.norm.weight = nn.Parameter(torch.ones(E))
         self.out_proj = nn.Linear(E, d, bias=False)
         if gates:
-            self.gate1, self.gate2 = nn.Linear(d, d), nn.Linear(d, d)
+            self.gated_fusion = nn.Module()
+            self.gated_fusion.gate_F1, self.gated_fusion.gate_F2 = nn.Linear(d, d), nn.Linear(d, d)
 
     def core(self, zx):  # (S,T,2E+2N+H)
         E, N, H = self.E, self.N, self.H
@@ -152,26 +153,20 @@ def ssd_matrix(x, B, C, dt, A, D):
     return torch.einsum("sijh,sjhp->sihp", M.to(x.dtype), x) + D[:, None] * x
 
 
-class LocalAttention(nn.Module):
-    def __init__(self, d, window):
-        super().__init__()
-        self.to_q, self.to_k, self.to_v = (nn.Linear(d, d, bias=False) for _ in range(3))
-        self.window = window
+def local_attention(q, k, v, w):  # (S,T,d), windows of w
+    T, d = q.shape[1:]
+    i = torch.arange(T, dtype=torch.float32)
+    theta = 10000 ** (-2 * torch.arange(d // 2) / d)
 
-    def forward(self, u):  # (S,T,d)
-        T, d, w = u.shape[1], u.shape[2], self.window
-        i = torch.arange(T, dtype=torch.float32)
-        theta = 10000 ** (-2 * torch.arange(d // 2) / d)
+    def rotate(x, pos):
+        a, b = x.chunk(2, -1)
+        ang = pos[:, None] * theta
+        return torch.cat([a * ang.cos() - b * ang.sin(), b * ang.cos() + a * ang.sin()], -1)
 
-        def rotate(x, pos):
-            a, b = x.chunk(2, -1)
-            ang = pos[:, None] * theta
-            return torch.cat([a * ang.cos() - b * ang.sin(), b * ang.cos() + a * ang.sin()], -1)
-
-        q, k = rotate(self.to_q(u) * d**-0.5, i + w), rotate(self.to_k(u), i)
-        s = q @ k.transpose(1, 2)
-        s = s.masked_fill((i[:, None] - i[None]).abs() > w, float("-inf"))
-        return s.softmax(-1) @ self.to_v(u)
+    q, k = rotate(q * d**-0.5, i + w), rotate(k, i)
+    s = q @ k.transpose(1, 2)
+    s = s.masked_fill((i[:, None] - i[None]).abs() > w, float("-inf"))
+    return s.softmax(-1) @ v
 
 
 class MedSoraBlock(nn.Module):
@@ -179,15 +174,20 @@ class MedSoraBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(d) for _ in range(3))
         self.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 9 * d))
-        self.local_attn = LocalAttention(d, grid)
-        self.spatial_mamba = Mamba(d, expand, headdim, state, True)
-        self.temporal_mamba = Mamba(d, expand, headdim, state, False)
+        self.query_matrix, self.key_matrix, self.value_matrix = (nn.Linear(d, d, bias=False) for _ in range(3))
+        self.mamba_hw = Mamba(d, expand, headdim, state, True)
+        self.mamba_f = Mamba(d, expand, headdim, state, False)
         self.index = index
 
+    def local(self, u):  # (B,n,g,g,d); a window is a row
+        B, n, g, _, d = u.shape
+        rows = (m(u).view(B * n, g * g, d) for m in (self.query_matrix, self.key_matrix, self.value_matrix))
+        return local_attention(*rows, g).view(B, n, g, g, d)
+
     def spatial(self, u):  # (B,n,g,g,d)
-        m, (B, n, g, _, d) = self.spatial_mamba, u.shape
+        m, (B, n, g, _, d) = self.mamba_hw, u.shape
         zx, y = m.in_proj(u), 0
-        for view, gate in ((0, m.gate1), (1, m.gate2)):
+        for view, gate in ((0, m.gated_fusion.gate_F1), (1, m.gated_fusion.gate_F2)):
             s = zx.permute(0, 2, 1, 3, 4) if view == 0 else zx.permute(0, 3, 1, 2, 4)
             s = s.reshape(B * g, n * g, -1)
             o = 0
@@ -200,14 +200,14 @@ class MedSoraBlock(nn.Module):
         return y
 
     def temporal(self, u):
-        m, (B, n, g, _, d) = self.temporal_mamba, u.shape
+        m, (B, n, g, _, d) = self.mamba_f, u.shape
         s = m.in_proj(u).permute(0, 2, 3, 1, 4).reshape(B * g * g, n, -1)
         return m.core(s).view(B, g, g, n, d).permute(0, 3, 1, 2, 4)
 
     def forward(self, x, c):
         mod = self.adaLN_modulation(c)[:, None, None, None].chunk(9, -1)
         B, n, g, _, d = x.shape
-        parts = [lambda h: self.local_attn(h.reshape(B * n, g * g, d)).view(B, n, g, g, d), self.spatial, self.temporal]
+        parts = [self.local, self.spatial, self.temporal]
         for i, norm in enumerate((self.norm1, self.norm2, self.norm3)):
             h = norm(x) * (1 + mod[3 * i + 1]) + mod[3 * i]
             x = x + mod[3 * i + 2] * parts[i](h)
