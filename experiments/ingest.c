@@ -62,7 +62,7 @@ typedef struct {
 } work;
 
 /* Which frames the clips are of: x->index */
-static int choose(work *x)
+static int choose(work *x, const ft_label *label)
 {
     const ft_ingest_opt *o = x->o;
     int F = o->sampling.frames;
@@ -72,12 +72,21 @@ static int choose(work *x)
         x->ticks = resample(&x->video, o->fps, &x->tick);
         FT_TRY((int)(x->ticks < 0 ? x->ticks : 0));
     }
+    if (label->frames) {
+        if (o->fps > 0 || label->from + label->frames > x->ticks)
+            return FT_FAIL(FT_EDATA, "%s: frames %lld to %lld are asked of %lld%s", x->path, (long long)label->from,
+                           (long long)(label->from + label->frames - 1), (long long)x->video.frames,
+                           o->fps > 0 ? ", and at another rate they are others. Leave out --fps (data.fps)" : "");
+        x->ticks = label->frames;
+    }
     int64_t room = o->sampling.clips > 0 ? o->sampling.clips : x->ticks, all;
     if (room > MAX_CLIPS) room = MAX_CLIPS;
     if (!ft_mul_count(room, F, &all) || !(x->index = ft_alloc_n(all, sizeof *x->index)))
         return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
-    return ft_sample_clips(&o->sampling, x->path, x->ticks, o->fps > 0 ? o->fps : x->video.fps, x->index, (int)room, &x->n,
-                           &x->used);
+    FT_TRY(ft_sample_clips(&o->sampling, x->path, x->ticks, o->fps > 0 ? o->fps : x->video.fps, x->index, (int)room, &x->n,
+                           &x->used));
+    for (int64_t i = 0; i < (int64_t)x->n * F; i++) x->index[i] += label->from;
+    return FT_OK;
 }
 
 /* One pass over the file for all clips: the wanted frames in rising order, then each clip picks its own. */
@@ -112,15 +121,16 @@ static int store(work *x, const ft_label *label, ft_clipwriter *w)
         if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
         FT_TRY(ft_video_frames(&x->video, x->wanted, x->n_wanted, o->size, (ft_crop)crop, x->rgb));
         if (x->row < 0)
-            FT_TRY(x->row = ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
-                                                                     .label = label->label,
-                                                                     .group = label->group,
-                                                                     .split = label->split,
-                                                                     .source = x->path,
-                                                                     .sha256 = x->hex,
-                                                                     .frames = (int32_t)x->video.frames,
-                                                                     .fps = x->video.fps,
-                                                                     .facts = x->facts}));
+            FT_TRY(x->row = ft_clipwriter_video(
+                       w, &(ft_store_video){.name = label->video,
+                                            .label = label->label,
+                                            .group = label->group,
+                                            .split = label->split,
+                                            .source = x->path,
+                                            .sha256 = x->hex,
+                                            .frames = (int32_t)(label->frames ? label->frames : x->video.frames),
+                                            .fps = x->video.fps,
+                                            .facts = x->facts}));
         for (int64_t k = 0; k < x->n; k++) {
             const int64_t *at = x->index + k * F;
             for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)x->place[at[f]] * each, each);
@@ -136,9 +146,11 @@ static int take(work *x, const ft_label *label, ft_checksums *sums, ft_clipwrite
         return FT_FAIL(FT_EIO, "%s:%d: there is no video %s in %s", label->list, label->line, label->video, x->o->videos);
     x->path = label->file;
     FT_TRY(ft_video_open(&x->video, x->path));
-    FT_TRY(choose(x));
+    FT_TRY(choose(x, label));
     FT_TRY(ft_sha256_file(x->path, x->hex));
-    if (sums) FT_TRY(ft_checksums_video(sums, label->video, x->hex));
+    size_t within = strlen(x->o->videos); /* by its path in the folder, as sha256sum calls it there */
+    bool inside = !strncmp(x->path, x->o->videos, within) && x->path[within] == '/';
+    if (sums && label->from == 0) FT_TRY(ft_checksums_video(sums, inside ? x->path + within + 1 : label->video, x->hex));
     FT_TRY(list_wanted(x));
     FT_TRY(facts_of(label, &x->video, &x->facts));
     return store(x, label, w);
