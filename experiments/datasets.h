@@ -11,9 +11,9 @@
 
 typedef struct ft_dataset ft_dataset;
 struct ft_dataset {
-    const char *name, *help;
-    const char *videos; /* their folder within the one that is given, where there is such a one; NULL: that one itself */
-    const char *list;   /* the list in the folder that is given, "A|B": the first that is there; NULL: --labels gives it */
+    const char *name, *help; /* help: what it is taken for, said when it is read */
+    const char *videos;      /* their folder within the one that is given, where there is such a one; NULL: that one itself */
+    const char *list;        /* the list in the folder that is given, "A|B": the first that is there; NULL: --labels gives it */
     const char *columns, *leave_out, *group_from; /* as in ft_list_opt; NULL: nothing */
     bool measured;                                /* the label is a number: --threshold or --bins */
     bool folders;                                 /* no list: a folder per class */

@@ -129,6 +129,7 @@ static int read_as(ft_labels *l, const ft_dataset *d, const ft_list_words *w, co
                        "%s: its label is a number. --threshold N makes two classes of it, --bins A,B more (data.threshold, "
                        "data.bins)",
                        d->name);
+    ft_log("%s", d->help);
     if (d->warning) ft_warn("%s: %s", d->name, d->warning);
     if (d->read && !(given(labels))) return d->read(l, root, w, opt);
     if (given(labels)) return ft_labels_read(l, labels, opt);
