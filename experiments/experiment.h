@@ -59,6 +59,7 @@ typedef struct {
     bool slurm;                  /* the stages are computed by jobs of a cluster (slurm.c), not here */
     int (*helpers)(void *given); /* starts further workers once the graph is known; may be NULL */
     void *given;
+    bool force; /* also where the folder's tables are of other videos */
 } ft_run_opt;
 
 /* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
@@ -71,6 +72,8 @@ int ft_experiment_gc(ft_config *cfg, const char *dir, bool json);
 
 /* Reads a clip store as the unlabelled clips of an arm: all of its clips. */
 int ft_arm_use_file(ft_arm_context *c, const char *path);
+/* Names, sizes and times of a folder's files, which stand for their content in keys. */
+int ft_folder_identity(const char *folder, json_t *list);
 json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
 
 /* ---- what the report needs ---- */

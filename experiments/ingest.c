@@ -52,7 +52,8 @@ static int facts_of(const ft_label *label, const ft_video *v, char **text)
 typedef struct {
     const ft_ingest_opt *o;
     ft_video video;
-    char *path, *facts, hex[65];
+    const char *path;
+    char *facts, hex[65];
     int64_t ticks, *tick, *index;      /* the steady clock's frames; n clips of F frames each */
     int64_t *wanted, *place, n_wanted; /* frames in rising order; where each stands among them */
     uint8_t *rgb, *clip;
@@ -61,7 +62,7 @@ typedef struct {
 } work;
 
 /* Which frames the clips are of: x->index */
-static int choose(work *x)
+static int choose(work *x, const ft_label *label)
 {
     const ft_ingest_opt *o = x->o;
     int F = o->sampling.frames;
@@ -71,12 +72,21 @@ static int choose(work *x)
         x->ticks = resample(&x->video, o->fps, &x->tick);
         FT_TRY((int)(x->ticks < 0 ? x->ticks : 0));
     }
+    if (label->frames) {
+        if (o->fps > 0 || label->from + label->frames > x->ticks)
+            return FT_FAIL(FT_EDATA, "%s: frames %lld to %lld are asked of %lld%s", x->path, (long long)label->from,
+                           (long long)(label->from + label->frames - 1), (long long)x->video.frames,
+                           o->fps > 0 ? ", and at another rate they are others. Leave out --fps (data.fps)" : "");
+        x->ticks = label->frames;
+    }
     int64_t room = o->sampling.clips > 0 ? o->sampling.clips : x->ticks, all;
     if (room > MAX_CLIPS) room = MAX_CLIPS;
     if (!ft_mul_count(room, F, &all) || !(x->index = ft_alloc_n(all, sizeof *x->index)))
         return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
-    return ft_sample_clips(&o->sampling, x->path, x->ticks, o->fps > 0 ? o->fps : x->video.fps, x->index, (int)room, &x->n,
-                           &x->used);
+    FT_TRY(ft_sample_clips(&o->sampling, x->path, x->ticks, o->fps > 0 ? o->fps : x->video.fps, x->index, (int)room, &x->n,
+                           &x->used));
+    for (int64_t i = 0; i < (int64_t)x->n * F; i++) x->index[i] += label->from;
+    return FT_OK;
 }
 
 /* One pass over the file for all clips: the wanted frames in rising order, then each clip picks its own. */
@@ -111,15 +121,16 @@ static int store(work *x, const ft_label *label, ft_clipwriter *w)
         if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
         FT_TRY(ft_video_frames(&x->video, x->wanted, x->n_wanted, o->size, (ft_crop)crop, x->rgb));
         if (x->row < 0)
-            FT_TRY(x->row = ft_clipwriter_video(w, &(ft_store_video){.name = label->video,
-                                                                     .label = label->label,
-                                                                     .group = label->group,
-                                                                     .split = label->split,
-                                                                     .source = x->path,
-                                                                     .sha256 = x->hex,
-                                                                     .frames = (int32_t)x->video.frames,
-                                                                     .fps = x->video.fps,
-                                                                     .facts = x->facts}));
+            FT_TRY(x->row = ft_clipwriter_video(
+                       w, &(ft_store_video){.name = label->video,
+                                            .label = label->label,
+                                            .group = label->group,
+                                            .split = label->split,
+                                            .source = x->path,
+                                            .sha256 = x->hex,
+                                            .frames = (int32_t)(label->frames ? label->frames : x->video.frames),
+                                            .fps = x->video.fps,
+                                            .facts = x->facts}));
         for (int64_t k = 0; k < x->n; k++) {
             const int64_t *at = x->index + k * F;
             for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)x->place[at[f]] * each, each);
@@ -131,14 +142,15 @@ static int store(work *x, const ft_label *label, ft_clipwriter *w)
 
 static int take(work *x, const ft_label *label, ft_checksums *sums, ft_clipwriter *w)
 {
-    if (!(x->path = ft_format("%s/%s", x->o->videos, label->video))) return FT_FAIL(FT_ENOMEM, "no memory");
-    if (!ft_exists(x->path))
-        return FT_FAIL(FT_EIO, "%s: not there, though the label list names it in line %d. Check --videos and the list", x->path,
-                       label->line);
+    if (!label->file)
+        return FT_FAIL(FT_EIO, "%s:%d: there is no video %s in %s", label->list, label->line, label->video, x->o->videos);
+    x->path = label->file;
     FT_TRY(ft_video_open(&x->video, x->path));
-    FT_TRY(choose(x));
+    FT_TRY(choose(x, label));
     FT_TRY(ft_sha256_file(x->path, x->hex));
-    if (sums) FT_TRY(ft_checksums_video(sums, label->video, x->hex));
+    size_t within = strlen(x->o->videos); /* by its path in the folder, as sha256sum calls it there */
+    bool inside = !strncmp(x->path, x->o->videos, within) && x->path[within] == '/';
+    if (sums && label->from == 0) FT_TRY(ft_checksums_video(sums, inside ? x->path + within + 1 : label->video, x->hex));
     FT_TRY(list_wanted(x));
     FT_TRY(facts_of(label, &x->video, &x->facts));
     return store(x, label, w);
@@ -170,26 +182,7 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums
     ft_free(x.index);
     ft_free(x.tick);
     ft_video_close(&x.video);
-    ft_free(x.path);
     return rc;
-}
-
-/* A list of a stranger's names no file outside of the folder; links within it are the user's own. */
-static int check_inside(const ft_labels *l, const char *list)
-{
-    for (int i = 0; i < l->n; i++) {
-        bool out = *l->row[i].video == '/';
-        for (const char *p = l->row[i].video, *slash;; p = slash + 1) {
-            if (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/')) out = true;
-            if (!(slash = strchr(p, '/'))) break;
-        }
-        if (out)
-            return FT_FAIL(FT_EDATA,
-                           "%s:%d: video %s lies outside of the folder of videos. Link to it from there, or allow it: --outside, "
-                           "data.outside: true",
-                           list, l->row[i].line, l->row[i].video);
-    }
-    return FT_OK;
 }
 
 int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result)
@@ -197,11 +190,9 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     ft_labels l;
     ft_clipwriter *w = NULL;
     memset(result, 0, sizeof *result);
-    if (!ft_is_dir(o->videos)) return FT_FAIL(FT_EIO, "%s: not a folder. Give the folder of the videos with --videos", o->videos);
-    FT_TRY(o->labels && *o->labels ? ft_labels_read(&l, o->labels) : ft_labels_from_folders(&l, o->videos));
+    FT_TRY(ft_list_open(&l, &o->list, o->videos, o->labels, o->outside, o->skip));
     ft_checksums sums, *with = o->checksums && *o->checksums ? &sums : NULL;
-    int rc = o->outside ? FT_OK : check_inside(&l, o->labels && *o->labels ? o->labels : o->videos);
-    if (rc == FT_OK && with) rc = ft_checksums_open(with, o->checksums);
+    int rc = with ? ft_checksums_open(with, o->checksums) : FT_OK;
     if (rc < 0) {
         ft_labels_free(&l);
         return rc;
