@@ -16,4 +16,10 @@ int ft_check_name(const char *s, size_t n, const char *where, const char *what);
  */
 void ft_printable(char *out, size_t size, const char *s, bool keep_lines);
 
+/* As people count: "f2" before "f10". Under, over, or 0 only for the same name. */
+int ft_natural_order(const char *a, const char *b);
+
+/* What systems and programs leave in folders: hidden names (.DS_Store, ._x, .ipynb_checkpoints), Thumbs.db, desktop.ini ... */
+bool ft_is_foreign(const char *name);
+
 #endif
