@@ -52,7 +52,8 @@ static int facts_of(const ft_label *label, const ft_video *v, char **text)
 typedef struct {
     const ft_ingest_opt *o;
     ft_video video;
-    char *path, *facts, hex[65];
+    const char *path;
+    char *facts, hex[65];
     int64_t ticks, *tick, *index;      /* the steady clock's frames; n clips of F frames each */
     int64_t *wanted, *place, n_wanted; /* frames in rising order; where each stands among them */
     uint8_t *rgb, *clip;
@@ -131,10 +132,9 @@ static int store(work *x, const ft_label *label, ft_clipwriter *w)
 
 static int take(work *x, const ft_label *label, ft_checksums *sums, ft_clipwriter *w)
 {
-    if (!(x->path = ft_format("%s/%s", x->o->videos, label->video))) return FT_FAIL(FT_ENOMEM, "no memory");
-    if (!ft_exists(x->path))
-        return FT_FAIL(FT_EIO, "%s: not there, though the label list names it in line %d. Check --videos and the list", x->path,
-                       label->line);
+    if (!label->file)
+        return FT_FAIL(FT_EIO, "%s:%d: there is no video %s in %s", label->list, label->line, label->video, x->o->videos);
+    x->path = label->file;
     FT_TRY(ft_video_open(&x->video, x->path));
     FT_TRY(choose(x));
     FT_TRY(ft_sha256_file(x->path, x->hex));
@@ -170,26 +170,7 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums
     ft_free(x.index);
     ft_free(x.tick);
     ft_video_close(&x.video);
-    ft_free(x.path);
     return rc;
-}
-
-/* A list of a stranger's names no file outside of the folder; links within it are the user's own. */
-static int check_inside(const ft_labels *l, const char *list)
-{
-    for (int i = 0; i < l->n; i++) {
-        bool out = *l->row[i].video == '/';
-        for (const char *p = l->row[i].video, *slash;; p = slash + 1) {
-            if (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/')) out = true;
-            if (!(slash = strchr(p, '/'))) break;
-        }
-        if (out)
-            return FT_FAIL(FT_EDATA,
-                           "%s:%d: video %s lies outside of the folder of videos. Link to it from there, or allow it: --outside, "
-                           "data.outside: true",
-                           list, l->row[i].line, l->row[i].video);
-    }
-    return FT_OK;
 }
 
 int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result)
@@ -197,11 +178,9 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     ft_labels l;
     ft_clipwriter *w = NULL;
     memset(result, 0, sizeof *result);
-    if (!ft_is_dir(o->videos)) return FT_FAIL(FT_EIO, "%s: not a folder. Give the folder of the videos with --videos", o->videos);
-    FT_TRY(o->labels && *o->labels ? ft_labels_read(&l, o->labels) : ft_labels_from_folders(&l, o->videos));
+    FT_TRY(ft_list_open(&l, &o->list, o->videos, o->labels, o->outside, o->skip));
     ft_checksums sums, *with = o->checksums && *o->checksums ? &sums : NULL;
-    int rc = o->outside ? FT_OK : check_inside(&l, o->labels && *o->labels ? o->labels : o->videos);
-    if (rc == FT_OK && with) rc = ft_checksums_open(with, o->checksums);
+    int rc = with ? ft_checksums_open(with, o->checksums) : FT_OK;
     if (rc < 0) {
         ft_labels_free(&l);
         return rc;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "common/io/clip_sampler.h"
+#include "experiments/lists.h"
 
 typedef struct {
     const char *videos, *labels; /* folder; label list, or NULL for a folder per class */
@@ -16,8 +17,9 @@ typedef struct {
     bool gzip;
     const char *config; /* JSON to store; NULL: none */
     const char
-        *checksums; /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
-    bool outside;   /* the label list may name videos outside of the folder: by ".." or from the root */
+        *checksums;     /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
+    bool outside;       /* the label list may name videos outside of the folder: by ".." or from the root */
+    ft_list_words list; /* how the list is read */
 } ft_ingest_opt;
 
 typedef struct {

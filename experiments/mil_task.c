@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "classify/mil.h"
 #include "classify/scores.h"
@@ -17,6 +18,7 @@
 #include "common/io/lookup.h"
 #include "common/io/npy.h"
 #include "common/io/table.h"
+#include "experiments/lists.h"
 #include "experiments/splits.h"
 
 /* ---- data --------------------------------------------------------------------------------------------------------------- */
@@ -48,7 +50,10 @@ static int mil_data_read(mil_data *d, const ft_config *cfg, const char *features
         return FT_FAIL(FT_ECONFIG, "data.features is missing: a folder of VIDEO.npy, or a file that `forty features` wrote");
     if (!*list)
         return FT_FAIL(FT_ECONFIG, "data.labels is missing: the label list (video,label[,group][,split]) of %s", features);
-    FT_TRY(ft_labels_read(&d->labels, list));
+    ft_list_words words = ft_list_words_of(cfg);
+    ft_list_opt opt;
+    FT_TRY(ft_list_options(&opt, &words));
+    FT_TRY(ft_labels_read(&d->labels, list, &opt));
     FT_TRY(ft_features_read(&d->features, features));
     d->videos.path = (char *)(uintptr_t)list;
     d->videos.video = ft_alloc((size_t)(d->labels.n + 1) * sizeof *d->videos.video);
@@ -128,9 +133,8 @@ static int frame_row(void *ctx, const ft_row *row)
     frame_list *l = ctx;
     int64_t from, to;
     if (l->rows++ == 0) {
-        FT_TRY(ft_row_commas(row));
-        return row->fields == 3 && !strcmp(row->field[0], "video") && !strcmp(row->field[1], "start") &&
-                       !strcmp(row->field[2], "end") /* not a length */
+        return row->fields == 3 && !strcasecmp(row->field[0], "video") && !strcasecmp(row->field[1], "start") &&
+                       !strcasecmp(row->field[2], "end") /* not a length */
                    ? FT_OK
                    : FT_FAIL(FT_EDATA, "%s:1: the first line is video,start,end", row->path);
     }
@@ -177,7 +181,7 @@ int ft_frame_labels_read(const char *path, const ft_framed_video *video, int64_t
         l.change = npy ? NULL : ft_alloc_n(total + n + 1, sizeof *l.change);
         if (npy) rc = frames_from_npy(path, total, truth);
         else if (!l.change) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames", path, (long long)total);
-        else rc = ft_table_read(path, 256u << 20, frame_row, &l);
+        else rc = ft_table_read(path, 256u << 20, 0, frame_row, &l);
         for (int64_t i = 0; l.change && i < n; i++)
             for (int64_t f = 0, inside = 0; f < video[i].frames; f++)
                 truth[first[i] + f] = (inside += l.change[first[i] + i + f]) > 0;

@@ -111,7 +111,7 @@ static int take_prediction(void *ctx, const ft_row *row)
 static int load_predictions(const ft_experiment *x, const char *path, const ft_videos *v, float *prob)
 {
     predictions p = {x, v, prob, 0};
-    FT_TRY(ft_table_read(path, 0, take_prediction, &p));
+    FT_TRY(ft_table_read(path, 0, ',', take_prediction, &p));
     if (p.rows == v->n + 1) return FT_OK;
     return FT_FAIL(FT_EDATA, "%s: %lld of %lld rows. Remove its folder to compute it again", path, (long long)p.rows - 1,
                    (long long)v->n);

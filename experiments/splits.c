@@ -214,6 +214,7 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
     int64_t *order = ft_alloc_n(g.n + 1, sizeof *order), *start = ft_alloc_n(g.n + 2, sizeof *start),
             *video = ft_alloc_n(s->n_video + 1, sizeof *video);
     turn *turns = ft_alloc_n(g.n + 1, sizeof *turns);
+    int64_t apart = 0; /* groups of the videos that are dealt */
     double *have = ft_alloc_n((int64_t)sides * c->n, sizeof *have), *total = ft_alloc_n(c->n, sizeof *total);
     int *to = ft_alloc_n(g.n + 1, sizeof *to),
         rc = order && start && video && turns && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
@@ -225,6 +226,15 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
         if (side[i] == from && c->of_video[i] >= 0) total[c->of_video[i]]++;
     for (int64_t q = 0; q < g.n; q++) turns[q] = (turn){order[q], start[order[q] + 1] - start[order[q]], q};
     qsort(turns, (size_t)g.n, sizeof *turns, largest_first);
+    while (apart < g.n && turns[apart].size) apart++; /* the largest stand first */
+    if (apart == 1 && turns[0].size == s->n_video && s->n_video > 1)
+        FT_TRY_TO(
+            rc, done,
+            FT_FAIL(
+                FT_EDATA,
+                "%s: all videos are of one group, %s. A group is never divided, so that nothing is left to test on: give each "
+                "patient a group of its own",
+                s->path, s->video[video[start[turns[0].group]]].group));
     for (int64_t q = 0; q < g.n && turns[q].size; q++) {
         int64_t group = turns[q].group;
         double best = -1e30;
@@ -300,9 +310,27 @@ static int add_fold(ft_fold **folds, int *n, const ft_clipstore *s, const int *s
     return collect(&f->pool, s, side, POOL);
 }
 
+/* Do the lists say folds, by number? Then split is "0", "1", ... everywhere. */
+static bool numbered(const ft_clipstore *s)
+{
+    bool any = false;
+    for (int64_t i = 0; i < s->n_video; i++) {
+        const char *w = s->video[i].split;
+        if (*w && w[strspn(w, "0123456789")]) return false;
+        any |= *w != 0;
+    }
+    return any;
+}
+
 static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
 {
     bool named = false, named_validation = false;
+    if (numbered(s))
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: its splits are the numbers of folds. evaluation: cross-validation takes each of them in turn as the test "
+            "list",
+            s->path);
     for (int64_t i = 0; i < s->n_video; i++) {
         const char *w = s->video[i].split;
         side[i] = !strcmp(w, "test") ? TEST : !strcmp(w, "validation") || !strcmp(w, "val") ? VALIDATION : POOL;
@@ -321,16 +349,58 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
     return add_fold(folds, n, s, side, 0, 0);
 }
 
+enum { MOST_FOLDS = 10000 }; /* what a list can name, and settings */
+
+/* The folds of the lists as those that `deal` would make: part 100, 101, ... in order of their numbers. Returns how many. */
+static int given_folds(const ft_clipstore *s, int *part, int *of_number)
+{
+    int k = 0;
+    for (int64_t i = 0; i < s->n_video; i++) {
+        if (!*s->video[i].split)
+            return FT_FAIL(FT_EDATA, "%s: %s is in no fold, others are. Give every video one, or none", s->path,
+                           s->video[i].name);
+        part[i] = atoi(s->video[i].split);
+        if (part[i] < 0 || part[i] >= MOST_FOLDS)
+            return FT_FAIL(FT_EDATA, "%s: %s is in fold %s; numbers are under %d", s->path, s->video[i].name, s->video[i].split,
+                           MOST_FOLDS);
+        of_number[part[i]] = 1;
+    }
+    for (int n = 0; n < MOST_FOLDS; n++)
+        if (of_number[n]) of_number[n] = 100 + k++;
+    for (int64_t i = 0; i < s->n_video; i++) part[i] = of_number[part[i]];
+    if (k < 2) return FT_FAIL(FT_EDATA, "%s: all videos are in one fold", s->path);
+    ft_log("cross-validation over the %d folds of the list", k);
+    return k;
+}
+
+/* Lists of train and test videos have no place among folds that are dealt: said, as somebody meant them. */
+static void say_unused(const ft_clipstore *s)
+{
+    for (int64_t i = 0; i < s->n_video; i++)
+        if (*s->video[i].split) {
+            ft_warn("%s: its lists (%s is in '%s') are not used by cross-validation, which deals folds of its own. evaluation: "
+                    "test-list "
+                    "uses them",
+                    s->path, s->video[i].name, s->video[i].split);
+            return;
+        }
+}
+
 static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
 {
     int k = (int)ft_config_int(cfg, "folds"), repeats = (int)ft_config_int(cfg, "splits"),
-        *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), rc = FT_OK;
-    double *share = ft_alloc((size_t)k * sizeof *share);
-    if (!part || !share) rc = FT_FAIL(FT_ENOMEM, "no memory for folds");
+        *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), *of_number = ft_alloc_n(MOST_FOLDS, sizeof *of_number),
+        rc = FT_OK;
+    bool given = numbered(s);
+    double *share = ft_alloc_n(MOST_FOLDS, sizeof *share);
+    if (!part || !share || !of_number) rc = FT_FAIL(FT_ENOMEM, "no memory for folds");
+    if (rc == FT_OK && given) rc = k = given_folds(s, part, of_number);
+    else if (rc == FT_OK) say_unused(s);
+    if (rc > 0) rc = FT_OK;
     for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
     for (int repeat = 0; rc == FT_OK && repeat < repeats; repeat++) {
-        for (int64_t i = 0; i < s->n_video; i++) part[i] = POOL;
-        rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, 0xF01D, (uint64_t)repeat));
+        for (int64_t i = 0; i < s->n_video && !given; i++) part[i] = POOL;
+        if (!given) rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, 0xF01D, (uint64_t)repeat));
         for (int fold = 0; rc == FT_OK && fold < k; fold++) {
             for (int64_t i = 0; i < s->n_video; i++) side[i] = part[i] == 100 + fold ? TEST : POOL;
             rc = take_validation(cfg, s, c, side, ft_rng_make(1, 0x7A11D, (uint64_t)(repeat * k + fold)));
@@ -339,6 +409,7 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
     }
     ft_free(part);
     ft_free(share);
+    ft_free(of_number);
     return rc;
 }
 

@@ -121,7 +121,8 @@ static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
                        false,
                        NULL,
                        ft_config_text(cfg, "data.checksums"),
-                       ft_config_bool(cfg, "data.outside")};
+                       ft_config_bool(cfg, "data.outside"),
+                       ft_list_words_of(cfg)};
     ft_ingest_result r;
     (void)x;
     ft_stage_file(path, s, "clips.h5");
@@ -154,11 +155,13 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
     if (!ft_is_dir(videos))
         return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
     like.kind = &ingest_kind;
-    json_t *list = json_array();
+    json_t *list = json_array(), *config = ft_config_json(cfg, keys), *words = ft_list_words_key(cfg);
+    json_object_update(config, words);
+    json_decref(words);
     int rc = folder_identity(videos, 0, list);
     if (rc == FT_OK)
-        return ft_stage_add(
-            x, &like, json_pack("{s:o,s:s,s:o}", "config", ft_config_json(cfg, keys), "labels", labels, "videos", list), stage);
+        return ft_stage_add(x, &like, json_pack("{s:o,s:s,s:o}", "config", config, "labels", labels, "videos", list), stage);
+    json_decref(config);
     json_decref(list);
     return rc;
 }

@@ -11,21 +11,39 @@
 #include "common/io/pth.h"
 #include "common/io/video.h"
 #include "experiments/cli.h"
+#include "experiments/datasets.h"
 #include "experiments/ingest.h"
 #include "gen/phantom.h"
 
-static int run_ingest(ft_cli *c)
+/* How the list is read: the settings of a configuration under the names of options. */
+static int list_words(const ft_cli *c, ft_config *cfg)
+{
+    static const char *const option[][2] = {{"--as", "data.as"},
+                                            {"--columns", "data.columns"},
+                                            {"--group-from", "data.group_from"},
+                                            {"--threshold", "data.threshold"},
+                                            {"--bins", "data.bins"}};
+    for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
+        const char *value = ft_cli_text(c, option[i][0]);
+        if (!value) continue;
+        char *assignment = ft_format("%s=%s", option[i][1], value);
+        int rc = assignment ? ft_config_set(cfg, assignment, option[i][0]) : FT_FAIL(FT_ENOMEM, "no memory");
+        ft_free(assignment);
+        FT_TRY(rc);
+    }
+    return FT_OK;
+}
+
+static int ingest_with(ft_cli *c, ft_config *cfg)
 {
     int64_t frames, stride, size, clips = 0;
     double fps;
-    ft_config *cfg;
     const char *videos = ft_cli_text(c, "--videos"), *out = ft_cli_text(c, "-o"), *k = ft_cli_text(c, "--clips-per-video"),
                *on_error = ft_cli_text(c, "--on-error");
     if (!videos || !out)
         return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", videos ? "-o CLIPS.h5" : "--videos DIR",
                        ft_verb_ingest.usage);
-    FT_TRY(ft_cli_config(c, NULL, &cfg));
-    ft_config_free(cfg);
+    FT_TRY(list_words(c, cfg));
     FT_TRY(ft_cli_int(c, "--frames", 1, 1024, &frames));
     FT_TRY(ft_cli_int(c, "--stride", 1, 10000, &stride));
     FT_TRY(ft_cli_int(c, "--size", 8, 1024, &size));
@@ -54,7 +72,8 @@ static int run_ingest(ft_cli *c)
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
                        config,
                        ft_cli_text(c, "--checksums"),
-                       ft_cli_flag(c, "--outside")};
+                       ft_cli_flag(c, "--outside"),
+                       ft_list_words_of(cfg)};
     ft_ingest_result r;
     rc = ft_ingest(&o, out, &r);
     ft_free(config);
@@ -67,10 +86,24 @@ static int run_ingest(ft_cli *c)
     return FT_OK;
 }
 
+static int run_ingest(ft_cli *c)
+{
+    ft_config *cfg;
+    FT_TRY(ft_cli_config(c, NULL, &cfg));
+    int rc = ingest_with(c, cfg);
+    ft_config_free(cfg);
+    return rc;
+}
+
 static const ft_option ingest_options[] = {
     {"--videos", "DIR", NULL, "folder of the videos"},
     {"--labels", "FILE.csv", NULL,
-     "video,label[,group][,split], or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
+     "video,label[,group][,split] in any order, or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
+    {"--as", "NAME", NULL, "a data set as it comes: " FT_DATASETS},
+    {"--columns", "video=A,label=B", NULL, "what the list calls its columns: video, label, group, split; group= if it has none"},
+    {"--group-from", "REGEX", NULL, "its (...) in the group, or in the video's name, is the patient: '^(P[0-9]+)_'"},
+    {"--threshold", "N", NULL, "labels that are numbers become two classes"},
+    {"--bins", "A,B", NULL, "labels that are numbers become classes between these bounds"},
     {"-o", "CLIPS.h5", NULL, "clip store to write"},
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},

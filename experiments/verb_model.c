@@ -18,6 +18,7 @@
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/base/threads.h"
+#include "common/io/labels.h"
 #include "common/io/video.h"
 #include "common/train/precision.h"
 #include "experiments/arm.h"
@@ -367,10 +368,15 @@ static int class_index(const ft_classifier_info *info, const char *name)
 
 static int of_split(const ft_clipstore *s, const char *split, int64_t **clip, int64_t *n)
 {
+    char digits[8], old[8];
+    const char *given = ft_split_name(split, digits); /* val is validation */
     *n = 0;
+    if (given) split = given;
     if (!(*clip = ft_alloc((size_t)(s->n_clip + 1) * sizeof **clip))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
-    for (int64_t i = 0; i < s->n_clip; i++)
-        if (!*split || !strcmp(split, "all") || !strcmp(s->video[s->clip[i].video].split, split)) (*clip)[(*n)++] = i;
+    for (int64_t i = 0; i < s->n_clip; i++) {
+        const char *of = s->video[s->clip[i].video].split, *known = ft_split_name(of, old); /* older stores: val */
+        if (!*split || !strcmp(split, "all") || !strcmp(known ? known : of, split)) (*clip)[(*n)++] = i;
+    }
     return *n ? FT_OK : FT_FAIL(FT_EDATA, "%s: no clips in the split %s. Use --split all", s->path, split);
 }
 
@@ -506,7 +512,8 @@ typedef struct {
     const ft_classifier_info *info;
     ft_clipstore s; /* pixels alone */
     int video[CLIPS_TOGETHER], *views;
-    float *sum; /* (videos, classes) */
+    float *sum;   /* (videos, classes) */
+    bool stopped; /* by the network, not by a video */
 } prediction;
 
 /* adds each clip's probabilities to its video's; the clips are then gone */
@@ -516,12 +523,13 @@ static int judge(prediction *p)
     float prob[CLIPS_TOGETHER * FT_MAX_CLASSES];
     for (int64_t i = 0; i < n; i++) clip[i] = i;
     p->s.n_clip = 0;
-    if (n > 0) FT_TRY(ft_classifier_predict(p->run, p->info, &p->s, NULL, clip, n, prob));
-    for (int64_t i = 0; i < n; i++) {
+    int rc = n > 0 ? ft_classifier_predict(p->run, p->info, &p->s, NULL, clip, n, prob) : FT_OK;
+    p->stopped = rc < 0;
+    for (int64_t i = 0; rc == FT_OK && i < n; i++) {
         p->views[p->video[i]]++;
         for (int64_t q = 0; q < C; q++) p->sum[p->video[i] * C + q] += prob[i * C + q];
     }
-    return FT_OK;
+    return rc;
 }
 
 /* every clip of a video in every view */
@@ -533,7 +541,6 @@ static int look_at_video(prediction *p, const char *path, int video)
     int n;
     double used;
     ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video};
-    if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", p->run);
     FT_TRY(ft_video_open(&v, path));
     int rc = ft_sample_clips(&how, path, v.frames, v.fps, index, CLIPS_OF_VIDEO, &n, &used);
     if (info->test_clips > 0 && info->test_clips < n) n = info->test_clips;
@@ -551,17 +558,25 @@ static int look_at_video(prediction *p, const char *path, int video)
     return rc;
 }
 
-/* mean over the clips of each video, (videos, classes) */
-static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean)
+/* Mean over the clips of each video, (videos, classes). A video that cannot be read is said and stays out: `read` is false. */
+static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean,
+                          bool *read)
 {
     prediction p = {.run = run,
                     .info = info,
                     .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size},
                     .sum = mean};
+    if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
     p.views = ft_alloc_n(videos, sizeof *p.views);
     p.s.pixels = ft_alloc_n(CLIPS_TOGETHER, (size_t)ft_clip_bytes(&p.s));
     int rc = p.views && p.s.pixels ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for clips");
-    for (int i = 0; rc == FT_OK && i < videos; i++) rc = look_at_video(&p, path[i], i);
+    for (int i = 0; rc == FT_OK && i < videos; i++) {
+        rc = look_at_video(&p, path[i], i);
+        read[i] = rc == FT_OK;
+        if (p.stopped || (rc != FT_EDATA && rc != FT_EIO)) continue;
+        ft_warn("%s; left out", ft_error_message());
+        rc = FT_OK;
+    }
     if (rc == FT_OK) rc = judge(&p);
     for (int i = 0; rc == FT_OK && i < videos; i++)
         for (int q = 0; q < info->n_classes; q++) mean[i * info->n_classes + q] /= (float)(p.views[i] ? p.views[i] : 1);
@@ -584,17 +599,22 @@ static int run_predict(ft_cli *c)
     ft_text t;
     json_t *list = json_array();
     float *mean = NULL;
+    bool *read = NULL;
+    int bad = 0;
     FT_TRY_TO(rc, done, ft_text_begin(&t));
     FILE *f = t.f;
-    if (!(mean = ft_alloc_n(n * info.n_classes, sizeof *mean)))
-        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, arg + 1, n - 1, mean));
+    mean = ft_alloc_n(n * info.n_classes, sizeof *mean), read = ft_alloc_n(n, sizeof *read);
+    if (!mean || !read) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
+    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, arg + 1, n - 1, mean, read));
+    for (int i = 0; i < n - 1; i++) bad += !read[i];
+    if (bad == n - 1) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "none of the %d videos could be read", bad));
     fprintf(f, "video,predicted");
     for (int k = 0; k < info.n_classes; k++) fputc(',', f), ft_csv_probability(f, info.classes[k]);
     fputc('\n', f);
     for (int i = 1; rc == FT_OK && i < n; i++) {
         const float *p = mean + (i - 1) * info.n_classes;
         int best = 0;
+        if (!read[i - 1]) continue;
         json_t *probs = json_object();
         for (int k = 0; k < info.n_classes; k++) {
             if (p[k] > p[best]) best = k;
@@ -612,8 +632,11 @@ done:
     if (rc == FT_OK) rc = ft_text_end(&t);
     if (rc == FT_OK && out) rc = ft_write_file(out, t.text, t.size);
     if (rc == FT_OK) ft_cli_print(c, json_incref(list), "%s", out ? "" : t.text);
+    if (rc == FT_OK && bad)
+        rc = FT_FAIL(FT_EDATA, "%d of %d videos could not be read and are not among the predictions", bad, n - 1);
     json_decref(list);
     ft_free(mean);
+    ft_free(read);
     ft_text_free(&t);
     ft_classifier_info_free(&info);
     return rc;

@@ -220,7 +220,7 @@ static void test_labels(void **state)
     (void)state;
     ft_labels l;
     put("a.csv", "\xEF\xBB\xBFvideo,label,group,other\r\n\"a,1.mp4\",x,g1,\"line\nbreak\"\r\n\r\nb.mp4,\"y\"\"y\",,z\r\n");
-    if (ft_labels_read(&l, in_dir("a.csv")) < 0) fail_msg("%s", ft_error_message());
+    if (ft_labels_read(&l, in_dir("a.csv"), NULL) < 0) fail_msg("%s", ft_error_message());
     assert_int_equal(l.n, 2);
     assert_string_equal(l.row[0].video, "a,1.mp4");
     assert_string_equal(l.row[0].group, "g1");
@@ -228,7 +228,7 @@ static void test_labels(void **state)
     assert_string_equal(l.row[1].group, "b.mp4"); /* no group: its own */
     ft_labels_free(&l);
     put("p.txt", "one.mp4,1\ntwo.mp4,0\n"); /* PolypDiag */
-    assert_int_equal(ft_labels_read(&l, in_dir("p.txt")), FT_OK);
+    assert_int_equal(ft_labels_read(&l, in_dir("p.txt"), NULL), FT_OK);
     assert_int_equal(l.n, 2);
     ft_labels_free(&l);
     static const struct {
@@ -244,7 +244,7 @@ static void test_labels(void **state)
                {"video,label\na,\"b\"c\n", "bad.csv:2"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put("bad.csv", bad[i].text);
-        assert_true(ft_labels_read(&l, in_dir("bad.csv")) < 0);
+        assert_true(ft_labels_read(&l, in_dir("bad.csv"), NULL) < 0);
         if (!strstr(ft_error_message(), bad[i].says)) fail_msg("case %zu says: %s", i, ft_error_message());
     }
 }

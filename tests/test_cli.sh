@@ -62,7 +62,7 @@ mkdir empty
 fails 1 "empty" -- "$F" ingest --videos empty -o y.h5
 fails 1 "nowhere" -- "$F" ingest --videos nowhere --labels l.csv -o y.h5
 printf 'video,label\ngood.mp4,a\nmissing.mp4,b\n' >l.csv
-fails 1 "missing.mp4" "line 3" -- "$F" ingest --videos bad --labels l.csv -o y.h5
+fails 1 "missing.mp4" "l.csv:3" -- "$F" ingest --videos bad --labels l.csv -o y.h5
 printf 'video,label\ngood.mp4\n' >l.csv
 fails 1 "l.csv:2" -- "$F" ingest --videos bad --labels l.csv -o y.h5
 [ ! -e y.h5 ] || die "a failed ingest left its output"

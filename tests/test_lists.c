@@ -18,6 +18,8 @@
 #include "common/io/labels.h"
 #include "common/io/table.h"
 #include "experiments/checksums.h"
+#include "experiments/datasets.h"
+#include "experiments/lists.h"
 #include "experiments/mil_task.h"
 #include "tests/tree.h"
 
@@ -38,16 +40,17 @@ static void refused(int rc, const char *word)
 }
 
 /* Every allocation refused in turn: FT_ENOMEM, never a part of the list. */
-static void short_of_memory(int (*read)(ft_labels *l, const char *path), const char *path)
+static void short_of_memory(int (*read)(ft_labels *l, const char *path, const ft_list_opt *opt), const char *path,
+                            const ft_list_opt *opt)
 {
     ft_labels l;
     int64_t asked = ft_alloc_count();
-    assert_int_equal(read(&l, path), FT_OK);
+    assert_int_equal(read(&l, path, opt), FT_OK);
     asked = ft_alloc_count() - asked;
     ft_labels_free(&l);
     for (int64_t at = 1; at <= asked; at++) {
         ft_alloc_fail_at(at);
-        int rc = read(&l, path);
+        int rc = read(&l, path, opt);
         ft_alloc_fail_at(0);
         if (rc != FT_ENOMEM) fail_msg("%s, allocation %lld refused: %d", path, (long long)at, rc);
     }
@@ -68,24 +71,29 @@ static void test_labels(void **state)
         CASE("video,label,group\na,b,g\x1b[1m\n", ":2: the group"),
         CASE("video,label,caf\xe9\na,b,c\n", ":1: the name of a column"),
         CASE("video,label,device\na,b,caf\xe9\n", ":2: device"),
-        CASE("video,label,Split\na,b,test\n", ":1: the column split is called Split"),
         CASE("video,label,site,site\na,b,c,d\n", ":1: two columns are named site"),
-        CASE("Video,Label\na,b\n", ":1: the column video is called Video"),
-        CASE("video;label\na;b\n", "semicolons"),
-        CASE("video\tlabel\na\tb\n", "tabs"),
-        CASE("video;label;n,m\na;1;2,5\n", ":1: columns are separated by semicolons"),
         CASE("video,label\ra,1\rb,caf\xe9\r", ":3: the label"), /* lines of old spreadsheets are counted */
         CASE("video,label\r\na,1\r\nb,caf\xe9\r\n", ":3: the label"),
-        CASE("\xff\xfev\0i\0d\0", "UTF-16"),
-        CASE("\xfe\xff\0v\0i", "UTF-16"),
         CASE("video,label\na,b\0\n", "zero bytes"),
+        CASE("\xff\xfev\0i", "ends within a character"),
+        CASE("\xff\xfev\0\0\xd8,\0", "not valid UTF-16"),
+        CASE("\xff\xfev\0\0\0,\0", "zero bytes"),
+        CASE("video,label,split,Split\na,b,test,train\n", ":1: the split could be the column split or Split"),
+        CASE("video,label,patient,subject\na,b,c,d\n", ":1: the group could be the column patient or subject"),
+        CASE("FileName,EF,Split\na,55,TRAIN\n", ":1: no column named label. There are FileName, EF, Split"),
+        CASE("Vid,Label\na,b\n", ":1: no column named video"),
+        CASE("x;y,z\n", ":1: columns are separated by commas or by semicolons?"),
+        CASE("video,label,split\na,b,train\nc,d,holdout\n", ":3: the split is 'holdout'"),
+        CASE("video,label,fold\na,b,1\nc,d,test\n", ":2: the split is the fold 1, in line 3 it is test"),
+        CASE("video label\na b c\n", ":2: 3 columns, the first line has 2. Quote values that hold spaces"),
+        CASE("video;label\na;55,3\nb;60,1\n", ":2: the label is the number 55,3"),
         CASE("video,label\nx,1\ny,1\nz,0\ny,0\n", ":5: video y stands in line 3 already"),
         CASE("video,label\na,\"1\nb,2\n", ":2: a quote opened here is not closed"),
         CASE("video,label\n\"a\",1\n\"b\"c,2\n", ":3"),
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        refused(ft_labels_read(&l, put("l.csv", bad[i].text, bad[i].size)), bad[i].says);
-    assert_int_equal(ft_labels_read(&l, PUT("l.csv", "video,label,note\n\"q\"\"x,1\",\" y\",\"two\nlines\"\r\n💓,=1+1,\n")),
+        refused(ft_labels_read(&l, put("l.csv", bad[i].text, bad[i].size), NULL), bad[i].says);
+    assert_int_equal(ft_labels_read(&l, PUT("l.csv", "video,label,note\n\"q\"\"x,1\",\" y\",\"two\nlines\"\r\n💓,=1+1,\n"), NULL),
                      FT_OK);
     assert_string_equal(l.row[0].video, "q\"x,1");
     assert_string_equal(l.row[0].facts, "{\"note\":\"two lines\"}"); /* text, not a name */
@@ -93,16 +101,371 @@ static void test_labels(void **state)
     assert_int_equal(l.row[1].line, 4);
     ft_labels_free(&l);
     const char *sites = PUT("l.csv", "video,label,site,note\na,1,north,\"x\ny\"\nb,0,,\nc,0,south,z\n");
-    assert_int_equal(ft_labels_read(&l, sites), FT_OK);
+    assert_int_equal(ft_labels_read(&l, sites, NULL), FT_OK);
     assert_string_equal(l.row[0].facts, "{\"site\":\"north\",\"note\":\"x y\"}");
     assert_string_equal(l.row[1].facts, "{\"site\":\"\",\"note\":\"\"}"); /* nothing of the row before */
     assert_string_equal(l.row[2].facts, "{\"site\":\"south\",\"note\":\"z\"}");
     ft_labels_free(&l);
-    short_of_memory(ft_labels_read, sites);
+    short_of_memory(ft_labels_read, sites, NULL);
     char *wide = calloc(1, 1 << 20);
     memset(wide, '"', (1 << 20) - 1);
-    refused(ft_labels_read(&l, put("l.csv", wide, (1 << 20) - 1)), "bytes");
+    refused(ft_labels_read(&l, put("l.csv", wide, (1 << 20) - 1), NULL), "bytes");
     free(wide);
+}
+
+/* One list in the forms in which people have it: what it says is the same. */
+static void test_forms(void **state)
+{
+    (void)state;
+    ft_labels l;
+    static const struct {
+        const char *text;
+        size_t size;
+    } form[] = {
+#define FORM(text) {text, sizeof(text) - 1}
+        FORM("video,label,group,split\na 1.mp4,yes,p1,train\nb.mp4,no,p2,test\n"),
+        FORM("Split;Patient_ID;FileName;Class\nTRAIN;p1;a 1.mp4;yes\nTest;p2;b.mp4;no\n"),
+        FORM("\xEF\xBB\xBF\"SPLIT\"\t\"Subject ID\"\t\"file-name\"\t\"finding\"\r\nTraining\tp1\ta "
+             "1.mp4\tyes\r\nTEST\tp2\tb.mp4\tno\r\n"),
+        FORM("sep=;\r\nvideo;label;group;split\r\na 1.mp4;yes;p1;train\r\nb.mp4;no;p2;test\r\n"),
+        FORM("video label group split\n\"a 1.mp4\"  yes p1 train \nb.mp4 no p2 test\n"),
+        FORM("\xff\xfev\0i\0d\0e\0o\0;\0l\0a\0b\0e\0l\0;\0p\0i\0d\0;\0S\0p\0l\0i\0t\0\n\0a\0 "
+             "\0001\0.\0m\0p\0004\0;\0y\0e\0s\0;\0p\0001\0;"
+             "\0t\0r\0a\0i\0n\0\n\0b\0.\0m\0p\0004\0;\0n\0o\0;\0p\0002\0;\0t\0e\0s\0t\0\n\0"),
+    };
+    for (size_t i = 0; i < sizeof form / sizeof *form; i++) {
+        if (ft_labels_read(&l, put("form.csv", form[i].text, form[i].size), NULL) < 0) fail_msg("%zu: %s", i, ft_error_message());
+        assert_int_equal(l.n, 2);
+        assert_string_equal(l.row[0].video, "a 1.mp4");
+        assert_string_equal(l.row[0].label, "yes");
+        assert_string_equal(l.row[0].group, "p1");
+        assert_string_equal(l.row[0].split, "train");
+        assert_string_equal(l.row[1].video, "b.mp4");
+        assert_string_equal(l.row[1].split, "test");
+        assert_string_equal(l.row[1].facts, "{}"); /* no column is a fact as well */
+        ft_labels_free(&l);
+        short_of_memory(ft_labels_read, put("form.csv", form[i].text, form[i].size), NULL);
+    }
+    /* UTF-16 of either end, characters of one to four bytes; a name that holds a comma is no decimal one */
+    static const char big[] =
+        "\xfe\xff\0v\0i\0d\0e\0o\0,\0l\0a\0b\0e\0l\0\n\0\xe9\x5f\xc3\xd8\x3d\xdc\x93\0,\0\"\0001\0,\0002\0\"\0\n";
+    assert_int_equal(ft_labels_read(&l, put("big.csv", big, sizeof big - 1), NULL), FT_OK);
+    assert_string_equal(l.row[0].video, "\xc3\xa9\xe5\xbf\x83\xf0\x9f\x92\x93");
+    assert_string_equal(l.row[0].label, "1,2");
+    ft_labels_free(&l);
+    /* what is called as it is called here goes before other usual names, which stay facts */
+    assert_int_equal(ft_labels_read(&l, PUT("f.csv", "path,video,label,class\nx,a,b,c\n"), NULL), FT_OK);
+    assert_string_equal(l.row[0].video, "a");
+    assert_string_equal(l.row[0].facts, "{\"path\":\"x\",\"class\":\"c\"}");
+    ft_labels_free(&l);
+    static const char *const folds[] = {"0", "7", "12"};
+    assert_int_equal(ft_labels_read(&l, PUT("f.csv", "video,label,Fold\na,b,0\nc,d,fold_7\ne,f,012\n"), NULL), FT_OK);
+    for (int i = 0; i < 3; i++) assert_string_equal(l.row[i].split, folds[i]);
+    ft_labels_free(&l);
+}
+
+/* What the list calls its columns is said beside it. */
+static void test_columns(void **state)
+{
+    (void)state;
+    ft_labels l;
+    const char *list = PUT("c.csv", "id,split,EF,ESV,who\na,left,55.3,20,p1\nb,right,40,30,p1\n");
+    ft_list_opt opt = {.columns = "video=id, label=ef,group=who,split=", .bins = "50", .leave_out = "ESV"};
+    assert_int_equal(ft_labels_read(&l, list, &opt), FT_OK);
+    assert_string_equal(l.row[0].label, "from 50");
+    assert_string_equal(l.row[1].label, "below 50");
+    assert_string_equal(l.row[1].group, "p1");
+    assert_string_equal(l.row[1].split, "");
+    assert_string_equal(l.row[1].facts, "{\"split\":\"right\"}"); /* ESV is left out, EF is the label */
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, list, &opt);
+    opt.columns = "video=nosuch|id,label=EF,split=";
+    assert_int_equal(ft_labels_read(&l, list, &opt), FT_OK);
+    ft_labels_free(&l);
+    opt.columns = "video=id,label=Ef2,split=";
+    refused(ft_labels_read(&l, list, &opt), ":1: no column is called Ef2. There are id, split, EF, ESV, who");
+    opt.columns = "video=id,Label=EF";
+    refused(ft_labels_read(&l, list, &opt), "video=NAME");
+    opt.columns = "video=id,label=id,split=";
+    refused(ft_labels_read(&l, list, &opt), ":1: the column id is the name of the video and the label");
+    /* by place: a list without a header */
+    opt = (ft_list_opt){.columns = "video=1,label=-1"};
+    assert_int_equal(ft_labels_read(&l, PUT("mm.txt", "clips/a 120 3\nclips/b 80 1\n"), &opt), FT_OK);
+    assert_int_equal(l.n, 2);
+    assert_string_equal(l.row[0].video, "clips/a");
+    assert_string_equal(l.row[0].label, "3");
+    ft_labels_free(&l);
+}
+
+static void test_classes(void **state)
+{
+    (void)state;
+    ft_labels l;
+    static const char *const want[] = {"1.0", "1.0", "0", "0", "1.0"};
+    const char *list = PUT("f.csv", "video,label\na,1.0\nb,1\nc,0\nd,-0.0\ne,01\n");
+    assert_int_equal(ft_labels_read(&l, list, NULL), FT_OK);
+    for (int i = 0; i < 5; i++) assert_string_equal(l.row[i].label, want[i]);
+    ft_labels_free(&l);
+    static const char *const words[] = {"Polyp", "Polyp", "No  polyp", "No  polyp", "1,5"};
+    list = PUT("f.csv", "video,label\na,Polyp\nb,\" polyp \"\nc,No  polyp\nd,no polyp\ne,\"1,5\"\n");
+    assert_int_equal(ft_labels_read(&l, list, NULL), FT_OK);
+    for (int i = 0; i < 5; i++) assert_string_equal(l.row[i].label, words[i]);
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, list, NULL);
+    ft_list_opt opt = {.bins = "30,50"};
+    static const char *const bins[] = {"below 30", "30 to 50", "from 50", "from 50"};
+    assert_int_equal(ft_labels_read(&l, PUT("f.csv", "video;label\na;29,9\nb;30\nc;50,0\nd;1e3\n"), &opt), FT_OK);
+    for (int i = 0; i < 4; i++) assert_string_equal(l.row[i].label, bins[i]);
+    ft_labels_free(&l);
+    refused(ft_labels_read(&l, PUT("f.csv", "video,label\na,20\nb,nan\n"), &opt), ":3: the label 'nan' is no number");
+    static const char *const bad[] = {"50,30", "a", "30,,50", "30,30", "30 50"};
+    for (size_t i = 0; i < 5; i++) {
+        opt.bins = bad[i];
+        refused(ft_labels_read(&l, PUT("f.csv", "video,label\na,20\nb,40\n"), &opt), "no rising numbers");
+    }
+    refused(ft_labels_read(&l, PUT("f.csv", "video,label\na,20.5\nb,40\n"), NULL), ":2: the label is the number 20.5");
+}
+
+static void test_groups(void **state)
+{
+    (void)state;
+    ft_labels l;
+    ft_list_opt opt = {.group_from = "^(P[0-9]+)[_-]"};
+    const char *list = PUT("g.csv", "video,label\nP01_visit1.mp4,a\nP01_visit2.mp4,a\nP2-x.mp4,b\n");
+    static const char *const want[] = {"P01", "P01", "P2"};
+    assert_int_equal(ft_labels_read(&l, list, &opt), FT_OK);
+    for (int i = 0; i < 3; i++) assert_string_equal(l.row[i].group, want[i]);
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, list, &opt);
+    /* a column of visits: the patient is in it, not in the name */
+    assert_int_equal(ft_labels_read(&l, PUT("g.csv", "video,label,group\nP9_a,a,P1-1\nP8_b,a,P1-2\n"), &opt), FT_OK);
+    assert_string_equal(l.row[0].group, "P1");
+    assert_string_equal(l.row[1].group, "P1");
+    ft_labels_free(&l);
+    refused(ft_labels_read(&l, PUT("g.csv", "video,label\nP01_a,a\nx_P01_b,a\n"), &opt), ":3: group_from");
+    opt.group_from = "^P[0-9]+_";
+    refused(ft_labels_read(&l, list, &opt), "put the part that is the group into ( )");
+    opt.group_from = "(P\\d+)";
+    refused(ft_labels_read(&l, list, &opt), "[0-9]");
+    opt.group_from = "(P[0-9";
+    refused(ft_labels_read(&l, list, &opt), "POSIX extended");
+}
+
+static void make(const char *path)
+{
+    char whole[400];
+    snprintf(whole, sizeof whole, "%s/%s", dir, path);
+    assert_int_equal(ft_mkdirs_for(whole), FT_OK);
+    assert_int_equal(ft_write_file(whole, "x", 1), FT_OK);
+}
+
+/* The list as it is read, looked up in DIR/folder; or what is said against it. */
+static int open_list(ft_labels *l, const char *folder, const char *text, const ft_list_words *w, bool outside, bool skip)
+{
+    static const ft_list_words nothing;
+    char videos[300];
+    snprintf(videos, sizeof videos, "%s/%s", dir, folder);
+    return ft_list_open(l, w ? w : &nothing, videos, text ? put("o.csv", text, strlen(text)) : NULL, outside, skip);
+}
+
+static void test_found(void **state)
+{
+    (void)state;
+    ft_labels l;
+    static const struct {
+        const char *name, *file; /* file: NULL: not found */
+    } found[] = {{"a.avi", "a.avi"},
+                 {"a", "a.avi"},
+                 {"A.AVI", "a.avi"},
+                 {"./a.avi", "./a.avi"},
+                 {"deep", "sub/deep.mp4"},
+                 {"sub/deep.mp4", "sub/deep.mp4"},
+                 {"videos/sub/deep.mp4", "sub/deep.mp4"},
+                 {"C:\\Users\\me\\videos\\sub\\deep.mp4", "sub/deep.mp4"},
+                 {"sub\\deep", "sub/deep.mp4"},
+                 {"/home/other/a.avi", "a.avi"},
+                 {"back\\slash.mp4", "back\\slash.mp4"},
+                 {"0X1.2", "0X1.2.avi"},
+                 {"folder7", "frames/folder7"},
+                 {"12:30:00.mp4", "12:30:00.mp4"},
+                 {"other/deep.mp4", NULL}, /* another folder's */
+                 {"malignant/1.mp4", NULL},
+                 {"a.mp4", NULL},
+                 {"hidden", NULL},
+                 {"eep", NULL},
+                 {"", NULL}};
+    make("look/a.avi"), make("look/sub/deep.mp4"), make("look/back\\slash.mp4"), make("look/0X1.2.avi"),
+        make("look/12:30:00.mp4");
+    make("look/frames/folder7/0001.png"), make("look/.cache/hidden.mp4"), make("look/benign/1.mp4");
+    for (size_t i = 0; *found[i].name; i++) {
+        char text[200], file[300];
+        snprintf(text, sizeof text, "video,label\n%s,x\n", found[i].name);
+        int rc = open_list(&l, "look", text, NULL, false, false);
+        if (!found[i].file) {
+            refused(rc, "o.csv:2: there is no video");
+            continue;
+        }
+        if (rc < 0) fail_msg("%s: %s", found[i].name, ft_error_message());
+        snprintf(file, sizeof file, "%s/look/%s", dir, found[i].file);
+        assert_string_equal(l.row[0].file, file);
+        assert_string_equal(l.row[0].video, found[i].name); /* its name is the list's */
+        ft_labels_free(&l);
+    }
+    refused(open_list(&l, "look", "video,label\na.mp4,x\n", NULL, false, false), "Is a.avi meant?");
+    refused(open_list(&l, "look", "video,label\na.avi,x\nsub/deep.mp4,y\na,y\n", NULL, false, false),
+            "o.csv:4: a and a.avi of line 2 are one video");
+    make("look/deep.avi");
+    refused(open_list(&l, "look", "video,label\ndeep,x\n", NULL, false, false), "o.csv:2: deep may be deep.avi or sub/deep.mp4");
+    assert_int_equal(open_list(&l, "look", "video,label\ndeep.mp4,x\n", NULL, false, false), FT_OK);
+    ft_labels_free(&l);
+    assert_int_equal(open_list(&l, "look", "video,label\nnone,x\na,y\n", NULL, false, true), FT_OK); /* --on-error skip */
+    assert_true(!l.row[0].file && l.row[1].file);
+    ft_labels_free(&l);
+    /* out of the folder only when it is allowed */
+    char text[400];
+    make("elsewhere.avi");
+    snprintf(text, sizeof text, "video,label\n%s/elsewhere.avi,x\n", dir);
+    for (int skip = 0; skip < 2; skip++) {
+        refused(open_list(&l, "look", text, NULL, false, skip), "o.csv:2: video");
+        refused(open_list(&l, "look", "video,label\nsub/../../look/a.avi,x\n", NULL, false, skip), "lies outside");
+        refused(open_list(&l, "look", "video,label\n..\\look\\a.avi,x\n", NULL, false, skip), "lies outside");
+    }
+    assert_int_equal(open_list(&l, "look", text, NULL, true, false), FT_OK);
+    assert_string_equal(l.row[0].file, strtok(text + strlen("video,label\n"), ","));
+    ft_labels_free(&l);
+}
+
+static void put_in(const char *folder, const char *name, const char *text)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    make(path);
+    put(path, text, strlen(text));
+}
+
+static const ft_label *row_of(const ft_labels *l, const char *video)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!strcmp(l->row[i].video, video)) return &l->row[i];
+    fail_msg("no row of %s", video);
+    return NULL;
+}
+
+/* Every data set in its own layout: what becomes of one of its videos, and its traps. */
+static void test_datasets(void **state)
+{
+    (void)state;
+    ft_labels l;
+    char names[400] = "";
+    for (int i = 0; ft_dataset_at(i); i++) strcat(strcat(names, i ? ", " : ""), ft_dataset_at(i)->name);
+    assert_string_equal(names, FT_DATASETS);
+    static const char echonet[] = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split\n"
+                                  "0X10,78.5,14.9,69.2,112,112,50,174,TRAIN\n0X2F,36.0,40.4,63.1,112,112,50,215,VAL\n"
+                                  "0X3A,50,20.1,40.2,112,112,51,116,TEST\n";
+    put_in("echonet", "FileList.csv", echonet);
+    make("echonet/Videos/0X10.avi"), make("echonet/Videos/0X2F.avi"), make("echonet/Videos/0X3A.avi");
+    ft_list_words w = {.as = "echonet"};
+    refused(open_list(&l, "echonet", NULL, &w, false, false), "--threshold N");
+    w.threshold = "50";
+    assert_int_equal(open_list(&l, "echonet", NULL, &w, false, false), FT_OK);
+    const ft_label *e = row_of(&l, "0X2F");
+    assert_string_equal(e->label, "below 50");
+    assert_string_equal(e->split, "validation");
+    assert_string_equal(e->group, "0X2F");
+    assert_string_equal(strstr(e->file, "Videos/"), "Videos/0X2F.avi");
+    assert_null(strstr(e->facts, "ESV")); /* the label is made of it */
+    assert_non_null(strstr(e->facts, "\"FPS\":\"50\""));
+    assert_string_equal(row_of(&l, "0X3A")->label, "from 50");
+    ft_labels_free(&l);
+    w.bins = "40,60";
+    refused(open_list(&l, "echonet", NULL, &w, false, false), "not both");
+    refused(open_list(&l, "look", NULL, &(ft_list_words){.as = "echonet", .bins = "50"}, false, false),
+            "FileList.csv is not there, the list of echonet");
+    refused(open_list(&l, "look", NULL, &(ft_list_words){.as = "nosuch"}, false, false), "There are echonet, ");
+
+    put_in("pediatric/A4C", "FileList.csv",
+           "FileName,EF,Sex,Age,Weight,Height,Split\nCR1.avi,61.2,F,7,20,120,0\nCR2.avi,40,M,3,15,99,9\n");
+    make("pediatric/A4C/Videos/CR1.avi"), make("pediatric/A4C/Videos/CR2.avi");
+    w = (ft_list_words){.as = "echonet-pediatric", .bins = "45,55"};
+    assert_int_equal(open_list(&l, "pediatric/A4C", NULL, &w, false, false), FT_OK);
+    assert_string_equal(row_of(&l, "CR1.avi")->split, "0");
+    assert_string_equal(row_of(&l, "CR2.avi")->split, "9");
+    assert_string_equal(row_of(&l, "CR2.avi")->label, "below 45");
+    ft_labels_free(&l);
+
+    make("hyper/labeled-videos/videos/1a-b.avi"), make("hyper/labeled-videos/videos/2c-d.avi");
+    put_in("hyper/labeled-videos", "video-labels.csv",
+           "Video file,Organ,Finding 1,Finding 2\n1a-b,Lower GI,Polyps,\n2c-d,Lower GI,None,\n");
+    w = (ft_list_words){.as = "hyperkvasir"};
+    for (int k = 0; k < 2; k++) { /* the folder or its labelled half; the list with semicolons or commas */
+        assert_int_equal(open_list(&l, k ? "hyper/labeled-videos" : "hyper", NULL, &w, false, false), FT_OK);
+        assert_string_equal(row_of(&l, "2c-d")->label, "None"); /* a finding */
+        ft_labels_free(&l);
+        put_in("hyper/labeled-videos", "video-labels.csv", "file-name;finding;width\n1a-b.avi;Polyps;720\n2c-d;None;720\n");
+    }
+
+    make("polyp/videos/n-0-11250.mp4"), make("polyp/videos/p-0-108.mp4");
+    put_in("polyp/splits", "train.txt", "p-0-108.mp4,1\n"), put_in("polyp/splits", "val.txt", "n-0-11250.mp4,0\n");
+    w = (ft_list_words){.as = "polypdiag"};
+    if (open_list(&l, "polyp", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(row_of(&l, "n-0-11250.mp4")->split, "test"); /* the only held-out list */
+    ft_labels_free(&l);
+
+    make("pocus/convex/Cov-a.gif"), make("pocus/linear/Reg-b.mp4");
+    put_in("pocus", "dataset_metadata.csv",
+           "Filename,Label,Probe,Patient ID / Name\nCov-a,COVID,convex,Pat 1\nReg-b,regular,linear,\nBut-c,Covid,convex,Pat 3\n");
+    w = (ft_list_words){.as = "pocus"};
+    refused(open_list(&l, "pocus", NULL, &w, false, false), "dataset_metadata.csv:4: there is no video But-c");
+    assert_int_equal(open_list(&l, "pocus", NULL, &w, false, true), FT_OK);
+    assert_string_equal(row_of(&l, "Cov-a")->group, "Pat 1");
+    assert_string_equal(row_of(&l, "Reg-b")->group, "Reg-b"); /* whose it is, is not known */
+    assert_string_equal(row_of(&l, "But-c")->label, "COVID");
+    ft_labels_free(&l);
+
+    static const char *const frames[] = {"benign/one", "benign/both", "malignant/both", "malignant/two"};
+    for (int i = 0; i < 4; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "buv/rawframes/%s/000000.png", frames[i]);
+        make(path);
+    }
+    w = (ft_list_words){.as = "buv"};
+    assert_int_equal(open_list(&l, "buv", NULL, &w, false, false), FT_OK);
+    assert_int_equal(l.n, 2); /* the one under both labels is left out of both */
+    assert_string_equal(row_of(&l, "benign/one")->split, "");
+    ft_labels_free(&l);
+    put_in("buv", "imagenet_vid_train_15frames.json",
+           "{\"images\": [{\"file_name\": \"benign/one/000000.png\"}, {\"file_name\": \"benign/one/000001.png\"}]}");
+    put_in("buv", "imagenet_vid_val.json", "{\"images\": [{\"file_name\": \"malignant/two/000000.png\"}]}");
+    assert_int_equal(open_list(&l, "buv", NULL, &w, false, false), FT_OK);
+    assert_string_equal(row_of(&l, "benign/one")->split, "train");
+    assert_string_equal(row_of(&l, "malignant/two")->split, "test");
+    assert_string_equal(row_of(&l, "malignant/two")->label, "malignant");
+    ft_labels_free(&l);
+    put_in("buv", "imagenet_vid_val.json", "{\"images\": [{\"file_name\": \"benign/one/000000.png\"}]}");
+    refused(open_list(&l, "buv", NULL, &w, false, false), "benign/one is in the other list, too");
+
+    make("cataract/videos/case_269.mp4"), make("cataract/videos/case_270.mp4");
+    put_in("cataract", "videos.csv", "VideoID;Frames;FPS;Surgeon;Experience\n269;10000;25;1;1\n270;12000;25;2;2\n");
+    w = (ft_list_words){.as = "cataract101"};
+    assert_int_equal(open_list(&l, "cataract", NULL, &w, false, false), FT_OK);
+    assert_string_equal(row_of(&l, "case_269")->group, "1");
+    assert_string_equal(row_of(&l, "case_270")->label, "2");
+    assert_null(strstr(l.row[0].facts, "Surgeon")); /* it is the group */
+    ft_labels_free(&l);
+
+    make("mm/x/clip1.mp4"), make("mm/x/clip2.mp4");
+    w = (ft_list_words){.as = "mmaction"};
+    assert_int_equal(open_list(&l, "mm", "x/clip1.mp4 1\nx/clip2.mp4 0\n", &w, false, false), FT_OK);
+    assert_string_equal(row_of(&l, "x/clip1.mp4")->label, "1");
+    ft_labels_free(&l);
+    refused(open_list(&l, "mm", NULL, &w, false, false), "--labels");
+
+    make("classes2/ill/a.mp4"), make("classes2/well/b.mp4");
+    w = (ft_list_words){.as = "folders", .group_from = "/(.)"};
+    assert_int_equal(open_list(&l, "classes2", NULL, &w, false, false), FT_OK);
+    assert_string_equal(row_of(&l, "ill/a.mp4")->label, "ill");
+    assert_string_equal(row_of(&l, "ill/a.mp4")->group, "a");
+    ft_labels_free(&l);
 }
 
 /* Every row's facts repeat the names of the columns: 6 MB of list would be 20 GB of facts. */
@@ -122,7 +485,7 @@ static void test_wide_facts(void **state)
     assert_int_equal(ft_text_end(&t), FT_OK);
     ft_peak_memory_reset();
     int64_t before = ft_peak_memory();
-    refused(ft_labels_read(&l, put("wide.csv", t.text, t.size)), "take more than 64 MiB");
+    refused(ft_labels_read(&l, put("wide.csv", t.text, t.size), NULL), "take more than 64 MiB");
     if (ft_peak_memory() - before > 500) fail_msg("it took %lld MiB", (long long)(ft_peak_memory() - before));
     ft_text_free(&t);
 }
@@ -148,11 +511,11 @@ static void test_folder_of_lists(void **state)
         ft_text_free(&t);
     }
     assert_int_equal(ft_labels_sha256(path, whole), FT_OK);
-    assert_int_equal(ft_labels_read(&l, path), FT_OK);
+    assert_int_equal(ft_labels_read(&l, path, NULL), FT_OK);
     assert_int_equal(l.n, 6);
-    for (int i = 0; i < 6; i++) assert_string_equal(l.row[i].split, split[i / 2]);
+    for (int i = 0; i < 6; i++) assert_string_equal(l.row[i].split, i / 2 == 1 ? "validation" : split[i / 2]);
     ft_labels_free(&l);
-    short_of_memory(ft_labels_read, path);
+    short_of_memory(ft_labels_read, path, NULL);
     for (int64_t at = 1; at <= 3; at++) {
         ft_alloc_fail_at(at);
         int rc = ft_labels_sha256(path, hex);
@@ -175,16 +538,16 @@ static void test_class_folders(void **state)
     PUT("classes/a/1.mp4", "x"), PUT("classes/a/.DS_Store", "x"), PUT("classes/b/.forty", "x"), PUT("classes/b/2.mp4", "x");
     PUT("latin/caf\xe9/1.mp4", "x"), PUT("line/a/1\n.mp4", "x");
     snprintf(path, sizeof path, "%s/classes", dir);
-    assert_int_equal(ft_labels_from_folders(&l, path), FT_OK);
+    assert_int_equal(ft_labels_from_folders(&l, path, NULL), FT_OK);
     assert_int_equal(l.n, 2);
     assert_string_equal(l.row[0].video, "a/1.mp4");
     assert_string_equal(l.row[1].video, "b/2.mp4");
     ft_labels_free(&l);
-    short_of_memory(ft_labels_from_folders, path);
+    short_of_memory(ft_labels_from_folders, path, NULL);
     snprintf(path, sizeof path, "%s/latin", dir);
-    refused(ft_labels_from_folders(&l, path), "the folder 'caf\\xe9' is not UTF-8");
+    refused(ft_labels_from_folders(&l, path, NULL), "the folder 'caf\\xe9' is not UTF-8");
     snprintf(path, sizeof path, "%s/line", dir);
-    refused(ft_labels_from_folders(&l, path), "the file '1\\x0a.mp4' holds a control character");
+    refused(ft_labels_from_folders(&l, path, NULL), "the file '1\\x0a.mp4' holds a control character");
 }
 
 static void test_many_rows(void **state)
@@ -200,7 +563,7 @@ static void test_many_rows(void **state)
     fprintf(t.f, "video,label,site\n");
     for (int i = 0; i < ROWS; i++) fprintf(t.f, "v%06d.mp4,%d,s%d\n", i * 7919 % ROWS, i % 2, i % 9);
     assert_int_equal(ft_text_end(&t), FT_OK);
-    assert_int_equal(ft_labels_read(&l, put("many.csv", t.text, t.size)), FT_OK);
+    assert_int_equal(ft_labels_read(&l, put("many.csv", t.text, t.size), NULL), FT_OK);
     assert_int_equal(l.n, ROWS);
     ft_labels_free(&l);
     ft_text_free(&t);
@@ -266,20 +629,22 @@ static void test_frames(void **state)
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\n\"a\nb\",1,2\n"), v, 2, truth), ":2");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\na,4,2\n"), v, 2, truth), ":2");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,length\na,4,2\n"), v, 2, truth), ":1: the first line is");
-    refused(ft_frame_labels_read(PUT("f.csv", "video;start;end\na;4;6\n"), v, 2, truth),
-            ":1: columns are separated by semicolons");
-    refused(ft_frame_labels_read(PUT("f.csv", "\xff\xfev\0"), v, 2, truth), "UTF-16");
+    assert_int_equal(ft_frame_labels_read(PUT("f.csv", "Video;Start;End\na;4;6\n"), v, 2, truth), FT_OK);
+    for (int i = 0; i < 15; i++) assert_int_equal(truth[i], i == 4 || i == 5);
+    refused(ft_frame_labels_read(PUT("f.csv", "\xff\xfev\0"), v, 2, truth), ":1: the first line is");
     refused(ft_frame_labels_read(PUT("f.csv", "video,start,end\na,1,2\n\"a\",\"1\"x,2\n"), v, 2, truth), ":3");
 }
 
-static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
+static int set_up(void **state) { return (void)state, ft_log_quiet(true), mkdtemp(dir) ? 0 : -1; }
 static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_labels),          cmocka_unit_test(test_wide_facts),
-                                       cmocka_unit_test(test_folder_of_lists), cmocka_unit_test(test_class_folders),
-                                       cmocka_unit_test(test_many_rows),       cmocka_unit_test(test_checksums),
-                                       cmocka_unit_test(test_frames)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_labels),        cmocka_unit_test(test_forms),      cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_classes),       cmocka_unit_test(test_groups),     cmocka_unit_test(test_found),
+        cmocka_unit_test(test_datasets),      cmocka_unit_test(test_wide_facts), cmocka_unit_test(test_folder_of_lists),
+        cmocka_unit_test(test_class_folders), cmocka_unit_test(test_many_rows),  cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_frames)};
     return cmocka_run_group_tests_name("lists", tests, set_up, tear_down);
 }

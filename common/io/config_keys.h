@@ -16,6 +16,14 @@
     KEY("data.videos", TEXT, "", 0, 0, "folder of videos, ingested once")                                                        \
     KEY("data.labels", TEXT, "", 0, 0,                                                                                           \
         "label list (CSV) of these videos, or a folder of train.txt, val.txt; empty: a folder per class")                        \
+    KEY("data.as", TEXT, "", 0, 0,                                                                                               \
+        "the data set that data.videos is a copy of (`forty ingest --help`): its list, columns, groups")                         \
+    KEY("data.columns", TEXT, "", 0, 0,                                                                                          \
+        "what the list calls its columns: video=FileName,label=EF,group=patient,split= (empty: it has none)")                    \
+    KEY("data.group_from", TEXT, "", 0, 0,                                                                                       \
+        "regular expression whose (...) in the group, or in the video's name, is the patient: '^(P[0-9]+)_'")                    \
+    KEY("data.threshold", TEXT, "", 0, 0, "labels that are numbers become two classes, below it and from it")                    \
+    KEY("data.bins", TEXT, "", 0, 0, "labels that are numbers become classes between these bounds: 30,50")                       \
     KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                           \
     KEY("data.outside", BOOL, "false", 0, 0, "the label list may name videos outside of data.videos, by .. or from the root")    \
     KEY("data.checksums", TEXT, "", 0, 0, "SHA-256 list of the videos: verified when they are read, written if it is not there") \

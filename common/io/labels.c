@@ -1,12 +1,15 @@
 #include "common/io/labels.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
@@ -17,61 +20,183 @@ enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 }; /* MOST_FACTS: bytes; every 
 enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
 static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
 static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
+/* What they are called elsewhere: small letters, without what stands between words. */
+static const char *const other_names[KNOWN][14] = {
+    {"filename", "file", "path", "filepath", "videoname", "videofile", "videopath", "videoid", "hashedfilename", "name"},
+    {"class", "finding", "category", "diagnosis", "target", "classname", "labelname", "labels"},
+    {"patient", "patientid", "subject", "subjectid", "participant", "participantid", "pid", "patientidname"},
+    {"fold", "set", "subset", "partition", "splits"}};
 
 typedef struct {
     ft_labels *l;
+    const ft_list_opt *opt;
+    const char *path;  /* l's own copy */
     int column[KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
+    bool headerless;
     json_t *fact, *nothing; /* of the row, kept from row to row with its columns; "" */
     size_t facts;           /* bytes of all rows */
-    char *name[FT_COLUMNS]; /* of the header */
+    char *name[FT_COLUMNS]; /* of the header; NULL: no fact */
 } reader;
 
 static int no_memory(const char *path) { return FT_FAIL(FT_ENOMEM, "%s: no memory", path); }
 
-/* A column that means something is not dropped because of how it is spelt. */
-static int check_spelling(const ft_row *r, int i)
+static void plain_name(const char *s, char out[64])
 {
-    for (int k = 0; k < KNOWN; k++)
-        if (strcmp(r->field[i], column_names[k]) && !strcasecmp(r->field[i], column_names[k]))
-            return FT_FAIL(FT_EDATA, "%s:1: the column %s is called %s here. Write it in small letters", r->path, column_names[k],
-                           r->field[i]);
+    size_t n = 0;
+    for (; *s && n < 63; s++)
+        if (isalnum((unsigned char)*s) || (unsigned char)*s > 127) out[n++] = (char)tolower((unsigned char)*s);
+    out[n] = 0;
+}
+
+/* 0: as it is called here; 1: but for case and blanks; 2: another usual name; 3: no such column */
+static int nearness(const char *name, int k)
+{
+    char plain[64];
+    if (!strcmp(name, column_names[k])) return 0;
+    plain_name(name, plain);
+    if (!strcmp(plain, column_names[k])) return 1;
+    for (int i = 0; other_names[k][i]; i++)
+        if (!strcmp(plain, other_names[k][i])) return 2;
+    return 3;
+}
+
+/* What `columns` says of column k: false: nothing; else *name, which may be "". */
+static bool told(const char *columns, int k, char name[256])
+{
+    for (const char *p = columns; p && *p; p += strcspn(p, ","), p += *p == ',') {
+        p += strspn(p, " ");
+        size_t n = strlen(column_names[k]), value;
+        if (strncmp(p, column_names[k], n) || p[n] != '=') continue;
+        p += n + 1;
+        value = strcspn(p, ",");
+        snprintf(name, 256, "%.*s", (int)value, p);
+        return true;
+    }
+    return false;
+}
+
+static int check_columns(const char *columns)
+{
+    for (const char *p = columns; p && *p; p += strcspn(p, ","), p += *p == ',') {
+        bool known = false;
+        p += strspn(p, " ");
+        for (int k = 0; k < KNOWN; k++)
+            known |= !strncmp(p, column_names[k], strlen(column_names[k])) && p[strlen(column_names[k])] == '=';
+        if (!known)
+            return FT_FAIL(FT_EUSAGE,
+                           "columns '%s': video=NAME,label=NAME,group=NAME,split=NAME are known, each where it is needed",
+                           columns);
+    }
     return FT_OK;
+}
+
+/* is the column one of a list "a,b"? */
+static bool listed(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = list; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (!strncasecmp(p, name, n) && (!p[n] || p[n] == ',')) return true;
+    return false;
+}
+
+static void all_names(const ft_row *row, char text[300])
+{
+    size_t at = 0;
+    for (int i = 0; i < row->fields && at < 250; i++)
+        at += (size_t)snprintf(text + at, 300 - at, "%s%.40s", i ? ", " : "", row->field[i]);
+}
+
+/* By its place, in a list without a header, or by its name; -1: there is none. */
+static int column_called(const ft_row *row, const char *name, bool *headerless)
+{
+    char *end;
+    long place = strtol(name, &end, 10);
+    if (!*end && place != 0 && labs(place) <= row->fields) {
+        *headerless = true;
+        return (int)(place > 0 ? place - 1 : row->fields + place);
+    }
+    for (int i = 0; i < row->fields; i++)
+        if (!strcmp(row->field[i], name)) return i;
+    for (int i = 0; i < row->fields; i++)
+        if (!strcasecmp(row->field[i], name)) return i;
+    return -1;
+}
+
+/* The column that the user named, or the one that is called like this. */
+static int find_column(reader *r, const ft_row *row, int k)
+{
+    char name[256], all[300];
+    int best = 3, at = -1, also = -1;
+    r->column[k] = -1;
+    if (told(r->opt->columns, k, name)) {
+        if (!*name) return FT_OK;
+        char *rest = name;
+        for (char *one; r->column[k] < 0 && (one = strsep(&rest, "|"));) r->column[k] = column_called(row, one, &r->headerless);
+        if (r->column[k] >= 0) return FT_OK;
+        told(r->opt->columns, k, name), all_names(row, all);
+        return FT_FAIL(FT_EDATA, "%s:1: no column is called %s. There are %s", row->path, name, all);
+    }
+    for (int i = 0; i < row->fields; i++) {
+        int near = nearness(row->field[i], k);
+        if (near < best) best = near, at = i, also = -1;
+        else if (near < 3 && (near == best || (near == 1 && best == 0))) also = i;
+    }
+    if (also >= 0)
+        return FT_FAIL(FT_EDATA, "%s:1: %s could be the column %s or %s. Say which: --columns %s=%s (data.columns)", row->path,
+                       field_names[k], row->field[at], row->field[also], column_names[k], row->field[at]);
+    r->column[k] = at;
+    return FT_OK;
+}
+
+/* what was taken for what, where it is called otherwise */
+static void say_columns(const reader *r, const ft_row *row)
+{
+    char text[600];
+    size_t at = 0;
+    for (int k = 0; k < KNOWN && at < 450; k++)
+        if (r->column[k] >= 0 && strcmp(row->field[r->column[k]], column_names[k]))
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s is the column %.100s", at ? ", " : "", field_names[k],
+                                   row->field[r->column[k]]);
+    if (at) ft_log("%s: %s", row->path, text);
 }
 
 static int header(reader *r, const ft_row *row)
 {
-    bool named = false;
-    FT_TRY(ft_row_commas(row));
-    for (int i = 0; i < row->fields; i++) {
-        FT_TRY(ft_row_name(row, i, "the name of a column"));
-        named |= !strcmp(row->field[i], "video");
-    }
-    for (int k = 0; k < KNOWN; k++) r->column[k] = -1;
+    char all[300];
+    bool any = false;
+    for (int i = 0; i < row->fields; i++) FT_TRY(ft_row_name(row, i, "the name of a column"));
     r->expected = row->fields;
-    for (int i = 0; i < row->fields && (named || row->fields != 2); i++) FT_TRY(check_spelling(row, i));
-    if (!named && row->fields != 2)
-        return FT_FAIL(
-            FT_EDATA,
-            "%s:1: no column named video, and not the two columns of a headerless list. Start the file with video,label",
-            row->path);
-    if (!named) {
-        for (int i = 0; i < 2; i++) FT_TRY(check_spelling(row, i));
-        r->column[VIDEO] = 0, r->column[LABEL] = 1;
+    for (int k = 0; k < KNOWN; k++) {
+        FT_TRY(find_column(r, row, k));
+        any |= r->column[k] >= 0;
+    }
+    for (int k = 0; k < KNOWN && r->headerless; k++)
+        if (!told(r->opt->columns, k, all)) r->column[k] = -1; /* what stands in the first row is no name */
+    all_names(row, all);
+    if (!any && row->fields == 2) {
+        r->headerless = true, r->column[VIDEO] = 0, r->column[LABEL] = 1;
         return FT_OK;
     }
+    for (int k = VIDEO; k <= LABEL; k++)
+        if (r->column[k] < 0)
+            return FT_FAIL(
+                FT_EDATA, "%s:1: no column named %s. There are %s. Say which it is: --columns %s=NAME (data.columns)%s",
+                row->path, column_names[k], all, column_names[k], any ? "" : ", or, in a list without a header, video=1,label=2");
+    for (int k = 0; k < KNOWN; k++)
+        for (int q = 0; q < k; q++)
+            if (r->column[k] >= 0 && r->column[k] == r->column[q])
+                return FT_FAIL(FT_EDATA, "%s:1: the column %s is %s and %s. Say which: --columns (data.columns)", row->path,
+                               row->field[r->column[k]], field_names[q], field_names[k]);
+    if (r->headerless) return FT_OK;
     for (int i = 0; i < row->fields; i++) {
-        for (int k = 0; k < KNOWN; k++)
-            if (!strcmp(row->field[i], column_names[k])) {
-                if (r->column[k] >= 0) return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, column_names[k]);
-                r->column[k] = i;
-            }
         for (int k = 0; k < i; k++)
             if (!strcmp(row->field[i], row->field[k]))
                 return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, row->field[i]);
-        if (!(r->name[i] = ft_strdup(row->field[i]))) return no_memory(row->path);
+        if (!listed(r->opt->leave_out, row->field[i]) && !(r->name[i] = ft_strdup(row->field[i]))) return no_memory(row->path);
     }
-    return r->column[LABEL] < 0 ? FT_FAIL(FT_EDATA, "%s:1: no column named label", row->path) : FT_OK;
+    say_columns(r, row);
+    return FT_OK;
 }
 
 /* A value is text: line breaks in it count as spaces. That one could not be kept, ft_json_text knows. */
@@ -120,13 +245,13 @@ static int take(const reader *r, const ft_row *row, int which, char **out)
 static int body(reader *r, const ft_row *row)
 {
     if (row->fields != r->expected)
-        return FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold commas", row->path, row->line,
-                       row->fields, r->expected);
+        return FT_FAIL(FT_EDATA, "%s:%d: %d columns, the first line has %d. Quote values that hold %s", row->path, row->line,
+                       row->fields, r->expected, ft_separator_name(row->by));
     if (r->l->n == MOST_ROWS)
         return FT_FAIL(FT_EDATA, "%s:%d: more than %d videos. Is it a label list?", row->path, row->line, MOST_ROWS);
     FT_TRY(ft_grow(&r->l->row, (size_t)r->l->n, sizeof *r->l->row));
     ft_label *e = &r->l->row[r->l->n++];
-    *e = (ft_label){.line = row->line};
+    *e = (ft_label){.list = r->path, .line = row->line};
     FT_TRY(take(r, row, VIDEO, &e->video));
     FT_TRY(take(r, row, LABEL, &e->label));
     FT_TRY(take(r, row, GROUP, &e->group));
@@ -134,9 +259,7 @@ static int body(reader *r, const ft_row *row)
     FT_TRY(facts(r, row, &e->facts));
     if (!*e->video || !*e->label)
         return FT_FAIL(FT_EDATA, "%s:%d: %s is empty", row->path, row->line, *e->video ? "the label" : "the name of the video");
-    if (*e->group) return FT_OK;
-    ft_free(e->group); /* each video is its own group */
-    return (e->group = ft_strdup(e->video)) ? FT_OK : no_memory(row->path);
+    return FT_OK;
 }
 
 static int take_row(void *ctx, const ft_row *row)
@@ -144,7 +267,8 @@ static int take_row(void *ctx, const ft_row *row)
     reader *r = ctx;
     if (r->rows++ > 0) return body(r, row);
     FT_TRY(header(r, row));
-    return strcmp(row->field[r->column[VIDEO]], "video") ? body(r, row) : FT_OK; /* headerless: the first row is data */
+    r->l->decimal_commas = row->by != ',';
+    return r->headerless ? body(r, row) : FT_OK;
 }
 
 /* FT_EDATA when a video stands in two rows; `also`: what is said of the first one, with its line */
@@ -163,11 +287,13 @@ static int check_once(const ft_labels *l, const char *path, const char *also)
     return rc;
 }
 
-static int read_file(ft_labels *l, const char *path)
+static int read_file(ft_labels *l, const char *path, const ft_list_opt *opt)
 {
-    reader r = {.l = l, .fact = json_object(), .nothing = json_string("")};
     memset(l, 0, sizeof *l);
-    int rc = ft_table_read(path, 64u << 20, take_row, &r);
+    FT_TRY(check_columns(opt->columns));
+    if (!(l->list[0] = ft_strdup(path))) return no_memory(path);
+    reader r = {.l = l, .opt = opt, .path = l->list[0], .fact = json_object(), .nothing = json_string("")};
+    int rc = ft_table_read(path, 64u << 20, 0, take_row, &r);
     for (int i = 0; i < FT_COLUMNS; i++) ft_free(r.name[i]);
     json_decref(r.fact), json_decref(r.nothing);
     if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no rows. Add lines video,label", path);
@@ -190,7 +316,7 @@ static int list_of(const char *folder, const char *split, char **path)
     return FT_OK;
 }
 
-static const char *const splits[] = {"train", "val", "test"};
+static const char *const splits[] = {"train", "val", "test"}; /* names of files */
 
 /* Moves the rows of `part` behind those of `l`, as rows of a split. */
 static int append(ft_labels *l, ft_labels *part, const char *path, const char *split)
@@ -210,7 +336,7 @@ static int append(ft_labels *l, ft_labels *part, const char *path, const char *s
     return FT_OK;
 }
 
-static int read_folder(ft_labels *l, const char *folder)
+static int read_folder(ft_labels *l, const char *folder, const ft_list_opt *opt)
 {
     char *path[3] = {NULL, NULL, NULL};
     int rc = FT_OK;
@@ -221,8 +347,9 @@ static int read_folder(ft_labels *l, const char *folder)
     for (int i = 0; rc == FT_OK && i < 3; i++) {
         ft_labels part = {0};
         if (!path[i]) continue;
-        rc = read_file(&part, path[i]);
-        if (rc == FT_OK) rc = append(l, &part, path[i], i == 0 ? "train" : i == 1 && path[2] ? "val" : "test");
+        rc = read_file(&part, path[i], opt);
+        if (rc == FT_OK) l->list[i] = part.list[0], part.list[0] = NULL; /* the rows point to it */
+        if (rc == FT_OK) rc = append(l, &part, path[i], i == 0 ? "train" : i == 1 && path[2] ? "validation" : "test");
         if (rc == FT_OK) rc = check_once(l, path[i], "%s:%d: video %s stands in another list as well (line %d)");
         ft_labels_free(&part);
     }
@@ -231,7 +358,22 @@ static int read_folder(ft_labels *l, const char *folder)
     return rc;
 }
 
-int ft_labels_read(ft_labels *l, const char *path) { return ft_is_dir(path) ? read_folder(l, path) : read_file(l, path); }
+static int settle(ft_labels *l, const ft_list_opt *opt)
+{
+    int rc = ft_labels_name_splits(l);
+    if (rc == FT_OK) rc = ft_labels_to_classes(l, opt->bins);
+    if (rc == FT_OK) rc = ft_labels_group(l, opt->group_from);
+    if (rc < 0) ft_labels_free(l);
+    return rc;
+}
+
+int ft_labels_read(ft_labels *l, const char *path, const ft_list_opt *opt)
+{
+    static const ft_list_opt nothing = {0};
+    if (!opt) opt = &nothing;
+    FT_TRY(ft_is_dir(path) ? read_folder(l, path, opt) : read_file(l, path, opt));
+    return settle(l, opt);
+}
 
 int ft_labels_sha256(const char *path, char hex[65])
 {
@@ -255,8 +397,12 @@ static int add_video(ft_labels *l, const char *folder, const char *class, const 
     FT_TRY(ft_check_name(file, strlen(file), folder, "the file"));
     FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
     ft_label *e = &l->row[l->n++];
-    *e = (ft_label){
-        ft_format("%s/%s", class, file), ft_strdup(class), ft_format("%s/%s", class, file), ft_strdup(""), ft_strdup("{}"), 0};
+    *e = (ft_label){.video = ft_format("%s/%s", class, file),
+                    .label = ft_strdup(class),
+                    .group = ft_strdup(""),
+                    .split = ft_strdup(""),
+                    .facts = ft_strdup("{}"),
+                    .list = l->list[0]};
     return e->video && e->label && e->group && e->split && e->facts ? FT_OK : no_memory(folder);
 }
 
@@ -273,15 +419,17 @@ static int visible(const char *path, char ***name, int *n)
     return FT_OK;
 }
 
-int ft_labels_from_folders(ft_labels *l, const char *folder)
+int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *opt)
 {
+    static const ft_list_opt nothing = {0};
     char **class, **file;
     int n, m, rc = FT_OK;
     memset(l, 0, sizeof *l);
     FT_TRY(visible(folder, &class, &n));
+    if (!(l->list[0] = ft_strdup(folder))) rc = no_memory(folder);
     for (int i = 0; i < n; i++) {
         char *dir = ft_format("%s/%s", folder, class[i]);
-        if (!dir) rc = no_memory(folder);
+        if (rc == FT_OK && !dir) rc = no_memory(folder);
         if (rc == FT_OK && ft_is_dir(dir) && (rc = visible(dir, &file, &m)) == FT_OK) {
             for (int k = 0; k < m; k++) {
                 if (rc == FT_OK) rc = add_video(l, folder, class[i], file[k]);
@@ -297,7 +445,7 @@ int ft_labels_from_folders(ft_labels *l, const char *folder)
         rc = FT_FAIL(FT_EDATA, "%s: no videos in folders by class. Give --labels FILE.csv, or make %s/CLASS/VIDEO", folder,
                      folder);
     if (rc < 0) ft_labels_free(l);
-    return rc;
+    return rc < 0 ? rc : settle(l, opt ? opt : &nothing);
 }
 
 void ft_labels_free(ft_labels *l)
@@ -308,7 +456,9 @@ void ft_labels_free(ft_labels *l)
         ft_free(l->row[i].group);
         ft_free(l->row[i].split);
         ft_free(l->row[i].facts);
+        ft_free(l->row[i].file);
     }
     ft_free(l->row);
+    for (int i = 0; i < 3; i++) ft_free(l->list[i]);
     memset(l, 0, sizeof *l);
 }

@@ -143,7 +143,7 @@ static int labels_at(const char *path)
 {
     ft_labels l;
     char hex[65];
-    int rc = ft_labels_read(&l, path);
+    int rc = ft_labels_read(&l, path, NULL);
     if (rc < 0) return rc;
     check_labels(&l);
     ft_labels_free(&l);
