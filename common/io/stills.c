@@ -1,11 +1,9 @@
 #include "common/io/stills.h"
 
-#include <libavutil/opt.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/base/files.h"
-#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
@@ -43,17 +41,16 @@ static int compare(const void *a, const void *b) { return ft_natural_order(*(cha
 
 static int open_folder(ft_stills *s)
 {
-    int all, foreign = 0;
+    int all;
     FT_TRY(ft_list_dir(s->path, &s->name, &all));
     for (int i = 0; i < all; i++) {
         if (is_image(s->name[i])) s->name[s->n++] = s->name[i];
-        else foreign += !ft_is_foreign(s->name[i]), ft_free(s->name[i]);
+        else s->others += !ft_is_foreign(s->name[i]), ft_free(s->name[i]);
     }
     if (s->n == 0)
         return FT_FAIL(
             FT_EDATA, "%s: a folder without images. A video is a file, or a folder of its frames as PNG, JPEG, TIFF or BMP files",
             s->path);
-    if (foreign) ft_log("%s: %d of its files are no images and are left out", s->path, foreign);
     qsort(s->name, (size_t)s->n, sizeof *s->name, compare);
     return FT_OK;
 }
@@ -76,6 +73,8 @@ static int count_pages(ft_stills *s, const uint8_t *data, size_t size)
                            "%s: damaged: the list of its pages is not whole after page %lld. Copy the file again, or leave "
                            "it out with --on-error skip",
                            s->path, (long long)s->n);
+        FT_TRY(ft_grow(&s->page, (size_t)s->n, sizeof *s->page));
+        s->page[s->n] = (uint32_t)at;
         if (s->n + 1 == power) power *= 2, mark = at;
         uint64_t next = at + 2 + 12 * number(data + at, 2, big);
         at = next + 4 <= size ? number(data + next, 4, big) : size;
@@ -95,14 +94,13 @@ static int load(ft_stills *s, const char *path)
     FT_TRY(ft_read_file(path, MOST_BYTES, &data, &size));
     char *padded = ft_realloc(data, size + AV_INPUT_BUFFER_PADDING_SIZE);
     if (padded) data = padded, memset(data + size, 0, AV_INPUT_BUFFER_PADDING_SIZE);
-    s->packet->buf =
-        padded ? av_buffer_create((uint8_t *)data, size + AV_INPUT_BUFFER_PADDING_SIZE, free_bytes, NULL, AV_BUFFER_FLAG_READONLY)
-               : NULL;
+    s->packet->buf = padded ? av_buffer_create((uint8_t *)data, size + AV_INPUT_BUFFER_PADDING_SIZE, free_bytes, NULL, 0) : NULL;
     if (!s->packet->buf) {
         ft_free(data);
         return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     }
     s->packet->data = (uint8_t *)data, s->packet->size = (int)size;
+    s->packet->flags = AV_PKT_FLAG_KEY; /* else FFmpeg adds a PNG to the one before it */
     return FT_OK;
 }
 
@@ -125,7 +123,8 @@ static int open_codec(ft_stills *s, const char *path)
 static int decode(ft_stills *s, const char *path)
 {
     av_frame_unref(s->frame);
-    if (!s->name) av_opt_set_int(s->codec->priv_data, "page", s->next + 1, 0);
+    for (int i = 0; s->page && i < 4; i++) /* in this copy the page is the file's first: FFmpeg knows no other */
+        s->packet->data[4 + i] = (uint8_t)(s->page[s->next] >> 8 * (*s->packet->data == 'M' ? 3 - i : i));
     int rc = avcodec_send_packet(s->codec, s->packet);
     if (rc >= 0) rc = avcodec_receive_frame(s->codec, s->frame);
     if (rc == AVERROR(ENOMEM)) return FT_FAIL(FT_ENOMEM, "%s: no memory to decode it. Close other programs", path);
@@ -181,6 +180,7 @@ int ft_stills_open(ft_stills *s, const char *path)
 void ft_stills_close(ft_stills *s)
 {
     if (s->name) ft_free_names(s->name, (int)s->n);
+    ft_free(s->page);
     avcodec_free_context(&s->codec);
     av_packet_free(&s->packet);
     av_frame_free(&s->frame);

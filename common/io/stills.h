@@ -9,7 +9,9 @@
 typedef struct {
     const char *path;
     char **name;     /* of a folder's images; NULL: pages of one file */
+    uint32_t *page;  /* where each one's directory is */
     int64_t n, next; /* n 0: it is neither of the two */
+    int others;      /* files in the folder that are no images; hidden ones are not counted */
     AVCodecContext *codec;
     AVPacket *packet;
     AVFrame *frame; /* of the last ft_stills_next */

@@ -319,7 +319,7 @@ static void orientation_of(ft_video *v, const AVStream *s)
     if (!stored) return;
     memcpy(m, stored, sizeof m);
     v->mirrored = (double)m[0] * m[4] < (double)m[1] * m[3];
-    if (v->mirrored) av_display_matrix_flip(m, true, false);
+    if (v->mirrored) m[0] = -m[0], m[1] = -m[1];
     double angle = av_display_rotation_get(m); /* counter-clockwise */
     v->rotation = isnan(angle) ? 0 : (((int)lround(-angle / 90.0) % 4 + 4) % 4) * 90;
 }
@@ -425,6 +425,7 @@ static int look_through(ft_video *v, const char *path, int64_t *promised)
         av_frame_unref(d.frame);
     }
     v->images = d.stills.n;
+    if (d.stills.others) ft_log("%s: %d of its files are no images and are left out", path, d.stills.others);
     if (v->images) v->fps = STILLS_FPS, v->plain = true;
     else {
         const AVStream *s = d.format->streams[d.stream];
