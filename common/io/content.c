@@ -31,8 +31,8 @@ static void widen(uint8_t *to, const uint8_t *mask, int w, int h, int r)
                     if (u >= 0 && v >= 0 && u < w && v < h) to[v * w + u] = 1;
 }
 
-/* The box around the pixels of `mask` in the connected part of `wide` that holds most of them. wide is used up. */
-static ft_rect largest(uint8_t *wide, const uint8_t *mask, int w, int h, int *stack)
+/* The box around what changes or shines in the connected part of `wide` that changes most. wide is used up. */
+static ft_rect largest(uint8_t *wide, const uint8_t *mask, const uint8_t *bright, int w, int h, int *stack)
 {
     ft_rect best = {0, 0, 0, 0};
     int most = 0;
@@ -43,8 +43,8 @@ static ft_rect largest(uint8_t *wide, const uint8_t *mask, int w, int h, int *st
         while (top) {
             int at = stack[--top], x = at % w, y = at / w;
             const int next[] = {x > 0 ? at - 1 : -1, x < w - 1 ? at + 1 : -1, y > 0 ? at - w : -1, y < h - 1 ? at + w : -1};
-            if (mask[at]) {
-                n++;
+            n += mask[at];
+            if (mask[at] || bright[at]) {
                 x0 = x < x0 ? x : x0, x1 = x > x1 ? x : x1, y0 = y < y0 ? y : y0, y1 = y > y1 ? y : y1;
             }
             for (int k = 0; k < 4; k++)
@@ -58,7 +58,7 @@ static ft_rect largest(uint8_t *wide, const uint8_t *mask, int w, int h, int *st
 int ft_content_box(uint8_t *const *rgb, int n, int w, int h, ft_rect *box)
 {
     int pixels = w * h, moving = 0;
-    uint8_t *mask = ft_alloc((size_t)pixels * 2), *wide = mask + pixels;
+    uint8_t *mask = ft_alloc((size_t)pixels * 3), *wide = mask + pixels, *bright = wide + pixels;
     int *stack = ft_alloc_n(pixels, sizeof *stack);
     if (!mask || !stack) {
         ft_free(mask), ft_free(stack);
@@ -71,12 +71,13 @@ int ft_content_box(uint8_t *const *rgb, int n, int w, int h, ft_rect *box)
             least = v < least ? v : least, most = v > most ? v : most;
         }
         mask[i] = most - least > CHANGES;
-        wide[i] = most > BLACK;
+        bright[i] = most > BLACK;
         moving += mask[i];
     }
-    if (moving < pixels / 50) memcpy(mask, wide, (size_t)pixels);
+    if (moving < pixels / 50) memcpy(mask, bright, (size_t)pixels);
     widen(wide, mask, w, h, 1 + (w > h ? w : h) / GAP / 2);
-    *box = largest(wide, mask, w, h, stack);
+    for (int i = 0; i < pixels; i++) wide[i] |= bright[i]; /* what stands still within a sector belongs to it; writing is apart */
+    *box = largest(wide, mask, bright, w, h, stack);
     if (box->w == 0 || (box->w > w - w / 20 && box->h > h - h / 20)) *box = (ft_rect){0, 0, w, h};
     ft_free(mask), ft_free(stack);
     return FT_OK;
