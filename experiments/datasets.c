@@ -157,6 +157,10 @@ static const ft_dataset datasets[] = {
      .warning = "experience is a fact about four surgeons: who tells them apart tells it. Each surgeon is a group, on one side "
                 "of a split",
      .check = cataract_check},
+    {.name = "ldpolyp",
+     .help = "LDPolypVideo: Images/N, Annotations/N; windows of --window frames, with a polyp or without",
+     .warning = "videos of one patient are not named: each video is a group. PolypDiag's videos with polyps are cut from it",
+     .read = ft_ldpolyp_read},
     {.name = "mmaction",
      .help = "lists of MMAction2, V-JEPA: `PATH LABEL` or `FOLDER FRAMES LABEL`, given with --labels",
      .columns = "video=1,label=-1"},

@@ -14,6 +14,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/train/precision.h"
+#include "experiments/config_changes.h"
 #include "experiments/environment.h"
 #include "experiments/worth.h"
 
@@ -203,6 +204,23 @@ static int print_results(const ft_result *r, bool json, double seconds)
     return FT_OK;
 }
 
+/* A changed key computes anew what hangs on it, in the same folder; the tables of other videos are not replaced unasked. */
+static int check_changes(const ft_config *cfg, const char *dir, bool force)
+{
+    ft_config_changes changes;
+    char path[FT_PATH], tables[FT_PATH];
+    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    snprintf(tables, sizeof tables, "%s/results.jsonl", dir);
+    FT_TRY(ft_config_changes_find(&changes, cfg, path));
+    if (!changes.n) return FT_OK;
+    if (changes.data && !force && ft_exists(tables))
+        return FT_FAIL(FT_ECONFIG,
+                       "%s: holds the results of other videos: %s. Give another folder with -o, or --force to replace its tables",
+                       dir, changes.text);
+    ft_log("%s was computed with other settings: %s. What depends on them is computed anew", dir, changes.text);
+    return FT_OK;
+}
+
 int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
 {
     ft_experiment x = {.cfg = cfg, .look_only = opt->report, .elsewhere = opt->slurm};
@@ -212,6 +230,7 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     int rc;
     double start = ft_now();
     snprintf(x.dir, sizeof x.dir, "%s", dir);
+    FT_TRY_TO(rc, done, check_changes(cfg, dir, opt->force));
     FT_TRY_TO(rc, done, ft_experiment_open(&r));
     if (opt->report) FT_TRY_TO(rc, done, ft_experiment_complete(&x));
     snprintf(path, sizeof path, "%s/config.yaml", dir);

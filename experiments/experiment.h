@@ -59,6 +59,7 @@ typedef struct {
     bool slurm;                  /* the stages are computed by jobs of a cluster (slurm.c), not here */
     int (*helpers)(void *given); /* starts further workers once the graph is known; may be NULL */
     void *given;
+    bool force; /* also where the folder's tables are of other videos */
 } ft_run_opt;
 
 /* Everything: stages that are not there yet (each continues from its saved state), tables, report. */

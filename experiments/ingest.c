@@ -67,7 +67,7 @@ typedef struct {
 } work;
 
 /* Which frames the clips are of: x->index */
-static int choose(work *x)
+static int choose(work *x, const ft_label *label)
 {
     const ft_ingest_opt *o = x->o;
     int F = o->sampling.frames;
@@ -78,6 +78,13 @@ static int choose(work *x)
         x->ticks = resample(&x->video, o->fps, &x->tick);
         FT_TRY((int)(x->ticks < 0 ? x->ticks : 0));
     }
+    if (label->frames) {
+        if (x->tick || label->from + label->frames > x->ticks)
+            return FT_FAIL(FT_EDATA, "%s: frames %lld to %lld are asked of %lld%s", x->path, (long long)label->from,
+                           (long long)(label->from + label->frames - 1), (long long)x->video.frames,
+                           x->tick ? ", and at another rate they are others. Leave out --fps (data.fps)" : "");
+        x->ticks = label->frames;
+    }
     double fps = o->fps > 0 ? o->fps : x->video.fps;
     int room = ft_sample_count(&o->sampling, x->ticks, fps);
     int64_t all;
@@ -85,6 +92,7 @@ static int choose(work *x)
         return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
     FT_TRY(ft_sample_clips(&o->sampling, x->path, x->ticks, fps, x->index, room, &x->n, &x->used));
     for (int64_t i = 1; i < F; i++) x->repeats |= x->index[i] == x->index[i - 1];
+    for (int64_t i = 0; i < (int64_t)x->n * F; i++) x->index[i] += label->from;
     return FT_OK;
 }
 
@@ -123,15 +131,16 @@ static int write_clips(work *x, int64_t k)
         const int64_t *at = x->index + x->next * F;
         for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)(x->place[at[f]] % x->room) * each, each);
         if (x->row < 0)
-            FT_TRY(x->row = ft_clipwriter_video(x->writer, &(ft_store_video){.name = x->label->video,
-                                                                             .label = x->label->label,
-                                                                             .group = x->label->group,
-                                                                             .split = x->label->split,
-                                                                             .source = x->path,
-                                                                             .sha256 = x->hex,
-                                                                             .frames = (int32_t)x->video.frames,
-                                                                             .fps = x->video.fps,
-                                                                             .facts = x->facts}));
+            FT_TRY(x->row = ft_clipwriter_video(
+                       x->writer, &(ft_store_video){.name = x->label->video,
+                                                    .label = x->label->label,
+                                                    .group = x->label->group,
+                                                    .split = x->label->split,
+                                                    .source = x->path,
+                                                    .sha256 = x->hex,
+                                                    .frames = (int32_t)(x->label->frames ? x->label->frames : x->video.frames),
+                                                    .fps = x->video.fps,
+                                                    .facts = x->facts}));
         FT_TRY(ft_clipwriter_clip(x->writer, x->row, (int)at[0], x->used, x->clip));
     }
     return FT_OK;
@@ -226,11 +235,14 @@ static int take(work *x, const ft_label *label, ft_checksums *sums, shown_crops 
         return FT_FAIL(FT_EIO, "%s:%d: there is no video %s in %s", label->list, label->line, label->video, x->o->videos);
     x->path = label->file;
     FT_TRY(ft_video_open(&x->video, x->path));
-    FT_TRY(choose(x));
+    FT_TRY(choose(x, label));
     FT_TRY(crop_video(x, shown));
-    bool folder = ft_is_dir(x->path);
-    FT_TRY(ft_video_sha256(&x->video, x->hex, sums && folder ? image_sum : NULL, &(named_sums){sums, label->video}));
-    if (sums && !folder) FT_TRY(ft_checksums_video(sums, label->video, x->hex));
+    size_t within = strlen(x->o->videos); /* by its path in the folder, as sha256sum calls it there */
+    bool inside = !strncmp(x->path, x->o->videos, within) && x->path[within] == '/', folder = ft_is_dir(x->path);
+    const char *name = inside ? x->path + within + 1 : label->video;
+    bool note = sums && label->from == 0;
+    FT_TRY(ft_video_sha256(&x->video, x->hex, note && folder ? image_sum : NULL, &(named_sums){sums, name}));
+    if (note && !folder) FT_TRY(ft_checksums_video(sums, name, x->hex));
     FT_TRY(list_wanted(x));
     FT_TRY(facts_of(label, &x->video, &x->facts));
     return store(x);

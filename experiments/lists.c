@@ -13,13 +13,18 @@
 #include "experiments/datasets.h"
 #include "experiments/video_names.h"
 
-static const char *const keys[] = {"data.as", "data.columns", "data.group_from", "data.threshold", "data.bins"};
+static const char *const keys[] = {"data.as",   "data.columns", "data.group_from",     "data.threshold",
+                                   "data.bins", "data.window",  "data.window_positive"};
 
 ft_list_words ft_list_words_of(const ft_config *cfg)
 {
-    return (ft_list_words){ft_config_text(cfg, "data.as"), ft_config_text(cfg, "data.columns"),
-                           ft_config_text(cfg, "data.group_from"), ft_config_text(cfg, "data.threshold"),
-                           ft_config_text(cfg, "data.bins")};
+    return (ft_list_words){ft_config_text(cfg, "data.as"),
+                           ft_config_text(cfg, "data.columns"),
+                           ft_config_text(cfg, "data.group_from"),
+                           ft_config_text(cfg, "data.threshold"),
+                           ft_config_text(cfg, "data.bins"),
+                           (int)ft_config_int(cfg, "data.window"),
+                           !strcmp(ft_config_text(cfg, "data.window_positive"), "majority")};
 }
 
 json_t *ft_list_words_key(const ft_config *cfg)

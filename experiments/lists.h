@@ -11,6 +11,8 @@
 /* data.as ... of a configuration, --as ... of ingest; "" or NULL where nothing is said */
 typedef struct {
     const char *as, *columns, *group_from, *threshold, *bins;
+    int window; /* frames, where they are labelled one by one (windows.h) */
+    bool majority;
 } ft_list_words;
 
 ft_list_words ft_list_words_of(const ft_config *cfg);        /* its strings are those of cfg */

@@ -22,7 +22,9 @@ static int list_words(const ft_cli *c, ft_config *cfg)
                                             {"--columns", "data.columns"},
                                             {"--group-from", "data.group_from"},
                                             {"--threshold", "data.threshold"},
-                                            {"--bins", "data.bins"}};
+                                            {"--bins", "data.bins"},
+                                            {"--window", "data.window"},
+                                            {"--positive", "data.window_positive"}};
     for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
         const char *value = ft_cli_text(c, option[i][0]);
         if (!value) continue;
@@ -110,6 +112,8 @@ static const ft_option ingest_options[] = {
     {"--group-from", "REGEX", NULL, "its (...) in the group, or in the video's name, is the patient: '^(P[0-9]+)_'"},
     {"--threshold", "N", NULL, "labels that are numbers become two classes"},
     {"--bins", "A,B", NULL, "labels that are numbers become classes between these bounds"},
+    {"--window", "N", NULL, "where frames are labelled: so many become one window with one label [16]"},
+    {"--positive", "any|majority", NULL, "of its frames make a window positive [any]"},
     {"-o", "CLIPS.h5", NULL, "clip store to write"},
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},

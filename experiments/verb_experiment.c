@@ -65,7 +65,8 @@ static int run_all(ft_cli *c, ft_config *cfg, const char *dir, const char *confi
     if (jobs > 1) ft_threads_set(h.threads);
     /* the overrides are part of config.yaml; paths of this machine are not kept, only names */
     snprintf(command, sizeof command, "forty experiment run %s", ft_base_name(config));
-    ft_run_opt opt = {command, ft_cli_json(c), ft_cli_flag(c, "--dry-run"), report, slurm, start_helpers, &h};
+    ft_run_opt opt = {command, ft_cli_json(c),           ft_cli_flag(c, "--dry-run"), report, slurm, start_helpers,
+                      &h,      ft_cli_flag(c, "--force")};
     int rc = ft_experiment_run(cfg, dir, &opt);
     for (int i = 0; i < WORKERS && h.pid[i] > 0; i++) {
         if (rc < 0) kill(h.pid[i], SIGTERM);

@@ -23,6 +23,7 @@
 #include "common/train/precision.h"
 #include "experiments/arm.h"
 #include "experiments/cli.h"
+#include "experiments/config_changes.h"
 #include "experiments/environment.h"
 #include "experiments/ingest.h"
 #include "experiments/mil_task.h"
@@ -212,6 +213,11 @@ static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resu
     }
     FT_TRY(ft_precision_keep(cfg, work, true));
     snprintf(path, sizeof path, "%s/config.yaml", work);
+    ft_config_changes changes = {.n = 0};
+    if (resume) FT_TRY(ft_config_changes_find(&changes, cfg, path));
+    if (changes.n && !force)
+        return FT_FAIL(FT_ECONFIG, "%s: begun with other settings: %s. Continue with the same, or with these by --force", dir,
+                       changes.text);
     return ft_config_write(cfg, path);
 }
 

@@ -198,7 +198,7 @@ static int check_files(const ft_labels *l)
     ft_lookup all = {0};
     int rc = FT_OK;
     for (int i = 0; i < l->n && rc == FT_OK; i++)
-        if (l->row[i].file) rc = ft_lookup_add(&all, l->row[i].file, strlen(l->row[i].file), i);
+        if (l->row[i].file && !l->row[i].frames) rc = ft_lookup_add(&all, l->row[i].file, strlen(l->row[i].file), i);
     if (rc == FT_OK) ft_lookup_sort(&all);
     if (rc == FT_OK && all.repeated >= 0) {
         const ft_label *first = &l->row[all.repeated];
@@ -219,6 +219,7 @@ int ft_video_names_find(ft_labels *l, const char *folder, bool outside, bool ski
     for (int i = 0; i < l->n && rc == FT_OK; i++) {
         ft_label *e = &l->row[i];
         search s = {NULL, NULL, NULL};
+        if (e->file) continue; /* whoever made the list knows */
         if ((rc = find_one(&x, e, outside, &s)) < 0) break;
         if (s.found && n_other++ == 0) other = e;
         if (e->file || n_missing++) continue;

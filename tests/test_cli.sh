@@ -124,7 +124,10 @@ for i in $(seq 600); do [ -e part/state.safetensors ] && break; sleep 0.05; done
 kill -STOP $pid 2>/dev/null && fails 1 "part" "another forty" -- "$F" train e.yaml -o part --resume
 kill -9 $pid 2>/dev/null || true
 wait $pid 2>/dev/null || true
-works "$F" train e.yaml -o part --resume
+cp part/state.safetensors kept.state
+fails 1 "part: begun with other settings: seed is 7, was 0" "--force" -- "$F" train e.yaml -o part --resume --seed 7
+cmp part/state.safetensors kept.state || die "a refused resume changed the run"
+works "$F" train e.yaml -o part --resume --set save_every=3 # no number hangs on it
 cmp whole/weights.safetensors part/weights.safetensors || die "resume is not bit-exact"
 cmp whole/ema.safetensors part/ema.safetensors || die "resume is not bit-exact (EMA)"
 cmp whole/log.csv part/log.csv || die "the log of a resumed run differs"

@@ -453,6 +453,44 @@ static void test_datasets(void **state)
     assert_null(strstr(l.row[0].facts, "Surgeon")); /* it is the group */
     ft_labels_free(&l);
 
+    /* frames 2 and 9 to 11 of the first, none of the second: windows of four */
+    for (int k = 1; k <= 13; k++) {
+        char name[60];
+        snprintf(name, sizeof name, "ld/Train/Images/10/%d.jpg", k), make(name);
+        snprintf(name, sizeof name, "%d.txt", k);
+        put_in("ld/Train/Annotations/10", name,
+               k == 2              ? "1\n10 20 30 40\n"
+               : k >= 9 && k <= 11 ? "2\n1 2 3 4\n5 6 7 8\n"
+                                   : "0\n");
+    }
+    for (int k = 0; k < 4; k++) {
+        char name[60];
+        snprintf(name, sizeof name, "ld/Test/Images/2/%d.jpg", k), make(name);
+        snprintf(name, sizeof name, "%d.txt", k), put_in("ld/Test/Annotations/2", name, "0");
+    }
+    static const char *const windows[2][4] = {{"polyp", "normal", "polyp", "normal"}, {"normal", "normal", "polyp", "normal"}};
+    for (int k = 0; k < 2; k++) {
+        w = (ft_list_words){.as = "ldpolyp", .window = 4, .majority = k == 1};
+        if (open_list(&l, "ld", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(l.n, 4); /* the thirteenth frame is no window */
+        for (int i = 0; i < 4; i++) assert_string_equal(l.row[i].label, windows[k][i]);
+        assert_string_equal(l.row[2].video, "10@8");
+        assert_true(l.row[2].from == 8 && l.row[2].frames == 4);
+        assert_string_equal(l.row[2].group, "10"); /* windows of a video stay together */
+        assert_string_equal(strstr(l.row[2].file, "ld/"), "ld/Train/Images/10");
+        assert_string_equal(l.row[2].split, "train");
+        assert_string_equal(l.row[3].split, "test");
+        ft_labels_free(&l);
+    }
+    w.window = 16;
+    refused(open_list(&l, "ld", NULL, &w, false, false), "no window of 16 frames");
+    w.window = 4;
+    put_in("ld/Test/Annotations/2", "3.txt", "none");
+    refused(open_list(&l, "ld", NULL, &w, false, false), "2/3.txt:1: the number of polyps");
+    put_in("ld/Test/Annotations/2", "3.txt", "0"), make("ld/Test/Images/2/4.jpg");
+    refused(open_list(&l, "ld", NULL, &w, false, false), "4 annotations, and 5 images");
+    refused(open_list(&l, "look", NULL, &w, false, false), "Annotations/N/*.txt");
+
     make("mm/x/clip1.mp4"), make("mm/x/clip2.mp4");
     w = (ft_list_words){.as = "mmaction"};
     assert_int_equal(open_list(&l, "mm", "x/clip1.mp4 1\nx/clip2.mp4 0\n", &w, false, false), FT_OK);

@@ -89,8 +89,11 @@ assert set(s["test"]) == want, s
 P
 works "$F" experiment run e.yaml -o ef --set data.labels=ef.csv --set data.columns=label=EF --set data.threshold=50 --set "positive=below 50"
 ls ef/runs | grep -c ingest >n1
-works "$F" experiment run e.yaml -o ef --set data.labels=ef.csv --set data.columns=label=EF --set data.threshold=45 --set "positive=below 45"
+works "$F" experiment run e.yaml -o ef --set data.labels=ef.csv --set data.columns=label=EF --set data.threshold=45 --set "positive=below 45" --force
 [ "$(ls ef/runs | grep -c ingest)" -gt "$(cat n1)" ] || die "another threshold took the clips of the first"
+says "ef was computed with other settings: data.threshold is" # a changed key computes anew what hangs on it
+fails 1 "ef: holds the results of other videos: data.labels is" "--force" -- "$F" experiment run e.yaml -o ef --set data.labels=capital.csv
+works "$F" experiment run e.yaml -o ef --set data.labels=capital.csv --force
 fails 1 "all videos are of one group, P1" -- "$F" experiment run e.yaml -o one --set data.labels=one.csv
 fails 1 "group P has videos in two splits" -- "$F" experiment run e.yaml -o div --set data.labels=divided.csv
 # visits of a patient stay together

@@ -24,6 +24,8 @@
         "regular expression whose (...) in the group, or in the video's name, is the patient: '^(P[0-9]+)_'")                    \
     KEY("data.threshold", TEXT, "", 0, 0, "labels that are numbers become two classes, below it and from it")                    \
     KEY("data.bins", TEXT, "", 0, 0, "labels that are numbers become classes between these bounds: 30,50")                       \
+    KEY("data.window", INT, "16", 1, 100000, "data sets whose frames are labelled: so many become one window with one label")    \
+    KEY("data.window_positive", CHOICE, "any", 0, 0, "any|majority: of its frames make a window positive")                       \
     KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                           \
     KEY("data.outside", BOOL, "false", 0, 0, "the label list may name videos outside of data.videos, by .. or from the root")    \
     KEY("data.checksums", TEXT, "", 0, 0, "SHA-256 list of the videos: verified when they are read, written if it is not there") \

@@ -6,6 +6,7 @@
 #define FT_LABELS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct {
     char *video, *label, *group, *split; /* group: the video's own name when the list has none; split: "", "train", "validation",
@@ -14,6 +15,7 @@ typedef struct {
     char *facts;                         /* other columns as a JSON object of strings */
     const char *list;                    /* the file that names it, and where; line 0: a folder does */
     int line;
+    int64_t from, frames; /* the part of the video that the label is of; frames 0: all of it */
 } ft_label;
 
 typedef struct {

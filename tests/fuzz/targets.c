@@ -131,6 +131,8 @@ static void check_labels(const ft_labels *l)
         json_t *value;
         PROMISE(name_holds(r->video) && *r->video && name_holds(r->label) && name_holds(r->group) && name_holds(r->split));
         PROMISE(r->line > 0);
+        char digits[8];
+        PROMISE(!*r->split || !strcmp(ft_split_name(r->split, digits), r->split)); /* what is kept is what it is called here */
         if (!r->facts || !*r->facts) continue;
         json_t *facts = json_loads(r->facts, JSON_REJECT_DUPLICATES, NULL);
         PROMISE(json_is_object(facts));
