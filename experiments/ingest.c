@@ -141,7 +141,8 @@ static int write_clips(work *x, int64_t k)
                                                     .frames = (int32_t)(x->label->frames ? x->label->frames : x->video.frames),
                                                     .fps = x->video.fps,
                                                     .facts = x->facts}));
-        FT_TRY(ft_clipwriter_clip(x->writer, x->row, (int)at[0], x->used, x->clip));
+        double used = x->tick && F > 1 ? (double)(at[F - 1] - at[0]) / (F - 1) : x->used; /* in frames of the file */
+        FT_TRY(ft_clipwriter_clip(x->writer, x->row, (int)(at[0] - x->label->from), used, x->clip));
     }
     return FT_OK;
 }
