@@ -41,7 +41,7 @@ static const struct {
     const char *file, *crop;
     int frames;
 } golden[] = {
-#include "tests/golden/video/golden.h"
+#include "tests/golden/video/golden.inc"
 };
 
 /* every clip is FFmpeg's own conversion within rounding */

@@ -4,7 +4,7 @@
     python3 tests/golden/make_golden_video.py        needs ffmpeg (made with 5.1.9); writes tests/golden/video/
 
 Each row of CASES makes NAME (a lossless file of testsrc2 with the tags of the row), and NAME.rgb: its middle square of 16 x 16 pixels,
-frame by frame. golden.h lists them."""
+frame by frame. golden.inc lists them."""
 import os
 import subprocess
 
@@ -98,7 +98,7 @@ def main():
     run("-ss", "1.2", "-t", "1", "-i", whole, "-c", "copy", os.path.join(OUT, "trimmed.mp4"))
     os.remove(whole)
     rows.append(("trimmed.mp4", "", golden(os.path.join(OUT, "trimmed.mp4"), (32, 32), (1, 1), 0)))
-    with open(os.path.join(OUT, "golden.h"), "w") as f:
+    with open(os.path.join(OUT, "golden.inc"), "w") as f:
         f.write("/* Written by make_golden_video.py: file, crop, frames; its pixels are in FILE[-crop].rgb */\n")
         for name, crop, rgb in rows:
             f.write(f'{{"{name}", "{crop}", {len(rgb) // (SIZE * SIZE * 3)}}},\n')
