@@ -111,8 +111,7 @@ static void encode(const char *path, enum AVCodecID id, int w, int h, int n, con
     avcodec_parameters_from_context(s->codecpar, c);
     s->time_base = c->time_base;
     int32_t *m = matrix ? new_matrix(s) : NULL;
-    for (int i = 0; m && i < 9; i++)
-        m[i] = i == 8 ? 1 << 30 : i % 3 < 2 && i < 6 ? matrix[i / 3 * 2 + i % 3] * (1 << 16) : 0;
+    for (int i = 0; m && i < 9; i++) m[i] = i == 8 ? 1 << 30 : i % 3 < 2 && i < 6 ? matrix[i / 3 * 2 + i % 3] * (1 << 16) : 0;
     encode_frames(f, c, s, path, n, NULL, pixel);
 }
 
