@@ -47,13 +47,19 @@ static int drop_both(ft_labels *l)
 /* Marks the videos whose frames a COCO file names: "images": [{"file_name": "benign/ID/000001.png"}, ...] */
 static int mark_split(ft_labels *l, const ft_lookup *index, const char *path, const char *split)
 {
-    json_t *file = ft_read_json(path), *images = json_object_get(file, "images"), *image;
-    size_t k;
-    int rc = json_is_array(images) ? FT_OK : FT_FAIL(FT_EDATA, "%s: no list of images. Fetch it again", path);
+    char *text;
+    size_t size, k;
+    FT_TRY(ft_read_file(path, 0, &text, &size));
+    json_t *file = json_loads(text, 0, NULL), *images = json_object_get(file, "images"), *image;
+    int rc = ft_json_lacked()        ? no_memory(path) /* it may lack a part */
+             : json_is_array(images) ? FT_OK
+                                     : FT_FAIL(FT_EDATA, "%s: no list of images. Fetch it again", path);
+    ft_free(text);
     json_array_foreach(images, k, image)
     {
         const char *name = json_string_value(json_object_get(image, "file_name")), *end = name ? strrchr(name, '/') : NULL;
         int64_t i = end ? ft_lookup_find(index, name, (size_t)(end - name)) : -1;
+        if (rc < 0) break;
         if (i < 0 || !strcmp(l->row[i].split, split)) continue;
         if (*l->row[i].split) {
             rc = FT_FAIL(FT_EDATA, "%s: %s is in the other list, too", path, l->row[i].video);
@@ -103,6 +109,14 @@ static int cataract_check(ft_labels *l, const char *root)
         l->row[i].video = name;
     }
     return FT_OK;
+}
+
+/* ---- videos without labels ---------------------------------------------------------------------------------------------- */
+
+static int unlabelled_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+{
+    (void)w, (void)opt;
+    return ft_labels_from_files(l, root);
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------------------- */
@@ -165,6 +179,7 @@ static const ft_dataset datasets[] = {
      .help = "lists of MMAction2, V-JEPA: `PATH LABEL` or `FOLDER FRAMES LABEL`, given with --labels",
      .columns = "video=1,label=-1"},
     {.name = "folders", .help = "a folder per class", .folders = true},
+    {.name = "unlabelled", .help = "a folder of videos without labels: for data.unlabelled", .read = unlabelled_read},
 };
 enum { DATASETS = sizeof datasets / sizeof *datasets };
 

@@ -26,12 +26,10 @@ struct ft_dataset {
 const ft_dataset *ft_dataset_find(const char *name); /* NULL: none is called so */
 const ft_dataset *ft_dataset_at(int i);              /* NULL behind the last */
 /* For messages and help: the names of the rows, in their order (a test holds the two together). */
-#define FT_DATASETS "echonet, echonet-pediatric, hyperkvasir, polypdiag, pocus, buv, cataract101, ldpolyp, mmaction, folders"
+#define FT_DATASETS                                                                                                              \
+    "echonet, echonet-pediatric, hyperkvasir, polypdiag, pocus, buv, cataract101, ldpolyp, mmaction, folders, unlabelled"
 
 /* Sets whose lists have a form of their own (dataset_NAME.c): `read` of their rows. l is empty. */
 int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
-
-/* Takes row i out, keeping the order of the others. */
-void ft_labels_drop(ft_labels *l, int i);
 
 #endif

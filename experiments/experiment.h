@@ -72,6 +72,8 @@ int ft_experiment_gc(ft_config *cfg, const char *dir, bool json);
 
 /* Reads a clip store as the unlabelled clips of an arm: all of its clips. */
 int ft_arm_use_file(ft_arm_context *c, const char *path);
+/* Names, sizes and times of a folder's files, which stand for their content in keys. */
+int ft_folder_identity(const char *folder, json_t *list);
 json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
 
 /* ---- what the report needs ---- */

@@ -58,15 +58,6 @@ int ft_list_options(ft_list_opt *o, const ft_list_words *w)
     return FT_OK;
 }
 
-void ft_labels_drop(ft_labels *l, int i)
-{
-    ft_labels one = {.row = ft_alloc_n(1, sizeof *l->row), .n = 1};
-    if (one.row) one.row[0] = l->row[i];
-    ft_labels_free(&one);
-    memmove(&l->row[i], &l->row[i + 1], (size_t)(l->n - i - 1) * sizeof *l->row);
-    l->n--;
-}
-
 /* ---- what can be wrong -------------------------------------------------------------------------------------------------- */
 
 /* Groups that stand on two sides: an experiment refuses them, but for cross-validation, which deals groups itself. */
@@ -105,7 +96,7 @@ static int check_classes(const ft_labels *l)
         for (int k = 0; k < n && !known; k++) known = !strcmp(name[k], l->row[i].label);
         if (!known) name[n++] = l->row[i].label;
     }
-    if (n == 1 && l->n > 1)
+    if (n == 1 && l->n > 1 && *name[0])
         ft_warn("%s: all %d videos have the label %s: there is nothing to tell apart. Is it the right column?", l->row[0].list,
                 l->n, name[0]);
     if (n > FT_MAX_CLASSES)
@@ -161,6 +152,7 @@ int ft_list_open(ft_labels *l, const ft_list_words *w, const char *videos, const
     if (!ft_is_dir(videos)) return FT_FAIL(FT_EIO, "%s: not a folder. Give the folder of the videos with --videos", videos);
     FT_TRY(ft_list_options(&opt, w));
     char *inner = d && d->videos ? ft_format("%s/%s", videos, d->videos) : NULL;
+    if (d && d->videos && !inner) return FT_FAIL(FT_ENOMEM, "%s: no memory", videos);
     const char *folder = inner && ft_is_dir(inner) ? inner : videos;
     int rc = d               ? read_as(l, d, w, &opt, d->folders ? folder : videos, labels)
              : given(labels) ? ft_labels_read(l, labels, &opt)

@@ -89,6 +89,8 @@ static int folder_identity(const char *dir, int depth, json_t *list)
     return rc;
 }
 
+int ft_folder_identity(const char *dir, json_t *list) { return folder_identity(dir, 0, list); }
+
 static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_config *cfg = s->cfg;

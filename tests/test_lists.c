@@ -335,6 +335,22 @@ static void test_found(void **state)
     ft_labels_free(&l);
 }
 
+/* Every allocation refused in turn: FT_ENOMEM, never a part of the list, or videos of another folder. */
+static void open_short_of_memory(const char *folder, const ft_list_words *w)
+{
+    ft_labels l;
+    int64_t asked = ft_alloc_count();
+    if (open_list(&l, folder, NULL, w, false, false) < 0) fail_msg("%s: %s", folder, ft_error_message());
+    asked = ft_alloc_count() - asked;
+    ft_labels_free(&l);
+    for (int64_t at = 1; at <= asked; at++) {
+        ft_alloc_fail_at(at);
+        int rc = open_list(&l, folder, NULL, w, false, false);
+        ft_alloc_fail_at(0);
+        if (rc != FT_ENOMEM) fail_msg("%s, allocation %lld of %lld refused: %d", folder, (long long)at, (long long)asked, rc);
+    }
+}
+
 static void put_in(const char *folder, const char *name, const char *text)
 {
     char path[300];
@@ -377,6 +393,7 @@ static void test_datasets(void **state)
     assert_non_null(strstr(e->facts, "\"FPS\":\"50\""));
     assert_string_equal(row_of(&l, "0X3A")->label, "from 50");
     ft_labels_free(&l);
+    open_short_of_memory("echonet", &w);
     w.bins = "40,60";
     refused(open_list(&l, "echonet", NULL, &w, false, false), "not both");
     refused(open_list(&l, "look", NULL, &(ft_list_words){.as = "echonet", .bins = "50"}, false, false),
@@ -441,6 +458,7 @@ static void test_datasets(void **state)
     assert_string_equal(row_of(&l, "malignant/two")->split, "test");
     assert_string_equal(row_of(&l, "malignant/two")->label, "malignant");
     ft_labels_free(&l);
+    open_short_of_memory("buv", &w);
     put_in("buv", "imagenet_vid_val.json", "{\"images\": [{\"file_name\": \"benign/one/000000.png\"}]}");
     refused(open_list(&l, "buv", NULL, &w, false, false), "benign/one is in the other list, too");
 
@@ -482,6 +500,7 @@ static void test_datasets(void **state)
         assert_string_equal(l.row[3].split, "test");
         ft_labels_free(&l);
     }
+    open_short_of_memory("ld", &w);
     w.window = 16;
     refused(open_list(&l, "ld", NULL, &w, false, false), "no window of 16 frames");
     w.window = 4;
@@ -497,6 +516,15 @@ static void test_datasets(void **state)
     assert_string_equal(row_of(&l, "x/clip1.mp4")->label, "1");
     ft_labels_free(&l);
     refused(open_list(&l, "mm", NULL, &w, false, false), "--labels");
+
+    make("loose/one.gif"), make("loose/two/0.png"), make("loose/.DS_Store");
+    w = (ft_list_words){.as = "unlabelled"};
+    assert_int_equal(open_list(&l, "loose", NULL, &w, false, false), FT_OK);
+    assert_int_equal(l.n, 2);
+    assert_string_equal(row_of(&l, "one.gif")->label, "");
+    assert_string_equal(row_of(&l, "two")->group, "two");
+    ft_labels_free(&l);
+    open_short_of_memory("loose", &w);
 
     make("classes2/ill/a.mp4"), make("classes2/well/b.mp4");
     w = (ft_list_words){.as = "folders", .group_from = "/(.)"};

@@ -117,6 +117,21 @@ P
 works "$F" experiment run e.yaml -o cv --set data.labels=capital.csv --set evaluation=cross-validation --set folds=2
 says "are not used by cross-validation"
 
+# clips of somebody else: a folder of videos of any size and length is made like the labelled ones, a store of another size is said first
+mkdir clips
+cp v/phantom-0000[0-5].mp4 clips/
+python3 -c 'open("clips/.DS_Store", "w").write("x")'
+works "$F" phantom -o long.h5 --videos 2 --size 48 --frames 24 --mp4 long
+cp long/phantom-00000.mp4 clips/long.mp4
+works "$F" experiment run e.yaml -o cl --set data.labels=capital.csv --set 'arms=supervised,clips: clips'
+store=$(ls cl/runs/clips-*/clips.h5)
+"$F" info "$store" --json | python3 -c 'import json,sys; i = json.load(sys.stdin); assert (i["clips"], i["frames"], i["size"]) == (7, 8, 16), i'
+cut -d, -f1 cl/summary.csv | grep -qx clips || die "the arm has no results: $(cut -d, -f1 cl/summary.csv)"
+works "$F" experiment run e.yaml -o cl --set data.labels=capital.csv --set 'arms=supervised,clips: clips'
+grep -q " 0 stages computed\|(0 stages computed" out || die "a second call computes again: $(tail -1 out)"
+fails 1 "p.h5: clips of 8 frames and 32 pixels; the labelled videos have 8 and 16" -- "$F" experiment run e.yaml -o wrong --set data.labels=capital.csv --set 'arms=supervised,clips: p.h5'
+[ -z "$(ls wrong/runs | grep classifier)" ] || die "something ran before the wrong size was said"
+
 # predict: a bad file is said, the rest is written, the end is 1
 run=$(ls -d ex/runs/classifier-* | head -1)
 echo text >bad.mp4

@@ -391,15 +391,16 @@ int ft_labels_sha256(const char *path, char hex[65])
     return FT_OK;
 }
 
+/* class NULL: of none, in the folder itself */
 static int add_video(ft_labels *l, const char *folder, const char *class, const char *file)
 {
-    FT_TRY(ft_check_name(class, strlen(class), folder, "the folder"));
+    if (class) FT_TRY(ft_check_name(class, strlen(class), folder, "the folder"));
     FT_TRY(ft_check_name(file, strlen(file), folder, "the file"));
     FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
     ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = ft_format("%s/%s", class, file),
-                    .label = ft_strdup(class),
-                    .group = ft_strdup(""),
+    *e = (ft_label){.video = class ? ft_format("%s/%s", class, file) : ft_strdup(file),
+                    .label = ft_strdup(class ? class : ""),
+                    .group = class ? ft_strdup("") : ft_strdup(file),
                     .split = ft_strdup(""),
                     .facts = ft_strdup("{}"),
                     .list = l->list[0]};
@@ -428,6 +429,23 @@ static int visible(const char *path, char ***name, int *n, int *others)
     }
     *n = kept;
     return FT_OK;
+}
+
+int ft_labels_from_files(ft_labels *l, const char *folder)
+{
+    char **name;
+    int n, rc = FT_OK;
+    memset(l, 0, sizeof *l);
+    FT_TRY(visible(folder, &name, &n));
+    if (!(l->list[0] = ft_strdup(folder))) rc = no_memory(folder);
+    for (int i = 0; i < n; i++) {
+        if (rc == FT_OK) rc = add_video(l, folder, NULL, name[i]);
+        ft_free(name[i]);
+    }
+    ft_free(name);
+    if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no videos in it", folder);
+    if (rc < 0) ft_labels_free(l);
+    return rc;
 }
 
 int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *opt)
@@ -460,16 +478,26 @@ int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *
     return rc < 0 ? rc : settle(l, opt ? opt : &nothing);
 }
 
+static void row_free(ft_label *e)
+{
+    ft_free(e->video);
+    ft_free(e->label);
+    ft_free(e->group);
+    ft_free(e->split);
+    ft_free(e->facts);
+    ft_free(e->file);
+}
+
+void ft_labels_drop(ft_labels *l, int i)
+{
+    row_free(&l->row[i]);
+    memmove(&l->row[i], &l->row[i + 1], (size_t)(l->n - i - 1) * sizeof *l->row);
+    l->n--;
+}
+
 void ft_labels_free(ft_labels *l)
 {
-    for (int i = 0; i < l->n; i++) {
-        ft_free(l->row[i].video);
-        ft_free(l->row[i].label);
-        ft_free(l->row[i].group);
-        ft_free(l->row[i].split);
-        ft_free(l->row[i].facts);
-        ft_free(l->row[i].file);
-    }
+    for (int i = 0; i < l->n; i++) row_free(&l->row[i]);
     ft_free(l->row);
     for (int i = 0; i < 3; i++) ft_free(l->list[i]);
     memset(l, 0, sizeof *l);

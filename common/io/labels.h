@@ -43,6 +43,9 @@ int ft_labels_read(ft_labels *l, const char *path, const ft_list_opt *opt);
 int ft_labels_sha256(const char *path, char hex[65]); /* of the file, or of the lists of the folder */
 /* A folder per class: every file in FOLDER/CLASS/ is a video of that class. */
 int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *opt);
+/* Every file of a folder is a video without a label: clips for `clips:` and data.unlabelled. */
+int ft_labels_from_files(ft_labels *l, const char *folder);
+void ft_labels_drop(ft_labels *l, int i); /* takes row i out, keeping the order of the others */
 void ft_labels_free(ft_labels *l);
 
 /* What its words mean, called by the readers above in this order: label_values.c. Each may change what stands in the rows. */
