@@ -431,18 +431,24 @@ static int visible(const char *path, char ***name, int *n, int *others)
     return FT_OK;
 }
 
+static void say_others(const char *folder, int others)
+{
+    if (others) ft_log("%s: %d hidden files, texts and tables are no videos and are left out", folder, others);
+}
+
 int ft_labels_from_files(ft_labels *l, const char *folder)
 {
     char **name;
-    int n, rc = FT_OK;
+    int n, others = 0, rc = FT_OK;
     memset(l, 0, sizeof *l);
-    FT_TRY(visible(folder, &name, &n));
+    FT_TRY(visible(folder, &name, &n, &others));
     if (!(l->list[0] = ft_strdup(folder))) rc = no_memory(folder);
     for (int i = 0; i < n; i++) {
         if (rc == FT_OK) rc = add_video(l, folder, NULL, name[i]);
         ft_free(name[i]);
     }
     ft_free(name);
+    say_others(folder, others);
     if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no videos in it", folder);
     if (rc < 0) ft_labels_free(l);
     return rc;
@@ -470,7 +476,7 @@ int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *
         ft_free(class[i]);
     }
     ft_free(class);
-    if (rc == FT_OK && others) ft_log("%s: %d hidden files, texts and tables are no videos and are left out", folder, others);
+    say_others(folder, others);
     if (rc == FT_OK && l->n == 0)
         rc = FT_FAIL(FT_EDATA, "%s: no videos in folders by class. Give --labels FILE.csv, or make %s/CLASS/VIDEO", folder,
                      folder);
