@@ -22,7 +22,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     char path[FT_PATH];
     ft_ingest_opt o = {
         .videos = s->arm + PREFIX,
-        .sampling = {ft_clip_sampler_of(sampler_of(cfg)), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1},
+        .sampling = {ft_clip_sampler_of(sampler_of(cfg)), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1, 0},
         .view = ft_config_text(cfg, "data.view"),
         .size = x->store.size,
         .fps = ft_config_real(cfg, "data.fps"),

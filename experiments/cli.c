@@ -19,11 +19,11 @@
 #include "common/base/interrupt.h"
 #include "experiments/main.h"
 
-enum { MAX_GIVEN = 256 };
+enum { MAX_GIVEN = 256, MAX_ARGS = 1 << 16 };
 
 struct ft_cli {
     const ft_verb *verb;
-    const char *name[MAX_GIVEN], *value[MAX_GIVEN], *arg[MAX_GIVEN];
+    const char *name[MAX_GIVEN], *value[MAX_GIVEN], *arg[MAX_ARGS];
     int n_given, n_args, argc;
     char **argv; /* from the verb on */
 };
@@ -78,10 +78,16 @@ static int check_given(const char *s)
 
 static int parse(ft_cli *c, int argc, char **argv)
 {
+    bool ended = false;
     for (int i = 0; i < argc; i++) {
         FT_TRY(check_given(argv[i]));
-        if (argv[i][0] != '-' || !argv[i][1]) {
-            if (c->n_args < MAX_GIVEN) c->arg[c->n_args++] = argv[i];
+        if (!ended && !strcmp(argv[i], "--")) {
+            ended = true; /* what follows are names, whatever they begin with */
+            continue;
+        }
+        if (ended || argv[i][0] != '-' || !argv[i][1]) {
+            if (c->n_args == MAX_ARGS) return FT_FAIL(FT_EUSAGE, "more than %d names are given", MAX_ARGS);
+            c->arg[c->n_args++] = argv[i];
             continue;
         }
         size_t n = strcspn(argv[i], "=");

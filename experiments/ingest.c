@@ -12,11 +12,12 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/clipstore.h"
+#include "common/io/image.h"
 #include "common/io/labels.h"
 #include "common/io/video.h"
 #include "experiments/checksums.h"
 
-enum { MAX_CLIPS = 4096, MAX_TICKS = 1 << 24 };
+enum { MAX_TICKS = 1 << 24, HELD = 256 << 20, SHOWN_MOST = 400 };
 
 /* Source frame of every tick of a steady clock at `fps`; returns the number of ticks. */
 static int64_t resample(const ft_video *v, double fps, int64_t **index)
@@ -56,9 +57,13 @@ typedef struct {
     char *facts, hex[65];
     int64_t ticks, *tick, *index;      /* the steady clock's frames; n clips of F frames each */
     int64_t *wanted, *place, n_wanted; /* frames in rising order; where each stands among them */
+    const ft_label *label;
+    ft_clipwriter *writer;
+    int64_t room, next; /* decoded frames that are held, the k-th at k % room; the clip that is written next */
     uint8_t *rgb, *clip;
     int n, row; /* row -1: nothing of it is in the store yet */
     double used;
+    bool repeats; /* clips hold a frame twice */
 } work;
 
 /* Which frames the clips are of: x->index */
@@ -68,23 +73,25 @@ static int choose(work *x, const ft_label *label)
     int F = o->sampling.frames;
     x->ticks = x->video.frames;
     if (x->ticks > INT32_MAX) return FT_FAIL(FT_EDATA, "%s: over 2147483647 frames", x->path);
-    if (o->fps > 0) {
+    if (o->fps > 0 && x->video.images) x->video.fps = o->fps; /* they have no rate but the one that is said */
+    else if (o->fps > 0) {
         x->ticks = resample(&x->video, o->fps, &x->tick);
         FT_TRY((int)(x->ticks < 0 ? x->ticks : 0));
     }
     if (label->frames) {
-        if (o->fps > 0 || label->from + label->frames > x->ticks)
+        if (x->tick || label->from + label->frames > x->ticks)
             return FT_FAIL(FT_EDATA, "%s: frames %lld to %lld are asked of %lld%s", x->path, (long long)label->from,
                            (long long)(label->from + label->frames - 1), (long long)x->video.frames,
-                           o->fps > 0 ? ", and at another rate they are others. Leave out --fps (data.fps)" : "");
+                           x->tick ? ", and at another rate they are others. Leave out --fps (data.fps)" : "");
         x->ticks = label->frames;
     }
-    int64_t room = o->sampling.clips > 0 ? o->sampling.clips : x->ticks, all;
-    if (room > MAX_CLIPS) room = MAX_CLIPS;
+    double fps = o->fps > 0 ? o->fps : x->video.fps;
+    int room = ft_sample_count(&o->sampling, x->ticks, fps);
+    int64_t all;
     if (!ft_mul_count(room, F, &all) || !(x->index = ft_alloc_n(all, sizeof *x->index)))
         return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
-    FT_TRY(ft_sample_clips(&o->sampling, x->path, x->ticks, o->fps > 0 ? o->fps : x->video.fps, x->index, (int)room, &x->n,
-                           &x->used));
+    FT_TRY(ft_sample_clips(&o->sampling, x->path, x->ticks, fps, x->index, room, &x->n, &x->used));
+    for (int64_t i = 1; i < F; i++) x->repeats |= x->index[i] == x->index[i - 1];
     for (int64_t i = 0; i < (int64_t)x->n * F; i++) x->index[i] += label->from;
     return FT_OK;
 }
@@ -103,64 +110,150 @@ static int list_wanted(work *x)
     }
     for (int64_t f = 0; f < frames; f++)
         if (x->place[f]) x->place[f] = x->n_wanted, x->wanted[x->n_wanted++] = f;
-    bool fits = ft_mul_count(x->n_wanted, each, &bytes) && !((double)bytes / (1 << 20) > ft_memory_available());
+    for (int64_t k = 0, F = x->o->sampling.frames; k < x->n; k++) { /* from the first frame of a clip to its last one */
+        int64_t needs = x->place[x->index[(k + 1) * F - 1]] - x->place[x->index[k * F]] + 1;
+        if (needs > x->room) x->room = needs;
+    }
+    if (x->n_wanted <= HELD / each) x->room = x->n_wanted;
+    bool fits = ft_mul_count(x->room, each, &bytes) && !((double)bytes / (1 << 20) > ft_memory_available());
     if (!fits || !(x->rgb = ft_alloc((size_t)bytes)) || !(x->clip = ft_alloc_n(x->o->sampling.frames, (size_t)each)))
-        return FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels. Use fewer --clips-per-video or a smaller --size",
-                       x->path, (long long)x->n_wanted, x->o->size);
+        return FT_FAIL(FT_ENOMEM, "%s: no memory for %lld frames of %d pixels. Use a smaller --stride, --frames or --size",
+                       x->path, (long long)x->room, x->o->size);
     return FT_OK;
 }
 
-/* Its row when the first frames are there, then its clips: a video that cannot be decoded leaves nothing behind. */
-static int store(work *x, const ft_label *label, ft_clipwriter *w)
+/* The clips whose last frame is the k-th or one before it */
+static int write_clips(work *x, int64_t k)
 {
-    const ft_ingest_opt *o = x->o;
-    int F = o->sampling.frames;
-    size_t each = (size_t)o->size * (size_t)o->size * 3;
-    bool three = !strcmp(o->view, "3crop");
-    for (int crop = FT_CROP_FIRST; crop <= FT_CROP_LAST; crop++) {
-        if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
-        FT_TRY(ft_video_frames(&x->video, x->wanted, x->n_wanted, o->size, (ft_crop)crop, x->rgb));
+    int F = x->o->sampling.frames;
+    size_t each = (size_t)x->o->size * (size_t)x->o->size * 3;
+    for (; x->next < x->n && x->place[x->index[(x->next + 1) * F - 1]] <= k; x->next++) {
+        const int64_t *at = x->index + x->next * F;
+        for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)(x->place[at[f]] % x->room) * each, each);
         if (x->row < 0)
             FT_TRY(x->row = ft_clipwriter_video(
-                       w, &(ft_store_video){.name = label->video,
-                                            .label = label->label,
-                                            .group = label->group,
-                                            .split = label->split,
-                                            .source = x->path,
-                                            .sha256 = x->hex,
-                                            .frames = (int32_t)(label->frames ? label->frames : x->video.frames),
-                                            .fps = x->video.fps,
-                                            .facts = x->facts}));
-        for (int64_t k = 0; k < x->n; k++) {
-            const int64_t *at = x->index + k * F;
-            for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)x->place[at[f]] * each, each);
-            FT_TRY(ft_clipwriter_clip(w, x->row, (int)at[0], x->used, x->clip));
-        }
+                       x->writer, &(ft_store_video){.name = x->label->video,
+                                                    .label = x->label->label,
+                                                    .group = x->label->group,
+                                                    .split = x->label->split,
+                                                    .source = x->path,
+                                                    .sha256 = x->hex,
+                                                    .frames = (int32_t)(x->label->frames ? x->label->frames : x->video.frames),
+                                                    .fps = x->video.fps,
+                                                    .facts = x->facts}));
+        double used = x->tick && F > 1 ? (double)(at[F - 1] - at[0]) / (F - 1) : x->used; /* in frames of the file */
+        FT_TRY(ft_clipwriter_clip(x->writer, x->row, (int)(at[0] - x->label->from), used, x->clip));
     }
     return FT_OK;
 }
 
-static int take(work *x, const ft_label *label, ft_checksums *sums, ft_clipwriter *w)
+static int take_frame(void *of, int64_t k, const uint8_t *rgb)
+{
+    work *x = of;
+    size_t each = (size_t)x->o->size * (size_t)x->o->size * 3;
+    memcpy(x->rgb + (size_t)(k % x->room) * each, rgb, each);
+    return x->room < x->n_wanted ? write_clips(x, k) : FT_OK;
+}
+
+/* Its row and its clips. What can be held is written when all of it is there: a video that cannot be decoded leaves nothing
+ * behind; of a longer one each clip goes as soon as it is whole. */
+static int store(work *x)
+{
+    const ft_ingest_opt *o = x->o;
+    bool three = !strcmp(o->view, "3crop");
+    for (int crop = FT_CROP_FIRST; crop <= FT_CROP_LAST; crop++) {
+        if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
+        x->next = 0;
+        FT_TRY(ft_video_each(&x->video, x->wanted, x->n_wanted, o->size, (ft_crop)crop, take_frame, x));
+        FT_TRY(write_clips(x, x->n_wanted));
+    }
+    return FT_OK;
+}
+
+/* ---- pictures of what --crop kept ---- */
+
+typedef struct {
+    uint8_t *rgb; /* (n, FT_SHOWN, FT_SHOWN, 3) */
+    int n;
+} shown_crops;
+
+static int crop_video(work *x, shown_crops *shown)
+{
+    enum { EACH = FT_SHOWN * FT_SHOWN * 3 };
+    uint8_t *to = NULL;
+    if (!x->o->crop || !strcmp(x->o->crop, "none")) return FT_OK;
+    if (shown->n < SHOWN_MOST) {
+        FT_TRY(ft_grow(&shown->rgb, (size_t)shown->n, EACH));
+        to = shown->rgb + (size_t)shown->n * EACH;
+    }
+    FT_TRY(ft_video_crop(&x->video, x->o->crop, to));
+    shown->n += to != NULL;
+    return FT_OK;
+}
+
+/* CLIPS.crop.png beside CLIPS.h5: ten videos a row */
+static int write_crops(const shown_crops *shown, const char *store)
+{
+    enum { EACH = FT_SHOWN * FT_SHOWN * 3, ACROSS = 10 };
+    const char *dot = strrchr(ft_base_name(store), '.');
+    char *path = ft_format("%.*s.crop.png", (int)(dot ? dot - store : (ptrdiff_t)strlen(store)), store);
+    int rows = (shown->n + ACROSS - 1) / ACROSS, across = shown->n < ACROSS ? shown->n : ACROSS, w, h;
+    const uint8_t *row[SHOWN_MOST / ACROSS];
+    uint8_t *all = ft_alloc_n((int64_t)rows * across, EACH), *sheet = NULL, *png = NULL;
+    size_t size;
+    int rc = path && all ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for the picture of what is kept");
+    if (rc == FT_OK) {
+        memset(all, 255, (size_t)rows * (size_t)across * EACH);
+        memcpy(all, shown->rgb, (size_t)shown->n * EACH);
+        for (int i = 0; i < rows; i++) row[i] = all + (size_t)i * (size_t)across * EACH;
+        rc = ft_contact_sheet(row, rows, across, FT_SHOWN, across, 4, &sheet, &w, &h);
+    }
+    if (rc == FT_OK) rc = ft_png_encode(sheet, w, h, &png, &size);
+    if (rc == FT_OK) rc = ft_write_file(path, png, size);
+    if (rc == FT_OK) ft_log("%s: what is kept of %d videos", path, shown->n);
+    ft_free(png), ft_free(sheet), ft_free(all), ft_free(path);
+    return rc;
+}
+
+typedef struct {
+    ft_checksums *sums;
+    const char *video;
+} named_sums;
+
+/* of an image, as sha256sum calls it in the folder of the videos */
+static int image_sum(void *of, const char *name, const char *hex)
+{
+    const named_sums *n = of;
+    char *path = ft_format("%s/%s", n->video, name);
+    int rc = path ? ft_checksums_video(n->sums, path, hex) : FT_FAIL(FT_ENOMEM, "no memory");
+    ft_free(path);
+    return rc;
+}
+
+static int take(work *x, const ft_label *label, ft_checksums *sums, shown_crops *shown)
 {
     if (!label->file)
         return FT_FAIL(FT_EIO, "%s:%d: there is no video %s in %s", label->list, label->line, label->video, x->o->videos);
     x->path = label->file;
     FT_TRY(ft_video_open(&x->video, x->path));
     FT_TRY(choose(x, label));
-    FT_TRY(ft_sha256_file(x->path, x->hex));
+    FT_TRY(crop_video(x, shown));
     size_t within = strlen(x->o->videos); /* by its path in the folder, as sha256sum calls it there */
-    bool inside = !strncmp(x->path, x->o->videos, within) && x->path[within] == '/';
-    if (sums && label->from == 0) FT_TRY(ft_checksums_video(sums, inside ? x->path + within + 1 : label->video, x->hex));
+    bool inside = !strncmp(x->path, x->o->videos, within) && x->path[within] == '/', folder = ft_is_dir(x->path);
+    const char *name = inside ? x->path + within + 1 : label->video;
+    bool note = sums && label->from == 0;
+    FT_TRY(ft_video_sha256(&x->video, x->hex, note && folder ? image_sum : NULL, &(named_sums){sums, name}));
+    if (note && !folder) FT_TRY(ft_checksums_video(sums, name, x->hex));
     FT_TRY(list_wanted(x));
     FT_TRY(facts_of(label, &x->video, &x->facts));
-    return store(x, label, w);
+    return store(x);
 }
 
-static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums *sums, ft_clipwriter *w,
+static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums *sums, ft_clipwriter *w, shown_crops *shown,
                      ft_ingest_result *result)
 {
-    work x = {.o = o, .row = -1};
-    int rc = take(&x, label, sums, w);
+    work x = {.o = o, .row = -1, .label = label, .writer = w};
+    int rc = take(&x, label, sums, shown);
     if (rc < 0 && o->skip && rc != FT_ENOMEM && x.row < 0) {
         ft_warn("%s; left out", ft_error_message());
         result->skipped++;
@@ -173,6 +266,10 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums
             ft_log("%s: %lld frames are too few for stride %d: taken at stride %.0f", label->video, (long long)x.ticks,
                    o->sampling.stride, x.used);
         }
+        result->repeating += x.repeats;
+        if (x.repeats)
+            ft_log("%s: %lld frames are too few for %d at this stride and rate: frames are repeated", label->video,
+                   (long long)x.ticks, o->sampling.frames);
     }
     ft_free(x.facts);
     ft_free(x.clip);
@@ -198,15 +295,18 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
         return rc;
     }
     rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){o->sampling.frames, o->size, o->sampling.stride, o->gzip, o->config});
+    shown_crops shown = {0};
     ft_progress bar;
     ft_progress_start(&bar, "ingest", l.n);
     for (int i = 0; rc == FT_OK && i < l.n; i++) {
-        rc = one_video(o, &l.row[i], with, w, result);
+        rc = one_video(o, &l.row[i], with, w, &shown, result);
         ft_progress_step(&bar, i + 1);
     }
     ft_progress_end(&bar, l.n);
     if (rc == FT_OK && result->videos == 0) rc = FT_FAIL(FT_EDATA, "%s: none of the %d videos could be taken", o->videos, l.n);
     ft_labels_free(&l);
+    if (rc == FT_OK && shown.n) rc = write_crops(&shown, path);
+    ft_free(shown.rgb);
     if (rc == FT_OK) rc = ft_clipwriter_finish(w);
     else ft_clipwriter_abort(w);
     if (with) {

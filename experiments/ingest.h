@@ -12,7 +12,7 @@ typedef struct {
     ft_sampling sampling;        /* which frames; its clips: of a video */
     const char *view;            /* "centre", "left", "3crop": three clips for each */
     int size;
-    double fps; /* resample to this rate first; 0: as it is */
+    double fps; /* resample to this rate first; 0: as it is. Images are taken to have it */
     bool skip;  /* a bad video is reported and left out instead of ending everything */
     bool gzip;
     const char *config; /* JSON to store; NULL: none */
@@ -20,10 +20,12 @@ typedef struct {
         *checksums;     /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
     bool outside;       /* the label list may name videos outside of the folder: by ".." or from the root */
     ft_list_words list; /* how the list is read */
+    const char *crop;   /* ft_video_crop; NULL: none. A picture of what is kept goes beside the store: CLIPS.crop.png */
 } ft_ingest_opt;
 
 typedef struct {
-    int videos, clips, skipped, shortened; /* shortened: taken at a smaller stride */
+    int videos, clips, skipped;
+    int shortened, repeating; /* videos that were taken at a smaller stride; whose clips repeat frames (sampler released) */
 } ft_ingest_result;
 
 int ft_ingest(const ft_ingest_opt *opt, const char *path, ft_ingest_result *result);

@@ -215,6 +215,10 @@ typedef struct {
     int *label;
 } judged;
 
+/* From which frame to which a snippet of a video stands for it, and how many frames the video has */
+static int64_t first_of(const ft_video_features *v, int64_t k, int frames) { return v->start ? v->start[k] : k * frames; }
+static int64_t frames_of(const ft_video_features *v, int frames) { return v->start ? v->frames : v->snippets * frames; }
+
 static int write_snippets(const char *path, const mil_data *d, const judged *j)
 {
     ft_atomic a;
@@ -223,11 +227,14 @@ static int write_snippets(const char *path, const mil_data *d, const judged *j)
     if (!f) return FT_FAIL(FT_EIO, "%s: cannot be written", path);
     fprintf(f, "video,start,end,score\n");
     const float *s = j->score;
-    for (int64_t i = 0; i < j->n; i++)
-        for (int64_t k = 0; k < d->features.video[d->row[j->video[i]]].snippets; k++) {
+    for (int64_t i = 0; i < j->n; i++) {
+        const ft_video_features *v = &d->features.video[d->row[j->video[i]]];
+        for (int64_t k = 0; k < v->snippets; k++) {
+            int64_t start = first_of(v, k, j->frames), end = start + j->frames, all = frames_of(v, j->frames);
             ft_csv_field(f, d->videos.video[j->video[i]].name);
-            fprintf(f, ",%lld,%lld,%.6g\n", (long long)(k * j->frames), (long long)((k + 1) * j->frames), (double)*s++);
+            fprintf(f, ",%lld,%lld,%.6g\n", (long long)start, (long long)(end < all ? end : all), (double)*s++);
         }
+    }
     bool bad = ferror(f);
     if (fclose(f) || bad) {
         ft_atomic_abort(&a);
@@ -236,28 +243,54 @@ static int write_snippets(const char *path, const mil_data *d, const judged *j)
     return ft_atomic_commit(&a);
 }
 
-/* each snippet's score stands for its frames (Tian et al.) */
-static int frame_scores(ft_scores *out, const char *path, const mil_data *d, const judged *j)
+/* Each snippet's score stands for its frames (Tian et al.): a frame of several snippets has their mean, one of none the score of
+ * the nearest, so that every frame of a video is judged. */
+static void spread(const ft_video_features *v, int frames, const float *score, int64_t n, float *p)
 {
-    int64_t total = j->snippets * j->frames, at = 0;
+    for (int64_t f = 0, low = 0; f < n; f++) {
+        double sum = 0;
+        int64_t in = 0, near = low;
+        while (low < v->snippets - 1 && first_of(v, low, frames) + frames <= f) low++;
+        for (int64_t k = low > 0 ? low - 1 : 0; k < v->snippets && (k <= low || first_of(v, k, frames) <= f); k++) {
+            int64_t start = first_of(v, k, frames), away = f < start ? start - f : f - (start + frames - 1),
+                    closest = first_of(v, near, frames), best = f < closest ? closest - f : f - (closest + frames - 1);
+            if (away <= 0) sum += (double)score[k], in++;
+            if (away < best) near = k;
+        }
+        p[2 * f + 1] = in ? (float)(sum / (double)in) : score[near], p[2 * f] = 1 - p[2 * f + 1];
+    }
+}
+
+/* count: of all frames, and of the positive ones */
+static int frame_scores(ft_scores *out, int64_t count[2], const char *path, const mil_data *d, const judged *j)
+{
+    int64_t total = 0, at = 0, snippet = 0;
     ft_framed_video *video = ft_alloc((size_t)(j->n + 1) * sizeof *video);
+    for (int64_t i = 0; video && i < j->n; i++) {
+        const ft_video_features *v = &d->features.video[d->row[j->video[i]]];
+        video[i] = (ft_framed_video){d->videos.video[j->video[i]].name, frames_of(v, j->frames)};
+        total += video[i].frames;
+    }
     uint8_t *truth = ft_alloc((size_t)total + 1);
-    float *p = ft_alloc((size_t)(total + 1) * 2 * sizeof *p);
-    int *label = ft_alloc((size_t)(total + 1) * sizeof *label), rc = FT_OK;
+    float *p = ft_alloc_n(total + 1, 2 * sizeof *p);
+    int *label = ft_alloc_n(total + 1, sizeof *label), rc = FT_OK;
     if (!video || !truth || !p || !label) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for frames"));
-    for (int64_t i = 0; i < j->n; i++)
-        video[i] =
-            (ft_framed_video){d->videos.video[j->video[i]].name, d->features.video[d->row[j->video[i]]].snippets * j->frames};
     FT_TRY_TO(rc, done, ft_frame_labels_read(path, video, j->n, truth));
-    for (int64_t i = 0; i < j->n; i++)
+    for (int64_t i = 0; i < j->n; i++) {
+        const ft_video_features *v = &d->features.video[d->row[j->video[i]]];
+        spread(v, j->frames, j->score + snippet, video[i].frames, p + 2 * at);
+        snippet += v->snippets;
         for (int64_t f = 0; f < video[i].frames; f++, at++) {
             if (truth[at] && !j->label[i])
                 FT_TRY_TO(rc, done,
                           FT_FAIL(FT_EDATA, "%s: frame %lld of %s is positive, but the label of the video is not", path,
                                   (long long)f, video[i].video));
-            p[2 * at + 1] = j->score[at / j->frames], p[2 * at] = 1 - p[2 * at + 1], label[at] = truth[at];
+            label[at] = truth[at];
         }
+    }
     *out = ft_score(p, label, total, 2, 1);
+    count[0] = total, count[1] = 0;
+    for (int64_t f = 0; f < total; f++) count[1] += truth[f];
 done:
     ft_free(video);
     ft_free(truth);
@@ -301,7 +334,8 @@ int ft_mil_evaluate(ft_cli *c, const char *run)
     ft_config *cfg = NULL;
     mil_data d = {0};
     judged j = {0};
-    ft_scores frame;
+    int64_t count[2] = {0, 0};
+    ft_scores frame = {0};
     snprintf(path, sizeof path, "%s/config.yaml", run);
     FT_TRY(ft_cli_config(c, path, &cfg));
     if (out) FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
@@ -310,7 +344,7 @@ int ft_mil_evaluate(ft_cli *c, const char *run)
     int rc = mil_data_read(&d, cfg, data);
     j.frames = d.features.frames ? d.features.frames : (int)ft_config_int(cfg, "mil.snippet");
     if (rc == FT_OK) rc = judge(&j, &d, cfg, run, ft_cli_text(c, "--split"));
-    if (rc == FT_OK && *frames) rc = frame_scores(&frame, frames, &d, &j);
+    if (rc == FT_OK && *frames) rc = frame_scores(&frame, count, frames, &d, &j);
     if (rc == FT_OK && out) rc = write_snippets(out, &d, &j);
     if (rc == FT_OK) {
         ft_scores v = ft_score(j.rows, j.label, j.n, 2, 1);
@@ -320,11 +354,16 @@ int ft_mil_evaluate(ft_cli *c, const char *run)
         json_object_set_new(o, "positive", json_string(positive));
         char text[200] = "";
         if (*frames) {
+            bool both = count[1] > 0 && count[1] < count[0]; /* else there is nothing to rank */
+            json_t *auroc = both ? json_real(frame.auroc) : json_null(), *ap = both ? json_real(frame.auprc) : json_null();
             json_object_set_new(o, "frames",
-                                json_pack("{s:I,s:f,s:f}", "frames", (json_int_t)(j.snippets * j.frames), "auroc", frame.auroc,
-                                          "average_precision", frame.auprc));
-            snprintf(text, sizeof text, "%lld frames: AUROC %.3f  average precision %.3f\n", (long long)(j.snippets * j.frames),
-                     frame.auroc, frame.auprc);
+                                json_pack("{s:I,s:I,s:o,s:o}", "frames", (json_int_t)count[0], "positive", (json_int_t)count[1],
+                                          "auroc", auroc, "average_precision", ap));
+            snprintf(text, sizeof text, "%lld frames, %s of them positive: AUROC and average precision undefined\n",
+                     (long long)count[0], count[1] ? "all" : "none");
+            if (both)
+                snprintf(text, sizeof text, "%lld frames: AUROC %.3f  average precision %.3f\n", (long long)count[0], frame.auroc,
+                         frame.auprc);
         }
         ft_cli_print(c, o,
                      "%lld videos, positive: %s\nF1 %.1f  balanced %.1f  sensitivity %.1f  specificity %.1f  AUROC %.3f  "

@@ -22,7 +22,7 @@ json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v)
 static ft_sampling sampling(const ft_config *cfg)
 {
     return (ft_sampling){ft_clip_sampler_of(ft_config_text(cfg, "data.sampler")), (int)ft_config_int(cfg, "data.frames"),
-                         (int)ft_config_int(cfg, "data.stride"), (int)ft_config_int(cfg, "data.clips_per_video")};
+                         (int)ft_config_int(cfg, "data.stride"), (int)ft_config_int(cfg, "data.clips_per_video"), 0};
 }
 
 /* Clips of another length go through the sampler of the labelled videos, or that of unlabelled.sampler. */
@@ -124,15 +124,18 @@ static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
                        NULL,
                        ft_config_text(cfg, "data.checksums"),
                        ft_config_bool(cfg, "data.outside"),
-                       ft_list_words_of(cfg)};
+                       ft_list_words_of(cfg),
+                       ft_config_text(cfg, "data.crop")};
     ft_ingest_result r;
     (void)x;
+    o.sampling.overlap = ft_config_real(cfg, "data.overlap");
     ft_stage_file(path, s, "clips.h5");
     FT_TRY(ft_ingest(&o, path, &r));
     json_object_set_new(facts, "videos", json_integer(r.videos));
     json_object_set_new(facts, "clips", json_integer(r.clips));
     json_object_set_new(facts, "skipped", json_integer(r.skipped));
     json_object_set_new(facts, "shortened", json_integer(r.shortened));
+    json_object_set_new(facts, "repeating", json_integer(r.repeating));
     return FT_OK;
 }
 
@@ -150,8 +153,9 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
         return ft_stage_add(x, &like, ft_config_json(cfg, keys), stage);
     }
     if (!*videos) return FT_FAIL(FT_ECONFIG, "no data: set data.videos and data.labels, data.clips, or data.phantom: true");
-    static const char *const keys[] = {"data.frames",   "data.stride",  "data.fps",  "data.size", "data.clips_per_video",
-                                       "data.on_error", "data.sampler", "data.view", NULL};
+    static const char *const keys[] = {
+        "data.frames", "data.stride",  "data.fps",  "data.size", "data.clips_per_video", "data.on_error", "data.sampler",
+        "data.view",   "data.overlap", "data.crop", NULL};
     char labels[65] = "";
     if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_labels_sha256(ft_config_text(cfg, "data.labels"), labels));
     if (!ft_is_dir(videos))

@@ -39,9 +39,9 @@ static int list_words(const ft_cli *c, ft_config *cfg)
 static int ingest_with(ft_cli *c, ft_config *cfg)
 {
     int64_t frames, stride, size, clips = 0;
-    double fps;
+    double fps, overlap;
     const char *videos = ft_cli_text(c, "--videos"), *out = ft_cli_text(c, "-o"), *k = ft_cli_text(c, "--clips-per-video"),
-               *on_error = ft_cli_text(c, "--on-error");
+               *on_error = ft_cli_text(c, "--on-error"), *crop = ft_cli_text(c, "--crop");
     if (!videos || !out)
         return FT_FAIL(FT_EUSAGE, "%s is missing. usage: forty %s", videos ? "-o CLIPS.h5" : "--videos DIR",
                        ft_verb_ingest.usage);
@@ -50,6 +50,10 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
     FT_TRY(ft_cli_int(c, "--stride", 1, 10000, &stride));
     FT_TRY(ft_cli_int(c, "--size", 8, 1024, &size));
     FT_TRY(ft_cli_real(c, "--fps", 0, 1000, &fps));
+    FT_TRY(ft_cli_real(c, "--overlap", 0, 0.99, &overlap));
+    if (overlap > 0 && strcmp(k, "all"))
+        return FT_FAIL(FT_EUSAGE, "--overlap is of the clips of --clips-per-video all; %s are spread over the video", k);
+    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
     if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
     if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
         return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
@@ -58,15 +62,16 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
         return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
     if (!ft_clip_view_known(view)) return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s}", "frames", (json_int_t)frames, "stride", (json_int_t)stride,
-                                 "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler", sampler, "view", view);
+    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s,s:s,s:f}", "frames", (json_int_t)frames, "stride",
+                                 (json_int_t)stride, "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler",
+                                 sampler, "view", view, "crop", crop, "overlap", overlap);
     char *config;
     int rc = ft_json_text(settings, JSON_COMPACT, &config);
     json_decref(settings);
     FT_TRY(rc);
     ft_ingest_opt o = {videos,
                        ft_cli_text(c, "--labels"),
-                       {ft_clip_sampler_of(sampler), (int)frames, (int)stride, (int)clips},
+                       {ft_clip_sampler_of(sampler), (int)frames, (int)stride, (int)clips, overlap},
                        view,
                        (int)size,
                        fps,
@@ -75,16 +80,17 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
                        config,
                        ft_cli_text(c, "--checksums"),
                        ft_cli_flag(c, "--outside"),
-                       ft_list_words_of(cfg)};
+                       ft_list_words_of(cfg),
+                       crop};
     ft_ingest_result r;
     rc = ft_ingest(&o, out, &r);
     ft_free(config);
     FT_TRY(rc);
     ft_cli_print(c,
-                 json_pack("{s:s,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
-                           "shortened", r.shortened),
-                 "%s: %d clips of %d videos (%d at a smaller stride, %d left out)\n", out, r.clips, r.videos, r.shortened,
-                 r.skipped);
+                 json_pack("{s:s,s:i,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
+                           "shortened", r.shortened, "repeating", r.repeating),
+                 "%s: %d clips of %d videos (%d at a smaller stride, %d repeating frames, %d left out)\n", out, r.clips, r.videos,
+                 r.shortened, r.repeating, r.skipped);
     return FT_OK;
 }
 
@@ -98,7 +104,7 @@ static int run_ingest(ft_cli *c)
 }
 
 static const ft_option ingest_options[] = {
-    {"--videos", "DIR", NULL, "folder of the videos"},
+    {"--videos", "DIR", NULL, "folder of the videos: files, or folders of images"},
     {"--labels", "FILE.csv", NULL,
      "video,label[,group][,split] in any order, or a folder of train.txt, val.txt, test.txt; without it: a folder per class"},
     {"--as", "NAME", NULL, "a data set as it comes: " FT_DATASETS},
@@ -111,12 +117,15 @@ static const ft_option ingest_options[] = {
     {"-o", "CLIPS.h5", NULL, "clip store to write"},
     {"--frames", "N", "16", "frames of a clip"},
     {"--stride", "N", "3", "source frames from frame to frame"},
-    {"--fps", "N", "0", "resample to this rate first; 0: as it is"},
+    {"--fps", "N", "0", "resample to this rate first; 0: as it is. Folders of images are taken to have it [25]"},
     {"--sampler", "stride|released|uniform|dense", "stride",
      "which frames; released: a window of N strides at 30 frames a second"},
     {"--view", "centre|left|3crop", "centre", "square of the picture; 3crop: three clips for each"},
     {"--size", "N", "128", "pixels: short side scaled to it, cropped to a square"},
-    {"--clips-per-video", "all|K", "1", "clips spread evenly over each video"},
+    {"--crop", "none|auto|x,y,w,h", "none",
+     "part of the upright picture; auto: the ultrasound sector, the endoscope's circle; a picture shows what was kept"},
+    {"--clips-per-video", "all|K", "1", "clips spread evenly over each video; all: one behind another, up to its end"},
+    {"--overlap", "P", "0", "of neighbours of --clips-per-video all: 0.5 shares half"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
     {"--checksums", "FILE", NULL, "SHA-256 of the videos, as sha256sum has them: verified; written if it is not there"},
     {"--outside", NULL, NULL, "the list may name videos outside of the folder, by .. or from the root"},
@@ -240,11 +249,12 @@ static int info_video(ft_cli *c, const char *path)
     ft_video v;
     FT_TRY(ft_video_open(&v, path));
     ft_cli_print(c,
-                 json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f}", "file", path, "kind", "video", "frames", (json_int_t)v.frames,
-                           "fps", v.fps, "width", v.width, "height", v.height, "rotation", v.rotation, "seconds",
-                           v.time[v.frames - 1]),
-                 "%s: video, %lld frames of %dx%d at %.3g a second, rotation %d\n", path, (long long)v.frames, v.width, v.height,
-                 v.fps, v.rotation);
+                 json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:f,s:b}", "file", path, "kind", "video", "frames",
+                           (json_int_t)v.frames, "fps", v.fps, "width", v.width, "height", v.height, "rotation", v.rotation,
+                           "seconds", v.time[v.frames - 1], "pixel_aspect", v.aspect, "mirrored", v.mirrored),
+                 "%s: video, %lld %s of %dx%d at %.3g a second, rotation %d%s, pixels %.4g times as wide as high\n", path,
+                 (long long)v.frames, v.images ? "images" : "frames", v.width, v.height, v.fps, v.rotation,
+                 v.mirrored ? " of the mirrored picture" : "", v.aspect);
     ft_video_close(&v);
     return FT_OK;
 }
@@ -259,6 +269,7 @@ static int run_info(ft_cli *c)
         char path[1100], *text;
         size_t size;
         snprintf(path, sizeof path, "%s/run.json", arg[0]);
+        if (!ft_exists(path)) return info_video(c, arg[0]);
         FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
         printf("%s\n", text);
         ft_free(text);

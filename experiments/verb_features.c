@@ -35,8 +35,10 @@ static int by_video(ft_features *f, const ft_clipstore *s, const float *value)
         for (n = 1; i + n < s->n_clip && at[i + n].video == at[i].video;) n++;
         if ((rc = ft_grow(&f->video, (size_t)f->n, sizeof *f->video)) < 0) break;
         ft_video_features *to = &f->video[f->n++];
-        *to = (ft_video_features){ft_strdup(s->video[at[i].video].name), n, ft_alloc_n(n * f->width, sizeof(float))};
-        if (!to->name || !to->value) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
+        *to = (ft_video_features){ft_strdup(s->video[at[i].video].name), n, ft_alloc_n(n * f->width, sizeof(float)),
+                                  ft_alloc_n(n, sizeof *to->start), s->video[at[i].video].frames};
+        if (!to->name || !to->value || !to->start) rc = FT_FAIL(FT_ENOMEM, "no memory for features");
+        for (int64_t k = 0; rc == FT_OK && k < n; k++) to->start[k] = at[i + k].start;
         for (int64_t k = 0; rc == FT_OK && k < n; k++)
             memcpy(to->value + k * f->width, value + at[i + k].row * f->width, (size_t)f->width * sizeof(float));
     }

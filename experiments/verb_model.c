@@ -512,9 +512,9 @@ const ft_verb ft_verb_evaluate = {"evaluate",
                                   run_evaluate};
 
 /* Clips of one or several videos that are looked at together: a network is opened once for all of them. */
-enum { CLIPS_OF_VIDEO = 64, CLIPS_TOGETHER = 32 };
+enum { CLIPS_TOGETHER = 32 };
 typedef struct {
-    const char *run;
+    const char *run, *crop;
     const ft_classifier_info *info;
     ft_clipstore s; /* pixels alone */
     int video[CLIPS_TOGETHER], *views;
@@ -543,12 +543,14 @@ static int look_at_video(prediction *p, const char *path, int video)
 {
     ft_video v;
     const ft_classifier_info *info = p->info;
-    int64_t index[CLIPS_OF_VIDEO * 256];
     int n;
     double used;
-    ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video};
+    ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video, 0};
     FT_TRY(ft_video_open(&v, path));
-    int rc = ft_sample_clips(&how, path, v.frames, v.fps, index, CLIPS_OF_VIDEO, &n, &used);
+    int room = ft_sample_count(&how, v.frames, v.fps);
+    int64_t *index = ft_alloc_n(room, (size_t)info->frames * sizeof *index);
+    int rc = index ? ft_video_crop(&v, p->crop, NULL) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) rc = ft_sample_clips(&how, path, v.frames, v.fps, index, room, &n, &used);
     if (info->test_clips > 0 && info->test_clips < n) n = info->test_clips;
     for (int k = 0; rc == FT_OK && k < 3 * n; k++) {
         ft_crop crop = (ft_crop)(k % 3);
@@ -560,15 +562,17 @@ static int look_at_video(prediction *p, const char *path, int video)
                              p->s.pixels + p->s.n_clip++ * ft_clip_bytes(&p->s));
         if (rc == FT_OK && ft_interrupted) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted");
     }
+    ft_free(index);
     ft_video_close(&v);
     return rc;
 }
 
 /* Mean over the clips of each video, (videos, classes). A video that cannot be read is said and stays out: `read` is false. */
-static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean,
-                          bool *read)
+static int predict_videos(const char *run, const ft_classifier_info *info, const char *crop, const char *const *path, int videos,
+                          float *mean, bool *read)
 {
     prediction p = {.run = run,
+                    .crop = crop,
                     .info = info,
                     .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size},
                     .sum = mean};
@@ -593,10 +597,11 @@ static int predict_videos(const char *run, const ft_classifier_info *info, const
 
 static int run_predict(ft_cli *c)
 {
-    const char *const *arg, *out = ft_cli_text(c, "-o");
+    const char *const *arg, *out = ft_cli_text(c, "-o"), *crop = ft_cli_text(c, "--crop");
     ft_classifier_info info;
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "RUN VIDEO"));
+    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
     int n = ft_cli_args(c, &arg), rc = FT_OK;
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_config_free(cfg);
@@ -611,7 +616,7 @@ static int run_predict(ft_cli *c)
     FILE *f = t.f;
     mean = ft_alloc_n(n * info.n_classes, sizeof *mean), read = ft_alloc_n(n, sizeof *read);
     if (!mean || !read) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, arg + 1, n - 1, mean, read));
+    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, crop, arg + 1, n - 1, mean, read));
     for (int i = 0; i < n - 1; i++) bad += !read[i];
     if (bad == n - 1) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "none of the %d videos could be read", bad));
     fprintf(f, "video,predicted");
@@ -647,8 +652,10 @@ done:
     ft_classifier_info_free(&info);
     return rc;
 }
-static const ft_option predict_options[] = {{"-o", "OUT.csv", NULL, "write here instead of the screen"},
-                                            {NULL, NULL, NULL, NULL}};
+static const ft_option predict_options[] = {
+    {"-o", "OUT.csv", NULL, "write here instead of the screen"},
+    {"--crop", "none|auto|x,y,w,h", "none", "as the clips were made that it learned from"},
+    {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_predict = {"predict",
                                  "class probabilities of raw videos",
                                  "predict RUN VIDEO... [-o OUT.csv]",

@@ -381,7 +381,7 @@ static void test_sampler(void **state)
     int64_t at[64];
     int n;
     double used;
-    ft_sampling s = {FT_SAMPLE_STRIDE, 16, 3, 3};
+    ft_sampling s = {FT_SAMPLE_STRIDE, 16, 3, 3, 0};
     assert_int_equal(ft_sample_clips(&s, "v", 100, 25, at, 4, &n, &used), FT_OK);
     assert_true(n == 3 && used == 3 && at[0] == 0 && at[16] == 27 && at[32] == 54 && at[47] == 99); /* over the whole video */
     s.clips = 1;
@@ -406,13 +406,13 @@ static void test_sampler(void **state)
              {FT_SAMPLE_UNIFORM, 800, 30, {50, 150, 250, 350, 450, 550, 650, 750}},
              {FT_SAMPLE_DENSE, 24, 30, {5, 7, 9, 11, 13, 15, 17, 19}}};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
-        s = (ft_sampling){v[i].how, 8, 32, 1};
+        s = (ft_sampling){v[i].how, 8, 32, 1, 0};
         assert_int_equal(ft_sample_clips(&s, "v", v[i].total, v[i].fps, at, 4, &n, &used), FT_OK);
         for (int k = 0; k < 8; k++)
             if (at[k] != v[i].want[k])
                 fail_msg("sampler %zu: frame %d is %lld, should be %lld", i, k, (long long)at[k], (long long)v[i].want[k]);
     }
-    s = (ft_sampling){FT_SAMPLE_RELEASED, 8, 32, 2}; /* the second of two views begins half way through the slack */
+    s = (ft_sampling){FT_SAMPLE_RELEASED, 8, 32, 2, 0}; /* the second of two views begins half way through the slack */
     assert_int_equal(ft_sample_clips(&s, "v", 1000, 30, at, 4, &n, &used), FT_OK);
     assert_true(n == 2 && at[0] == 0 && at[8] == 372 && at[15] == 372 + 255);
 }

@@ -34,6 +34,34 @@ works "$F" ingest --videos v --labels v/labels.csv -o c.h5 --size 32 --clips-per
 python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 32 and r["clips"] == 64 and r["shortened"] == 32, r'
 works "$F" ingest --videos v --labels v/labels.csv -o half.h5 --size 32 --fps 4 --stride 1 --json
 python3 -c 'import json; r = json.load(open("out")); assert r["clips"] == 32 and r["shortened"] == 0, r' # 32 frames at 8 a second are 16 at 4
+# names are names; what systems leave behind is no video; folders of images are
+mkdir -p odd/a odd/b odd/.ipynb_checkpoints odd/b/frames
+cp v/phantom-00000.mp4 odd/a/12:30:00.mp4 && cp v/phantom-00001.mp4 odd/b/-x.mp4
+touch odd/.DS_Store odd/a/._x.mp4 odd/a/Thumbs.db odd/b/notes.txt
+python3 - <<'PY'
+import struct, zlib
+def png(path, level):
+    chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
+    rows = (b"\0" + bytes([level]) * 3 * 40) * 32
+    open(path, "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 32, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+for i in range(1, 21):
+    png(f"odd/b/frames/{i}.png", 10 * i)
+PY
+works "$F" ingest --videos odd -o odd.h5 --size 32 --stride 1 --fps 4 --checksums odd.sha --json
+python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 3 and r["skipped"] == 0, r'
+grep -q "odd: 5 hidden files" err || die "hidden and foreign files are not counted: $(cat err)"
+[ "$(wc -l <odd.sha)" = 22 ] && (cd odd && sha256sum --quiet -c ../odd.sha) || die "checksums of a folder of images are not sha256sum's"
+works "$F" info odd/a/12:30:00.mp4
+works "$F" info -- odd/b/-x.mp4
+(cd odd/b && "$F" info -- -x.mp4 >../../out) && grep -q "32 frames" out || die "-- does not end the options"
+works "$F" info odd/b/frames
+grep -q "20 images of 40x32" out || die "a folder of images: $(cat out)"
+fails 1 "b/frames: 20 frames, 30 are needed" -- "$F" ingest --videos odd -o no.h5 --size 32 --frames 30 --sampler uniform
+fails 1 "does not lie inside" -- "$F" ingest --videos odd -o no.h5 --size 32 --crop 20,0,40,10
+fails 2 "--crop" -- "$F" ingest --videos odd -o no.h5 --crop middle
+fails 2 "--overlap" -- "$F" ingest --videos odd -o no.h5 --overlap 0.5
+works "$F" ingest --videos odd -o cropped.h5 --size 32 --stride 1 --crop 4,2,24,20
+[ -s cropped.crop.png ] || die "no picture of what is kept"
 mkdir -p byclass/a byclass/b && cp v/phantom-00000.mp4 byclass/a/ && cp v/phantom-00001.mp4 byclass/b/
 works "$F" ingest --videos byclass -o byclass.h5 --size 32 --json
 python3 -c 'import json; r = json.load(open("out")); assert r["videos"] == 2, r'
@@ -95,7 +123,7 @@ conf "task: classifier" "data: {clips: p.h5}" "labels: 8" "classifier: {steps: 1
 works "$F" train e.yaml -o run
 works "$F" evaluate run --data p.h5 --json
 python3 -c 'import json; m = json.load(open("out")); assert m["videos"] == 8 and 0 <= m["f1"] <= 1, m'
-works "$F" predict run v/phantom-00001.mp4 v/phantom-00002.mp4 -o pred.csv
+works "$F" predict run v/phantom-00001.mp4 odd/b/frames -o pred.csv
 python3 -c 'import csv; r = list(csv.DictReader(open("pred.csv"))); assert len(r) == 2 and abs(float(r[0]["p_normal"]) + float(r[0]["p_polyp"]) - 1) < 1e-5, r'
 fails 1 "text.mp4" -- "$F" predict run bad/text.mp4
 fails 1 "64" -- "$F" evaluate run --data "$( "$F" phantom -o q.h5 --videos 16 --size 64 >/dev/null 2>&1; echo q.h5)"
@@ -110,6 +138,16 @@ works "$F" train e.yaml -o mil
 echo "video,start,end" >frames.csv && grep ",polyp," v/labels.csv | sed 's/,.*/,4,8/' >>frames.csv
 works "$F" evaluate mil --frame-labels frames.csv --snippets scores.csv --json
 python3 -c 'import csv, json; m = json.load(open("out")); n = len(list(csv.DictReader(open("scores.csv")))); assert m["frames"]["frames"] == 8 * n and 0 <= m["frames"]["auroc"] <= 1, (m, n)'
+# snippets that overlap: where they stand travels from the clips to the scores, and every frame is judged once
+works "$F" ingest --videos v --labels v/labels.csv --frames 8 --size 32 --stride 1 --clips-per-video all --overlap 0.25 -o apart.h5
+works "$F" features apart.h5 --model run -o apart.safetensors
+works "$F" evaluate mil --data apart.safetensors --frame-labels frames.csv --snippets apart.csv --json
+python3 -c 'import csv, json; m = json.load(open("out")); r = list(csv.DictReader(open("apart.csv"))); v = r[0]["video"]; assert [(x["start"], x["end"]) for x in r if x["video"] == v] == [("0", "8"), ("6", "14"), ("12", "20"), ("18", "26"), ("24", "32")] and m["frames"]["frames"] == 32 * len(r) // 5 and m["frames"]["positive"] > 0, (m, r)'
+echo "video,start,end" >none.csv
+works "$F" evaluate mil --data apart.safetensors --frame-labels none.csv --json
+python3 -c 'import json; m = json.load(open("out")); assert m["frames"]["auroc"] is None and m["frames"]["positive"] == 0, m'
+works "$F" evaluate mil --data apart.safetensors --frame-labels none.csv
+grep -q "undefined" out || die "no positives is not said to be undefined: $(cat out)"
 sed 's/phantom-0000/elsewhere-/' v/labels.csv >others.csv
 fails 1 "others.csv:2" "elsewhere-" -- "$F" train e.yaml -o no --set data.labels=others.csv
 fails 2 "--weights" -- "$F" features snippets.h5 --model x3d-tiny -o no.safetensors

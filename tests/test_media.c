@@ -501,7 +501,7 @@ static int take(const char *list, double fps, bool skip, bool outside, ft_ingest
     snprintf(videos, sizeof videos, "%s", in_dir("videos"));
     return ft_ingest(&(ft_ingest_opt){.videos = videos,
                                       .labels = in_dir("l.csv"),
-                                      .sampling = {FT_SAMPLE_STRIDE, 4, 1, 1},
+                                      .sampling = {FT_SAMPLE_STRIDE, 4, 1, 1, 0},
                                       .view = "3crop",
                                       .size = 16,
                                       .fps = fps,
@@ -543,7 +543,7 @@ static void test_ingest(void **state)
     static int64_t index[2 * 4096];
     int n;
     double used;
-    ft_sampling how = {FT_SAMPLE_RELEASED, 2, 1, 4096};
+    ft_sampling how = {FT_SAMPLE_RELEASED, 2, 1, 4096, 0};
     assert_int_equal(ft_sample_clips(&how, "v", 10, 0.01, index, 4096, &n, &used), FT_OK);
     for (int i = 0; i < 2 * n; i++) assert_true(index[i] >= 0 && index[i] < 10);
 }

@@ -41,7 +41,7 @@ static void make(ft_features *f, uint8_t *truth, int64_t *snippets, uint64_t see
     *snippets = 0;
     for (int v = 0; v < VIDEOS; v++) {
         int64_t S = 12 + ft_rng_below(&r, 40), from = ft_rng_below(&r, S - 9), n = 3 + ft_rng_below(&r, 6);
-        f->video[v] = (ft_video_features){ft_format("v%d", v), S, ft_alloc((size_t)(S * D) * sizeof(float))};
+        f->video[v] = (ft_video_features){ft_format("v%d", v), S, ft_alloc((size_t)(S * D) * sizeof(float)), NULL, 0};
         for (int64_t s = 0; s < S; s++) {
             bool on = v % 2 && s >= from && s < from + n;
             truth[(*snippets)++] = on;
@@ -308,7 +308,7 @@ static void test_features(void **state)
 
     /* names that the file cannot hold, or not twice, are an error: no video is dropped in silence */
     static const char *const names[] = {"caf\xe9", "a", "a\nb"};
-    ft_video_features v[2] = {{(char *)"a", 1, (float *)x}, {NULL, 1, (float *)x}};
+    ft_video_features v[2] = {{(char *)"a", 1, (float *)x, NULL, 0}, {NULL, 1, (float *)x, NULL, 0}};
     ft_features made = {.path = (char *)"made", .video = v, .n = 2, .width = 4, .frames = 16};
     for (int i = 0; i < 3; i++) {
         v[1].name = (char *)names[i];

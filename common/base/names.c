@@ -1,7 +1,9 @@
 #include "common/base/names.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/status.h"
 
@@ -78,4 +80,31 @@ void ft_replace(char *s, size_t size, const char *from, const char *to)
     memmove(at + put, tail, rest);
     memcpy(at, to, put);
     at[put + rest] = 0;
+}
+
+int ft_natural_order(const char *a, const char *b)
+{
+    const char *p = a, *q = b;
+    while (*p && *q) {
+        if (!isdigit((unsigned char)*p) || !isdigit((unsigned char)*q)) {
+            if (*p != *q) return (unsigned char)*p < (unsigned char)*q ? -1 : 1;
+            p++, q++;
+            continue;
+        }
+        p += strspn(p, "0"), q += strspn(q, "0");
+        size_t n = strspn(p, "0123456789"), m = strspn(q, "0123456789");
+        int order = n != m ? (n < m ? -1 : 1) : strncmp(p, q, n);
+        if (order) return order;
+        p += n, q += m;
+    }
+    return *p ? 1 : *q ? -1 : strcmp(a, b); /* 01 and 1 are not the same name */
+}
+
+bool ft_is_foreign(const char *name)
+{
+    static const char *const names[] = {"Thumbs.db", "ehthumbs.db",  "desktop.ini",
+                                        "__MACOSX",  "$RECYCLE.BIN", "System Volume Information"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcasecmp(name, names[i])) return true;
+    return *name == '.';
 }

@@ -19,4 +19,10 @@ void ft_printable(char *out, size_t size, const char *s, bool keep_lines);
 /* Replaces the first `from` in s, which has room for `size` bytes, by `to`, cut where that is too much. */
 void ft_replace(char *s, size_t size, const char *from, const char *to);
 
+/* As people count: "f2" before "f10". Under, over, or 0 only for the same name. */
+int ft_natural_order(const char *a, const char *b);
+
+/* What systems and programs leave in folders: hidden names (.DS_Store, ._x, .ipynb_checkpoints), Thumbs.db, desktop.ini ... */
+bool ft_is_foreign(const char *name);
+
 #endif

@@ -37,31 +37,65 @@ static void released(const ft_sampling *s, int64_t total, double fps, int k, int
     }
 }
 
+enum { DENSE = 16 }; /* frames that are looked at */
+
+/* The largest whole stride that fits */
+static int stride_of(const ft_sampling *s, int64_t total)
+{
+    int64_t fits = s->frames > 1 ? (total - 1) / (s->frames - 1) : s->stride;
+    return s->how == FT_SAMPLE_STRIDE && fits < s->stride ? (int)(fits < 1 ? 1 : fits) : s->stride;
+}
+
+/* from the first frame of a clip to its last one */
+static int64_t span_of(const ft_sampling *s, int64_t total, double fps)
+{
+    if (s->how == FT_SAMPLE_STRIDE) return (int64_t)(s->frames - 1) * stride_of(s, total) + 1;
+    if (s->how == FT_SAMPLE_RELEASED) return (int64_t)clamp((double)s->stride * s->frames / 30 * fps, 1, INT32_MAX);
+    return s->how == FT_SAMPLE_DENSE && total > DENSE ? DENSE : total;
+}
+
+/* Frames that a clip stands for, each of its own for those up to the next one, and from one clip of all to the next */
+static void steps_of(const ft_sampling *s, int64_t total, double fps, int64_t *block, int64_t *step)
+{
+    *block = s->how == FT_SAMPLE_STRIDE ? (int64_t)s->frames * stride_of(s, total) : span_of(s, total, fps);
+    *step = (int64_t)clamp(round((double)*block * (1 - s->overlap)), 1, (double)*block);
+}
+
+int ft_sample_count(const ft_sampling *s, int64_t total, double fps)
+{
+    int64_t block, step;
+    if (s->how == FT_SAMPLE_UNIFORM) return 1;
+    if (s->clips > 0) return s->clips;
+    steps_of(s, total, fps, &block, &step);
+    return total > block ? (int)(1 + (total - block + step - 1) / step) : 1;
+}
+
 int ft_sample_clips(const ft_sampling *s, const char *name, int64_t total, double fps, int64_t *index, int room, int *clips,
                     double *used)
 {
-    int F = s->frames, stride = s->stride, n = s->clips;
-    int64_t window = total < 16 ? total : 16;
-    if (s->how == FT_SAMPLE_STRIDE) {
-        if (total < F)
-            return FT_FAIL(FT_EDATA, "%s: %lld frames, %d are needed. Use --frames %lld, or leave it out with --on-error skip",
-                           name, (long long)total, F, (long long)total);
-        int64_t fits = F > 1 ? (total - 1) / (F - 1) : stride;
-        if (fits < stride) stride = (int)fits;
-    }
-    int64_t span = s->how == FT_SAMPLE_STRIDE     ? (int64_t)(F - 1) * stride + 1
-                   : s->how == FT_SAMPLE_RELEASED ? (int64_t)fmax(1, (double)stride * F / 30 * fps)
-                   : s->how == FT_SAMPLE_DENSE    ? window
-                                                  : total;
-    if (n <= 0) n = (int)(total / span);
-    n = n < 1 || s->how == FT_SAMPLE_UNIFORM ? 1 : n > room ? room : n;
+    int F = s->frames, stride = stride_of(s, total), n = ft_sample_count(s, total, fps);
+    int64_t span = span_of(s, total, fps), block, step;
+    if (s->how == FT_SAMPLE_DENSE && F > DENSE)
+        return FT_FAIL(FT_ECONFIG, "%s: the sampler dense spreads a clip over %d frames, %d are asked of it. Use --frames %d",
+                       name, DENSE, F, DENSE);
+    if (s->how != FT_SAMPLE_RELEASED && total < F)
+        return FT_FAIL(FT_EDATA, "%s: %lld frames, %d are needed. Use --frames %lld, or leave it out with --on-error skip", name,
+                       (long long)total, F, (long long)total);
+    if (n > room)
+        return FT_FAIL(FT_EDATA, "%s: %lld frames make %d clips, at most %d are taken here. Say how many with --clips-per-video",
+                       name, (long long)total, n, room);
+    steps_of(s, total, fps, &block, &step);
     for (int k = 0; k < n; k++) {
-        int64_t *at = index + (int64_t)k * F, last = total - span, start = n == 1 ? last / 2 : last * k / (n - 1);
+        int64_t *at = index + (int64_t)k * F, last = total > span ? total - span : 0,
+                start = n == 1            ? last / 2
+                        : s->clips > 0    ? last * k / (n - 1)
+                        : k * step < last ? k * step
+                                          : last;
         if (s->how == FT_SAMPLE_RELEASED) released(s, total, fps, k, n, at);
         for (int i = 0; i < F; i++) {
             if (s->how == FT_SAMPLE_STRIDE) at[i] = start + (int64_t)i * stride;
             if (s->how == FT_SAMPLE_UNIFORM) at[i] = (int64_t)((i + 0.5) * (double)total / F);
-            if (s->how == FT_SAMPLE_DENSE) at[i] = start + (int64_t)((i + 0.5) * (double)window / F);
+            if (s->how == FT_SAMPLE_DENSE) at[i] = start + (int64_t)((i + 0.5) * (double)span / F);
         }
     }
     *clips = n;

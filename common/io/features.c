@@ -1,6 +1,8 @@
 #include "common/io/features.h"
 
+#include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,7 @@ static int take(ft_features *f, const char *where, const char *name, const ft_st
     FT_TRY(ft_grow(&f->video, (size_t)f->n, sizeof *f->video));
     ft_video_features *v = &f->video[f->n++];
     f->width = width;
-    *v = (ft_video_features){ft_strdup(name), snippets, ft_alloc_n(t->count, sizeof(float))};
+    *v = (ft_video_features){ft_strdup(name), snippets, ft_alloc_n(t->count, sizeof(float)), NULL, 0};
     if (!v->name || !v->value) return FT_FAIL(FT_ENOMEM, "%s: no memory for features", where);
     FT_TRY(ft_safetensors_f32(t, v->value));
     for (int64_t i = 0; i < t->count; i++)
@@ -71,6 +73,30 @@ static int read_frames(ft_features *f, const char *path, const ft_safetensors *s
     return FT_OK;
 }
 
+/* Where the snippets of each video stand in it */
+static int read_places(ft_features *f, const char *path, const ft_safetensors *st)
+{
+    const char *text = json_string_value(json_object_get(st->metadata, "videos"));
+    json_t *all = text ? json_loads(text, 0, NULL) : NULL;
+    int rc = FT_OK;
+    for (int64_t i = 0; text && rc == FT_OK && i < f->n; i++) {
+        ft_video_features *v = &f->video[i];
+        json_t *of = json_object_get(all, v->name), *start = json_object_get(of, "start");
+        v->frames = json_integer_value(json_object_get(of, "frames"));
+        bool good = v->frames > 0 && v->frames <= INT32_MAX && json_array_size(start) == (size_t)v->snippets;
+        if (good && !(v->start = ft_alloc_n(v->snippets, sizeof *v->start))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+        for (int64_t k = 0; good && rc == FT_OK && k < v->snippets; k++) {
+            v->start[k] = json_integer_value(json_array_get(start, (size_t)k));
+            good = v->start[k] >= (k ? v->start[k - 1] : 0) && v->start[k] < v->frames;
+        }
+        if (!good)
+            rc =
+                FT_FAIL(FT_EDATA, "%s: where the snippets of %s stand is not told right. Write the features anew", path, v->name);
+    }
+    json_decref(all);
+    return rc;
+}
+
 static int from_file(ft_features *f, const char *path)
 {
     ft_safetensors st;
@@ -78,6 +104,7 @@ static int from_file(ft_features *f, const char *path)
     int rc = FT_OK;
     for (int i = 0; rc == FT_OK && i < st.n; i++) rc = take(f, path, st.tensor[i].name, &st.tensor[i]);
     if (rc == FT_OK) rc = read_frames(f, path, &st);
+    if (rc == FT_OK) rc = read_places(f, path, &st);
     ft_safetensors_free(&st);
     return rc;
 }
@@ -115,8 +142,21 @@ int ft_features_write(const ft_features *f, const char *path)
                               .bytes = (size_t)(v->snippets * f->width) * sizeof(float)};
     }
     snprintf(frames, sizeof frames, "%d", f->frames);
-    json_t *m = f->frames ? json_pack("{s:s}", "frames_per_snippet", frames) : NULL;
-    int rc = ft_safetensors_write(path, t, (int)f->n, m);
+    json_t *m = f->frames ? json_pack("{s:s}", "frames_per_snippet", frames) : NULL, *places = json_object();
+    for (int64_t i = 0; i < f->n; i++) {
+        const ft_video_features *v = &f->video[i];
+        json_t *start = json_array();
+        for (int64_t k = 0; v->start && k < v->snippets; k++) json_array_append_new(start, json_integer(v->start[k]));
+        if (v->start)
+            json_object_set_new(places, v->name, json_pack("{s:I,s:O}", "frames", (json_int_t)v->frames, "start", start));
+        json_decref(start);
+    }
+    char *text = NULL;
+    int rc = ft_json_text(places, JSON_COMPACT | JSON_SORT_KEYS, &text);
+    if (rc == FT_OK && m && json_object_size(places)) json_object_set_new(m, "videos", json_string(text));
+    if (rc == FT_OK) rc = ft_safetensors_write(path, t, (int)f->n, m);
+    ft_free(text);
+    json_decref(places);
     json_decref(m);
     ft_free(t);
     return rc;
@@ -124,7 +164,7 @@ int ft_features_write(const ft_features *f, const char *path)
 
 void ft_features_free(ft_features *f)
 {
-    for (int64_t i = 0; i < f->n; i++) ft_free(f->video[i].name), ft_free(f->video[i].value);
+    for (int64_t i = 0; i < f->n; i++) ft_free(f->video[i].name), ft_free(f->video[i].value), ft_free(f->video[i].start);
     ft_free(f->video);
     ft_lookup_free(&f->by_name);
     ft_free(f->path);

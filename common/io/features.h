@@ -1,5 +1,6 @@
 /* Features of videos: for each video a row of numbers for every snippet of it, one behind another. On disk a folder of NumPy
- * files (VIDEO.npy, (S,D) or (S,1,D)), or one safetensors file with a tensor (S,D) for each video. */
+ * files (VIDEO.npy, (S,D) or (S,1,D)), or one safetensors file with a tensor (S,D) for each video, whose metadata has
+ * frames_per_snippet and, as JSON, videos: {"NAME": {"frames": N, "start": [...]}}. */
 #ifndef FT_FEATURES_H
 #define FT_FEATURES_H
 
@@ -12,7 +13,9 @@ enum { FT_SNIPPET_MOST = 100000 }; /* frames */
 typedef struct {
     char *name; /* of the video, without a folder or an extension of NumPy */
     int64_t snippets;
-    float *value; /* (snippets, width) */
+    float *value;   /* (snippets, width) */
+    int64_t *start; /* first frame of each snippet, rising; NULL: one behind another */
+    int64_t frames; /* of the video; 0: as many as the snippets have */
 } ft_video_features;
 
 typedef struct {

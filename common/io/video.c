@@ -6,7 +6,6 @@
 #include <libavformat/avformat.h>
 #include <libavutil/avstring.h>
 #include <libavutil/display.h>
-#include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <libswscale/swscale.h>
 #include <math.h>
@@ -17,11 +16,15 @@
 
 #include "common/base/bounds.h"
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
+#include "common/io/content.h"
+#include "common/io/picture.h"
+#include "common/io/stills.h"
 
-enum { MOST_SIDE = 16384, MOST_PIXELS = 8192 * 8192, MOST_SCALED = 4 * MOST_PIXELS };
+enum { STILLS_FPS = 25 }; /* images have no rate of their own */
 
 typedef struct {
     AVFormatContext *format;
@@ -29,6 +32,7 @@ typedef struct {
     AVCodecContext *codec;
     AVPacket *packet;
     AVFrame *frame;
+    ft_stills stills; /* n > 0: the frames are images, and there is no container */
     int fd, stream, io_error;
     int64_t size, behind, latest;   /* of the file; where the last packet ends; the latest time of ours */
     int64_t packets, complained;    /* of ours; how many complaints there were when it was opened */
@@ -63,6 +67,8 @@ static void quiet(void)
 
 static void close_decoder(decoder *d)
 {
+    if (d->stills.n) d->frame = NULL; /* theirs */
+    ft_stills_close(&d->stills);
     av_frame_free(&d->frame);
     av_packet_free(&d->packet);
     avcodec_free_context(&d->codec);
@@ -113,6 +119,19 @@ static int probe(decoder *d, const char *path, const AVInputFormat **format)
     return others ? AVERROR(EPERM) : rc;
 }
 
+/* FFmpeg would take it for a picture that never changes. */
+static int refuse_dicom(int fd, const char *path)
+{
+    char head[132];
+    const char *dot = strrchr(path, '.');
+    bool named = dot && (!strcasecmp(dot, ".dcm") || !strcasecmp(dot, ".dicom"));
+    if (!named && (pread(fd, head, sizeof head, 0) != sizeof head || memcmp(head + 128, "DICM", 4))) return FT_OK;
+    return FT_FAIL(FT_EDATA,
+                   "%s: DICOM is not read here. Make a folder of its frames (package dcmtk: dcmj2pnm --write-png --all-frames "
+                   "FILE.dcm VIDEO/frame), which is read as a video, or an MP4",
+                   path);
+}
+
 static int open_file(decoder *d, const char *path)
 {
     enum { BUFFER = 32768 };
@@ -121,6 +140,7 @@ static int open_file(decoder *d, const char *path)
     d->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should it have become a pipe, it is not waited for */
     if (d->fd < 0 || fstat(d->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
+    FT_TRY(refuse_dicom(d->fd, path));
     d->size = st.st_size;
     uint8_t *buffer = av_malloc(BUFFER);
     d->io = buffer ? avio_alloc_context(buffer, BUFFER, 0, d, read_bytes, NULL, seek_bytes) : NULL;
@@ -147,31 +167,27 @@ static int find_streams(AVFormatContext *f)
     unsigned n = f->nb_streams;
     AVDictionary **options = n ? av_calloc(n, sizeof *options) : NULL;
     int rc = n && !options ? AVERROR(ENOMEM) : 0;
-    for (unsigned i = 0; rc >= 0 && i < n; i++) rc = av_dict_set_int(&options[i], "max_pixels", MOST_PIXELS, 0);
+    for (unsigned i = 0; rc >= 0 && i < n; i++) rc = av_dict_set_int(&options[i], "max_pixels", FT_MOST_PIXELS, 0);
     if (rc >= 0) rc = avformat_find_stream_info(f, options);
     for (unsigned i = 0; options && i < n; i++) av_dict_free(&options[i]);
     av_free(options);
     return rc;
 }
 
-static bool size_is_good(int w, int h)
-{
-    return w > 0 && h > 0 && w <= MOST_SIDE && h <= MOST_SIDE && (int64_t)w * h <= MOST_PIXELS;
-}
-
 static int open_codec(decoder *d, const char *path, const AVCodec *codec)
 {
     const AVCodecParameters *is = d->format->streams[d->stream]->codecpar;
-    if ((is->width || is->height) && !size_is_good(is->width, is->height))
+    if ((is->width || is->height) && !ft_picture_size_is_good(is->width, is->height))
         return FT_FAIL(FT_EDATA, "%s: frames of %dx%d; at most %d a side and %d MB of pixels are read", path, is->width,
-                       is->height, MOST_SIDE, MOST_PIXELS >> 20);
+                       is->height, FT_MOST_SIDE, FT_MOST_PIXELS >> 20);
     d->codec = avcodec_alloc_context3(codec);
     d->packet = av_packet_alloc();
     d->frame = av_frame_alloc();
     int rc = d->codec && d->packet && d->frame ? avcodec_parameters_to_context(d->codec, is) : AVERROR(ENOMEM);
     if (rc >= 0) {
-        d->codec->thread_count = (int64_t)is->width * is->height > MOST_PIXELS / 4 ? 1 : ft_threads_get(); /* each has a frame */
-        d->codec->max_pixels = MOST_PIXELS;
+        d->codec->thread_count =
+            (int64_t)is->width * is->height > FT_MOST_PIXELS / 4 ? 1 : ft_threads_get(); /* each has a frame */
+        d->codec->max_pixels = FT_MOST_PIXELS;
         rc = avcodec_open2(d->codec, codec, NULL);
     }
     if (rc >= 0) return FT_OK;
@@ -198,7 +214,8 @@ static int open_decoder(decoder *d, const char *path)
     memset(d, 0, sizeof *d);
     d->fd = -1;
     quiet();
-    int rc = open_stream(d, path);
+    int rc = ft_stills_open(&d->stills, path);
+    if (rc == FT_OK && d->stills.n == 0) rc = open_stream(d, path);
     d->complained = complaints;
     if (rc < 0) close_decoder(d);
     return rc;
@@ -251,9 +268,14 @@ static int feed(decoder *d)
     return AVERROR_EOF;
 }
 
-/* 1: d->frame holds the next frame; 0: end; negative: FT_ENOMEM */
+/* 1: d->frame holds the next frame; 0: end; negative: FT_ENOMEM, and of images FT_EDATA */
 static int next_frame(decoder *d, const char *path)
 {
+    if (d->stills.n) {
+        int rc = ft_stills_next(&d->stills);
+        d->frame = d->stills.frame;
+        return rc;
+    }
     for (;;) {
         int rc = avcodec_receive_frame(d->codec, d->frame);
         if (rc == 0) {
@@ -268,18 +290,38 @@ static int next_frame(decoder *d, const char *path)
     }
 }
 
-static int rotation_of(const AVStream *s)
+/* Seconds of the frame; NAN: it has no time */
+static double time_of(const decoder *d)
+{
+    if (d->stills.n) return (double)(d->stills.next - 1) / STILLS_FPS;
+    int64_t pts = d->frame->best_effort_timestamp;
+    AVRational unit = d->format->streams[d->stream]->time_base;
+    return pts == AV_NOPTS_VALUE || unit.den <= 0 ? NAN : (double)pts * av_q2d(unit);
+}
+
+static AVRational aspect_of(const decoder *d)
+{
+    if (d->stills.n) return d->frame->sample_aspect_ratio;
+    return av_guess_sample_aspect_ratio(d->format, d->format->streams[d->stream], d->frame);
+}
+
+/* A display matrix takes (x, y) of the stored picture to (m0 x + m3 y, m1 x + m4 y): with a negative determinant it mirrors. */
+static void orientation_of(ft_video *v, const AVStream *s)
 {
 #if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102) /* FFmpeg 6.1 moved it */
     const AVPacketSideData *side =
         av_packet_side_data_get(s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
-    const int32_t *m = side ? (const int32_t *)(const void *)side->data : NULL;
+    const int32_t *stored = side ? (const int32_t *)(const void *)side->data : NULL;
 #else
-    const int32_t *m = (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, NULL);
+    const int32_t *stored = (const int32_t *)(const void *)av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, NULL);
 #endif
-    if (!m) return 0;
+    int32_t m[9];
+    if (!stored) return;
+    memcpy(m, stored, sizeof m);
+    v->mirrored = (double)m[0] * m[4] < (double)m[1] * m[3];
+    if (v->mirrored) m[0] = -m[0], m[1] = -m[1];
     double angle = av_display_rotation_get(m); /* counter-clockwise */
-    return isnan(angle) ? 0 : (((int)lround(-angle / 90.0) % 4 + 4) % 4) * 90;
+    v->rotation = isnan(angle) ? 0 : (((int)lround(-angle / 90.0) % 4 + 4) % 4) * 90;
 }
 
 /* Seconds that the container says this stream lasts, where it says so on its own account; else 0 */
@@ -294,14 +336,41 @@ static double promised_seconds(const AVFormatContext *f, const AVStream *s)
     return alone && f->duration > 0 ? (double)f->duration / AV_TIME_BASE : 0;
 }
 
-/* Containers that count their frames, or tell how long they last, tell when some are gone. A few may be hidden by an edit list;
- * the last one may stand as long as the longest before it. `end`: when the last one begins. */
+/* An AVI file is a row of RIFF chunks, each with its length; where it was cut off, or its recorder died, they do not fit. */
+static bool is_whole_avi(const decoder *d)
+{
+    uint8_t head[8];
+    int64_t at = 0;
+    if (strcmp(d->format->iformat->name, "avi")) return false;
+    while (at + 8 <= d->size && pread(d->fd, head, 8, at) == 8 && !memcmp(head, "RIFF", 4)) {
+        int64_t bytes = head[4] | head[5] << 8 | head[6] << 16 | (int64_t)head[7] << 24;
+        at += 8 + bytes + (bytes & 1);
+        if (bytes == 0 || at > d->size + 1) return false;
+    }
+    return at > 0;
+}
+
+/* Frames that the index lists to be shown: not those that an edit list hides, nor the empty ones that stand for a dropped one. */
+static int64_t listed(const AVStream *s)
+{
+    int64_t shown = 0;
+    for (int i = 0, n = avformat_index_get_entries_count(s); i < n; i++) {
+        const AVIndexEntry *e = avformat_index_get_entry((AVStream *)(uintptr_t)s, i); /* which only reads it */
+        shown += !(e->flags & AVINDEX_DISCARD_FRAME) && e->size > 0;
+    }
+    return shown;
+}
+
+/* Containers that count their frames, or tell how long they last, tell when some are gone; the last one may stand as long as the
+ * longest before it. `end`: when the last one begins. */
 static int check_complete(const ft_video *v, const char *path, const decoder *d, double end, double longest)
 {
     const AVStream *s = d->format->streams[d->stream];
-    int64_t promised = s->nb_frames;
+    int64_t promised = s->nb_frames, shown = listed(s);
     if (v->frames == 0)
         return FT_FAIL(FT_EDATA, "%s: no frame can be decoded. Check the file, or leave it out with --on-error skip", path);
+    bool indexed = !strncmp(d->format->iformat->name, "mov", 3) || is_whole_avi(d); /* the index is older than what is left */
+    if (indexed && shown > 0 && shown < promised) promised = shown;
     if (promised > 0 && v->frames < promised - 2 - promised / 50)
         return FT_FAIL(
             FT_EDATA,
@@ -331,31 +400,41 @@ static bool settle_times(ft_video *v)
     return all;
 }
 
-static int look_through(ft_video *v, const char *path)
+/* `promised`: more frames than there are, that the header of a whole file counts; else 0 */
+static int look_through(ft_video *v, const char *path, int64_t *promised)
 {
     decoder d;
     memset(v, 0, sizeof *v);
+    *promised = 0;
     FT_TRY(open_decoder(&d, path));
-    const AVStream *s = d.format->streams[d.stream];
-    double unit = s->time_base.den > 0 ? av_q2d(s->time_base) : 0, end = -INFINITY, longest = 0;
+    double end = -INFINITY, longest = 0;
     int rc = FT_OK, more;
     while (rc == FT_OK && (more = next_frame(&d, path)) != 0) {
         FT_TRY_TO(rc, done, more);
-        FT_TRY_TO(rc, done, ft_may_ask(path, "frames", ((uint64_t)v->frames + 1) * sizeof *v->time, (uint64_t)d.size, 1));
+        if (!d.stills.n)
+            FT_TRY_TO(rc, done, ft_may_ask(path, "frames", ((uint64_t)v->frames + 1) * sizeof *v->time, (uint64_t)d.size, 1));
         FT_TRY_TO(rc, done, ft_grow(&v->time, (size_t)v->frames, sizeof *v->time));
-        int64_t pts = d.frame->best_effort_timestamp;
-        double time = pts == AV_NOPTS_VALUE ? NAN : (double)pts * unit;
+        double time = time_of(&d);
+        AVRational aspect = aspect_of(&d);
         if (v->frames && time > end) longest = fmax(longest, time - end);
         if (time > end) end = time;
         v->time[v->frames++] = time;
         v->width = d.frame->width;
         v->height = d.frame->height;
+        v->aspect = aspect.num > 0 && aspect.den > 0 ? av_q2d(aspect) : 1;
         av_frame_unref(d.frame);
     }
-    v->fps = rate(s);
-    v->rotation = rotation_of(s);
-    rc = check_complete(v, path, &d, end, longest);
-    v->plain = settle_times(v) && !d.mended && complaints == d.complained && d.packets == v->frames;
+    v->images = d.stills.n;
+    if (d.stills.others) ft_log("%s: %d of its files are no images and are left out", path, d.stills.others);
+    if (v->images) v->fps = STILLS_FPS, v->plain = true;
+    else {
+        const AVStream *s = d.format->streams[d.stream];
+        v->fps = rate(s);
+        orientation_of(v, s);
+        rc = check_complete(v, path, &d, end, longest);
+        if (rc == FT_OK && s->nb_frames - 2 > v->frames && is_whole_avi(&d)) *promised = s->nb_frames;
+        v->plain = settle_times(v) && !d.mended && complaints == d.complained && d.packets == v->frames;
+    }
     if (rc == FT_OK && !(v->path = ft_strdup(path))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
 done:
     close_decoder(&d);
@@ -367,14 +446,18 @@ done:
  * shows; any other is looked through twice. */
 int ft_video_open(ft_video *v, const char *path)
 {
-    ft_video again;
-    FT_TRY(look_through(v, path));
-    if (v->plain) return FT_OK;
-    int rc = look_through(&again, path);
-    if (rc == FT_OK && (again.frames != v->frames || memcmp(again.time, v->time, (size_t)v->frames * sizeof *v->time)))
+    ft_video again = {0};
+    int64_t promised;
+    FT_TRY(look_through(v, path, &promised));
+    int rc = v->plain ? FT_OK : look_through(&again, path, &promised);
+    if (rc == FT_OK && !v->plain &&
+        (again.frames != v->frames || memcmp(again.time, v->time, (size_t)v->frames * sizeof *v->time)))
         rc = FT_FAIL(FT_ENOMEM, "%s: decoded to %lld frames, then to %lld. Is memory short, or does something write to it?", path,
                      (long long)v->frames, (long long)again.frames);
     ft_video_close(&again);
+    if (rc == FT_OK && promised)
+        ft_warn("%s: its header counts %lld frames; the file is whole, and it holds %lld", path, (long long)promised,
+                (long long)v->frames);
     if (rc < 0) ft_video_close(v);
     return rc;
 }
@@ -386,109 +469,191 @@ void ft_video_close(ft_video *v)
     memset(v, 0, sizeof *v);
 }
 
-static void rotate_square(uint8_t *dst, const uint8_t *src, int n, int rotation)
-{
-    for (int y = 0; y < n; y++)
-        for (int x = 0; x < n; x++) {
-            int sy = rotation == 90 ? n - 1 - x : rotation == 180 ? n - 1 - y : x;
-            int sx = rotation == 90 ? y : rotation == 180 ? n - 1 - x : n - 1 - y;
-            memcpy(dst + (y * n + x) * 3, src + (sy * n + sx) * 3, 3);
-        }
-}
-
-typedef struct {
-    struct SwsContext *sws;
-    uint8_t *scaled, *turned;
-    size_t room;
-} scaler;
-
-/* Room for a scaled frame of w x h: a stream may change its size. libswscale writes whole vectors, a little behind a row's end.
- */
-static int make_room(scaler *s, int64_t w, int64_t h)
-{
-    size_t need = (size_t)(w * (h + 1)) * 3 + 256;
-    if (need <= s->room) return FT_OK;
-    ft_free(s->scaled);
-    s->scaled = ft_alloc(need);
-    s->room = s->scaled ? need : 0;
-    return s->scaled ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a frame of %lldx%lld", (long long)w, (long long)h);
-}
-
-static int scale(scaler *s, const AVFrame *f, int w, int h)
-{
-    s->sws = sws_getCachedContext(s->sws, f->width, f->height, (enum AVPixelFormat)f->format, w, h, AV_PIX_FMT_RGB24,
-                                  SWS_BILINEAR | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INT, NULL, NULL, NULL);
-    if (!s->sws)
-        return FT_FAIL(sws_isSupportedInput((enum AVPixelFormat)f->format) ? FT_ENOMEM : FT_EDATA,
-                       "frames of %dx%d, pixel format %d, cannot be scaled to %dx%d", f->width, f->height, f->format, w, h);
-    uint8_t *plane[4] = {s->scaled};
-    int stride[4] = {w * 3}, rc = sws_scale(s->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, plane, stride);
-    return rc == h ? FT_OK
-                   : FT_FAIL(status_of(rc, FT_EDATA), "a frame of %dx%d cannot be scaled (%s)", f->width, f->height, reason(rc));
-}
-
-/* short side to `size`, crop at `crop` of the long side as it is seen */
-static int square(scaler *s, const AVFrame *f, int size, ft_crop crop, int rotation, uint8_t *out)
-{
-    if (!size_is_good(f->width, f->height)) return FT_FAIL(FT_EDATA, "frames of %dx%d", f->width, f->height);
-    int64_t w = f->width < f->height ? size : ((int64_t)f->width * size + f->height / 2) / f->height,
-            h = f->width < f->height ? ((int64_t)f->height * size + f->width / 2) / f->width : size;
-    if (w * h > MOST_SCALED || w > INT16_MAX * 2 || h > INT16_MAX * 2)
-        return FT_FAIL(FT_EDATA, "frames of %dx%d become %lldx%lld. Use a smaller --size", f->width, f->height, (long long)w,
-                       (long long)h);
-    FT_TRY(make_room(s, w, h));
-    FT_TRY(scale(s, f, (int)w, (int)h));
-    /* what is seen on the left or on top of a turned picture is stored at the other end */
-    bool far = (crop == FT_CROP_LAST) != (rotation == 180 || (rotation == 90 && h > w) || (rotation == 270 && w > h));
-    int64_t x0 = crop == FT_CROP_CENTRE ? (w - size) / 2
-                 : far                  ? w - size
-                                        : 0,
-            y0 = crop == FT_CROP_CENTRE ? (h - size) / 2
-                 : far                  ? h - size
-                                        : 0;
-    uint8_t *to = rotation ? s->turned : out;
-    for (int y = 0; y < size; y++)
-        memcpy(to + (size_t)y * (size_t)size * 3, s->scaled + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3, (size_t)size * 3);
-    if (rotation) rotate_square(out, s->turned, size, rotation);
-    return FT_OK;
-}
-
 static int changed(const char *path, int64_t frame)
 {
     return FT_FAIL(FT_ENOMEM, "%s: frame %lld is not decoded as it was before. Is memory short, or does something write to it?",
                    path, (long long)frame);
 }
 
-int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb)
+/* What becomes of a decoded frame, the k-th of those that are wanted */
+typedef int (*visitor)(void *of, int64_t k, const AVFrame *frame, AVRational aspect);
+
+/* A second pass of decoding, which must find what the first one did */
+static int each(const ft_video *v, const int64_t *index, int64_t n, visitor visit, void *of)
 {
     decoder d;
-    scaler s = {0};
-    if (size < 1 || size > 8192) return FT_FAIL(FT_ECONFIG, "%s: frames of %d pixels; 1 to 8192 can be made", v->path, size);
-    FT_TRY(open_decoder(&d, v->path));
-    double unit = av_q2d(d.format->streams[d.stream]->time_base), first = 0;
-    size_t each = (size_t)size * (size_t)size * 3;
-    int rc = (s.turned = ft_alloc(each)) ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path), more = 1;
+    double first = 0;
     int64_t at = 0, k = 0;
+    int rc = FT_OK, more = 1;
+    FT_TRY(open_decoder(&d, v->path));
     while (rc == FT_OK && k < n && (more = next_frame(&d, v->path)) == 1) {
-        if (at == 0) first = (double)d.frame->best_effort_timestamp * unit;
-        if (v->plain && (d.mended || at >= v->frames || (double)d.frame->best_effort_timestamp * unit - first != v->time[at]))
-            rc = changed(v->path, at);
-        else if (at == index[k]) {
-            rc = square(&s, d.frame, size, crop, v->rotation, rgb + (size_t)k * each);
-            if (rc < 0) rc = FT_FAIL(rc, "%s: frame %lld: %s", v->path, (long long)at, ft_error_message());
-            for (k++; k < n && index[k] == at && rc == FT_OK; k++)
-                memcpy(rgb + (size_t)k * each, rgb + (size_t)(k - 1) * each, each);
-        }
+        double time = time_of(&d);
+        if (at == 0) first = time;
+        if (v->plain && (d.mended || at >= v->frames || (!v->images && time - first != v->time[at]))) rc = changed(v->path, at);
+        for (; rc == FT_OK && k < n && index[k] == at; k++) rc = visit(of, k, d.frame, aspect_of(&d));
         at++;
         av_frame_unref(d.frame);
     }
     if (rc == FT_OK && more < 0) rc = more;
     if (rc == FT_OK && d.damaged && v->plain) rc = changed(v->path, at);
     if (rc == FT_OK && k < n) rc = FT_FAIL(FT_EDATA, "%s: frame %lld could not be decoded again", v->path, (long long)index[k]);
-    sws_freeContext(s.sws);
-    ft_free(s.scaled);
-    ft_free(s.turned);
     close_decoder(&d);
+    return rc;
+}
+
+typedef struct {
+    const ft_video *v;
+    const int64_t *index;
+    ft_scaler scaler;
+    ft_view view;
+    int size;
+    uint8_t *rgb; /* of one frame */
+    int (*take)(void *of, int64_t k, const uint8_t *rgb);
+    void *of;
+} squares;
+
+static int square(void *of, int64_t k, const AVFrame *frame, AVRational aspect)
+{
+    squares *s = of;
+    if (k == 0 || s->index[k] != s->index[k - 1]) {
+        int rc = ft_picture_square(&s->scaler, frame, aspect, &s->view, s->size, s->rgb);
+        if (rc < 0) return FT_FAIL(rc, "%s: frame %lld: %s", s->v->path, (long long)s->index[k], ft_error_message());
+    }
+    return s->take(s->of, k, s->rgb);
+}
+
+int ft_video_each(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop,
+                  int (*take)(void *of, int64_t k, const uint8_t *rgb), void *of)
+{
+    squares s = {.v = v, .index = index, .view = {v->crop, crop, v->rotation, v->mirrored}, .size = size, .take = take, .of = of};
+    if (size < 1 || size > 8192) return FT_FAIL(FT_ECONFIG, "%s: frames of %d pixels; 1 to 8192 can be made", v->path, size);
+    s.rgb = ft_alloc((size_t)size * (size_t)size * 3);
+    int rc = s.rgb ? each(v, index, n, square, &s) : FT_FAIL(FT_ENOMEM, "%s: no memory to scale frames", v->path);
+    ft_scaler_free(&s.scaler);
+    ft_free(s.rgb);
+    return rc;
+}
+
+typedef struct {
+    uint8_t *rgb;
+    size_t bytes;
+} all_frames;
+
+static int keep(void *of, int64_t k, const uint8_t *rgb)
+{
+    all_frames *a = of;
+    memcpy(a->rgb + (size_t)k * a->bytes, rgb, a->bytes);
+    return FT_OK;
+}
+
+int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop, uint8_t *rgb)
+{
+    return ft_video_each(v, index, n, size, crop, keep, &(all_frames){rgb, (size_t)size * (size_t)size * 3});
+}
+
+/* ---- crop and identity
+ * --------------------------------------------------------------------------------------------------------- */
+
+static bool rectangle(const char *text, ft_rect *r)
+{
+    int end = 0;
+    return sscanf(text, "%d,%d,%d,%d%n", &r->x, &r->y, &r->w, &r->h, &end) == 4 && !text[end] && r->x >= 0 && r->y >= 0 &&
+           r->w > 0 && r->h > 0;
+}
+
+bool ft_video_crop_known(const char *crop)
+{
+    ft_rect r;
+    return !strcmp(crop, "none") || !strcmp(crop, "auto") || rectangle(crop, &r);
+}
+
+enum { LOOKS = 24 };
+typedef struct {
+    const ft_video *v;
+    ft_scaler scaler;
+    uint8_t *rgb[LOOKS];
+    int n, w, h; /* only those of the first one's shape */
+} looks;
+
+static int look(void *of, int64_t k, const AVFrame *frame, AVRational aspect)
+{
+    looks *l = of;
+    int w, h;
+    (void)k;
+    int rc = ft_picture_whole(&l->scaler, frame, aspect, &(ft_view){{0, 0, 0, 0}, FT_CROP_CENTRE, l->v->rotation, l->v->mirrored},
+                              FT_SHOWN, &l->rgb[l->n], &w, &h);
+    if (rc < 0) return FT_FAIL(rc, "%s: %s", l->v->path, ft_error_message());
+    if (l->n == 0) l->w = w, l->h = h;
+    if (w == l->w && h == l->h) l->n++;
+    else ft_free(l->rgb[l->n]), l->rgb[l->n] = NULL;
+    return FT_OK;
+}
+
+/* The picture in the middle of `shown`, what is not kept darker and parted by a line */
+static void show(const looks *l, const ft_rect *kept, uint8_t *shown)
+{
+    int x0 = (FT_SHOWN - l->w) / 2, y0 = (FT_SHOWN - l->h) / 2;
+    const uint8_t *rgb = l->rgb[l->n / 2];
+    memset(shown, 0, (size_t)FT_SHOWN * FT_SHOWN * 3);
+    for (int y = 0; y < l->h; y++)
+        for (int x = 0; x < l->w; x++) {
+            int u = x - kept->x, v = y - kept->y;
+            bool in = u >= 0 && v >= 0 && u < kept->w && v < kept->h,
+                 edge = in && (u == 0 || v == 0 || u == kept->w - 1 || v == kept->h - 1);
+            uint8_t *to = shown + ((y0 + y) * FT_SHOWN + x0 + x) * 3;
+            for (int c = 0; c < 3; c++) to[c] = edge ? (c == 1 ? 255 : 0) : (uint8_t)(rgb[(y * l->w + x) * 3 + c] / (in ? 1 : 3));
+        }
+}
+
+int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown)
+{
+    bool lying = v->rotation == 90 || v->rotation == 270, find = !strcmp(crop, "auto");
+    int W = lying ? v->height : v->width, H = lying ? v->width : v->height, rc = FT_OK;
+    ft_rect r = {0, 0, 0, 0}, small;
+    looks l = {.v = v};
+    if (!strcmp(crop, "none")) return FT_OK;
+    if (!find && !rectangle(crop, &r))
+        return FT_FAIL(FT_ECONFIG, "the crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
+    if (r.w > W || r.h > H || r.x > W - r.w || r.y > H - r.h)
+        return FT_FAIL(FT_EDATA, "%s: the crop %s does not lie inside of its picture of %dx%d", v->path, crop, W, H);
+    if (find || shown) {
+        int64_t index[LOOKS], n = !find ? 1 : v->frames < LOOKS ? v->frames : LOOKS;
+        for (int64_t i = 0; i < n; i++) index[i] = n > 1 ? (v->frames - 1) * i / (n - 1) : 0;
+        rc = each(v, index, n, look, &l);
+        if (rc == FT_OK && find) rc = ft_content_box(l.rgb, l.n, l.w, l.h, &small);
+    }
+    if (rc == FT_OK && find && (small.w < l.w || small.h < l.h)) {
+        r.x = small.x * W / l.w, r.y = small.y * H / l.h; /* out to whole pixels */
+        r.w = ((small.x + small.w) * W + l.w - 1) / l.w - r.x, r.h = ((small.y + small.h) * H + l.h - 1) / l.h - r.y;
+    }
+    v->crop = r;
+    if (r.w == 0) r.w = W, r.h = H;
+    small = (ft_rect){r.x * l.w / W, r.y * l.h / H, 0, 0};
+    small.w = (r.x + r.w) * l.w / W - small.x, small.h = (r.y + r.h) * l.h / H - small.y;
+    if (rc == FT_OK && shown) show(&l, &small, shown);
+    for (int i = 0; i < LOOKS; i++) ft_free(l.rgb[i]);
+    ft_scaler_free(&l.scaler);
+    return rc;
+}
+
+int ft_video_sha256(const ft_video *v, char hex[65], int (*image)(void *of, const char *name, const char *hex), void *of)
+{
+    ft_stills s;
+    ft_text t = {0};
+    if (!v->images || !ft_is_dir(v->path)) return ft_sha256_file(v->path, hex);
+    FT_TRY(ft_stills_open(&s, v->path));
+    int rc = ft_text_begin(&t);
+    for (int64_t i = 0; rc == FT_OK && i < s.n; i++) {
+        char *path = ft_format("%s/%s", v->path, s.name[i]);
+        rc = path ? ft_sha256_file(path, hex) : FT_FAIL(FT_ENOMEM, "%s: no memory", v->path);
+        if (rc == FT_OK) fprintf(t.f, "%s  %s\n", hex, s.name[i]);
+        if (rc == FT_OK && image) rc = image(of, s.name[i], hex);
+        ft_free(path);
+    }
+    if (rc == FT_OK) rc = ft_text_end(&t);
+    if (rc == FT_OK) ft_sha256(t.text, t.size, hex);
+    ft_text_free(&t);
+    ft_stills_close(&s);
     return rc;
 }
 
@@ -514,7 +679,7 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     const char *dot = strrchr(path, '.');
     bool gif = dot && !strcasecmp(dot, ".gif");
     if (!dot || (!gif && strcasecmp(dot, ".mp4"))) return FT_FAIL(FT_ECONFIG, "%s: only .mp4 and .gif are written", path);
-    if (n < 1 || w < 2 || h < 2 || !size_is_good(w, h) || !(fps >= 0.01 && fps <= 10000))
+    if (n < 1 || w < 2 || h < 2 || !ft_picture_size_is_good(w, h) || !(fps >= 0.01 && fps <= 10000))
         return FT_FAIL(FT_ECONFIG, "%s: %lld frames of %dx%d at %g a second cannot be written", path, (long long)n, w, h, fps);
     const AVCodec *codec = gif ? avcodec_find_encoder(AV_CODEC_ID_GIF) : avcodec_find_encoder_by_name("libx264");
     if (!codec) codec = avcodec_find_encoder(AV_CODEC_ID_MPEG4);
@@ -547,7 +712,9 @@ int ft_video_write(const char *path, const uint8_t *rgb, int64_t n, int w, int h
     }
     if (rc >= 0) rc = avcodec_parameters_from_context(s->codecpar, c);
     if (rc >= 0) s->time_base = c->time_base;
-    if (rc >= 0) rc = avio_open(&f->pb, a.temp, AVIO_FLAG_WRITE);
+    char url[sizeof a.temp + 8];
+    snprintf(url, sizeof url, "file:%s", a.temp); /* 12:30.mp4 is a name, not the protocol 12 */
+    if (rc >= 0) rc = avio_open(&f->pb, url, AVIO_FLAG_WRITE);
     if (rc >= 0) rc = avformat_write_header(f, NULL);
     if (rc >= 0) {
         frame->width = c->width, frame->height = c->height, frame->format = c->pix_fmt;
