@@ -552,8 +552,7 @@ static void allow_memory(const reader *r, uint64_t more)
 }
 #endif
 
-/* What the process that reads sends, each behind a letter: P, a head of pixels; S, a slab of them, with its bytes; at the end V,
- * the verdict, and if that is good all other parts. */
+/* What the process that reads sends: pixels as they come, at the end the verdict, and if that is good all other parts. */
 typedef struct {
     int64_t n_clip, sent; /* clips of the file, and those whose pixels follow */
     int frames, size;
@@ -612,12 +611,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
             H5Dread(d.set, H5T_NATIVE_UINT8, memory, d.space, H5P_DEFAULT, rgb) < 0)
             rc = wrong_set(r, "clips", "cannot be read");
         if (memory >= 0) H5Sclose(memory);
-        if (rc == FT_OK) {
-            int64_t bytes = (int64_t)part[0] * each;
-            send(r, &(char){'S'}, 1);
-            send(r, &bytes, sizeof bytes);
-            send(r, rgb, (size_t)bytes);
-        }
+        if (rc == FT_OK) send(r, rgb, (size_t)((int64_t)part[0] * each));
     }
     ft_free(rgb);
     close_set(&d);
@@ -772,7 +766,6 @@ typedef struct {
     int in;
     double end;
     bool late;
-    int64_t pixels, have; /* bytes that were promised, and that came */
 } channel;
 
 static bool take(channel *c, void *to, size_t n)
@@ -810,18 +803,7 @@ static int take_pixels(channel *c, ft_clipstore *s)
     each = good ? ft_clip_bytes(s) : 0;
     if (!good || !ft_mul_count(h.sent, each, &all) || all > MOST_PIXELS) return wrong(c->r->path, "/clips is not (N,F,S,S,3)");
     if (!(s->pixels = ft_alloc_n(h.sent + 1, (size_t)each))) return no_room(c->r->path, all);
-    c->pixels = all;
-    return 1;
-}
-
-static int take_slab(channel *c, ft_clipstore *s)
-{
-    int64_t bytes;
-    if (!take(c, &bytes, sizeof bytes)) return 0;
-    if (bytes < 0 || bytes > c->pixels - c->have) return wrong(s->path, "/clips has more than it says");
-    if (!take(c, s->pixels + c->have, (size_t)bytes)) return 0;
-    c->have += bytes;
-    return 1;
+    return take(c, s->pixels, (size_t)all);
 }
 
 static int take_rows(channel *c, ft_clipstore *s)
@@ -849,13 +831,12 @@ static int take_store(channel *c, ft_clipstore *s)
 {
     verdict v;
     char tag = 0;
-    for (int rc; take(c, &tag, 1) && (tag == 'P' || tag == 'S');)
-        if ((rc = tag == 'P' ? take_pixels(c, s) : take_slab(c, s)) < 1) return rc;
+    for (int rc; take(c, &tag, 1) && tag == 'P';)
+        if ((rc = take_pixels(c, s)) < 1) return rc;
     if (tag != 'V' || !take(c, &v, sizeof v)) return 0;
     v.text[sizeof v.text - 1] = 0;
     if (v.rc < 0) return FT_FAIL(v.rc, "%s", v.text);
-    if (!s->pixels || c->have != c->pixels || v.n_video < 0 || v.n_video > INT32_MAX)
-        return wrong(s->path, "its parts do not fit together");
+    if (!s->pixels || v.n_video < 0 || v.n_video > INT32_MAX) return wrong(s->path, "its parts do not fit together");
     s->stride = v.stride, s->n_video = v.n_video;
     int rc = take_text(c, v.config, &s->config);
     if (rc < 1) return rc;
