@@ -29,14 +29,7 @@
 #include "tests/encode.h"
 
 static char dir[] = "/tmp/forty-media-XXXXXX";
-static const char *in_dir(const char *name)
-{
-    static char path[4][512];
-    static int k;
-    k = (k + 1) % 4;
-    snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-    return path[k];
-}
+static const char *in_dir(const char *name) { return path_in(dir, name); }
 
 /* ---- clip stores ------------------------------------------------------------------------------------------------------------
  */

@@ -119,14 +119,7 @@ static void test_choice(void **state)
  */
 
 static char dir[64];
-static const char *in(const char *name)
-{
-    static char path[4][200];
-    static int at;
-    at = (at + 1) % 4;
-    snprintf(path[at], sizeof path[at], "%s/%s", dir, name);
-    return path[at];
-}
+static const char *in(const char *name) { return path_in(dir, name); }
 
 static void run(const char *command)
 {

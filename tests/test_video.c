@@ -25,14 +25,7 @@
 enum { S = 16, EACH = S * S * 3 };
 
 static char dir[] = "/tmp/forty-video-XXXXXX";
-static const char *in_dir(const char *name)
-{
-    static char path[4][512];
-    static int k;
-    k = (k + 1) % 4;
-    snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-    return path[k];
-}
+static const char *in_dir(const char *name) { return path_in(dir, name); }
 
 /* ---- against FFmpeg ---------------------------------------------------------------------------------------------------------
  */
