@@ -237,7 +237,8 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
     ft_viewer v = {0};
     int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     if (!ft_classifier_find(info->model)->of_features) features = NULL;
-    else if (rc == FT_OK && !features) { /* row i of them is clip[i] */ order = ft_alloc_n(n + 1, sizeof *order);
+    else if (rc == FT_OK && !features) {
+        order = ft_alloc_n(n + 1, sizeof *order); /* row i of the features is clip[i] */
         rc = order ? look_through(dir, info, store, clip, n, &own, &clean) : FT_FAIL(FT_ENOMEM, "no memory for features");
         for (int64_t i = 0; rc == FT_OK && i < n; i++) order[i] = i;
         clip = order, features = &own;
@@ -262,13 +263,13 @@ static int features_of(ft_params *params, const char *preset, int64_t classes, b
 {
     ft_t rgb, f;
     ft_plan *plan = NULL;
+    *out = NULL;
     ft_graph *g = ft_graph_new(params, FT_F32, 13);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory");
     ft_training(g, training);
     ft_classifier_network(g, preset, clips_input(g, s->frames, s->size, &rgb), classes, 0, 0, &f);
     ft_keep(f);
     int rc = ft_plan_new(&plan, g, FT_WEIGHTS), D = rc == FT_OK ? (int)ft_dim(f, 1) : 0;
-    *out = NULL;
     if (rc == FT_OK && !(*out = ft_alloc((size_t)((n + EVAL_BATCH) * D) * sizeof(float))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for features");
     if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, NULL, clip, n, false, 0, *out);
@@ -294,7 +295,7 @@ int ft_classifier_features(const char *preset, const ft_clipstore *reference, co
     /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
     for (int pass = 0; rc >= 0 && pass < 3; pass++) {
         rc = features_of(params, preset, 2, true, reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, features);
-        ft_free(*features);
+        ft_free(*features), *features = NULL;
     }
     if (rc >= 0) rc = features_of(params, preset, 2, false, store, clip, n, features);
     ft_params_free(params);

@@ -545,7 +545,7 @@ int ft_first_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t most, i
     *n = 0;
     if (!wanted || !*clip) {
         ft_free(wanted);
-        ft_free(*clip);
+        ft_free(*clip), *clip = NULL;
         return FT_FAIL(FT_ENOMEM, "no memory for clips");
     }
     for (int64_t i = 0; i < v->n; i++) wanted[v->video[i]] = true;

@@ -2,8 +2,8 @@
  * opens that make files. Kinds: kill (SIGKILL before it), torn (half of a write, then SIGKILL), full (this one and all writes
  * after it fail with ENOSPC), eio (this one alone fails), stop (SIGSTOP before it), memory (the n-th allocation is refused; only
  * those of the program and of the libraries that must take that are counted). FORTY_FAULT_FILE=WORD: only writes to files whose
- * path holds WORD count. FORTY_FAULT_COUNT=FILE notes how many there are; FORTY_FAULT_TRACE=1 prints where memory is
- * refused. */
+ * path holds WORD count. FORTY_FAULT_COUNT=FILE notes how many there are; FORTY_FAULT_PLACES=FILE notes, a line each, the first
+ * allocation of every place in the program (of all its callers, too); FORTY_FAULT_TRACE=1 prints where memory is refused. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -20,11 +20,11 @@
 typedef enum { NONE, KILL, TORN, FULL, FAIL, STOP, MEMORY } kind;
 static long at, count;
 static kind what;
-static const char *word;
+static const char *word, *places;
 
 __attribute__((constructor)) static void read_environment(void)
 {
-    word = getenv("FORTY_FAULT_FILE");
+    word = getenv("FORTY_FAULT_FILE"), places = getenv("FORTY_FAULT_PLACES");
     const char *s = getenv("FORTY_FAULT"), *colon = s ? strchr(s, ':') : NULL;
     if (!colon) return;
     at = atol(s);
@@ -46,9 +46,12 @@ __attribute__((destructor)) static void note_count(void)
     if (fd >= 0 && put(fd, text, (size_t)snprintf(text, sizeof text, "%ld\n", count)) < 0) _exit(9);
 }
 
+/* A pipe to a child is no file. */
 static int counts(int fd)
 {
     char link[40], path[1024];
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) return 0;
     if (!word) return 1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = fd < 0 ? -1 : readlink(link, path, sizeof path - 1);
@@ -160,6 +163,34 @@ int fsync(int fd)
 static const char *const excused[] = {"libhdf5",   "libdnnl",  "libgomp",   "libc.so",   "ld-linux",
                                       "libstdc++", "libfault", "libOpenCL", "liblapack", "libblas"};
 
+/* Whether no allocation before had these callers. */
+static int new_place(void)
+{
+    static unsigned long seen[1 << 14];
+    static __thread int inside; /* backtrace() itself allocates, once */
+    void *stack[24];
+    if (inside) return 0;
+    inside = 1;
+    int n = backtrace(stack, 24);
+    inside = 0;
+    unsigned long h = 1469598103934665603ul;
+    for (int i = 0; i < n; i++) h = (h ^ (unsigned long)stack[i]) * 1099511628211ul;
+    for (unsigned long i = h, k = 0; k < sizeof seen / sizeof *seen; i++, k++) {
+        unsigned long *at_i = &seen[i % (sizeof seen / sizeof *seen)];
+        if (*at_i == h) return 0;
+        if (!*at_i) return *at_i = h, 1;
+    }
+    return 0;
+}
+
+static void note_place(const char *path, long n)
+{
+    static FILE *f;
+    if (!new_place()) return;
+    if (!f && (f = fopen(path, "w"))) setvbuf(f, NULL, _IOLBF, 0); /* a child does not repeat what its parent wrote */
+    if (f) fprintf(f, "%ld\n", n);
+}
+
 static int refused(const void *caller)
 {
     static const void *last; /* most calls come from where the last one came from */
@@ -173,7 +204,9 @@ static int refused(const void *caller)
         last = caller;
     }
     if (!last_counts) return 0;
-    if (__atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) != at || what != MEMORY) return 0;
+    long n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+    if (places) note_place(places, n);
+    if (n != at || what != MEMORY) return 0;
     if (getenv("FORTY_FAULT_TRACE")) {
         void *stack[20];
         backtrace_symbols_fd(stack, backtrace(stack, 20), 2);

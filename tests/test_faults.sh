@@ -1,6 +1,7 @@
 # Memory refused at the n-th allocation, in turn, of everything that writes: either the command gives what it gives without faults,
 # or it ends with 1 and a message, and nothing stands under a final name that is not whole. (Faults of files: test_crash.sh.)
-# FAULTS: how many places of each command, evenly over all; `all` for every one.
+# Memory is refused once at each place in the program (the callers of an allocation), files at each operation. FAULTS: how many of
+# these for each command, drawn at random; `all` for every one.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [ -z "${ASAN_OPTIONS:-}" ] || { echo "skipped: LD_PRELOAD and AddressSanitizer exclude each other"; exit 77; }
@@ -52,16 +53,18 @@ P
 left_over() { find . -name '*.partial' -o -path '*/.hold-*/*' -type f | head -3; }
 # in_turn KIND OUTPUT COMMAND...: KIND memory, eio or full; for folders a second call without faults completes it to the same
 in_turn() {
-  local kind=$1 out=$2 whole n rc all step aborted=0 where
+  local kind=$1 out=$2 whole n rc all aborted=0 where
   shift 2
   rm -rf "$out"
   unset FORTY_FAULT_MEMORY
   [ "$kind" = memory ] && export FORTY_FAULT_MEMORY=1
-  FORTY_FAULT_COUNT=$T/count LD_PRELOAD=$fault "$@" >out 2>err || { cat err >&2; die "'$*' fails without faults"; }
+  rm -f places
+  FORTY_FAULT_PLACES=$T/places FORTY_FAULT_COUNT=$T/count LD_PRELOAD=$fault "$@" >out 2>err || { cat err >&2; die "'$*' fails without faults"; }
   all=$(cat count) whole=$(print_of "$out")
+  [ "$kind" = memory ] || seq "$all" >places
   [ "$all" -gt 5 ] || die "only $all operations were seen"
-  step=$((all / faults)); [ "$faults" = all ] && step=1; [ $step -gt 0 ] || step=1
-  for n in $(seq $((RANDOM % step + 1)) $step "$all"); do
+  [ "$faults" = all ] || { shuf -n "$faults" --random-source=<(yes "$kind") places >some; mv some places; }
+  for n in $(cat places); do
     rm -rf "$out"
     rc=0 where="'$*', $kind at operation $n of $all"
     FORTY_FAULT=$n:$kind LD_PRELOAD=$fault timeout 60 "$@" >out 2>err || rc=$?
@@ -83,7 +86,6 @@ in_turn() {
   done
   [ "$aborted" = 0 ] || echo "$aborted of '$2' were ended by a library"
 }
-RANDOM=11
 "$F" init x3d-tiny -o start.safetensors >/dev/null
 for kind in memory eio full; do
   in_turn $kind s.h5 "$F" ingest --videos v --labels v/labels.csv -o s.h5 --size 16 --frames 4 --threads 1

@@ -8,6 +8,7 @@
 
 int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size)
 {
+    *data = NULL;
     if (w < 1 || h < 1 || w > 1 << 16 || h > 1 << 16)
         return FT_FAIL(FT_EDATA, "a picture of %dx%d cannot be written: at most %d a side", w, h, 1 << 16);
     png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)w, .height = (png_uint_32)h, .format = PNG_FORMAT_RGB};
