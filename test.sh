@@ -18,7 +18,7 @@ echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
 build debug -DBUILD_TESTING=ON -DFT_ISAS=native -DFT_KERNEL_OPT=-O1 -DCMAKE_C_FLAGS_DEBUG="-O1 -g1" -DCMAKE_CXX_FLAGS_DEBUG=-g1
 # leaks of libraries' one-time set-up are not ours: tests/leaks.supp names them. GCC 13 and later move stack frames to a heap whose
 # frames are not aligned to 64 bytes (detect_stack_use_after_return, off in GCC 12): every aligned store of AVX-512 faults there
-export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0:suppressions=$PWD/tests/asan.supp LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
 ctest --preset debug -j "$(nproc)" -LE full
 echo "forty: warnings under clang" >&2
 cmake --preset clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF -DFT_ISAS=native >build-clang.log 2>&1 || { tail build-clang.log >&2; exit 1; }

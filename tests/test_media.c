@@ -50,7 +50,7 @@ static int write_store(const char *path, const char *name, bool gzip)
     return rc;
 }
 
-/* A good store whose part is made anew by `change`: then another file, which nobody trusts */
+/* A good store whose part is made anew by `change` */
 static hid_t open_changed(const char *path)
 {
     assert_int_equal(write_store(path, "v.mp4", false), FT_OK);

@@ -5,9 +5,9 @@
 #include <hdf5.h>
 #include <jansson.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sha2.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -25,6 +25,7 @@
 #include "common/base/status.h"
 
 enum { MOST_FRAMES = 4096, MOST_SIZE = 8192, SLAB = 64 << 20 };
+#define MOST_PIXELS 16000000000 /* bytes */
 static const double MOST_STRIDE = 1e9, MOST_FPS = 1e9;
 
 /* First of all calls. At exit HDF5 would try again to write a file that a full disk refused, and crash: files are closed here, or
@@ -74,39 +75,6 @@ static int check_text(const char *path, const char *column, int64_t row, const c
     return strcmp(column, "/video/facts") ? ft_check_name(text, strlen(text), path, what)
            : *text                        ? check_json(path, what, text)
                                           : FT_OK; /* older stores have none */
-}
-
-/* Stores that this process wrote, or has checked: as they are now */
-static struct {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec changed;
-    int64_t most;
-} trusted[64];
-static int n_trusted;
-static pthread_mutex_t trusted_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static bool is_trusted(const struct stat *st, int64_t most)
-{
-    bool found = false;
-    pthread_mutex_lock(&trusted_lock);
-    for (int i = 0; i < 64 && i < n_trusted; i++)
-        found |= trusted[i].device == st->st_dev && trusted[i].inode == st->st_ino && trusted[i].size == st->st_size &&
-                 trusted[i].changed.tv_sec == st->st_mtim.tv_sec && trusted[i].changed.tv_nsec == st->st_mtim.tv_nsec &&
-                 trusted[i].most >= most;
-    pthread_mutex_unlock(&trusted_lock);
-    return found;
-}
-
-static void trust(const struct stat *st, int64_t most)
-{
-    pthread_mutex_lock(&trusted_lock);
-    int i = n_trusted++ % 64;
-    if (n_trusted == 128) n_trusted = 64;
-    trusted[i].device = st->st_dev, trusted[i].inode = st->st_ino, trusted[i].size = st->st_size;
-    trusted[i].changed = st->st_mtim, trusted[i].most = most;
-    pthread_mutex_unlock(&trusted_lock);
 }
 
 #if defined __SANITIZE_ADDRESS__
@@ -308,10 +276,7 @@ static int finish(ft_clipwriter *w)
     if (H5Fclose(w->h5) < 0) bad = -1;
     w->h5 = -1;
     if (bad < 0) return write_failed(w);
-    FT_TRY(ft_atomic_commit(&w->file));
-    struct stat st;
-    if (stat(w->file.final, &st) == 0) trust(&st, INT64_MAX);
-    return FT_OK;
+    return ft_atomic_commit(&w->file);
 }
 
 int ft_clipwriter_finish(ft_clipwriter *w)
@@ -339,13 +304,19 @@ typedef struct {
     hid_t h5;
     uint64_t size;     /* of the file */
     int64_t most;      /* clips whose pixels are read */
-    bool apart;        /* in a process of its own, that keeps no pixels */
+    int out;           /* where what is read goes: this is a process of its own */
     uint64_t text;     /* bytes of strings so far */
     ft_arena *strings; /* of the column being read */
     char *free_text;
     size_t free_bytes;
     int rc; /* why a string found no room */
 } reader;
+
+static int no_room(const char *path, int64_t bytes)
+{
+    return FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video", path,
+                   (double)bytes / 1e9);
+}
 
 static int wrong(const char *path, const char *what) { return FT_FAIL(FT_EDATA, "%s: %s. " MAKE_AGAIN, path, what); }
 
@@ -581,7 +552,31 @@ static void allow_memory(const reader *r, uint64_t more)
 }
 #endif
 
-/* The pixels of the first r->most clips. Apart from everything they are read into the same room again and again. */
+/* What the process that reads sends, each behind a letter: P, a head of pixels; S, a slab of them, with its bytes; at the end V,
+ * the verdict, and if that is good all other parts. */
+typedef struct {
+    int64_t n_clip, sent; /* clips of the file, and those whose pixels follow */
+    int frames, size;
+} pixels_head;
+
+typedef struct {
+    int rc;
+    char text[2048];
+    double stride;
+    int64_t n_video;
+    uint32_t config; /* bytes */
+} verdict;
+
+static void send(const reader *r, const void *from, size_t n)
+{
+    for (const char *p = from; n > 0;) {
+        ssize_t k = write(r->out, p, n);
+        if (k < 0 && errno != EINTR) _exit(1); /* nobody reads any more */
+        if (k > 0) p += k, n -= (size_t)k;
+    }
+}
+
+/* The pixels of the first r->most clips, slab by slab */
 static int read_pixels(ft_clipstore *s, const reader *r)
 {
     dataset d;
@@ -592,6 +587,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
     else if (H5Tget_size(d.type) != 1 || H5Tget_sign(d.type) != H5T_SGN_NONE)
         rc = wrong_set(r, "clips", "is not of bytes from 0 to 255");
     int64_t each = 0, n = (int64_t)d.dim[0] < r->most ? (int64_t)d.dim[0] : r->most, all = 0, slab = 1;
+    uint8_t *rgb = NULL;
     if (rc == FT_OK) {
         s->n_clip = (int64_t)d.dim[0], s->frames = (int)d.dim[1], s->size = (int)d.dim[2];
         each = ft_clip_bytes(s);
@@ -601,19 +597,29 @@ static int read_pixels(ft_clipstore *s, const reader *r)
     if (rc == FT_OK) {
         slab = each < SLAB ? SLAB / each : 1;
         if (slab > n) slab = n;
-        if (r->apart) allow_memory(r, 3 * (uint64_t)(slab * each));
-        if (all > 16000000000 || !(s->pixels = ft_alloc_n(r->apart ? slab : n, (size_t)each)))
-            rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video",
-                         s->path, (double)all / 1e9);
+        allow_memory(r, 3 * (uint64_t)(slab * each));
+        if (all > MOST_PIXELS || !(rgb = ft_alloc_n(slab, (size_t)each))) rc = no_room(r->path, all);
+    }
+    if (rc == FT_OK) {
+        pixels_head head = {s->n_clip, n, s->frames, s->size};
+        send(r, &(char){'P'}, 1);
+        send(r, &head, sizeof head);
     }
     for (int64_t i = 0; rc == FT_OK && i < n; i += slab) {
         hsize_t from[5] = {(hsize_t)i}, part[5] = {(hsize_t)(slab < n - i ? slab : n - i), d.dim[1], d.dim[2], d.dim[3], 3};
         hid_t memory = H5Screate_simple(5, part, NULL);
         if (memory < 0 || H5Sselect_hyperslab(d.space, H5S_SELECT_SET, from, NULL, part, NULL) < 0 ||
-            H5Dread(d.set, H5T_NATIVE_UINT8, memory, d.space, H5P_DEFAULT, s->pixels + (r->apart ? 0 : i * each)) < 0)
+            H5Dread(d.set, H5T_NATIVE_UINT8, memory, d.space, H5P_DEFAULT, rgb) < 0)
             rc = wrong_set(r, "clips", "cannot be read");
         if (memory >= 0) H5Sclose(memory);
+        if (rc == FT_OK) {
+            int64_t bytes = (int64_t)part[0] * each;
+            send(r, &(char){'S'}, 1);
+            send(r, &bytes, sizeof bytes);
+            send(r, rgb, (size_t)bytes);
+        }
     }
+    ft_free(rgb);
     close_set(&d);
     return rc;
 }
@@ -708,18 +714,37 @@ static int read_here(ft_clipstore *s, reader *r)
     return rc;
 }
 
-/* ---- libhdf5 crashes, loops and asks for gigabytes on damaged files: what others wrote is first read in a child ---------------
+/* ---- libhdf5 crashes, loops, asks for gigabytes and reads beyond its memory on damaged files: it reads in a child, and what it
+ * finds comes back through a pipe ----------------------------------------------------------------------------------------------
  */
 
-typedef struct {
-    int rc;
-    char text[2048];
-} verdict;
+/* the texts of a video, in their order in the pipe; facts may be absent */
+static const size_t texts[] = {offsetof(ft_store_video, name),   offsetof(ft_store_video, label),
+                               offsetof(ft_store_video, group),  offsetof(ft_store_video, split),
+                               offsetof(ft_store_video, source), offsetof(ft_store_video, sha256),
+                               offsetof(ft_store_video, facts)};
+enum { TEXTS = sizeof texts / sizeof *texts };
+#define NO_TEXT UINT32_MAX
 
-/* The same read, whose end goes through the pipe. No handler, lock or unwritten file of the parent's is touched. */
-static void child(reader *r, int out, unsigned seconds)
+static void send_rows(const ft_clipstore *s, const reader *r)
 {
-    static const int fatal[] = {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    for (int64_t i = 0; i < s->n_video; i++) {
+        send(r, &s->video[i].frames, sizeof s->video[i].frames);
+        send(r, &s->video[i].fps, sizeof s->video[i].fps);
+        for (int k = 0; k < TEXTS; k++) {
+            const char *text;
+            memcpy(&text, (const char *)&s->video[i] + texts[k], sizeof text);
+            uint32_t n = text ? (uint32_t)strlen(text) : NO_TEXT;
+            send(r, &n, sizeof n);
+            if (text) send(r, text, n);
+        }
+    }
+}
+
+/* No handler, lock or unwritten file of the parent's is touched. */
+static void child(reader *r, unsigned seconds)
+{
+    static const int fatal[] = {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPIPE};
     verdict v = {0};
     ft_clipstore s;
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
@@ -729,15 +754,119 @@ static void child(reader *r, int out, unsigned seconds)
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_CPU, seconds);
     allow_memory(r, 0);
-    r->apart = true;
     v.rc = read_here(&s, r);
     if (v.rc < 0) snprintf(v.text, sizeof v.text, "%s", ft_error_message());
-    _exit(write(out, &v, sizeof v) == sizeof v ? 0 : 1);
+    else v.stride = s.stride, v.n_video = s.n_video, v.config = s.config ? (uint32_t)strlen(s.config) : NO_TEXT;
+    send(r, &(char){'V'}, 1);
+    send(r, &v, sizeof v);
+    if (v.rc == FT_OK) {
+        if (s.config) send(r, s.config, v.config);
+        send(r, s.clip, (size_t)s.n_clip * sizeof *s.clip);
+        send_rows(&s, r);
+    }
+    _exit(0);
 }
 
-static int judge(const reader *r, const verdict *v, bool whole, int status, bool late, unsigned seconds)
+typedef struct {
+    const reader *r;
+    int in;
+    double end;
+    bool late;
+    int64_t pixels, have; /* bytes that were promised, and that came */
+} channel;
+
+static bool take(channel *c, void *to, size_t n)
 {
-    if (whole) return v->rc < 0 ? FT_FAIL(v->rc, "%s", v->text) : FT_OK;
+    for (char *p = to; n > 0;) {
+        struct pollfd w = {c->in, POLLIN, 0};
+        c->late = ft_now() > c->end;
+        if (c->late || ft_interrupted) return false;
+        if (poll(&w, 1, 100) <= 0) continue;
+        ssize_t k = read(c->in, p, n);
+        if (k == 0 || (k < 0 && errno != EINTR)) return false;
+        if (k > 0) p += k, n -= (size_t)k;
+    }
+    return true;
+}
+
+/* 1: there; 0: the channel ended; else a status */
+static int take_text(channel *c, uint32_t n, char **text)
+{
+    *text = NULL;
+    if (n == NO_TEXT) return 1;
+    if (n > 4 * c->r->size + 4096) return wrong(c->r->path, "its texts are longer than the file"); /* room_for_text's limit */
+    if (!(*text = ft_alloc((size_t)n + 1))) return FT_FAIL(FT_ENOMEM, "%s: no memory", c->r->path);
+    return take(c, *text, n);
+}
+
+static int take_pixels(channel *c, ft_clipstore *s)
+{
+    pixels_head h;
+    int64_t each, all = -1;
+    if (s->pixels || !take(c, &h, sizeof h)) return 0;
+    bool good = h.frames > 0 && h.frames <= MOST_FRAMES && h.size > 0 && h.size <= MOST_SIZE && h.n_clip >= 0 &&
+                h.n_clip <= INT32_MAX && h.sent >= 0 && h.sent <= h.n_clip && h.sent <= c->r->most;
+    s->n_clip = h.n_clip, s->frames = h.frames, s->size = h.size;
+    each = good ? ft_clip_bytes(s) : 0;
+    if (!good || !ft_mul_count(h.sent, each, &all) || all > MOST_PIXELS) return wrong(c->r->path, "/clips is not (N,F,S,S,3)");
+    if (!(s->pixels = ft_alloc_n(h.sent + 1, (size_t)each))) return no_room(c->r->path, all);
+    c->pixels = all;
+    return 1;
+}
+
+static int take_slab(channel *c, ft_clipstore *s)
+{
+    int64_t bytes;
+    if (!take(c, &bytes, sizeof bytes)) return 0;
+    if (bytes < 0 || bytes > c->pixels - c->have) return wrong(s->path, "/clips has more than it says");
+    if (!take(c, s->pixels + c->have, (size_t)bytes)) return 0;
+    c->have += bytes;
+    return 1;
+}
+
+static int take_rows(channel *c, ft_clipstore *s)
+{
+    for (int64_t i = 0; i < s->n_clip; i++)
+        if (s->clip[i].video < 0 || s->clip[i].video >= s->n_video)
+            return wrong(s->path, "a clip points to a video that is not there");
+    for (int64_t i = 0; i < s->n_video; i++) {
+        ft_store_video *v = &s->video[i];
+        if (!take(c, &v->frames, sizeof v->frames) || !take(c, &v->fps, sizeof v->fps)) return 0;
+        for (int k = 0; k < TEXTS; k++) {
+            uint32_t n;
+            char *text = NULL;
+            if (!take(c, &n, sizeof n)) return 0;
+            int rc = take_text(c, n, &text);
+            memcpy((char *)v + texts[k], &text, sizeof text);
+            if (rc < 1) return rc;
+        }
+    }
+    return 1;
+}
+
+/* 1: all of it is there; 0: the channel ended before; else a status */
+static int take_store(channel *c, ft_clipstore *s)
+{
+    verdict v;
+    char tag = 0;
+    for (int rc; take(c, &tag, 1) && (tag == 'P' || tag == 'S');)
+        if ((rc = tag == 'P' ? take_pixels(c, s) : take_slab(c, s)) < 1) return rc;
+    if (tag != 'V' || !take(c, &v, sizeof v)) return 0;
+    v.text[sizeof v.text - 1] = 0;
+    if (v.rc < 0) return FT_FAIL(v.rc, "%s", v.text);
+    if (!s->pixels || c->have != c->pixels || v.n_video < 0 || v.n_video > INT32_MAX)
+        return wrong(s->path, "its parts do not fit together");
+    s->stride = v.stride, s->n_video = v.n_video;
+    int rc = take_text(c, v.config, &s->config);
+    if (rc < 1) return rc;
+    s->clip = ft_alloc_n(s->n_clip + 1, sizeof *s->clip);
+    s->video = ft_alloc_n(s->n_video + 1, sizeof *s->video);
+    if (!s->clip || !s->video) return FT_FAIL(FT_ENOMEM, "%s: no memory", s->path);
+    return take(c, s->clip, (size_t)s->n_clip * sizeof *s->clip) ? take_rows(c, s) : 0;
+}
+
+static int ended_early(const reader *r, int status, bool late, unsigned seconds)
+{
     if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "%s: interrupted while it was read", r->path);
     if (late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
         return FT_FAIL(FT_EDATA, "%s: libhdf5 does not come to an end with it in %u s. It is damaged: make it again", r->path,
@@ -746,50 +875,36 @@ static int judge(const reader *r, const verdict *v, bool whole, int status, bool
                    WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-static int read_apart(reader r)
-{
-    unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 60 + (unsigned)(r.size >> 20); /* a file server may be slow */
-    int ends[2], status = 0;
-    verdict v = {0};
-    size_t have = 0;
-    bool late = false;
-    if (pipe2(ends, O_CLOEXEC) != 0) return FT_FAIL(FT_EIO, "%s: no pipe (%s)", r.path, strerror(errno));
-    pid_t pid = fork();
-    if (pid == 0) child(&r, ends[1], computing);
-    close(ends[1]);
-    if (pid < 0) {
-        close(ends[0]);
-        return FT_FAIL(FT_ENOMEM, "%s: no process to check it in (%s). Close other programs", r.path, strerror(errno));
-    }
-    for (double end = ft_now() + waiting; have < sizeof v;) {
-        struct pollfd p = {ends[0], POLLIN, 0};
-        late = ft_now() > end;
-        if (late || ft_interrupted) break;
-        if (poll(&p, 1, 100) <= 0) continue;
-        ssize_t n = read(ends[0], (char *)&v + have, sizeof v - have);
-        if (n == 0 || (n < 0 && errno != EINTR)) break;
-        if (n > 0) have += (size_t)n;
-    }
-    if (late || ft_interrupted) kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-    close(ends[0]);
-    v.text[sizeof v.text - 1] = 0;
-    return judge(&r, &v, have == sizeof v, status, late, late ? waiting : computing);
-}
-
 static int read_file(ft_clipstore *s, const char *path, int64_t most)
 {
     struct stat st;
+    int ends[2], status = 0;
     memset(s, 0, sizeof *s);
     quiet();
     FT_TRY(ft_is_file(path));
     if (stat(path, &st) != 0) return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
-    reader r = {.path = path, .h5 = -1, .size = (uint64_t)st.st_size, .most = most};
-    if (!is_trusted(&st, most)) {
-        FT_TRY(read_apart(r));
-        trust(&st, most);
+    if (!(s->path = ft_strdup(path))) return FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        ft_clipstore_free(s);
+        return FT_FAIL(FT_EIO, "%s: no pipe (%s)", path, strerror(errno));
     }
-    return read_here(s, &r);
+    reader r = {.path = path, .h5 = -1, .size = (uint64_t)st.st_size, .most = most, .out = ends[1]};
+    unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 60 + (unsigned)(r.size >> 20); /* a file server may be slow */
+    channel c = {.r = &r, .in = ends[0], .end = ft_now() + waiting};
+    fcntl(ends[0], F_SETPIPE_SZ, 1 << 20);
+    pid_t pid = fork();
+    if (pid == 0) child(&r, computing);
+    int rc = pid < 0 ? FT_FAIL(FT_ENOMEM, "%s: no process to read it in (%s). Close other programs", path, strerror(errno)) : 0;
+    close(ends[1]);
+    if (pid > 0) {
+        rc = take_store(&c, s);
+        if (rc != 1) kill(pid, SIGKILL); /* late, or it sends what cannot be; one that has ended keeps its status */
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+        if (rc == 0) rc = ended_early(&r, status, c.late, c.late ? waiting : computing);
+    }
+    close(ends[0]);
+    if (rc < 0) ft_clipstore_free(s);
+    return rc < 0 ? rc : FT_OK;
 }
 
 int ft_clipstore_read(ft_clipstore *s, const char *path)

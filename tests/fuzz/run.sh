@@ -18,7 +18,7 @@ flock 9
 } >$b/build.log 2>&1 || { tail -30 $b/build.log >&2; echo "fuzz: the build failed; the whole log is in $b/build.log" >&2; exit 1; }
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(env -u FORTY_FUZZ_TARGET $b/tests/fuzz 2>&1 | sed -n 's/.*one of: //p' | tr ' ' '\n')
-export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:quarantine_size_mb=16:detect_stack_use_after_return=0
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:quarantine_size_mb=16:detect_stack_use_after_return=0:suppressions=$root/tests/asan.supp
 export LSAN_OPTIONS=suppressions=$root/tests/leaks.supp:print_suppressions=0
 # seeds are made once for each state of what makes them
 stamp=$(cat tests/fuzz/seeds.sh <(find tests/fuzz/corpus -type f | sort) | sha256sum)

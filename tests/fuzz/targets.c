@@ -454,7 +454,7 @@ static void check_store(const ft_clipstore *s, int64_t most)
     }
 }
 
-/* a new file each time: one that was read before is trusted as long as its times are the same, which a few ms do not tell */
+/* a new file each time */
 static int clipstore(const uint8_t *data, size_t size)
 {
     ft_clipstore s;
