@@ -21,6 +21,9 @@
 #include "common/base/names.h"
 #include "common/base/status.h"
 
+#define MOST_STRIDE 1e9
+#define MOST_FPS    1e9
+
 /* At exit HDF5 would try again to write a file that a full disk refused, and crash: files are closed here, or given up. */
 void ft_store_library(void)
 {
@@ -47,8 +50,6 @@ hid_t ft_store_string_type(void)
     return -1;
 }
 
-bool ft_store_in_range(double v, double most) { return v >= 0 && v <= most; }
-
 int ft_store_check_json(const char *path, const char *what, const char *text)
 {
     json_t *o = json_loads(text, 0, NULL);
@@ -58,13 +59,28 @@ int ft_store_check_json(const char *path, const char *what, const char *text)
     return object ? FT_OK : FT_FAIL(FT_EDATA, "%s: %s is not a JSON object. " FT_STORE_MAKE_AGAIN, path, what);
 }
 
-int ft_store_check_text(const char *path, const char *column, int64_t row, const char *text)
+static int check_text(const char *path, const char *column, int64_t row, const char *text)
 {
     char what[64];
     snprintf(what, sizeof what, "%s %lld", column, (long long)row);
     return strcmp(column, "/video/facts") ? ft_check_name(text, strlen(text), path, what)
            : *text                        ? ft_store_check_json(path, what, text)
                                           : FT_OK; /* older stores have none */
+}
+
+static bool in_range(double v, double most) { return v >= 0 && v <= most; }
+
+int ft_store_check_video(const char *path, int64_t row, const ft_store_video *v)
+{
+    const struct {
+        const char *column, *text;
+    } part[] = {{"/video/name", v->name},   {"/video/label", v->label},   {"/video/group", v->group},
+                {"/video/split", v->split}, {"/video/source", v->source}, {"/video/sha256", v->sha256},
+                {"/video/facts", v->facts}};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        if (part[i].text) FT_TRY(check_text(path, part[i].column, row, part[i].text));
+    if (v->frames >= 0 && in_range(v->fps, MOST_FPS)) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: %s has %d frames at %g a second", path, v->name ? v->name : "a video", (int)v->frames, v->fps);
 }
 
 void ft_store_free_video(ft_store_video *v)
@@ -106,17 +122,7 @@ const size_t ft_store_text[FT_STORE_TEXTS] = {offsetof(ft_store_video, name),   
                                               offsetof(ft_store_video, source), offsetof(ft_store_video, sha256),
                                               offsetof(ft_store_video, facts)};
 
-typedef struct {
-    const char *path;
-    uint64_t size; /* of the file */
-    int64_t most;  /* clips whose pixels are wanted */
-    int in;
-    double end;
-    bool late;
-    int64_t pixels, have; /* bytes that were promised, and that came */
-} channel;
-
-static bool take(channel *c, void *to, size_t n)
+static bool take(ft_store_channel *c, void *to, size_t n)
 {
     for (char *p = to; n > 0;) {
         struct pollfd w = {c->in, POLLIN, 0};
@@ -131,7 +137,7 @@ static bool take(channel *c, void *to, size_t n)
 }
 
 /* 1: there; 0: the channel ended; else a status */
-static int take_text(channel *c, uint32_t n, char **text)
+static int take_text(ft_store_channel *c, uint32_t n, char **text)
 {
     *text = NULL;
     if (n == FT_STORE_NO_TEXT) return 1;
@@ -140,7 +146,7 @@ static int take_text(channel *c, uint32_t n, char **text)
     return take(c, *text, n);
 }
 
-static int take_pixels(channel *c, ft_clipstore *s)
+static int take_pixels(ft_store_channel *c, ft_clipstore *s)
 {
     ft_store_pixels h;
     int64_t each, all = -1;
@@ -151,12 +157,13 @@ static int take_pixels(channel *c, ft_clipstore *s)
     each = good ? ft_clip_bytes(s) : 0;
     if (!good || !ft_mul_count(h.sent, each, &all) || all > FT_STORE_MOST_PIXELS)
         return ft_store_wrong(c->path, "/clips is not (N,F,S,S,3)");
-    if (!(s->pixels = ft_alloc_n(h.sent + 1, (size_t)each))) return ft_store_no_room(c->path, all);
+    FT_TRY(ft_may_ask(c->path, "clips", (uint64_t)all, c->size, FT_STORE_DEFLATE));
+    if (!(s->pixels = ft_alloc((size_t)all + 1))) return ft_store_no_room(c->path, all);
     c->pixels = all;
     return 1;
 }
 
-static int take_slab(channel *c, ft_clipstore *s)
+static int take_slab(ft_store_channel *c, ft_clipstore *s)
 {
     int64_t bytes;
     if (!take(c, &bytes, sizeof bytes)) return 0;
@@ -166,11 +173,8 @@ static int take_slab(channel *c, ft_clipstore *s)
     return 1;
 }
 
-static int take_rows(channel *c, ft_clipstore *s)
+static int take_videos(ft_store_channel *c, ft_clipstore *s)
 {
-    for (int64_t i = 0; i < s->n_clip; i++)
-        if (s->clip[i].video < 0 || s->clip[i].video >= s->n_video)
-            return ft_store_wrong(s->path, "a clip points to a video that is not there");
     for (int64_t i = 0; i < s->n_video; i++) {
         ft_store_video *v = &s->video[i];
         if (!take(c, &v->frames, sizeof v->frames) || !take(c, &v->fps, sizeof v->fps)) return 0;
@@ -186,8 +190,22 @@ static int take_rows(channel *c, ft_clipstore *s)
     return 1;
 }
 
-/* 1: all of it is there; 0: the channel ended before; else a status */
-static int take_store(channel *c, ft_clipstore *s)
+/* What may have come from anywhere: each number in its range, each text what it says it is */
+static int check_store(const ft_clipstore *s)
+{
+    if (!in_range(s->stride, MOST_STRIDE)) return ft_store_wrong(s->path, "the attribute stride is not a number of frames");
+    if (s->config) FT_TRY(ft_store_check_json(s->path, "the attribute config", s->config));
+    for (int64_t i = 0; i < s->n_clip; i++) {
+        const ft_store_clip *c = &s->clip[i];
+        if (c->video < 0 || c->video >= s->n_video) return ft_store_wrong(s->path, "a clip points to a video that is not there");
+        if (c->start < 0 || !in_range(c->stride, MOST_STRIDE))
+            return ft_store_wrong(s->path, "a clip's start or stride is no frame");
+    }
+    for (int64_t i = 0; i < s->n_video; i++) FT_TRY(ft_store_check_video(s->path, i, &s->video[i]));
+    return 1;
+}
+
+int ft_store_take(ft_store_channel *c, ft_clipstore *s)
 {
     ft_store_verdict v;
     char tag = 0;
@@ -199,15 +217,18 @@ static int take_store(channel *c, ft_clipstore *s)
     if (!s->pixels || c->have != c->pixels || v.n_video < 0 || v.n_video > INT32_MAX)
         return ft_store_wrong(s->path, "its parts do not fit together");
     s->stride = v.stride, s->n_video = v.n_video;
+    FT_TRY(ft_may_ask(c->path, "rows", (uint64_t)(s->n_clip + s->n_video) * 4, c->size, FT_STORE_DEFLATE));
     int rc = take_text(c, v.config, &s->config);
     if (rc < 1) return rc;
     s->clip = ft_alloc_n(s->n_clip + 1, sizeof *s->clip);
     s->video = ft_alloc_n(s->n_video + 1, sizeof *s->video);
     if (!s->clip || !s->video) return FT_FAIL(FT_ENOMEM, "%s: no memory", s->path);
-    return take(c, s->clip, (size_t)s->n_clip * sizeof *s->clip) ? take_rows(c, s) : 0;
+    if (!take(c, s->clip, (size_t)s->n_clip * sizeof *s->clip)) return 0;
+    rc = take_videos(c, s);
+    return rc < 1 ? rc : check_store(s);
 }
 
-static int ended_early(const channel *c, int status, unsigned seconds)
+static int ended_early(const ft_store_channel *c, int status, unsigned seconds)
 {
     if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "%s: interrupted while it was read", c->path);
     if (c->late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
@@ -232,14 +253,14 @@ static int read_file(ft_clipstore *s, const char *path, int64_t most)
     }
     uint64_t size = (uint64_t)st.st_size;
     unsigned computing = 1 + (unsigned)(size >> 22), waiting = 60 + (unsigned)(size >> 20); /* a file server may be slow */
-    channel c = {.path = path, .size = size, .most = most, .in = ends[0], .end = ft_now() + waiting};
+    ft_store_channel c = {.path = path, .size = size, .most = most, .in = ends[0], .end = ft_now() + waiting};
     fcntl(ends[0], F_SETPIPE_SZ, 1 << 20);
     pid_t pid = fork();
     if (pid == 0) ft_store_child(path, size, most, ends[1], computing);
     int rc = pid < 0 ? FT_FAIL(FT_ENOMEM, "%s: no process to read it in (%s). Close other programs", path, strerror(errno)) : 0;
     close(ends[1]);
     if (pid > 0) {
-        rc = take_store(&c, s);
+        rc = ft_store_take(&c, s);
         if (rc != 1) kill(pid, SIGKILL); /* late, or it sends what cannot be; one that has ended keeps its status */
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
         if (rc == 0) rc = ended_early(&c, status, c.late ? waiting : computing);

@@ -9,8 +9,7 @@
 
 #include "common/io/clipstore.h"
 
-enum { FT_STORE_MOST_FRAMES = 4096, FT_STORE_MOST_SIZE = 8192 };
-#define FT_STORE_MOST_STRIDE 1e9
+enum { FT_STORE_MOST_FRAMES = 4096, FT_STORE_MOST_SIZE = 8192, FT_STORE_DEFLATE = 1032 /* what a byte may become, at most */ };
 #define FT_STORE_MOST_FPS    1e9
 #define FT_STORE_MOST_PIXELS 16000000000 /* bytes */
 #define FT_STORE_MAKE_AGAIN  "It is damaged, cut off, or no clip store: make it again with forty ingest"
@@ -19,10 +18,8 @@ enum { FT_STORE_MOST_FRAMES = 4096, FT_STORE_MOST_SIZE = 8192 };
 void ft_store_library(void);
 /* H5T_C_S1 of variable length in UTF-8, to be closed; negative: no memory. */
 int64_t ft_store_string_type(void);
-bool ft_store_in_range(double v, double most);
 int ft_store_check_json(const char *path, const char *what, const char *text);
-/* A text of row `row` of a column such as /video/name. */
-int ft_store_check_text(const char *path, const char *column, int64_t row, const char *text);
+int ft_store_check_video(const char *path, int64_t row, const ft_store_video *v);
 void ft_store_free_video(ft_store_video *v);
 int ft_store_wrong(const char *path, const char *what);
 int ft_store_no_room(const char *path, int64_t bytes);
@@ -50,5 +47,19 @@ typedef struct {
 
 /* Reads the file, with the pixels of `most` clips, sends it to `out`, and exits; at most `seconds` of computing. */
 _Noreturn void ft_store_child(const char *path, uint64_t file_bytes, int64_t most, int out, unsigned seconds);
+
+typedef struct {
+    const char *path;
+    uint64_t size; /* of the file */
+    int64_t most;  /* clips whose pixels are wanted */
+    int in;
+    double end; /* when to give up (ft_now) */
+    bool late;
+    int64_t pixels, have; /* bytes that were promised, and that came */
+} ft_store_channel;
+
+/* Takes what the child sends, and believes none of it, into s, which is zero but for its path. 1: all of it is there; 0: the
+ * channel ended before, or it is late; else a status. */
+int ft_store_take(ft_store_channel *c, ft_clipstore *s);
 
 #endif

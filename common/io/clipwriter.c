@@ -73,23 +73,10 @@ int ft_clipwriter_open(ft_clipwriter **out, const char *path, const ft_clipwrite
     return rc;
 }
 
-static int check_video(const char *path, int64_t row, const ft_store_video *v)
-{
-    const struct {
-        const char *column, *text;
-    } part[] = {{"/video/name", v->name},   {"/video/label", v->label},   {"/video/group", v->group},
-                {"/video/split", v->split}, {"/video/source", v->source}, {"/video/sha256", v->sha256},
-                {"/video/facts", v->facts}};
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
-        if (part[i].text) FT_TRY(ft_store_check_text(path, part[i].column, row, part[i].text));
-    if (v->frames >= 0 && ft_store_in_range(v->fps, FT_STORE_MOST_FPS)) return FT_OK;
-    return FT_FAIL(FT_EDATA, "%s: %s has %d frames at %g a second", path, v->name ? v->name : "a video", (int)v->frames, v->fps);
-}
-
 int ft_clipwriter_video(ft_clipwriter *w, const ft_store_video *v)
 {
     if (w->n_video == INT32_MAX) return FT_FAIL(FT_EDATA, "%s: over 2147483647 videos", w->file.final);
-    FT_TRY(check_video(w->file.final, w->n_video, v));
+    FT_TRY(ft_store_check_video(w->file.final, w->n_video, v));
     FT_TRY(ft_grow(&w->video, (size_t)w->n_video, sizeof *w->video));
 #define COPY(s) ft_strdup((s) ? (s) : "")
     ft_store_video *e = &w->video[w->n_video];

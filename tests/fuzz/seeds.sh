@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 forty() { "$F" "$@" >log 2>&1 || { cat log >&2; echo "seeds: forty $* failed" >&2; exit 1; }; }
 for t in labels labels-folder frames checksums config run-json safetensors safetensors-header features npy pth-zip pth-legacy pickle \
-  clipstore video; do mkdir -p "$out/$t"; done
+  clipstore clipstore-channel video; do mkdir -p "$out/$t"; done
 cp -r "$here"/corpus/. "$out"/ 2>/dev/null || true
 
 forty phantom -o p.h5 --videos 8 --size 16 --frames 4 --mp4 v
