@@ -217,7 +217,8 @@ int ft_store_take(ft_store_channel *c, ft_clipstore *s)
     if (!s->pixels || c->have != c->pixels || v.n_video < 0 || v.n_video > INT32_MAX)
         return ft_store_wrong(s->path, "its parts do not fit together");
     s->stride = v.stride, s->n_video = v.n_video;
-    FT_TRY(ft_may_ask(c->path, "rows", (uint64_t)(s->n_clip + s->n_video) * 4, c->size, FT_STORE_DEFLATE));
+    FT_TRY(ft_may_ask(c->path, "rows", (uint64_t)s->n_clip * sizeof *s->clip + (uint64_t)s->n_video * sizeof *s->video, c->size,
+                      FT_STORE_DEFLATE));
     int rc = take_text(c, v.config, &s->config);
     if (rc < 1) return rc;
     s->clip = ft_alloc_n(s->n_clip + 1, sizeof *s->clip);
