@@ -156,136 +156,207 @@ void FT_CPU(ssd)(const ft_call *c)
     }
 }
 
+/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+
+/* A thread's room, and where it is: one head of one chunk of q tokens. B, C, dB, dC are shared by the heads. */
+typedef struct {
+    shape s;
+    int64_t ld, q;
+    float *x, *dx, *dyb; /* the chunk's xbc, its gradient, dy */
+    float *row, *wx, *cb, *dcb, *m, *dm, *bt, *xt, *ht;
+    float *before, *ds_out;               /* the states before all chunks; the gradient of the state behind this one */
+    float *dt, *cum, *ddt, *ds, *es;      /* (q) */
+    const float *v, *dy, *B, *C, *X, *dY; /* X, dY: of the head */
+    float *dB, *dC, *dX;
+} backward;
+
+static backward backward_room(const shape *s, float *at)
+{
+    backward b = {.s = *s, .ld = pad16(s->chunk)};
+    int64_t ld = b.ld;
+    b.x = at, b.dx = b.x + ld * s->width, b.dyb = b.dx + ld * s->width, b.row = b.dyb + ld * s->width;
+    b.wx = b.row + 2 * ld * s->n, b.cb = b.wx + 2 * ld * s->p, b.dcb = b.cb + ld * ld, b.m = b.dcb + ld * ld;
+    b.dm = b.m + ld * ld, b.bt = b.dm + 2 * ld * ld, b.xt = b.bt + s->n * ld, b.before = b.xt + s->p * ld;
+    b.ds_out = b.before + s->chunks * s->heads * s->np, b.ht = b.ds_out + s->heads * s->np, b.dt = b.ht + s->np;
+    b.cum = b.dt + ld, b.ddt = b.cum + ld, b.ds = b.ddt + ld, b.es = b.ds + ld;
+    return b;
+}
+
+/* The states before each chunk of a sequence, made again */
+static void states_before(backward *b, const ft_call *c, int64_t seq)
+{
+    const shape *s = &b->s;
+    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *first = c->in[5] ? c->in[5]->data : NULL;
+    int64_t all = s->heads * s->np;
+    if (first) memcpy(b->before, first + seq * all, (size_t)all * sizeof(float));
+    else memset(b->before, 0, (size_t)all * sizeof(float));
+    for (int64_t k = 0; k + 1 < s->chunks; k++) {
+        int64_t token = seq * s->t + k * s->chunk;
+        const float *v = ft_load(b->x, c->in[0], token * s->width, s->chunk * s->width);
+        float *next = b->before + (k + 1) * all;
+        memcpy(next, next - all, (size_t)all * sizeof(float));
+        for (int64_t h = 0; h < s->heads; h++) {
+            decay(s, c->in[1], token, s->chunk, h, dt_bias[h], -ft_exp1(a_log[h]), b->dt, b->cum);
+            advance(s, v, h, s->chunk, b->dt, b->cum, b->wx, next + h * s->np);
+        }
+    }
+}
+
+/* Inside the chunk: dM = dY X^T, then dX = M^T dY + d dY. The gradient of D */
+static float inside_bwd(backward *b, float d)
+{
+    const shape *s = &b->s;
+    int64_t ld = b->ld, q = b->q;
+    float dd = 0;
+    ft_transpose(b->X, s->width, q, s->p, b->xt, ld);
+    mix(NULL, b->dt, b->cum, q, b->m, ld);
+    for (int64_t i = 0; i < q; i += 16)
+        ft_gemm(FT_MIN(16, q - i), FT_MIN(i + 16, ld), s->p, b->dY + i * s->e, s->e, 1, b->xt, ld, b->dm + i * ld, ld, false);
+    for (int64_t i = 0; i < q; i++) {
+        float *restrict g = b->dm + i * ld, *restrict l = b->m + i * ld, *restrict dc = b->dcb + i * ld, total = 0;
+        const float *cb = b->cb + i * ld;
+        dd += ft_dot(b->dY + i * s->e, b->X + i * s->width, s->p);
+        for (int64_t j = 0; j <= i; j++) {
+            float ge = g[j] * l[j], flow = ge * cb[j]; /* of M_ij / dt_j */
+            l[j] *= b->dt[j] * cb[j];                  /* M */
+            dc[j] += ge * b->dt[j];
+            b->ddt[j] += flow;
+            total += flow * b->dt[j];
+            b->ds[j] -= flow * b->dt[j]; /* its part of j = i cancels below */
+        }
+        b->ds[i] += total;
+    }
+    for (int64_t i = 0; i < q; i++)
+        for (int64_t p = 0; p < s->p; p++) b->dX[i * s->width + p] = d * b->dY[i * s->e + p];
+    for (int64_t j = 0; j < q; j += 16) /* rows i >= j only */
+        ft_gemm(FT_MIN(16, q - j), s->p, q - j, b->m + j * ld + j, 1, ld, b->dY + j * s->e, s->e, b->dX + j * s->width, s->width,
+                true);
+    return dd;
+}
+
+/* The state H that enters: Y += exp(s_i) C_i H */
+static void enters_bwd(backward *b, const float *state)
+{
+    const shape *s = &b->s;
+    ft_transpose(state, s->p, s->n, s->p, b->ht, s->n);
+    ft_gemm(b->q, s->n, s->p, b->dY, s->e, 1, b->ht, s->n, b->row, s->n, false); /* dY H^T */
+    for (int64_t i = 0; i < b->q; i++) {
+        b->es[i] = ft_exp1(b->cum[i]);
+        b->ds[i] += b->es[i] * ft_dot(b->row + i * s->n, b->C + i * s->width, s->n);
+        for (int64_t n = 0; n < s->n; n++) b->dC[i * s->width + n] += b->es[i] * b->row[i * s->n + n];
+    }
+}
+
+/* The state that leaves: H' = keep H + sum_j w_j B_j X_j^T; gs: its gradient. state: H, or NULL for none */
+static void leaves_bwd(backward *b, const float *state, float *gs)
+{
+    const shape *s = &b->s;
+    float last = b->cum[b->q - 1], keep = ft_exp1(last);
+    ft_gemm(b->q, s->p, s->n, b->B, s->width, 1, gs, s->p, b->wx, s->p, false); /* B dH' */
+    ft_transpose(gs, s->p, s->n, s->p, b->ht, s->n);
+    ft_gemm(b->q, s->n, s->p, b->X, s->width, 1, b->ht, s->n, b->row, s->n, false); /* X dH'^T */
+    for (int64_t j = 0; j < b->q; j++) {
+        float e = ft_exp1(last - b->cum[j]), w = e * b->dt[j], dw = ft_dot(b->wx + j * s->p, b->X + j * s->width, s->p);
+        b->ddt[j] += dw * e;
+        b->ds[b->q - 1] += dw * w;
+        b->ds[j] -= dw * w;
+        for (int64_t p = 0; p < s->p; p++) b->dX[j * s->width + p] += w * b->wx[j * s->p + p];
+        for (int64_t n = 0; n < s->n; n++) b->dB[j * s->width + n] += w * b->row[j * s->n + n];
+    }
+    if (state) b->ds[b->q - 1] += keep * ft_dot(state, gs, s->np);
+    for (int64_t i = 0; i < s->np; i++) gs[i] *= keep;
+}
+
+/* The gradient of the state before the chunk: + sum_i exp(s_i) C_i^T dY_i */
+static void state_bwd(backward *b, float *gs)
+{
+    const shape *s = &b->s;
+    for (int64_t i = 0; i < b->q; i++)
+        for (int64_t n = 0; n < s->n; n++) b->row[i * s->n + n] = b->es[i] * b->C[i * s->width + n];
+    ft_gemm(s->n, s->p, b->q, b->row, 1, s->n, b->dY, s->e, gs, s->p, true);
+}
+
+/* The steps: dt_u A enters every s_i with i >= u. to: gradients of dt_bias and, `heads` further, of A_log */
+static void steps_bwd(backward *b, const ft_call *c, int64_t token, int64_t h, float bias, float a, float *to)
+{
+    const shape *s = &b->s;
+    float tail = 0, da = 0, dbias = 0;
+    for (int64_t i = b->q - 1; i >= 0; i--) {
+        tail += b->ds[i];
+        b->ddt[i] += a * tail;
+        da += b->dt[i] * tail;
+        float tmp, r = *ft_load(&tmp, c->in[1], (token + i) * s->heads + h, 1) + bias, dr = b->ddt[i] * ft_sigmoid1(r);
+        dbias += dr;
+        if (c->out[1]) ft_store_at(c->out[1], (token + i) * s->heads + h, &dr, 1);
+    }
+    to[0] += dbias;
+    to[s->heads] += a * da; /* d/dA_log */
+}
+
+/* dC = dCB B, dB = dCB^T C */
+static void products_bwd(backward *b)
+{
+    const shape *s = &b->s;
+    int64_t ld = b->ld, q = b->q;
+    for (int64_t i = 0; i < q; i += 16)
+        ft_gemm(FT_MIN(16, q - i), s->n, FT_MIN(i + 16, q), b->dcb + i * ld, ld, 1, b->B, s->width, b->dC + i * s->width,
+                s->width, true);
+    for (int64_t j = 0; j < q; j += 16)
+        ft_gemm(FT_MIN(16, q - j), s->n, q - j, b->dcb + j * ld + j, 1, ld, b->C + j * s->width, s->width, b->dB + j * s->width,
+                s->width, true);
+}
+
+/* Chunk k of a sequence, all heads; sums: gradients of dt_bias, A_log, D (3, heads) */
+static void chunk_bwd(backward *b, const ft_call *c, int64_t seq, int64_t k, float *sums)
+{
+    const shape *s = &b->s;
+    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data;
+    int64_t t0 = k * s->chunk, token = seq * s->t + t0, all = s->heads * s->np;
+    bool enters = k > 0 || c->in[5], leaves = k + 1 < s->chunks || c->in[7];
+    b->q = FT_MIN(s->chunk, s->t - t0);
+    b->v = ft_load(b->x, c->in[0], token * s->width, b->q * s->width);
+    b->dy = ft_load(b->dyb, c->in[6], token * s->e, b->q * s->e);
+    b->B = b->v + s->e, b->C = b->B + s->n, b->dB = b->dx + s->e, b->dC = b->dB + s->n;
+    memset(b->dx, 0, (size_t)(b->q * s->width) * sizeof(float));
+    memset(b->dcb, 0, (size_t)(b->ld * b->ld) * sizeof(float));
+    inner_products(s, b->v, b->q, b->bt, b->cb, b->ld);
+    for (int64_t h = 0; h < s->heads; h++) {
+        float a = -ft_exp1(a_log[h]), *gs = b->ds_out + h * s->np;
+        const float *state = enters ? b->before + k * all + h * s->np : NULL;
+        b->X = b->v + h * s->p, b->dY = b->dy + h * s->p, b->dX = b->dx + h * s->p;
+        decay(s, c->in[1], token, b->q, h, dt_bias[h], a, b->dt, b->cum);
+        memset(b->ds, 0, (size_t)b->q * sizeof(float));
+        memset(b->ddt, 0, (size_t)b->q * sizeof(float));
+        sums[2 * s->heads + h] += inside_bwd(b, d[h]);
+        if (enters) enters_bwd(b, state);
+        if (leaves) leaves_bwd(b, state, gs);
+        if (enters) state_bwd(b, gs);
+        steps_bwd(b, c, token, h, dt_bias[h], a, sums + h);
+    }
+    products_bwd(b);
+    if (c->out[0]) ft_store_at(c->out[0], token * s->width, b->dx, b->q * s->width);
+}
+
 /* in: xbc dt dt_bias a_log d state dy dfinal; out: dxbc ddt ddt_bias da_log dd dstate.
- * Chunks are visited from the last to the first with the gradient of the state that leaves them; the states before each chunk are
- * made again first. */
+ * Chunks are visited from the last to the first with the gradient of the state that leaves them. */
 void FT_CPU(ssd_bwd)(const ft_call *c)
 {
     shape s = shape_of(c);
-    const float *dt_bias = c->in[2]->data, *a_log = c->in[3]->data, *d = c->in[4]->data,
-                *first = c->in[5] ? c->in[5]->data : NULL, *dfinal = c->in[7] ? c->in[7]->data : NULL;
-    int64_t ld = pad16(s.chunk), all = s.heads * s.np;
+    const float *dfinal = c->in[7] ? c->in[7]->data : NULL;
+    int64_t all = s.heads * s.np;
     float *sums = (float *)c->work + ft_cpu_threads() * backward_floats(&s); /* (seqs, 3, heads): dt_bias, A_log, D */
 #pragma omp parallel for schedule(dynamic) if (c->in[0]->count > FT_SMALL / 4)
     for (int64_t seq = 0; seq < s.seqs; seq++) {
-        float *x = (float *)c->work + ft_cpu_thread_id() * backward_floats(&s), *dx = x + ld * s.width, *dyb = dx + ld * s.width,
-              *row = dyb + ld * s.width, *wx = row + 2 * ld * s.n, *cb = wx + 2 * ld * s.p, *dcb = cb + ld * ld,
-              *m = dcb + ld * ld, *dm = m + ld * ld, *bt = dm + 2 * ld * ld, *xt = bt + s.n * ld, *before = xt + s.p * ld,
-              *ds_out = before + s.chunks * all, *ht = ds_out + all, *dt = ht + s.np, *cum = dt + ld, *ddt = cum + ld,
-              *ds = ddt + ld, *es = ds + ld;
+        backward b = backward_room(&s, (float *)c->work + ft_cpu_thread_id() * backward_floats(&s));
         float *to = sums + seq * 3 * s.heads;
-        bool carries = s.carries || dfinal;
         memset(to, 0, (size_t)(3 * s.heads) * sizeof(float));
-        if (carries) {
-            if (dfinal) memcpy(ds_out, dfinal + seq * all, (size_t)all * sizeof(float));
-            else memset(ds_out, 0, (size_t)all * sizeof(float));
-            if (first) memcpy(before, first + seq * all, (size_t)all * sizeof(float));
-            else memset(before, 0, (size_t)all * sizeof(float));
-            for (int64_t k = 0; k + 1 < s.chunks; k++) {
-                int64_t token = seq * s.t + k * s.chunk;
-                const float *v = ft_load(x, c->in[0], token * s.width, s.chunk * s.width);
-                memcpy(before + (k + 1) * all, before + k * all, (size_t)all * sizeof(float));
-                for (int64_t h = 0; h < s.heads; h++) {
-                    decay(&s, c->in[1], token, s.chunk, h, dt_bias[h], -ft_exp1(a_log[h]), dt, cum);
-                    advance(&s, v, h, s.chunk, dt, cum, wx, before + (k + 1) * all + h * s.np);
-                }
-            }
+        if (s.carries || dfinal) {
+            if (dfinal) memcpy(b.ds_out, dfinal + seq * all, (size_t)all * sizeof(float));
+            else memset(b.ds_out, 0, (size_t)all * sizeof(float));
+            states_before(&b, c, seq);
         }
-        for (int64_t k = s.chunks - 1; k >= 0; k--) {
-            int64_t t0 = k * s.chunk, q = FT_MIN(s.chunk, s.t - t0), token = seq * s.t + t0;
-            const float *v = ft_load(x, c->in[0], token * s.width, q * s.width),
-                        *dy = ft_load(dyb, c->in[6], token * s.e, q * s.e);
-            const float *B = v + s.e, *C = B + s.n;
-            float *dB = dx + s.e, *dC = dB + s.n;
-            bool enters = k > 0 || first, leaves = k + 1 < s.chunks || dfinal;
-            memset(dx, 0, (size_t)(q * s.width) * sizeof(float));
-            memset(dcb, 0, (size_t)(ld * ld) * sizeof(float));
-            inner_products(&s, v, q, bt, cb, ld);
-            for (int64_t h = 0; h < s.heads; h++) {
-                const float *X = v + h * s.p, *dY = dy + h * s.p;
-                float a = -ft_exp1(a_log[h]), dd = 0, da = 0, dbias = 0, *gs = ds_out + h * s.np;
-                decay(&s, c->in[1], token, q, h, dt_bias[h], a, dt, cum);
-                memset(ds, 0, (size_t)q * sizeof(float));
-                memset(ddt, 0, (size_t)q * sizeof(float));
-                /* dM = dY X^T, then dX = M^T dY */
-                ft_transpose(X, s.width, q, s.p, xt, ld);
-                mix(NULL, dt, cum, q, m, ld);
-                for (int64_t i = 0; i < q; i += 16)
-                    ft_gemm(FT_MIN(16, q - i), FT_MIN(i + 16, ld), s.p, dY + i * s.e, s.e, 1, xt, ld, dm + i * ld, ld, false);
-                for (int64_t i = 0; i < q; i++) {
-                    float *g = dm + i * ld, *l = m + i * ld, *dc = dcb + i * ld, total = 0;
-                    const float *b = cb + i * ld;
-                    dd += ft_dot(dY + i * s.e, X + i * s.width, s.p);
-                    for (int64_t j = 0; j <= i; j++) {
-                        float ge = g[j] * l[j], flow = ge * b[j]; /* of M_ij / dt_j */
-                        l[j] *= dt[j] * b[j];                     /* M */
-                        dc[j] += ge * dt[j];
-                        ddt[j] += flow;
-                        total += flow * dt[j];
-                        ds[j] -= flow * dt[j]; /* its part of j = i cancels below */
-                    }
-                    ds[i] += total;
-                }
-                for (int64_t i = 0; i < q; i++)
-                    for (int64_t p = 0; p < s.p; p++) dx[i * s.width + h * s.p + p] = d[h] * dY[i * s.e + p];
-                for (int64_t j = 0; j < q; j += 16) /* rows i >= j only */
-                    ft_gemm(FT_MIN(16, q - j), s.p, q - j, m + j * ld + j, 1, ld, dY + j * s.e, s.e, dx + j * s.width + h * s.p,
-                            s.width, true);
-                if (enters) { /* Y += exp(s_i) C_i H */
-                    const float *hs = before + k * all + h * s.np;
-                    ft_transpose(hs, s.p, s.n, s.p, ht, s.n);
-                    ft_gemm(q, s.n, s.p, dY, s.e, 1, ht, s.n, row, s.n, false); /* dY H^T */
-                    for (int64_t i = 0; i < q; i++) {
-                        es[i] = ft_exp1(cum[i]);
-                        ds[i] += es[i] * ft_dot(row + i * s.n, C + i * s.width, s.n);
-                        for (int64_t n = 0; n < s.n; n++) dC[i * s.width + n] += es[i] * row[i * s.n + n];
-                    }
-                }
-                float last = cum[q - 1], keep = ft_exp1(last);
-                if (leaves) {                                                     /* H' = keep H + sum_j w_j B_j X_j^T */
-                    ft_gemm(q, s.p, s.n, B, s.width, 1, gs, s.p, wx, s.p, false); /* B dH' */
-                    ft_transpose(gs, s.p, s.n, s.p, ht, s.n);
-                    ft_gemm(q, s.n, s.p, X, s.width, 1, ht, s.n, row, s.n, false); /* X dH'^T */
-                    for (int64_t j = 0; j < q; j++) {
-                        float e = ft_exp1(last - cum[j]), w = e * dt[j], dw = ft_dot(wx + j * s.p, X + j * s.width, s.p);
-                        ddt[j] += dw * e;
-                        ds[q - 1] += dw * w;
-                        ds[j] -= dw * w;
-                        for (int64_t p = 0; p < s.p; p++) dx[j * s.width + h * s.p + p] += w * wx[j * s.p + p];
-                        for (int64_t n = 0; n < s.n; n++) dB[j * s.width + n] += w * row[j * s.n + n];
-                    }
-                    if (enters) ds[q - 1] += keep * ft_dot(before + k * all + h * s.np, gs, s.np);
-                    for (int64_t i = 0; i < s.np; i++) gs[i] *= keep;
-                }
-                if (enters) { /* gradient of the state before: + sum_i exp(s_i) C_i^T dY_i */
-                    for (int64_t i = 0; i < q; i++)
-                        for (int64_t n = 0; n < s.n; n++) row[i * s.n + n] = es[i] * C[i * s.width + n];
-                    ft_gemm(s.n, s.p, q, row, 1, s.n, dY, s.e, gs, s.p, true);
-                }
-                float tail = 0; /* d of the steps: dt_u A enters every s_i with i >= u */
-                for (int64_t i = q - 1; i >= 0; i--) {
-                    tail += ds[i];
-                    ddt[i] += a * tail;
-                    da += dt[i] * tail;
-                    float tmp, r = *ft_load(&tmp, c->in[1], (token + i) * s.heads + h, 1) + dt_bias[h],
-                               dr = ddt[i] * ft_sigmoid1(r);
-                    dbias += dr;
-                    if (c->out[1]) ft_store_at(c->out[1], (token + i) * s.heads + h, &dr, 1);
-                }
-                to[h] += dbias;
-                to[s.heads + h] += a * da; /* d/dA_log */
-                to[2 * s.heads + h] += dd;
-            }
-            /* dC = dCB B, dB = dCB^T C */
-            for (int64_t i = 0; i < q; i += 16)
-                ft_gemm(FT_MIN(16, q - i), s.n, FT_MIN(i + 16, q), dcb + i * ld, ld, 1, B, s.width, dC + i * s.width, s.width,
-                        true);
-            for (int64_t j = 0; j < q; j += 16)
-                ft_gemm(FT_MIN(16, q - j), s.n, q - j, dcb + j * ld + j, 1, ld, C + j * s.width, s.width, dB + j * s.width,
-                        s.width, true);
-            if (c->out[0]) ft_store_at(c->out[0], token * s.width, dx, q * s.width);
-        }
-        if (c->out[5]) memcpy((float *)c->out[5]->data + seq * all, ds_out, (size_t)all * sizeof(float));
+        for (int64_t k = s.chunks - 1; k >= 0; k--) chunk_bwd(&b, c, seq, k, to);
+        if (c->out[5]) memcpy((float *)c->out[5]->data + seq * all, b.ds_out, (size_t)all * sizeof(float));
     }
     for (int k = 0; k < 3; k++) {
         if (!c->out[2 + k]) continue;
