@@ -280,15 +280,26 @@ ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last)
     return ft__out(g, n, x->dtype, x->ndim, dim);
 }
 
-ft_t ft_softmax(ft_graph *g, ft_t x) { return scalar_op(g, FT_OP_softmax, 1, &x, 0, 0, 0); }
+ft_t ft_softmax(ft_graph *g, ft_t x)
+{
+    NEED_AT_MOST(x->dim[x->ndim - 1], FT_MOST_ROW, x);
+    return scalar_op(g, FT_OP_softmax, 1, &x, 0, 0, 0);
+}
+
 ft_t ft_rank(ft_graph *g, ft_t x)
 {
+    NEED_AT_MOST(x->dim[x->ndim - 1], FT_MOST_ROW, x);
     ft_node *n = ft__node(g, FT_OP_rank, 1, &x);
     ft_t y = ft__out(g, n, FT_F32, x->ndim, x->dim);
     y->needs_grad = false;
     return y;
 }
-ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps) { return scalar_op(g, FT_OP_l2_normalize, 1, &x, 0, eps, 0); }
+
+ft_t ft_l2_normalize(ft_graph *g, ft_t x, float eps)
+{
+    NEED_AT_MOST(x->dim[x->ndim - 1], FT_MOST_ROW, x);
+    return scalar_op(g, FT_OP_l2_normalize, 1, &x, 0, eps, 0);
+}
 
 ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b)
 {

@@ -3,12 +3,16 @@
 #define FT_OP_BUILD_H
 
 #include "common/graph/node.h"
+#include "kernels/limits.h"
 
 #define NEED(cond, ...)                                                                                                          \
     do {                                                                                                                         \
         if (g->failed) return &g->dead;                                                                                          \
         if (!(cond)) return ft__fail(g, __func__, __VA_ARGS__);                                                                  \
     } while (0)
+
+/* what kernels can hold of a row: kernels/limits.h */
+#define NEED_AT_MOST(n, most, x) NEED((n) <= (most), "%s: %lld wide, at most %d", ft__shape(x), (long long)(n), (int)(most))
 
 static inline bool same_shape(ft_t a, ft_t b)
 {

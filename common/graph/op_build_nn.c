@@ -8,6 +8,7 @@
 ft_t ft_layernorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t shift, ft_t scale, float eps)
 {
     int64_t c = x->dim[x->ndim - 1], per_sample = x->dim[0] * c;
+    NEED_AT_MOST(c, FT_MOST_NORM, x);
     NEED(is_vector(gamma, c) && is_vector(beta, c) && !gamma == !beta, "x %s", ft__shape(x));
     NEED(is_vector(shift, per_sample) && is_vector(scale, per_sample) && !shift == !scale, "x %s: shift and scale (B, C) f32",
          ft__shape(x));
@@ -22,6 +23,7 @@ ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate)
 {
     NEED(same_shape(x, y) && x->dtype == y->dtype && is_vector(gate, x->dim[0] * x->dim[x->ndim - 1]), "x %s, y %s, gate %s",
          ft__shape(x), ft__shape(y), ft__shape(gate));
+    NEED_AT_MOST(x->dim[x->ndim - 1], FT_MOST_NORM, x);
     ft_node *n = ft__node(g, FT_OP_gate_residual, 3, (ft_t[]){x, y, gate});
     return ft__out_like(g, n, x);
 }
@@ -29,6 +31,7 @@ ft_t ft_gate_residual(ft_graph *g, ft_t x, ft_t y, ft_t gate)
 ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps)
 {
     NEED(same_shape(y, z) && y->dtype == z->dtype && is_vector(w, y->dim[y->ndim - 1]), "y %s, z %s", ft__shape(y), ft__shape(z));
+    NEED_AT_MOST(y->dim[y->ndim - 1], FT_MOST_NORM, y);
     ft_node *n = ft__node(g, FT_OP_rmsnorm, 3, (ft_t[]){y, z, w});
     if (n) n->attr.norm.eps = eps;
     return ft__out_like(g, n, y);
@@ -37,6 +40,7 @@ ft_t ft_rmsnorm_gated(ft_graph *g, ft_t y, ft_t z, ft_t w, float eps)
 ft_t ft_rmsnorm(ft_graph *g, ft_t x, ft_t w, float eps)
 {
     NEED(is_vector(w, x->dim[x->ndim - 1]), "x %s", ft__shape(x));
+    NEED_AT_MOST(x->dim[x->ndim - 1], FT_MOST_NORM, x);
     ft_node *n = ft__node(g, FT_OP_rmsnorm, 3, (ft_t[]){x, NULL, w});
     if (n) n->attr.norm.eps = eps;
     return ft__out_like(g, n, x);
@@ -48,6 +52,7 @@ ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t s
     int64_t c = x->dim[x->ndim - 1];
     NEED(groups > 0 && c % groups == 0 && is_vector(gamma, c) && is_vector(beta, c) && !gamma == !beta && !scale == !shift,
          "x %s, %d groups", ft__shape(x), groups);
+    NEED_AT_MOST(c, FT_MOST_CHANNELS, x);
     if (scale)
         NEED(x->ndim == 5 && same(scale, shift) && scale->ndim == 5 && scale->dtype == x->dtype && scale->dim[0] == x->dim[0] &&
                  scale->dim[4] == c,
@@ -80,6 +85,7 @@ ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t va
     NEED(gamma && is_vector(gamma, c) && beta && is_vector(beta, c) && is_vector(mean, c) && is_vector(var, c) && first >= 0 &&
              first <= x->dim[0],
          "x %s, first %lld", ft__shape(x), (long long)first);
+    NEED_AT_MOST(c, FT_MOST_CHANNELS, x);
     ft_node *n = ft__node(g, FT_OP_batchnorm, 5, (ft_t[]){x, gamma, beta, mean, var});
     if (n) {
         n->attr.norm.eps = eps;
@@ -135,6 +141,7 @@ ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads)
     NEED(qkv->ndim == 3 && qkv->dim[2] % 3 == 0 && heads > 0 && qkv->dim[2] / 3 % heads == 0 && is_vector(theta, heads) && theta,
          "qkv %s, %lld heads", ft__shape(qkv), (long long)heads);
     int64_t c = qkv->dim[2] / 3, p = c / heads;
+    NEED_AT_MOST(p, FT_MOST_HEAD_WIDTH, qkv);
     ft_node *n = ft__node(g, FT_OP_attention_channel, 2, (ft_t[]){qkv, theta});
     if (n) n->attr.sdpa.heads = heads;
     ft_t y = ft__out(g, n, qkv->dtype, 3, (int64_t[]){qkv->dim[0], qkv->dim[1], c});
@@ -187,6 +194,7 @@ ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int ra
 {
     NEED(levels >= 1 && levels < FT_MAX_IN && at->ndim == 4 && at->dtype == FT_F32 && at->dim[3] == 2 && radius >= 0,
          "at %s, %d levels", ft__shape(at), levels);
+    NEED(radius <= FT_MOST_RADIUS, "radius %d, at most %d", radius, FT_MOST_RADIUS);
     ft_t in[FT_MAX_IN] = {at};
     for (int i = 0; i < levels; i++) {
         NEED(volume[i]->ndim == 4 && volume[i]->dim[0] == at->dim[0] && volume[i]->dim[1] == at->dim[1] * at->dim[2] &&
@@ -256,6 +264,7 @@ ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha)
 ft_t ft_gauss_kl(ft_graph *g, ft_t moments)
 {
     NEED(moments->dim[moments->ndim - 1] % 2 == 0, "%s: mean|logvar in the last axis", ft__shape(moments));
+    NEED_AT_MOST(moments->dim[moments->ndim - 1] / 2, FT_MOST_LATENT, moments);
     ft_node *n = ft__node(g, FT_OP_gauss_kl, 1, &moments);
     return ft__out(g, n, FT_F32, 1, (int64_t[]){1});
 }
@@ -272,6 +281,7 @@ ft_t ft_vlb(ft_graph *g, ft_t nu, ft_t eps, ft_t x0, ft_t xt, ft_t coefficient)
 ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b)
 {
     NEED(same_shape(a, b), "%s with %s", ft__shape(a), ft__shape(b));
+    NEED_AT_MOST(a->dim[a->ndim - 1], FT_MOST_ROW, a);
     ft_node *n = ft__node(g, FT_OP_pearson, 2, (ft_t[]){a, b});
     return ft__out(g, n, FT_F32, 1, (int64_t[]){a->count / a->dim[a->ndim - 1]});
 }

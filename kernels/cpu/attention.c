@@ -302,6 +302,29 @@ static void table_grads(const ft_call *c, const shape *s, const float *q, const 
         }
 }
 
+/* A block of n rows: the logits in p become probabilities, dP in dp the gradients of the logits. lse: of the sequence's rows;
+ * inner: sum over j of P_ij dP_ij */
+static void logit_grads(const ft_call *c, const shape *s, const float *lse, int64_t i0, int64_t n, int64_t last,
+                        const float *dout, const float *inner, float *p, float *dp)
+{
+    int64_t cols = (last + 15) / 16 * 16;
+    if (c->in[4]) {
+        const float *table = c->in[4]->data;
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < last; j++)
+                dp[i * s->wide + j] += ft_dot(dout + i * s->d, table + entry(s, i0 + i, j) * s->d, s->d);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float *row = p + i * s->wide, *d = dp + i * s->wide, l = lse[i0 + i];
+        int64_t seen = c->attr->sdpa.causal ? FT_MIN(s->tk, i0 + i + 1) : s->tk;
+        for (int64_t j = 0; j < seen; j++) {
+            row[j] = ft_exp1(row[j] - l);
+            d[j] = row[j] * (d[j] - inner[i]);
+        }
+        for (int64_t j = seen; j < cols; j++) row[j] = d[j] = 0;
+    }
+}
+
 /* in: q k v rel_k rel_v lse y dy; out: dq dk dv drel_k drel_v. Packed: one output. Parts own whole sequences, so that the
  * tables' gradients are summed in one order. */
 void FT_CPU(sdpa_bwd)(const ft_call *c)
@@ -347,21 +370,7 @@ void FT_CPU(sdpa_bwd)(const ft_call *c)
                 for (int64_t i = 0; i < n; i++) inner[i] = ft_dot(dq + i * s.d, dout + i * s.d, s.d);
                 logits(c, &s, q, qall, kt, i0, n, p);
                 by_panels(&s, n, cols, dout, vt, dp);
-                if (c->in[4]) {
-                    const float *table = c->in[4]->data;
-                    for (int64_t i = 0; i < n; i++)
-                        for (int64_t j = 0; j < last; j++)
-                            dp[i * s.wide + j] += ft_dot(dout + i * s.d, table + entry(&s, i0 + i, j) * s.d, s.d);
-                }
-                for (int64_t i = 0; i < n; i++) {
-                    float *row = p + i * s.wide, *d = dp + i * s.wide, l = lse[task * s.tq + i0 + i];
-                    int64_t seen = c->attr->sdpa.causal ? FT_MIN(s.tk, i0 + i + 1) : s.tk;
-                    for (int64_t j = 0; j < seen; j++) {
-                        row[j] = ft_exp1(row[j] - l);
-                        d[j] = row[j] * (d[j] - inner[i]);
-                    }
-                    for (int64_t j = seen; j < cols; j++) row[j] = d[j] = 0;
-                }
+                logit_grads(c, &s, lse + task * s.tq, i0, n, last, dout, inner, p, dp);
                 ft_gemm(n, s.d, last, dp, s.wide, 1, k, s.d, dq, s.d, false);
                 ft_gemm(last, s.d, n, dp, 1, s.wide, q, s.d, dk, s.d, true);
                 ft_gemm(last, s.d, n, p, 1, s.wide, dout, s.d, dv, s.d, true);

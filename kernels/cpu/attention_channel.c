@@ -103,7 +103,6 @@ void FT_CPU(attention_channel_bwd)(const ft_call *c)
     shape s = shape_of(c);
     const float *theta = c->in[1]->data, *prob = c->in[2]->data;
     float *dtheta = (float *)c->work + ft_cpu_threads() * thread_floats(&s);
-    FT_ASSERT(s.wide <= 1024);
 #pragma omp parallel for if (c->in[0]->count > FT_SMALL)
     for (int64_t task = 0; task < s.seqs * s.heads; task++) {
         int64_t seq = task / s.heads, h = task % s.heads;

@@ -426,6 +426,8 @@ int FT_PREPARE(conv_dw_bwd_w)(ft_call *c)
 {
     shape s = shape_of(c->in[0], c->in[1], &c->attr->conv), t = s;
     cut(&t);
+    if (!is_plane(&s) && s.k[2] > FT_MOST_DW_WIDTH)
+        return FT_FAIL(FT_EGRAPH, "depthwise kernel of width %lld, at most %d in training", (long long)s.k[2], FT_MOST_DW_WIDTH);
     FT_TRY(need(c, &s, &t, 2));
     if (!is_plane(&s)) c->work_size += (partial_floats(&s) * sizeof(float) + 63) / 64 * 64;
     return FT_OK;
@@ -595,7 +597,6 @@ void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
     cut(&s);
     int64_t blocks = blocks_of(&s), parts = portions(&s), each = s.taps + 1; /* numbers of a channel: its taps, its bias */
     float *partial = c->work;
-    FT_ASSERT(s.k[2] <= 8);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < blocks * parts; task++) {
         int64_t c0 = task % blocks * s.wide * LANES, part = task / blocks, n = channels_of(&s, c0);

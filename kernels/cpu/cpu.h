@@ -14,6 +14,7 @@
 
 #include "common/base/status.h"
 #include "kernels/elem.h"
+#include "kernels/limits.h"
 
 #define FT_JOIN3(a, b, c) a##b##_##c
 #define FT_JOIN(a, b, c)  FT_JOIN3(a, b, c)

@@ -120,12 +120,13 @@ void FT_CPU(pseudo_label)(const ft_call *c)
 
 /* ---- KL of N(mean, e^logvar) to N(0, 1): moments (rows, 2Z) as mean|logvar; summed, mean over the batch ----------------- */
 
+_Static_assert((int)FT_MOST_LATENT <= (int)FT_BLOCK, "a row on the stack");
+
 void FT_CPU(gauss_kl)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     int64_t n = ft_last(x) / 2, rows = x->count / n / 2;
     double part[FT_PARTS] = {0}, total = 0;
-    FT_ASSERT(n <= FT_BLOCK);
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t k = 0; k < FT_PARTS; k++)
         for (int64_t r = ft_part(rows, k, FT_PARTS); r < ft_part(rows, k + 1, FT_PARTS); r++) {
@@ -216,16 +217,13 @@ static correlation correlate_rows(const float *a, const float *b, int64_t n)
     return r;
 }
 
-enum { PEARSON_WIDE = 16384 };
-
 void FT_CPU(pearson)(const ft_call *c)
 {
     const ft_buf *a = c->in[0], *b = c->in[1];
     int64_t n = ft_last(a);
-    FT_ASSERT(n <= PEARSON_WIDE);
 #pragma omp parallel for if (a->count > FT_SMALL)
     for (int64_t r = 0; r < a->count / n; r++) {
-        float ta[PEARSON_WIDE], tb[PEARSON_WIDE];
+        float ta[FT_MOST_ROW], tb[FT_MOST_ROW];
         ((float *)c->out[0]->data)[r] = (float)correlate_rows(ft_load(ta, a, r * n, n), ft_load(tb, b, r * n, n), n).rho;
     }
 }
@@ -238,7 +236,7 @@ void FT_CPU(pearson_bwd)(const ft_call *c)
     int64_t n = ft_last(a);
 #pragma omp parallel for if (a->count > FT_SMALL)
     for (int64_t r = 0; r < a->count / n; r++) {
-        float ta[PEARSON_WIDE], tb[PEARSON_WIDE], out[PEARSON_WIDE];
+        float ta[FT_MOST_ROW], tb[FT_MOST_ROW], out[FT_MOST_ROW];
         const float *v[2] = {ft_load(ta, a, r * n, n), ft_load(tb, b, r * n, n)};
         correlation k = correlate_rows(v[0], v[1], n);
         for (int side = 0; side < 2; side++) {

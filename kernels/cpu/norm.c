@@ -2,8 +2,6 @@
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-enum { WIDE = 8192 }; /* widest row */
-
 /* ---- layernorm (+ affine, + adaLN modulation) ---------------------------------------------------------------------- */
 
 void FT_CPU(layernorm)(const ft_call *c)
@@ -13,10 +11,9 @@ void FT_CPU(layernorm)(const ft_call *c)
     const float *shift = c->in[3] ? c->in[3]->data : NULL, *scale = c->in[4] ? c->in[4]->data : NULL;
     int64_t n = ft_last(x), rows = x->count / n, per_sample = rows / x->dim[0];
     float *stat = c->out[1]->data;
-    FT_ASSERT(n <= WIDE);
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t r = 0; r < rows; r++) {
-        float tx[WIDE], ty[WIDE], *y = ft_into(ty, c->out[0], r * n);
+        float tx[FT_MOST_NORM], ty[FT_MOST_NORM], *y = ft_into(ty, c->out[0], r * n);
         const float *v = ft_load(tx, x, r * n, n);
         float mean = ft_sum(v, n) / (float)n, var = 0;
         for (int64_t i = 0; i < n; i++) var += (v[i] - mean) * (v[i] - mean);
@@ -63,7 +60,7 @@ void FT_CPU(layernorm_bwd)(const ft_call *c)
         const float *sc = scale ? scale + s * n : NULL;
         for (int64_t r = s * per_sample + ft_part(per_sample, part, parts);
              r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
-            float tx[WIDE], td[WIDE], hat[WIDE], dn[WIDE];
+            float tx[FT_MOST_NORM], td[FT_MOST_NORM], hat[FT_MOST_NORM], dn[FT_MOST_NORM];
             const float *v = ft_load(tx, x, r * n, n), *d = ft_load(td, dy, r * n, n);
             float mean = stat[2 * r], rstd = stat[2 * r + 1];
             for (int64_t i = 0; i < n; i++) hat[i] = (v[i] - mean) * rstd;
@@ -106,10 +103,9 @@ void FT_CPU(gate_residual)(const ft_call *c)
     const ft_buf *x = c->in[0], *y = c->in[1];
     const float *gate = c->in[2]->data;
     int64_t n = ft_last(x), rows = x->count / n, per_sample = rows / x->dim[0];
-    FT_ASSERT(n <= WIDE);
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t r = 0; r < rows; r++) {
-        float tx[WIDE], ty[WIDE], to[WIDE], *o = ft_into(to, c->out[0], r * n);
+        float tx[FT_MOST_NORM], ty[FT_MOST_NORM], to[FT_MOST_NORM], *o = ft_into(to, c->out[0], r * n);
         const float *a = ft_load(tx, x, r * n, n), *b = ft_load(ty, y, r * n, n), *g = gate + r / per_sample * n;
         for (int64_t i = 0; i < n; i++) o[i] = a[i] + g[i] * b[i];
         ft_store_at(c->out[0], r * n, o, n);
@@ -138,7 +134,7 @@ void FT_CPU(gate_residual_bwd)(const ft_call *c)
         memset(dg, 0, (size_t)n * sizeof(float));
         for (int64_t r = s * per_sample + ft_part(per_sample, part, parts);
              r < s * per_sample + ft_part(per_sample, part + 1, parts); r++) {
-            float ty[WIDE], td[WIDE], to[WIDE];
+            float ty[FT_MOST_NORM], td[FT_MOST_NORM], to[FT_MOST_NORM];
             const float *b = ft_load(ty, y, r * n, n), *e = ft_load(td, d, r * n, n);
             for (int64_t i = 0; i < n; i++) dg[i] += e[i] * b[i];
             if (!c->out[0]) continue;
@@ -161,10 +157,9 @@ void FT_CPU(rmsnorm)(const ft_call *c)
     const ft_buf *y = c->in[0], *z = c->in[1];
     const float *w = c->in[2] ? c->in[2]->data : NULL;
     int64_t n = ft_last(y), rows = y->count / n;
-    FT_ASSERT(n <= WIDE);
 #pragma omp parallel for if (y->count > FT_SMALL)
     for (int64_t r = 0; r < rows; r++) {
-        float ty[WIDE], tz[WIDE], tu[WIDE], to[WIDE], *o = ft_into(to, c->out[0], r * n);
+        float ty[FT_MOST_NORM], tz[FT_MOST_NORM], tu[FT_MOST_NORM], to[FT_MOST_NORM], *o = ft_into(to, c->out[0], r * n);
         const float *u = ft_load(ty, y, r * n, n);
         if (z) {
             const float *b = ft_load(tz, z, r * n, n);
@@ -198,7 +193,7 @@ void FT_CPU(rmsnorm_bwd)(const ft_call *c)
         float *dw = work + part * n;
         memset(dw, 0, (size_t)n * sizeof(float));
         for (int64_t r = ft_part(rows, part, FT_PARTS); r < ft_part(rows, part + 1, FT_PARTS); r++) {
-            float ty[WIDE], tz[WIDE], td[WIDE], u[WIDE], g[WIDE], to[WIDE];
+            float ty[FT_MOST_NORM], tz[FT_MOST_NORM], td[FT_MOST_NORM], u[FT_MOST_NORM], g[FT_MOST_NORM], to[FT_MOST_NORM];
             const float *a = ft_load(ty, y, r * n, n), *b = z ? ft_load(tz, z, r * n, n) : NULL, *e = ft_load(td, d, r * n, n);
             if (z)
                 for (int64_t i = 0; i < n; i++) u[i] = a[i] * ft_silu1(b[i]);

@@ -5,7 +5,7 @@
 #include "common/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-enum { CHANNELS = 2048 }; /* the widest */
+enum { CHANNELS = FT_MOST_CHANNELS };
 
 /* Rows of few channels are worked on several at a time, as one long row: tables of channels are repeated behind themselves. */
 static int64_t rows_at_once(int64_t n) { return n < 256 ? 512 / n : 1; }
@@ -122,7 +122,6 @@ void FT_CPU(groupnorm)(const ft_call *c)
     int64_t parts = parts_of(rows);
     float *stat = c->out[1]->data;
     double *sums = c->work; /* (samples, parts, 2, n) */
-    FT_ASSERT(n <= CHANNELS);
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < samples * parts; task++) {
         int64_t s = task / parts, k = task % parts, from = ft_part(rows, k, parts), to = ft_part(rows, k + 1, parts);
@@ -256,6 +255,25 @@ static void condition_grads(const ft_call *c)
     }
 }
 
+/* dx = rstd*(dpre*gamma - m1 - hat*m2) = dpre*a + x*p + q of a sample whose sums of dpre*hat and dpre are in `total` */
+static void input_lines(const float *gamma, const float *stat, const float *total, int64_t n, int64_t per, int64_t rows, float *p,
+                        float *q)
+{
+    for (int64_t g = 0; g < n / per; g++) {
+        double m1 = 0, m2 = 0;
+        for (int64_t i = g * per; i < (g + 1) * per; i++) {
+            double ga = gamma ? (double)gamma[i] : 1.0;
+            m1 += ga * (double)total[n + i], m2 += ga * (double)total[i];
+        }
+        m1 /= (double)(per * rows), m2 /= (double)(per * rows);
+        double mean = (double)stat[g * 2], rstd = (double)stat[g * 2 + 1];
+        for (int64_t i = g * per; i < (g + 1) * per; i++) {
+            p[i] = (float)(-m2 * rstd * rstd);
+            q[i] = (float)(m2 * rstd * rstd * mean - m1 * rstd);
+        }
+    }
+}
+
 /* in: x gamma beta scale shift stat dy; out: dx dgamma dbeta dscale dshift */
 void FT_CPU(groupnorm_bwd)(const ft_call *c)
 {
@@ -316,19 +334,7 @@ void FT_CPU(groupnorm_bwd)(const ft_call *c)
         float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], tx[CHANNELS], pre[CHANNELS], dc[CHANNELS], dp[CHANNELS],
             to[CHANNELS];
         lines(c, stat + s * groups * 2, n, per, a, b);
-        for (int64_t g = 0; g < groups; g++) { /* dx = rstd*(dpre*gamma - m1 - hat*m2) = dpre*a + x*p + q */
-            double m1 = 0, m2 = 0;
-            for (int64_t i = g * per; i < (g + 1) * per; i++) {
-                double ga = gamma ? (double)gamma[i] : 1.0;
-                m1 += ga * (double)total[n + i], m2 += ga * (double)total[i];
-            }
-            m1 /= (double)(per * rows), m2 /= (double)(per * rows);
-            double mean = (double)stat[(s * groups + g) * 2], rstd = (double)stat[(s * groups + g) * 2 + 1];
-            for (int64_t i = g * per; i < (g + 1) * per; i++) {
-                p[i] = (float)(-m2 * rstd * rstd);
-                q[i] = (float)(m2 * rstd * rstd * mean - m1 * rstd);
-            }
-        }
+        input_lines(gamma, stat + s * groups * 2, total, n, per, rows, p, q);
         for (int64_t r = s * rows + ft_part(rows, k, parts); r < s * rows + ft_part(rows, k + 1, parts); r++) {
             const float *v = ft_load(tx, x, r * n, n);
             back_to_norm(&by, dy, r, v, a, b, pre, dc, dp, n);
@@ -374,7 +380,6 @@ void FT_CPU(batchnorm)(const ft_call *c)
     int64_t n = ft_last(x);
     float eps = c->attr->norm.eps, momentum = c->attr->norm.momentum;
     ft_act act = c->attr->norm.act;
-    FT_ASSERT(n <= CHANNELS);
     for (int k = 0; k < 2; k++) {
         int64_t from, to;
         segment(c, x, k, &from, &to);
@@ -471,87 +476,100 @@ static inline __attribute__((always_inline)) void gradient_row(bool relu, bool n
         else f(false, false, __VA_ARGS__);                                                                                       \
     } while (0)
 
+/* A segment's lines, repeated over the rows that are taken at once: pre = a x + b; dx = dpre a + x p + q */
+typedef struct {
+    int64_t n, many, from, to; /* channels; rows at once; the segment's rows */
+    const float *stat;         /* mean, 1/std of each channel */
+    float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], mean[CHANNELS];
+} bn_lines;
+
+/* Sums over one part of the segment's rows of dpre*hat, then of dpre, to dg (2, n) */
+static void bn_sums(const ft_call *c, const bn_lines *s, int64_t part, float *dg)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[4];
+    ft_act act = c->attr->norm.act;
+    bool relu = act == FT_ACT_RELU, plain = relu || act == FT_ACT_NONE, narrow = x->dtype == FT_BF16;
+    int64_t n = s->n, wide = s->many * n, stop = s->from + ft_part(s->to - s->from, part + 1, FT_PARTS);
+    float *db = dg + n, tx[CHANNELS], td[CHANNELS], dp[CHANNELS], g[CHANNELS], h[CHANNELS];
+    memset(dg, 0, (size_t)(2 * n) * sizeof(float));
+    memset(g, 0, (size_t)wide * sizeof(float));
+    memset(h, 0, (size_t)wide * sizeof(float));
+    for (int64_t r = s->from + ft_part(s->to - s->from, part, FT_PARTS); r < stop; r += s->many) {
+        int64_t m = FT_MIN(s->many, stop - r) * n;
+        if (plain) {
+            FOR_STORAGE(gradient_sums, ft_at(x, r * n), ft_at(dy, r * n), s->a, s->b, s->mean, g, h, m);
+            continue;
+        }
+        const float *v = ft_load(tx, x, r * n, m);
+        pre_grad(act, v, ft_load(td, dy, r * n, m), s->a, s->b, dp, m);
+        for (int64_t i = 0; i < m; i++) {
+            g[i] += dp[i] * (v[i] - s->mean[i]);
+            h[i] += dp[i];
+        }
+    }
+    for (int64_t j = 0; j < wide; j += n)
+        for (int64_t i = 0; i < n; i++) dg[i] += g[j + i], db[i] += h[j + i];
+    for (int64_t i = 0; i < n; i++) dg[i] *= s->stat[2 * i + 1];
+}
+
+static void bn_input(const ft_call *c, const bn_lines *s, int64_t part)
+{
+    const ft_buf *x = c->in[0], *dy = c->in[4];
+    ft_act act = c->attr->norm.act;
+    bool relu = act == FT_ACT_RELU, plain = relu || act == FT_ACT_NONE, narrow = x->dtype == FT_BF16;
+    float tx[CHANNELS], td[CHANNELS], dp[CHANNELS], to[CHANNELS];
+    int64_t n = s->n, stop = s->from + ft_part(s->to - s->from, part + 1, FT_PARTS);
+    for (int64_t r = s->from + ft_part(s->to - s->from, part, FT_PARTS); r < stop; r += s->many) {
+        int64_t m = FT_MIN(s->many, stop - r) * n;
+        float *dx = ft_into(to, c->out[0], r * n);
+        if (plain) FOR_STORAGE(gradient_row, ft_at(x, r * n), ft_at(dy, r * n), s->a, s->b, s->p, s->q, dx, m);
+        else {
+            const float *v = ft_load(tx, x, r * n, m);
+            pre_grad(act, v, ft_load(td, dy, r * n, m), s->a, s->b, dp, m);
+            for (int64_t i = 0; i < m; i++) dx[i] = dp[i] * s->a[i] + v[i] * s->p[i] + s->q[i];
+        }
+        ft_store_at(c->out[0], r * n, dx, m);
+    }
+}
+
 /* in: x gamma beta stat dy; out: dx dgamma dbeta */
 void FT_CPU(batchnorm_bwd)(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *dy = c->in[4];
-    const float *gamma = c->in[1]->data, *beta = c->in[2]->data, *stat = c->in[3]->data;
+    const ft_buf *x = c->in[0];
+    const float *gamma = c->in[1]->data, *beta = c->in[2]->data;
     int64_t n = ft_last(x);
-    ft_act act = c->attr->norm.act;
-    bool relu = act == FT_ACT_RELU, plain = relu || act == FT_ACT_NONE, narrow = x->dtype == FT_BF16;
     float *work = c->work, *total = work + FT_PARTS * 2 * n;
     for (int k = 1; k <= 2; k++)
         if (c->out[k]) memset(c->out[k]->data, 0, (size_t)n * sizeof(float));
     for (int k = 0; k < 2; k++) {
-        int64_t from, to;
-        segment(c, x, k, &from, &to);
-        if (from == to) continue;
-        const float *st = stat + k * 2 * n;
-        float a[CHANNELS], b[CHANNELS], p[CHANNELS], q[CHANNELS], mean[CHANNELS];
-        int64_t many = rows_at_once(n), wide = many * n;
+        bn_lines s = {.n = n, .many = rows_at_once(n), .stat = (const float *)c->in[3]->data + k * 2 * n};
+        segment(c, x, k, &s.from, &s.to);
+        if (s.from == s.to) continue;
         for (int64_t i = 0; i < n; i++) {
-            mean[i] = st[2 * i];
-            a[i] = gamma[i] * st[2 * i + 1];
-            b[i] = beta[i] - mean[i] * a[i];
+            s.mean[i] = s.stat[2 * i];
+            s.a[i] = gamma[i] * s.stat[2 * i + 1];
+            s.b[i] = beta[i] - s.mean[i] * s.a[i];
         }
-        repeat(mean, n);
-        repeat(a, n);
-        repeat(b, n);
+        repeat(s.mean, n);
+        repeat(s.a, n);
+        repeat(s.b, n);
 #pragma omp parallel for if (x->count > FT_SMALL)
-        for (int64_t part = 0; part < FT_PARTS; part++) {
-            float *dg = work + part * 2 * n, *db = dg + n, tx[CHANNELS], td[CHANNELS], dp[CHANNELS], g[CHANNELS], h[CHANNELS];
-            int64_t stop = from + ft_part(to - from, part + 1, FT_PARTS);
-            memset(dg, 0, (size_t)(2 * n) * sizeof(float));
-            memset(g, 0, (size_t)wide * sizeof(float));
-            memset(h, 0, (size_t)wide * sizeof(float));
-            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
-                int64_t m = FT_MIN(many, stop - r) * n;
-                if (plain) {
-                    FOR_STORAGE(gradient_sums, ft_at(x, r * n), ft_at(dy, r * n), a, b, mean, g, h, m);
-                    continue;
-                }
-                const float *v = ft_load(tx, x, r * n, m);
-                pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
-                for (int64_t i = 0; i < m; i++) {
-                    g[i] += dp[i] * (v[i] - mean[i]);
-                    h[i] += dp[i];
-                }
-            }
-            for (int64_t j = 0; j < wide; j += n)
-                for (int64_t i = 0; i < n; i++) dg[i] += g[j + i], db[i] += h[j + i];
-            for (int64_t i = 0; i < n; i++) dg[i] *= st[2 * i + 1];
-        }
+        for (int64_t part = 0; part < FT_PARTS; part++) bn_sums(c, &s, part, work + part * 2 * n);
         memset(total, 0, (size_t)(2 * n) * sizeof(float));
         for (int64_t part = 0; part < FT_PARTS; part++)
             for (int64_t i = 0; i < 2 * n; i++) total[i] += work[part * 2 * n + i];
-        if (c->out[1])
-            for (int64_t i = 0; i < n; i++) ((float *)c->out[1]->data)[i] += total[i];
-        if (c->out[2])
-            for (int64_t i = 0; i < n; i++) ((float *)c->out[2]->data)[i] += total[n + i];
+        for (int j = 0; j < 2; j++)
+            for (int64_t i = 0; c->out[1 + j] && i < n; i++) ((float *)c->out[1 + j]->data)[i] += total[j * n + i];
         if (!c->out[0]) continue;
         for (int64_t i = 0; i < n; i++) { /* dx = a*(dpre - m1 - hat*m2) = dpre*a + x*p + q */
-            float m2 = total[i] / (float)(to - from), m1 = total[n + i] / (float)(to - from);
+            float rows = (float)(s.to - s.from), m2 = total[i] / rows, m1 = total[n + i] / rows;
             if (!c->attr->norm.training) m1 = m2 = 0; /* running statistics are constants */
-            p[i] = -a[i] * m2 * st[2 * i + 1];
-            q[i] = -a[i] * m1 - p[i] * st[2 * i];
+            s.p[i] = -s.a[i] * m2 * s.stat[2 * i + 1];
+            s.q[i] = -s.a[i] * m1 - s.p[i] * s.stat[2 * i];
         }
-        repeat(p, n);
-        repeat(q, n);
+        repeat(s.p, n);
+        repeat(s.q, n);
 #pragma omp parallel for if (x->count > FT_SMALL)
-        for (int64_t part = 0; part < FT_PARTS; part++) {
-            float tx[CHANNELS], td[CHANNELS], dp[CHANNELS], to_[CHANNELS];
-            int64_t stop = from + ft_part(to - from, part + 1, FT_PARTS);
-            for (int64_t r = from + ft_part(to - from, part, FT_PARTS); r < stop; r += many) {
-                int64_t m = FT_MIN(many, stop - r) * n;
-                float *dx = ft_into(to_, c->out[0], r * n);
-                if (plain) FOR_STORAGE(gradient_row, ft_at(x, r * n), ft_at(dy, r * n), a, b, p, q, dx, m);
-                else {
-                    const float *v = ft_load(tx, x, r * n, m);
-                    pre_grad(act, v, ft_load(td, dy, r * n, m), a, b, dp, m);
-                    for (int64_t i = 0; i < m; i++) dx[i] = dp[i] * a[i] + v[i] * p[i] + q[i];
-                }
-                ft_store_at(c->out[0], r * n, dx, m);
-            }
-        }
+        for (int64_t part = 0; part < FT_PARTS; part++) bn_input(c, &s, part);
     }
 }

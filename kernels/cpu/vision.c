@@ -34,7 +34,6 @@ void FT_CPU(corr_lookup)(const ft_call *c)
     const ft_buf *at = c->in[0];
     int levels = c->n_in - 1, radius = c->attr->corr.radius, side = 2 * radius + 1;
     const float *p = at->data;
-    FT_ASSERT(side <= 31);
 #pragma omp parallel for if (c->out[0]->count > FT_SMALL)
     for (int64_t r = 0; r < at->count / 2; r++)
         for (int l = 0; l < levels; l++) {
