@@ -167,7 +167,7 @@ static int take_slab(ft_store_channel *c, ft_clipstore *s)
 {
     int64_t bytes;
     if (!take(c, &bytes, sizeof bytes)) return 0;
-    if (bytes < 0 || bytes > c->pixels - c->have) return ft_store_wrong(s->path, "/clips has more than it says");
+    if (!s->pixels || bytes < 0 || bytes > c->pixels - c->have) return ft_store_wrong(s->path, "/clips has more than it says");
     if (!take(c, s->pixels + c->have, (size_t)bytes)) return 0;
     c->have += bytes;
     return 1;
