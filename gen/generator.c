@@ -19,45 +19,8 @@
 #include "common/train/train_loop.h"
 #include "gen/align.h"
 #include "gen/diffusion.h"
-#include "gen/generator_table.h"
 #include "gen/sampler.h"
 #include "kernels/elem.h"
-
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
-
-#define GENERATOR(name) extern const ft_generator ft_generator_##name;
-FT_GENERATORS(GENERATOR)
-#undef GENERATOR
-#define GENERATOR(name) &ft_generator_##name,
-static const ft_generator *const families[] = {FT_GENERATORS(GENERATOR)};
-#undef GENERATOR
-
-const ft_generator *ft_generator_at(int i) { return i < (int)(sizeof families / sizeof *families) ? families[i] : NULL; }
-
-const ft_generator_preset *ft_generator_preset_at(const ft_generator *f, int i)
-{
-    return (size_t)i < f->n ? (const ft_generator_preset *)((const char *)f->presets + (size_t)i * f->row) : NULL;
-}
-
-static const ft_generator *find(const char *name, const ft_generator_preset **row)
-{
-    for (int i = 0; ft_generator_at(i); i++)
-        for (int k = 0; (*row = ft_generator_preset_at(families[i], k)); k++)
-            if (!strcmp((*row)->name, name)) return families[i];
-    return NULL;
-}
-
-const ft_generator *ft_generator_find(const char *preset)
-{
-    const ft_generator_preset *row;
-    return find(preset, &row);
-}
-
-const void *ft_generator_preset_of(const char *name)
-{
-    const ft_generator_preset *row;
-    return find(name, &row) ? row : NULL;
-}
 
 ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset)
 {
@@ -94,7 +57,7 @@ typedef struct {
     const ft_latents *l;
     const ft_align *align;
     const char *preset;
-    bool training, flow, vlb, min_snr;
+    bool training, flow, logit_normal, vlb, min_snr, flip;
     ft_loss_kind loss;
     ft_schedule schedule;
     int64_t batch, parts; /* parts: of a batch, computed one after the other */
@@ -163,6 +126,8 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->loss = training ? loss_of(cfg, preset) : FT_MSE; /* scores are squared errors for all */
     p->schedule = ft_generator_schedule(cfg, preset);
     p->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
+    p->logit_normal = !strcmp(ft_config_text(cfg, "generator.flow_time"), "logit-normal");
+    p->flip = ft_config_bool(cfg, "generator.flip");
     p->vlb = training && ft_config_bool(cfg, "generator.vlb");
     p->min_snr = training && !strcmp(ft_config_text(cfg, "generator.weighting"), "min-snr");
     if (p->flow && (p->vlb || p->min_snr))
@@ -239,17 +204,16 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
 }
 
 /* mirrored clips are the second half */
-static int64_t clips(const problem *p) { return ft_config_bool(p->cfg, "generator.flip") ? p->l->n : p->l->n / 2; }
+static int64_t clips(const problem *p) { return p->flip ? p->l->n : p->l->n / 2; }
 
 static void feed_problem(problem *p, int64_t step)
 {
     int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
-    bool normal = p->flow && !strcmp(ft_config_text(p->cfg, "generator.flow_time"), "logit-normal");
     for (int64_t b = 0; b < p->batch; b++) {
         ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)(first + b));
         feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, first + b), &r);
         if (!p->flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
-        else feed_time(p, b, normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
+        else feed_time(p, b, p->logit_normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
     }
 }
 
@@ -260,6 +224,7 @@ typedef struct {
     int64_t first_steps, sheet_every;
     const char *dir;
     ft_clip_sampler *sampler;
+    ft_align align;
     int frames, size;
 } training;
 
@@ -304,61 +269,46 @@ static int after_step(void *ctx, int64_t done)
     return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
 }
 
-int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir, const char *path,
-                       const char *dir, uint64_t seed, bool resume)
+/* The teacher's features, read or computed once, and the phase's loss on them */
+static int align_phase(training *t, problem *p, const ft_clip_pool *pool, const char *vae_dir)
 {
-    ft_dtype dtype;
-    ft_latents l = {0};
-    ft_align align = {0};
-    char features[1200], aligned[300];
-    if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
-    FT_TRY(ft_latents_read(&l, cfg, path, path));
-    training t = {.first_steps = ft_config_int(cfg, "generator.first_steps"),
-                  .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
-                  .dir = dir,
-                  .frames = pool->store->frames,
-                  .size = pool->store->size};
-    problem like = {.cfg = cfg, .l = &l, .seed = seed, .params = ft_params_new(seed)};
+    char features[1200];
+    snprintf(features, sizeof features, "%s/features.safetensors", t->dir);
+    if (p->net.taps.n == 0) return FT_FAIL(FT_ECONFIG, "%s has no features to align. Set align.weight: 0", p->preset);
+    ft_t tap = p->net.taps.at[0];
+    if (!t->align.target)
+        FT_TRY(ft_align_new(&t->align, p->cfg, pool, vae_dir, p->net.taps.n, p->l->dim[1], ft_dim(tap, 2), ft_dim(tap, 4),
+                            features));
+    if (t->align.n != p->l->n)
+        return FT_FAIL(FT_EDATA, "%s: features of %lld clips, latents of %lld", features, (long long)t->align.n,
+                       (long long)p->l->n);
+    align_problem(p, &t->align);
+    return FT_OK;
+}
+
+static int make_phase(training *t, problem *p, const char *preset, ft_dtype dtype, const ft_clip_pool *pool, const char *vae_dir,
+                      ft_phase *phase)
+{
+    const ft_config *cfg = p->cfg;
+    FT_TRY(problem_new(p, preset, dtype, 3, true));
+    if (ft_config_real(cfg, "align.weight") > 0) FT_TRY(align_phase(t, p, pool, vae_dir));
     ft_optim_opt opt = {.clip = (float)ft_config_real(cfg, "generator.clip"),
                         .clip_from = ft_config_int(cfg, "generator.clip_from"),
                         .weight_decay = (float)ft_config_real(cfg, "generator.weight_decay")};
-    ft_phase phase[2] = {
-        {.lr = ft_config_real(cfg, "generator.first_lr"), .constant = true},
-        {.lr = ft_config_real(cfg, "generator.lr"), .constant = !strcmp(ft_config_text(cfg, "generator.schedule"), "constant")}};
-    int rc = like.params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
-    t.first = t.main = like;
-    t.first.batch = ft_config_int(cfg, "generator.first_batch"), t.main.batch = ft_config_int(cfg, "generator.batch");
-    t.main.begin = t.first_steps, t.main.base = t.first_steps * t.first.batch;
-    snprintf(features, sizeof features, "%s/features.safetensors", dir);
-    for (int k = t.first_steps > 0 ? 0 : 1; rc == FT_OK && k < 2; k++) {
-        problem *p = k ? &t.main : &t.first;
-        FT_TRY_TO(rc, done, problem_new(p, preset, dtype, 3, true));
-        if (ft_config_real(cfg, "align.weight") > 0) {
-            if (p->net.taps.n == 0)
-                FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "%s has no features to align. Set align.weight: 0", preset));
-            ft_t tap = p->net.taps.at[0];
-            if (!align.target)
-                FT_TRY_TO(
-                    rc, done,
-                    ft_align_new(&align, cfg, pool, vae_dir, p->net.taps.n, l.dim[1], ft_dim(tap, 2), ft_dim(tap, 4), features));
-            if (align.n != l.n)
-                FT_TRY_TO(rc, done,
-                          FT_FAIL(FT_EDATA, "%s: features of %lld clips, latents of %lld", features, (long long)align.n,
-                                  (long long)l.n));
-            align_problem(p, &align);
-        }
-        FT_TRY_TO(rc, done, finish_problem(p, opt, &phase[k]));
-    }
-    if (t.sheet_every > 0)
-        FT_TRY_TO(rc, done, ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size));
-    ft_trainer loop = {.dir = dir,
+    return finish_problem(p, opt, phase);
+}
+
+static int run_training(training *t, const ft_config *cfg, const char *preset, ft_params *params, const ft_phase phase[2],
+                        uint64_t seed, bool resume)
+{
+    char aligned[300];
+    ft_trainer loop = {.dir = t->dir,
                        .what = preset,
                        .model = preset,
-                       .params = like.params,
+                       .params = params,
                        .first = phase[0],
                        .main = phase[1],
-                       .first_steps = t.first_steps,
+                       .first_steps = t->first_steps,
                        .steps = ft_config_int(cfg, "generator.steps"),
                        .warmup = ft_config_int(cfg, "generator.warmup"),
                        .save_every = ft_config_int(cfg, "save_every"),
@@ -369,25 +319,53 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
                        .resume = resume,
                        .feed = feed_training,
                        .after = after_step,
-                       .ctx = &t,
+                       .ctx = t,
                        .n_logged = 2,
-                       .logged_name = {"loss", t.main.flow ? "flow_mse" : "eps_mse"}};
+                       .logged_name = {"loss", t->main.flow ? "flow_mse" : "eps_mse"}};
+    if (loop.first_steps >= loop.steps)
+        return FT_FAIL(FT_ECONFIG, "generator.first_steps is %lld of %lld steps: nothing is left for the second phase",
+                       (long long)loop.first_steps, (long long)loop.steps);
+    if (t->main.vlb_loss) loop.logged_name[loop.n_logged++] = "vlb";
+    if (t->main.align_loss) loop.logged_name[loop.n_logged++] = "align", loop.logged_name[loop.n_logged++] = "align_distance";
     ft_align_text(cfg, aligned, sizeof aligned);
     loop.metadata = json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", ft_config_text(cfg, "generator.objective"),
                               "scan", ft_config_text(cfg, "generator.scan"), "mixer", ft_config_text(cfg, "generator.mixer"));
-    if (t.main.vlb_loss) loop.logged_name[loop.n_logged++] = "vlb";
-    if (t.main.align_loss) loop.logged_name[loop.n_logged++] = "align", loop.logged_name[loop.n_logged++] = "align_distance";
-    if (loop.first_steps >= loop.steps)
-        rc = FT_FAIL(FT_ECONFIG, "generator.first_steps is %lld of %lld steps: nothing is left for the second phase",
-                     (long long)loop.first_steps, (long long)loop.steps);
-    if (rc == FT_OK) rc = ft_train(&loop);
+    int rc = ft_train(&loop);
     json_decref(loop.metadata);
-done:
+    return rc;
+}
+
+int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir, const char *path,
+                       const char *dir, uint64_t seed, bool resume)
+{
+    ft_dtype dtype;
+    ft_latents l = {0};
+    if (!ft_generator_find(preset)) return unknown_generator(preset);
+    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
+    FT_TRY(ft_latents_read(&l, cfg, path, path));
+    training t = {.first_steps = ft_config_int(cfg, "generator.first_steps"),
+                  .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
+                  .dir = dir,
+                  .frames = pool->store->frames,
+                  .size = pool->store->size};
+    problem like = {.cfg = cfg, .l = &l, .seed = seed, .params = ft_params_new(seed)};
+    ft_phase phase[2] = {
+        {.lr = ft_config_real(cfg, "generator.first_lr"), .constant = true},
+        {.lr = ft_config_real(cfg, "generator.lr"), .constant = !strcmp(ft_config_text(cfg, "generator.schedule"), "constant")}};
+    int rc = like.params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    t.first = t.main = like;
+    t.first.batch = ft_config_int(cfg, "generator.first_batch"), t.main.batch = ft_config_int(cfg, "generator.batch");
+    t.main.begin = t.first_steps, t.main.base = t.first_steps * t.first.batch;
+    if (rc == FT_OK && t.first_steps > 0) rc = make_phase(&t, &t.first, preset, dtype, pool, vae_dir, &phase[0]);
+    if (rc == FT_OK) rc = make_phase(&t, &t.main, preset, dtype, pool, vae_dir, &phase[1]);
+    if (rc == FT_OK && t.sheet_every > 0)
+        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size);
+    if (rc == FT_OK) rc = run_training(&t, cfg, preset, like.params, phase, seed, resume);
     ft_clip_sampler_free(t.sampler);
     problem_free(&t.first);
     problem_free(&t.main);
     ft_params_free(like.params);
-    ft_align_free(&align);
+    ft_align_free(&t.align);
     ft_latents_free(&l);
     return rc;
 }

@@ -110,6 +110,25 @@ static int load_judge(const ft_config *cfg, ft_vae_loss_opt *opt)
 
 enum { VAE_LOGGED = 7 };
 
+/* The losses of a batch, in parts; the first of `sum` is the total, which is learned from if `learns` */
+static void add_losses(ft_graph *g, const ft_vae_preset *p, vae_feed *feed, const ft_vae_loss_opt *opt, int64_t parts,
+                       bool learns, ft_t sum[VAE_LOGGED])
+{
+    ft_t output[64];
+    for (int64_t k = 0; k < parts; k++) {
+        ft_vae_loss_terms l = ft_vae_loss(g, p, ft_slice(g, feed->x, 0, k * feed->batch / parts, feed->batch / parts), opt);
+        const ft_t here[VAE_LOGGED] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
+        ft_t share[VAE_LOGGED];
+        for (int i = 0; i < VAE_LOGGED; i++)
+            if (here[i]) share[i] = ft_add_part(g, &sum[i], here[i], parts);
+        output[k] = l.output;
+        if (learns) ft_backward(g, share[0]);
+    }
+    for (int i = 0; i < VAE_LOGGED; i++)
+        if (sum[i]) ft_keep(sum[i]);
+    if (feed->critic) ft_keep(feed->output = ft_join(g, 0, (int)parts, output));
+}
+
 int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
 {
     ft_dtype dtype;
@@ -149,19 +168,8 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     if (feed.critic) ft_params_no_average(feed.critic);
     feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
     if (feed.critic) opt.gan_on = feed.gan_on = ft_input(g, "gan_on", FT_F32, 1, (int64_t[]){1});
-    ft_t norm = NULL, output[64], sum[FT_LOGGED] = {0};
-    for (int64_t k = 0; k < parts; k++) {
-        ft_vae_loss_terms l = ft_vae_loss(g, &p, ft_slice(g, feed.x, 0, k * feed.batch / parts, feed.batch / parts), &opt);
-        const ft_t here[VAE_LOGGED] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
-        ft_t share[VAE_LOGGED];
-        for (int i = 0; i < VAE_LOGGED; i++)
-            if (here[i]) share[i] = ft_add_part(g, &sum[i], here[i], parts);
-        output[k] = l.output;
-        if (!as_is) ft_backward(g, share[0]); /* of the total */
-    }
-    for (int i = 0; i < VAE_LOGGED; i++)
-        if (sum[i]) ft_keep(sum[i]);
-    if (feed.critic) ft_keep(feed.output = ft_join(g, 0, (int)parts, output));
+    ft_t norm = NULL, sum[VAE_LOGGED] = {0};
+    add_losses(g, &p, &feed, &opt, parts, !as_is, sum);
     if (!as_is) {
         norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
         FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
