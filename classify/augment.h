@@ -8,7 +8,7 @@
  * dihedral: both views also stand in one of the eight positions of a square, for pictures without an up. Crop, operations and
  * cutout are drawn as without it.
  *
- * released: as Endora's Downstream-Semi does it (spec downstream 1.6, 2.4), on the square that the clip store holds: weak is a
+ * released: as Endora's Downstream-Semi does it, on the square that the clip store holds: weak is a
  * crop of 224 pixels of a short side of 256 to 320, strong shows at most one operation, at a fixed level. */
 #ifndef FT_AUGMENT_H
 #define FT_AUGMENT_H

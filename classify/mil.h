@@ -1,4 +1,4 @@
-/* Weakly supervised multiple-instance learning (Tian et al., MICCAI 2022; spec downstream 4.4): from labels of whole videos, a
+/* Weakly supervised multiple-instance learning (Tian et al., MICCAI 2022): from labels of whole videos, a
  * probability for the video and a score for each of its snippets. It looks at stored features, not at pixels. */
 #ifndef FT_MIL_H
 #define FT_MIL_H

@@ -1,4 +1,4 @@
-/* Probes: small classifiers on the features of a frozen backbone (spec modern 3).
+/* Probes: small classifiers on the features of a frozen backbone (Alain & Bengio 2016).
  *
  *   linear-probe      of each token the mean over frames and, of more than one, the standard deviation, standardised by the
  * labelled clips -> logistic regression on clips as they are and in their weak views, its penalty chosen inside the labelled

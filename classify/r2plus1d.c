@@ -1,4 +1,4 @@
-/* R(2+1)D (Tran et al., CVPR 2018) in the layout of torchvision's r2plus1d_18 (spec downstream 4.2): every 3-D convolution is a
+/* R(2+1)D (Tran et al., CVPR 2018) in the layout of torchvision's r2plus1d_18: every 3-D convolution is a
  * spatial one to m channels, BatchNorm, ReLU, and a temporal one, with m such that the parameters are as many. */
 #include "classify/classifier.h"
 

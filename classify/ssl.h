@@ -1,5 +1,6 @@
-/* Semi-supervised algorithms (spec downstream 3, with USB's semantics). Adding one is a file classify/ssl_NAME.c and a row of
- * ssl_table.h; see CONTRIBUTING.md. */
+/* Semi-supervised algorithms, with the semantics of USB (Wang et al., NeurIPS 2022;
+ * github.com/microsoft/Semi-supervised-learning). Adding one is a file classify/ssl_NAME.c and a row of ssl_table.h; see
+ * CONTRIBUTING.md. */
 #ifndef FT_SSL_H
 #define FT_SSL_H
 

@@ -1,4 +1,4 @@
-/* What the field's released downstream script calls FixMatch (Endora, Downstream-Semi/train_semi_gen.py; spec downstream 2.3):
+/* What the field's released downstream script calls FixMatch (train_semi_gen of Endora's Downstream-Semi):
  * its strong view is forwarded but never used. A weak view's own confident prediction is its label, after alignment to equal
  * classes by the mean of at most 32 batch means, a list that begins anew every epoch (classifier.epoch): q = mean of the list,
  * p'_b = p_b / q made to sum to 1, L_u = mean_b [max p'_b >= threshold] * H(argmax p'_b, p_b). */

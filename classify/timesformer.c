@@ -1,5 +1,5 @@
-/* TimeSformer with divided space-time attention (Bertasius et al., ICML 2021), as Endo-FM and Endora's downstream script have it
- * (spec downstream 4.1). Tensor names of their checkpoints; those of an image ViT fit too, once temporal_attn, temporal_norm1
+/* TimeSformer with divided space-time attention (Bertasius et al., ICML 2021), as Endo-FM and Endora's downstream script have it.
+ * Tensor names of their checkpoints; those of an image ViT fit too, once temporal_attn, temporal_norm1
  * and temporal_fc are added. temporal_fc begins at zero, so at first every frame is looked at alone. */
 #include "classify/classifier.h"
 

@@ -57,7 +57,7 @@ int ft_public_complete(const char *preset, bool images, ft_safetensors *st, floa
  * NULL: nothing. */
 const char *ft_public_settings(const char *preset);
 /* What a tensor that a file lacks begins with instead: an image ViT's attention becomes a TimeSformer's attention over time (as
- * timesformer's helpers.py does). True if `to` names another tensor of the model. */
+ * TimeSformer's helpers do). True if `to` names another tensor of the model. */
 bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size);
 /* Whether a file may lack this tensor, which then keeps its fresh values: the head of a backbone, what only videos have. */
 bool ft_public_optional(const char *preset, const char *name);

@@ -5,7 +5,7 @@
 
 #include "common/base/status.h"
 
-/* What Endora's Downstream-Semi does to PolypDiag (spec downstream 1.6, 2.2), shared by its code and its text: TimeSformer-B from
+/* What Endora's Downstream-Semi does to PolypDiag, shared by its code and its text: TimeSformer-B from
  * classifier.weights, 8 frames a second apart, 20 epochs of 10 steps, SGD with 0.001 * 4 / 256. */
 #define PUBLISHED                                                                                                                \
     "data.frames=8", "data.stride=32", "data.sampler=released", "data.size=224", "data.view=left", "data.clips_per_video=8",     \

@@ -1,4 +1,4 @@
-/* Names that other people's checkpoints use for our tensors (spec components 4, 5, 6, 8.2). */
+/* Names that other people's checkpoints use for our tensors. */
 #include <stdio.h>
 #include <string.h>
 

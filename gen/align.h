@@ -1,4 +1,4 @@
-/* Alignment of a generator's features with a frozen teacher's (MedSora's optical-flow alignment, Eq 13 to 17; spec medsora 3;
+/* Alignment of a generator's features with a frozen teacher's (MedSora's optical-flow alignment, Eq 13 to 17;
  * token-relation distillation, VideoREPA).
  *
  * The teacher sees the clip's flow pictures (or its frames). Its features depend on the clip alone, so they are computed once,
@@ -13,7 +13,7 @@
  *
  *   trd       relations between tokens (their cosines), which need no match of channels
  *
- *   endora    the DINO prior of Endora (spec medsora 6.2): of each frame, Pearson's correlation over its tokens between the
+ *   endora    the DINO prior of Endora: of each frame, Pearson's correlation over its tokens between the
  *             channel means of both; the teacher's pass a learned 2x2 convolution before. Four layers and blocks, evenly spread
  *             (layers 2, 5, 8, 11; as many blocks as a small network has). Neither margin nor decay */
 #ifndef FT_ALIGN_H

@@ -1,4 +1,4 @@
-/* Endora (Li et al., arXiv 2403.11050): a Latte-style transformer, spatial and temporal blocks in turn (spec medsora 6.1).
+/* Endora (Li et al., arXiv 2403.11050): a Latte-style transformer, spatial and temporal blocks in turn.
  * Output: epsilon (first half of the channels) and the variance logit (second half). The adapters of its DINO prior belong to the
  * alignment (gen/align.h) and are not part of the network. */
 #ifndef FT_ENDORA_H

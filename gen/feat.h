@@ -1,4 +1,4 @@
-/* FEAT (Wang et al., arXiv 2506.04956): attention over space, time and channels, each of linear cost (spec feat 1).
+/* FEAT (Wang et al., arXiv 2506.04956): attention over space, time and channels, each of linear cost.
  *
  * Groups of three blocks: spatial WKV (row by row, then column by column), temporal WKV, global channel attention; each with a
  * gated depth-wise feed-forward. No positional embedding: the depth-wise convolutions and the decay of the WKV tell where a token
@@ -16,8 +16,7 @@ typedef struct {
 
 typedef struct {
     bool channel_guidance; /* value guidance in channel attention too, as the paper's text has it; the code leaves it out */
-    bool
-        released_kernel; /* the WKV as the released CUDA kernel computes it (spec feat 2.5): what its weights were trained with */
+    bool released_kernel;  /* the WKV as the released CUDA kernel computes it: what its weights were trained with */
 } ft_feat_opt;
 ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance, generator.kernel */
 

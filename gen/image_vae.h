@@ -1,4 +1,4 @@
-/* Stable Diffusion's image VAE, AutoencoderKL f8 (Rombach et al. 2022; spec components 6): 83,653,863 parameters under the names
+/* Stable Diffusion's image VAE, AutoencoderKL f8 (Rombach et al. 2022): 83,653,863 parameters under the names
  * of diffusers. Every frame is an image of its own. */
 #ifndef FT_IMAGE_VAE_H
 #define FT_IMAGE_VAE_H

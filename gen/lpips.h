@@ -1,4 +1,4 @@
-/* LPIPS, the learned perceptual distance (Zhang et al. 2018; spec components 3): features of a frozen VGG16 or AlexNet behind
+/* LPIPS, the learned perceptual distance (Zhang et al. 2018): features of a frozen VGG16 or AlexNet behind
  * ReLUs, normalised over channels, their squared differences weighted by a learned 1x1 head. Tensor names are those of the
  * package `lpips`: net.slice1.0.weight ... lin4.model.1.weight. */
 #ifndef FT_LPIPS_H

@@ -1,4 +1,4 @@
-/* LVDM (He et al., arXiv 2211.13221): the 3-D U-Net of its short-video model (spec components 7.1). Convolutions see one frame at
+/* LVDM (He et al., arXiv 2211.13221): the 3-D U-Net of its short-video model. Convolutions see one frame at
  * a time; frames meet in attention with learned relative positions. Output: epsilon alone. */
 #ifndef FT_LVDM_H
 #define FT_LVDM_H

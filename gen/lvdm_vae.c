@@ -1,4 +1,4 @@
-/* LVDM's video autoencoder (He et al. 2022; spec components 7.1): 4x in time, 8x in space; every convolution sees copies of the
+/* LVDM's video autoencoder (He et al. 2022): 4x in time, 8x in space; every convolution sees copies of the
  * border around the clip. Presets in vae.c: channels[0] is the width behind the first convolution. */
 #include "common/graph/layers.h"
 #include "gen/vae.h"

@@ -1,4 +1,4 @@
-/* MedSora's denoising network: video Mamba diffusion (arXiv 2411.01647; spec medsora 1, 2).
+/* MedSora's denoising network: video Mamba diffusion (arXiv 2411.01647).
  *
  * A block is three residual sub-layers, each pre-norm with adaLN-zero: local attention over a frame's tokens, spatial Mamba
  * over frames x width and frames x height with a bidirectional spiral scan and gated fusion, temporal Mamba over frames.

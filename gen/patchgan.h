@@ -1,4 +1,4 @@
-/* PatchGAN discriminator (Isola et al. 2017; taming-transformers' NLayerDiscriminator, 3 layers, 64 filters; spec components 3).
+/* PatchGAN discriminator (Isola et al. 2017; taming-transformers' NLayerDiscriminator, 3 layers, 64 filters).
  * Tensor names main.0.weight ... main.11.bias; 2,765,633 parameters. */
 #ifndef FT_PATCHGAN_H
 #define FT_PATCHGAN_H

@@ -17,7 +17,7 @@ typedef struct {
     const char *mp4;      /* folder for whole videos and labels.csv; NULL: none. Files of their names are an error unless */
     bool force;           /* they may be replaced */
     bool length_by_class; /* whole videos only: normal ones are longer, for studies of that leak */
-    /* Lists, order and lengths of PolypDiag (spec downstream 1.2) instead of `videos` and `balance`: 102 polyp and 71 normal ones
+    /* Lists, order and lengths of PolypDiag instead of `videos` and `balance`: 102 polyp and 71 normal ones
      * to train, 60 and 20 to test, at 30 frames a second; the camera goes to and fro. Clips are taken by `sampling`. */
     bool polypdiag;
     bool polypdiag_lengths; /* normal videos 20 times as long as polyp videos; false: all drawn as polyp videos */

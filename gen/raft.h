@@ -1,4 +1,4 @@
-/* RAFT optical flow (Teed and Deng 2020; spec components 4), forward only. Tensor names of torchvision's raft_large, raft_small.
+/* RAFT optical flow (Teed and Deng 2020), forward only. Tensor names of torchvision's raft_large, raft_small.
  */
 #ifndef FT_RAFT_H
 #define FT_RAFT_H

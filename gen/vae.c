@@ -229,7 +229,7 @@ static ft_t unfold(ft_graph *g, ft_t x, int64_t p)
     return ft_reshape(g, x, 5, (int64_t[]){b, t, h * p, w * p, c});
 }
 
-/* ---- frequency compensation (MedSora Fig 4; spec components 1.7) ---------------------------------------------------------- */
+/* ---- frequency compensation (MedSora Fig 4) ---------------------------------------------------------- */
 
 /* x + ReLU(conv(ReLU(conv(x)))), 3x3. Released: the chunk's two frames are channels of one image, c * 2 + frame; clean: frame by
  * frame, and the second convolution starts at zero. x (B,T,H,W,C) */

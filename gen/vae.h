@@ -1,6 +1,6 @@
 /* Video VAEs: clips to latents with a diagonal Gaussian posterior, and back. Three families:
  *
- *   causal   this file, in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024; spec components 1):
+ *   causal   this file, in the layout of CogVideoX's (diffusers AutoencoderKLCogVideoX; Yang et al. 2024):
  *            causal 3-D residual blocks, 4x in time and 8x in space
  *   lvdm     lvdm_vae.c, LVDM's
  *   frames   image_vae.c, Stable Diffusion's image VAE on every frame (FEAT, Endora)

@@ -1,5 +1,5 @@
 /* What a VAE is trained for: L1 + LPIPS + focal frequency + KL, and a PatchGAN with adaptive weight (VQ-GAN, Esser et al. 2021;
- * MedSora Eq 16; spec components 1.7, 3). */
+ * MedSora Eq 16). */
 #ifndef FT_VAE_LOSS_H
 #define FT_VAE_LOSS_H
 

@@ -1,4 +1,4 @@
-/* What a backend with memory of its own gives beside its kernels. The plan (common/graph/plan.c, run_device.c) is its only user.
+/* What a backend with memory of its own gives beside its kernels. The plan (common/graph/plan.c, exec_device.c) is its only user.
  *
  * There is one stream: what is begun happens in the order in which it was begun, and later. Calls that return int give FT_OK or
  * a status whose message names the place; a kernel that cannot be launched or a library that refuses is found by `check`. */

@@ -390,7 +390,7 @@ static void test_sampler(void **state)
     assert_int_equal(ft_sample_clips(&s, "v", 16, 25, at, 4, &n, &used), FT_OK);
     assert_true(used == 1 && at[0] == 0);
     assert_true(ft_sample_clips(&s, "v", 15, 25, at, 4, &n, &used) < 0);
-    /* the specification's vectors (downstream 9, 1.6) */
+    /* values found apart, in Python */
     static const struct {
         ft_clip_sampler how;
         int64_t total;

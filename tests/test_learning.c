@@ -33,7 +33,7 @@
         if (!(fabs(a_ - b_) <= (tol))) fail_msg(#a " is %.10g, should be %.10g", a_, b_);                                        \
     } while (0)
 
-/* ---- diffusion: reference values of the specification ---- */
+/* ---- diffusion: reference values, found apart in double precision ---- */
 static void test_schedule(void **state)
 {
     (void)state;
@@ -41,7 +41,7 @@ static void test_schedule(void **state)
     NEAR(ft_alpha_bar(FT_BETA_SQRT)[0], 0.9985, 1e-12); /* computed in Python */
     NEAR(ft_alpha_bar(FT_BETA_SQRT)[500], 0.1500700509422162, 1e-12);
     NEAR(ft_alpha_bar(FT_BETA_SQRT)[999], 0.0006686651737398004, 1e-12);
-    float c[8], last[8]; /* the specification's logarithms */
+    float c[8], last[8]; /* logarithms found apart */
     ft_vlb_coefficients(FT_BETA_LINEAR, 0, c);
     ft_vlb_coefficients(FT_BETA_LINEAR, 999, last);
     assert_true(fabs((double)c[5] + 9.816725) < 1e-5 && fabs((double)c[4] + 9.210340) < 1e-5 && c[6] == 1 && c[2] == 1 &&
@@ -515,7 +515,7 @@ static void test_nan_is_skipped(void **state)
     ft_params_free(p);
 }
 
-/* ---- scores and statistics: values of the specification and of scikit-learn's documentation ---- */
+/* ---- scores and statistics: values found apart, and of scikit-learn's documentation ---- */
 static void test_scores(void **state)
 {
     (void)state;

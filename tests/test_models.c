@@ -398,7 +398,7 @@ static void test_manifests(void **state)
     ft_params_free(p);
 }
 
-/* frames in, latents, frames out: the table of spec components 1.4 */
+/* frames in, latents, frames out: as diffusers' AutoencoderKLCogVideoX */
 static void test_vae_chunks(void **state)
 {
     (void)state;
@@ -418,13 +418,13 @@ static ft_plan *run_once(ft_graph *g)
     return plan;
 }
 
-/* ---- numbers printed in the specification (spec feat 2.6), found there in double precision by finite differences -------- */
+/* ---- numbers found apart in double precision by finite differences -------- */
 
 static void near_all(const char *what, ft_t t, int n, const double *want)
 {
     for (int i = 0; i < n; i++)
         if (!(fabs((double)((const float *)ft_data(t))[i] - want[i]) < 4e-6))
-            fail_msg("%s[%d]: %g, the specification has %g", what, i, (double)((const float *)ft_data(t))[i], want[i]);
+            fail_msg("%s[%d]: %g, double precision has %g", what, i, (double)((const float *)ft_data(t))[i], want[i]);
 }
 
 static ft_t values(ft_graph *g, const char *name, int n, const float *v)
@@ -558,7 +558,7 @@ static void test_vae_judges(void **state)
     ft_params_free(critic);
 }
 
-/* rank tables of the specification, 6 x 8; every step of a true spiral goes to a neighbour */
+/* rank tables of 6 x 8, written by hand; every step of a true spiral goes to a neighbour */
 static void test_spiral(void **state)
 {
     (void)state;

@@ -197,7 +197,7 @@ ft_t ft_groupnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, int groups, float 
 ft_t ft_groupnorm_conditioned(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t scale, ft_t shift, const int32_t *frame,
                               int groups, float eps, ft_act act);
 /* Training: statistics of the batch, taken apart for the first `first` samples and for the rest (first = 0 or B: one
- * segment); only the first segment moves the running statistics. Evaluation: running statistics. See classify/README.md. */
+ * segment); only the first segment moves the running statistics. Evaluation: running statistics. See classify/classifier.h. */
 ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t var, int64_t first, float momentum, float eps,
                   ft_act act);
 
@@ -207,9 +207,9 @@ ft_t ft_batchnorm(ft_graph *g, ft_t x, ft_t gamma, ft_t beta, ft_t mean, ft_t va
 ft_t ft_sdpa(ft_graph *g, ft_t q, ft_t k, ft_t v, ft_sdpa_opt opt);
 ft_t ft_sdpa_relative(ft_graph *g, ft_t q, ft_t k, ft_t v, ft_t rel_k, ft_t rel_v, ft_sdpa_opt opt);
 /* Windowed local attention with rotary positions, one head: q, k, v (S, T, C); key j for query i when |i-j| <= window.
- * Positions as lucidrains/local-attention with look-back and look-forward 1 (spec medsora 2.2). */
+ * Positions as lucidrains/local-attention with look-back and look-forward 1. */
 ft_t ft_attention_local(ft_graph *g, ft_t q, ft_t k, ft_t v, int window, float dropout);
-/* Channel attention (Restormer's MDTA, spec feat 1.6c): qkv (S,T,3C) packed; q, k normalised over tokens per channel;
+/* Channel attention (Restormer's MDTA): qkv (S,T,3C) packed; q, k normalised over tokens per channel;
  * softmax(theta q k^T) over channels of a head, theta (heads) f32 -> (S,T,C) */
 ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads);
 /* Mamba-2 state space scan: xbc (S, T, E+2N) after conv and SiLU, dt (S, T, heads) raw; E = heads * headdim -> (S, T, E).
@@ -217,8 +217,8 @@ ft_t ft_attention_channel(ft_graph *g, ft_t qkv, ft_t theta, int64_t heads);
 ft_t ft_ssd(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width);
 ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t d, int64_t heads, int64_t state_width,
                   ft_t state, ft_t *final);
-/* Bidirectional WKV, exact (spec feat 2.1): k, v (B, T, C) or (B, T, L, C), scanned over T; w, u (C) f32, already divided by T.
- * columns > 0: T is a grid with that many columns, visited column by column; nothing is copied. */
+/* Bidirectional WKV (Vision-RWKV, Duan et al. 2024), exact: k, v (B, T, C) or (B, T, L, C), scanned over T; w, u (C) f32, already
+ * divided by T. columns > 0: T is a grid with that many columns, visited column by column; nothing is copied. */
 ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns);
 
 /* Vision, forward only (RAFT, frozen) */
@@ -238,13 +238,14 @@ ft_t ft_softmax_xent(ft_graph *g, ft_t logits, ft_t target,
                      ft_t weight); /* (B,C) f32; target (B,C), or (B) i32 classes (-1: none); weight (B): mean of w*H */
 ft_t ft_pseudo_label(ft_graph *g, ft_t logits, float threshold, ft_t *weight); /* one-hot (B,C) and [max p >= threshold] (B) */
 ft_t ft_gauss_kl(ft_graph *g, ft_t moments); /* (B, ..., 2Z) as mean|logvar: KL to N(0,1), summed, mean over B */
-/* Learned-range variance (spec feat 4.1, in bits): eps, nu, x0, xt (B, ..., C), coefficient (B,8) f32 from ft_vlb_coefficients;
- * the gradient goes to nu alone. */
+/* Learned-range variance (Nichol & Dhariwal 2021, eq. 15), in bits: eps, nu, x0, xt (B, ..., C), coefficient (B,8) f32 from
+ * ft_vlb_coefficients; the gradient goes to nu alone. */
 ft_t ft_vlb(ft_graph *g, ft_t nu, ft_t eps, ft_t x0, ft_t xt, ft_t coefficient);
 ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b); /* (..., K) -> (rows) f32: correlation over the last axis */
 ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,H,W,C); Jiang et al. 2021 */
 
-/* ---- gradients, optimisers (grad.c, optim.c) ------------------------------------------------------------------------ */
+/* ---- gradients, optimisers (backward.c, op_grad.c, optim.c)
+ * ------------------------------------------------------------------------ */
 
 /* Adds the gradient nodes; parameter gradients land in ft_params_grad. Called once more they are added to: with the losses of
  * parts of a batch, each built after the backward pass of the one before, a step needs the memory of one part. */

@@ -7,7 +7,7 @@
 
 typedef enum {
     FT_SAMPLE_STRIDE,   /* F frames, `stride` source frames apart; the largest whole stride that fits a short video */
-    FT_SAMPLE_RELEASED, /* as the field's downstream scripts (spec downstream 1.6): a window of F strides at 30 frames a second,
+    FT_SAMPLE_RELEASED, /* as the field's downstream scripts: a window of F strides at 30 frames a second,
                            so its length in frames follows the file's rate; a short file repeats its last frame, as there */
     FT_SAMPLE_UNIFORM,  /* spread over the whole video: floor((i + 0.5) total / F) */
     FT_SAMPLE_DENSE     /* spread over at most 16 neighbouring frames */

@@ -1,4 +1,4 @@
-/* PyTorch's .pth, .pt and .ckpt files, zip and legacy, read without executing anything (spec components 8.2).
+/* PyTorch's .pth, .pt and .ckpt files, zip and legacy, read without executing anything.
  *
  * A pickle is a program for a small stack machine. This reader runs only the part that builds dicts, lists and tensors; whatever
  * else a file wants to construct (argparse.Namespace, optimisers, callbacks) becomes an opaque node that is never called. */

@@ -1,5 +1,5 @@
-/* The vision transformers of DINO (Caron et al. 2021; spec components 5: ViT-S and ViT-B with patches of 8 or 16) and DINOv2
- * (Oquab et al. 2024, spec modern 2: ViT-S, B, L with patches of 14, without or with four registers of Darcet et al. 2024).
+/* The vision transformers of DINO (Caron et al. 2021: ViT-S and ViT-B with patches of 8 or 16) and DINOv2
+ * (Oquab et al. 2024: ViT-S, B, L with patches of 14, without or with four registers of Darcet et al. 2024).
  * Tensor names of facebookresearch's backbones. */
 #ifndef FT_DINO_H
 #define FT_DINO_H

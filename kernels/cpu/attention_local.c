@@ -1,4 +1,4 @@
-/* Windowed local attention with rotary positions, one head per call (spec medsora 2.2; lucidrains/local-attention).
+/* Windowed local attention with rotary positions, one head per call (lucidrains/local-attention).
  *
  * q, k, v (S, T, C). Key j is seen by query i when |i-j| <= window. Queries and keys are rotated by their position, queries
  * with an offset of one window, which is what the reference's positions inside three concatenated windows amount to.

@@ -1,4 +1,4 @@
-/* Mamba-2's state space scan (SSD; Dao & Gu 2024) in chunks: quadratic inside a chunk, a state between chunks (spec medsora 2.5).
+/* Mamba-2's state space scan (SSD; Dao & Gu 2024) in chunks: quadratic inside a chunk, a state between chunks.
  *
  * xbc (S, T, E + 2N): X (heads x headdim), B, C, shared by all heads; dt (S, T, heads) before bias and softplus. Per head, inside
  * a chunk, s_i = sum_{u<=i} dt_u A counted from the chunk's start, w_j = exp(s_last - s_j) dt_j: Y_i   = sum_{j<=i} M_ij X_j +

@@ -1,4 +1,4 @@
-/* Bidirectional WKV, exact (spec feat 2): each channel is its own recurrence.
+/* Bidirectional WKV (Vision-RWKV, Duan et al. 2024), exact: each channel is its own recurrence.
  *   y_t = S_t / Q_t,  S_t = e^{u+k_t} v_t + sum_{i != t} e^{k_i - w(|t-i|-1)} v_i,  Q_t the same with v = 1.
  *
  * A sum over one side is kept as (value, exponent): true = value e^o, so nothing overflows for any k, w, u. Two scans meet in the

@@ -1,4 +1,4 @@
-"""PyTorch twins of Endora, FEAT and LVDM, from their specification (spec/medsora.md 6, feat.md 1, components.md 7.1), not for speed: the WKV is
+"""PyTorch twins of Endora, FEAT and LVDM, from their papers and public code, not for speed: the WKV is
 its definition, a sum over all pairs of tokens. Latents are (B,n,s,s,c) as in forty; the first `frames` frames are a clip, the rest
 single images. Linear layers of the modulation stand behind an nn.Identity, so that names are those of the public files."""
 import math
@@ -111,7 +111,7 @@ def wkv(k, v, w, u):
 
 
 def wkv_released(k, v, w, u):
-    """The released CUDA kernel by spec/feat.md 2.5, weight by weight. k, v (S,T,d), w, u (d)"""
+    """The released CUDA kernel weight by weight. k, v (S,T,d), w, u (d)"""
     T = k.shape[1]
     chunk = -(-T // 16)
     rows = []
@@ -252,7 +252,7 @@ class Feat(Base):
         return self.head(x, phi(tau)) + skip
 
 
-# ---- LVDM's U-Net: spec/components.md 7.1, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------
+# ---- LVDM's U-Net, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------
 
 
 def norm(groups, c):

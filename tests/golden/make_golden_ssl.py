@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes ssl.safetensors: 1,000 steps of every semi-supervised rule in double precision, from the published update rules
-(spec/downstream.md 3). Only numpy: venv/bin/python tests/golden/make_golden_ssl.py
+"""Writes ssl.safetensors: 1,000 steps of every semi-supervised rule in double precision, from the published update rules.
+Only numpy: venv/bin/python tests/golden/make_golden_ssl.py
 
 Logits are a formula of the step that test_ssl.c repeats; they grow more confident, so that thresholds are crossed. Written for
 each algorithm: loss and utilisation of every step (2,1000)."""

@@ -345,7 +345,7 @@ class VAE(nn.Module):
         return h.view(b, p, p, 3, t, s, s).permute(0, 4, 5, 1, 6, 2, 3).reshape(b, t, s * p, s * p, 3)
 
 
-# ---- R(2+1)D: torchvision's r2plus1d_18 in any width; and TimeSformer: spec/downstream.md 4.1, 4.2 ---------------------------------
+# ---- R(2+1)D: torchvision's r2plus1d_18 in any width; and TimeSformer ---------------------------------
 
 
 def factorised(cin, cmid, cout, stride=1):
@@ -475,7 +475,7 @@ class TimeSformer(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
-# ---- multiple-instance learning: spec/downstream.md 4.4 -----------------------------------------------------------------------------
+# ---- multiple-instance learning (Tian et al. 2022) -----------------------------------------------------------------------------
 
 
 class MilProjection(nn.Module):
