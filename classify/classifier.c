@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "classify/augment.h"
+#include "classify/views.h"
 #include "classify/classifier_table.h"
 #include "classify/probe.h"
 #include "classify/scores.h"

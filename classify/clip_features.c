@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "classify/augment.h"
+#include "classify/views.h"
 #include "common/base/files.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"

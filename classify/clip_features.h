@@ -5,7 +5,7 @@
 #ifndef FT_CLIP_FEATURES_H
 #define FT_CLIP_FEATURES_H
 
-#include "classify/augment.h"
+#include "classify/views.h"
 #include "classify/backbone.h"
 #include "common/io/safetensors.h"
 

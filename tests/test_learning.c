@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "classify/augment.h"
+#include "classify/views.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "classify/classifier.h"

@@ -180,7 +180,7 @@
     KEY("classifier.evaluate", CHOICE, "ema", 0, 0,                                                                              \
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
     KEY("classifier.augment", CHOICE, "dihedral", 0, 0,                                                                          \
-        "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/augment.h") \
+        "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/views.h") \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
     KEY("classifier.lora", INT, "0", 0, 256,                                                                                     \
         "rank of adapters on a transformer's attention, which then learn alone with the head; 0: none")                          \

@@ -10,8 +10,8 @@
  *
  * released: as Endora's Downstream-Semi does it, on the square that the clip store holds: weak is a
  * crop of 224 pixels of a short side of 256 to 320, strong shows at most one operation, at a fixed level. */
-#ifndef FT_AUGMENT_H
-#define FT_AUGMENT_H
+#ifndef FT_VIEWS_H
+#define FT_VIEWS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "classify/augment.h"
+#include "classify/views.h"
 
 #include <math.h>
 #include <string.h>
