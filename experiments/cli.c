@@ -68,6 +68,21 @@ static void help(const ft_verb *v)
     }
 }
 
+static json_t *options_json(const ft_option *o)
+{
+    json_t *list = json_array();
+    for (; o && o->name; o++)
+        json_array_append_new(
+            list, json_pack("{s:s,s:s?,s:s?,s:s}", "name", o->name, "value", o->value, "default", o->standard, "help", o->help));
+    return list;
+}
+
+static json_t *verb_json(const ft_verb *v)
+{
+    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:b}", "name", v->name, "summary", v->summary, "usage", v->usage, "example",
+                     v->example, "options", options_json(v->options), "settings", strstr(v->usage, "CONFIG") != NULL);
+}
+
 /* What is given may be a path, goes into JSON, batch files, commands of workers. */
 static int check_given(const char *s)
 {
@@ -211,6 +226,19 @@ static const ft_verb *const verbs[] = {
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
+/* All of the command line and all settings, for pages and completions that are made of them (docs/make.py) */
+static int everything(void)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < N_VERBS; i++) json_array_append_new(list, verb_json(verbs[i]));
+    json_t *o = json_pack("{s:s,s:o,s:o,s:o}", "version", FT_VERSION, "verbs", list, "common", options_json(common), "settings",
+                          ft_config_keys());
+    int rc = o ? json_dumpf(o, stdout, JSON_INDENT(1)) : -1;
+    json_decref(o);
+    printf("\n");
+    return rc == 0 && fflush(stdout) == 0 ? 0 : 1;
+}
+
 static void overview(void)
 {
     printf("forty: do generated clips help a classifier that has forty labelled videos?\n\nusage: forty VERB ...\n\n");
@@ -221,6 +249,7 @@ static void overview(void)
 int ft_main(int argc, char **argv)
 {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        if (argc > 2 && !strcmp(argv[2], "--json")) return everything();
         overview();
         return argc < 2 ? 2 : 0;
     }
@@ -236,8 +265,9 @@ int ft_main(int argc, char **argv)
     if (!cli.verb) rc = FT_FAIL(FT_EUSAGE, "the verb %s is not known. `forty --help` lists the verbs", argv[1]);
     else rc = parse(&cli, argc - 2, argv + 2);
     if (rc == FT_OK && ft_cli_flag(&cli, "--help")) {
-        help(cli.verb);
-        return 0;
+        if (ft_cli_json(&cli)) ft_cli_print(&cli, verb_json(cli.verb), "%s", "");
+        else help(cli.verb);
+        return printed == FT_OK ? 0 : 1;
     }
     if (rc == FT_OK) {
         ft_log_quiet(ft_cli_flag(&cli, "--quiet"));

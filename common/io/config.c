@@ -661,3 +661,19 @@ void ft_config_help(FILE *f)
         fprintf(f, "  %-26s %s%s%s%s\n", keys[i].name, keys[i].help, *keys[i].standard ? " [" : "", keys[i].standard,
                 *keys[i].standard ? "]" : "");
 }
+
+json_t *ft_config_keys(void)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < N_KEYS; i++) {
+        const key_row *k = &keys[i];
+        const char *text = k->type == CHOICE ? strchr(k->help, ':') : NULL; /* its values stand before it */
+        json_t *o = json_pack("{s:s,s:s,s:s}", "name", k->name, "type", type_names[k->type], "default", k->standard);
+        json_array_append_new(list, o);
+        if (text) json_object_set_new(o, "values", json_stringn(k->help, (size_t)(text - k->help)));
+        if (k->type == INT || k->type == REAL)
+            json_object_set_new(o, "low", json_real(k->low)), json_object_set_new(o, "high", json_real(k->high));
+        json_object_set_new(o, "help", json_string(text ? text + 1 + strspn(text + 1, " ") : k->help));
+    }
+    return list;
+}

@@ -28,5 +28,6 @@ int ft_config_write(const ft_config *c, const char *path);             /* resolv
 void ft_config_print(const ft_config *c, FILE *f);                     /* the same with origins as comments */
 json_t *ft_config_json(const ft_config *c, const char *const *prefix); /* keys that start with one of the prefixes (NULL: all) */
 void ft_config_help(FILE *f);
+json_t *ft_config_keys(void); /* the table: name, type, default, values or low and high, help; fresh */
 
 #endif
