@@ -11,7 +11,7 @@ export XDG_CACHE_HOME=$PWD/build/cache # what is measured once on a machine is m
 echo "forty: optimised build and tests" >&2
 cuda=OFF # nvcc and the real cuDNN take minutes; the kernels themselves are tested on a stand-in for CUDA
 [ $full = yes ] && cuda=ON
-build test -DBUILD_TESTING=ON -DFT_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90-virtual # for machines: full_registers.sh
+build test -DBUILD_TESTING=ON -DFT_LIBRARY=ON -DFT_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90-virtual # for machines: full_registers.sh
 ctest --preset test -j "$(nproc)" -LE full
 echo "forty: AddressSanitizer and UndefinedBehaviorSanitizer" >&2
 # the sanitizers see the kernels that run here; addresses do not depend on their optimisation

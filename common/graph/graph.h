@@ -244,8 +244,7 @@ ft_t ft_vlb(ft_graph *g, ft_t nu, ft_t eps, ft_t x0, ft_t xt, ft_t coefficient);
 ft_t ft_pearson(ft_graph *g, ft_t a, ft_t b); /* (..., K) -> (rows) f32: correlation over the last axis */
 ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,H,W,C); Jiang et al. 2021 */
 
-/* ---- gradients, optimisers (backward.c, op_grad.c, optim.c)
- * ------------------------------------------------------------------------ */
+/* ---- gradients, optimisers (backward.c, op_grad.c, optim.c) ------------------------------------------------------------ */
 
 /* Adds the gradient nodes; parameter gradients land in ft_params_grad. Called once more they are added to: with the losses of
  * parts of a batch, each built after the backward pass of the one before, a step needs the memory of one part. */

@@ -1,0 +1,26 @@
+/* Clip stores: read, write. */
+#ifndef FORTY_CLIPS_H
+#define FORTY_CLIPS_H
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/io/clipstore.h"
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

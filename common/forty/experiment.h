@@ -1,0 +1,28 @@
+/* Experiments: settings, the main job, its results. */
+#ifndef FORTY_EXPERIMENT_H
+#define FORTY_EXPERIMENT_H
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/graph/backend.h"
+#include "common/io/config.h"
+#include "experiments/experiment.h"
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

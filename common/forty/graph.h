@@ -1,0 +1,29 @@
+/* Networks: tensors, operators, gradients, optimisers, plans; weights as safetensors; status codes. */
+#ifndef FORTY_GRAPH_H
+#define FORTY_GRAPH_H
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "common/base/log.h"
+#include "common/base/status.h"
+#include "common/graph/backend.h"
+#include "common/graph/graph.h"
+#include "common/graph/layers.h"
+#include "common/io/weights.h"
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

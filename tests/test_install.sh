@@ -1,0 +1,44 @@
+# What `cmake --install` brings: pages that say what the program says, a library that programs of others build with by pkg-config
+# alone (both examples, C++, CMake's find_package), pages for man.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$(dirname "$0")/lib.sh"
+build=$(dirname "$F")
+#works python3 "$root/tests/house.py" "$root"
+works python3 "$root/docs/make.py" "$F" made
+for f in settings.md man completions; do
+  diff -r "made/$f" "$root/docs/$f" >&2 || die "docs/$f is not what the program says: docs/make.py PROGRAM makes it anew"
+done
+grep -q 'project(forty VERSION ${FORTY_VERSION}' "$root/CMakeLists.txt" || die "the version stands twice"
+[ "$("$F" --version)" = "forty $(sed -n 's/^#define FORTY_VERSION_M.* //p; s/^#define FORTY_VERSION_P.* //p' "$root/common/forty/version.h" | paste -sd.)" ] || die "the program has another version"
+if ! grep -q "^FT_LIBRARY:BOOL=ON" "$build/CMakeCache.txt"; then
+  echo "the library is not built here (FT_LIBRARY)"
+  done_testing
+  exit 0
+fi
+works cmake --install "$build" --prefix "$T/prefix"
+export PKG_CONFIG_PATH=$(dirname "$(find "$T/prefix" -name forty.pc)") LD_LIBRARY_PATH=$(dirname "$(find "$T/prefix" -name libforty.so)")
+for f in bin/forty share/man/man1/forty-predict.1 share/man/man5/forty-settings.5 share/bash-completion/completions/forty share/doc/forty/LICENSE; do
+  [ -e "prefix/$f" ] || die "$f is not installed"
+done
+works prefix/bin/forty models
+bash -c '. prefix/share/bash-completion/completions/forty; COMP_WORDS=(forty predict --cr); COMP_CWORD=2; _forty; [ "${COMPREPLY[*]}" = --crop ]' || die "no completion"
+for e in train_network run_experiment; do # shellcheck disable=SC2046
+  works gcc -std=c11 -O2 -Wall -Wextra -Werror "$root/examples/$e.c" -o $e $(pkg-config --cflags --libs forty)
+done
+[ "$(wc -l <"$root/examples/train_network.c")" -lt 150 ] || die "the example is too long"
+works ./train_network bars.safetensors
+grep -q "of 160 new clips are right" out || die "the network says nothing"
+works "$F" info bars.safetensors
+works ./run_experiment results
+python3 -c 'import json; r = json.load(open("out")); assert len(r["arms"]) == 2, r' || die "no table"
+echo '#include <forty/forty.h>
+int main() { ft_params *p = ft_params_new(1); ft_params_free(p); return !(p && FORTY_VERSION >= 100); }' >plus.cc
+works g++ -std=c++17 -Wall -Werror plus.cc -o plus $(pkg-config --cflags --libs forty)
+works ./plus
+nm -D --defined-only "$LD_LIBRARY_PATH/libforty.so" | awk '$2 != "A" && $3 !~ /^ft_/ { print; bad = 1 } END { exit bad }' >&2 || die "libforty.so shows other names"
+mkdir find && printf '%s\n' 'cmake_minimum_required(VERSION 3.21)' 'project(x C)' 'find_package(forty 0.1 REQUIRED)' \
+  "add_executable(x $root/examples/train_network.c)" 'target_link_libraries(x forty::forty)' >find/CMakeLists.txt
+works cmake -S find -B find/build -DCMAKE_PREFIX_PATH="$T/prefix"
+works cmake --build find/build
+done_testing
