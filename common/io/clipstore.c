@@ -4,21 +4,17 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <jansson.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sha2.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/apart.h"
 #include "common/base/bounds.h"
 #include "common/base/files.h"
-#include "common/base/interrupt.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
@@ -108,17 +104,6 @@ static void trust(const struct stat *st, int64_t most)
     trusted[i].changed = st->st_mtim, trusted[i].most = most;
     pthread_mutex_unlock(&trusted_lock);
 }
-
-#if defined __SANITIZE_ADDRESS__
-#define FT_ASAN 1 /* gcc */
-#elif defined __has_feature
-#if __has_feature(address_sanitizer)
-#define FT_ASAN 1 /* clang */
-#endif
-#endif
-#ifndef FT_ASAN
-#define FT_ASAN 0
-#endif
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
@@ -558,29 +543,6 @@ static int strings(ft_clipstore *s, reader *r, const char *name, size_t field)
     return rc;
 }
 
-static void limit(int which, rlim_t most)
-{
-    struct rlimit now;
-    if (getrlimit((__rlimit_resource_t)which, &now) != 0) return;
-    now.rlim_cur = most < now.rlim_max ? most : now.rlim_max;
-    setrlimit((__rlimit_resource_t)which, &now);
-}
-
-#if FT_ASAN
-/* its shadow is terabytes */
-static void allow_memory(const reader *r, uint64_t more) { (void)r, (void)more; }
-#else
-/* The child may have this much more than it has now: what the file holds, libhdf5's own, and `more`. */
-static void allow_memory(const reader *r, uint64_t more)
-{
-    unsigned long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    bool known = f && fscanf(f, "%llu", &pages) == 1;
-    if (f) fclose(f);
-    if (known) limit(RLIMIT_AS, (rlim_t)(pages * (uint64_t)sysconf(_SC_PAGESIZE) + ((uint64_t)256 << 20) + 2 * r->size + more));
-}
-#endif
-
 /* The pixels of the first r->most clips. Apart from everything they are read into the same room again and again. */
 static int read_pixels(ft_clipstore *s, const reader *r)
 {
@@ -601,7 +563,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
     if (rc == FT_OK) {
         slab = each < SLAB ? SLAB / each : 1;
         if (slab > n) slab = n;
-        if (r->apart) allow_memory(r, 3 * (uint64_t)(slab * each));
+        if (r->apart) ft_apart_memory(2 * r->size + 3 * (uint64_t)(slab * each));
         if (all > 16000000000 || !(s->pixels = ft_alloc_n(r->apart ? slab : n, (size_t)each)))
             rc = FT_FAIL(FT_ENOMEM, "%s: %.1f GB of clips do not fit in memory. Use a smaller --size or fewer --clips-per-video",
                          s->path, (double)all / 1e9);
@@ -716,29 +678,26 @@ typedef struct {
     char text[2048];
 } verdict;
 
-/* The same read, whose end goes through the pipe. No handler, lock or unwritten file of the parent's is touched. */
+/* The same read, whose end goes through the pipe */
 static void child(reader *r, int out, unsigned seconds)
 {
-    static const int fatal[] = {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     verdict v = {0};
     ft_clipstore s;
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int null = open("/dev/null", O_WRONLY);
-    if (null >= 0) dup2(null, 1), dup2(null, 2);
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, seconds);
-    allow_memory(r, 0);
+    ft_apart_begin();
+    ft_apart_seconds(seconds);
+    ft_apart_memory(2 * r->size);
     r->apart = true;
     v.rc = read_here(&s, r);
     if (v.rc < 0) snprintf(v.text, sizeof v.text, "%s", ft_error_message());
-    _exit(write(out, &v, sizeof v) == sizeof v ? 0 : 1);
+    _exit(ft_apart_write(out, &v, sizeof v) ? 0 : 1);
 }
 
-static int judge(const reader *r, const verdict *v, bool whole, int status, bool late, unsigned seconds)
+/* how: as the pipe was read */
+static int judge(const reader *r, const verdict *v, int how, int status, unsigned seconds)
 {
-    if (whole) return v->rc < 0 ? FT_FAIL(v->rc, "%s", v->text) : FT_OK;
-    if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "%s: interrupted while it was read", r->path);
+    bool late = how == FT_EBUSY;
+    if (how == FT_OK) return v->rc < 0 ? FT_FAIL(v->rc, "%s", v->text) : FT_OK;
+    if (how == FT_EINTERRUPTED) return FT_FAIL(FT_EINTERRUPTED, "%s: interrupted while it was read", r->path);
     if (late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
         return FT_FAIL(FT_EDATA, "%s: libhdf5 does not come to an end with it in %u s. It is damaged: make it again", r->path,
                        seconds);
@@ -749,10 +708,8 @@ static int judge(const reader *r, const verdict *v, bool whole, int status, bool
 static int read_apart(reader r)
 {
     unsigned computing = 1 + (unsigned)(r.size >> 22), waiting = 60 + (unsigned)(r.size >> 20); /* a file server may be slow */
-    int ends[2], status = 0;
+    int ends[2];
     verdict v = {0};
-    size_t have = 0;
-    bool late = false;
     if (pipe2(ends, O_CLOEXEC) != 0) return FT_FAIL(FT_EIO, "%s: no pipe (%s)", r.path, strerror(errno));
     pid_t pid = fork();
     if (pid == 0) child(&r, ends[1], computing);
@@ -761,20 +718,11 @@ static int read_apart(reader r)
         close(ends[0]);
         return FT_FAIL(FT_ENOMEM, "%s: no process to check it in (%s). Close other programs", r.path, strerror(errno));
     }
-    for (double end = ft_now() + waiting; have < sizeof v;) {
-        struct pollfd p = {ends[0], POLLIN, 0};
-        late = ft_now() > end;
-        if (late || ft_interrupted) break;
-        if (poll(&p, 1, 100) <= 0) continue;
-        ssize_t n = read(ends[0], (char *)&v + have, sizeof v - have);
-        if (n == 0 || (n < 0 && errno != EINTR)) break;
-        if (n > 0) have += (size_t)n;
-    }
-    if (late || ft_interrupted) kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    int how = ft_apart_read(ends[0], &v, sizeof v, waiting),
+        status = ft_apart_end(pid, how == FT_EBUSY || how == FT_EINTERRUPTED);
     close(ends[0]);
     v.text[sizeof v.text - 1] = 0;
-    return judge(&r, &v, have == sizeof v, status, late, late ? waiting : computing);
+    return judge(&r, &v, how, status, how == FT_EBUSY ? waiting : computing);
 }
 
 static int read_file(ft_clipstore *s, const char *path, int64_t most)
