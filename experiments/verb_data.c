@@ -53,7 +53,7 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
     FT_TRY(ft_cli_real(c, "--overlap", 0, 0.99, &overlap));
     if (overlap > 0 && strcmp(k, "all"))
         return FT_FAIL(FT_EUSAGE, "--overlap is of the clips of --clips-per-video all; %s are spread over the video", k);
-    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
+    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; " FT_CROPS " is needed", crop);
     if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
     if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
         return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
@@ -122,8 +122,9 @@ static const ft_option ingest_options[] = {
      "which frames; released: a window of N strides at 30 frames a second"},
     {"--view", "centre|left|3crop", "centre", "square of the picture; 3crop: three clips for each"},
     {"--size", "N", "128", "pixels: short side scaled to it, cropped to a square"},
-    {"--crop", "none|auto|x,y,w,h", "none",
-     "part of the upright picture; auto: the ultrasound sector, the endoscope's circle; a picture shows what was kept"},
+    {"--crop", "none|auto|dicom-region|x,y,w,h", "none",
+     "part of the upright picture; auto: the ultrasound sector, the endoscope's circle; dicom-region: as the file says; a "
+     "picture shows what was kept"},
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video; all: one behind another, up to its end"},
     {"--overlap", "P", "0", "of neighbours of --clips-per-video all: 0.5 shares half"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
