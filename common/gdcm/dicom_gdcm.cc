@@ -245,7 +245,8 @@ static int find_pictures(dicom *d)
     if (size == 0xffffffff) return d->encapsulated ? find_fragments(d, at, end) : damaged(d, "its pictures have no length");
     if (d->encapsulated) return damaged(d, "its pictures are not laid down as its transfer syntax says");
     d->native = {at, native_bytes(d)};
-    uint64_t all = d->native.size * (uint64_t)d->frames;
+    uint64_t all;
+    if (__builtin_mul_overflow(d->native.size, (uint64_t)d->frames, &all)) all = UINT64_MAX;
     if (all > size || all > end - at)
         return FT_FAIL(
             FT_EDATA,
