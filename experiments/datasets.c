@@ -178,6 +178,10 @@ static const ft_dataset datasets[] = {
     {.name = "mmaction",
      .help = "lists of MMAction2, V-JEPA: `PATH LABEL` or `FOLDER FRAMES LABEL`, given with --labels",
      .columns = "video=1,label=-1"},
+    {.name = "dicom",
+     .help = "DICOM files in folders of folders; labels by --labels, groups are the patients that the files name",
+     .read = ft_dicom_read,
+     .found = ft_dicom_groups},
     {.name = "folders", .help = "a folder per class", .folders = true},
     {.name = "unlabelled", .help = "a folder of videos without labels: for data.unlabelled", .read = unlabelled_read},
 };

@@ -20,16 +20,20 @@ struct ft_dataset {
     const char *warning;
     /* Reads a list of another form, from the folder that is given; NULL: ft_labels_read. */
     int (*read)(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
-    int (*check)(ft_labels *l, const char *root); /* its traps and its own lists; may leave out rows */
+    int (*check)(ft_labels *l, const char *root);   /* its traps and its own lists; may leave out rows */
+    int (*found)(ft_labels *l, const char *folder); /* what only the files tell, once they are found in the folder of videos */
 };
 
 const ft_dataset *ft_dataset_find(const char *name); /* NULL: none is called so */
 const ft_dataset *ft_dataset_at(int i);              /* NULL behind the last */
 /* For messages and help: the names of the rows, in their order (a test holds the two together). */
 #define FT_DATASETS                                                                                                              \
-    "echonet, echonet-pediatric, hyperkvasir, polypdiag, pocus, buv, cataract101, ldpolyp, mmaction, folders, unlabelled"
+    "echonet, echonet-pediatric, hyperkvasir, polypdiag, pocus, buv, cataract101, ldpolyp, mmaction, dicom, folders, "           \
+    "unlabelled"
 
 /* Sets whose lists have a form of their own (dataset_NAME.c): `read` of their rows. l is empty. */
 int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_dicom_groups(ft_labels *l, const char *folder);
 
 #endif

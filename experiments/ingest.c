@@ -267,6 +267,8 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums
                    o->sampling.stride, x.used);
         }
         result->repeating += x.repeats;
+        result->burnt_in += x.video.dicom && x.video.burnt_in == 1;
+        result->may_be += x.video.dicom && x.video.burnt_in < 0;
         if (x.repeats)
             ft_log("%s: %lld frames are too few for %d at this stride and rate: frames are repeated", label->video,
                    (long long)x.ticks, o->sampling.frames);
@@ -280,6 +282,20 @@ static int one_video(const ft_ingest_opt *o, const ft_label *label, ft_checksums
     ft_free(x.tick);
     ft_video_close(&x.video);
     return rc;
+}
+
+/* Names and dates are often written into the pictures themselves; forty reads no writing. */
+static void say_burnt_in(const ft_ingest_opt *o, const ft_ingest_result *r)
+{
+    bool cropped = o->crop && strcmp(o->crop, "none");
+    const char *then = cropped ? "Look at the picture of what was kept"
+                               : "Look at them, and keep the picture alone: --crop dicom-region, auto or x,y,w,h";
+    if (r->burnt_in)
+        ft_warn("%s: %d of %d videos say that text is burnt into the picture. It may name the patient. %s", o->videos,
+                r->burnt_in, r->videos, then);
+    if (r->may_be)
+        ft_log("%s: %d of %d videos do not say whether text is burnt into the picture. It may name the patient. %s", o->videos,
+               r->may_be, r->videos, then);
 }
 
 int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result)
@@ -304,6 +320,7 @@ int ft_ingest(const ft_ingest_opt *o, const char *path, ft_ingest_result *result
     }
     ft_progress_end(&bar, l.n);
     if (rc == FT_OK && result->videos == 0) rc = FT_FAIL(FT_EDATA, "%s: none of the %d videos could be taken", o->videos, l.n);
+    if (rc == FT_OK) say_burnt_in(o, result);
     ft_labels_free(&l);
     if (rc == FT_OK && shown.n) rc = write_crops(&shown, path);
     ft_free(shown.rgb);

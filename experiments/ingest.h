@@ -26,6 +26,7 @@ typedef struct {
 typedef struct {
     int videos, clips, skipped;
     int shortened, repeating; /* videos that were taken at a smaller stride; whose clips repeat frames (sampler released) */
+    int burnt_in, may_be;     /* DICOM videos that say text is burnt into the picture; that do not say whether it is */
 } ft_ingest_result;
 
 int ft_ingest(const ft_ingest_opt *opt, const char *path, ft_ingest_result *result);

@@ -161,6 +161,7 @@ int ft_list_open(ft_labels *l, const ft_list_words *w, const char *videos, const
     if (rc == FT_OK && d && d->check) rc = d->check(l, videos);
     if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no video is left", videos);
     if (rc == FT_OK) rc = ft_video_names_find(l, folder, outside, skip);
+    if (rc == FT_OK && d && d->found) rc = d->found(l, folder);
     if (rc == FT_OK) rc = check_groups(l);
     if (rc == FT_OK) rc = check_classes(l);
     ft_free(inner);

@@ -80,7 +80,8 @@ static int folder_identity(const char *dir, int depth, json_t *list)
         ft_printable(shown, sizeof shown, name[i], false); /* not every file there is a video of ours */
         if (path && stat(path, &st) == 0) {
             json_array_append_new(list, json_pack("[s,I,I]", shown, (json_int_t)st.st_size, (json_int_t)st.st_mtime));
-            if (S_ISDIR(st.st_mode) && depth < 4) rc = folder_identity(path, depth + 1, list); /* a folder per class */
+            if (S_ISDIR(st.st_mode) && depth < 8)
+                rc = folder_identity(path, depth + 1, list); /* as deep as videos are looked for */
         }
         ft_free(path);
         ft_free(name[i]);

@@ -53,7 +53,7 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
     FT_TRY(ft_cli_real(c, "--overlap", 0, 0.99, &overlap));
     if (overlap > 0 && strcmp(k, "all"))
         return FT_FAIL(FT_EUSAGE, "--overlap is of the clips of --clips-per-video all; %s are spread over the video", k);
-    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
+    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; " FT_CROPS " is needed", crop);
     if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
     if (strcmp(on_error, "stop") && strcmp(on_error, "skip"))
         return FT_FAIL(FT_EUSAGE, "--on-error is %s; stop or skip is needed", on_error);
@@ -87,8 +87,8 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
     ft_free(config);
     FT_TRY(rc);
     ft_cli_print(c,
-                 json_pack("{s:s,s:i,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped", r.skipped,
-                           "shortened", r.shortened, "repeating", r.repeating),
+                 json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped",
+                           r.skipped, "shortened", r.shortened, "repeating", r.repeating, "burnt_in", r.burnt_in),
                  "%s: %d clips of %d videos (%d at a smaller stride, %d repeating frames, %d left out)\n", out, r.clips, r.videos,
                  r.shortened, r.repeating, r.skipped);
     return FT_OK;
@@ -122,8 +122,9 @@ static const ft_option ingest_options[] = {
      "which frames; released: a window of N strides at 30 frames a second"},
     {"--view", "centre|left|3crop", "centre", "square of the picture; 3crop: three clips for each"},
     {"--size", "N", "128", "pixels: short side scaled to it, cropped to a square"},
-    {"--crop", "none|auto|x,y,w,h", "none",
-     "part of the upright picture; auto: the ultrasound sector, the endoscope's circle; a picture shows what was kept"},
+    {"--crop", "none|auto|dicom-region|x,y,w,h", "none",
+     "part of the upright picture; auto: the ultrasound sector, the endoscope's circle; dicom-region: as the file says; a "
+     "picture shows what was kept"},
     {"--clips-per-video", "all|K", "1", "clips spread evenly over each video; all: one behind another, up to its end"},
     {"--overlap", "P", "0", "of neighbours of --clips-per-video all: 0.5 shares half"},
     {"--on-error", "stop|skip", "stop", "what a bad video does"},
@@ -244,17 +245,32 @@ static int info_weights(ft_cli *c, const char *path)
     return rc;
 }
 
+/* what a DICOM file says of its pictures, in one line; of its patient nothing */
+static void say_dicom(char *text, size_t size, json_t *o, const ft_video *v)
+{
+    static const char *const burnt_in[] = {"does not say whether text is burnt in", "no text is burnt in", "text is burnt in"};
+    const ft_rect *r = &v->region;
+    char region[100] = "no ultrasound region";
+    *text = 0;
+    if (!v->dicom) return;
+    if (r->w) snprintf(region, sizeof region, "ultrasound region %d,%d,%d,%d", r->x, r->y, r->w, r->h);
+    snprintf(text, size, "DICOM: %s; %s\n", region, burnt_in[v->burnt_in + 1]);
+    json_object_set_new(o, "region", r->w ? json_pack("[i,i,i,i]", r->x, r->y, r->w, r->h) : json_null());
+    json_object_set_new(o, "burnt_in", v->burnt_in < 0 ? json_null() : json_boolean(v->burnt_in));
+}
+
 static int info_video(ft_cli *c, const char *path)
 {
     ft_video v;
+    char dicom[200];
     FT_TRY(ft_video_open(&v, path));
-    ft_cli_print(c,
-                 json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:f,s:b}", "file", path, "kind", "video", "frames",
-                           (json_int_t)v.frames, "fps", v.fps, "width", v.width, "height", v.height, "rotation", v.rotation,
-                           "seconds", v.time[v.frames - 1], "pixel_aspect", v.aspect, "mirrored", v.mirrored),
-                 "%s: video, %lld %s of %dx%d at %.3g a second, rotation %d%s, pixels %.4g times as wide as high\n", path,
+    json_t *o = json_pack("{s:s,s:s,s:I,s:f,s:i,s:i,s:i,s:f,s:f,s:b}", "file", path, "kind", "video", "frames",
+                          (json_int_t)v.frames, "fps", v.fps, "width", v.width, "height", v.height, "rotation", v.rotation,
+                          "seconds", v.time[v.frames - 1], "pixel_aspect", v.aspect, "mirrored", v.mirrored);
+    say_dicom(dicom, sizeof dicom, o, &v);
+    ft_cli_print(c, o, "%s: video, %lld %s of %dx%d at %.3g a second, rotation %d%s, pixels %.4g times as wide as high\n%s", path,
                  (long long)v.frames, v.images ? "images" : "frames", v.width, v.height, v.fps, v.rotation,
-                 v.mirrored ? " of the mirrored picture" : "", v.aspect);
+                 v.mirrored ? " of the mirrored picture" : "", v.aspect, dicom);
     ft_video_close(&v);
     return FT_OK;
 }

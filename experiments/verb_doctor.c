@@ -16,6 +16,7 @@
 #include "common/base/threads.h"
 #include "common/graph/backend.h"
 #include "common/train/precision.h"
+#include "common/io/dicom.h"
 #include "experiments/cli.h"
 #include "experiments/environment.h"
 
@@ -166,8 +167,10 @@ static void look_at_plugins(findings *f)
     bool mpi = ft_exists(path);
     json_object_set_new(f->o, "cuda", json_pack("{s:b,s:s}", "usable", usable, "says", gpu));
     json_object_set_new(f->o, "mpi", json_boolean(mpi));
+    json_object_set_new(f->o, "dicom", json_boolean(ft_dicom_plugin_found()));
     say(f, "GPU          %s\n", gpu);
     say(f, "MPI          %s\n", mpi ? "plugin there" : "no plugin (this build found no MPI): one process trains a network");
+    say(f, "DICOM        %s\n", ft_dicom_plugin_found() ? "plugin there" : "no plugin; where it is needed: " FT_GET_DICOM);
     if (!usable && ft_exists("/dev/nvidia0")) advise(f, "there is an NVIDIA device, but: %s", gpu);
 }
 

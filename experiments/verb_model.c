@@ -601,7 +601,7 @@ static int run_predict(ft_cli *c)
     ft_classifier_info info;
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "RUN VIDEO"));
-    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
+    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; " FT_CROPS " is needed", crop);
     int n = ft_cli_args(c, &arg), rc = FT_OK;
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_config_free(cfg);
@@ -654,7 +654,7 @@ done:
 }
 static const ft_option predict_options[] = {
     {"-o", "OUT.csv", NULL, "write here instead of the screen"},
-    {"--crop", "none|auto|x,y,w,h", "none", "as the clips were made that it learned from"},
+    {"--crop", "none|auto|dicom-region|x,y,w,h", "none", "as the clips were made that it learned from"},
     {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_predict = {"predict",
                                  "class probabilities of raw videos",

@@ -97,7 +97,8 @@ static void encode(const char *path, enum AVCodecID id, int w, int h, int n, con
     AVStream *s = avformat_new_stream(f, NULL);
     const AVCodec *codec = avcodec_find_encoder(id);
     AVCodecContext *c = avcodec_alloc_context3(codec);
-    c->width = w, c->height = h, c->pix_fmt = AV_PIX_FMT_YUV420P, c->time_base = (AVRational){1, 25};
+    c->width = w, c->height = h, c->time_base = (AVRational){1, 25};
+    c->pix_fmt = id == AV_CODEC_ID_MJPEG ? AV_PIX_FMT_YUVJ420P : AV_PIX_FMT_YUV420P;
     c->global_quality = FF_QP2LAMBDA;
     c->flags |= AV_CODEC_FLAG_QSCALE | (f->oformat->flags & AVFMT_GLOBALHEADER ? AV_CODEC_FLAG_GLOBAL_HEADER : 0);
     assert_true(avcodec_open2(c, codec, NULL) >= 0);
@@ -293,6 +294,125 @@ static void test_stack(void **state)
     assert_int_equal(ft_video_open(&v, in_dir("far.tif")), FT_EDATA);
 }
 
+/* ---- which way up, as EXIF and TIFF say
+ * ----------------------------------------------------------------------------------------
+ */
+
+/* a TIFF directory that holds an orientation and nothing else */
+static size_t exif(uint8_t *to, int way)
+{
+    uint8_t *p = to;
+    memcpy(p, "II*\0", 4);
+    p = put32(put16(put32(p + 4, 8), 1), 0x112 | 3 << 16);
+    return (size_t)(put32(put32(put32(p, 1), way), 0) - to);
+}
+
+static uint32_t crc32_of(const uint8_t *p, size_t n)
+{
+    uint32_t c = 0xffffffff;
+    for (size_t i = 0; i < n; i++) {
+        c ^= p[i];
+        for (int k = 0; k < 8; k++) c = c >> 1 ^ (c & 1 ? 0xedb88320 : 0);
+    }
+    return ~c;
+}
+
+static uint8_t *put_big32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
+    return p + 4;
+}
+
+static int quarter(int x, int y, int w) { return y >= w / 2 ? 30 : x < w / 2 ? 220 : 120; }
+
+static uint8_t quarters(const AVFrame *frame, int k, int plane, int x, int y)
+{
+    (void)k;
+    return (uint8_t)(plane ? 128 : quarter(x, y, frame->width));
+}
+
+/* a picture whose upper left quarter is bright and whose upper right one less so, with an eXIf chunk behind its first one */
+static void put_turned_png(const char *name, int way)
+{
+    enum { IHDR_ENDS = 33 };
+    static uint8_t rgb[W * W * 3], out[W * W * 4];
+    uint8_t *png, chunk[64];
+    size_t size, n = exif(chunk + 8, way);
+    for (int i = 0; i < W * W; i++) memset(rgb + 3 * i, quarter(i % W, i / W, W), 3);
+    assert_int_equal(ft_png_encode(rgb, W, W, &png, &size), FT_OK);
+    put_big32(chunk, (uint32_t)n);
+    memcpy(chunk + 4, "eXIf", 4);
+    put_big32(chunk + 8 + n, crc32_of(chunk + 4, n + 4));
+    memcpy(out, png, IHDR_ENDS);
+    memcpy(out + IHDR_ENDS, chunk, n + 12);
+    memcpy(out + IHDR_ENDS + n + 12, png + IHDR_ENDS, size - IHDR_ENDS);
+    assert_int_equal(ft_write_file(in_dir(name), out, size + n + 12), FT_OK);
+    ft_free(png);
+}
+
+/* the same as JPEG, with an APP1 segment behind its first two bytes */
+static void put_turned_jpeg(const char *name, int way)
+{
+    enum { LEAD = 10 };
+    char *jpeg;
+    uint8_t out[8192] = {0xff, 0xd8, 0xff, 0xe1};
+    size_t size, n = exif(out + 2 + LEAD, way);
+    encode(in_dir("turned.mjpeg"), AV_CODEC_ID_MJPEG, 64, 64, 1, NULL, quarters);
+    assert_int_equal(ft_read_file(in_dir("turned.mjpeg"), 0, &jpeg, &size), FT_OK);
+    assert_true(size + 64 < sizeof out);
+    out[4] = 0, out[5] = (uint8_t)(n + 8);
+    memcpy(out + 6, "Exif\0\0", 6);
+    memcpy(out + 2 + LEAD + n, jpeg + 2, size - 2);
+    assert_int_equal(ft_write_file(in_dir(name), out, size + LEAD + n), FT_OK);
+    ft_free(jpeg);
+}
+
+/* EXIF 2.32, 4.6.4 A: which corner of the picture the first row and the first column, and so the bright quarter, lie in; and the
+ * first row's other end */
+static void test_upright(void **state)
+{
+    (void)state;
+    /* upper left, upper right, lower left, lower right */
+    static const int first[9] = {0, 0, 1, 3, 2, 0, 1, 3, 2}, second[9] = {0, 1, 0, 2, 3, 2, 3, 1, 0};
+    for (int way = 1; way <= 8; way++)
+        for (int kind = 0; kind < 2; kind++) {
+            ft_video v;
+            uint8_t rgb[EACH];
+            ft_mkdirs(in_dir("up"));
+            unlink(in_dir("up/1.png"));
+            unlink(in_dir("up/1.jpg"));
+            if (kind) put_turned_jpeg("up/1.jpg", way);
+            else put_turned_png("up/1.png", way);
+            if (ft_video_open(&v, in_dir("up")) < 0) fail_msg("%s", ft_error_message());
+            assert_int_equal(ft_video_frames(&v, (int64_t[]){0}, 1, S, FT_CROP_CENTRE, rgb), FT_OK);
+            for (int q = 0; q < 4; q++) {
+                int level = rgb[(((q & 2 ? 12 : 3) * S) + (q & 1 ? 12 : 3)) * 3];
+                int want = q == first[way] ? 220 : q == second[way] ? 120 : 30;
+                if (abs(level - want) > 20) fail_msg("orientation %d, kind %d: corner %d is %d", way, kind, q, level);
+            }
+            ft_video_close(&v);
+        }
+    ft_video v;
+    put_turned_jpeg("up/1.jpg", 6);
+    put_turned_jpeg("up/2.jpg", 1);
+    assert_int_equal(ft_video_open(&v, in_dir("up")), FT_EDATA);
+    assert_non_null(strstr(ft_error_message(), "2.jpg: image 2 is turned otherwise"));
+}
+
+static void test_big_tiff(void **state)
+{
+    (void)state;
+    ft_video v;
+    assert_int_equal(ft_write_file(in_dir("big.tif"), "II+\0\10\0\0\0\20\0\0\0\0\0\0\0", 16), FT_OK);
+    ft_mkdirs(in_dir("bigs"));
+    assert_int_equal(ft_write_file(in_dir("bigs/1.tif"), "MM\0+\0\10\0\0\0\0\0\0\0\0\0\20", 16), FT_OK);
+    static const char *const path[] = {"big.tif", "bigs"};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ft_video_open(&v, in_dir(path[i])), FT_EDATA);
+        assert_non_null(strstr(ft_error_message(), "a BigTIFF file"));
+    }
+}
+
 /* ---- crop --------------------------------------------------------------------------------------------------------------------
  */
 
@@ -406,9 +526,10 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_mirrored),
-                                       cmocka_unit_test(test_counts), cmocka_unit_test(test_dicom),
-                                       cmocka_unit_test(test_folder), cmocka_unit_test(test_stack),
-                                       cmocka_unit_test(test_crop),   cmocka_unit_test(test_all)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),  cmocka_unit_test(test_mirrored),
+                                       cmocka_unit_test(test_counts),  cmocka_unit_test(test_dicom),
+                                       cmocka_unit_test(test_folder),  cmocka_unit_test(test_stack),
+                                       cmocka_unit_test(test_upright), cmocka_unit_test(test_big_tiff),
+                                       cmocka_unit_test(test_crop),    cmocka_unit_test(test_all)};
     return cmocka_run_group_tests_name("video", tests, set_up, tear_down);
 }

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <jansson.h>
-#include <poll.h>
 #include <sha2.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/apart.h"
 #include "common/base/bounds.h"
 #include "common/base/files.h"
 #include "common/base/interrupt.h"
@@ -124,16 +124,10 @@ const size_t ft_store_text[FT_STORE_TEXTS] = {offsetof(ft_store_video, name),   
 
 static bool take(ft_store_channel *c, void *to, size_t n)
 {
-    for (char *p = to; n > 0;) {
-        struct pollfd w = {c->in, POLLIN, 0};
-        c->late = ft_now() > c->end;
-        if (c->late || ft_interrupted) return false;
-        if (poll(&w, 1, 100) <= 0) continue;
-        ssize_t k = read(c->in, p, n);
-        if (k == 0 || (k < 0 && errno != EINTR)) return false;
-        if (k > 0) p += k, n -= (size_t)k;
-    }
-    return true;
+    double left = c->end - ft_now();
+    int rc = left <= 0 ? FT_EBUSY : ft_apart_read(c->in, to, n, left < 3600 ? 1 + (unsigned)left : 3600);
+    c->late = rc == FT_EBUSY;
+    return rc == FT_OK;
 }
 
 /* 1: there; 0: the channel ended; else a status */
@@ -262,8 +256,7 @@ static int read_file(ft_clipstore *s, const char *path, int64_t most)
     close(ends[1]);
     if (pid > 0) {
         rc = ft_store_take(&c, s);
-        if (rc != 1) kill(pid, SIGKILL); /* late, or it sends what cannot be; one that has ended keeps its status */
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+        status = ft_apart_end(pid, rc != 1); /* late, or it sends what cannot be; one that has ended keeps its status */
         if (rc == 0) rc = ended_early(&c, status, c.late ? waiting : computing);
     }
     close(ends[0]);

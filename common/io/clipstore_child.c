@@ -1,32 +1,17 @@
 /* libhdf5 crashes, loops, asks for gigabytes and reads beyond its memory on damaged files: it reads in a child, and what it finds
  * goes through a pipe. */
-#include <errno.h>
-#include <fcntl.h>
 #include <hdf5.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/base/apart.h"
 #include "common/base/bounds.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/clipstore_parts.h"
 
 enum { SLAB = 64 << 20 }; /* bytes of pixels at a time */
-
-#if defined __SANITIZE_ADDRESS__
-#define FT_ASAN 1 /* gcc */
-#elif defined __has_feature
-#if __has_feature(address_sanitizer)
-#define FT_ASAN 1 /* clang */
-#endif
-#endif
-#ifndef FT_ASAN
-#define FT_ASAN 0
-#endif
 
 /* A file of a stranger: nothing in it is taken before its class, extent, layout and size are looked at. */
 typedef struct {
@@ -251,36 +236,9 @@ static int strings(ft_clipstore *s, reader *r, const char *name, size_t field)
     return rc;
 }
 
-static void limit(int which, rlim_t most)
-{
-    struct rlimit now;
-    if (getrlimit((__rlimit_resource_t)which, &now) != 0) return;
-    now.rlim_cur = most < now.rlim_max ? most : now.rlim_max;
-    setrlimit((__rlimit_resource_t)which, &now);
-}
-
-#if FT_ASAN
-/* its shadow is terabytes */
-static void allow_memory(const reader *r, uint64_t more) { (void)r, (void)more; }
-#else
-/* The child may have this much more than it has now: what the file holds, libhdf5's own, and `more`. */
-static void allow_memory(const reader *r, uint64_t more)
-{
-    unsigned long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    bool known = f && fscanf(f, "%llu", &pages) == 1;
-    if (f) fclose(f);
-    if (known) limit(RLIMIT_AS, (rlim_t)(pages * (uint64_t)sysconf(_SC_PAGESIZE) + ((uint64_t)256 << 20) + 2 * r->size + more));
-}
-#endif
-
 static void send(const reader *r, const void *from, size_t n)
 {
-    for (const char *p = from; n > 0;) {
-        ssize_t k = write(r->out, p, n);
-        if (k < 0 && errno != EINTR) _exit(1); /* nobody reads any more */
-        if (k > 0) p += k, n -= (size_t)k;
-    }
+    if (!ft_apart_write(r->out, from, n)) _exit(1); /* nobody reads any more */
 }
 
 /* The pixels of the first r->most clips, slab by slab */
@@ -305,7 +263,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
     if (rc == FT_OK) {
         slab = each < SLAB ? SLAB / each : 1;
         if (slab > n) slab = n;
-        allow_memory(r, 3 * (uint64_t)(slab * each));
+        ft_apart_memory(2 * r->size + 3 * (uint64_t)(slab * each));
         if (all > FT_STORE_MOST_PIXELS || !(rgb = ft_alloc_n(slab, (size_t)each))) rc = ft_store_no_room(r->path, all);
     }
     if (rc == FT_OK) {
@@ -414,20 +372,14 @@ static void send_rows(const ft_clipstore *s, const reader *r)
     }
 }
 
-/* No handler, lock or unwritten file of the parent's is touched. */
 _Noreturn void ft_store_child(const char *path, uint64_t file_bytes, int64_t most, int out, unsigned seconds)
 {
     reader r = {.path = path, .h5 = -1, .size = file_bytes, .most = most, .out = out};
-    static const int fatal[] = {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPIPE};
     ft_store_verdict v = {0};
     ft_clipstore s;
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int null = open("/dev/null", O_WRONLY);
-    if (null >= 0) dup2(null, 1), dup2(null, 2);
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, seconds);
-    allow_memory(&r, 0);
+    ft_apart_begin();
+    ft_apart_seconds(seconds);
+    ft_apart_memory(2 * r.size);
     v.rc = read_here(&s, &r);
     if (v.rc < 0) snprintf(v.text, sizeof v.text, "%s", ft_error_message());
     else v.stride = s.stride, v.n_video = s.n_video, v.config = s.config ? (uint32_t)strlen(s.config) : FT_STORE_NO_TEXT;

@@ -37,7 +37,8 @@
     KEY("data.size", INT, "64", 16, 512, "pixels: frames are square")                                                            \
     KEY("data.clips_per_video", INT, "1", 0, 1000, "clips spread evenly over each video; 0: all of it")                          \
     KEY("data.overlap", REAL, "0", 0, 0.99, "of neighbours, where all of a video is taken: 0.5 shares half")                     \
-    KEY("data.crop", TEXT, "none", 0, 0, "none, auto (ultrasound sector, endoscope's circle) or x,y,w,h: part of the picture")   \
+    KEY("data.crop", TEXT, "none", 0, 0,                                                                                         \
+        "none, auto (ultrasound sector, endoscope's circle), dicom-region or x,y,w,h: part of the picture")                      \
     KEY("data.sampler", CHOICE, "stride", 0, 0,                                                                                  \
         "stride|released|uniform|dense: which frames of a video make a clip, see common/io/clip_sampler.h")                      \
     KEY("data.view", CHOICE, "centre", 0, 0, "centre|left|3crop: which square of the picture; 3crop: three clips for each")      \

@@ -20,12 +20,26 @@ static const struct {
              {"II*\0", 4, AV_CODEC_ID_TIFF},
              {"MM\0*", 4, AV_CODEC_ID_TIFF},
              {"BM", 2, AV_CODEC_ID_BMP}};
+static const char *const big_tiff[] = {"II+\0", "MM\0+"};
 
 static enum AVCodecID kind_of(const uint8_t *data, size_t size)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (size >= (size_t)kinds[i].bytes && !memcmp(data, kinds[i].magic, (size_t)kinds[i].bytes)) return kinds[i].codec;
     return AV_CODEC_ID_NONE;
+}
+
+static bool is_big_tiff(const uint8_t *data, size_t size)
+{
+    return size >= 4 && (!memcmp(data, big_tiff[0], 4) || !memcmp(data, big_tiff[1], 4));
+}
+
+static int refuse_big_tiff(const char *path)
+{
+    return FT_FAIL(FT_EDATA,
+                   "%s: a BigTIFF file, which is not read here. `tiffcp BIG.tif SMALL.tif` (package libtiff-tools) makes a "
+                   "TIFF of up to 4 GB of it",
+                   path);
 }
 
 static bool is_image(const char *name)
@@ -82,6 +96,82 @@ static int count_pages(ft_stills *s, const uint8_t *data, size_t size)
     return s->n ? FT_OK : FT_FAIL(FT_EDATA, "%s: a TIFF file without pages", s->path);
 }
 
+/* ---- which way up: a TIFF directory says it, of the file or of the EXIF part of a JPEG or PNG file
+ * ------------------------------ */
+
+static int in_directory(const uint8_t *tiff, size_t size, uint64_t at)
+{
+    enum { ORIENTATION = 0x112, SHORT = 3 };
+    bool big = *tiff == 'M';
+    uint64_t entries = at + 2 <= size ? number(tiff + at, 2, big) : 0;
+    for (at += 2; entries > 0 && at + 12 <= size; entries--, at += 12)
+        if (number(tiff + at, 2, big) == ORIENTATION && number(tiff + at + 2, 2, big) == SHORT) {
+            int way = (int)number(tiff + at + 8, 2, big);
+            return way >= 1 && way <= 8 ? way : 1;
+        }
+    return 1;
+}
+
+static int in_exif(const uint8_t *tiff, size_t size)
+{
+    bool is = size >= 8 && kind_of(tiff, size) == AV_CODEC_ID_TIFF;
+    return is ? in_directory(tiff, size, number(tiff + 4, 4, *tiff == 'M')) : 1;
+}
+
+static int in_jpeg(const uint8_t *data, size_t size)
+{
+    enum { EXIF = 0xe1, SCAN = 0xda };
+    for (size_t at = 2, part; at + 4 <= size && data[at] == 0xff && data[at + 1] != SCAN; at += 2 + part) {
+        part = (size_t)number(data + at + 2, 2, true);
+        if (part < 2 || part > size - at - 2) break;
+        if (data[at + 1] == EXIF && part >= 8 && !memcmp(data + at + 4, "Exif\0\0", 6)) return in_exif(data + at + 10, part - 8);
+    }
+    return 1;
+}
+
+static int in_png(const uint8_t *data, size_t size)
+{
+    for (size_t at = 8, part; at + 12 <= size; at += 12 + part) {
+        part = (size_t)number(data + at, 4, true);
+        if (part > size - at - 12) break;
+        if (!memcmp(data + at + 4, "eXIf", 4)) return in_exif(data + at + 8, part);
+    }
+    return 1;
+}
+
+/* EXIF's number, 1 to 8, of the image that is loaded */
+static int orientation_of(const ft_stills *s)
+{
+    const uint8_t *data = s->packet->data;
+    size_t size = (size_t)s->packet->size;
+    switch (s->codec->codec_id) {
+        case AV_CODEC_ID_MJPEG: return in_jpeg(data, size);
+        case AV_CODEC_ID_PNG: return in_png(data, size);
+        case AV_CODEC_ID_TIFF: return s->page ? in_directory(data, size, s->page[s->next]) : in_exif(data, size);
+        default: return 1;
+    }
+}
+
+static int check_orientation(ft_stills *s, const char *path)
+{
+    int way = orientation_of(s);
+    if (s->orientation && way != s->orientation)
+        return FT_FAIL(
+            FT_EDATA,
+            "%s: image %lld is turned otherwise than those before it (EXIF orientation %d, not %d). Turn them alike, or leave "
+            "the video out with --on-error skip",
+            path, (long long)s->next + 1, way, s->orientation);
+    s->orientation = way;
+    return FT_OK;
+}
+
+void ft_stills_upright(const ft_stills *s, int *rotation, bool *mirrored)
+{
+    static const int turn[] = {0, 0, 0, 180, 180, 270, 90, 90, 270};
+    *rotation = turn[s->orientation];
+    *mirrored = s->orientation == 2 || s->orientation == 4 || s->orientation == 5 || s->orientation == 7;
+}
+
 static void free_bytes(void *opaque, uint8_t *data) { (void)opaque, ft_free(data); }
 
 /* the bytes of a file as a packet, which is not copied */
@@ -107,6 +197,7 @@ static int load(ft_stills *s, const char *path)
 static int open_codec(ft_stills *s, const char *path)
 {
     enum AVCodecID id = kind_of(s->packet->data, (size_t)s->packet->size);
+    if (is_big_tiff(s->packet->data, (size_t)s->packet->size)) return refuse_big_tiff(path);
     if (id == AV_CODEC_ID_NONE) return FT_FAIL(FT_EDATA, "%s: not a PNG, JPEG, TIFF or BMP image, whatever its name says", path);
     if (s->codec && s->codec->codec_id == id) return FT_OK;
     avcodec_free_context(&s->codec);
@@ -147,6 +238,7 @@ int ft_stills_next(ft_stills *s)
     int rc = path ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", s->path);
     if (rc == FT_OK && s->name) rc = load(s, path);
     if (rc == FT_OK) rc = open_codec(s, path);
+    if (rc == FT_OK) rc = check_orientation(s, path);
     if (rc == FT_OK) rc = decode(s, path);
     ft_free(path);
     if (rc < 0) return rc;
@@ -154,20 +246,23 @@ int ft_stills_next(ft_stills *s)
     return 1;
 }
 
-static bool is_tiff(const char *path)
+/* 1: it is one, 0: it is something else */
+static int is_tiff(const char *path)
 {
     uint8_t head[4];
     FILE *f = ft_is_file(path) == FT_OK ? fopen(path, "rb") : NULL;
-    bool is = f && fread(head, 1, 4, f) == 4 && kind_of(head, 4) == AV_CODEC_ID_TIFF;
+    bool four = f && fread(head, 1, 4, f) == 4;
     if (f) fclose(f);
-    return is;
+    if (four && is_big_tiff(head, 4)) return refuse_big_tiff(path);
+    return four && kind_of(head, 4) == AV_CODEC_ID_TIFF;
 }
 
 int ft_stills_open(ft_stills *s, const char *path)
 {
     *s = (ft_stills){.path = path};
     bool folder = ft_is_dir(path);
-    if (!folder && !is_tiff(path)) return FT_OK;
+    int tiff = folder ? 0 : is_tiff(path);
+    if (tiff < 0 || (!folder && !tiff)) return tiff;
     s->packet = av_packet_alloc();
     s->frame = av_frame_alloc();
     int rc = s->packet && s->frame ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);

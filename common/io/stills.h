@@ -4,6 +4,7 @@
 #define FT_STILLS_H
 
 #include <libavcodec/avcodec.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
@@ -12,15 +13,19 @@ typedef struct {
     uint32_t *page;  /* where each one's directory is */
     int64_t n, next; /* n 0: it is neither of the two */
     int others;      /* files in the folder that are no images; hidden ones are not counted */
+    int orientation; /* EXIF's number, 1 to 8, the same for all; 0: no image was read yet */
     AVCodecContext *codec;
     AVPacket *packet;
     AVFrame *frame; /* of the last ft_stills_next */
 } ft_stills;
 
 /* FT_OK with n 0 when `path` (borrowed) is another kind of file. FT_EDATA: a folder without images, a TIFF file whose pages
- * cannot be counted. */
+ * cannot be counted, a BigTIFF file. */
 int ft_stills_open(ft_stills *s, const char *path);
-int ft_stills_next(ft_stills *s); /* 1: s->frame is the next one; 0: end. FT_EDATA: damaged, or no image */
+/* 1: s->frame is the next one, as it is stored; 0: end. FT_EDATA: damaged, no image, turned otherwise than those before it */
+int ft_stills_next(ft_stills *s);
+/* How those read so far are laid upright, as EXIF or TIFF say: degrees clockwise, behind a mirroring left to right */
+void ft_stills_upright(const ft_stills *s, int *rotation, bool *mirrored);
 void ft_stills_close(ft_stills *s);
 
 #endif

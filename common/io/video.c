@@ -21,6 +21,7 @@
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/io/content.h"
+#include "common/io/dicom.h"
 #include "common/io/picture.h"
 #include "common/io/stills.h"
 
@@ -33,6 +34,7 @@ typedef struct {
     AVPacket *packet;
     AVFrame *frame;
     ft_stills stills; /* n > 0: the frames are images, and there is no container */
+    ft_dicom dicom;   /* n > 0: they are of a DICOM file */
     int fd, stream, io_error;
     int64_t size, behind, latest;   /* of the file; where the last packet ends; the latest time of ours */
     int64_t packets, complained;    /* of ours; how many complaints there were when it was opened */
@@ -67,8 +69,9 @@ static void quiet(void)
 
 static void close_decoder(decoder *d)
 {
-    if (d->stills.n) d->frame = NULL; /* theirs */
+    if (d->stills.n || d->dicom.n) d->frame = NULL; /* theirs */
     ft_stills_close(&d->stills);
+    ft_dicom_close(&d->dicom);
     av_frame_free(&d->frame);
     av_packet_free(&d->packet);
     avcodec_free_context(&d->codec);
@@ -119,19 +122,6 @@ static int probe(decoder *d, const char *path, const AVInputFormat **format)
     return others ? AVERROR(EPERM) : rc;
 }
 
-/* FFmpeg would take it for a picture that never changes. */
-static int refuse_dicom(int fd, const char *path)
-{
-    char head[132];
-    const char *dot = strrchr(path, '.');
-    bool named = dot && (!strcasecmp(dot, ".dcm") || !strcasecmp(dot, ".dicom"));
-    if (!named && (pread(fd, head, sizeof head, 0) != sizeof head || memcmp(head + 128, "DICM", 4))) return FT_OK;
-    return FT_FAIL(FT_EDATA,
-                   "%s: DICOM is not read here. Make a folder of its frames (package dcmtk: dcmj2pnm --write-png --all-frames "
-                   "FILE.dcm VIDEO/frame), which is read as a video, or an MP4",
-                   path);
-}
-
 static int open_file(decoder *d, const char *path)
 {
     enum { BUFFER = 32768 };
@@ -140,7 +130,6 @@ static int open_file(decoder *d, const char *path)
     d->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should it have become a pipe, it is not waited for */
     if (d->fd < 0 || fstat(d->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
-    FT_TRY(refuse_dicom(d->fd, path));
     d->size = st.st_size;
     uint8_t *buffer = av_malloc(BUFFER);
     d->io = buffer ? avio_alloc_context(buffer, BUFFER, 0, d, read_bytes, NULL, seek_bytes) : NULL;
@@ -212,10 +201,11 @@ static int open_stream(decoder *d, const char *path)
 static int open_decoder(decoder *d, const char *path)
 {
     memset(d, 0, sizeof *d);
-    d->fd = -1;
+    d->fd = d->dicom.fd = -1;
     quiet();
     int rc = ft_stills_open(&d->stills, path);
-    if (rc == FT_OK && d->stills.n == 0) rc = open_stream(d, path);
+    if (rc == FT_OK && d->stills.n == 0) rc = ft_dicom_open(&d->dicom, path);
+    if (rc == FT_OK && d->stills.n == 0 && d->dicom.n == 0) rc = open_stream(d, path);
     d->complained = complaints;
     if (rc < 0) close_decoder(d);
     return rc;
@@ -276,6 +266,11 @@ static int next_frame(decoder *d, const char *path)
         d->frame = d->stills.frame;
         return rc;
     }
+    if (d->dicom.n) {
+        int rc = ft_dicom_next(&d->dicom);
+        d->frame = d->dicom.frame;
+        return rc;
+    }
     for (;;) {
         int rc = avcodec_receive_frame(d->codec, d->frame);
         if (rc == 0) {
@@ -294,6 +289,7 @@ static int next_frame(decoder *d, const char *path)
 static double time_of(const decoder *d)
 {
     if (d->stills.n) return (double)(d->stills.next - 1) / STILLS_FPS;
+    if (d->dicom.n) return d->dicom.time[d->dicom.next - 1];
     int64_t pts = d->frame->best_effort_timestamp;
     AVRational unit = d->format->streams[d->stream]->time_base;
     return pts == AV_NOPTS_VALUE || unit.den <= 0 ? NAN : (double)pts * av_q2d(unit);
@@ -301,7 +297,7 @@ static double time_of(const decoder *d)
 
 static AVRational aspect_of(const decoder *d)
 {
-    if (d->stills.n) return d->frame->sample_aspect_ratio;
+    if (d->stills.n || d->dicom.n) return d->frame->sample_aspect_ratio;
     return av_guess_sample_aspect_ratio(d->format, d->format->streams[d->stream], d->frame);
 }
 
@@ -400,6 +396,17 @@ static bool settle_times(ft_video *v)
     return all;
 }
 
+static void take_dicom(ft_video *v, const char *path, const ft_dicom_head *h)
+{
+    v->dicom = v->plain = true;
+    v->fps = h->fps > 0 ? h->fps : STILLS_FPS;
+    v->images = h->fps > 0 ? 0 : h->frames;
+    v->region = (ft_rect){h->region[0], h->region[1], h->region[2], h->region[3]};
+    v->burnt_in = h->burnt_in;
+    if (v->images > 1) ft_log("%s: says no frame time: taken as %d frames a second", path, STILLS_FPS);
+    if (h->whole_range) ft_log("%s: grey of more than 8 bits, and no window is said: its whole range is shown", path);
+}
+
 /* `promised`: more frames than there are, that the header of a whole file counts; else 0 */
 static int look_through(ft_video *v, const char *path, int64_t *promised)
 {
@@ -411,7 +418,7 @@ static int look_through(ft_video *v, const char *path, int64_t *promised)
     int rc = FT_OK, more;
     while (rc == FT_OK && (more = next_frame(&d, path)) != 0) {
         FT_TRY_TO(rc, done, more);
-        if (!d.stills.n)
+        if (!d.stills.n && !d.dicom.n)
             FT_TRY_TO(rc, done, ft_may_ask(path, "frames", ((uint64_t)v->frames + 1) * sizeof *v->time, (uint64_t)d.size, 1));
         FT_TRY_TO(rc, done, ft_grow(&v->time, (size_t)v->frames, sizeof *v->time));
         double time = time_of(&d);
@@ -426,7 +433,8 @@ static int look_through(ft_video *v, const char *path, int64_t *promised)
     }
     v->images = d.stills.n;
     if (d.stills.others) ft_log("%s: %d of its files are no images and are left out", path, d.stills.others);
-    if (v->images) v->fps = STILLS_FPS, v->plain = true;
+    if (v->images) v->fps = STILLS_FPS, v->plain = true, ft_stills_upright(&d.stills, &v->rotation, &v->mirrored);
+    else if (d.dicom.n) take_dicom(v, path, &d.dicom.head);
     else {
         const AVStream *s = d.format->streams[d.stream];
         v->fps = rate(s);
@@ -564,7 +572,7 @@ static bool rectangle(const char *text, ft_rect *r)
 bool ft_video_crop_known(const char *crop)
 {
     ft_rect r;
-    return !strcmp(crop, "none") || !strcmp(crop, "auto") || rectangle(crop, &r);
+    return !strcmp(crop, "none") || !strcmp(crop, "auto") || !strcmp(crop, "dicom-region") || rectangle(crop, &r);
 }
 
 enum { LOOKS = 24 };
@@ -607,13 +615,17 @@ static void show(const looks *l, const ft_rect *kept, uint8_t *shown)
 
 int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown)
 {
-    bool lying = v->rotation == 90 || v->rotation == 270, find = !strcmp(crop, "auto");
+    bool lying = v->rotation == 90 || v->rotation == 270, find = !strcmp(crop, "auto"), region = !strcmp(crop, "dicom-region");
     int W = lying ? v->height : v->width, H = lying ? v->width : v->height, rc = FT_OK;
     ft_rect r = {0, 0, 0, 0}, small;
     looks l = {.v = v};
     if (!strcmp(crop, "none")) return FT_OK;
-    if (!find && !rectangle(crop, &r))
-        return FT_FAIL(FT_ECONFIG, "the crop is %s; none, auto, or x,y,w,h in pixels is needed", crop);
+    if (region && v->region.w == 0)
+        return FT_FAIL(FT_EDATA, "%s: %s. --crop auto looks for the picture, --crop x,y,w,h says where it is", v->path,
+                       v->dicom ? "says of no ultrasound region where it lies"
+                                : "not a DICOM file, whose ultrasound region could be kept");
+    if (region) r = v->region;
+    else if (!find && !rectangle(crop, &r)) return FT_FAIL(FT_ECONFIG, "the crop is %s; " FT_CROPS " is needed", crop);
     if (r.w > W || r.h > H || r.x > W - r.w || r.y > H - r.h)
         return FT_FAIL(FT_EDATA, "%s: the crop %s does not lie inside of its picture of %dx%d", v->path, crop, W, H);
     if (find || shown) {

@@ -20,21 +20,28 @@ typedef struct {
     double aspect;     /* width of a pixel by its height */
     int rotation;      /* 0, 90, 180 or 270 degrees clockwise, to be applied for viewing */
     bool mirrored;     /* left to right, before that */
-    int64_t images;    /* it is so many images: a folder, or the pages of a TIFF file; 0: a video file */
-    ft_rect crop;      /* of the upright picture, in stored pixels as FFmpeg's crop filter counts them; w 0: all of it */
+    int64_t images; /* it is so many images that have no rate: a folder, the pages of a TIFF file, DICOM without times; 0: it has
+                       one */
+    ft_rect crop;   /* of the upright picture, in stored pixels as FFmpeg's crop filter counts them; w 0: all of it */
+    bool dicom;     /* and what such a file says of itself: */
+    ft_rect region; /* the ultrasound picture within the frame; w 0: not said */
+    int burnt_in;   /* text is burnt into the picture: 1 yes, 0 no, -1 not said */
 } ft_video;
 
 /* Decodes the whole file, or folder of images, once without keeping pixels. FT_EIO, FT_EDATA: not a video, no frames, cut off or
- * damaged, DICOM. A header of a whole AVI file that counts more frames than there are is a warning. */
+ * damaged, DICOM without its plugin (dicom.h). A header of a whole AVI file that counts more frames than there are is a warning.
+ */
 int ft_video_open(ft_video *v, const char *path);
 void ft_video_close(ft_video *v);
 
-/* What is kept of every picture: "none", "x,y,w,h" in pixels of the upright picture (whole ones of its chroma), or "auto": what
- * moves or shines, as an ultrasound sector or the circle of an endoscope (content.h), by one more pass of decoding.
+/* What is kept of every picture: "none", "x,y,w,h" in pixels of the upright picture (whole ones of its chroma), "auto": what
+ * moves or shines, as an ultrasound sector or the circle of an endoscope (content.h), by one more pass of decoding, or
+ * "dicom-region": the ultrasound picture, where a DICOM file says that it lies.
  * `shown` (FT_SHOWN, FT_SHOWN, 3), may be NULL: a picture of the video with what is kept. FT_EDATA: it does not lie inside. */
 enum { FT_SHOWN = 192 };
 int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown);
 bool ft_video_crop_known(const char *crop);
+#define FT_CROPS "none, auto, dicom-region, or x,y,w,h in pixels"
 
 /* Which square of the upright picture: the left or upper end of its long side, the middle, the other end */
 typedef enum { FT_CROP_FIRST, FT_CROP_CENTRE, FT_CROP_LAST } ft_crop;

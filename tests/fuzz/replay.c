@@ -21,7 +21,10 @@
 enum { MOST_SECONDS = 20, MOST_MIB = 250 };
 
 const char *__asan_default_options(void);
-const char *__asan_default_options(void) { return "allocator_may_return_null=1:quarantine_size_mb=16"; }
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1:quarantine_size_mb=16:max_allocation_size_mb=2000";
+}
 
 /* a reader's files are read by a child process, which says here how far it is */
 static struct {

@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 forty() { "$F" "$@" >log 2>&1 || { cat log >&2; echo "seeds: forty $* failed" >&2; exit 1; }; }
 for t in labels labels-folder frames checksums config run-json safetensors safetensors-header features npy pth-zip pth-legacy pickle \
-  clipstore clipstore-channel video; do mkdir -p "$out/$t"; done
+  clipstore clipstore-channel video dicom; do mkdir -p "$out/$t"; done
 cp -r "$here"/corpus/. "$out"/ 2>/dev/null || true
 
 forty phantom -o p.h5 --videos 8 --size 16 --frames 4 --mp4 v
@@ -20,6 +20,7 @@ forty ingest --videos v --labels v/labels.csv -o gzip.h5 --size 16 --frames 2 --
 cp p.h5 few.h5 gzip.h5 "$out/clipstore"
 cp v/phantom-00000.mp4 "$out/video"
 cp v/labels.csv "$out/labels"
+for f in "$here"/../golden/dicom/*.dcm; do cp "$f" "$out/dicom/$(basename "$f" .dcm)"; done
 printf 'video,label,group,split,device\n"a,b.mp4",x,g1,train,"one ""two"""\r\nb.mp4,y,g2,test,\n' >"$out/labels/columns"
 printf '\xef\xbb\xbfname.mp4,1\nother.mp4,0\n' >"$out/labels/bom"
 printf 'Split;FileName;Class;Patient ID\nTRAIN;a;1,0;p1\nTest;"b;c";1;p2\n' >"$out/labels/semicolons"

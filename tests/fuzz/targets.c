@@ -14,6 +14,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
+#include "common/base/plugin.h"
 #include "common/base/status.h"
 #include "common/io/clipstore.h"
 #include "common/io/clipstore_parts.h"
@@ -489,11 +490,11 @@ static int clipstore_channel(const uint8_t *data, size_t size)
     return rc == 1 ? FT_OK : rc < 0 ? rc : FT_EDATA;
 }
 
-static int video(const uint8_t *data, size_t size)
+static int video_at(const char *path)
 {
     enum { SIZE = 24, SHOWN = 6 };
     ft_video v;
-    int rc = ft_video_open(&v, put("video", data, size));
+    int rc = ft_video_open(&v, path);
     if (rc < 0) return rc;
     PROMISE(v.frames > 0 && v.width > 0 && v.height > 0 && isfinite(v.fps) && v.fps > 0);
     PROMISE(v.rotation == 0 || v.rotation == 90 || v.rotation == 180 || v.rotation == 270);
@@ -509,6 +510,19 @@ static int video(const uint8_t *data, size_t size)
         free(rgb);
     }
     ft_video_close(&v);
+    return rc;
+}
+
+static int video(const uint8_t *data, size_t size) { return video_at(put("video", data, size)); }
+
+/* GDCM itself is not watched: what it does in the child is an error of the file. */
+static int dicom(const uint8_t *data, size_t size)
+{
+    char plugin[4200];
+    ft_plugin_path(plugin, sizeof plugin, "../libforty_dicom.so");
+    setenv("FORTY_DICOM_PLUGIN", plugin, 1);
+    int rc = video_at(put("file.dcm", data, size));
+    unsetenv("FORTY_DICOM_PLUGIN");
     return rc;
 }
 
@@ -531,6 +545,7 @@ const ft_fuzz_target ft_fuzz_targets[] = {
     {"clipstore", clipstore},
     {"clipstore-channel", clipstore_channel},
     {"video", video},
+    {"dicom", dicom},
     {NULL, NULL},
 };
 
