@@ -238,8 +238,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %lld splits x %lld seeds, %d "
            "stages",
            (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
-           x.classes.name[x.classes.positive], r.n, (long long)ft_config_int(cfg, "splits"),
-           (long long)ft_config_int(cfg, "seeds"), x.stages);
+           x.classes.positive == FT_MULTILABEL ? "several labels a video" : x.classes.name[x.classes.positive], r.n,
+           (long long)ft_config_int(cfg, "splits"), (long long)ft_config_int(cfg, "seeds"), x.stages);
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
     FT_TRY_TO(rc, done, ft_confounds_read(&r, r.checked)); /* what would explain a score without the picture, before the rest */
     if (opt->dry) FT_TRY_TO(rc, done, ft_config_set(cfg, "rehearse=always", "--dry-run"));

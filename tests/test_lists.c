@@ -56,6 +56,42 @@ static void short_of_memory(int (*read)(ft_labels *l, const char *path, const ft
     }
 }
 
+/* Several labels a video: names with | or ; between, columns of 0 and 1, none of them. */
+static void test_sets(void **state)
+{
+    (void)state;
+    ft_labels l;
+    ft_list_opt set = {.multilabel = true};
+    static const char *const want[] = {"blood|polyp", "polyp", "none", "none", "Big ulcer|blood"};
+    const char *path = PUT("sets.csv", "video,label\na, polyp | blood\nb,\"Polyp;polyp\"\nc,\nd,None\ne,blood|Big  ulcer\n");
+    if (ft_labels_read(&l, path, &set) < 0) fail_msg("%s", ft_error_message());
+    for (int i = 0; i < 5; i++) assert_string_equal(l.row[i].label, i == 4 ? "Big  ulcer|blood" : want[i]);
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, path, &set);
+    refused(ft_labels_read(&l, path, NULL), "sets.csv:4: the label is empty");
+    refused(ft_labels_read(&l, PUT("x.csv", "video,label\na,none;b\n"), &set), "x.csv:2: the label 'none;b' is none and others");
+
+    set.columns = "label=A+two words+C";
+    path = PUT("columns.csv", "video,two words,C,A,site\na,1,0,TRUE,x\nb,0,0.0,no,y\n");
+    if (ft_labels_read(&l, path, &set) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(l.row[0].label, "A|two words");
+    assert_string_equal(l.row[1].label, "none");
+    assert_string_equal(l.row[0].facts, "{\"site\":\"x\"}"); /* what says the label is no fact */
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, path, &set);
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,two words,C\na,1,0,2\n"), &set),
+            "x.csv:2: the column C is '2' here; 0 or 1");
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C\na,1,0\n"), &set), "no column is called two words. There are video, A, C");
+    set.columns = "label=A+A";
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C\na,1,0\n"), &set), "the column A is named twice");
+    set.columns = "label=A+C|D";
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C|D\na,1,0\n"), &set), "the column C|D cannot be a class");
+    set.columns = "label=A+C"; /* a column may have the sign in its name */
+    if (ft_labels_read(&l, PUT("x.csv", "video,A+C\na,p|q\n"), &set) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(l.row[0].label, "p|q");
+    ft_labels_free(&l);
+}
+
 static void test_labels(void **state)
 {
     (void)state;
@@ -707,10 +743,10 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_labels),        cmocka_unit_test(test_forms),      cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_classes),       cmocka_unit_test(test_groups),     cmocka_unit_test(test_found),
-        cmocka_unit_test(test_datasets),      cmocka_unit_test(test_wide_facts), cmocka_unit_test(test_folder_of_lists),
-        cmocka_unit_test(test_class_folders), cmocka_unit_test(test_many_rows),  cmocka_unit_test(test_checksums),
-        cmocka_unit_test(test_frames)};
+        cmocka_unit_test(test_labels),          cmocka_unit_test(test_sets),          cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_columns),         cmocka_unit_test(test_classes),       cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_found),           cmocka_unit_test(test_datasets),      cmocka_unit_test(test_wide_facts),
+        cmocka_unit_test(test_folder_of_lists), cmocka_unit_test(test_class_folders), cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_checksums),       cmocka_unit_test(test_frames)};
     return cmocka_run_group_tests_name("lists", tests, set_up, tear_down);
 }
