@@ -158,7 +158,11 @@ static int read_as(ft_labels *l, const ft_dataset *d, const ft_list_words *w, co
                        d->name);
     ft_log("%s", d->help);
     if (d->warning) ft_warn("%s: %s", d->name, d->warning);
-    if (d->read && !(given(labels))) return d->read(l, root, w, opt);
+    if (d->read && !(given(labels))) {
+        FT_TRY(d->read(l, root, w, opt));
+        if (w->multilabel) FT_TRY(ft_labels_to_sets(l));
+        return given(opt->group_from) ? ft_labels_group(l, opt->group_from) : FT_OK;
+    }
     if (given(labels)) return ft_labels_read(l, labels, opt);
     if (d->folders) return ft_labels_from_folders(l, root, opt);
     FT_TRY(list_of(d, root, &list));
