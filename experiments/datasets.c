@@ -139,7 +139,7 @@ static const ft_dataset datasets[] = {
     {.name = "hyperkvasir",
      .help = "HyperKvasir: labeled-videos/video-labels.csv; the finding",
      .videos = "labeled-videos",
-     .list = "video-labels.csv|labeled-videos/video-labels.csv|labeled-videos.csv",
+     .list = "video-labels.csv|labeled-videos/video-labels.csv|labeled-videos.csv|hyper-kvasir-video-metadata.csv",
      .columns = "video=Video file|file-name|filename,label=Finding 1|finding,group=,split=",
      .warning =
          "it names no patients: several videos of one patient may stand on both sides of a split. PolypDiag's normal videos are "

@@ -16,6 +16,7 @@
 #include "common/train/precision.h"
 #include "experiments/config_changes.h"
 #include "experiments/environment.h"
+#include "experiments/shapes.h"
 #include "experiments/worth.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
@@ -42,6 +43,7 @@ int ft_experiment_open(ft_result *r)
     int rc;
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_curve_check(r));
+    FT_TRY(ft_shapes_arms(r));
     FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;
     FT_TRY(ft_precision_keep(x->cfg, x->dir, here));

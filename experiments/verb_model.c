@@ -29,6 +29,7 @@
 #include "experiments/mil_task.h"
 #include "experiments/model_table.h"
 #include "experiments/protocol.h"
+#include "experiments/shapes.h"
 #include "gen/consistency.h"
 #include "gen/generator.h"
 #include "gen/vae_train.h"
@@ -134,6 +135,11 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     int rc = FT_OK;
     int64_t *clip = NULL, *held = NULL, n, m;
     int *label = NULL, *held_label = NULL;
+    FT_TRY_TO(rc, done,
+              !strcmp(task, "classifier") ? ft_shapes_classifier(cfg, clips, d.store.frames, d.store.size)
+              : !strcmp(task, "vae")
+                  ? ft_shapes_vae(cfg, clips, d.store.frames, d.store.size)
+                  : ft_shapes_generator(cfg, ft_config_text(cfg, "generator.model"), clips, d.store.frames, d.store.size));
     if (strcmp(task, "classifier")) {
         FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
         ft_clip_pool pool = {&d.store, clip, n};
