@@ -129,6 +129,11 @@ static void show_features(feeder *f, int64_t part, int64_t at, bool labelled, bo
     memcpy((float *)ft_data(f->features[part]) + at * each, x ? x : ft_clip_features_at(from, clip), (size_t)each * sizeof *x);
 }
 
+static bool has(const ft_training_set *s, int64_t i, int class)
+{
+    return s->positive == FT_MULTILABEL ? s->label[i] >> class & 1 : s->label[i] == class;
+}
+
 static int feed(void *ctx, int64_t step)
 {
     feeder *f = ctx;
@@ -151,7 +156,7 @@ static int feed(void *ctx, int64_t step)
             i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
             from = ft_clip_pixels(s->store, s->clip[i]);
             draw = item + (uint32_t)(k * B + b);
-            for (int c = 0; c < s->n_classes; c++) ((float *)ft_data(f->target[k]))[b * s->n_classes + c] = c == s->label[i];
+            for (int c = 0; c < s->n_classes; c++) ((float *)ft_data(f->target[k]))[b * s->n_classes + c] = has(s, i, c);
         } else {
             int64_t u = strong ? b - B : b - B - S, whole = k * (strong ? S : U) + u;
             i = unlabelled_at(f, step, whole);
@@ -244,6 +249,29 @@ static int restore(void *ctx, const json_t *e)
     return FT_OK;
 }
 
+/* How the clips were made that it learns from: the store's own word, or, where it has none, the settings data.* */
+static int describe_sampling(json_t *m, const ft_config *cfg, const ft_clipstore *s)
+{
+    static const char *const names[] = {"stride", "fps", "clips_per_video", "sampler", "view", "crop", "overlap"};
+    json_t *own = s->config ? json_loads(s->config, 0, NULL) : NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *key = ft_format("data.%s", names[i]);
+        if (!key) return json_decref(own), FT_ENOMEM;
+        const char *const one[] = {key, NULL};
+        json_t *all = ft_config_json(cfg, one), *v = json_object_get(own, names[i]);
+        if (!v) v = json_object_get(all, key);
+        if (json_is_string(v)) json_object_set(m, names[i], v);
+        else if (json_is_integer(v)) json_object_set_new(m, names[i], json_sprintf("%lld", (long long)json_integer_value(v)));
+        else if (json_is_real(v)) json_object_set_new(m, names[i], json_sprintf("%.17g", json_real_value(v)));
+        json_decref(all);
+        ft_free(key);
+    }
+    const char *clips = json_string_value(json_object_get(m, "clips_per_video"));
+    if (clips && !strcmp(clips, "all")) json_object_set_new(m, "clips_per_video", json_string("0"));
+    json_decref(own);
+    return FT_OK;
+}
+
 static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evaluated how)
 {
     json_t *m = json_object();
@@ -254,15 +282,14 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
         ft_text_free(&names);
         return json_decref(m), NULL;
     }
-    char number[5][32];
+    char number[3][32];
     snprintf(number[0], 32, "%d", s->store->frames);
     snprintf(number[1], 32, "%d", s->store->size);
-    snprintf(number[2], 32, "%lld", (long long)ft_config_int(cfg, "data.stride"));
-    snprintf(number[3], 32, "%lld", (long long)ft_config_int(cfg, "data.clips_per_video"));
-    snprintf(number[4], 32, "%lld", (long long)ft_config_int(cfg, "data.test_clips"));
-    json_object_set_new(m, "test_clips", json_string(number[4]));
+    snprintf(number[2], 32, "%lld", (long long)ft_config_int(cfg, "data.test_clips"));
+    json_object_set_new(m, "test_clips", json_string(number[2]));
     json_object_set_new(m, "classes", json_string(names.text));
-    json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
+    if (s->positive == FT_MULTILABEL) json_object_set_new(m, "multilabel", json_string("true"));
+    else json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
     if (ft_config_int(cfg, "classifier.lora")) {
         json_object_set_new(m, "lora", json_sprintf("%lld", (long long)ft_config_int(cfg, "classifier.lora")));
         json_object_set_new(m, "lora_alpha", json_sprintf("%.17g", ft_config_real(cfg, "classifier.lora_alpha")));
@@ -270,10 +297,10 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[how]));
     json_object_set_new(m, "frames", json_string(number[0]));
     json_object_set_new(m, "size", json_string(number[1]));
-    json_object_set_new(m, "stride", json_string(number[2]));
-    json_object_set_new(m, "clips_per_video", json_string(number[3]));
-    static const char *const as_is[] = {"data.sampler", "data.view"};
-    for (int i = 0; i < 2; i++) json_object_set_new(m, as_is[i] + 5, json_string(ft_config_text(cfg, as_is[i])));
+    if (describe_sampling(m, cfg, s->store) < 0) {
+        ft_text_free(&names);
+        return json_decref(m), NULL;
+    }
     if (s->features) {
         static const char *const features[] = {"features.", NULL};
         json_t *all = ft_config_json(cfg, features), *v;
@@ -288,6 +315,17 @@ static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evalu
     }
     ft_text_free(&names);
     return m;
+}
+
+static int note_strength(json_t *meta, const double *strength, int n)
+{
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    for (int i = 0; i < n; i++) fprintf(t.f, "%s%.9g", i ? " " : "", strength[i]);
+    int rc = ft_text_end(&t);
+    if (rc == FT_OK) json_object_set_new(meta, "strength", json_string(t.text));
+    ft_text_free(&t);
+    return rc;
 }
 
 int ft_classifier_check(const ft_config *cfg)
@@ -324,6 +362,13 @@ static ft_t features_input(feeder *f, ft_graph *g, int64_t total, int64_t k)
     return f->features[k] = ft_input(g, "features", FT_F32, 4, (int64_t[]){total, dim[0], dim[1], dim[2]});
 }
 
+/* Binary cross-entropy, mean over clips and classes: log(1 + e^z) - y z */
+static ft_t sigmoid_xent(ft_graph *g, ft_t z, ft_t y)
+{
+    ft_t each = ft_sub(g, ft_unary(g, FT_SOFTPLUS, z), ft_mul(g, y, z));
+    return ft_reshape(g, ft_reduce(g, each, 3, true), 1, (int64_t[]){1});
+}
+
 /* The network and the losses for one part of the batch. ssl: NULL without unlabelled clips */
 static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl, int64_t k)
 {
@@ -337,7 +382,9 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const f
     /* what the teacher alone looks at stands behind */
     ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
                                                 ft_config_real(cfg, "classifier.dropout"), &before); /* (seen,classes) */
-    l.total = l.supervised = ft_softmax_xent(g, ft_slice(g, logits, 0, 0, B), f->target[k], NULL);
+    ft_t labelled = ft_slice(g, logits, 0, 0, B);
+    l.total = l.supervised = set->positive == FT_MULTILABEL ? sigmoid_xent(g, labelled, f->target[k])
+                                                            : ft_softmax_xent(g, labelled, f->target[k], NULL);
     if (f->penalty > 0) {
         ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){set->n_classes, ft_dim(before, 1)}, FT_ZERO);
         ft_t norm = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 3, false);
@@ -391,6 +438,11 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                        ft_config_origin(cfg, "classifier.model"), model);
     int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
     bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
+    if (semi && set->positive == FT_MULTILABEL)
+        return FT_FAIL(FT_ECONFIG,
+                       "data.multilabel: %s gives an unlabelled clip one class; classifiers of several labels learn from labels "
+                       "alone. positive: NAME makes two classes of one label",
+                       algorithm);
     const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),
                *start = ft_config_text(cfg, "classifier.weights");
     ft_evaluated how = !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
@@ -427,7 +479,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     ft_graph *g = params ? ft_graph_new(params, dtype, 11) : NULL;
     ft_plan *plan = NULL;
     json_t *meta = describe(cfg, set, how);
-    double strength = 0;
+    double strength[FT_MAX_CLASSES];
     int lora = (int)ft_config_int(cfg, "classifier.lora");
     int rc = g && f.video_first && meta ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
@@ -441,8 +493,8 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
                         : "%s: classifier.lora: %s has no attention to adapt. Use a timesformer or a dinov2",
                     ft_config_origin(cfg, "classifier.lora"), model));
     FT_TRY_TO(rc, done, ft_params_adapt(params, lora, ft_config_real(cfg, "classifier.lora_alpha"), "head."));
-    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(params, model, cfg, set, seed, &f.penalty, &strength));
-    if (linear) json_object_set_new(meta, "strength", json_sprintf("%.9g", strength));
+    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(params, model, cfg, set, seed, &f.penalty, strength));
+    if (linear) FT_TRY_TO(rc, done, note_strength(meta, strength, set->positive == FT_MULTILABEL ? set->n_classes : 1));
 
     FT_TRY_TO(rc, done, ft_batch_parts(cfg, "classifier.accumulate", B, &f.parts));
     if (semi) {
@@ -478,6 +530,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     if (set->n_watched > 0 && (f.choice != WATCH || set->looks)) {
         size_t rows = (size_t)(set->n_watched * set->n_classes + 1) * sizeof(float);
         FT_TRY_TO(rc, done, ft_viewer_new(&f.viewer, params, model, set->watched_store, set->features, set->n_classes, how));
+        f.viewer.multilabel = set->positive == FT_MULTILABEL;
         f.best_weights = ft_alloc((size_t)ft_params_flat_size(params) * sizeof(float));
         f.prob = ft_alloc(rows), f.rows = ft_alloc(rows), f.best_rows = ft_alloc(rows);
         f.first = ft_alloc((size_t)(set->n_watched + 1) * sizeof *f.first);

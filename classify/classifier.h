@@ -52,7 +52,7 @@ extern const char *const ft_evaluated_names[];
 typedef struct {
     const ft_clipstore *store;
     const int64_t *clip; /* labelled clips */
-    const int *label;    /* class of each */
+    const int *label;    /* class of each, or set of classes (positive: FT_MULTILABEL) */
     int64_t n;
     const ft_clipstore *unlabelled_store; /* NULL: supervised only */
     const int64_t *unlabelled;
@@ -69,8 +69,8 @@ typedef struct {
     const int64_t *watched;
     const int *watched_label;
     int64_t n_watched;
-    int looks; /* how often, FT_MAX_LOOKS at most; 0: ten times if the selection needs it */
-    int positive;
+    int looks;    /* how often, FT_MAX_LOOKS at most; 0: ten times if the selection needs it */
+    int positive; /* FT_MULTILABEL: a sigmoid for each class, binary cross-entropy; from labels alone */
 } ft_training_set;
 
 typedef struct {
@@ -94,9 +94,11 @@ typedef struct {
     char model[64], positive[FT_NAME_MOST + 1];
     char **classes;
     int n_classes, frames, size, stride, clips_per_video, test_clips;
-    char sampler[16], view[16];
+    char sampler[16], view[16], crop[64]; /* how its clips were made: for videos that it shall look at */
+    double fps, overlap;
     ft_evaluated evaluated;
-    int lora; /* rank of its adapters, and their alpha; 0: none */
+    bool multilabel; /* its probabilities are of each class alone */
+    int lora;        /* rank of its adapters, and their alpha; 0: none */
     double alpha;
     json_t *features; /* of a probe: its settings features.*, texts; NULL */
     char network[65]; /* and the identity of its backbone */

@@ -12,6 +12,7 @@
 #include "common/base/status.h"
 #include "common/io/clip_sampler.h"
 #include "common/io/safetensors.h"
+#include "common/io/video.h"
 #include "common/io/weights.h"
 
 enum { EVAL_BATCH = 8 };
@@ -24,6 +25,11 @@ static void softmax(const float *z, int n, float *p)
     for (int k = 0; k < n; k++) p[k] = (float)(exp((double)z[k] - top) / sum);
 }
 
+static void sigmoid(const float *z, int n, float *p)
+{
+    for (int k = 0; k < n; k++) p[k] = (float)(1 / (1 + exp(-(double)z[k])));
+}
+
 /* clips as they are, for a network: *rgb is to be filled */
 static ft_t clips_input(ft_graph *g, int frames, int size, ft_t *rgb)
 {
@@ -31,10 +37,12 @@ static ft_t clips_input(ft_graph *g, int frames, int size, ft_t *rgb)
     return ft_augment(g, *rgb, NULL, NULL, FT_CLASSIFIER_MEAN, FT_CLASSIFIER_STD);
 }
 
-/* out (n, width) of `from` (EVAL_BATCH, width), through softmax or as it is. draw: number of the first batch, for networks that
- * draw even here */
+typedef void answers(const float *z, int n, float *p);
+
+/* out (n, width) of `from` (EVAL_BATCH, width), through `as`, or as it is (NULL). draw: number of the first batch, for networks
+ * that draw even here */
 static int run_clips(ft_plan *plan, ft_t in, ft_t from, const ft_clipstore *s, const ft_clip_features *features,
-                     const int64_t *clip, int64_t n, bool probabilities, int64_t draw, float *out)
+                     const int64_t *clip, int64_t n, answers *as, int64_t draw, float *out)
 {
     size_t each = (size_t)(ft_count(in) / EVAL_BATCH) * ft_dtype_size(ft_dtype_of(in));
     int64_t width = ft_dim(from, 1);
@@ -46,7 +54,7 @@ static int run_clips(ft_plan *plan, ft_t in, ft_t from, const ft_clipstore *s, c
         FT_TRY(ft_run(plan, &(ft_step){.step = draw + at / EVAL_BATCH}));
         for (int64_t b = 0; b < m; b++) {
             const float *z = (const float *)ft_data(from) + b * width;
-            if (probabilities) softmax(z, (int)width, out + (at + b) * width);
+            if (as) as(z, (int)width, out + (at + b) * width);
             else memcpy(out + (at + b) * width, z, (size_t)width * sizeof(float));
         }
     }
@@ -72,7 +80,7 @@ int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, const ft_c
 int ft_viewer_run(ft_viewer *v, const ft_clipstore *s, const ft_clip_features *features, const int64_t *clip, int64_t n,
                   float *prob)
 {
-    int rc = run_clips(v->plan, v->in, v->logits, s, features, clip, n, true, v->batches, prob);
+    int rc = run_clips(v->plan, v->in, v->logits, s, features, clip, n, v->multilabel ? sigmoid : softmax, v->batches, prob);
     v->batches += (n + EVAL_BATCH - 1) / EVAL_BATCH;
     return rc;
 }
@@ -136,6 +144,13 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     if (!view) view = "centre";
     FT_TRY_TO(rc, done, word(path, "sampler", sampler, ft_clip_sampler_known(sampler), info->sampler, sizeof info->sampler));
     FT_TRY_TO(rc, done, word(path, "view", view, ft_clip_view_known(view), info->view, sizeof info->view));
+    const char *crop = json_string_value(json_object_get(m, "crop")), *fps = json_string_value(json_object_get(m, "fps")),
+               *overlap = json_string_value(json_object_get(m, "overlap")); /* runs of earlier versions have none of them */
+    if (!crop) crop = "none";
+    FT_TRY_TO(rc, done, word(path, "crop", crop, ft_video_crop_known(crop), info->crop, sizeof info->crop));
+    info->fps = fps ? atof(fps) : 0, info->overlap = overlap ? atof(overlap) : 0;
+    if (!(info->fps >= 0 && info->fps <= 1000) || !(info->overlap >= 0 && info->overlap <= 0.99))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: fps is %.40s, overlap %.40s: not a rate and a share", path, fps, overlap));
     const char *lora = json_string_value(json_object_get(m, "lora")),
                *alpha = json_string_value(json_object_get(m, "lora_alpha"));
     if (lora && alpha) {
@@ -149,6 +164,8 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
     const char *positive = json_string_value(json_object_get(m, "positive"));
     if (positive) FT_TRY_TO(rc, done, ft_check_name(positive, strlen(positive), path, "the positive class"));
     snprintf(info->positive, sizeof info->positive, "%s", positive ? positive : "");
+    const char *multilabel = json_string_value(json_object_get(m, "multilabel"));
+    info->multilabel = multilabel && !strcmp(multilabel, "true");
     static const char *const names[] = {"frames", "size", "stride", "clips_per_video", "test_clips"};
     int *const to[] = {&info->frames, &info->size, &info->stride, &info->clips_per_video, &info->test_clips};
     static const long least[] = {1, 1, 1, 0, 0}, most[] = {4096, 8192, 1000000, 1000000, 1000000}; /* "0": all of them */
@@ -181,7 +198,8 @@ int ft_classifier_info_read(ft_classifier_info *info, const char *dir)
         if (rc == FT_OK) rc = ft_check_name(class, n, path, "the class");
         p += n + (p[n] == '\n');
     }
-    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > FT_MAX_CLASSES)) rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
+    if (rc == FT_OK && (info->n_classes < 2 || info->n_classes > (info->multilabel ? FT_MAX_SET : FT_MAX_CLASSES)))
+        rc = FT_FAIL(FT_EDATA, "%s: is damaged", path);
 done:
     json_decref(m);
     if (rc < 0) ft_classifier_info_free(info);
@@ -245,6 +263,7 @@ int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const
     }
     if (rc == FT_OK) rc = ft_params_adapt(params, info->lora, info->alpha, "head.");
     if (rc == FT_OK) rc = ft_viewer_new(&v, params, info->model, store, features, info->n_classes, info->evaluated);
+    v.multilabel = info->multilabel;
     bool average = info->evaluated == FT_EVAL_EMA;
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, average ? "ema" : "weights");
     if (rc == FT_OK) rc = ft_weights_load(path, params, average ? FT_EMA : FT_WEIGHTS, NULL);
@@ -272,7 +291,7 @@ static int features_of(ft_params *params, const char *preset, int64_t classes, b
     int rc = ft_plan_new(&plan, g, FT_WEIGHTS), D = rc == FT_OK ? (int)ft_dim(f, 1) : 0;
     if (rc == FT_OK && !(*out = ft_alloc((size_t)((n + EVAL_BATCH) * D) * sizeof(float))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for features");
-    if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, NULL, clip, n, false, 0, *out);
+    if (rc == FT_OK) rc = run_clips(plan, rgb, f, s, NULL, clip, n, NULL, 0, *out);
     ft_plan_free(plan);
     ft_graph_free(g);
     if (rc < 0) ft_free(*out), *out = NULL;

@@ -117,8 +117,8 @@ static void standard(const float *x, int64_t n, int64_t d, float *center, float 
     }
 }
 
-/* label, weight and group of each row, `looks` rows for a clip: every video counts once */
-static void rows_of(const ft_training_set *set, int64_t looks, int *label, double *weight, int *group)
+/* label (of `class` of sets: has it or not), weight and group of each row, `looks` rows for a clip: every video counts once */
+static void rows_of(const ft_training_set *set, int64_t looks, int class, int *label, double *weight, int *group)
 {
     const ft_clipstore *s = set->store;
     for (int64_t i = set->n - 1; i >= 0; i--) { /* backwards: rows of a clip stand behind its own number */
@@ -132,13 +132,15 @@ static void rows_of(const ft_training_set *set, int64_t looks, int *label, doubl
         }
         for (int64_t k = 0; k < looks; k++) {
             int64_t row = i * looks + k;
-            label[row] = set->label[i], group[row] = first, weight[row] = 1 / (double)(clips * looks);
+            label[row] = class < 0 ? set->label[i] : set->label[i] >> class & 1, group[row] = first,
+            weight[row] = 1 / (double)(clips * looks);
         }
     }
 }
 
-static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
-                 double *w, double *b, double *strength)
+/* class: that of sets which is told from the rest, w (2,d), b (2); -1: all classes from each other */
+static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, int class,
+                 uint64_t seed, double *w, double *b, double *strength)
 {
     static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100};
     enum { STRENGTHS = sizeof grid / sizeof *grid };
@@ -147,13 +149,28 @@ static int solve(const ft_config *cfg, const ft_training_set *set, const float *
     int *group = ft_alloc_n(2 * n + 1, sizeof *group), *label = group ? group + n : NULL;
     double *weight = ft_alloc_n(n + 1, sizeof *weight);
     int rc = group && weight ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
-    if (rc == FT_OK) rows_of(set, looks, label, weight, group);
-    ft_rows rows = {x, label, group, weight, n, d, set->n_classes};
+    if (rc == FT_OK) rows_of(set, looks, class, label, weight, group);
+    ft_rows rows = {x, label, group, weight, n, d, class < 0 ? set->n_classes : 2};
     *strength = given;
     if (rc == FT_OK && given <= 0) rc = ft_logistic_choose(&rows, grid, STRENGTHS, seed, strength, NULL);
     if (rc == FT_OK) rc = ft_logistic_fit(&rows, *strength, w, b);
     ft_free(group);
     ft_free(weight);
+    return rc;
+}
+
+/* Of sets: for each class the regression that tells it from the rest, each with a strength of its own. */
+static int solve_sets(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
+                      double *w, double *b, double *strength)
+{
+    double *two = ft_alloc_n(2 * d + 1, sizeof *two), bias[2];
+    int rc = two ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    for (int c = 0; rc == FT_OK && c < set->n_classes; c++) {
+        rc = solve(cfg, set, x, looks, d, c, seed, two, bias, &strength[c]);
+        for (int64_t i = 0; rc == FT_OK && i < d; i++) w[c * d + i] = two[d + i] - two[i]; /* the log odds */
+        b[c] = bias[1] - bias[0];
+    }
+    ft_free(two);
     return rc;
 }
 
@@ -166,7 +183,7 @@ static int64_t videos_of(const ft_training_set *set)
 }
 
 int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, const ft_training_set *set, uint64_t seed,
-                   double *penalty, double *strength)
+                   double *penalty, double strength[FT_MAX_CLASSES])
 {
     const ft_clip_features *f = set->features;
     bool linear = ft_probe_is_linear(preset);
@@ -177,6 +194,7 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     double *solution = ft_alloc_n(C * (d + 1), sizeof *solution);
     ft_graph *g = ft_graph_new(params, FT_F32, 0);
     int rc = x && table && solution && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    bool sets = set->positive == FT_MULTILABEL;
     *penalty = *strength = 0;
     for (int64_t i = 0; rc == FT_OK && i < set->n; i++)
         for (int64_t k = 0; k < looks; k++) { /* as it is, then its weak views */
@@ -193,13 +211,14 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     if (rc == FT_OK && linear) {
         float *w = table + 2 * d, *b = w + C * d;
         for (int64_t i = 0; i < n * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
-        rc = solve(cfg, set, x, looks, d, seed, solution, solution + C * d, strength);
+        rc = sets ? solve_sets(cfg, set, x, looks, d, seed, solution, solution + C * d, strength)
+                  : solve(cfg, set, x, looks, d, -1, seed, solution, solution + C * d, strength);
         for (int64_t i = 0; i < C * (d + 1); i++) w[i] = (float)solution[i];
         if (rc == FT_OK) {
             ft_param(g, "head.weight", 2, (int64_t[]){C, d}, (ft_init){FT_INIT_VALUES, 0, w});
             ft_param(g, "head.bias", 1, (int64_t[]){C}, (ft_init){FT_INIT_VALUES, 0, b});
             /* of two classes the solution's norm is spread over both rows: |w|^2 = 2 sum |w_k|^2 */
-            *penalty = (C == 2 ? 1 : 0.5) / (*strength * (double)videos_of(set));
+            if (!sets) *penalty = (C == 2 ? 1 : 0.5) / (*strength * (double)videos_of(set));
         }
     }
     if (rc == FT_OK && ft_graph_error(g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g));

@@ -1,7 +1,6 @@
 #include "classify/scores.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +30,25 @@ static double f1_of(const int64_t *confusion, int classes, int positive)
     return total / classes;
 }
 
+/* macro mean over the classes that one of the videos has */
+static double f1_of_sets(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes)
+{
+    double total = 0, kinds = 0;
+    for (int c = 0; c < classes; c++) {
+        double tp = 0, wrong = 0, is = 0;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t k = pick ? pick[i] : i;
+            bool said = prob[k * classes + c] > 0.5f, has = label[k] >> c & 1;
+            tp += said && has, wrong += said != has, is += has;
+        }
+        if (is > 0) total += ratio(2 * tp, 2 * tp + wrong), kinds++;
+    }
+    return ratio(total, kinds);
+}
+
 double ft_f1(const float *prob, const int *label, const int64_t *pick, int64_t n, int classes, int positive)
 {
+    if (positive == FT_MULTILABEL) return f1_of_sets(prob, label, pick, n, classes);
     int64_t confusion[FT_MAX_CLASSES * FT_MAX_CLASSES] = {0};
     for (int64_t i = 0; i < n; i++) {
         int64_t k = pick ? pick[i] : i;
@@ -114,9 +130,50 @@ double ft_operating_point(const float *prob, const int *label, int64_t n, int po
     return at;
 }
 
+/* Each class by itself, as two; row (n,2), is (n) */
+static ft_scores score_sets(const float *prob, const int *label, int64_t n, int classes, float *row, int *is)
+{
+    ft_scores s = {.classes = classes, .multilabel = true};
+    double some = 0, not_all = 0, both = 0, right = 0;
+    for (int c = 0; c < classes; c++) {
+        int64_t has = 0;
+        for (int64_t i = 0; i < n; i++) {
+            row[2 * i + 1] = prob[i * classes + c], row[2 * i] = 1 - row[2 * i + 1]; /* exact where p > 1/2 */
+            has += is[i] = label[i] >> c & 1;
+        }
+        ft_scores of = ft_score(row, is, n, 2, 1);
+        s.of_class[c].videos = has;
+        s.of_class[c].f1 = has ? of.f1 : (double)NAN, s.of_class[c].auprc = has ? of.auprc : (double)NAN;
+        s.of_class[c].auroc = has && has < n ? of.auroc : (double)NAN;
+        if (has) s.sensitivity += of.sensitivity, s.auprc += of.auprc, some++;
+        if (has < n) s.specificity += of.specificity, not_all++;
+        if (has && has < n) s.auroc += of.auroc, both++;
+        s.balanced_accuracy += of.balanced_accuracy / classes, s.mcc += of.mcc / classes;
+        s.brier += of.brier / classes, s.ece += of.ece / classes;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int said = 0;
+        for (int c = 0; c < classes; c++) said |= (prob[i * classes + c] > 0.5f) << c;
+        right += said == label[i];
+    }
+    s.f1 = ft_f1(prob, label, NULL, n, classes, FT_MULTILABEL);
+    s.accuracy = ratio(right, (double)n);
+    s.sensitivity = ratio(s.sensitivity, some), s.auprc = ratio(s.auprc, some);
+    s.specificity = ratio(s.specificity, not_all), s.auroc = ratio(s.auroc, both);
+    return s;
+}
+
 ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, int positive)
 {
     enum { BINS = 15 };
+    if (positive == FT_MULTILABEL) {
+        float *row = ft_alloc_n(n + 1, 2 * sizeof *row);
+        int *is = ft_alloc_n(n + 1, sizeof *is);
+        ft_scores of = row && is ? score_sets(prob, label, n, classes, row, is) : (ft_scores){.classes = classes};
+        ft_free(row);
+        ft_free(is);
+        return of;
+    }
     ft_scores s = {.classes = classes};
     int64_t flat[FT_MAX_CLASSES * FT_MAX_CLASSES] = {0};
     double bin_n[BINS] = {0}, bin_p[BINS] = {0}, bin_hit[BINS] = {0}, right = 0;
@@ -161,15 +218,21 @@ ft_scores ft_score(const float *prob, const int *label, int64_t n, int classes, 
     return s;
 }
 
+static json_t *real(double v) { return isnan(v) ? json_null() : json_real(v); }
+
 json_t *ft_scores_json(const ft_scores *s)
 {
     json_t *m = json_array();
-    for (int c = 0; c < s->classes; c++) {
+    for (int c = 0; c < s->classes && s->multilabel; c++)
+        json_array_append_new(m,
+                              json_pack("{s:o,s:o,s:o,s:I}", "f1", real(s->of_class[c].f1), "auroc", real(s->of_class[c].auroc),
+                                        "auprc", real(s->of_class[c].auprc), "videos", (json_int_t)s->of_class[c].videos));
+    for (int c = 0; c < s->classes && !s->multilabel; c++) {
         json_t *row = json_array();
         for (int k = 0; k < s->classes; k++) json_array_append_new(row, json_integer(s->confusion[c][k]));
         json_array_append_new(m, row);
     }
     return json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:o}", "f1", s->f1, "accuracy", s->accuracy, "balanced_accuracy",
                      s->balanced_accuracy, "sensitivity", s->sensitivity, "specificity", s->specificity, "mcc", s->mcc, "auroc",
-                     s->auroc, "auprc", s->auprc, "brier", s->brier, "ece", s->ece, "confusion", m);
+                     s->auroc, "auprc", s->auprc, "brier", s->brier, "ece", s->ece, s->multilabel ? "of_class" : "confusion", m);
 }

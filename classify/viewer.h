@@ -10,6 +10,7 @@ typedef struct {
     ft_graph *g;
     ft_plan *plan;
     ft_t in, logits; /* in: (8,F,S,S,3) u8, or (8,frames,tokens,width) f32 */
+    bool multilabel; /* false at first; a sigmoid for each class, not a softmax */
     int64_t batches; /* looked at so far: numbers the draws of drop path */
 } ft_viewer;
 

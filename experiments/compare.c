@@ -25,7 +25,7 @@ ft_arm_result *ft_baseline(const ft_result *r, const ft_arm_result *a)
 }
 
 /* McNemar's pairs, by the mean answer of all runs to each video of the one test list */
-static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
+static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes, int positive)
 {
     const ft_run_scores *first = &a->run[0];
     int64_t alone[2] = {0, 0};
@@ -39,7 +39,9 @@ static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes)
                 for (int c = 0; c < classes; c++) mean[c] += (double)arm->run[k].prob[i * classes + c];
             for (int c = 1; c < classes; c++)
                 if (mean[c] > mean[best]) best = c;
-            right[side] = best == first->label[i];
+            int said = 0;
+            for (int c = 0; c < classes; c++) said |= (mean[c] > 0.5 * arm->n) << c;
+            right[side] = (positive == FT_MULTILABEL ? said : best) == first->label[i];
         }
         alone[0] += right[0] && !right[1];
         alone[1] += right[1] && !right[0];
@@ -70,7 +72,7 @@ static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base
     for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
     if (units > 1) a->delta_sd = sqrt(square / (units - 1));
     a->tost = ft_equivalence(difference, units, ft_config_real(r->x->cfg, "margin") / 100);
-    if (r->x->n_folds == 1) discordant(a, base, r->x->classes.n);
+    if (r->x->n_folds == 1) discordant(a, base, r->x->classes.n, r->x->classes.positive);
     ft_free(difference);
     return FT_OK;
 }
@@ -96,7 +98,10 @@ static int trivial_answers(ft_result *r)
     if (!prob) return FT_FAIL(FT_ENOMEM, "no memory for %lld answers", (long long)t->n);
     for (int kind = 0; kind < 2; kind++) {
         for (int64_t i = 0; i < t->n; i++)
-            for (int c = 0; c < C; c++) prob[i * C + c] = C == 2 ? (c == positive) == (kind == 0) : c == (kind ? 0 : positive);
+            for (int c = 0; c < C; c++)
+                prob[i * C + c] = positive == FT_MULTILABEL ? kind == 0
+                                  : C == 2                  ? (c == positive) == (kind == 0)
+                                                            : c == (kind ? 0 : positive);
         *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
     }
     ft_free(prob);
@@ -104,6 +109,12 @@ static int trivial_answers(ft_result *r)
     for (int64_t i = 0; i < t->n; i++) prevalence += t->label[i] == positive;
     prevalence /= (double)t->n;
     r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
+    if (positive == FT_MULTILABEL) { /* each label at its own rate p: F1 of p in the mean */
+        double labels = 0;
+        for (int64_t i = 0; i < t->n; i++)
+            for (int c = 0; c < C; c++) labels += t->label[i] >> c & 1;
+        r->trivial_prior = labels / (double)t->n / C;
+    }
     r->test_videos = t->n;
     return FT_OK;
 }

@@ -19,13 +19,9 @@ static bool one_of(const char *key, const char *const *names)
 
 static int note(ft_config_changes *c, const char *key, const json_t *now, const json_t *was)
 {
-    static const char *const data[] = {"data.clips",      "data.videos",
-                                       "data.labels",     "data.phantom",
-                                       "data.as",         "data.columns",
-                                       "data.group_from", "data.threshold",
-                                       "data.bins",       "data.map",
-                                       "data.window",     "data.window_positive",
-                                       "phantom.",        NULL};
+    static const char *const data[] = {"data.clips",   "data.videos",          "data.labels",     "data.phantom", "data.as",
+                                       "data.columns", "data.group_from",      "data.threshold",  "data.bins",    "data.map",
+                                       "data.window",  "data.window_positive", "data.multilabel", "phantom.",     NULL};
     char *a = NULL, *b = NULL;
     int rc = ft_json_text(now, JSON_ENCODE_ANY, &a);
     if (rc == FT_OK) rc = ft_json_text(was, JSON_ENCODE_ANY, &b);

@@ -16,7 +16,7 @@ enum { SHUFFLES = 1000, WORDS = 64 };
 typedef struct {
     double *number; /* rank of a numeric fact (of equal ones the mean); else the number of the word */
     double *sorted;
-    bool *is; /* of the positive class */
+    bool *is; /* of the class that is to be told */
     int64_t n;
     bool numeric;
     int words;
@@ -126,7 +126,8 @@ static int number_words(column *c, const ft_clipstore *s, const ft_classes *k, j
 }
 
 /* *fit = false: the fact does not vary, or is a name rather than a fact */
-static int fill(column *c, const ft_clipstore *s, const ft_classes *k, json_t *const *facts, const char *name, bool *fit)
+static int fill(column *c, const ft_clipstore *s, const ft_classes *k, int class, json_t *const *facts, const char *name,
+                bool *fit)
 {
     bool varies = false, few = true;
     c->numeric = all_numbers(c, s, k, facts, name);
@@ -134,7 +135,7 @@ static int fill(column *c, const ft_clipstore *s, const ft_classes *k, json_t *c
     c->n = 0;
     for (int64_t i = 0; i < s->n_video; i++) {
         if (k->of_video[i] < 0) continue;
-        c->is[c->n] = k->of_video[i] == k->positive;
+        c->is[c->n] = ft_classes_has(k, i, class);
         varies |= c->number[c->n] < c->number[0] || c->number[c->n] > c->number[0];
         c->n++;
     }
@@ -151,13 +152,13 @@ static int different(column *c)
     return n;
 }
 
-static int judge(ft_confound **list, int *n, column *c, const char *name)
+static int judge(ft_confound **list, int *n, column *c, int class, const char *name)
 {
     if (strlen(name) > FT_NAME_MOST)
         return FT_FAIL(FT_EDATA, "a column's name has %zu bytes, at most %d are taken", strlen(name), FT_NAME_MOST);
     FT_TRY(ft_grow(list, (size_t)*n, sizeof **list));
     ft_confound *f = &(*list)[(*n)++];
-    *f = (ft_confound){.numeric = c->numeric, .values = different(c), .strength = strength(c)};
+    *f = (ft_confound){.numeric = c->numeric, .class = class, .values = different(c), .strength = strength(c)};
     snprintf(f->name, sizeof f->name, "%s", name);
     int reached = 0;
     for (int t = 0; t < SHUFFLES; t++) {
@@ -204,9 +205,12 @@ int ft_confounds(const ft_clipstore *s, const ft_classes *k, ft_confound **list,
     if (rc == FT_OK && ft_json_lacked()) rc = FT_FAIL(FT_ENOMEM, "no memory for facts of videos");
     json_object_foreach(names, name, v)
     {
-        bool fit = false;
-        if (rc == FT_OK) rc = fill(&c, s, k, facts, name, &fit);
-        if (rc == FT_OK && fit) rc = judge(list, n, &c, name);
+        bool each = k->positive == FT_MULTILABEL;
+        for (int class = each ? 0 : k->positive; class < (each ? k->n : k->positive + 1); class ++) {
+            bool fit = false;
+            if (rc == FT_OK) rc = fill(&c, s, k, class, facts, name, &fit);
+            if (rc == FT_OK && fit) rc = judge(list, n, &c, class, name);
+        }
     }
     for (int64_t i = 0; facts && i < s->n_video; i++) json_decref(facts[i]);
     json_decref(names);

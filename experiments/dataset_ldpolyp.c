@@ -14,28 +14,7 @@
 
 static int no_memory(const char *path) { return FT_FAIL(FT_ENOMEM, "%s: no memory", path); }
 
-/* 2.txt before 10.txt */
-static int by_number(const void *a, const void *b)
-{
-    long x = strtol(*(char *const *)a, NULL, 10), y = strtol(*(char *const *)b, NULL, 10);
-    return x == y ? strcmp(*(char *const *)a, *(char *const *)b) : x < y ? -1 : 1;
-}
-
-/* names without hidden ones, in the order of their numbers */
-static int list(const char *folder, char ***name, int *n)
-{
-    int kept = 0;
-    FT_TRY(ft_list_dir(folder, name, n));
-    for (int i = 0; i < *n; i++) {
-        if (*(*name)[i] == '.') ft_free((*name)[i]);
-        else (*name)[kept++] = (*name)[i];
-    }
-    *n = kept;
-    if (kept) qsort(*name, (size_t)kept, sizeof **name, by_number);
-    return FT_OK;
-}
-
-static int read_count(const char *folder, const char *file, uint8_t *positive)
+static int read_count(const char *folder, const char *file, int32_t *positive)
 {
     char *path = ft_format("%s/%s", folder, file), *text = NULL, *end;
     size_t size;
@@ -56,15 +35,16 @@ static int read_video(ft_labels *l, const char *base, const char *number, const 
     char *folder = ft_format("%s/Annotations/%s", base, number), *images = ft_format("%s/Images/%s", base, number), **file = NULL,
          **image = NULL;
     int n = 0, m = 0, rc = folder && images ? FT_OK : no_memory(base);
-    uint8_t *positive = NULL;
-    if (rc == FT_OK) rc = list(folder, &file, &n);
-    if (rc == FT_OK) rc = list(images, &image, &m);
+    int32_t *positive = NULL;
+    if (rc == FT_OK) rc = ft_numbered_names(folder, &file, &n);
+    if (rc == FT_OK) rc = ft_numbered_names(images, &image, &m);
     if (rc == FT_OK && n != m)
         rc = FT_FAIL(FT_EDATA, "%s: %d annotations, and %d images in %s. Unpack both again", folder, n, m, images);
     if (rc == FT_OK && !(positive = ft_alloc_n(n + 1, sizeof *positive))) rc = no_memory(folder);
     for (int i = 0; rc == FT_OK && i < n; i++) rc = read_count(folder, file[i], &positive[i]);
-    ft_framed v = {number, images, split, positive, n, {"normal", "polyp"}};
-    if (rc == FT_OK) rc = ft_windows_add(l, &v, w);
+    static const char *const polyp[] = {"polyp"};
+    ft_framed v = {number, images, split, positive, n, polyp, 1, "normal", false};
+    if (rc == FT_OK) rc = ft_windows_add(l, &v, w, NULL);
     ft_free_names(file, n);
     ft_free_names(image, m);
     ft_free(positive);
@@ -77,7 +57,7 @@ static int read_half(ft_labels *l, const char *base, const char *split, const ft
 {
     char *folder = ft_format("%s/Annotations", base), **number = NULL;
     int n = 0, rc = folder ? FT_OK : no_memory(base);
-    if (rc == FT_OK && ft_is_dir(folder)) rc = list(folder, &number, &n);
+    if (rc == FT_OK && ft_is_dir(folder)) rc = ft_numbered_names(folder, &number, &n);
     for (int i = 0; rc == FT_OK && i < n; i++) rc = read_video(l, base, number[i], split, w);
     ft_free_names(number, n);
     ft_free(folder);
@@ -87,6 +67,7 @@ static int read_half(ft_labels *l, const char *base, const char *split, const ft
 int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     static const char *const half[][2] = {{"", ""}, {"/Train", "train"}, {"/TrainValid", "train"}, {"/Test", "test"}};
+    (void)opt;
     int rc = (l->list[0] = ft_strdup(root)) ? FT_OK : no_memory(root);
     for (int k = 0; rc == FT_OK && k < 4; k++) {
         char *base = ft_format("%s%s", root, half[k][0]);
@@ -99,6 +80,5 @@ int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, cons
                      "that holds them, or a smaller --window (data.window)",
                      root, w->window);
     if (rc == FT_OK) ft_log("%s: %d windows of %d frames", root, l->n, w->window);
-    if (rc == FT_OK && opt->group_from && *opt->group_from) rc = ft_labels_group(l, opt->group_from);
     return rc;
 }

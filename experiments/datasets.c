@@ -139,11 +139,17 @@ static const ft_dataset datasets[] = {
     {.name = "hyperkvasir",
      .help = "HyperKvasir: labeled-videos/video-labels.csv; the finding",
      .videos = "labeled-videos",
-     .list = "video-labels.csv|labeled-videos/video-labels.csv|labeled-videos.csv",
+     .list = "video-labels.csv|labeled-videos/video-labels.csv|labeled-videos.csv|hyper-kvasir-video-metadata.csv",
      .columns = "video=Video file|file-name|filename,label=Finding 1|finding,group=,split=",
      .warning =
          "it names no patients: several videos of one patient may stand on both sides of a split. PolypDiag's normal videos are "
          "cut from it"},
+    {.name = "kvasir-capsule",
+     .help = "Kvasir-Capsule: metadata.csv or split_0.csv and split_1.csv, labelled_videos/ID.mp4; windows of --window frames, "
+             "the finding",
+     .warning = "its two official splits share videos and are not used: each video is a group. Frame numbers are counted from 0; "
+                "frames without a label are not normal, nobody looked at them",
+     .read = ft_kvasir_capsule_read},
     {.name = "polypdiag",
      .help = "PolypDiag: splits/train.txt and val.txt, videos/*.mp4",
      .videos = "videos",
@@ -175,6 +181,22 @@ static const ft_dataset datasets[] = {
      .help = "LDPolypVideo: Images/N, Annotations/N; windows of --window frames, with a polyp or without",
      .warning = "videos of one patient are not named: each video is a group. PolypDiag's videos with polyps are cut from it",
      .read = ft_ldpolyp_read},
+    {.name = "sun",
+     .help = "SUN: *positive*/caseN, *negative*/caseN; windows of --window frames, with a polyp or without. SUN-SEG: clips "
+             "with the class of their polyp",
+     .warning = "its normal frames are of 13 cases: what tells these cases tells the class. No list says which cases are of one "
+                "patient",
+     .read = ft_sun_read},
+    {.name = "cholec80",
+     .help = "Cholec80: videos/, phase_annotations/; windows of --window frames, the phase. With --multilabel: tool_annotations/",
+     .warning = "videos 1 to 40 train and 41 to 80 test, as usual. CholecT50 and Cholec80 share videos, by their numbers",
+     .read = ft_cholec80_read},
+    {.name = "cholect50",
+     .help = "CholecT50: videos/VIDNN/, labels/VIDNN.json; windows of --window frames, the phase. With --multilabel: the "
+             "instruments",
+     .warning = "its frames are one a second (--fps 1), those of views from outside the body black. CholecT50 and Cholec80 share "
+                "videos, by their numbers. Its five folds are those of evaluation: cross-validation",
+     .read = ft_cholect50_read},
     {.name = "mmaction",
      .help = "lists of MMAction2, V-JEPA: `PATH LABEL` or `FOLDER FRAMES LABEL`, given with --labels",
      .columns = "video=1,label=-1"},

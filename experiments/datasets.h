@@ -28,11 +28,16 @@ const ft_dataset *ft_dataset_find(const char *name); /* NULL: none is called so 
 const ft_dataset *ft_dataset_at(int i);              /* NULL behind the last */
 /* For messages and help: the names of the rows, in their order (a test holds the two together). */
 #define FT_DATASETS                                                                                                              \
-    "echonet, echonet-pediatric, hyperkvasir, polypdiag, pocus, buv, cataract101, ldpolyp, mmaction, dicom, folders, "           \
-    "unlabelled"
+    "echonet, echonet-pediatric, hyperkvasir, kvasir-capsule, polypdiag, pocus, buv, cataract101, ldpolyp, sun, cholec80, "      \
+    "cholect50, "                                                                                                                \
+    "mmaction, dicom, folders, unlabelled"
 
 /* Sets whose lists have a form of their own (dataset_NAME.c): `read` of their rows. l is empty. */
 int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_kvasir_capsule_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
+int ft_cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
 int ft_dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);
 int ft_dicom_groups(ft_labels *l, const char *folder);
 

@@ -16,6 +16,7 @@
 #include "common/train/precision.h"
 #include "experiments/config_changes.h"
 #include "experiments/environment.h"
+#include "experiments/shapes.h"
 #include "experiments/worth.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
@@ -42,6 +43,7 @@ int ft_experiment_open(ft_result *r)
     int rc;
     FT_TRY(ft_arms_read(r));
     FT_TRY(ft_curve_check(r));
+    FT_TRY(ft_shapes_arms(r));
     FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
     bool here = !x->look_only && !x->elsewhere;
     FT_TRY(ft_precision_keep(x->cfg, x->dir, here));
@@ -238,8 +240,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %lld splits x %lld seeds, %d "
            "stages",
            (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
-           x.classes.name[x.classes.positive], r.n, (long long)ft_config_int(cfg, "splits"),
-           (long long)ft_config_int(cfg, "seeds"), x.stages);
+           x.classes.positive == FT_MULTILABEL ? "several labels a video" : x.classes.name[x.classes.positive], r.n,
+           (long long)ft_config_int(cfg, "splits"), (long long)ft_config_int(cfg, "seeds"), x.stages);
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
     FT_TRY_TO(rc, done, ft_confounds_read(&r, r.checked)); /* what would explain a score without the picture, before the rest */
     if (opt->dry) FT_TRY_TO(rc, done, ft_config_set(cfg, "rehearse=always", "--dry-run"));

@@ -167,7 +167,8 @@ void ft_arm_file_name(char out[128], const char *name); /* an arm's name as part
 
 int ft_report_write(const ft_result *r, const char *path); /* report.html */
 json_t *ft_summary_json(const ft_result *r);
-int ft_summary_write(const ft_result *r);           /* summary.csv, .md, .tex, runs.csv in the results folder */
+/* summary.csv, .md, .tex, runs.csv, of several labels a video labels.csv too, in the results folder */
+int ft_summary_write(const ft_result *r);
 void ft_summary_print(const ft_result *r, FILE *f); /* the table on the screen */
 
 #endif

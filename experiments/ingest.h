@@ -15,7 +15,6 @@ typedef struct {
     double fps; /* resample to this rate first; 0: as it is. Images are taken to have it */
     bool skip;  /* a bad video is reported and left out instead of ending everything */
     bool gzip;
-    const char *config; /* JSON to store; NULL: none */
     const char
         *checksums;     /* SHA-256 of the videos, as sha256sum writes them: verified, or written if it is not there; NULL: no */
     bool outside;       /* the label list may name videos outside of the folder: by ".." or from the root */

@@ -13,8 +13,8 @@
 #include "experiments/datasets.h"
 #include "experiments/video_names.h"
 
-static const char *const keys[] = {"data.as",   "data.columns", "data.group_from",     "data.threshold",
-                                   "data.bins", "data.window",  "data.window_positive"};
+static const char *const keys[] = {"data.as",   "data.columns", "data.group_from",      "data.threshold",
+                                   "data.bins", "data.window",  "data.window_positive", "data.multilabel"};
 
 ft_list_words ft_list_words_of(const ft_config *cfg)
 {
@@ -24,7 +24,8 @@ ft_list_words ft_list_words_of(const ft_config *cfg)
                            ft_config_text(cfg, "data.threshold"),
                            ft_config_text(cfg, "data.bins"),
                            (int)ft_config_int(cfg, "data.window"),
-                           !strcmp(ft_config_text(cfg, "data.window_positive"), "majority")};
+                           !strcmp(ft_config_text(cfg, "data.window_positive"), "majority"),
+                           ft_config_bool(cfg, "data.multilabel")};
 }
 
 json_t *ft_list_words_key(const ft_config *cfg)
@@ -51,10 +52,14 @@ int ft_list_options(ft_list_opt *o, const ft_list_words *w)
     if (given(w->threshold) && given(w->bins)) return FT_FAIL(FT_EUSAGE, "a threshold or bins, not both");
     if (given(w->threshold) && strchr(w->threshold, ','))
         return FT_FAIL(FT_EUSAGE, "the threshold is one number, not %s. Several are bins", w->threshold);
+    if (w->multilabel && (given(w->threshold) || given(w->bins)))
+        return FT_FAIL(FT_EUSAGE,
+                       "classes of a number by --threshold or --bins, or several labels a video by --multilabel, not both");
     *o = (ft_list_opt){.columns = given(w->columns) || !d ? w->columns : d->columns,
                        .leave_out = d ? d->leave_out : NULL,
                        .group_from = given(w->group_from) || !d ? w->group_from : d->group_from,
-                       .bins = given(w->threshold) ? w->threshold : w->bins};
+                       .bins = given(w->threshold) ? w->threshold : w->bins,
+                       .multilabel = w->multilabel};
     return FT_OK;
 }
 
@@ -87,21 +92,43 @@ static int check_groups(const ft_labels *l)
     return rc;
 }
 
-static int check_classes(const ft_labels *l)
+/* Labels that look as if they named several classes count as one class each, unless it is said. */
+static void check_several(const ft_labels *l)
+{
+    for (int i = 0; i < l->n; i++) {
+        const char *at = l->row[i].label;
+        size_t n;
+        ft_label_part(&at, &n);
+        if (!ft_label_part(&at, &n)) continue;
+        ft_warn("%s:%d: the label '%s' counts as one class. If it names several: --multilabel (data.multilabel: true)",
+                l->row[i].list, l->row[i].line, l->row[i].label);
+        return;
+    }
+}
+
+static int check_classes(const ft_labels *l, bool multilabel)
 {
     const char *name[FT_MAX_CLASSES + 1];
-    int n = 0;
-    for (int i = 0; i < l->n && n <= FT_MAX_CLASSES; i++) {
-        bool known = false;
-        for (int k = 0; k < n && !known; k++) known = !strcmp(name[k], l->row[i].label);
-        if (!known) name[n++] = l->row[i].label;
+    size_t size[FT_MAX_CLASSES + 1], bytes;
+    int n = 0, most = multilabel ? FT_MAX_SET : FT_MAX_CLASSES;
+    if (!multilabel) check_several(l);
+    for (int i = 0; i < l->n && n <= most; i++) {
+        const char *at = l->row[i].label, *part = at;
+        if (!multilabel) bytes = strlen(at);
+        else part = ft_label_part(&at, &bytes);
+        for (bool known = false; part && n <= most; known = false, part = multilabel ? ft_label_part(&at, &bytes) : NULL) {
+            for (int k = 0; k < n && !known; k++) known = size[k] == bytes && !memcmp(name[k], part, bytes);
+            if (!known && !(multilabel && bytes == strlen(FT_NO_LABEL) && !memcmp(part, FT_NO_LABEL, bytes)))
+                name[n] = part, size[n++] = bytes;
+        }
     }
+    if (multilabel && n <= most) return FT_OK; /* one class is enough: the others do not have it */
     if (n == 1 && l->n > 1 && *name[0])
         ft_warn("%s: all %d videos have the label %s: there is nothing to tell apart. Is it the right column?", l->row[0].list,
                 l->n, name[0]);
-    if (n > FT_MAX_CLASSES)
+    if (n > most)
         ft_warn("%s: more than %d different labels: an experiment asks for data.map, which joins them. Is it the right column?",
-                l->row[0].list, FT_MAX_CLASSES);
+                l->row[0].list, most);
     return FT_OK;
 }
 
@@ -131,7 +158,11 @@ static int read_as(ft_labels *l, const ft_dataset *d, const ft_list_words *w, co
                        d->name);
     ft_log("%s", d->help);
     if (d->warning) ft_warn("%s: %s", d->name, d->warning);
-    if (d->read && !(given(labels))) return d->read(l, root, w, opt);
+    if (d->read && !(given(labels))) {
+        FT_TRY(d->read(l, root, w, opt));
+        if (w->multilabel) FT_TRY(ft_labels_to_sets(l));
+        return given(opt->group_from) ? ft_labels_group(l, opt->group_from) : FT_OK;
+    }
     if (given(labels)) return ft_labels_read(l, labels, opt);
     if (d->folders) return ft_labels_from_folders(l, root, opt);
     FT_TRY(list_of(d, root, &list));
@@ -163,7 +194,7 @@ int ft_list_open(ft_labels *l, const ft_list_words *w, const char *videos, const
     if (rc == FT_OK) rc = ft_video_names_find(l, folder, outside, skip);
     if (rc == FT_OK && d && d->found) rc = d->found(l, folder);
     if (rc == FT_OK) rc = check_groups(l);
-    if (rc == FT_OK) rc = check_classes(l);
+    if (rc == FT_OK) rc = check_classes(l, w->multilabel);
     ft_free(inner);
     if (rc < 0) ft_labels_free(l);
     return rc;

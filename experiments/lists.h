@@ -12,7 +12,7 @@
 typedef struct {
     const char *as, *columns, *group_from, *threshold, *bins;
     int window; /* frames, where they are labelled one by one (windows.h) */
-    bool majority;
+    bool majority, multilabel;
 } ft_list_words;
 
 ft_list_words ft_list_words_of(const ft_config *cfg);        /* its strings are those of cfg */

@@ -70,6 +70,9 @@ static int mil_data_read(mil_data *d, const ft_config *cfg, const char *features
         ft_log("%s: %lld of %lld videos are not in %s and stay out", features, (long long)(d->features.n - d->labels.n),
                (long long)d->features.n, list);
     FT_TRY(ft_classes_make(&d->classes, cfg, &d->videos));
+    if (d->classes.positive == FT_MULTILABEL)
+        return FT_FAIL(FT_ECONFIG, "%s: data.multilabel: a multiple-instance learner finds one class. positive: NAME says which",
+                       ft_config_origin(cfg, "data.multilabel"));
     return ft_folds_make(&d->folds, &d->n_folds, cfg, &d->videos, &d->classes);
 }
 

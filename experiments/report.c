@@ -37,10 +37,11 @@ static void head(FILE *f, const ft_result *r)
     ft_html_text(f, ft_base_name(r->x->dir));
     fprintf(f,
             " &middot; protocol %s &middot; %lld labelled videos a split, %lld test videos, %lld splits &times; %lld seeds, %s "
-            "&middot; positive class ",
+            "&middot; ",
             ft_config_text(c, "protocol"), (long long)ft_config_int(c, "labels"), (long long)r->test_videos,
             (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"));
-    ft_html_text(f, r->x->classes.name[r->x->classes.positive]);
+    if (r->x->classes.positive == FT_MULTILABEL) fprintf(f, "%d labels, several a video", r->x->classes.n);
+    else fputs("positive class ", f), ft_html_text(f, r->x->classes.name[r->x->classes.positive]);
     fprintf(f, " &middot; steps: VAE %lld, generator %lld, classifier %lld, where an arm does not say otherwise</p>\n",
             (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
             (long long)ft_config_int(c, "classifier.steps"));
@@ -71,6 +72,7 @@ int ft_report_write(const ft_result *r, const char *path)
           : same_steps(r) ? "Every arm's classifiers took the same number of steps. The test list was looked at once a run.</p>\n"
                           : "The test list was looked at once a run; <b>arms differ in the steps of their classifiers</b>.</p>\n",
           f);
+    ft_report_classes(f, r);
     ft_report_labels(f, r);
     ft_report_worth(f, r);
     fputs("<h2>Differences</h2>\n", f);

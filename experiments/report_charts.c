@@ -55,7 +55,7 @@ void ft_report_f1(FILE *f, const ft_result *r)
     }
     axis(f, low, 1, 0.1, false);
     fputs("</div><p class=soft>F1 in percent: mean, 95 % interval, every run as a dot. Dashed: always answering ", f);
-    ft_html_text(f, r->x->classes.name[r->x->classes.positive]);
+    ft_html_text(f, r->x->classes.positive == FT_MULTILABEL ? "every label" : r->x->classes.name[r->x->classes.positive]);
     fputs(".</p>\n", f);
 }
 

@@ -56,7 +56,7 @@ static int real_clips(FILE *f, const ft_experiment *x, int class)
     film m = {.frames = x->store.frames, .size = x->store.size};
     char caption[300];
     for (int64_t i = 0; i < pool->n && m.n < SHOWN; i++) {
-        if (x->classes.of_video[pool->video[i]] != class) continue;
+        if (!ft_classes_has(&x->classes, pool->video[i], class)) continue;
         for (int64_t k = 0; k < x->store.n_clip; k++)
             if (x->store.clip[k].video == pool->video[i]) {
                 m.clip[m.n++] = ft_clip_pixels(&x->store, k);

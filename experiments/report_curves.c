@@ -54,18 +54,21 @@ static void line(FILE *f, int which, const double *x, const double *y, int64_t n
     fputs("\"/>", f);
 }
 
-/* confidence of the winning class against how often it is right, in tenths that hold at least 10 answers */
-static int64_t reliability(const answers *a, int classes, double *x, double *y)
+/* confidence of the winning class (of sets: of each class) against how often it is right, in tenths that hold at least 10 answers
+ */
+static int64_t reliability(const answers *a, int classes, bool sets, double *x, double *y)
 {
     double n[10] = {0}, p[10] = {0}, hit[10] = {0};
     int64_t points = 0;
     for (int64_t i = 0; i < a->n; i++) {
         const float *q = a->prob + i * classes;
         int top = 0;
-        for (int c = 1; c < classes; c++)
+        for (int c = 1; c < classes && !sets; c++)
             if (q[c] > q[top]) top = c;
-        int b = (int)((double)q[top] * 10) > 9 ? 9 : (int)((double)q[top] * 10);
-        n[b]++, p[b] += (double)q[top], hit[b] += top == a->label[i];
+        for (int c = sets ? 0 : top; c < (sets ? classes : top + 1); c++) {
+            int b = (int)((double)q[c] * 10) > 9 ? 9 : (int)((double)q[c] * 10);
+            n[b]++, p[b] += (double)q[c], hit[b] += sets ? a->label[i] >> c & 1 : c == a->label[i];
+        }
     }
     for (int b = 0; b < 10; b++)
         if (n[b] >= 10) x[points] = p[b] / n[b], y[points++] = hit[b] / n[b];
@@ -77,8 +80,9 @@ int ft_report_curves(FILE *f, const ft_result *r)
     static const char *const titles[] = {"Receiver operating characteristic", "Precision and recall",
                                          "Reliability of the winning class"};
     int C = r->x->classes.n;
+    bool sets = r->x->classes.positive == FT_MULTILABEL;
     fputs("<div class=row>", f);
-    for (int kind = C == 2 ? 0 : 2; kind < 3; kind++) {
+    for (int kind = C == 2 && !sets ? 0 : 2; kind < 3; kind++) {
         frame(f,
               kind == 0   ? "false positive rate"
               : kind == 1 ? "recall"
@@ -91,7 +95,7 @@ int ft_report_curves(FILE *f, const ft_result *r)
             answers a;
             int rc = gather(&a, &r->arm[i], C);
             double *x = ft_alloc((size_t)(3 * a.n + 13) * sizeof *x), *y = x ? x + a.n + 4 : NULL, *z = x ? y + a.n + 4 : NULL;
-            if (rc == 0 && x && kind == 2) line(f, i, x, y, reliability(&a, C, x, y));
+            if (rc == 0 && x && kind == 2) line(f, i, x, y, reliability(&a, C, sets, x, y));
             else if (rc == 0 && x) {
                 int64_t n = ft_curves(a.prob, a.label, a.n, C, r->x->classes.positive, x, y, z);
                 line(f, i, kind ? x : y, kind ? z : x, n);
@@ -101,7 +105,7 @@ int ft_report_curves(FILE *f, const ft_result *r)
             ft_free(a.label);
             if (rc < 0) return rc;
         }
-        fprintf(f, "</svg><figcaption>%s</figcaption></figure>", titles[kind]);
+        fprintf(f, "</svg><figcaption>%s</figcaption></figure>", kind == 2 && sets ? "Reliability of each label" : titles[kind]);
     }
     fputs("</div>", f);
     ft_html_legend(f, r);

@@ -28,6 +28,7 @@ void ft_html_legend(FILE *f, const ft_result *r);
 /* tables (report_tables.c) */
 void ft_report_verdicts(FILE *f, const ft_result *r); /* of the run, then a plain sentence for each arm (verdict.h) */
 void ft_report_scores(FILE *f, const ft_result *r);
+void ft_report_classes(FILE *f, const ft_result *r); /* where a video may have several labels: each by itself */
 void ft_report_worth(FILE *f, const ft_result *r);
 void ft_report_differences(FILE *f, const ft_result *r);
 void ft_report_confounds(FILE *f, const ft_result *r);

@@ -82,6 +82,39 @@ void ft_report_scores(FILE *f, const ft_result *r)
     ft_html_table_end(&t);
 }
 
+static void mean_of(ft_html_table *t, const ft_arm_result *a, int class, const char *score, const char *format, double scale)
+{
+    double sum = 0, runs = 0;
+    for (int k = 0; k < a->n; k++) {
+        json_t *of = json_array_get(json_object_get(json_object_get(a->line[k], "metrics"), "of_class"), (size_t) class);
+        json_t *v = json_object_get(of, score);
+        if (json_is_number(v)) sum += json_number_value(v), runs++;
+    }
+    if (runs > 0) ft_html_cell(t, format, scale * sum / runs);
+    else ft_html_cell(t, "%s", "");
+}
+
+void ft_report_classes(FILE *f, const ft_result *r)
+{
+    const ft_classes *c = &r->x->classes;
+    if (c->positive != FT_MULTILABEL) return;
+    fputs("<p class=soft>A video may have several labels: F1 is the mean over the labels, each with a sigmoid of its own and "
+          "predicted above 1/2. By label, mean over runs; the mean of the average precisions is the mAP.</p>\n",
+          f);
+    ft_html_table t = ft_html_table_begin(f, "label|arm|test videos with it|F1|AUROC|average precision");
+    for (int k = 0; k < c->n; k++)
+        for (int i = 0; i < r->n; i++) {
+            ft_html_row(&t, false);
+            ft_html_name(&t, c->name[k], "");
+            ft_html_name(&t, r->arm[i].name, "");
+            mean_of(&t, &r->arm[i], k, "videos", "%.0f", 1);
+            mean_of(&t, &r->arm[i], k, "f1", "%.1f", 100);
+            mean_of(&t, &r->arm[i], k, "auroc", "%.3f", 1);
+            mean_of(&t, &r->arm[i], k, "auprc", "%.3f", 1);
+        }
+    ft_html_table_end(&t);
+}
+
 void ft_report_worth(FILE *f, const ft_result *r)
 {
     if (r->points < 2) return;
@@ -157,7 +190,10 @@ void ft_report_confounds(FILE *f, const ft_result *r)
     for (int i = 0; i < r->confounds; i++) {
         const ft_confound *c = &r->confound[i];
         ft_html_row(&t, c->warn);
-        ft_html_name(&t, c->name, "");
+        bool each = r->x->classes.positive == FT_MULTILABEL;
+        char *of = each ? ft_format("%s, of %s", c->name, r->x->classes.name[c->class]) : NULL;
+        ft_html_name(&t, of ? of : c->name, "");
+        ft_free(of);
         ft_html_cell(&t, "%d", c->values);
         ft_html_cell(&t, "%s %.2f", c->numeric ? "AUROC" : "balanced accuracy", c->strength);
         ft_html_cell(&t, "%.3f", c->p);

@@ -61,7 +61,13 @@ static int save_predictions(const ft_experiment *x, const char *path, const ft_v
     for (int64_t i = 0; i < v->n; i++) {
         ft_csv_field(f, x->store.video[v->video[i]].name);
         fputc(',', f);
-        ft_csv_field(f, x->classes.name[x->classes.of_video[v->video[i]]]);
+        char *label = ft_classes_text(&x->classes, x->classes.of_video[v->video[i]]);
+        if (!label) {
+            ft_text_free(&t);
+            return FT_FAIL(FT_ENOMEM, "no memory for predictions");
+        }
+        ft_csv_field(f, label);
+        ft_free(label);
         for (int c = 0; c < x->classes.n; c++) fprintf(f, ",%.9g", (double)prob[i * x->classes.n + c]);
         fputc('\n', f);
     }
@@ -92,12 +98,16 @@ static int take_prediction(void *ctx, const ft_row *row)
             return not_ours(row, "other classes");
     if (i < 0) return FT_OK;
     int64_t video = p->v->video[i];
-    const char *name = p->x->store.video[video].name, *label = classes->name[classes->of_video[video]];
-    if (strcmp(row->field[0], name) || strcmp(row->field[1], label))
-        return FT_FAIL(FT_EDATA,
-                       "%s:%d: video %s (%s), %s (%s) expected: another video or label than in this list. Remove its folder to "
-                       "compute it again",
-                       row->path, row->line, row->field[0], row->field[1], name, label);
+    const char *name = p->x->store.video[video].name;
+    char *label = ft_classes_text(classes, classes->of_video[video]);
+    int rc = !label ? FT_FAIL(FT_ENOMEM, "no memory for predictions") : FT_OK;
+    if (label && (strcmp(row->field[0], name) || strcmp(row->field[1], label)))
+        rc = FT_FAIL(FT_EDATA,
+                     "%s:%d: video %s (%s), %s (%s) expected: another video or label than in this list. Remove its folder to "
+                     "compute it again",
+                     row->path, row->line, row->field[0], row->field[1], name, label);
+    ft_free(label);
+    FT_TRY(rc);
     for (int c = 0; c < classes->n; c++) {
         char *end;
         float value = strtof(row->field[2 + c], &end);
@@ -136,12 +146,14 @@ static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r
                      isnan(r->pseudo_accuracy) ? json_null() : json_real(r->pseudo_accuracy));
 }
 
+static bool two_classes(const ft_experiment *x) { return x->classes.n == 2 && x->classes.positive != FT_MULTILABEL; }
+
 /* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
 static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, const ft_clip_features *features,
                            double *threshold)
 {
     const ft_videos *v = &f->validation;
-    if (x->classes.n != 2 || v->n == 0) return FT_OK;
+    if (!two_classes(x) || v->n == 0) return FT_OK;
     float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
     int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
     int rc = prob && label ? predict_videos(x, run, features, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
@@ -384,7 +396,7 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
                      .seed = seed_of(c->cfg, c->split, seed),
                      .need = {c->made},
                      .needs = c->made != NULL};
-    json_t *unlabelled = NULL, *settings = NULL, *classes = json_array();
+    json_t *unlabelled = NULL, *settings = NULL, *classes = ft_classes_names(&x->classes);
     bool semi;
     int rc = FT_OK;
     if (is_probe(c->cfg)) {
@@ -392,13 +404,19 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
         if (rc == FT_OK && has_own(c)) rc = ft_stage_features(x, c, true, &like.need[like.needs++]);
     }
     if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
+    if (rc == FT_OK && semi && x->classes.positive == FT_MULTILABEL)
+        rc = FT_FAIL(
+            FT_ECONFIG,
+            "%s: data.multilabel: the arm %s has unlabelled clips, to which %s gives one class each. Arms of labels alone "
+            "(supervised, fully-supervised, more-labels, curve) are possible, and every arm with positive: NAME, which "
+            "makes two classes of one label",
+            ft_config_origin(x->cfg, "data.multilabel"), c->label, ft_config_text(c->cfg, "ssl.algorithm"));
     if (rc == FT_OK) rc = ft_key_settings(c->cfg, semi ? keys : plain, &settings);
     if (rc < 0) {
         json_decref(classes);
         json_decref(unlabelled);
         return rc;
     }
-    for (int k = 0; k < x->classes.n; k++) json_array_append_new(classes, json_string(x->classes.name[k]));
     const char *const *map;
     int n_map = ft_config_list(x->cfg, "data.map", &map);
     for (int k = 0; k < n_map; k++) json_array_append_new(classes, json_string(map[k]));
@@ -470,11 +488,11 @@ static void read_facts(run_sum *r, ft_arm_result *arm, const ft_experiment *x, c
     const ft_videos *test = &x->folds[s->fold].test;
     json_t *facts = ft_stage_facts(s), *t = json_object_get(facts, "threshold");
     double threshold = json_is_number(t) ? json_number_value(t) : NAN;
-    int C = x->classes.n, P = x->classes.positive;
+    int P = x->classes.positive;
     for (int64_t i = 0; i < test->n; i++, r->test.n++) {
         int64_t at = r->test.n;
         r->label[at] = x->classes.of_video[test->video[i]];
-        if (C == 2)
+        if (two_classes(x))
             r->point[2 * at + P] = (double)r->prob[2 * at + P] >= threshold, r->point[2 * at + 1 - P] = 1 - r->point[2 * at + P];
         r->test.video[at] = test->video[i];
     }
@@ -536,7 +554,7 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
                  .prob = ft_alloc((size_t)(total * C + 1) * sizeof(float)),
                  .point = ft_alloc((size_t)(total * C + 1) * sizeof(float)),
                  .label = ft_alloc((size_t)(total + 1) * sizeof(int)),
-                 .pointed = C == 2,
+                 .pointed = two_classes(x),
                  .pseudo = json_array(),
                  .looks = json_array()};
     char path[FT_PATH + 64], file[128];
@@ -548,10 +566,12 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
         ft_arm_file_name(file, arm->name);
         snprintf(path, sizeof path, "%s/scores/%s-split-%d-seed-%d.csv", x->dir, file, split, seed);
         rc = save_predictions(x, path, &r.test, r.prob);
+        json_t *metrics = ft_scores_json(&s);
+        if (s.multilabel) json_object_set_new(metrics, "classes", ft_classes_names(&x->classes));
         json_t *line = arm->line[arm->n] = json_pack(
-            "{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics",
-            ft_scores_json(&s), "utilisation", r.utilisation / (double)r.folds, "pseudo_labels", r.pseudo, "steps",
-            (json_int_t)(r.steps / r.folds), "wall_s", r.seconds, "config_hash", r.hash, "scores", path + strlen(x->dir) + 1);
+            "{s:s,s:i,s:i,s:o,s:f,s:O,s:I,s:f,s:s,s:s}", "arm", arm->name, "split", split, "seed", seed, "metrics", metrics,
+            "utilisation", r.utilisation / (double)r.folds, "pseudo_labels", r.pseudo, "steps", (json_int_t)(r.steps / r.folds),
+            "wall_s", r.seconds, "config_hash", r.hash, "scores", path + strlen(x->dir) + 1);
         if (r.pointed) {
             ft_scores o = ft_score(r.point, r.label, total, C, x->classes.positive);
             json_object_set_new(

@@ -1,5 +1,6 @@
 #include "experiments/splits.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,6 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/lookup.h"
-#include "classify/scores.h"
 
 /* ---- classes ---------------------------------------------------------------------------------------------------------- */
 
@@ -25,42 +25,150 @@ static const char *mapped(const ft_config *cfg, const char *label)
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+static int index_of(const ft_classes *c, const char *name)
+{
+    for (int k = 0; k < c->n; k++)
+        if (!strcmp(c->name[k], name)) return k;
+    return -1;
+}
+
+static int add_class(ft_classes *c, const char *name, int most, const char *path)
+{
+    if (!*name || index_of(c, name) >= 0 || (c->positive == FT_MULTILABEL && !strcmp(name, FT_NO_LABEL))) return FT_OK;
+    if (c->n == most)
+        return FT_FAIL(FT_EDATA, "%s: more than %d classes%s. Join some with data.map", path, most,
+                       most == FT_MAX_CLASSES ? "" : " of data.multilabel");
+    FT_TRY(ft_grow(&c->name, (size_t)c->n, sizeof *c->name));
+    return (c->name[c->n++] = ft_strdup(name)) ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for classes");
+}
+
+/* The next class of a label that names several, as data.map calls it; fresh. NULL: no more of them, or no memory (*rc). */
+static char *next_part(const ft_config *cfg, const char **at, int *rc)
+{
+    size_t n;
+    const char *part = ft_label_part(at, &n);
+    char *one = part ? ft_format("%.*s", (int)n, part) : NULL, *name = one ? ft_strdup(mapped(cfg, one)) : NULL;
+    ft_free(one);
+    if (part && !name) *rc = FT_FAIL(FT_ENOMEM, "no memory for classes");
+    return name;
+}
+
+static int names_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
+{
+    int rc = FT_OK;
+    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
+        const char *at = store->video[i].label;
+        for (char *name; rc == FT_OK && (name = next_part(cfg, &at, &rc)); ft_free(name))
+            rc = add_class(c, name, FT_MAX_SET, store->path);
+    }
+    return rc;
+}
+
+/* bits of every video */
+static int sets_of_videos(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
+{
+    int rc = FT_OK;
+    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
+        const char *at = store->video[i].label;
+        c->of_video[i] = *at ? 0 : -1;
+        for (char *name; rc == FT_OK && (name = next_part(cfg, &at, &rc)); ft_free(name))
+            if (index_of(c, name) >= 0) c->of_video[i] |= 1 << index_of(c, name);
+    }
+    return rc;
+}
+
+static int check_some_lack(const ft_classes *c, const ft_clipstore *store, int class)
+{
+    for (int64_t i = 0; i < store->n_video; i++)
+        if (c->of_video[i] >= 0 && !ft_classes_has(c, i, class)) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: all labelled videos have the label %s: there is nothing to tell apart", store->path,
+                   c->name[class]);
+}
+
+/* `positive` of several labels: who has it, and who does not */
+static int one_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
+{
+    const char *positive = ft_config_text(cfg, "positive");
+    int p = index_of(c, positive);
+    if (p < 0)
+        return FT_FAIL(FT_ECONFIG, "%s: positive is %s, which no video of %s has", ft_config_origin(cfg, "positive"), positive,
+                       store->path);
+    FT_TRY(check_some_lack(c, store, p));
+    char *without = ft_format("no %s", positive), *with = ft_strdup(positive);
+    for (int64_t i = 0; i < store->n_video; i++)
+        if (c->of_video[i] >= 0) c->of_video[i] = c->of_video[i] >> p & 1;
+    for (int k = 0; k < c->n; k++) ft_free(c->name[k]);
+    c->n = 2, c->positive = 1; /* ft_grow gave room for more */
+    c->name[0] = without, c->name[1] = with;
+    return without && with ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for classes");
+}
+
+static int classes_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
+{
+    c->positive = FT_MULTILABEL;
+    FT_TRY(names_of_sets(c, cfg, store));
+    if (c->n == 0) return FT_FAIL(FT_EDATA, "%s: no video has a label: check the column label and data.map", store->path);
+    qsort(c->name, (size_t)c->n, sizeof *c->name, by_text);
+    FT_TRY(sets_of_videos(c, cfg, store));
+    if (*ft_config_text(cfg, "positive")) return one_of_sets(c, cfg, store);
+    if (c->n < 2)
+        return FT_FAIL(FT_EDATA, "%s: %s is the only label. positive: %s tells those that have it from the others", store->path,
+                       c->name[0], c->name[0]);
+    return FT_OK;
+}
+
+bool ft_classes_has(const ft_classes *c, int64_t video, int class)
+{
+    int of = c->of_video[video];
+    return of >= 0 && (c->positive == FT_MULTILABEL ? of >> class & 1 : of == class);
+}
+
+json_t *ft_classes_names(const ft_classes *c)
+{
+    json_t *names = json_array();
+    for (int k = 0; k < c->n; k++) json_array_append_new(names, json_string(c->name[k]));
+    return names;
+}
+
+char *ft_classes_text(const ft_classes *c, int label)
+{
+    ft_text t;
+    if (c->positive != FT_MULTILABEL) return ft_strdup(label < 0 ? "" : c->name[label]);
+    if (ft_text_begin(&t) < 0) return NULL;
+    for (int k = 0, some = 0; k < c->n; k++)
+        if (label >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", c->name[k]);
+    if (label == 0) fputs(FT_NO_LABEL, t.f);
+    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
+    ft_text_free(&t);
+    return text;
+}
+
 int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
 {
     memset(c, 0, sizeof *c);
     int rc = FT_OK;
     c->of_video = ft_alloc((size_t)(store->n_video + 1) * sizeof *c->of_video);
     if (!c->of_video) return FT_FAIL(FT_ENOMEM, "no memory for classes");
-    for (int64_t i = 0; i < store->n_video && rc == FT_OK; i++) {
-        const char *label = mapped(cfg, store->video[i].label);
-        bool known = !*label;
-        for (int k = 0; k < c->n; k++) known |= !strcmp(c->name[k], label);
-        if (known) continue;
-        if (c->n == FT_MAX_CLASSES) {
-            rc = FT_FAIL(FT_EDATA, "%s: more than %d classes. Join some with data.map", store->path, FT_MAX_CLASSES);
-            break;
-        }
-        rc = ft_grow(&c->name, (size_t)c->n, sizeof *c->name);
-        if (rc == FT_OK && !(c->name[c->n++] = ft_strdup(label))) rc = FT_FAIL(FT_ENOMEM, "no memory for classes");
+    if (ft_config_bool(cfg, "data.multilabel")) {
+        rc = classes_of_sets(c, cfg, store);
+        if (rc < 0) ft_classes_free(c);
+        return rc;
     }
+    for (int64_t i = 0; i < store->n_video && rc == FT_OK; i++)
+        rc = add_class(c, mapped(cfg, store->video[i].label), FT_MAX_CLASSES, store->path);
     if (rc == FT_OK && c->n < 2)
         rc = FT_FAIL(FT_EDATA, "%s: %s%s. A classifier needs two classes: check the column label and data.map", store->path,
                      c->n ? "all videos have the label " : "no video has a label", c->n ? c->name[0] : "");
     if (rc == FT_OK) {
         qsort(c->name, (size_t)c->n, sizeof *c->name, by_text);
         const char *positive = ft_config_text(cfg, "positive");
-        c->positive = *positive ? -1 : c->n - 1;
-        for (int k = 0; k < c->n; k++)
-            if (!strcmp(c->name[k], positive)) c->positive = k;
+        c->positive = *positive ? index_of(c, positive) : c->n - 1;
         if (c->positive < 0)
             rc = FT_FAIL(FT_ECONFIG, "%s: positive is %s; the classes are %s, %s%s", ft_config_origin(cfg, "positive"), positive,
                          c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
     }
     for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
-        const char *label = mapped(cfg, store->video[i].label);
-        c->of_video[i] = -1;
-        for (int k = 0; k < c->n; k++)
-            if (!strcmp(c->name[k], label)) c->of_video[i] = k;
+        c->of_video[i] = index_of(c, mapped(cfg, store->video[i].label));
     }
     if (rc < 0) ft_classes_free(c);
     return rc;
@@ -72,6 +180,14 @@ void ft_classes_free(ft_classes *c)
     ft_free(c->name);
     ft_free(c->of_video);
     memset(c, 0, sizeof *c);
+}
+
+/* What splits are balanced over: the classes, and, where a video may have several, those that have none. */
+static int strata(const ft_classes *c) { return c->n + (c->positive == FT_MULTILABEL); }
+
+static bool in_stratum(const ft_classes *c, int64_t video, int k)
+{
+    return k < c->n ? ft_classes_has(c, video, k) : c->of_video[video] == 0;
 }
 
 /* ---- groups -------------------------------------------------------------------------------------------------------------- */
@@ -215,7 +331,8 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
             *video = ft_alloc_n(s->n_video + 1, sizeof *video);
     turn *turns = ft_alloc_n(g.n + 1, sizeof *turns);
     int64_t apart = 0; /* groups of the videos that are dealt */
-    double *have = ft_alloc_n((int64_t)sides * c->n, sizeof *have), *total = ft_alloc_n(c->n, sizeof *total);
+    int kinds = strata(c);
+    double *have = ft_alloc_n((int64_t)sides * kinds, sizeof *have), *total = ft_alloc_n(kinds, sizeof *total);
     int *to = ft_alloc_n(g.n + 1, sizeof *to),
         rc = order && start && video && turns && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
     if (rc < 0) goto done;
@@ -223,7 +340,7 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
     ft_rng_shuffle(&r, order, g.n);
     members(&g, side, s->n_video, from, start, video);
     for (int64_t i = 0; i < s->n_video; i++)
-        if (side[i] == from && c->of_video[i] >= 0) total[c->of_video[i]]++;
+        for (int k = 0; k < kinds && side[i] == from; k++) total[k] += in_stratum(c, i, k);
     for (int64_t q = 0; q < g.n; q++) turns[q] = (turn){order[q], start[order[q] + 1] - start[order[q]], q};
     qsort(turns, (size_t)g.n, sizeof *turns, largest_first);
     while (apart < g.n && turns[apart].size) apart++; /* the largest stand first */
@@ -240,14 +357,14 @@ static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from,
         double best = -1e30;
         for (int p = 0; p < sides; p++) {
             double lack = 0;
-            for (int64_t i = start[group]; i < start[group + 1]; i++) {
-                int k = c->of_video[video[i]];
-                if (k >= 0) lack += (share[p] * total[k] - have[p * c->n + k]) / (share[p] * total[k] + 1e-9);
-            }
+            for (int64_t i = start[group]; i < start[group + 1]; i++)
+                for (int k = 0; k < kinds; k++)
+                    if (in_stratum(c, video[i], k))
+                        lack += (share[p] * total[k] - have[p * kinds + k]) / (share[p] * total[k] + 1e-9);
             if (lack > best + 1e-12) best = lack, to[group] = p;
         }
         for (int64_t i = start[group]; i < start[group + 1]; i++)
-            if (c->of_video[video[i]] >= 0) have[to[group] * c->n + c->of_video[video[i]]]++;
+            for (int k = 0; k < kinds; k++) have[to[group] * kinds + k] += in_stratum(c, video[i], k);
     }
     for (int64_t i = 0; i < s->n_video; i++)
         if (side[i] == from) side[i] = 100 + to[g.of_video[i]];
@@ -416,10 +533,8 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
 static int check_test_list(const ft_clipstore *s, const ft_classes *c, const ft_fold *f)
 {
     int64_t count[FT_MAX_CLASSES] = {0};
-    for (int64_t i = 0; i < f->test.n; i++) {
-        int k = c->of_video[f->test.video[i]];
-        if (k >= 0) count[k]++;
-    }
+    for (int64_t i = 0; i < f->test.n; i++)
+        for (int k = 0; k < c->n; k++) count[k] += ft_classes_has(c, f->test.video[i], k);
     for (int k = 0; k < c->n; k++)
         if (!count[k])
             return FT_FAIL(FT_EDATA, "%s: no video of class %s in the test list. Use a larger test_fraction, or cross-validation",
@@ -434,8 +549,10 @@ int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipst
     leakage l;
     int *side = ft_alloc_n(s->n_video + 1, sizeof *side);
     if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    int rc = FT_OK;
+    for (int k = 0; rc == FT_OK && c->positive == FT_MULTILABEL && k < c->n; k++) rc = check_some_lack(c, s, k);
     bool cv = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation");
-    int rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
+    if (rc == FT_OK) rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
     for (int i = 0; rc == FT_OK && !cv && i < *n; i++) rc = check_test_list(s, c, &(*folds)[i]);
     if (rc == FT_OK) rc = leakage_make(&l, s);
     if (rc == FT_OK) {
@@ -459,10 +576,59 @@ void ft_folds_free(ft_fold *folds, int n)
 
 /* ---- label splits ------------------------------------------------------------------------------------------------------- */
 
+/* Equal numbers of each class, as far as a class has that many: the videos of `order` that are chosen. */
+static int choose_by_quota(bool *chosen, const int64_t *order, int64_t want, const ft_clipstore *s, const ft_classes *c,
+                           const ft_videos *pool)
+{
+    int64_t have[FT_MAX_CLASSES] = {0}, quota[FT_MAX_CLASSES] = {0}, left = want;
+    for (int64_t i = 0; i < pool->n; i++) {
+        int k = c->of_video[pool->video[i]];
+        if (k >= 0) have[k]++;
+    }
+    while (left > 0)
+        for (int k = 0; k < c->n && left > 0; k++)
+            if (quota[k] < have[k]) quota[k]++, left--;
+    for (int k = 0; k < c->n; k++)
+        if (quota[k] == 0)
+            return FT_FAIL(FT_EDATA,
+                           "%s: the training pool has no video of class %s. Use fewer folds, or a smaller test_fraction", s->path,
+                           c->name[k]);
+    for (int64_t i = 0; i < pool->n; i++) {
+        int k = c->of_video[pool->video[order[i]]];
+        if (k >= 0 && quota[k] > 0) quota[k]--, chosen[order[i]] = true;
+    }
+    return FT_OK;
+}
+
+/* Of sets of classes: again and again the next video with the class (or with none) that so far has the fewest. */
+static int choose_in_turn(bool *chosen, const int64_t *order, int64_t want, const ft_clipstore *s, const ft_classes *c,
+                          const ft_videos *pool)
+{
+    int64_t taken[FT_MAX_SET + 1] = {0}, labelled = 0;
+    bool spent[FT_MAX_SET + 1] = {false};
+    while (labelled < want) {
+        int k = -1;
+        int64_t i = 0;
+        for (int q = 0; q < strata(c); q++)
+            if (!spent[q] && (k < 0 || taken[q] < taken[k])) k = q;
+        while (i < pool->n && (chosen[order[i]] || !in_stratum(c, pool->video[order[i]], k))) i++;
+        spent[k] = i == pool->n; /* not all can be: as many videos as wanted are labelled */
+        if (spent[k]) continue;
+        chosen[order[i]] = true, labelled++;
+        for (int q = 0; q < strata(c); q++) taken[q] += in_stratum(c, pool->video[order[i]], q);
+    }
+    for (int k = 0; k < c->n; k++)
+        if (taken[k] == 0 || taken[k] == labelled)
+            return FT_FAIL(FT_EDATA, "%s: %s of the %lld labelled videos of a split have the label %s. Set labels higher%s",
+                           s->path, taken[k] ? "all" : "none", (long long)labelled, c->name[k],
+                           taken[k] ? "" : ", or use fewer folds or a smaller test_fraction");
+    return FT_OK;
+}
+
 int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c,
                   const ft_fold *fold, int split)
 {
-    int64_t want = ft_config_int(cfg, "labels"), n = fold->pool.n, have[FT_MAX_CLASSES] = {0}, quota[FT_MAX_CLASSES], total = 0;
+    int64_t want = ft_config_int(cfg, "labels"), n = fold->pool.n, total = 0;
     int64_t *order = ft_alloc((size_t)(n + 1) * sizeof *order);
     bool *chosen = ft_alloc((size_t)(n + 1) * sizeof *chosen);
     memset(labelled, 0, sizeof *labelled);
@@ -472,31 +638,17 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
     int rc = order && chosen && labelled->video && unlabelled->video ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
     for (int64_t i = 0; rc == FT_OK && i < n; i++) {
         order[i] = i;
-        int k = c->of_video[fold->pool.video[i]];
-        if (k >= 0) have[k]++, total++;
+        total += c->of_video[fold->pool.video[i]] >= 0;
     }
     if (rc == FT_OK && total < want)
         rc = FT_FAIL(FT_EDATA,
                      "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos",
                      s->path, (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
     if (rc < 0) goto done;
-    /* equal numbers of each class, as far as a class has that many */
-    int64_t left = want;
-    memset(quota, 0, sizeof quota);
-    while (left > 0)
-        for (int k = 0; k < c->n && left > 0; k++)
-            if (quota[k] < have[k]) quota[k]++, left--;
-    for (int k = 0; k < c->n; k++)
-        if (quota[k] == 0)
-            rc = FT_FAIL(FT_EDATA, "%s: the training pool has no video of class %s. Use fewer folds, or a smaller test_fraction",
-                         s->path, c->name[k]);
-    if (rc < 0) goto done;
     ft_rng r = ft_rng_make((uint64_t)split, 0x1ABE1, (uint64_t)(fold->repeat * 1000 + fold->fold));
     if (!strcmp(ft_config_text(cfg, "labels_from"), "random")) ft_rng_shuffle(&r, order, n);
-    for (int64_t i = 0; i < n; i++) {
-        int k = c->of_video[fold->pool.video[order[i]]];
-        if (k >= 0 && quota[k] > 0) quota[k]--, chosen[order[i]] = true;
-    }
+    FT_TRY_TO(rc, done,
+              (c->positive == FT_MULTILABEL ? choose_in_turn : choose_by_quota)(chosen, order, want, s, c, &fold->pool));
     for (int64_t i = 0; i < n; i++) {
         ft_videos *to = chosen[i] ? labelled : unlabelled;
         to->video[to->n++] = fold->pool.video[i];

@@ -6,18 +6,24 @@
 #ifndef FT_SPLITS_H
 #define FT_SPLITS_H
 
+#include "classify/scores.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
+#include "common/io/labels.h"
 
 typedef struct {
     char **name;
-    int n, positive;
-    int *of_video; /* class of every video of the store; -1: unlabelled (pool only) */
+    int n, positive; /* positive: FT_MULTILABEL where a video may have several */
+    int *of_video;   /* class of every video of the store, or its set of classes (bits); -1: unlabelled (pool only) */
 } ft_classes;
 
-/* Classes of the store's labels through data.map, in alphabetical order. */
+/* Classes of the store's labels through data.map, in alphabetical order. With data.multilabel a label is a set (ft_label_part),
+ * and `positive`, where it is given, makes two classes of it: those that have it and those that do not. */
 int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store);
 void ft_classes_free(ft_classes *c);
+bool ft_classes_has(const ft_classes *c, int64_t video, int class);
+json_t *ft_classes_names(const ft_classes *c);
+char *ft_classes_text(const ft_classes *c, int label); /* "polyp", "blood|polyp", "none"; fresh, NULL: no memory */
 
 typedef struct {
     int64_t *video;

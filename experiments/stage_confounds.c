@@ -43,8 +43,9 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     json_object_set_new(facts, "twins", pairs);
     int rc = ft_confounds(&x->store, &x->classes, &c, &n);
     for (int i = 0; rc == FT_OK && i < n; i++)
-        json_array_append_new(list, json_pack("{s:s,s:b,s:i,s:f,s:f,s:b}", "name", c[i].name, "numeric", c[i].numeric, "values",
-                                              c[i].values, "strength", c[i].strength, "p", c[i].p, "warn", c[i].warn));
+        json_array_append_new(list, json_pack("{s:s,s:i,s:b,s:i,s:f,s:f,s:b}", "name", c[i].name, "class", c[i].class, "numeric",
+                                              c[i].numeric, "values", c[i].values, "strength", c[i].strength, "p", c[i].p, "warn",
+                                              c[i].warn));
     ft_free(c);
     return rc == FT_OK ? twins_of(x, pairs) : rc;
 }
@@ -75,18 +76,23 @@ static int damaged(const ft_stage *stage)
 static int read_confound(ft_result *r, const ft_stage *stage, const json_t *v)
 {
     const char *name = json_string_value(json_object_get(v, "name"));
-    if (!name || strlen(name) > FT_NAME_MOST) return damaged(stage);
+    json_t *class = json_object_get(v, "class"); /* stages of earlier versions: the positive one */
+    int64_t k = json_is_integer(class) ? json_integer_value(class) : r->x->classes.positive;
+    if (!name || strlen(name) > FT_NAME_MOST || k < 0 || k >= r->x->classes.n) return damaged(stage);
     FT_TRY(ft_grow(&r->confound, (size_t)r->confounds, sizeof *r->confound));
     ft_confound *c = &r->confound[r->confounds++];
-    *c = (ft_confound){.numeric = json_is_true(json_object_get(v, "numeric")),
+    *c = (ft_confound){.class = (int)k,
+                       .numeric = json_is_true(json_object_get(v, "numeric")),
                        .values = (int)json_integer_value(json_object_get(v, "values")),
                        .strength = json_number_value(json_object_get(v, "strength")),
                        .p = json_number_value(json_object_get(v, "p")),
                        .warn = json_is_true(json_object_get(v, "warn"))};
     snprintf(c->name, sizeof c->name, "%s", name);
     if (c->warn)
-        ft_warn("%s alone tells the class (%s %.2f, p %.3f): a classifier may learn that instead", c->name,
-                c->numeric ? "AUROC" : "balanced accuracy", c->strength, c->p);
+        ft_warn("%s alone tells the class%s%s (%s %.2f, p %.3f): a classifier may learn that instead", c->name,
+                r->x->classes.positive == FT_MULTILABEL ? " " : "",
+                r->x->classes.positive == FT_MULTILABEL ? r->x->classes.name[k] : "", c->numeric ? "AUROC" : "balanced accuracy",
+                c->strength, c->p);
     return FT_OK;
 }
 

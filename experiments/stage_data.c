@@ -122,7 +122,6 @@ static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
                        ft_config_real(cfg, "data.fps"),
                        !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
                        false,
-                       NULL,
                        ft_config_text(cfg, "data.checksums"),
                        ft_config_bool(cfg, "data.outside"),
                        ft_list_words_of(cfg),

@@ -17,10 +17,15 @@ static int rising(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Test videos resampled within classes. Runs with the same labels in the same order share a test list and so a draw. */
-static void draw_videos(ft_rng *r, const ft_run_scores *run, int classes, int64_t *pick, int64_t *member)
+/* Test videos resampled within classes, all together where a label is a set. Runs with the same labels in the same order share a
+ * test list and so a draw. */
+static void draw_videos(ft_rng *r, const ft_run_scores *run, int classes, int positive, int64_t *pick, int64_t *member)
 {
     int64_t at = 0;
+    if (positive == FT_MULTILABEL) {
+        while (at < run->n) pick[at++] = ft_rng_below(r, run->n);
+        return;
+    }
     for (int c = 0; c < classes; c++) {
         int64_t n = 0;
         for (int64_t i = 0; i < run->n; i++)
@@ -63,7 +68,7 @@ static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int c
         value[k] = 0;
         for (int i = 0; i < n; i++) {
             ft_rng same = videos; /* every run of this sample sees the same draw of videos */
-            draw_videos(&same, &a[runs[i]], classes, pick, pick + most + 1);
+            draw_videos(&same, &a[runs[i]], classes, positive, pick, pick + most + 1);
             value[k] += ft_f1(a[runs[i]].prob, a[runs[i]].label, pick, a[runs[i]].n, classes, positive) / n;
             if (b) value[k] -= ft_f1(b[runs[i]].prob, b[runs[i]].label, pick, b[runs[i]].n, classes, positive) / n;
         }

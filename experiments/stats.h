@@ -24,7 +24,8 @@ typedef struct {
  * videos. Both take the pool as it is. Percentile intervals over fewer than 6 splits are too narrow. */
 
 /* F1 of an arm: mean over runs, sample std (n - 1; 0 for one run), and an interval from resampling splits, seeds within splits,
- * and test videos within classes (the same videos in all runs that share a test list). low and high are NaN when memory fails. */
+ * and test videos within classes (the same videos in all runs that share a test list; all together where a label is a set,
+ * positive = FT_MULTILABEL). low and high are NaN when memory fails. */
 ft_interval ft_arm_interval(const ft_run_scores *run, int n, int classes, int positive, int samples);
 
 /* F1 of `a` minus F1 of `b`, run by run with the same split and seed; both resampled together. */

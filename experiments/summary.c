@@ -24,6 +24,31 @@ static void numbers(FILE *f, const double *v, size_t n, const char *format)
     }
 }
 
+/* each label by itself, a line a run; where a video may have several */
+static void by_class(const ft_result *r, FILE *f)
+{
+    static const char *const metric[] = {"f1", "auroc", "auprc"};
+    const ft_classes *c = &r->x->classes;
+    fprintf(f, "arm,split,seed,label,videos,f1,auroc,auprc\n");
+    for (int i = 0; i < r->n; i++)
+        for (int k = 0; k < r->arm[i].n * c->n; k++) {
+            const ft_run_scores *run = &r->arm[i].run[k / c->n];
+            const json_t *m = json_object_get(r->arm[i].line[k / c->n], "metrics"),
+                         *of = json_array_get(json_object_get(m, "of_class"), (size_t)(k % c->n));
+            double v[3];
+            for (int q = 0; q < 3; q++) {
+                const json_t *one = json_object_get(of, metric[q]);
+                v[q] = json_is_number(one) ? json_number_value(one) : (double)NAN;
+            }
+            ft_csv_cell(f, r->arm[i].name);
+            fprintf(f, ",%d,%d,", run->split, run->seed);
+            ft_csv_cell(f, c->name[k % c->n]);
+            fprintf(f, ",%lld", (long long)json_integer_value(json_object_get(of, "videos")));
+            numbers(f, v, 3, "%.6f");
+            fputc('\n', f);
+        }
+}
+
 static void csv(const ft_result *r, FILE *f)
 {
     fprintf(
@@ -72,6 +97,8 @@ static void steps(const ft_result *r, FILE *f)
             (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"),
             (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
             (long long)ft_config_int(c, "classifier.steps"));
+    if (r->x->classes.positive == FT_MULTILABEL)
+        fprintf(f, "; several labels a video: F1 is the mean over %d labels", r->x->classes.n);
 }
 
 /* "labels alone: 10 videos 61.2 [50.1, 70.3], ..." */
@@ -294,8 +321,9 @@ int ft_summary_write(const ft_result *r)
     static const struct {
         const char *name;
         void (*write)(const ft_result *r, FILE *f);
-    } files[] = {{"summary.csv", csv}, {"runs.csv", runs}, {"summary.md", markdown}, {"summary.tex", latex}};
-    for (int i = 0; i < 4; i++) {
+    } files[] = {
+        {"summary.csv", csv}, {"runs.csv", runs}, {"summary.md", markdown}, {"summary.tex", latex}, {"labels.csv", by_class}};
+    for (int i = 0; i < (r->x->classes.positive == FT_MULTILABEL ? 5 : 4); i++) {
         char path[FT_PATH];
         ft_text t;
         FT_TRY(ft_text_begin(&t));

@@ -24,9 +24,11 @@ static int list_words(const ft_cli *c, ft_config *cfg)
                                             {"--threshold", "data.threshold"},
                                             {"--bins", "data.bins"},
                                             {"--window", "data.window"},
-                                            {"--positive", "data.window_positive"}};
+                                            {"--positive", "data.window_positive"},
+                                            {"--multilabel", "data.multilabel"}};
     for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
-        const char *value = ft_cli_text(c, option[i][0]);
+        bool flag = !strcmp(option[i][0], "--multilabel");
+        const char *value = !flag ? ft_cli_text(c, option[i][0]) : ft_cli_flag(c, option[i][0]) ? "true" : NULL;
         if (!value) continue;
         char *assignment = ft_format("%s=%s", option[i][1], value);
         int rc = assignment ? ft_config_set(cfg, assignment, option[i][0]) : FT_FAIL(FT_ENOMEM, "no memory");
@@ -62,13 +64,6 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
         return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
     if (!ft_clip_view_known(view)) return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
-    json_t *settings = json_pack("{s:I,s:I,s:I,s:f,s:s,s:s,s:s,s:s,s:f}", "frames", (json_int_t)frames, "stride",
-                                 (json_int_t)stride, "size", (json_int_t)size, "fps", fps, "clips_per_video", k, "sampler",
-                                 sampler, "view", view, "crop", crop, "overlap", overlap);
-    char *config;
-    int rc = ft_json_text(settings, JSON_COMPACT, &config);
-    json_decref(settings);
-    FT_TRY(rc);
     ft_ingest_opt o = {videos,
                        ft_cli_text(c, "--labels"),
                        {ft_clip_sampler_of(sampler), (int)frames, (int)stride, (int)clips, overlap},
@@ -77,15 +72,12 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
                        fps,
                        !strcmp(on_error, "skip"),
                        !strcmp(ft_cli_text(c, "--compress"), "gzip"),
-                       config,
                        ft_cli_text(c, "--checksums"),
                        ft_cli_flag(c, "--outside"),
                        ft_list_words_of(cfg),
                        crop};
     ft_ingest_result r;
-    rc = ft_ingest(&o, out, &r);
-    ft_free(config);
-    FT_TRY(rc);
+    FT_TRY(ft_ingest(&o, out, &r));
     ft_cli_print(c,
                  json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:i}", "output", out, "videos", r.videos, "clips", r.clips, "skipped",
                            r.skipped, "shortened", r.shortened, "repeating", r.repeating, "burnt_in", r.burnt_in),
@@ -112,6 +104,7 @@ static const ft_option ingest_options[] = {
     {"--group-from", "REGEX", NULL, "its (...) in the group, or in the video's name, is the patient: '^(P[0-9]+)_'"},
     {"--threshold", "N", NULL, "labels that are numbers become two classes"},
     {"--bins", "A,B", NULL, "labels that are numbers become classes between these bounds"},
+    {"--multilabel", NULL, NULL, "a video may have several labels: A|B or A;B, or --columns label=A+B+C of 0 and 1"},
     {"--window", "N", NULL, "where frames are labelled: so many become one window with one label [16]"},
     {"--positive", "any|majority", NULL, "of its frames make a window positive [any]"},
     {"-o", "CLIPS.h5", NULL, "clip store to write"},

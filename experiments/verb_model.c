@@ -29,6 +29,7 @@
 #include "experiments/mil_task.h"
 #include "experiments/model_table.h"
 #include "experiments/protocol.h"
+#include "experiments/shapes.h"
 #include "gen/consistency.h"
 #include "gen/generator.h"
 #include "gen/vae_train.h"
@@ -134,6 +135,11 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     int rc = FT_OK;
     int64_t *clip = NULL, *held = NULL, n, m;
     int *label = NULL, *held_label = NULL;
+    FT_TRY_TO(rc, done,
+              !strcmp(task, "classifier") ? ft_shapes_classifier(cfg, clips, d.store.frames, d.store.size)
+              : !strcmp(task, "vae")
+                  ? ft_shapes_vae(cfg, clips, d.store.frames, d.store.size)
+                  : ft_shapes_generator(cfg, ft_config_text(cfg, "generator.model"), clips, d.store.frames, d.store.size));
     if (strcmp(task, "classifier")) {
         FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
         ft_clip_pool pool = {&d.store, clip, n};
@@ -372,6 +378,22 @@ static int class_index(const ft_classifier_info *info, const char *name)
     return -1;
 }
 
+/* The video's label as the classifier counts classes; FT_EDATA: it does not know it. */
+static int label_of(const ft_classifier_info *info, const ft_classes *classes, const ft_clipstore *s, int64_t v, int *label)
+{
+    const char *unknown = classes->of_video[v] < 0 ? s->video[v].label : NULL;
+    *label = 0;
+    for (int k = 0; k < classes->n && !unknown; k++) {
+        if (!ft_classes_has(classes, v, k)) continue;
+        int at = class_index(info, classes->name[k]);
+        if (at < 0) unknown = classes->name[k];
+        else *label |= info->multilabel ? 1 << at : at;
+    }
+    return unknown ? FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", s->path,
+                             s->video[v].name, unknown)
+                   : FT_OK;
+}
+
 static int of_split(const ft_clipstore *s, const char *split, int64_t **clip, int64_t *n)
 {
     char digits[8], old[8];
@@ -435,6 +457,47 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
     return rc;
 }
 
+/* Clips that were made otherwise than those it learned from are scored all the same, but not in silence. */
+static void say_otherwise_made(const ft_classifier_info *info, const ft_clipstore *s)
+{
+    json_t *own = s->config ? json_loads(s->config, 0, NULL) : NULL;
+    static const char *const texts[] = {"crop", "sampler", "view"}, *const numbers[] = {"stride", "fps"};
+    const char *const was[] = {info->crop, info->sampler, info->view};
+    const double number[] = {info->stride, info->fps};
+    for (int i = 0; i < 3; i++) {
+        const char *now = json_string_value(json_object_get(own, texts[i]));
+        if (now && strcmp(now, was[i]))
+            ft_warn("%s: its clips were made with %s %s, those that the classifier learned from with %s", s->path, texts[i], now,
+                    was[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        json_t *now = json_object_get(own, numbers[i]);
+        if (json_is_number(now) && fabs(json_number_value(now) - number[i]) > 1e-9)
+            ft_warn("%s: its clips were made with %s %.6g, those that the classifier learned from with %.6g", s->path, numbers[i],
+                    json_number_value(now), number[i]);
+    }
+    json_decref(own);
+}
+
+/* macro scores, then each label */
+static void print_sets(ft_cli *c, const ft_classifier_info *info, const ft_scores *s, int64_t videos)
+{
+    json_t *o = ft_scores_json(s), *names = json_array();
+    for (int k = 0; k < s->classes; k++) json_array_append_new(names, json_string(info->classes[k]));
+    json_object_set_new(o, "videos", json_integer(videos));
+    json_object_set_new(o, "classes", names);
+    ft_cli_print(c, o,
+                 "%lld videos, %d labels, several a video\nmacro F1 %.1f  mAP %.3f  AUROC %.3f  balanced %.1f  sensitivity %.1f  "
+                 "specificity %.1f  all labels right %.1f  Brier %.3f  ECE %.3f\n",
+                 (long long)videos, s->classes, 100 * s->f1, s->auprc, s->auroc, 100 * s->balanced_accuracy, 100 * s->sensitivity,
+                 100 * s->specificity, 100 * s->accuracy, s->brier, s->ece);
+    for (int k = 0; k < s->classes && !ft_cli_json(c); k++)
+        if (s->of_class[k].videos)
+            printf("%-24s %5lld videos  F1 %5.1f  AP %.3f  AUROC %.3f\n", info->classes[k], (long long)s->of_class[k].videos,
+                   100 * s->of_class[k].f1, s->of_class[k].auprc, s->of_class[k].auroc);
+        else printf("%-24s     0 videos\n", info->classes[k]);
+}
+
 static int run_evaluate(ft_cli *c)
 {
     const char *const *arg, *data = ft_cli_text(c, "--data"), *split = ft_cli_text(c, "--split");
@@ -456,7 +519,9 @@ static int run_evaluate(ft_cli *c)
     int *label = NULL;
     snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
     FT_TRY_TO(rc, done, ft_cli_config(c, ft_exists(path) ? path : NULL, &cfg)); /* for data.map */
+    if (info.multilabel) FT_TRY_TO(rc, done, ft_config_set(cfg, "data.multilabel=true", arg[0]));
     FT_TRY_TO(rc, done, ft_clipstore_read(&s, data));
+    say_otherwise_made(&info, &s);
     FT_TRY_TO(rc, done, ft_classes_make(&classes, cfg, &s));
     FT_TRY_TO(rc, done, of_split(&s, split, &clip, &n));
     rows = ft_alloc((size_t)(s.n_video * C + 1) * sizeof *rows);
@@ -468,14 +533,14 @@ static int run_evaluate(ft_cli *c)
     if (!first) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     videos = ft_video_means(&s, clip, n, prob, C, rows, first);
     for (int64_t i = 0; i < videos; i++) {
-        int64_t v = s.clip[clip[first[i]]].video;
-        label[i] = classes.of_video[v] < 0 ? -1 : class_index(&info, classes.name[classes.of_video[v]]);
-        if (label[i] < 0)
-            FT_TRY_TO(rc, done,
-                      FT_FAIL(FT_EDATA, "%s: %s has the label '%s', which the classifier does not know. Use data.map", data,
-                              s.video[v].name, s.video[v].label));
+        FT_TRY_TO(rc, done, label_of(&info, &classes, &s, s.clip[clip[first[i]]].video, &label[i]));
     }
     int positive = class_index(&info, info.positive);
+    if (info.multilabel) {
+        ft_scores sets = ft_score(rows, label, videos, C, FT_MULTILABEL);
+        print_sets(c, &info, &sets, videos);
+        goto done;
+    }
     ft_scores sc = ft_score(rows, label, videos, C, positive < 0 ? C - 1 : positive);
     json_t *o = ft_scores_json(&sc);
     json_object_set_new(o, "videos", json_integer(videos));
@@ -514,7 +579,7 @@ const ft_verb ft_verb_evaluate = {"evaluate",
 /* Clips of one or several videos that are looked at together: a network is opened once for all of them. */
 enum { CLIPS_TOGETHER = 32 };
 typedef struct {
-    const char *run, *crop;
+    const char *run;
     const ft_classifier_info *info;
     ft_clipstore s; /* pixels alone */
     int video[CLIPS_TOGETHER], *views;
@@ -545,12 +610,16 @@ static int look_at_video(prediction *p, const char *path, int video)
     const ft_classifier_info *info = p->info;
     int n;
     double used;
-    ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video, 0};
+    ft_sampling how = {ft_clip_sampler_of(info->sampler), info->frames, info->stride, info->clips_per_video, info->overlap};
     FT_TRY(ft_video_open(&v, path));
-    int room = ft_sample_count(&how, v.frames, v.fps);
-    int64_t *index = ft_alloc_n(room, (size_t)info->frames * sizeof *index);
-    int rc = index ? ft_video_crop(&v, p->crop, NULL) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
-    if (rc == FT_OK) rc = ft_sample_clips(&how, path, v.frames, v.fps, index, room, &n, &used);
+    int64_t *tick = NULL, ticks = v.frames;
+    if (info->fps > 0 && !v.images) ticks = ft_video_ticks(&v, info->fps, &tick);
+    double fps = info->fps > 0 ? info->fps : v.fps;
+    int room = ticks > 0 ? ft_sample_count(&how, ticks, fps) : 0, rc = (int)(ticks < 0 ? ticks : FT_OK);
+    int64_t *index = ft_alloc_n(room + 1, (size_t)info->frames * sizeof *index);
+    if (rc == FT_OK) rc = index ? ft_video_crop(&v, info->crop, NULL) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) rc = ft_sample_clips(&how, path, ticks, fps, index, room, &n, &used);
+    for (int64_t i = 0; rc == FT_OK && tick && i < (int64_t)n * info->frames; i++) index[i] = tick[index[i]];
     if (info->test_clips > 0 && info->test_clips < n) n = info->test_clips;
     for (int k = 0; rc == FT_OK && k < 3 * n; k++) {
         ft_crop crop = (ft_crop)(k % 3);
@@ -563,16 +632,16 @@ static int look_at_video(prediction *p, const char *path, int video)
         if (rc == FT_OK && ft_interrupted) rc = FT_FAIL(FT_EINTERRUPTED, "interrupted");
     }
     ft_free(index);
+    ft_free(tick);
     ft_video_close(&v);
     return rc;
 }
 
 /* Mean over the clips of each video, (videos, classes). A video that cannot be read is said and stays out: `read` is false. */
-static int predict_videos(const char *run, const ft_classifier_info *info, const char *crop, const char *const *path, int videos,
-                          float *mean, bool *read)
+static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean,
+                          bool *read)
 {
     prediction p = {.run = run,
-                    .crop = crop,
                     .info = info,
                     .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size},
                     .sum = mean};
@@ -595,18 +664,93 @@ static int predict_videos(const char *run, const ft_classifier_info *info, const
     return rc;
 }
 
+/* "blood|polyp": the classes above 1/2; fresh */
+static char *set_text(const ft_classifier_info *info, const float *p)
+{
+    char *text = NULL;
+    for (int k = 0; k < info->n_classes; k++) {
+        if (p[k] <= 0.5f) continue;
+        char *more = text ? ft_format("%s|%s", text, info->classes[k]) : ft_strdup(info->classes[k]);
+        ft_free(text);
+        if (!(text = more)) return NULL;
+    }
+    return text ? text : ft_strdup(FT_NO_LABEL);
+}
+
+/* An option that says otherwise than the run: said, and taken. */
+static void say_other(const char *option, const char *now, const char *was)
+{
+    if (strcmp(now, was)) ft_warn("%s %s: the classifier learned from clips made with %s", option, now, was);
+}
+
+/* Videos become clips as those did that the run learned from, unless an option says otherwise. */
+static int make_alike(ft_cli *c, const char *run, ft_classifier_info *info)
+{
+    const char *crop = ft_cli_text(c, "--crop"), *sampler = ft_cli_text(c, "--sampler"), *k = ft_cli_text(c, "--clips-per-video");
+    char was[64];
+    if (crop) {
+        if (!ft_video_crop_known(crop) || strlen(crop) >= sizeof info->crop)
+            return FT_FAIL(FT_EUSAGE, "--crop is %s; " FT_CROPS " is needed", crop);
+        say_other("--crop", crop, info->crop);
+        snprintf(info->crop, sizeof info->crop, "%s", crop);
+    }
+    if (sampler) {
+        if (!ft_clip_sampler_known(sampler))
+            return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
+        say_other("--sampler", sampler, info->sampler);
+        snprintf(info->sampler, sizeof info->sampler, "%s", sampler);
+    }
+    if (ft_cli_text(c, "--stride")) {
+        int64_t stride;
+        FT_TRY(ft_cli_int(c, "--stride", 1, 10000, &stride));
+        snprintf(was, sizeof was, "%d", info->stride);
+        say_other("--stride", ft_cli_text(c, "--stride"), was);
+        info->stride = (int)stride;
+    }
+    if (ft_cli_text(c, "--fps")) {
+        snprintf(was, sizeof was, "%.6g", info->fps);
+        FT_TRY(ft_cli_real(c, "--fps", 0, 1000, &info->fps));
+        say_other("--fps", ft_cli_text(c, "--fps"), was);
+    }
+    if (k) {
+        int64_t clips = 0;
+        if (strcmp(k, "all")) FT_TRY(ft_cli_int(c, "--clips-per-video", 1, 4096, &clips));
+        snprintf(was, sizeof was, "%d", info->clips_per_video);
+        say_other("--clips-per-video", k, info->clips_per_video ? was : "all");
+        info->clips_per_video = (int)clips, info->test_clips = 0;
+    }
+    if (ft_cli_text(c, "--overlap")) {
+        snprintf(was, sizeof was, "%.6g", info->overlap);
+        FT_TRY(ft_cli_real(c, "--overlap", 0, 0.99, &info->overlap));
+        say_other("--overlap", ft_cli_text(c, "--overlap"), was);
+        if (info->overlap > 0 && info->clips_per_video)
+            return FT_FAIL(FT_EUSAGE, "--overlap is of the clips of --clips-per-video all; the run has %d of a video",
+                           info->clips_per_video);
+    }
+    char clips[32] = "all", fps[64] = "", overlap[64] = "";
+    if (info->clips_per_video) snprintf(clips, sizeof clips, "%d", info->clips_per_video);
+    if (info->fps > 0) snprintf(fps, sizeof fps, ", at %.6g frames a second", info->fps);
+    if (info->overlap > 0) snprintf(overlap, sizeof overlap, ", overlap %.6g", info->overlap);
+    ft_log("%s: clips of %d frames and %d pixels, sampler %s, stride %d%s, %s of a video%s, view %s, crop %s", run, info->frames,
+           info->size, info->sampler, info->stride, fps, clips, overlap, info->view, info->crop);
+    return FT_OK;
+}
+
 static int run_predict(ft_cli *c)
 {
-    const char *const *arg, *out = ft_cli_text(c, "-o"), *crop = ft_cli_text(c, "--crop");
+    const char *const *arg, *out = ft_cli_text(c, "-o");
     ft_classifier_info info;
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "RUN VIDEO"));
-    if (!ft_video_crop_known(crop)) return FT_FAIL(FT_EUSAGE, "--crop is %s; " FT_CROPS " is needed", crop);
     int n = ft_cli_args(c, &arg), rc = FT_OK;
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_config_free(cfg);
     if (out) FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
+    if ((rc = make_alike(c, arg[0], &info)) < 0) {
+        ft_classifier_info_free(&info);
+        return rc;
+    }
     ft_text t;
     json_t *list = json_array();
     float *mean = NULL;
@@ -616,7 +760,7 @@ static int run_predict(ft_cli *c)
     FILE *f = t.f;
     mean = ft_alloc_n(n * info.n_classes, sizeof *mean), read = ft_alloc_n(n, sizeof *read);
     if (!mean || !read) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, crop, arg + 1, n - 1, mean, read));
+    FT_TRY_TO(rc, done, predict_videos(arg[0], &info, arg + 1, n - 1, mean, read));
     for (int i = 0; i < n - 1; i++) bad += !read[i];
     if (bad == n - 1) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "none of the %d videos could be read", bad));
     fprintf(f, "video,predicted");
@@ -631,13 +775,18 @@ static int run_predict(ft_cli *c)
             if (p[k] > p[best]) best = k;
             json_object_set_new(probs, info.classes[k], json_real((double)p[k]));
         }
+        char *said = info.multilabel ? set_text(&info, p) : ft_strdup(info.classes[best]);
+        if (!said) {
+            json_decref(probs);
+            FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
+        }
         ft_csv_field(f, arg[i]);
         fputc(',', f);
-        ft_csv_field(f, info.classes[best]);
+        ft_csv_field(f, said);
         for (int k = 0; k < info.n_classes; k++) fprintf(f, ",%.6f", (double)p[k]);
         fputc('\n', f);
-        json_array_append_new(
-            list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", info.classes[best], "probabilities", probs));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "video", arg[i], "predicted", said, "probabilities", probs));
+        ft_free(said);
     }
 done:
     if (rc == FT_OK) rc = ft_text_end(&t);
@@ -652,10 +801,15 @@ done:
     ft_classifier_info_free(&info);
     return rc;
 }
-static const ft_option predict_options[] = {
-    {"-o", "OUT.csv", NULL, "write here instead of the screen"},
-    {"--crop", "none|auto|dicom-region|x,y,w,h", "none", "as the clips were made that it learned from"},
-    {NULL, NULL, NULL, NULL}};
+static const ft_option predict_options[] = {{"-o", "OUT.csv", NULL, "write here instead of the screen"},
+                                            {"--crop", "none|auto|dicom-region|x,y,w,h", NULL,
+                                             "otherwise than the clips were made that it learned from; so are the rest"},
+                                            {"--fps", "N", NULL, "resample to this rate first"},
+                                            {"--sampler", "stride|released|uniform|dense", NULL, "which frames"},
+                                            {"--stride", "N", NULL, "source frames from frame to frame"},
+                                            {"--clips-per-video", "all|K", NULL, "clips whose answers are averaged"},
+                                            {"--overlap", "P", NULL, "of neighbours of --clips-per-video all"},
+                                            {NULL, NULL, NULL, NULL}};
 const ft_verb ft_verb_predict = {"predict",
                                  "class probabilities of raw videos",
                                  "predict RUN VIDEO... [-o OUT.csv]",

@@ -43,6 +43,13 @@ static int no_weights(const char *what, const char *key)
     return FT_OK;
 }
 
+int ft_align_fits(const ft_config *cfg, int size)
+{
+    const char *name = ft_config_text(cfg, "align.flow");
+    if (!ft_raft_find(name) || strcmp(ft_config_text(cfg, "align.input"), "flow") || (size % 8 == 0 && size >= 64)) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "align.flow %s needs at least 64 pixels, a multiple of 8, not %d", name, size);
+}
+
 static int flow_new(flow_maker *f, const ft_config *cfg, int frames, int size)
 {
     const char *name = ft_config_text(cfg, "align.flow"), *weights = ft_config_text(cfg, "align.flow_weights");
@@ -50,8 +57,7 @@ static int flow_new(flow_maker *f, const ft_config *cfg, int frames, int size)
     memset(f, 0, sizeof *f);
     f->raft = p != NULL;
     if (!p) return FT_OK;
-    if (size % 8 || size < 64)
-        return FT_FAIL(FT_ECONFIG, "align.flow %s needs at least 64 pixels, a multiple of 8, not %d", name, size);
+    FT_TRY(ft_align_fits(cfg, size));
     /* RAFT wants 2 v / 255 - 1. The released code hands it [-1,1] as if it were 0..255: all it sees is -1 + 1/255 of it. */
     bool released = !strcmp(ft_config_text(cfg, "align.flow_range"), "released");
     f->step = released ? 2.0f / 255 * 2 / 255 : 2.0f / 255, f->low = released ? -1 - 2.0f / 255 : -1;

@@ -515,6 +515,50 @@ static void test_nan_is_skipped(void **state)
     ft_params_free(p);
 }
 
+/* Several labels a video, against scikit-learn; and what is left out. */
+static void test_scores_of_sets(void **state)
+{
+    (void)state;
+    enum { N = 97, C = 3 };
+    float prob[N * C];
+    int label[N], none[4] = {0, 1, 1, 5};
+    for (int i = 0; i < N; i++) {
+        label[i] = 0;
+        for (int c = 0; c < C; c++) {
+            bool is = (double)value(9, i * C + c) > 0.4 + 0.2 * c;
+            label[i] |= is << c;
+            prob[i * C + c] = (roundf((value(7, i * C + c) + 1) * 8) + 5 * (float)is) / 22;
+        }
+    }
+    ft_scores s = ft_score(prob, label, N, C, FT_MULTILABEL);
+    const double got[] = {s.f1, s.balanced_accuracy, s.mcc, s.auroc, s.auprc, s.brier, s.ece, s.accuracy};
+    for (int i = 0; i < 8; i++) NEAR(got[i], golden_sets[i], 1e-7);
+    for (int c = 0; c < C; c++) {
+        NEAR(s.of_class[c].f1, golden_sets[8 + 3 * c], 1e-12);
+        NEAR(s.of_class[c].auroc, golden_sets[9 + 3 * c], 1e-12);
+        NEAR(s.of_class[c].auprc, golden_sets[10 + 3 * c], 1e-12);
+    }
+    NEAR(ft_f1(prob, label, NULL, N, C, FT_MULTILABEL), golden_sets[0], 1e-12);
+    /* of four videos none has the second label: it has no say, except where it is claimed */
+    const float sure[12] = {0.1f, 0.9f, 0.1f, 0.9f, 0.1f, 0.1f, 0.9f, 0.1f, 0.1f, 0.9f, 0.1f, 0.9f};
+    s = ft_score(sure, none, 4, C, FT_MULTILABEL);
+    NEAR(s.f1, 1, 1e-12);
+    NEAR(s.auprc, 1, 1e-12);
+    NEAR(s.accuracy, 0.75, 1e-12);
+    assert_true(isnan(s.of_class[1].f1) && isnan(s.of_class[1].auroc) && s.of_class[1].videos == 0);
+    NEAR(s.specificity, (1 + 0.75 + 1) / 3, 1e-12);
+    /* no interval needs every label in every sample: runs of the truth are 1 throughout */
+    float truth[N * C];
+    for (int i = 0; i < N * C; i++) truth[i] = (float)(label[i / C] >> i % C & 1);
+    ft_run_scores run[2] = {{0, 0, truth, label, N, 1}, {1, 0, truth, label, N, 1}};
+    ft_interval v = ft_arm_interval(run, 2, C, FT_MULTILABEL, 200);
+    NEAR(v.low, 1, 1e-12);
+    NEAR(v.high, 1, 1e-12);
+    run[0].prob = run[1].prob = prob, run[0].f1 = run[1].f1 = golden_sets[0];
+    v = ft_arm_interval(run, 2, C, FT_MULTILABEL, 500);
+    assert_true(v.low < v.mean - 0.02 && v.high > v.mean + 0.02 && v.low > v.mean - 0.2);
+}
+
 /* ---- scores and statistics: values found apart, and of scikit-learn's documentation ---- */
 static void test_scores(void **state)
 {
@@ -661,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_fixmatch),       cmocka_unit_test(test_batchnorm_segments), cmocka_unit_test(test_augment),
         cmocka_unit_test(test_optimisers),     cmocka_unit_test(test_nan_is_skipped),     cmocka_unit_test(test_scores),
         cmocka_unit_test(test_augment_golden), cmocka_unit_test(test_augment_dihedral),   cmocka_unit_test(test_augment_released),
-        cmocka_unit_test(test_scores_golden),  cmocka_unit_test(test_statistics),         cmocka_unit_test(test_phantom)};
+        cmocka_unit_test(test_scores_golden),  cmocka_unit_test(test_scores_of_sets),     cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

@@ -56,6 +56,42 @@ static void short_of_memory(int (*read)(ft_labels *l, const char *path, const ft
     }
 }
 
+/* Several labels a video: names with | or ; between, columns of 0 and 1, none of them. */
+static void test_sets(void **state)
+{
+    (void)state;
+    ft_labels l;
+    ft_list_opt set = {.multilabel = true};
+    static const char *const want[] = {"blood|polyp", "polyp", "none", "none", "Big ulcer|blood"};
+    const char *path = PUT("sets.csv", "video,label\na, polyp | blood\nb,\"Polyp;polyp\"\nc,\nd,None\ne,blood|Big  ulcer\n");
+    if (ft_labels_read(&l, path, &set) < 0) fail_msg("%s", ft_error_message());
+    for (int i = 0; i < 5; i++) assert_string_equal(l.row[i].label, i == 4 ? "Big  ulcer|blood" : want[i]);
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, path, &set);
+    refused(ft_labels_read(&l, path, NULL), "sets.csv:4: the label is empty");
+    refused(ft_labels_read(&l, PUT("x.csv", "video,label\na,none;b\n"), &set), "x.csv:2: the label 'none;b' is none and others");
+
+    set.columns = "label=A+two words+C";
+    path = PUT("columns.csv", "video,two words,C,A,site\na,1,0,TRUE,x\nb,0,0.0,no,y\n");
+    if (ft_labels_read(&l, path, &set) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(l.row[0].label, "A|two words");
+    assert_string_equal(l.row[1].label, "none");
+    assert_string_equal(l.row[0].facts, "{\"site\":\"x\"}"); /* what says the label is no fact */
+    ft_labels_free(&l);
+    short_of_memory(ft_labels_read, path, &set);
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,two words,C\na,1,0,2\n"), &set),
+            "x.csv:2: the column C is '2' here; 0 or 1");
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C\na,1,0\n"), &set), "no column is called two words. There are video, A, C");
+    set.columns = "label=A+A";
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C\na,1,0\n"), &set), "the column A is named twice");
+    set.columns = "label=A+C|D";
+    refused(ft_labels_read(&l, PUT("x.csv", "video,A,C|D\na,1,0\n"), &set), "the column C|D cannot be a class");
+    set.columns = "label=A+C"; /* a column may have the sign in its name */
+    if (ft_labels_read(&l, PUT("x.csv", "video,A+C\na,p|q\n"), &set) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(l.row[0].label, "p|q");
+    ft_labels_free(&l);
+}
+
 static void test_labels(void **state)
 {
     (void)state;
@@ -509,6 +545,150 @@ static void test_datasets(void **state)
     put_in("ld/Test/Annotations/2", "3.txt", "0"), make("ld/Test/Images/2/4.jpg");
     refused(open_list(&l, "ld", NULL, &w, false, false), "4 annotations, and 5 images");
     refused(open_list(&l, "look", NULL, &w, false, false), "Annotations/N/*.txt");
+}
+
+static void frames_of(const char *folder, const char *format, int from, int n)
+{
+    for (int k = from; k < from + n; k++) {
+        char name[60], path[200];
+        snprintf(name, sizeof name, format, k);
+        snprintf(path, sizeof path, "%s/%s", folder, name), make(path);
+    }
+}
+
+/* Sets whose frames are labelled one by one: what a window is called, and what nobody looked at. */
+static void test_framed_datasets(void **state)
+{
+    (void)state;
+    ft_labels l;
+    frames_of("sun/sundatabase_positive_part1/case2", "image%04d.jpg", 1, 9);
+    frames_of("sun/sundatabase_positive_part2/case10", "image%04d.jpg", 1, 4);
+    put_in("sun/sundatabase_positive_part1/annotation_txt", "case2.txt", "image0001.jpg 1,2,3,4,0\n");
+    ft_list_words w = {.as = "sun", .window = 4};
+    refused(open_list(&l, "sun", NULL, &w, false, false), "no negative cases are in it");
+    frames_of("sun/sundatabase_negative_part1/case2", "image%04d.jpg", 1, 5);
+    put_in("sun/sundatabase_negative_part1/case2", "notes.txt", "no image");
+    if (open_list(&l, "sun", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(l.n, 4);
+    assert_string_equal(row_of(&l, "case2@4")->label, "polyp");
+    assert_string_equal(row_of(&l, "case10@0")->group, "case10");
+    assert_string_equal(row_of(&l, "negative-case2@0")->label, "normal");
+    assert_string_equal(row_of(&l, "negative-case2@0")->group, "negative-case2"); /* another patient than case2 */
+    assert_string_equal(strstr(row_of(&l, "case10@0")->file, "sun/"), "sun/sundatabase_positive_part2/case10");
+    ft_labels_free(&l);
+    open_short_of_memory("sun", &w);
+
+    frames_of("seg/TrainDataset/Frame/case1_1", "%05d.jpg", 1, 2), frames_of("seg/TrainDataset/Frame/case1_3", "%05d.jpg", 1, 2);
+    frames_of("seg/TestHardDataset/Unseen/Frame/case7_2", "%05d.jpg", 1, 2);
+    put_in("seg/TrainDataset/Classification", "classification.txt",
+           "case1_1/00001 Low-grade_adenoma\ncase1_1/00002 Low-grade_adenoma\ncase1_3/00001 Low-grade_adenoma\n");
+    put_in("seg/TestHardDataset/Unseen/Classification", "classification.txt", "case7_2 Hyperplastic_polyp\n");
+    if (open_list(&l, "seg", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(l.n, 3);
+    assert_string_equal(row_of(&l, "case1_3")->group, "case1");
+    assert_string_equal(row_of(&l, "case7_2")->label, "Hyperplastic_polyp");
+    assert_true(row_of(&l, "case1_1")->frames == 0); /* whole */
+    ft_labels_free(&l);
+    open_short_of_memory("seg", &w);
+    put_in("seg/TrainDataset/Classification", "classification.txt", "case1_1/1 Adenoma\ncase1_1/2 Polyp\ncase1_3/1 Polyp\n");
+    refused(open_list(&l, "seg", NULL, &w, false, false), "classification.txt:2: case1_1 is Polyp here, Adenoma in line 1");
+    put_in("seg/TrainDataset/Classification", "classification.txt", "case1_1/1 Adenoma\n");
+    refused(open_list(&l, "seg", NULL, &w, false, false), "has no class for");
+
+    /* nobody looked at frames 4 to 7; of 8 to 11 three are Polyp, of 12 to 15 two of each */
+    make("capsule/labelled_videos/0b2f.mp4");
+    put_in("capsule", "metadata.csv",
+           "filename;video_id;frame_number;finding_category;finding_class;x1;y1\n0b2f_1.jpg;0b2f;1;Anatomy;Pylorus;;\n"
+           "0b2f_8.jpg;0b2f;8;Luminal;Polyp;1;2\n0b2f_9.jpg;0b2f;9;Luminal;Polyp;1;2\n0b2f_10.jpg;0b2f;10;Luminal;Ulcer;1;2\n"
+           "0b2f_11.jpg;0b2f;11;Luminal;Polyp;1;2\n0b2f_12.jpg;0b2f;12;Luminal;Ulcer;;\n0b2f_13.jpg;0b2f;13;Luminal;Polyp;;\n"
+           "0b2f_15.jpg;0b2f;15;Luminal;Ulcer;;\n0b2f_14.jpg;0b2f;14;Luminal;Polyp;;\nffff_3.jpg;ffff;3;Anatomy;Pylorus;;\n");
+    w = (ft_list_words){.as = "kvasir-capsule", .window = 4};
+    for (int k = 0; k < 2; k++) {
+        if (open_list(&l, "capsule", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(l.n, 3); /* ffff.mp4 is not there */
+        assert_string_equal(row_of(&l, "0b2f@0")->label, "Pylorus");
+        assert_string_equal(row_of(&l, "0b2f@8")->label, "Polyp");
+        assert_string_equal(row_of(&l, "0b2f@12")->label, k ? "Ulcer" : "Polyp"); /* the one that the lists name first */
+        assert_true(row_of(&l, "0b2f@8")->from == 8 && row_of(&l, "0b2f@8")->frames == 4);
+        assert_string_equal(row_of(&l, "0b2f@8")->group, "0b2f");
+        ft_labels_free(&l);
+        open_short_of_memory("capsule", &w);
+        assert_int_equal(ft_remove_file(path_in(dir, "capsule/metadata.csv")), FT_OK);
+        put_in("capsule/official_splits", "split_0.csv",
+               "filename,label\n0b2f_10.jpg,Ulcer\n0b2f_8.jpg,Polyp\n0b2f_9.jpg,Polyp\n");
+        put_in(
+            "capsule/official_splits", "split_1.csv",
+            "filename,label\n0b2f_1.jpg,Pylorus\n0b2f_12.jpg,Ulcer\n0b2f_13.jpg,Polyp\n0b2f_15.jpg,Ulcer\n0b2f_14.jpg,Polyp\n");
+    }
+    put_in("capsule/official_splits", "split_1.csv", "filename,label\nwhat.jpg,Pylorus\n");
+    refused(open_list(&l, "capsule", NULL, &w, false, false), "split_1.csv:2: 'what.jpg' does not name a video and the number");
+    refused(open_list(&l, "look", NULL, &w, false, false), "neither metadata.csv nor split_0.csv");
+
+    /* phases of every frame; tools of every third */
+    make("chol/videos/video02.mp4"), make("chol/videos/video41.mp4");
+    put_in("chol/phase_annotations", "video02-phase.txt",
+           "Frame\tPhase\n0\tPreparation\n1\tPreparation\n2\tClippingCutting\n3\tPreparation\n4\tClippingCutting\n"
+           "5\tClippingCutting\n6\tClippingCutting\n7\tClippingCutting\n8\tPreparation\n");
+    put_in("chol/phase_annotations", "video41-phase.txt",
+           "Frame\tPhase\n0\tPreparation\n1\tPreparation\n2\tPreparation\n3\tPreparation\n");
+    put_in("chol/phase_annotations", "video03-phase.txt", "Frame\tPhase\n0\tPreparation\n"); /* a video that is not there */
+    put_in("chol/tool_annotations", "video02-tool.txt",
+           "Frame\tGrasper\tBipolar\tHook\n0\t1\t0\t0\n3\t1\t0\t1\n6\t0\t0\t0\n9\t0\t1\t0\n12\t0\t0\t0\n19\t0\t0\t0\n");
+    w = (ft_list_words){.as = "cholec80", .window = 4};
+    if (open_list(&l, "chol", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(l.n, 3);
+    assert_string_equal(row_of(&l, "video02@0")->label, "Preparation");
+    assert_string_equal(row_of(&l, "video02@4")->label, "ClippingCutting");
+    assert_string_equal(row_of(&l, "video02@4")->split, "train");
+    assert_string_equal(row_of(&l, "video41@0")->split, "test");
+    ft_labels_free(&l);
+    open_short_of_memory("chol", &w);
+    for (int k = 0; k < 2; k++) {
+        w = (ft_list_words){.as = "cholec80", .window = 4, .multilabel = true, .majority = k == 1};
+        if (open_list(&l, "chol", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(l.n, 5);
+        assert_string_equal(row_of(&l, "video02@0")->label,
+                            k ? "Grasper" : "Grasper|Hook"); /* of two frames that were looked at */
+        assert_string_equal(row_of(&l, "video02@4")->label, "none");
+        assert_string_equal(row_of(&l, "video02@8")->label, "Bipolar");
+        ft_labels_free(&l);
+    }
+    open_short_of_memory("chol", &w);
+    put_in("chol/tool_annotations", "video02-tool.txt", "Frame\tGrasper\tBipolar\n0\t1\t2\n");
+    refused(open_list(&l, "chol", NULL, &w, false, false), "video02-tool.txt:2: '2' is neither 0 nor 1");
+
+    /* images 2 to 9, known by their numbers; nobody looked at 8 and 9 */
+    frames_of("t50/videos/VID79", "%06d.png", 2, 8), frames_of("t50/videos/VID80", "%06d.png", 0, 4);
+    static const char head[] = "{\"fps\": 1, \"categories\": {\"instrument\": {\"0\": \"grasper\", \"2\": \"hook\"}, "
+                               "\"phase\": {\"0\": \"preparation\", \"1\": \"carlot-triangle-dissection\"}}, \"annotations\": {";
+#define ONE(tool, phase) "[1, " tool ", 1, -1, -1, -1, -1, 2, 0, 1, -1, -1, -1, -1, " phase "]"
+    char text[2000];
+    snprintf(text, sizeof text,
+             "%s\"2\": [" ONE("0", "0") ", " ONE("2", "0") "], \"3\": [" ONE("-1", "0") "], \"4\": [" ONE(
+                 "0", "1") "], \"5\": [" ONE("0", "0") "], \"6\": [" ONE("2", "1") "], \"7\": [" ONE("-1", "1") "]}}",
+             head);
+    put_in("t50/labels", "VID79.json", text);
+    snprintf(text, sizeof text, "%s\"0\": [" ONE("0", "1") "], \"1\": []}}", head);
+    put_in("t50/labels", "VID80.json", text);
+    w = (ft_list_words){.as = "cholect50", .window = 4};
+    if (open_list(&l, "t50", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(l.n, 3);
+    assert_string_equal(row_of(&l, "VID79@0")->label, "preparation");
+    assert_string_equal(row_of(&l, "VID79@4")->label, "carlot-triangle-dissection");
+    assert_string_equal(row_of(&l, "VID79@4")->split, "1"); /* its official fold */
+    assert_string_equal(row_of(&l, "VID80@0")->split, "2");
+    ft_labels_free(&l);
+    open_short_of_memory("t50", &w);
+    w.multilabel = true;
+    if (open_list(&l, "t50", NULL, &w, false, false) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(row_of(&l, "VID79@0")->label, "grasper|hook");
+    assert_string_equal(row_of(&l, "VID79@4")->label, "hook");
+    ft_labels_free(&l);
+    snprintf(text, sizeof text, "%s\"0\": [" ONE("7", "1") "]}}", head);
+    put_in("t50/labels", "VID80.json", text);
+    refused(open_list(&l, "t50", NULL, &w, false, false), "VID80.json: frame 0 names 7, which its categories do not know");
+    w.window = 100, w.multilabel = false;
+    refused(open_list(&l, "t50", NULL, &w, false, false), "no window of 100 frames in labels/VIDNN.json");
 
     make("mm/x/clip1.mp4"), make("mm/x/clip2.mp4");
     w = (ft_list_words){.as = "mmaction"};
@@ -706,11 +886,13 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_labels),        cmocka_unit_test(test_forms),      cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_classes),       cmocka_unit_test(test_groups),     cmocka_unit_test(test_found),
-        cmocka_unit_test(test_datasets),      cmocka_unit_test(test_wide_facts), cmocka_unit_test(test_folder_of_lists),
-        cmocka_unit_test(test_class_folders), cmocka_unit_test(test_many_rows),  cmocka_unit_test(test_checksums),
-        cmocka_unit_test(test_frames)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_labels),          cmocka_unit_test(test_sets),
+                                       cmocka_unit_test(test_forms),           cmocka_unit_test(test_columns),
+                                       cmocka_unit_test(test_classes),         cmocka_unit_test(test_groups),
+                                       cmocka_unit_test(test_found),           cmocka_unit_test(test_datasets),
+                                       cmocka_unit_test(test_framed_datasets), cmocka_unit_test(test_wide_facts),
+                                       cmocka_unit_test(test_folder_of_lists), cmocka_unit_test(test_class_folders),
+                                       cmocka_unit_test(test_many_rows),       cmocka_unit_test(test_checksums),
+                                       cmocka_unit_test(test_frames)};
     return cmocka_run_group_tests_name("lists", tests, set_up, tear_down);
 }

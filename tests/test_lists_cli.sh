@@ -144,4 +144,28 @@ works "$F" predict "$run" v/phantom-00001.mp4 v/phantom-00002.mp4 -o alone.csv
 cmp pred.csv alone.csv || die "a bad file changed the predictions of others"
 fails 1 "none of the 2 videos" -- "$F" predict "$run" bad.mp4 nowhere.mp4 -o none.csv
 [ ! -e none.csv ] || die "no prediction was written as a file"
+
+# predict makes clips as those were made that the run learned from, and says so; an option takes another way, and is said
+works "$F" ingest --videos v --labels capital.csv -o crop.h5 --size 16 --frames 8 --stride 1 --fps 4 --crop 4,2,16,16 --clips-per-video all --overlap 0.5
+cat >crop.yaml <<'Y'
+task: classifier
+data: {clips: crop.h5}
+labels: 4
+validation: 0
+classifier: {steps: 2, batch: 4}
+Y
+works "$F" train crop.yaml -o cropped
+works "$F" predict cropped long/phantom-00000.mp4 -o a.csv
+says "stride 1, at 4 frames a second, all of a video, overlap 0.5, view centre, crop 4,2,16,16"
+works "$F" predict cropped long/phantom-00000.mp4 --crop 4,2,16,16 --fps 4 --stride 1 --clips-per-video all --overlap 0.5 -o b.csv
+cmp a.csv b.csv || die "predict does not take the crop and the rate of the run"
+! grep -q warning err || die "what the run says itself is warned of: $(cat err)"
+for other in "--crop none" "--fps 0" "--sampler uniform --overlap 0" "--clips-per-video 1 --overlap 0"; do
+  works "$F" predict cropped long/phantom-00000.mp4 $other -o c.csv --force
+  says "warning: ${other%% *}" "the classifier learned from clips made with"
+  ! cmp -s a.csv c.csv || die "$other changes nothing"
+done
+works "$F" ingest --videos v --labels capital.csv -o whole.h5 --size 16 --frames 8 --stride 1
+works "$F" evaluate cropped --data whole.h5
+says "whole.h5: its clips were made with crop none, those that the classifier learned from with 4,2,16,16" "with fps 0"
 done_testing

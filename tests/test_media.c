@@ -541,6 +541,86 @@ static void test_ingest(void **state)
     for (int i = 0; i < 2 * n; i++) assert_true(index[i] >= 0 && index[i] < 10);
 }
 
+/* What a window holds are the frames that its label is of: of images as they are, of a video as in a pass over all of it. */
+static void test_windows(void **state)
+{
+    (void)state;
+    enum { IMAGES = 13, SIDE = 16, EACH = SIDE * SIDE * 3 };
+    static uint8_t image[IMAGES][EACH];
+    ft_ingest_result r;
+    ft_clipstore s, whole;
+    for (int k = 1; k <= IMAGES; k++) { /* 10.png behind 9.png, and the count of polyps beside each */
+        char path[100];
+        uint8_t *png;
+        size_t size;
+        for (int i = 0; i < EACH; i++) image[k - 1][i] = (uint8_t)(k * 37 + i * 11 + i / 48 * 5);
+        assert_int_equal(ft_png_encode(image[k - 1], SIDE, SIDE, &png, &size), FT_OK);
+        ft_mkdirs(in_dir("ld/Images/7")), ft_mkdirs(in_dir("ld/Annotations/7"));
+        snprintf(path, sizeof path, "ld/Images/7/%d.png", k);
+        assert_int_equal(ft_write_file(in_dir(path), png, size), FT_OK);
+        ft_free(png);
+        snprintf(path, sizeof path, "ld/Annotations/7/%d.txt", k);
+        put(path, k == 6 ? "1\n2 3 4 5\n" : "0\n");
+    }
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s", in_dir("ld"));
+    ft_ingest_opt o = {.videos = folder,
+                       .sampling = {FT_SAMPLE_STRIDE, 4, 1, 1, 0},
+                       .view = "centre",
+                       .size = SIDE,
+                       .list = {.as = "ldpolyp", .window = 4}};
+    if (ft_ingest(&o, in_dir("w.h5"), &r) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_clipstore_read(&s, in_dir("w.h5")), FT_OK);
+    assert_true(s.n_clip == 3 && s.n_video == 3);
+    for (int k = 0; k < 3; k++) {
+        assert_memory_equal(ft_clip_pixels(&s, k), image[4 * k], 4 * EACH);
+        assert_string_equal(s.video[k].label, k == 1 ? "polyp" : "normal");
+        assert_true(s.clip[k].start == 0 && s.clip[k].video == k && s.video[k].frames == 4);
+        assert_string_equal(s.video[k].group, "7");
+        assert_string_equal(s.video[k].sha256, s.video[0].sha256);
+    }
+    ft_clipstore_free(&s);
+
+    ft_mkdirs(in_dir("ch/videos")), ft_mkdirs(in_dir("ch/phase_annotations"));
+    encode(in_dir("ch/v.mkv"), AV_CODEC_ID_FFV1, 64, 48, 22);
+    assert_int_equal(rename(in_dir("ch/v.mkv"), in_dir("ch/videos/video01.mp4")), 0);
+    char text[400] = "Frame\tPhase\n";
+    for (int k = 0; k < 22; k++) /* nobody told the phase of frames 8 to 11; the sixth window would be shorter */
+        if (k < 8 || k > 11) snprintf(text + strlen(text), sizeof text - strlen(text), "%d\t%s\n", k, k < 12 ? "Early" : "Late");
+    put("ch/phase_annotations/video01-phase.txt", text);
+    snprintf(folder, sizeof folder, "%s", in_dir("ch"));
+    o.list.as = "cholec80";
+    for (int k = 0; k < 2; k++) { /* each window by itself, or all in one pass */
+        o.view = k ? "centre" : "3crop";
+        if (ft_ingest(&o, in_dir("w.h5"), &r) < 0) fail_msg("%s", ft_error_message());
+        assert_true(r.videos == 4 && r.clips == (k ? 4 : 12));
+        ft_ingest_opt all = {.videos = in_dir("ch/videos"),
+                             .sampling = {FT_SAMPLE_STRIDE, 4, 1, 0, 0},
+                             .view = o.view,
+                             .size = SIDE,
+                             .list = {.as = "unlabelled"}};
+        if (ft_ingest(&all, path_in(dir, "all.h5"), &r) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_clipstore_read(&s, in_dir("w.h5")), FT_OK);
+        assert_int_equal(ft_clipstore_read(&whole, in_dir("all.h5")), FT_OK);
+        static const int window[4] = {0, 1, 3, 4};
+        for (int i = 0; i < 4; i++)
+            for (int view = 0; view < (k ? 1 : 3); view++) {
+                int mine = k ? i : 3 * i + view, at = window[i] + view * (int)(whole.n_clip / 3);
+                assert_memory_equal(ft_clip_pixels(&s, mine), ft_clip_pixels(&whole, k ? window[i] : at), 4 * EACH);
+                assert_int_equal(s.clip[mine].video, i); /* the clips of a window stand together */
+                assert_string_equal(s.video[i].label, window[i] < 3 ? "Early" : "Late");
+            }
+        ft_clipstore_free(&s), ft_clipstore_free(&whole);
+    }
+    strcat(text, "22\tLate\n23\tLate\n");
+    put("ch/phase_annotations/video01-phase.txt", text);
+    assert_int_equal(ft_ingest(&o, in_dir("w.h5"), &r), FT_EDATA); /* the list knows more frames than there are */
+    assert_non_null(strstr(ft_error_message(), "frames 20 to 23 are asked of 22"));
+    o.skip = true;
+    if (ft_ingest(&o, in_dir("w.h5"), &r) < 0) fail_msg("%s", ft_error_message());
+    assert_true(r.videos == 4 && r.skipped == 1);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -563,6 +643,7 @@ int main(void)
                                        cmocka_unit_test(test_other_files),
                                        cmocka_unit_test(test_cut_off),
                                        cmocka_unit_test(test_no_memory_for_videos),
-                                       cmocka_unit_test(test_ingest)};
+                                       cmocka_unit_test(test_ingest),
+                                       cmocka_unit_test(test_windows)};
     return cmocka_run_group_tests_name("media", tests, set_up, tear_down);
 }

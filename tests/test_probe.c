@@ -271,9 +271,67 @@ static void test_pictures(void **state)
     ft_config_free(cfg);
 }
 
+/* Trains a probe on the store's six clips and their made-up features, and gives its answers for them. */
+static void answers(const char *model, const char *name, const ft_clipstore *s, const ft_clip_features *f, const int *label,
+                    const char *const *classes, int n_classes, int positive, float *prob)
+{
+    ft_config *cfg;
+    ft_training_result r = {0};
+    ft_classifier_info info;
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5};
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    set(cfg, "precision", "f32"), set(cfg, "classifier.model", model), set(cfg, "classifier.steps", "300");
+    set(cfg, "classifier.strength", "0.7"), set(cfg, "classifier.lr", "0.02"), set(cfg, "features.model", "x3d-tiny");
+    ft_training_set t = {.store = s,
+                         .clip = clip,
+                         .label = label,
+                         .n = 6,
+                         .features = f,
+                         .network = "",
+                         .classes = classes,
+                         .n_classes = n_classes,
+                         .watched_store = s,
+                         .positive = positive};
+    if (ft_classifier_train(cfg, &t, in(name), 0, false, &r) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_classifier_info_read(&info, in(name)), FT_OK);
+    assert_int_equal(info.multilabel, positive == FT_MULTILABEL);
+    if (ft_classifier_predict(in(name), &info, s, f, clip, 6, prob) < 0) fail_msg("%s", ft_error_message());
+    ft_classifier_info_free(&info);
+    ft_config_free(cfg);
+}
+
+/* Several labels: each is told from the rest as if it stood alone, and a head that is trained learns all of them. */
+static void test_sets(void **state)
+{
+    (void)state;
+    enum { D = 5 };
+    static const char *const names[] = {"a", "b", "c"}, *const two[] = {"no", "yes"};
+    static const int sets[6] = {1, 3, 6, 0, 5, 2};
+    ft_clipstore s;
+    float x[6 * D], sure[6 * 8], prob[18], one[12];
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    for (int i = 0; i < 6 * D; i++) x[i] = value(3, i);
+    ft_clip_features f = {.dim = {1, 1, D}, .n = 6, .clean = x};
+    answers("linear-probe", "sets", &s, &f, sets, names, 3, FT_MULTILABEL, prob);
+    for (int c = 0; c < 3; c++) {
+        int is[6];
+        for (int i = 0; i < 6; i++) is[i] = sets[i] >> c & 1;
+        answers("linear-probe", names[c], &s, &f, is, two, 2, 1, one);
+        for (int i = 0; i < 6; i++) assert_true(fabs((double)prob[3 * i + c] - (double)one[2 * i + 1]) < 1e-6);
+    }
+    for (int i = 0; i < 48; i++) /* three features that say it, and noise of the size of a tenth */
+        sure[i] = (i % 8 < 3 ? (float)(sets[i / 8] >> i % 8 & 1) : 0) + 0.1f * value(4, i);
+    f.dim[2] = 8, f.clean = sure;
+    answers("attentive-probe", "attentive", &s, &f, sets, names, 3, FT_MULTILABEL, prob);
+    ft_scores v = ft_score(prob, sets, 6, 3, FT_MULTILABEL);
+    assert_true(v.accuracy > 0.999 && v.brier < 0.05);
+    ft_clipstore_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic), cmocka_unit_test(test_choice),
-                                       cmocka_unit_test(test_features), cmocka_unit_test(test_pictures)};
+                                       cmocka_unit_test(test_features), cmocka_unit_test(test_pictures),
+                                       cmocka_unit_test(test_sets)};
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -1,5 +1,5 @@
-/* libforty: what the program is made of. Functions that can fail return a negative status, and ft_error_message() says why, in the
- * thread that called. */
+/* libforty: what the program is made of. Functions that can fail return a negative status, and ft_error_message() says why, in
+ * the thread that called. */
 #ifndef FORTY_H
 #define FORTY_H
 

@@ -5,9 +5,10 @@
 
 #include "common/base/status.h"
 
+static const char *const names[] = {"stride", "released", "uniform", "dense"};
+
 static int sampler(const char *name)
 {
-    static const char *const names[] = {"stride", "released", "uniform", "dense"};
     for (int i = 0; i < 4; i++)
         if (!strcmp(name, names[i])) return i;
     return -1;
@@ -18,6 +19,8 @@ ft_clip_sampler ft_clip_sampler_of(const char *name)
 {
     return ft_clip_sampler_known(name) ? (ft_clip_sampler)sampler(name) : FT_SAMPLE_STRIDE;
 }
+
+const char *ft_clip_sampler_name(ft_clip_sampler how) { return names[how]; }
 
 bool ft_clip_view_known(const char *name) { return !strcmp(name, "centre") || !strcmp(name, "left") || !strcmp(name, "3crop"); }
 

@@ -22,6 +22,7 @@ typedef struct {
 
 /* "stride", "released", "uniform", "dense"; another word is FT_SAMPLE_STRIDE */
 ft_clip_sampler ft_clip_sampler_of(const char *name);
+const char *ft_clip_sampler_name(ft_clip_sampler how);
 bool ft_clip_sampler_known(const char *name);
 bool ft_clip_view_known(const char *name); /* "centre", "left", "3crop": which square of the picture */
 

@@ -26,6 +26,8 @@
     KEY("data.bins", TEXT, "", 0, 0, "labels that are numbers become classes between these bounds: 30,50")                       \
     KEY("data.window", INT, "16", 1, 100000, "data sets whose frames are labelled: so many become one window with one label")    \
     KEY("data.window_positive", CHOICE, "any", 0, 0, "any|majority: of its frames make a window positive")                       \
+    KEY("data.multilabel", BOOL, "false", 0, 0,                                                                                  \
+        "a video may have several labels, A|B, or columns of 0 and 1 (data.columns: label=A+B): a sigmoid for each class")       \
     KEY("data.licence", TEXT, "", 0, 0, "licence and source of the videos, a sentence for the report")                           \
     KEY("data.outside", BOOL, "false", 0, 0, "the label list may name videos outside of data.videos, by .. or from the root")    \
     KEY("data.checksums", TEXT, "", 0, 0, "SHA-256 list of the videos: verified when they are read, written if it is not there") \
@@ -56,7 +58,9 @@
     KEY("data.features", TEXT, "", 0, 0,                                                                                         \
         "features of videos for task: mil: a folder of VIDEO.npy, or a file of `forty features`")                                \
     KEY("data.frame_labels", TEXT, "", 0, 0, "which frames are positive: CSV of video,start,end, or .npy with a value a frame")  \
-    KEY("positive", TEXT, "", 0, 0, "the class that F1 counts; empty: the last in alphabetical order")                           \
+    KEY("positive", TEXT, "", 0, 0,                                                                                              \
+        "the class that F1 counts; empty: the last in alphabetical order. Of data.multilabel: one label, which makes two "       \
+        "classes")                                                                                                               \
     KEY("labels", INT, "40", 2, 1e6, "labelled videos of each split, balanced over classes; 0 < labels")                         \
     KEY("labels_from", CHOICE, "random", 0, 0,                                                                                   \
         "random|first: labelled videos of a class are drawn by the split's number, or the first of the list")                    \
@@ -181,7 +185,7 @@
     KEY("classifier.evaluate", CHOICE, "ema", 0, 0,                                                                              \
         "ema|raw|released: weights that are scored; released: EMA, but of supervised arms the raw ones with drop path on")       \
     KEY("classifier.augment", CHOICE, "dihedral", 0, 0,                                                                          \
-        "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/views.h") \
+        "dihedral|horizontal|released: views of clips; horizontal: where one side of the picture is up; see classify/views.h")   \
     KEY("classifier.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); what they lack starts anew")      \
     KEY("classifier.lora", INT, "0", 0, 256,                                                                                     \
         "rank of adapters on a transformer's attention, which then learn alone with the head; 0: none")                          \

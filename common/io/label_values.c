@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -207,6 +208,82 @@ static int join_forms(ft_labels *l)
 }
 
 int ft_labels_to_classes(ft_labels *l, const char *bins) { return bins && *bins ? by_bins(l, bins) : join_forms(l); }
+
+/* ---- several labels ----------------------------------------------------------------------------------------------------- */
+
+static bool between(char c) { return c == '|' || c == ';'; }
+
+const char *ft_label_part(const char **at, size_t *n)
+{
+    while (between(**at) || isspace((unsigned char)**at)) ++*at;
+    const char *from = *at;
+    while (**at && !between(**at)) ++*at;
+    for (*n = (size_t)(*at - from); *n && isspace((unsigned char)from[*n - 1]);) --*n;
+    return *n ? from : NULL;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The row's parts, joined forms, in order and each once: "blood|polyp" */
+static int set_label(ft_label *e, const ft_label *part, int n)
+{
+    ft_text t;
+    const char **name = ft_alloc_n(n + 1, sizeof *name), *last = NULL;
+    int rc = name ? ft_text_begin(&t) : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    bool none = n == 0;
+    for (int i = 0; rc == FT_OK && i < n; i++) {
+        none |= !strcasecmp(part[i].label, FT_NO_LABEL);
+        name[i] = part[i].label;
+    }
+    if (rc == FT_OK && none && n > 1) {
+        rc = FT_FAIL(FT_EDATA, "%s:%d: the label '%s' is " FT_NO_LABEL " and others", e->list, e->line, e->label);
+        ft_text_free(&t);
+    }
+    if (rc == FT_OK) {
+        qsort(name, (size_t)n, sizeof *name, by_text);
+        for (int i = 0; i < n && !none; i++) {
+            if (!last || strcmp(last, name[i])) fprintf(t.f, "%s%s", last ? "|" : "", name[i]);
+            last = name[i];
+        }
+        if (none) fputs(FT_NO_LABEL, t.f);
+        rc = ft_text_end(&t);
+        if (rc == FT_OK) rc = replace(e, &e->label, t.text);
+        ft_text_free(&t);
+    }
+    ft_free(name);
+    return rc;
+}
+
+int ft_labels_to_sets(ft_labels *l)
+{
+    ft_labels part = {.decimal_commas = l->decimal_commas};
+    int rc = FT_OK, at = 0, several = 0, *parts = ft_alloc_n(l->n + 1, sizeof *parts);
+    if (!parts) rc = FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int i = 0; rc == FT_OK && i < l->n; i++) {
+        const char *p = l->row[i].label, *from;
+        size_t n;
+        while (rc == FT_OK && (from = ft_label_part(&p, &n))) {
+            rc = ft_grow(&part.row, (size_t)part.n, sizeof *part.row);
+            if (rc < 0) break;
+            ft_label *e = &part.row[part.n++];
+            *e = (ft_label){.label = ft_format("%.*s", (int)n, from), .list = l->row[i].list, .line = l->row[i].line};
+            if (!e->label) rc = FT_FAIL(FT_ENOMEM, "no memory for labels");
+            parts[i]++;
+        }
+    }
+    if (rc == FT_OK) rc = join_forms(&part);
+    for (int i = 0; rc == FT_OK && i < l->n; at += parts[i++]) {
+        several += parts[i] > 1;
+        rc = set_label(&l->row[i], part.row + at, parts[i]);
+    }
+    if (rc == FT_OK && l->n && !several)
+        ft_warn("%s: several labels a video are expected, and no video has more than one. They stand in the column label with | "
+                "or ; between, or --columns label=A+B+C names columns of 0 and 1",
+                l->row[0].list);
+    ft_free(parts);
+    ft_labels_free(&part);
+    return rc;
+}
 
 /* ---- groups ------------------------------------------------------------------------------------------------------------- */
 

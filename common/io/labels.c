@@ -16,8 +16,8 @@
 #include "common/io/lookup.h"
 #include "common/io/table.h"
 
-enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 }; /* MOST_FACTS: bytes; every row repeats the names of its columns */
-enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN };
+enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 };          /* MOST_FACTS: bytes; every row repeats the names of its columns */
+enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN, TOLD = 4096 }; /* TOLD: bytes of what --columns says of one */
 static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
 static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
 /* What they are called elsewhere: small letters, without what stands between words. */
@@ -34,9 +34,10 @@ typedef struct {
     int column[KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
     bool headerless;
-    json_t *fact, *nothing; /* of the row, kept from row to row with its columns; "" */
-    size_t facts;           /* bytes of all rows */
-    char *name[FT_COLUMNS]; /* of the header; NULL: no fact */
+    json_t *fact, *nothing;      /* of the row, kept from row to row with its columns; "" */
+    size_t facts;                /* bytes of all rows */
+    char *name[FT_COLUMNS];      /* of the header; NULL: no fact */
+    int kind[FT_COLUMNS], kinds; /* columns of 0 and 1, of a class each */
 } reader;
 
 static int no_memory(const char *path) { return FT_FAIL(FT_ENOMEM, "%s: no memory", path); }
@@ -62,7 +63,7 @@ static int nearness(const char *name, int k)
 }
 
 /* What `columns` says of column k: false: nothing; else *name, which may be "". */
-static bool told(const char *columns, int k, char name[256])
+static bool told(const char *columns, int k, char name[TOLD])
 {
     for (const char *p = columns; p && *p; p += strcspn(p, ","), p += *p == ',') {
         p += strspn(p, " ");
@@ -70,7 +71,7 @@ static bool told(const char *columns, int k, char name[256])
         if (strncmp(p, column_names[k], n) || p[n] != '=') continue;
         p += n + 1;
         value = strcspn(p, ",");
-        snprintf(name, 256, "%.*s", (int)value, p);
+        snprintf(name, TOLD, "%.*s", (int)value, p);
         return true;
     }
     return false;
@@ -123,14 +124,48 @@ static int column_called(const ft_row *row, const char *name, bool *headerless)
     return -1;
 }
 
+/* "A+B+C" as columns of classes; false: it is one column */
+static int find_kinds(reader *r, const ft_row *row, const char *names, bool *found)
+{
+    bool by_place = false;
+    *found = r->opt->multilabel && strchr(names, '+') && column_called(row, names, &by_place) < 0;
+    for (const char *p = names; *found && *p; p += *p == '+') {
+        size_t n = strcspn(p, "+");
+        char *name = ft_format("%.*s", (int)n, p), all[300];
+        if (!name) return no_memory(row->path);
+        int at = column_called(row, name, &by_place);
+        if (at < 0 || by_place) {
+            all_names(row, all);
+            int rc = FT_FAIL(FT_EDATA, "%s:1: no column is called %s. There are %s", row->path, name, all);
+            ft_free(name);
+            return rc;
+        }
+        ft_free(name);
+        if (strpbrk(row->field[at], "|;") || !strcasecmp(row->field[at], FT_NO_LABEL))
+            return FT_FAIL(FT_EDATA, "%s:1: the column %s cannot be a class: rename it, without | and ;", row->path,
+                           row->field[at]);
+        for (int i = 0; i < r->kinds; i++)
+            if (r->kind[i] == at) return FT_FAIL(FT_EDATA, "%s:1: the column %s is named twice", row->path, row->field[at]);
+        r->kind[r->kinds++] = at;
+        p += n;
+    }
+    return FT_OK;
+}
+
 /* The column that the user named, or the one that is called like this. */
 static int find_column(reader *r, const ft_row *row, int k)
 {
-    char name[256], all[300];
+    char name[TOLD], all[300];
     int best = 3, at = -1, also = -1;
     r->column[k] = -1;
     if (told(r->opt->columns, k, name)) {
+        bool kinds = false;
         if (!*name) return FT_OK;
+        if (k == LABEL) FT_TRY(find_kinds(r, row, name, &kinds));
+        if (kinds) {
+            r->column[k] = r->kind[0];
+            return FT_OK;
+        }
         char *rest = name;
         for (char *one; r->column[k] < 0 && (one = strsep(&rest, "|"));) r->column[k] = column_called(row, one, &r->headerless);
         if (r->column[k] >= 0) return FT_OK;
@@ -158,12 +193,12 @@ static void say_columns(const reader *r, const ft_row *row)
         if (r->column[k] >= 0 && strcmp(row->field[r->column[k]], column_names[k]))
             at += (size_t)snprintf(text + at, sizeof text - at, "%s%s is the column %.100s", at ? ", " : "", field_names[k],
                                    row->field[r->column[k]]);
-    if (at) ft_log("%s: %s", row->path, text);
+    if (at) ft_log("%s: %s%s", row->path, text, r->kinds ? ", the first of those that --columns names" : "");
 }
 
 static int header(reader *r, const ft_row *row)
 {
-    char all[300];
+    char all[300], name[TOLD];
     bool any = false;
     for (int i = 0; i < row->fields; i++) FT_TRY(ft_row_name(row, i, "the name of a column"));
     r->expected = row->fields;
@@ -172,7 +207,7 @@ static int header(reader *r, const ft_row *row)
         any |= r->column[k] >= 0;
     }
     for (int k = 0; k < KNOWN && r->headerless; k++)
-        if (!told(r->opt->columns, k, all)) r->column[k] = -1; /* what stands in the first row is no name */
+        if (!told(r->opt->columns, k, name)) r->column[k] = -1; /* what stands in the first row is no name */
     all_names(row, all);
     if (!any && row->fields == 2) {
         r->headerless = true, r->column[VIDEO] = 0, r->column[LABEL] = 1;
@@ -193,7 +228,10 @@ static int header(reader *r, const ft_row *row)
         for (int k = 0; k < i; k++)
             if (!strcmp(row->field[i], row->field[k]))
                 return FT_FAIL(FT_EDATA, "%s:1: two columns are named %s", row->path, row->field[i]);
-        if (!listed(r->opt->leave_out, row->field[i]) && !(r->name[i] = ft_strdup(row->field[i]))) return no_memory(row->path);
+        bool kind = false;
+        for (int k = 0; k < r->kinds; k++) kind |= r->kind[k] == i;
+        if ((kind || !listed(r->opt->leave_out, row->field[i])) && !(r->name[i] = ft_strdup(row->field[i])))
+            return no_memory(row->path);
     }
     say_columns(r, row);
     return FT_OK;
@@ -224,6 +262,7 @@ static int facts(reader *r, const ft_row *row, char **text)
     for (int i = 0; i < row->fields && rc == FT_OK; i++) {
         bool known = false;
         for (int k = 0; k < KNOWN; k++) known |= r->column[k] == i;
+        for (int k = 0; k < r->kinds; k++) known |= r->kind[k] == i;
         if (!known && r->name[i]) rc = take_fact(r, row, i, where);
     }
     if (rc == FT_OK) rc = ft_json_text(r->fact, JSON_COMPACT, text);
@@ -242,6 +281,29 @@ static int take(const reader *r, const ft_row *row, int which, char **out)
     return (*out = ft_strdup(i < 0 ? "" : row->field[i])) ? FT_OK : no_memory(row->path);
 }
 
+/* "A|C" of columns of 0 and 1 */
+static int take_kinds(const reader *r, const ft_row *row, char **out)
+{
+    static const char *const word[2][4] = {{"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}};
+    ft_text t;
+    FT_TRY(ft_text_begin(&t));
+    int rc = FT_OK, some = 0;
+    for (int k = 0; rc == FT_OK && k < r->kinds; k++) {
+        const char *v = row->field[r->kind[k]];
+        int is = -1;
+        for (int i = 0; i < 8; i++)
+            if (!strcasecmp(v, word[i / 4][i % 4])) is = i / 4;
+        if (is < 0)
+            rc = FT_FAIL(FT_EDATA, "%s:%d: the column %s is '%.40s' here; 0 or 1 is needed", row->path, row->line,
+                         r->name[r->kind[k]], v);
+        if (is == 1) fprintf(t.f, "%s%s", some++ ? "|" : "", r->name[r->kind[k]]);
+    }
+    if (rc == FT_OK) rc = ft_text_end(&t);
+    if (rc == FT_OK && !(*out = ft_strdup(t.text))) rc = no_memory(row->path);
+    ft_text_free(&t);
+    return rc;
+}
+
 static int body(reader *r, const ft_row *row)
 {
     if (row->fields != r->expected)
@@ -253,11 +315,11 @@ static int body(reader *r, const ft_row *row)
     ft_label *e = &r->l->row[r->l->n++];
     *e = (ft_label){.list = r->path, .line = row->line};
     FT_TRY(take(r, row, VIDEO, &e->video));
-    FT_TRY(take(r, row, LABEL, &e->label));
+    FT_TRY(r->kinds ? take_kinds(r, row, &e->label) : take(r, row, LABEL, &e->label));
     FT_TRY(take(r, row, GROUP, &e->group));
     FT_TRY(take(r, row, SPLIT, &e->split));
     FT_TRY(facts(r, row, &e->facts));
-    if (!*e->video || !*e->label)
+    if (!*e->video || (!*e->label && !r->opt->multilabel))
         return FT_FAIL(FT_EDATA, "%s:%d: %s is empty", row->path, row->line, *e->video ? "the label" : "the name of the video");
     return FT_OK;
 }
@@ -361,7 +423,7 @@ static int read_folder(ft_labels *l, const char *folder, const ft_list_opt *opt)
 static int settle(ft_labels *l, const ft_list_opt *opt)
 {
     int rc = ft_labels_name_splits(l);
-    if (rc == FT_OK) rc = ft_labels_to_classes(l, opt->bins);
+    if (rc == FT_OK) rc = opt->multilabel ? ft_labels_to_sets(l) : ft_labels_to_classes(l, opt->bins);
     if (rc == FT_OK) rc = ft_labels_group(l, opt->group_from);
     if (rc < 0) ft_labels_free(l);
     return rc;

@@ -6,6 +6,7 @@
 #define FT_LABELS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -35,7 +36,13 @@ typedef struct {
     const char *group_from; /* POSIX extended regular expression: its first (...) in the group, or in the video's name where the
                                list has no groups, is the group */
     const char *bins;       /* "50" or "30,50": rising bounds that make classes of numbers: below 50, from 50; 30 to 50 */
+    bool multilabel;        /* a video may have several: "polyp|blood" or "polyp;blood", "" or FT_NO_LABEL none, and columns may
+                               have "label=polyp+blood": a column of 0 and 1 for each class */
 } ft_list_opt;
+
+#define FT_NO_LABEL "none"
+/* The next class that a label of several names, from *at on; NULL: there are no more. Not terminated: *n bytes. */
+const char *ft_label_part(const char **at, size_t *n);
 
 /* `path` may be a folder of lists as PolypDiag's splits/: train.txt, val.txt, test.txt (or .csv) tell the split. Without
  * test.txt, val.txt is the test list, as it is there. opt may be NULL. */
@@ -51,6 +58,7 @@ void ft_labels_free(ft_labels *l);
 /* What its words mean, called by the readers above in this order: label_values.c. Each may change what stands in the rows. */
 int ft_labels_name_splits(ft_labels *l);                  /* TRAIN, val, dev, fold_3: "train", "validation", "3" */
 int ft_labels_to_classes(ft_labels *l, const char *bins); /* numbers by bins; 1 and 1.0, Polyp and polyp are one class */
+int ft_labels_to_sets(ft_labels *l); /* the same for each class that a label names; then in order: "blood|polyp" */
 int ft_labels_group(ft_labels *l, const char *group_from);
 /* "train", "validation", "test", the digits of a fold; NULL: no such split. `digits` holds them. */
 const char *ft_split_name(const char *given, char digits[8]);

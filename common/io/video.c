@@ -25,6 +25,7 @@
 #include "common/io/picture.h"
 #include "common/io/stills.h"
 
+enum { MAX_TICKS = 1 << 24 };
 enum { STILLS_FPS = 25 }; /* images have no rate of their own */
 
 typedef struct {
@@ -646,6 +647,21 @@ int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown)
     for (int i = 0; i < LOOKS; i++) ft_free(l.rgb[i]);
     ft_scaler_free(&l.scaler);
     return rc;
+}
+
+int64_t ft_video_ticks(const ft_video *v, double fps, int64_t **index)
+{
+    double last = v->time[v->frames - 1] + 1.0 / v->fps, ticks = floor(last * fps + 1e-6);
+    if (!(ticks <= MAX_TICKS))
+        return FT_FAIL(FT_EDATA, "%s: its times reach to %g s, %g frames at %g a second. Copy the file again, or leave out --fps",
+                       v->path, last, ticks, fps);
+    int64_t n = ticks < 1 ? 1 : (int64_t)ticks, k = 0;
+    if (!(*index = ft_alloc_n(n, sizeof **index))) return FT_FAIL(FT_ENOMEM, "%s: no memory", v->path);
+    for (int64_t i = 0; i < n; i++) {
+        while (k + 1 < v->frames && v->time[k + 1] <= (double)i / fps + 1e-6) k++;
+        (*index)[i] = k;
+    }
+    return n;
 }
 
 int ft_video_sha256(const ft_video *v, char hex[65], int (*image)(void *of, const char *name, const char *hex), void *of)

@@ -54,6 +54,10 @@ int ft_video_frames(const ft_video *v, const int64_t *index, int64_t n, int size
 int ft_video_each(const ft_video *v, const int64_t *index, int64_t n, int size, ft_crop crop,
                   int (*take)(void *of, int64_t k, const uint8_t *rgb), void *of);
 
+/* Frames of a steady clock of `fps` ticks a second, by the times of the video: (*index)[k] is the frame that is shown at tick k.
+ * Returns the number of ticks; FT_EDATA: times that reach absurdly far. *index is fresh. */
+int64_t ft_video_ticks(const ft_video *v, double fps, int64_t **index);
+
 /* SHA-256 of the file; of a folder, of the lines "HEX  NAME" of its images. `image`, may be NULL, is told that of each. */
 int ft_video_sha256(const ft_video *v, char hex[65], int (*image)(void *of, const char *name, const char *hex), void *of);
 
