@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "classify/classifier_info.h"
 #include "classify/views.h"
-#include "classify/classifier_table.h"
 #include "classify/probe.h"
 #include "classify/scores.h"
 #include "classify/ssl.h"
@@ -21,55 +21,6 @@
 #include "common/io/weights.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
-
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
-
-#define CLASSIFIER(name) extern const ft_classifier ft_classifier_##name;
-FT_CLASSIFIER_TABLE(CLASSIFIER)
-#undef CLASSIFIER
-
-static const ft_classifier *const families[] = {
-#define CLASSIFIER(name) &ft_classifier_##name,
-    FT_CLASSIFIER_TABLE(CLASSIFIER)
-#undef CLASSIFIER
-};
-
-const ft_classifier *ft_classifier_at(int i) { return i < (int)(sizeof families / sizeof *families) ? families[i] : NULL; }
-
-/* a row of a table begins with its name */
-static const void *row_at(const ft_classifier *f, int i)
-{
-    return (size_t)i < f->n ? (const char *)f->presets + (size_t)i * f->row : NULL;
-}
-
-const char *ft_classifier_preset_at(const ft_classifier *f, int i)
-{
-    const void *row = row_at(f, i);
-    return row ? *(const char *const *)row : NULL;
-}
-
-static const ft_classifier *find(const char *preset, const void **row)
-{
-    for (int i = 0; ft_classifier_at(i); i++)
-        for (int k = 0; (*row = row_at(families[i], k)); k++)
-            if (!strcmp(ft_classifier_preset_at(families[i], k), preset)) return families[i];
-    return NULL;
-}
-
-const ft_classifier *ft_classifier_find(const char *preset)
-{
-    const void *row;
-    return find(preset, &row);
-}
-
-ft_t ft_classifier_network(ft_graph *g, const char *preset, ft_t x, int64_t classes, int64_t labelled, double dropout,
-                           ft_t *features)
-{
-    const void *row;
-    const ft_classifier *f = find(preset, &row);
-    FT_ASSERT(f != NULL);
-    return f->network(g, row, x, classes, labelled, dropout, features);
-}
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
 
@@ -249,85 +200,6 @@ static int restore(void *ctx, const json_t *e)
     return FT_OK;
 }
 
-/* How the clips were made that it learns from: the store's own word, or, where it has none, the settings data.* */
-static int describe_sampling(json_t *m, const ft_config *cfg, const ft_clipstore *s)
-{
-    static const char *const names[] = {"stride", "fps", "clips_per_video", "sampler", "view", "crop", "overlap"};
-    json_t *own = s->config ? json_loads(s->config, 0, NULL) : NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *key = ft_format("data.%s", names[i]);
-        if (!key) return json_decref(own), FT_ENOMEM;
-        const char *const one[] = {key, NULL};
-        json_t *all = ft_config_json(cfg, one), *v = json_object_get(own, names[i]);
-        if (!v) v = json_object_get(all, key);
-        if (json_is_string(v)) json_object_set(m, names[i], v);
-        else if (json_is_integer(v)) json_object_set_new(m, names[i], json_sprintf("%lld", (long long)json_integer_value(v)));
-        else if (json_is_real(v)) json_object_set_new(m, names[i], json_sprintf("%.17g", json_real_value(v)));
-        json_decref(all);
-        ft_free(key);
-    }
-    const char *clips = json_string_value(json_object_get(m, "clips_per_video"));
-    if (clips && !strcmp(clips, "all")) json_object_set_new(m, "clips_per_video", json_string("0"));
-    json_decref(own);
-    return FT_OK;
-}
-
-static json_t *describe(const ft_config *cfg, const ft_training_set *s, ft_evaluated how)
-{
-    json_t *m = json_object();
-    ft_text names;
-    if (ft_text_begin(&names) < 0) return json_decref(m), NULL;
-    for (int c = 0; c < s->n_classes; c++) fprintf(names.f, "%s%s", c ? "\n" : "", s->classes[c]);
-    if (ft_text_end(&names) < 0) {
-        ft_text_free(&names);
-        return json_decref(m), NULL;
-    }
-    char number[3][32];
-    snprintf(number[0], 32, "%d", s->store->frames);
-    snprintf(number[1], 32, "%d", s->store->size);
-    snprintf(number[2], 32, "%lld", (long long)ft_config_int(cfg, "data.test_clips"));
-    json_object_set_new(m, "test_clips", json_string(number[2]));
-    json_object_set_new(m, "classes", json_string(names.text));
-    if (s->positive == FT_MULTILABEL) json_object_set_new(m, "multilabel", json_string("true"));
-    else json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
-    if (ft_config_int(cfg, "classifier.lora")) {
-        json_object_set_new(m, "lora", json_sprintf("%lld", (long long)ft_config_int(cfg, "classifier.lora")));
-        json_object_set_new(m, "lora_alpha", json_sprintf("%.17g", ft_config_real(cfg, "classifier.lora_alpha")));
-    }
-    json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[how]));
-    json_object_set_new(m, "frames", json_string(number[0]));
-    json_object_set_new(m, "size", json_string(number[1]));
-    if (describe_sampling(m, cfg, s->store) < 0) {
-        ft_text_free(&names);
-        return json_decref(m), NULL;
-    }
-    if (s->features) {
-        static const char *const features[] = {"features.", NULL};
-        json_t *all = ft_config_json(cfg, features), *v;
-        const char *name;
-        json_object_foreach(all, name, v)
-            json_object_set_new(m, name,
-                                json_is_string(v)    ? json_incref(v)
-                                : json_is_integer(v) ? json_sprintf("%lld", (long long)json_integer_value(v))
-                                                     : json_sprintf("%.17g", json_number_value(v)));
-        json_object_set_new(m, "features.network", json_string(s->network));
-        json_decref(all);
-    }
-    ft_text_free(&names);
-    return m;
-}
-
-static int note_strength(json_t *meta, const double *strength, int n)
-{
-    ft_text t;
-    FT_TRY(ft_text_begin(&t));
-    for (int i = 0; i < n; i++) fprintf(t.f, "%s%.9g", i ? " " : "", strength[i]);
-    int rc = ft_text_end(&t);
-    if (rc == FT_OK) json_object_set_new(meta, "strength", json_string(t.text));
-    ft_text_free(&t);
-    return rc;
-}
-
 int ft_classifier_check(const ft_config *cfg)
 {
     const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = ft_config_text(cfg, "ssl.algorithm");
@@ -419,189 +291,255 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const f
     return l;
 }
 
-int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
-                        ft_training_result *result)
+/* What cannot be trained, said before anything is made */
+static int check_set(const ft_config *cfg, const ft_training_set *set, bool semi, ft_evaluated how)
 {
-    const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = ft_config_text(cfg, "ssl.algorithm");
+    const char *model = ft_config_text(cfg, "classifier.model");
     const ft_classifier *family = ft_classifier_find(model);
-    const ft_ssl *ssl = ft_ssl_find(algorithm);
-    const ft_clipstore *s = set->store;
-    FT_TRY(ft_classifier_check(cfg));
-    if (set->unlabelled_store && (set->unlabelled_store->frames != s->frames || set->unlabelled_store->size != s->size))
+    const ft_clipstore *s = set->store, *u = set->unlabelled_store;
+    if (u && (u->frames != s->frames || u->size != s->size))
         return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike",
-                       set->unlabelled_store->path, set->unlabelled_store->frames, set->unlabelled_store->size, s->frames,
-                       s->size);
-    ft_dtype dtype;
-    FT_TRY(ft_precision(cfg, family->work, &dtype));
+                       u->path, u->frames, u->size, s->frames, s->size);
     if (family->of_features && !set->features)
         return FT_FAIL(FT_ECONFIG, "%s: %s learns from features, in experiments only: set features.model",
                        ft_config_origin(cfg, "classifier.model"), model);
-    int64_t steps = ft_config_int(cfg, "classifier.steps"), B = ft_config_int(cfg, "classifier.batch");
-    bool semi = set->unlabelled_store && set->n_unlabelled > 0, sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd");
     if (semi && set->positive == FT_MULTILABEL)
         return FT_FAIL(FT_ECONFIG,
                        "data.multilabel: %s gives an unlabelled clip one class; classifiers of several labels learn from labels "
                        "alone. positive: NAME makes two classes of one label",
-                       algorithm);
-    const char *selection = ft_config_text(cfg, "selection"), *evaluate = ft_config_text(cfg, "classifier.evaluate"),
-               *start = ft_config_text(cfg, "classifier.weights");
-    ft_evaluated how = !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
-                       : !strcmp(evaluate, "raw")                                          ? FT_EVAL_WEIGHTS
-                                                                                           : FT_EVAL_DROP_PATH;
+                       ft_config_text(cfg, "ssl.algorithm"));
     if (how == FT_EVAL_DROP_PATH && family->batchnorm)
         return FT_FAIL(FT_ECONFIG,
                        "%s: classifier.evaluate: released leaves the network in training mode, which would move the "
                        "statistics of %s. Use a timesformer",
                        ft_config_origin(cfg, "classifier.evaluate"), model);
-    bool linear = ft_probe_is_linear(model);
-    if (linear) { /* all labels at once; from them alone it is solved */
+    if (!ft_config_int(cfg, "classifier.lora")) return FT_OK;
+    if (!family->adapts)
+        return FT_FAIL(FT_ECONFIG, "%s: classifier.lora: %s has no attention to adapt. Use a timesformer or a dinov2",
+                       ft_config_origin(cfg, "classifier.lora"), model);
+    if (!*ft_config_text(cfg, "classifier.weights"))
+        return FT_FAIL(FT_ECONFIG,
+                       "%s: classifier.lora: adapters learn beside a frozen %s, which must have learnt: set classifier.weights",
+                       ft_config_origin(cfg, "classifier.lora"), model);
+    return FT_OK;
+}
+
+static ft_evaluated evaluated_as(const ft_config *cfg, bool semi)
+{
+    const char *evaluate = ft_config_text(cfg, "classifier.evaluate");
+    return !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
+           : !strcmp(evaluate, "raw")                                          ? FT_EVAL_WEIGHTS
+                                                                               : FT_EVAL_DROP_PATH;
+}
+
+/* Batch, steps, and how often is looked. ssl: NULL without unlabelled clips */
+static int begin(feeder *f, const ft_config *cfg, const ft_training_set *set, const ft_ssl *ssl, ft_evaluated how, uint64_t seed)
+{
+    const ft_clipstore *s = set->store;
+    const char *selection = ft_config_text(cfg, "selection");
+    int64_t B = ft_config_int(cfg, "classifier.batch"), steps = ft_config_int(cfg, "classifier.steps");
+    if (ft_probe_is_linear(ft_config_text(cfg, "classifier.model"))) { /* all labels at once; from them alone it is solved */
         for (int64_t i = B = 0; i < set->n; i++) B += i == 0 || s->clip[set->clip[i]].video != s->clip[set->clip[i - 1]].video;
         B = B < MOST_AT_ONCE ? B : MOST_AT_ONCE;
-        if (!semi) steps = 0;
+        if (!ssl) steps = 0;
     }
     int64_t U = B * ft_config_int(cfg, "classifier.mu");
-    feeder f = {.set = set,
-                .batch = B,
-                .unlabelled = semi && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
-                .strong = semi && (ssl->uses & FT_SSL_STRONG) ? U : 0,
-                .seed = seed,
-                .views = ft_views_of(ft_config_text(cfg, "classifier.augment")),
-                .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
-                .choice = !strcmp(selection, "validation")     ? BY_BALANCE
-                          : !strcmp(selection, "best-on-test") ? BY_F1
-                                                               : WATCH,
-                .epoch = ft_config_int(cfg, "classifier.epoch"),
-                .steps = steps,
-                .every = set->looks ? (steps + set->looks - 1) / set->looks : steps / 10 + 1};
-    f.video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f.video_first);
-    f.video_count = f.video_first ? f.video_first + set->n + 1 : NULL;
-    ft_params *params = f.params = ft_params_new(seed);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 11) : NULL;
-    ft_plan *plan = NULL;
-    json_t *meta = describe(cfg, set, how);
-    double strength[FT_MAX_CLASSES];
-    int lora = (int)ft_config_int(cfg, "classifier.lora");
-    int rc = g && f.video_first && meta ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", model);
-    if (rc < 0) goto done;
-    group_videos(&f);
-    if (lora && (!family->adapts || !*start))
-        FT_TRY_TO(
-            rc, done,
-            FT_FAIL(FT_ECONFIG,
-                    family->adapts
-                        ? "%s: classifier.lora: adapters learn beside a frozen %s, which must have learnt: set classifier.weights"
-                        : "%s: classifier.lora: %s has no attention to adapt. Use a timesformer or a dinov2",
-                    ft_config_origin(cfg, "classifier.lora"), model));
-    FT_TRY_TO(rc, done, ft_params_adapt(params, lora, ft_config_real(cfg, "classifier.lora_alpha"), "head."));
-    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(params, model, cfg, set, seed, &f.penalty, strength));
-    if (linear) FT_TRY_TO(rc, done, note_strength(meta, strength, set->positive == FT_MULTILABEL ? set->n_classes : 1));
+    *f = (feeder){.set = set,
+                  .batch = B,
+                  .unlabelled = ssl && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
+                  .strong = ssl && (ssl->uses & FT_SSL_STRONG) ? U : 0,
+                  .seed = seed,
+                  .views = ft_views_of(ft_config_text(cfg, "classifier.augment")),
+                  .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
+                  .choice = !strcmp(selection, "validation")     ? BY_BALANCE
+                            : !strcmp(selection, "best-on-test") ? BY_F1
+                                                                 : WATCH,
+                  .epoch = ft_config_int(cfg, "classifier.epoch"),
+                  .steps = steps,
+                  .every = set->looks ? (steps + set->looks - 1) / set->looks : steps / 10 + 1};
+    FT_TRY(ft_batch_parts(cfg, "classifier.accumulate", B, &f->parts));
+    f->video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f->video_first);
+    f->params = ft_params_new(seed);
+    if (!f->video_first || !f->params) return FT_FAIL(FT_ENOMEM, "no memory for a classifier");
+    f->video_count = f->video_first + set->n + 1;
+    group_videos(f);
+    return FT_OK;
+}
 
-    FT_TRY_TO(rc, done, ft_batch_parts(cfg, "classifier.accumulate", B, &f.parts));
-    if (semi) {
-        f.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
-        f.fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});
-        f.prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, set->n_classes});
-        if (!ft_graph_error(g))
-            for (int64_t v = 0; v < f.videos; v++)
-                ((float *)ft_data(f.prior))[set->label[f.video_first[v]]] += 1.0f / (float)f.videos;
+/* Means over the parts; unsupervised: NULL without unlabelled clips */
+typedef struct {
+    ft_t total, supervised, unsupervised, grad_norm;
+} losses;
+
+/* The network, its losses and the update, recorded. ssl: NULL without unlabelled clips */
+static losses record(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl)
+{
+    losses sum = {0};
+    ft_t mask[MAX_PARTS], weak[MAX_PARTS];
+    if (ssl) {
+        f->progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
+        f->fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});
+        f->prior = ft_input(g, "prior", FT_F32, 2, (int64_t[]){1, f->set->n_classes});
+        for (int64_t v = 0; v < f->videos && !ft_graph_error(g); v++)
+            ((float *)ft_data(f->prior))[f->set->label[f->video_first[v]]] += 1.0f / (float)f->videos;
     }
-    ft_t mask[MAX_PARTS], weak[MAX_PARTS], loss = NULL, supervised = NULL, unsupervised = NULL;
-    for (int64_t k = 0; k < f.parts; k++) {
-        part_losses l = part_of(&f, g, cfg, semi ? ssl : NULL, k);
-        ft_t share = ft_add_part(g, &loss, l.total, f.parts);
-        ft_add_part(g, &supervised, l.supervised, f.parts);
-        if (semi) ft_add_part(g, &unsupervised, l.unsupervised, f.parts);
+    for (int64_t k = 0; k < f->parts; k++) {
+        part_losses l = part_of(f, g, cfg, ssl, k);
+        ft_t share = ft_add_part(g, &sum.total, l.total, f->parts);
+        ft_add_part(g, &sum.supervised, l.supervised, f->parts);
+        if (ssl) ft_add_part(g, &sum.unsupervised, l.unsupervised, f->parts);
         mask[k] = l.mask, weak[k] = l.weak;
         ft_backward(g, share);
     }
-    ft_keep(loss);
-    ft_keep(supervised);
-    if (semi) ft_keep(unsupervised);
+    ft_keep(sum.total);
+    ft_keep(sum.supervised);
+    if (ssl) ft_keep(sum.unsupervised);
     if (mask[0]) {
-        ft_keep(f.mask = ft_join(g, 0, (int)f.parts, mask));
-        ft_keep(f.weak = ft_join(g, 0, (int)f.parts, weak));
-        ft_keep(f.utilisation = ft_reduce(g, f.mask, 1, true));
+        ft_keep(f->mask = ft_join(g, 0, (int)f->parts, mask));
+        ft_keep(f->weak = ft_join(g, 0, (int)f->parts, weak));
+        ft_keep(f->utilisation = ft_reduce(g, f->mask, 1, true));
     }
-    ft_t norm = ft_optimise(g, (ft_optim_opt){.sgd = sgd,
-                                              .weight_decay = linear ? 0 : (float)ft_config_real(cfg, "classifier.weight_decay"),
-                                              .clip = (float)ft_config_real(cfg, "classifier.clip")});
-    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, params));
-    if (set->n_watched > 0 && (f.choice != WATCH || set->looks)) {
-        size_t rows = (size_t)(set->n_watched * set->n_classes + 1) * sizeof(float);
-        FT_TRY_TO(rc, done, ft_viewer_new(&f.viewer, params, model, set->watched_store, set->features, set->n_classes, how));
-        f.viewer.multilabel = set->positive == FT_MULTILABEL;
-        f.best_weights = ft_alloc((size_t)ft_params_flat_size(params) * sizeof(float));
-        f.prob = ft_alloc(rows), f.rows = ft_alloc(rows), f.best_rows = ft_alloc(rows);
-        f.first = ft_alloc((size_t)(set->n_watched + 1) * sizeof *f.first);
-        if (!f.best_weights || !f.prob || !f.rows || !f.best_rows || !f.first) {
-            rc = FT_FAIL(FT_ENOMEM, "no memory to keep the best weights");
-            goto done;
-        }
-        resume = false; /* the looks so far and their best weights are not in the state: begin again */
-    }
-    ft_trainer t = {.dir = dir,
-                    .what = "classifier",
-                    .model = model,
-                    .params = params,
-                    .main = {.plan = plan,
-                             .lr = ft_config_real(cfg, "classifier.lr"),
-                             .lr_every = f.epoch,
-                             .logged = {loss, supervised, unsupervised, f.utilisation},
-                             .grad_norm = norm},
-                    .steps = steps,
-                    .warmup = ceil(ft_config_real(cfg, "classifier.warmup") * (double)steps),
-                    .save_every = ft_config_int(cfg, "save_every"),
-                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-                    .ema = ft_config_real(cfg, "classifier.ema"),
-                    .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
-                    .seed = seed,
-                    .resume = resume,
-                    .feed = feed,
-                    .after = after,
-                    .settled = f.mask ? settled : NULL,
-                    .extra = extra,
-                    .restore = restore,
-                    .ctx = &f,
-                    .n_logged = f.mask ? 4
-                                : semi ? 3
-                                       : 2,
-                    .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
-                    .metadata = meta};
-    FT_TRY_TO(rc, done, ft_train(&t));
-    result->seconds = t.seconds;
-    result->utilisation = f.used_steps ? f.used / (double)f.used_steps : 0;
-    result->best_step = f.best_step ? f.best_step : steps;
+    bool linear = ft_probe_is_linear(ft_config_text(cfg, "classifier.model"));
+    sum.grad_norm =
+        ft_optimise(g, (ft_optim_opt){.sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd"),
+                                      .weight_decay = linear ? 0 : (float)ft_config_real(cfg, "classifier.weight_decay"),
+                                      .clip = (float)ft_config_real(cfg, "classifier.clip")});
+    return sum;
+}
+
+/* What looks while it trains, and keeps the best weights. *watched: false where nobody does */
+static int watch(feeder *f, const char *model, ft_evaluated how, bool *watched)
+{
+    const ft_training_set *set = f->set;
+    size_t rows = (size_t)(set->n_watched * set->n_classes + 1) * sizeof(float);
+    *watched = set->n_watched > 0 && (f->choice != WATCH || set->looks);
+    if (!*watched) return FT_OK;
+    FT_TRY(ft_viewer_new(&f->viewer, f->params, model, set->watched_store, set->features, set->n_classes, how));
+    f->viewer.multilabel = set->positive == FT_MULTILABEL;
+    f->best_weights = ft_alloc((size_t)ft_params_flat_size(f->params) * sizeof(float));
+    f->prob = ft_alloc(rows), f->rows = ft_alloc(rows), f->best_rows = ft_alloc(rows);
+    f->first = ft_alloc((size_t)(set->n_watched + 1) * sizeof *f->first);
+    if (f->best_weights && f->prob && f->rows && f->best_rows && f->first) return FT_OK;
+    return FT_FAIL(FT_ENOMEM, "no memory to keep the best weights");
+}
+
+/* Shares and accuracy of the pseudo-labels; what they say of the algorithm is a warning. */
+static void judge_pseudo_labels(const feeder *f, ft_training_result *result)
+{
+    const ft_training_set *set = f->set;
     double labels = 0;
-    for (int i = 0; i < set->n_classes; i++) labels += f.pseudo[i];
-    for (int i = 0; i < set->n_classes; i++) result->pseudo[i] = labels > 0 ? f.pseudo[i] / labels : 0;
-    result->pseudo_accuracy = f.known > 0 ? f.right / f.known : (double)NAN;
-    if (f.mask && result->utilisation < 0.01)
+    result->utilisation = f->used_steps ? f->used / (double)f->used_steps : 0;
+    for (int i = 0; i < set->n_classes; i++) labels += f->pseudo[i];
+    for (int i = 0; i < set->n_classes; i++) result->pseudo[i] = labels > 0 ? f->pseudo[i] / labels : 0;
+    result->pseudo_accuracy = f->known > 0 ? f->right / f->known : (double)NAN;
+    if (!f->mask) return;
+    if (result->utilisation < 0.01)
         ft_warn("only %.2f %% of the unlabelled clips got a pseudo-label: the unlabelled loss did next to nothing",
                 100 * result->utilisation);
     for (int i = 0; i < set->n_classes; i++)
-        if (f.mask && result->pseudo[i] > 0.95 && set->n_classes > 1)
+        if (result->pseudo[i] > 0.95 && set->n_classes > 1)
             ft_warn(
                 "%.0f %% of the pseudo-labels are %s: the algorithm fell for one class. Let the labels begin alone (ssl.from: "
                 "0.2), or start from weights (classifier.weights)",
                 100 * result->pseudo[i], set->classes[i]);
-    if (f.mask && result->utilisation > 0.99)
+    if (result->utilisation > 0.99)
         ft_warn("%.2f %% of the unlabelled clips got a pseudo-label: the threshold selects nothing", 100 * result->utilisation);
-    result->looks = f.looks;
-    memcpy(result->look, f.look, sizeof f.look);
-    if (f.best_step) { /* what is scored is what was chosen */
-        char path[1100];
-        memcpy(ft_params_flat(params, f.bank), f.best_weights, (size_t)ft_params_flat_size(params) * sizeof(float));
-        snprintf(path, sizeof path, "%s/%s.safetensors", dir, f.bank == FT_EMA ? "ema" : "weights");
-        if (ft_this_rank() == 0) rc = ft_weights_save(path, params, f.bank, meta);
-        result->chosen = f.best_rows;
-        f.best_rows = NULL;
-    }
+}
+
+/* What is scored is what was chosen. */
+static int keep_best(feeder *f, const char *dir, const json_t *meta, ft_training_result *result)
+{
+    char path[1100];
+    int rc = FT_OK;
+    result->looks = f->looks;
+    result->best_step = f->best_step ? f->best_step : f->steps;
+    memcpy(result->look, f->look, sizeof f->look);
+    if (!f->best_step) return FT_OK;
+    memcpy(ft_params_flat(f->params, f->bank), f->best_weights, (size_t)ft_params_flat_size(f->params) * sizeof(float));
+    snprintf(path, sizeof path, "%s/%s.safetensors", dir, f->bank == FT_EMA ? "ema" : "weights");
+    if (ft_this_rank() == 0) rc = ft_weights_save(path, f->params, f->bank, meta);
+    result->chosen = f->best_rows;
+    f->best_rows = NULL;
+    return rc;
+}
+
+static int run_training(feeder *f, const ft_config *cfg, const losses *l, ft_plan *plan, const char *dir, bool resume,
+                        json_t *meta, double *seconds)
+{
+    ft_trainer t = {.dir = dir,
+                    .what = "classifier",
+                    .model = ft_config_text(cfg, "classifier.model"),
+                    .params = f->params,
+                    .main = {.plan = plan,
+                             .lr = ft_config_real(cfg, "classifier.lr"),
+                             .lr_every = f->epoch,
+                             .logged = {l->total, l->supervised, l->unsupervised, f->utilisation},
+                             .grad_norm = l->grad_norm},
+                    .steps = f->steps,
+                    .warmup = ceil(ft_config_real(cfg, "classifier.warmup") * (double)f->steps),
+                    .save_every = ft_config_int(cfg, "save_every"),
+                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+                    .ema = ft_config_real(cfg, "classifier.ema"),
+                    .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
+                    .seed = f->seed,
+                    .resume = resume,
+                    .feed = feed,
+                    .after = after,
+                    .settled = f->mask ? settled : NULL,
+                    .extra = extra,
+                    .restore = restore,
+                    .ctx = f,
+                    .n_logged = f->mask           ? 4
+                                : l->unsupervised ? 3
+                                                  : 2,
+                    .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
+                    .metadata = meta};
+    int rc = ft_train(&t);
+    *seconds = t.seconds;
+    return rc;
+}
+
+int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
+                        ft_training_result *result)
+{
+    FT_TRY(ft_classifier_check(cfg));
+    const char *model = ft_config_text(cfg, "classifier.model"), *start = ft_config_text(cfg, "classifier.weights");
+    const ft_classifier *family = ft_classifier_find(model);
+    bool semi = set->unlabelled_store && set->n_unlabelled > 0, watched = false;
+    const ft_ssl *ssl = semi ? ft_ssl_find(ft_config_text(cfg, "ssl.algorithm")) : NULL;
+    ft_evaluated how = evaluated_as(cfg, semi);
+    ft_dtype dtype;
+    FT_TRY(ft_precision(cfg, family->work, &dtype));
+    FT_TRY(check_set(cfg, set, semi, how));
+    feeder f = {0};
+    ft_graph *g = NULL;
+    ft_plan *plan = NULL;
+    json_t *meta = NULL;
+    double strength[FT_MAX_CLASSES];
+    int rc = FT_OK;
+    FT_TRY_TO(rc, done, begin(&f, cfg, set, ssl, how, seed));
+    g = ft_graph_new(f.params, dtype, 11);
+    meta = ft_classifier_describe(cfg, set, how);
+    if (!g || !meta) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", model));
+    FT_TRY_TO(rc, done,
+              ft_params_adapt(f.params, (int)ft_config_int(cfg, "classifier.lora"), ft_config_real(cfg, "classifier.lora_alpha"),
+                              "head."));
+    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(f.params, model, cfg, set, seed, &f.penalty, strength));
+    if (ft_probe_is_linear(model))
+        FT_TRY_TO(rc, done, ft_classifier_note_strength(meta, strength, set->positive == FT_MULTILABEL ? set->n_classes : 1));
+    losses l = record(&f, g, cfg, ssl);
+    FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
+    if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, f.params));
+    FT_TRY_TO(rc, done, watch(&f, model, how, &watched));
+    /* looks so far and their best weights are not in the state: with them it begins again */
+    FT_TRY_TO(rc, done, run_training(&f, cfg, &l, plan, dir, resume && !watched, meta, &result->seconds));
+    judge_pseudo_labels(&f, result);
+    rc = keep_best(&f, dir, meta, result);
 done:
     ft_viewer_free(&f.viewer);
     ft_plan_free(plan);
     ft_graph_free(g);
-    ft_params_free(params);
+    ft_params_free(f.params);
     ft_free(f.video_first);
     ft_free(f.best_weights);
     ft_free(f.prob);
