@@ -125,6 +125,74 @@ static void test_region(void **state)
     ft_video_close(&v);
 }
 
+/* ---- a stream of video in it --------------------------------------------------------------------------------------------------
+ */
+
+static int open_bytes(const char *data, size_t size)
+{
+    ft_video v;
+    assert_int_equal(ft_write_file(in_dir("x.dcm"), data, size), FT_OK);
+    int rc = ft_video_open(&v, in_dir("x.dcm"));
+    if (rc == FT_OK) ft_video_close(&v);
+    return rc;
+}
+
+static size_t put(char *to, const void *data, size_t n) { return memcpy(to, data, n), n; }
+
+/* an element of explicit VR with a short length */
+static size_t put_element(char *to, int group, int number, const char *vr, const void *data, size_t n)
+{
+    const uint8_t head[8] = {(uint8_t)group, (uint8_t)(group >> 8), (uint8_t)number, (uint8_t)(number >> 8),
+                             (uint8_t)vr[0], (uint8_t)vr[1],        (uint8_t)n,      (uint8_t)(n >> 8)};
+    return put(to, head, 8) + put(to + 8, data, n);
+}
+
+static size_t put_item(char *to, int number, uint32_t size, const void *data)
+{
+    const uint8_t head[4] = {0xfe, 0xff, (uint8_t)number, 0xe0};
+    return put(to, head, 4) + put(to + 4, &size, 4) + put(to + 8, data, size);
+}
+
+/* A video of golden/video in two fragments, of even lengths, which lie apart, is that video. */
+static void test_stream(void **state)
+{
+    (void)state;
+    static const char syntax[] = "1.2.840.10008.1.2.4.102"; /* H.264, with a 0 it is 24 bytes long */
+    char path[512], *video, *out;
+    size_t size, at = 132;
+    ft_video v, w;
+    int64_t index[2] = {0, 1};
+    static uint8_t want[2 * EACH], have[2 * EACH];
+    snprintf(path, sizeof path, "%s/golden/video/bt709.mkv", FT_TEST_DIR);
+    assert_int_equal(ft_read_file(path, 0, &video, &size), FT_OK);
+    out = calloc(1, size + 1024);
+    memcpy(out + 128, "DICM", 4);
+    at += put_element(out + at, 2, 0, "UL", &(uint32_t){8 + sizeof syntax}, 4);
+    at += put_element(out + at, 2, 0x10, "UI", syntax, sizeof syntax);
+    at += put_element(out + at, 0x28, 8, "IS", "2 ", 2);
+    at += put_element(out + at, 0x28, 0x10, "US", &(uint16_t){16}, 2);
+    at += put_element(out + at, 0x28, 0x11, "US", &(uint16_t){16}, 2);
+    at += put_element(out + at, 0x28, 0x301, "CS", "YES ", 4);
+    at += put(out + at, "\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff", 12);
+    at += put_item(out + at, 0, 0, NULL);
+    at += put_item(out + at, 0, 300, video);
+    at += put_item(out + at, 0, (uint32_t)(size + size % 2) - 300, video + 300);
+    at += put_item(out + at, 0xdd, 0, NULL);
+    assert_int_equal(ft_write_file(in_dir("stream.dcm"), out, at), FT_OK);
+    if (ft_video_open(&v, in_dir("stream.dcm")) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_video_open(&w, path), FT_OK);
+    assert_true(v.frames == w.frames && v.frames == 2 && v.fps == w.fps && v.dicom && v.burnt_in == 1);
+    assert_int_equal(ft_video_frames(&v, index, 2, S, FT_CROP_CENTRE, have), FT_OK);
+    assert_int_equal(ft_video_frames(&w, index, 2, S, FT_CROP_CENTRE, want), FT_OK);
+    assert_memory_equal(have, want, sizeof want);
+    ft_video_close(&v);
+    ft_video_close(&w);
+    assert_int_equal(open_bytes(out, at - 200), FT_EDATA);
+    assert_non_null(strstr(ft_error_message(), "cut off"));
+    free(out);
+    ft_free(video);
+}
+
 /* ---- what is wrong with files -------------------------------------------------------------------------------------------------
  */
 
@@ -134,15 +202,6 @@ static char *read_golden(const char *name, size_t *size)
     golden_path(path, find(name), ".dcm");
     assert_int_equal(ft_read_file(path, 0, &data, size), FT_OK);
     return data;
-}
-
-static int open_bytes(const char *data, size_t size)
-{
-    ft_video v;
-    assert_int_equal(ft_write_file(in_dir("x.dcm"), data, size), FT_OK);
-    int rc = ft_video_open(&v, in_dir("x.dcm"));
-    if (rc == FT_OK) ft_video_close(&v);
-    return rc;
 }
 
 /* what a file that was cut off lacks is said, and never shown as a shorter video */
@@ -337,10 +396,10 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 int main(void)
 {
     const struct CMUnitTest always[] = {cmocka_unit_test(test_missing), cmocka_unit_test(test_dying)},
-                            with_plugin[] = {cmocka_unit_test(test_golden),  cmocka_unit_test(test_times),
-                                             cmocka_unit_test(test_region),  cmocka_unit_test(test_cut),
-                                             cmocka_unit_test(test_hostile), cmocka_unit_test(test_flipped),
-                                             cmocka_unit_test(test_memory),  cmocka_unit_test(test_identity)};
+                            with_plugin[] = {
+                                cmocka_unit_test(test_golden),  cmocka_unit_test(test_times),  cmocka_unit_test(test_region),
+                                cmocka_unit_test(test_stream),  cmocka_unit_test(test_cut),    cmocka_unit_test(test_hostile),
+                                cmocka_unit_test(test_flipped), cmocka_unit_test(test_memory), cmocka_unit_test(test_identity)};
     int failed = cmocka_run_group_tests_name("dicom plugins", always, set_up, NULL);
     if (access(plugin, F_OK) != 0) puts("no GDCM: its plugin is not tested");
     else failed += cmocka_run_group_tests_name("dicom", with_plugin, NULL, NULL);
