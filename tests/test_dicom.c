@@ -153,6 +153,38 @@ static size_t put_item(char *to, int number, uint32_t size, const void *data)
     return put(to, head, 4) + put(to + 4, &size, 4) + put(to + 8, data, size);
 }
 
+/* Pixels of height 3 and width 4, as a ratio and as a spacing in mm */
+static void test_aspect(void **state)
+{
+    (void)state;
+    static const struct {
+        int number;
+        const char *vr, *value;
+        size_t size;
+    } a[] = {{0x34, "IS", "3\\4 ", 4}, {0x30, "DS", "0.3\\0.4 ", 8}, {0x30, "DS", "0.3\\0.3 ", 8}};
+    for (int i = 0; i < 3; i++) {
+        static char out[1024];
+        static const char syntax[] = "1.2.840.10008.1.2.1"; /* uncompressed */
+        size_t at = 132;
+        ft_video v;
+        memcpy(out + 128, "DICM", 4);
+        at += put_element(out + at, 2, 0, "UL", &(uint32_t){8 + sizeof syntax}, 4);
+        at += put_element(out + at, 2, 0x10, "UI", syntax, sizeof syntax);
+        at += put_element(out + at, 0x28, 2, "US", &(uint16_t){1}, 2);
+        at += put_element(out + at, 0x28, 4, "CS", "MONOCHROME2 ", 12);
+        at += put_element(out + at, 0x28, 0x10, "US", &(uint16_t){8}, 2);
+        at += put_element(out + at, 0x28, 0x11, "US", &(uint16_t){8}, 2);
+        at += put_element(out + at, 0x28, a[i].number, a[i].vr, a[i].value, a[i].size);
+        at += put_element(out + at, 0x28, 0x100, "US", &(uint16_t){8}, 2);
+        at += put(out + at, "\xe0\x7f\x10\0OB\0\0\x40\0\0\0", 12) + 64;
+        assert_int_equal(ft_write_file(in_dir("aspect.dcm"), out, at), FT_OK);
+        if (ft_video_open(&v, in_dir("aspect.dcm")) < 0) fail_msg("%s", ft_error_message());
+        double want = i < 2 ? 4.0 / 3 : 1;
+        if (!(v.aspect > want - 1e-3 && v.aspect < want + 1e-3)) fail_msg("row %d: pixels %g times as wide as high", i, v.aspect);
+        ft_video_close(&v);
+    }
+}
+
 /* A video of golden/video in two fragments, of even lengths, which lie apart, is that video. */
 static void test_stream(void **state)
 {
@@ -396,10 +428,11 @@ static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 int main(void)
 {
     const struct CMUnitTest always[] = {cmocka_unit_test(test_missing), cmocka_unit_test(test_dying)},
-                            with_plugin[] = {
-                                cmocka_unit_test(test_golden),  cmocka_unit_test(test_times),  cmocka_unit_test(test_region),
-                                cmocka_unit_test(test_stream),  cmocka_unit_test(test_cut),    cmocka_unit_test(test_hostile),
-                                cmocka_unit_test(test_flipped), cmocka_unit_test(test_memory), cmocka_unit_test(test_identity)};
+                            with_plugin[] = {cmocka_unit_test(test_golden),  cmocka_unit_test(test_times),
+                                             cmocka_unit_test(test_region),  cmocka_unit_test(test_stream),
+                                             cmocka_unit_test(test_aspect),  cmocka_unit_test(test_cut),
+                                             cmocka_unit_test(test_hostile), cmocka_unit_test(test_flipped),
+                                             cmocka_unit_test(test_memory),  cmocka_unit_test(test_identity)};
     int failed = cmocka_run_group_tests_name("dicom plugins", always, set_up, NULL);
     if (access(plugin, F_OK) != 0) puts("no GDCM: its plugin is not tested");
     else failed += cmocka_run_group_tests_name("dicom", with_plugin, NULL, NULL);

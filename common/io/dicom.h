@@ -69,7 +69,7 @@ typedef struct {
 } ft_dicom;
 
 /* What makes the plugin, said in messages */
-#define FT_GET_DICOM "bash -c '. ./setup.sh; install_missing libgdcm-dev g++; build release'"
+#define FT_GET_DICOM "bash -c '. ./setup.sh; install_missing libgdcm-dev g++; build release -DBUILD_TESTING=OFF -DFT_DICOM=ON'"
 
 /* By its bytes or, where `named`, its ending. */
 bool ft_is_dicom(const char *path, bool named);
