@@ -239,6 +239,13 @@ static int get_verdict(ft_dicom *d)
     return v.rc < 0 ? FT_FAIL(v.rc, "%s", v.text) : FT_OK;
 }
 
+/* what a child that went wrong may have left open */
+static void close_texts(ft_dicom_head *h)
+{
+    h->syntax[sizeof h->syntax - 1] = h->colour[sizeof h->colour - 1] = h->patient[64] = h->study[64] = 0;
+    h->maker[sizeof h->maker - 1] = h->model[sizeof h->model - 1] = 0;
+}
+
 /* Each lies in the file, and holds something */
 static int get_parts(ft_dicom *d, uint64_t size)
 {
@@ -258,6 +265,7 @@ static int get_head(ft_dicom *d, uint64_t size)
     ft_dicom_head *h = &d->head;
     FT_TRY(get_verdict(d));
     FT_TRY(get(d, h, sizeof *h));
+    close_texts(h);
     FT_TRY(check_head(d->path, h, size));
     if (h->stream) return get_parts(d, size);
     d->time = ft_alloc_n(h->frames, sizeof *d->time);
@@ -327,6 +335,7 @@ int ft_dicom_heads(char *const *path, int n, int (*take)(void *of, int i, const 
             d.path = path[i];
             int one = get_verdict(&d);
             if (one == FT_OK) one = get(&d, &d.head, sizeof d.head);
+            close_texts(&d.head);
             alive = d.pid > 0;
             if (one == FT_EINTERRUPTED || one == FT_ENOMEM || one == FT_EDEVICE) rc = one;
             else rc = take(of, i, one == FT_OK ? &d.head : NULL, one == FT_OK ? NULL : ft_error_message());

@@ -18,11 +18,11 @@ typedef struct {
     double fps;                  /* of its frame time or vector, else of its cine rate; 0: it says none */
     bool timed;                  /* each frame has a time of its own (frame time vector) */
     bool whole_range;            /* grey of more than 8 bits for which no window is said */
-    bool stream;     /* its frames are one MPEG-2 or H.264 stream: FFmpeg's business; of the above only frames is said */
-    int burnt_in;    /* text is burnt into the picture: 1 yes, 0 no, -1 not said */
-    int regions;     /* ultrasound regions that show a two-dimensional picture */
-    int region[4];   /* x, y, w, h of the largest of them */
-    bool tells_name; /* the path of the file holds the patient's name or number */
+    bool stream;                 /* its frames are one MPEG-2 or H.264 stream: FFmpeg's business */
+    int burnt_in;                /* text is burnt into the picture: 1 yes, 0 no, -1 not said */
+    int regions;                 /* ultrasound regions that show a two-dimensional picture */
+    int region[4];               /* x, y, w, h of the largest of them */
+    bool tells_name;             /* the path of the file holds the patient's name or number */
     char syntax[72], colour[24]; /* transfer syntax, photometric interpretation, as the file has them */
     char patient[65], study[65]; /* SHA-256 of who, and of which study; "": not said */
     char maker[72], model[72];   /* of the device */
