@@ -289,6 +289,11 @@ static void test_hostile(void **state)
     assert_int_equal(open_bytes(data, size), FT_EDATA);
     assert_non_null(strstr(ft_error_message(), "cut off"));
     frames[0] = was;
+    char *pictures = memmem(data, size, "\xe0\x7f\x10\0OB", 6);
+    assert_non_null(pictures);
+    pictures[2] = 0x11; /* another element is no picture */
+    assert_int_equal(open_bytes(data, size), FT_EDATA);
+    assert_non_null(strstr(ft_error_message(), "holds no pictures"));
     ft_free(data);
     data = read_golden("jpeg-422", &size);
     frames = element(data, size, 0x28, 0x08);

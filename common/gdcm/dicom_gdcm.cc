@@ -238,13 +238,17 @@ static uint64_t native_bytes(const dicom *d)
 
 static int find_pictures(dicom *d)
 {
-    uint8_t head[8];
+    const bool swapped = d->syntax == gdcm::TransferSyntax::ExplicitVRBigEndian;
+    const uint8_t *tag = (const uint8_t *)(swapped ? "\x7f\xe0\x00\x10" : "\xe0\x7f\x10\x00");
+    uint8_t all_of_it[12], *head = all_of_it + 4;
     d->stream.clear();
-    std::streamoff behind = d->stream.tellg(); /* of tag and length */
-    if (behind < 8 || !read_at(d, (uint64_t)behind - 8, head, 8)) return damaged(d, "its pictures cannot be found");
+    std::streamoff behind = d->stream.tellg(); /* of tag, type (but where it is implicit) and length */
+    if (behind < 12 || !read_at(d, (uint64_t)behind - 12, all_of_it, 12) ||
+        (std::memcmp(all_of_it, tag, 4) && std::memcmp(head, tag, 4)))
+        return FT_FAIL(FT_EDATA, "%s: a DICOM file that holds no pictures, or not in a way that is read here", d->path);
     uint64_t at = (uint64_t)behind, end = file_size(d);
     uint32_t size = little(head + 4);
-    if (d->syntax == gdcm::TransferSyntax::ExplicitVRBigEndian) {
+    if (swapped) {
         size = __builtin_bswap32(size);
         if (d->allocated == 8 && !std::memcmp(head, "OW", 2))
             return FT_FAIL(FT_EDATA, "%s: pixels of 8 bits in big-endian words are not read here", d->path);
