@@ -148,7 +148,7 @@ static int add_facts(ft_label *e, const ft_dicom_head *h)
 static int settle(ft_labels *l, const collection *c)
 {
     ft_lookup place = {0};
-    int patients = 0, studies = 0, of_list = 0, rc = FT_OK, *number = ft_alloc_n(c->n + 1, sizeof *number);
+    int patients = 0, studies = 0, of_list = 0, unnamed = 0, rc = FT_OK, *number = ft_alloc_n(c->n + 1, sizeof *number);
     char **real = ft_alloc_n(c->n + 1, sizeof *real); /* a list may call them by other ways */
     if (!number || !real) rc = no_memory(c->root);
     if (rc == FT_OK) rc = number_patients(c, number, &patients, &studies);
@@ -163,13 +163,18 @@ static int settle(ft_labels *l, const collection *c)
         int64_t at = file ? ft_lookup_find(&place, file, strlen(file)) : -1;
         free(file);
         if (at < 0 || !c->good[at]) continue;
+        unnamed += !*c->head[at].patient;
         if (!of_list) rc = set_group(&l->row[i], &c->head[at], number[at]);
         if (rc == FT_OK) rc = add_facts(&l->row[i], &c->head[at]);
     }
     if (rc == FT_OK && of_list) ft_log("%s: groups are those of the list, not the patients that the files name", c->root);
-    else if (rc == FT_OK)
-        ft_log("%s: %d patients%s, who are groups under numbers; names and ids of patients stay in the files", c->root, patients,
-               studies ? "; where none is named the study is the group" : "");
+    else if (rc == FT_OK && patients)
+        ft_log("%s: %d patients, who are groups under numbers; names and ids stay in the files", c->root, patients);
+    if (rc == FT_OK && !of_list && unnamed)
+        ft_warn("%s: %d of %d videos name no patient: each of their %d studies is a group, and two studies of one patient may "
+                "stand on "
+                "both sides of a split. A list with a column for the patient says more",
+                c->root, unnamed, l->n, studies);
     ft_lookup_free(&place);
     for (int i = 0; real && i < c->n; i++) free(real[i]);
     ft_free(real);

@@ -34,8 +34,10 @@ static int frame(void *file, int64_t k, uint8_t *to)
     return FT_OK;
 }
 
+static int64_t parts(void *file, const ft_dicom_part **all) { return (void)file, (void)all, 0; }
+
 static void close_file(void *file) { (void)file; }
 
-static const ft_dicom_api api = {open_file, time_of, frame, close_file};
+static const ft_dicom_api api = {open_file, time_of, frame, parts, close_file};
 extern const ft_dicom_api *const ft_dicom_gdcm;
 const ft_dicom_api *const ft_dicom_gdcm = &api;

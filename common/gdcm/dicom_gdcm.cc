@@ -106,9 +106,7 @@ static void copy(char *to, size_t size, const std::string &from)
 
 /* ---- the file ------------------------------------------------------------------------------------------------------------- */
 
-struct part {
-    uint64_t at, size; /* in the file */
-};
+using part = ft_dicom_part;
 
 struct lookup { /* a table of grey levels (PS3.3 C.11.1, C.11.2), or one colour of a palette (C.7.9) */
     int first = 0, bits = 0;
@@ -170,6 +168,14 @@ static uint64_t file_size(dicom *d)
 
 /* ---- where the pictures lie ----------------------------------------------------------------------------------------------- */
 
+/* MPEG-2 or H.264, one stream for all frames */
+static bool is_stream(const gdcm::TransferSyntax &t)
+{
+    using T = gdcm::TransferSyntax;
+    return t == T::MPEG2MainProfile || t == T::MPEG2MainProfileHighLevel || t == T::MPEG4AVCH264HighProfileLevel4_1 ||
+           t == T::MPEG4AVCH264BDcompatibleHighProfileLevel4_1;
+}
+
 /* Does a fragment begin a picture? By the first bytes of JPEG, JPEG-LS and of JPEG 2000. */
 static bool begins(dicom *d, const part &p)
 {
@@ -217,6 +223,7 @@ static int find_fragments(dicom *d, uint64_t at, uint64_t end)
         } else all.push_back({at, size});
         at += size;
     }
+    if (is_stream(d->syntax)) return d->pictures.push_back(all), FT_OK;
     uint64_t far; /* extended offset table */
     for (size_t k = 0; offset.empty() && binary(*d->ds, Tag(0x7fe0, 0x0001), k, &far); k++) offset.push_back(far);
     std::sort(offset.begin(), offset.end());
@@ -231,13 +238,17 @@ static uint64_t native_bytes(const dicom *d)
 
 static int find_pictures(dicom *d)
 {
-    uint8_t head[8];
+    const bool swapped = d->syntax == gdcm::TransferSyntax::ExplicitVRBigEndian;
+    const uint8_t *tag = (const uint8_t *)(swapped ? "\x7f\xe0\x00\x10" : "\xe0\x7f\x10\x00");
+    uint8_t all_of_it[12], *head = all_of_it + 4;
     d->stream.clear();
-    std::streamoff behind = d->stream.tellg(); /* of tag and length */
-    if (behind < 8 || !read_at(d, (uint64_t)behind - 8, head, 8)) return damaged(d, "its pictures cannot be found");
+    std::streamoff behind = d->stream.tellg(); /* of tag, type (but where it is implicit) and length */
+    if (behind < 12 || !read_at(d, (uint64_t)behind - 12, all_of_it, 12) ||
+        (std::memcmp(all_of_it, tag, 4) && std::memcmp(head, tag, 4)))
+        return FT_FAIL(FT_EDATA, "%s: a DICOM file that holds no pictures, or not in a way that is read here", d->path);
     uint64_t at = (uint64_t)behind, end = file_size(d);
     uint32_t size = little(head + 4);
-    if (d->syntax == gdcm::TransferSyntax::ExplicitVRBigEndian) {
+    if (swapped) {
         size = __builtin_bswap32(size);
         if (d->allocated == 8 && !std::memcmp(head, "OW", 2))
             return FT_FAIL(FT_EDATA, "%s: pixels of 8 bits in big-endian words are not read here", d->path);
@@ -452,11 +463,13 @@ static int look_at(dicom *d, bool pictures, ft_dicom_head *h, ft_dicom_identity 
     d->colour = text(*d->ds, Tag(0x0028, 0x0004));
     h->frames = d->frames, h->width = d->columns, h->height = d->rows;
     copy(h->colour, sizeof h->colour, d->colour);
-    if (int rc = read_colour(d, h)) return rc;
+    h->stream = is_stream(d->syntax);
+    if (int rc = h->stream ? FT_OK : read_colour(d, h)) return rc;
     read_times(d, h);
     read_aspect(d, h);
     read_regions(d, h);
-    if (!is_read(d->syntax)) return FT_FAIL(FT_EDATA, "%s: the transfer syntax %.64s is not read here", d->path, h->syntax);
+    if (!h->stream && !is_read(d->syntax))
+        return FT_FAIL(FT_EDATA, "%s: the transfer syntax %.64s is not read here", d->path, h->syntax);
     return pictures ? find_pictures(d) : FT_OK;
 }
 
@@ -682,9 +695,16 @@ static int frame(void *file, int64_t k, uint8_t *to)
     return guarded(d->path, [&] { return picture(d, k, to); });
 }
 
+static int64_t parts(void *file, const ft_dicom_part **all)
+{
+    const std::vector<part> &p = ((dicom *)file)->pictures[0];
+    *all = p.data();
+    return (int64_t)p.size();
+}
+
 static void close(void *file) { delete (dicom *)file; }
 
-static const ft_dicom_api api = {open, time_of, frame, close};
+static const ft_dicom_api api = {open, time_of, frame, parts, close};
 extern "C" {
 extern const ft_dicom_api *const ft_dicom_gdcm;
 const ft_dicom_api *const ft_dicom_gdcm = &api;

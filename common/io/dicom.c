@@ -125,6 +125,7 @@ static bool tell(int out, int rc)
 static int check_head(const char *path, const ft_dicom_head *h, uint64_t size)
 {
     int64_t each, all;
+    if (h->stream) return FT_OK;
     if (!ft_picture_size_is_good(h->width, h->height))
         return FT_FAIL(FT_EDATA, "%s: frames of %dx%d; at most %d a side and %d MB of pixels are read", path, h->width, h->height,
                        FT_MOST_SIDE, FT_MOST_PIXELS >> 20);
@@ -148,10 +149,15 @@ static int all_of_it(const char *path, uint64_t size, int out)
     rc = blame(path, rc, HEADER + 2 * size);
     if (rc == FT_OK) rc = check_head(path, &h, size);
     if (rc == FT_OK) ft_apart_memory(32 * (uint64_t)h.width * (uint64_t)h.height);
-    uint8_t *to = rc == FT_OK ? ft_alloc(frame_bytes(&h)) : NULL;
-    if (rc == FT_OK && !to) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for a frame of %dx%d", path, h.width, h.height);
+    uint8_t *to = rc == FT_OK && !h.stream ? ft_alloc(frame_bytes(&h)) : NULL;
+    if (rc == FT_OK && !h.stream && !to) rc = FT_FAIL(FT_ENOMEM, "%s: no memory for a frame of %dx%d", path, h.width, h.height);
     if (!tell(out, rc) || rc < 0) return 0;
     if (!ft_apart_write(out, &h, sizeof h)) return 1;
+    if (h.stream) {
+        const ft_dicom_part *part;
+        int64_t n = api->parts(file, &part);
+        return !ft_apart_write(out, &n, sizeof n) || !ft_apart_write(out, part, (size_t)n * sizeof *part);
+    }
     for (int64_t k = 0; h.timed && k < h.frames; k++) {
         double time = api->time(file, k);
         if (!ft_apart_write(out, &time, sizeof time)) return 1;
@@ -233,12 +239,35 @@ static int get_verdict(ft_dicom *d)
     return v.rc < 0 ? FT_FAIL(v.rc, "%s", v.text) : FT_OK;
 }
 
+/* what a child that went wrong may have left open */
+static void close_texts(ft_dicom_head *h)
+{
+    h->syntax[sizeof h->syntax - 1] = h->colour[sizeof h->colour - 1] = h->patient[64] = h->study[64] = 0;
+    h->maker[sizeof h->maker - 1] = h->model[sizeof h->model - 1] = 0;
+}
+
+/* Each lies in the file, and holds something */
+static int get_parts(ft_dicom *d, uint64_t size)
+{
+    int64_t n;
+    FT_TRY(get(d, &n, sizeof n));
+    bool good = n > 0 && (uint64_t)n <= size / 8; /* each has a head of so many bytes */
+    if (good && !(d->part = ft_alloc_n(n, sizeof *d->part))) return FT_FAIL(FT_ENOMEM, "%s: no memory", d->path);
+    if (good) FT_TRY(get(d, d->part, (size_t)n * sizeof *d->part));
+    for (int64_t i = 0; good && i < n; i++) good = d->part[i].at <= size && d->part[i].size <= size - d->part[i].at;
+    if (!good) return FT_FAIL(FT_EDATA, "%s: its stream is nowhere. It is damaged: leave it out with --on-error skip", d->path);
+    d->n_part = n;
+    return FT_OK;
+}
+
 static int get_head(ft_dicom *d, uint64_t size)
 {
     ft_dicom_head *h = &d->head;
     FT_TRY(get_verdict(d));
     FT_TRY(get(d, h, sizeof *h));
+    close_texts(h);
     FT_TRY(check_head(d->path, h, size));
+    if (h->stream) return get_parts(d, size);
     d->time = ft_alloc_n(h->frames, sizeof *d->time);
     d->pixels = ft_alloc(frame_bytes(h));
     d->frame = av_frame_alloc();
@@ -288,6 +317,7 @@ void ft_dicom_close(ft_dicom *d)
     int status;
     stop(d, true, &status);
     ft_free(d->time);
+    ft_free(d->part);
     ft_free(d->pixels);
     av_frame_free(&d->frame);
     memset(d, 0, sizeof *d);
@@ -305,6 +335,7 @@ int ft_dicom_heads(char *const *path, int n, int (*take)(void *of, int i, const 
             d.path = path[i];
             int one = get_verdict(&d);
             if (one == FT_OK) one = get(&d, &d.head, sizeof d.head);
+            close_texts(&d.head);
             alive = d.pid > 0;
             if (one == FT_EINTERRUPTED || one == FT_ENOMEM || one == FT_EDEVICE) rc = one;
             else rc = take(of, i, one == FT_OK ? &d.head : NULL, one == FT_OK ? NULL : ft_error_message());

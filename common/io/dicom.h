@@ -18,6 +18,7 @@ typedef struct {
     double fps;                  /* of its frame time or vector, else of its cine rate; 0: it says none */
     bool timed;                  /* each frame has a time of its own (frame time vector) */
     bool whole_range;            /* grey of more than 8 bits for which no window is said */
+    bool stream;                 /* its frames are one MPEG-2 or H.264 stream: FFmpeg's business */
     int burnt_in;                /* text is burnt into the picture: 1 yes, 0 no, -1 not said */
     int regions;                 /* ultrasound regions that show a two-dimensional picture */
     int region[4];               /* x, y, w, h of the largest of them */
@@ -26,6 +27,10 @@ typedef struct {
     char patient[65], study[65]; /* SHA-256 of who, and of which study; "": not said */
     char maker[72], model[72];   /* of the device */
 } ft_dicom_head;
+
+typedef struct {
+    uint64_t at, size; /* in the file */
+} ft_dicom_part;
 
 /* What the plugin has read in the child and keeps there */
 typedef struct {
@@ -37,21 +42,25 @@ typedef struct {
 typedef struct {
     /* pictures false: all but where its pictures lie */
     int (*open)(void **file, const char *path, bool pictures, ft_dicom_head *head, ft_dicom_identity *who);
-    double (*time)(void *file, int64_t k);            /* seconds from the first frame; of `timed` ones */
-    int (*frame)(void *file, int64_t k, uint8_t *to); /* (height, width, channels) */
-    void (*close)(void *file);                        /* NULL is allowed */
+    double (*time)(void *file, int64_t k);                   /* seconds from the first frame; of `timed` ones */
+    int (*frame)(void *file, int64_t k, uint8_t *to);        /* (height, width, channels) */
+    int64_t (*parts)(void *file, const ft_dicom_part **all); /* where a stream lies */
+    void (*close)(void *file);                               /* NULL is allowed */
 } ft_dicom_api;
 
 #ifndef __cplusplus
 #include <libavutil/frame.h>
 #include <sys/types.h>
 
-/* Frames one after another: open, next until it gives 0, close. Of a path that is no DICOM file, open gives n = 0. */
+/* Frames one after another: open, next until it gives 0, close. Of a path that is no DICOM file, open gives n = 0, and of one
+ * that holds a stream as well. */
 typedef struct {
     const char *path; /* borrowed */
     ft_dicom_head head;
     int64_t n, next;
-    double *time; /* seconds of each frame from the first */
+    double *time;        /* seconds of each frame from the first */
+    ft_dicom_part *part; /* of a stream, n_part of them one behind another; then n is 0 */
+    int64_t n_part;
     AVFrame *frame;
     uint8_t *pixels;
     int fd;
@@ -60,7 +69,7 @@ typedef struct {
 } ft_dicom;
 
 /* What makes the plugin, said in messages */
-#define FT_GET_DICOM "bash -c '. ./setup.sh; install_missing libgdcm-dev g++; build release'"
+#define FT_GET_DICOM "bash -c '. ./setup.sh; install_missing libgdcm-dev g++; build release -DBUILD_TESTING=OFF -DFT_DICOM=ON'"
 
 /* By its bytes or, where `named`, its ending. */
 bool ft_is_dicom(const char *path, bool named);

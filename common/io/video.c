@@ -37,6 +37,7 @@ typedef struct {
     ft_stills stills; /* n > 0: the frames are images, and there is no container */
     ft_dicom dicom;   /* n > 0: they are of a DICOM file */
     int fd, stream, io_error;
+    int64_t at;                     /* in the stream that a DICOM file holds */
     int64_t size, behind, latest;   /* of the file; where the last packet ends; the latest time of ours */
     int64_t packets, complained;    /* of ours; how many complaints there were when it was opened */
     bool flushing, damaged, mended; /* mended: a decoder filled in what it had not got */
@@ -86,11 +87,26 @@ static void close_decoder(decoder *d)
 /* ---- one file and no other: FFmpeg reads through these, and every other name that a file holds is refused -------------------
  */
 
+/* of a stream in parts, which lie apart in the file */
+static ssize_t read_parts(decoder *d, uint8_t *to, int n)
+{
+    int64_t from = 0;
+    for (int64_t i = 0; i < d->dicom.n_part; i++) {
+        int64_t size = (int64_t)d->dicom.part[i].size, skip = d->at - from, left = size - skip;
+        from += size;
+        if (left <= 0) continue;
+        ssize_t got = pread(d->fd, to, (size_t)(left < n ? left : n), (off_t)d->dicom.part[i].at + skip);
+        if (got > 0) d->at += got;
+        return got;
+    }
+    return 0;
+}
+
 static int read_bytes(void *opaque, uint8_t *to, int n)
 {
     decoder *d = opaque;
     ssize_t got;
-    do got = read(d->fd, to, (size_t)n);
+    do got = d->dicom.n_part ? read_parts(d, to, n) : read(d->fd, to, (size_t)n);
     while (got < 0 && errno == EINTR);
     if (got < 0) return d->io_error = AVERROR(errno);
     return got ? (int)got : AVERROR_EOF;
@@ -100,7 +116,12 @@ static int64_t seek_bytes(void *opaque, int64_t to, int whence)
 {
     decoder *d = opaque;
     if (whence & AVSEEK_SIZE) return d->size;
-    int64_t at = lseek(d->fd, to, whence & ~AVSEEK_FORCE);
+    whence &= ~AVSEEK_FORCE;
+    if (d->dicom.n_part) {
+        int64_t from = whence == SEEK_CUR ? d->at : whence == SEEK_END ? d->size : 0;
+        return from + to < 0 ? AVERROR(EINVAL) : (d->at = from + to);
+    }
+    int64_t at = lseek(d->fd, to, whence);
     return at < 0 ? AVERROR(errno) : at;
 }
 
@@ -114,7 +135,7 @@ static int no_other_file(AVFormatContext *f, AVIOContext **io, const char *url, 
 /* What the file is, by its bytes and its name's ending; never a device, a script, or a list of other files */
 static int probe(decoder *d, const char *path, const AVInputFormat **format)
 {
-    int rc = av_probe_input_buffer2(d->io, format, ft_base_name(path), NULL, 0, 0);
+    int rc = av_probe_input_buffer2(d->io, format, d->dicom.n_part ? "" : ft_base_name(path), NULL, 0, 0);
     if (rc >= 0 && (*format)->flags & AVFMT_NOFILE) /* a picture's name stands for a row of files: by its bytes alone */
         *format = NULL, rc = av_probe_input_buffer2(d->io, format, "", NULL, 0, 0);
     if (rc < 0) return rc;
@@ -132,6 +153,7 @@ static int open_file(decoder *d, const char *path)
     if (d->fd < 0 || fstat(d->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
     d->size = st.st_size;
+    for (int64_t i = 0; i < d->dicom.n_part; i++) d->size = (i ? d->size : 0) + (int64_t)d->dicom.part[i].size;
     uint8_t *buffer = av_malloc(BUFFER);
     d->io = buffer ? avio_alloc_context(buffer, BUFFER, 0, d, read_bytes, NULL, seek_bytes) : NULL;
     if (!d->io) av_free(buffer);
@@ -399,11 +421,13 @@ static bool settle_times(ft_video *v)
 
 static void take_dicom(ft_video *v, const char *path, const ft_dicom_head *h)
 {
-    v->dicom = v->plain = true;
-    v->fps = h->fps > 0 ? h->fps : STILLS_FPS;
-    v->images = h->fps > 0 ? 0 : h->frames;
+    v->dicom = true;
     v->region = (ft_rect){h->region[0], h->region[1], h->region[2], h->region[3]};
     v->burnt_in = h->burnt_in;
+    if (h->stream) return; /* the rest is FFmpeg's to say */
+    v->plain = true;
+    v->fps = h->fps > 0 ? h->fps : STILLS_FPS;
+    v->images = h->fps > 0 ? 0 : h->frames;
     if (v->images > 1) ft_log("%s: says no frame time: taken as %d frames a second", path, STILLS_FPS);
     if (h->whole_range) ft_log("%s: grey of more than 8 bits, and no window is said: its whole range is shown", path);
 }
@@ -442,6 +466,7 @@ static int look_through(ft_video *v, const char *path, int64_t *promised)
         orientation_of(v, s);
         rc = check_complete(v, path, &d, end, longest);
         if (rc == FT_OK && s->nb_frames - 2 > v->frames && is_whole_avi(&d)) *promised = s->nb_frames;
+        if (d.dicom.n_part) take_dicom(v, path, &d.dicom.head);
         v->plain = settle_times(v) && !d.mended && complaints == d.complained && d.packets == v->frames;
     }
     if (rc == FT_OK && !(v->path = ft_strdup(path))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);

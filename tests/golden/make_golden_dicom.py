@@ -117,8 +117,14 @@ native("mono1", new(2, "MONOCHROME1", 1, 8, 8, ImplicitVRLittleEndian), gradient
 ds = new(2, "MONOCHROME2", 1, 16, 12, LE)
 ds.WindowCenter, ds.WindowWidth = [1500, 100], [1200, 50]
 native("grey12-window", ds, gradient(2, 1, 4095))
+ds = new(2, "MONOCHROME2", 1, 8, 8, LE)
+ds.WindowCenter, ds.WindowWidth = 128, 9  # so narrow that the halves of the formula show
+native("grey8-narrow-window", ds, gradient(2, 1, 255))
 ds = new(2, "MONOCHROME1", 1, 16, 16, ExplicitVRBigEndian)
 native("grey16-big-endian", ds, gradient(2, 1, 65535).astype(">u2"))
+ds, p = new(2, "MONOCHROME2", 1, 16, 12, LE), gradient(2, 1, 4095)
+ds.HighBit = 15  # pydicom looks at the lower bits alone: what it makes of the same values there
+native("grey12-high-bit", ds, p << 4 | 5, rgb=np.repeat(np.rint(p / 4095 * 255), 3, -1))
 ds = new(2, "MONOCHROME2", 1, 16, 12, LE, signed=True)
 ds.RescaleSlope, ds.RescaleIntercept, ds.WindowCenter, ds.WindowWidth = 2, -100, 300, 2500
 native("grey12-signed-rescale", ds, (gradient(2, 1, 4095).astype(np.int32) - 2048).astype(np.int16))
@@ -196,7 +202,7 @@ ds = new(2, "MONOCHROME2", 1, 8, 8, LE)
 del ds.FrameTime, ds.FrameIncrementPointer
 ds.BurnedInAnnotation = "NO"
 items = []
-for form, x0, y0, x1, y1 in ((1, 2, 3, 9, 9), (1, 4, 0, 19, 15), (3, 0, 0, 23, 15)):  # two pictures, and a spectrum
+for form, x0, y0, x1, y1 in ((1, 2, 3, 9, 9), (1, 4, 0, 19, 15), (1, 0, 0, 3, 3), (3, 0, 0, 23, 15)):  # three pictures, and a spectrum
     r = Dataset()
     r.RegionSpatialFormat, r.RegionDataType, r.RegionFlags = form, 1, 0
     r.RegionLocationMinX0, r.RegionLocationMinY0, r.RegionLocationMaxX1, r.RegionLocationMaxY1 = x0, y0, x1, y1
