@@ -200,13 +200,13 @@ static int restore(void *ctx, const json_t *e)
     return FT_OK;
 }
 
-int ft_classifier_check(const ft_config *cfg)
+int ft_classifier_check(const ft_config *cfg, bool semi)
 {
-    const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = ft_config_text(cfg, "ssl.algorithm");
+    const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = semi ? ft_config_text(cfg, "ssl.algorithm") : NULL;
     if (!ft_classifier_find(model))
         return FT_FAIL(FT_ECONFIG, "%s: classifier.model %s is not known. `forty models` lists the presets",
                        ft_config_origin(cfg, "classifier.model"), model);
-    if (!ft_ssl_find(algorithm))
+    if (semi && !ft_ssl_find(algorithm))
         return FT_FAIL(FT_ECONFIG, "%s: ssl.algorithm %s is not known. `forty models` lists the algorithms",
                        ft_config_origin(cfg, "ssl.algorithm"), algorithm);
     return FT_OK;
@@ -502,10 +502,10 @@ static int run_training(feeder *f, const ft_config *cfg, const losses *l, ft_pla
 int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result)
 {
-    FT_TRY(ft_classifier_check(cfg));
+    bool semi = set->unlabelled_store && set->n_unlabelled > 0, watched = false;
+    FT_TRY(ft_classifier_check(cfg, semi));
     const char *model = ft_config_text(cfg, "classifier.model"), *start = ft_config_text(cfg, "classifier.weights");
     const ft_classifier *family = ft_classifier_find(model);
-    bool semi = set->unlabelled_store && set->n_unlabelled > 0, watched = false;
     const ft_ssl *ssl = semi ? ft_ssl_find(ft_config_text(cfg, "ssl.algorithm")) : NULL;
     ft_evaluated how = evaluated_as(cfg, semi);
     ft_dtype dtype;

@@ -84,7 +84,7 @@ typedef struct {
     float *chosen; /* answers for the watched videos at the chosen look, (videos, classes); NULL without selection. ft_free */
 } ft_training_result;
 
-int ft_classifier_check(const ft_config *cfg); /* are its model and its algorithm known? */
+int ft_classifier_check(const ft_config *cfg, bool semi); /* are its model and its algorithm known? */
 int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result);
 

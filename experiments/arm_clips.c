@@ -18,7 +18,7 @@ static const char *sampler_of(const ft_config *cfg)
 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_config *cfg = s->cfg;
+    const ft_config *cfg = s->own;
     char path[FT_PATH];
     ft_ingest_opt o = {
         .videos = s->arm + PREFIX,
@@ -55,6 +55,7 @@ static int check_shape(const ft_arm_context *c)
 static int plan(ft_arm_context *c)
 {
     static const char *const keys[] = {"data.stride", "data.view", "data.fps", "data.on_error", NULL};
+    static const char *const by_content[] = {"unlabelled.sampler", "data.sampler", NULL}; /* the one that counts is in the key */
     const ft_experiment *x = c->x;
     const char *path = c->arm + PREFIX;
     if (!ft_is_dir(path)) return c->file = path, check_shape(c);
@@ -63,8 +64,10 @@ static int plan(ft_arm_context *c)
     json_t *key = json_pack("{s:o,s:i,s:i,s:s,s:o}", "files", files, "frames", x->store.frames, "size", x->store.size, "sampler",
                             sampler_of(c->cfg), "config", ft_config_json(c->cfg, keys));
     if (rc == FT_OK)
-        return ft_stage_add(c->x, &(ft_stage){.kind = &ingested, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = ""},
-                            key, &c->made);
+        return ft_stage_add(
+            c->x,
+            &(ft_stage){.kind = &ingested, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .by_content = by_content},
+            key, &c->made);
     json_decref(key);
     return rc;
 }

@@ -13,6 +13,7 @@ static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; 
 
 static const char *const training_keys[] = {"generator.steps",
                                             "generator.batch",
+                                            "generator.accumulate",
                                             "generator.lr",
                                             "generator.warmup",
                                             "generator.ema",
@@ -35,9 +36,12 @@ static const char *const training_keys[] = {"generator.steps",
                                             "generator.image",
                                             "generator.scan",
                                             "generator.mixer",
+                                            "scan",
                                             "align.",
                                             "precision",
                                             NULL};
+/* of the clips that are looked at while it trains */
+static const char *const sheet_keys[] = {"generator.sampler", "generator.sample_steps", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 
 static double training_work(const ft_config *cfg)
@@ -55,10 +59,10 @@ static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
     ft_stage_file(held_out, vae, "held-out.safetensors");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
     ft_clip_pool pool = {&x->store, clip, n};
-    int rc = ft_generator_train(s->cfg, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
+    int rc = ft_generator_train(s->own, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
     ft_free(clip);
     FT_TRY(rc);
-    if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->cfg, s->arm, held_out, s->folder, latents, &mse));
+    if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->own, s->arm, held_out, s->folder, latents, &mse));
     json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
     return FT_OK;
 }
@@ -75,7 +79,7 @@ static int sample(ft_experiment *x, const ft_stage *s, json_t *facts)
     (void)facts;
     ft_stage_file(path, s, "clips.h5");
     ft_stage_file(latents, vae, "latents.safetensors");
-    return ft_generator_sample(s->cfg, s->arm, generator->folder, vae->folder, latents, ft_config_int(s->cfg, "generated"),
+    return ft_generator_sample(s->own, s->arm, generator->folder, vae->folder, latents, ft_config_int(s->own, "generated"),
                                x->store.frames, x->store.size, 0, path);
 }
 
@@ -89,8 +93,9 @@ static int plan(ft_arm_context *c)
     json_t *settings;
     FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
-    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1;
+    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = sheet_keys;
     FT_TRY(ft_stage_add(x, &like, json_pack("{s:s,s:o}", "preset", c->arm, "config", settings), &generator));
+    like.by_content = NULL;
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
     return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys)), &c->made);
 }

@@ -117,7 +117,7 @@ static int arms_of(ft_result *r, char **entry, int n)
         if (!strncmp(a->arm, "clips: ", 7) && !ft_exists(a->arm + 7))
             return FT_FAIL(FT_EIO, "%s: %s is not there", where, a->arm + 7);
         FT_TRY(ft_protocol_check(a->cfg));
-        FT_TRY(ft_classifier_check(a->cfg));
+        FT_TRY(ft_classifier_check(a->cfg, true));
         baseline |= !strcmp(a->name, ft_config_text(cfg, "baseline"));
     }
     for (int k = 0; k < n; k++) FT_TRY(check_length(&r->arm[k], entry[k], where));

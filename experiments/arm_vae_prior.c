@@ -10,7 +10,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     (void)facts;
     ft_stage_file(path, s, "clips.h5");
     ft_stage_file(latents, vae, "latents.safetensors");
-    return ft_vae_prior_clips(s->cfg, vae->folder, latents, ft_config_int(s->cfg, "generated"), x->store.frames, x->store.size, 0,
+    return ft_vae_prior_clips(s->own, vae->folder, latents, ft_config_int(s->own, "generated"), x->store.frames, x->store.size, 0,
                               path);
 }
 
@@ -21,9 +21,9 @@ static int plan(ft_arm_context *c)
 {
     ft_stage like = {.kind = &decoded, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold, .needs = 1};
     FT_TRY(ft_stage_vae(c->x, c->cfg, c->label, c->fold, &like.need[0]));
-    json_t *key = json_pack("{s:I,s:s}", "generated", (json_int_t)ft_config_int(c->cfg, "generated"), "precision",
-                            ft_config_text(c->cfg, "precision"));
-    return ft_stage_add(c->x, &like, key, &c->made);
+    static const char *const keys[] = {"generated",        "generator.posterior", "generator.latent_scale",
+                                       "generator.images", "precision",           NULL};
+    return ft_stage_add(c->x, &like, ft_config_json(c->cfg, keys), &c->made);
 }
 
 extern const ft_arm ft_arm_vae_prior;

@@ -11,7 +11,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     (void)facts;
     ft_stage_file(path, s, "clips.h5");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
-    int rc = ft_vae_roundtrip_clips(s->cfg, s->need[0]->folder, &(ft_clip_pool){&x->store, clip, n}, path);
+    int rc = ft_vae_roundtrip_clips(s->own, s->need[0]->folder, &(ft_clip_pool){&x->store, clip, n}, path);
     ft_free(clip);
     return rc;
 }

@@ -190,14 +190,15 @@ typedef struct {
     char network[65];
 } run_features;
 
-static int features_read(run_features *r, ft_arm_context *c)
+/* own: the settings that the run may read */
+static int features_read(run_features *r, ft_arm_context *c, const ft_config *own)
 {
     ft_stage *s;
     char path[FT_PATH];
     memset(r, 0, sizeof *r);
     if (!is_probe(c->cfg)) return FT_OK;
     FT_TRY(ft_stage_features(c->x, c, false, &s));
-    FT_TRY(ft_features_settings(s, c->cfg, &r->cfg));
+    FT_TRY(ft_features_settings(s, own, &r->cfg));
     FT_TRY(ft_backbone_identity(r->cfg, r->network));
     ft_stage_file(path, s, "features.safetensors");
     FT_TRY(ft_clip_features_read(&r->data, path, c->x->store.n_clip));
@@ -290,7 +291,7 @@ static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "cl
 static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const run_features *features, json_t *facts)
 {
     const ft_fold *f = &x->folds[s->fold];
-    bool best_on_test = !strcmp(ft_config_text(s->cfg, "selection"), "best-on-test");
+    bool best_on_test = !strcmp(ft_config_text(s->own, "selection"), "best-on-test");
     char path[FT_PATH];
     ft_training_set set = {.store = &x->store,
                            .unlabelled_store = c->unlabelled_store,
@@ -299,9 +300,9 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const r
                            .classes = (const char *const *)x->classes.name,
                            .n_classes = x->classes.n,
                            .watched_store = &x->store,
-                           .looks = (int)ft_config_int(s->cfg, "looks"),
+                           .looks = (int)ft_config_int(s->own, "looks"),
                            .positive = x->classes.positive};
-    const ft_config *cfg = features->cfg ? features->cfg : s->cfg;
+    const ft_config *cfg = features->cfg ? features->cfg : s->own;
     const ft_clip_features *seen = features->cfg ? &features->data : NULL;
     if (seen) set.features = seen, set.unlabelled_features = has_own(c) ? &features->own : seen, set.network = features->network;
     int64_t *clip = NULL, *held = NULL;
@@ -311,7 +312,7 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const r
     float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
     int rc = prob ? labels_of(x, &c->labelled, 0, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
     if (rc == FT_OK)
-        rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(x->cfg, "data.test_clips"), &held, &held_label,
+        rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(s->own, "data.test_clips"), &held, &held_label,
                        &set.n_watched);
     if (rc == FT_OK) rc = truth_of(x, c, &truth);
     set.truth = truth;
@@ -345,7 +346,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     run_features features = {0};
     int rc = context_of(&c, x, s->cfg, s->arm, s->label, s->fold, s->split);
     if (rc == FT_OK) rc = unlabelled_clips(&c);
-    if (rc == FT_OK) rc = features_read(&features, &c);
+    if (rc == FT_OK) rc = features_read(&features, &c, s->own);
     if (rc == FT_OK) rc = restrict_unlabelled(&c);
     if (rc == FT_OK) rc = train(x, &c, s, &features, facts);
     features_free(&features);

@@ -41,10 +41,33 @@ static void failure_of(const ft_stage *s, char out[40])
                  (unsigned long)st.st_mtim.tv_nsec);
 }
 
-int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage)
+/* Every setting that a key names, however deep */
+static void open_named(ft_config *scope, const json_t *key)
+{
+    const char *name;
+    json_t *v;
+    size_t i;
+    json_object_foreach((json_t *)(uintptr_t)key, name, v)
+    {
+        ft_config_open(scope, name);
+        open_named(scope, v);
+    }
+    json_array_foreach(key, i, v) open_named(scope, v);
+}
+
+static int scope_of(const ft_stage *s, const json_t *key, ft_config **own)
+{
+    FT_TRY(ft_config_scope(own, s->cfg));
+    open_named(*own, key);
+    for (const char *const *k = s->by_content; k && *k; k++) ft_config_open(*own, *k);
+    for (int i = 0; i < s->needs; i++) ft_config_open_like(*own, s->need[i]->own);
+    return FT_OK;
+}
+
+static int add(ft_experiment *x, const ft_stage *like, const json_t *key, ft_stage **stage)
 {
     char hex[65], name[64];
-    FT_TRY(key_of(like, key, hex));
+    FT_TRY(key_of(like, json_incref((json_t *)(uintptr_t)key), hex));
     snprintf(name, sizeof name, "%.40s-%.16s", like->kind->name, hex);
     for (int i = 0; i < x->stages; i++)
         if (!strcmp(x->stage[i]->name, name)) return *stage = x->stage[i], FT_OK;
@@ -52,6 +75,8 @@ int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage *
     ft_stage *s = *stage = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory for stages");
     *s = *like;
+    int rc = scope_of(s, key, &s->own);
+    if (rc < 0) return ft_free(s), rc;
     memcpy(s->name, name, sizeof name);
     snprintf(s->folder, sizeof s->folder, "%s/runs/%s", x->dir, name);
     if (!x->look_only) failure_of(s, s->old_failure);
@@ -59,9 +84,19 @@ int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage *
     return FT_OK;
 }
 
+int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage)
+{
+    int rc = add(x, like, key, stage);
+    json_decref(key);
+    return rc;
+}
+
 void ft_stages_free(ft_experiment *x)
 {
-    for (int i = 0; i < x->stages; i++) ft_free(x->stage[i]);
+    for (int i = 0; i < x->stages; i++) {
+        ft_config_free(x->stage[i]->own);
+        ft_free(x->stage[i]);
+    }
     ft_free(x->stage);
 }
 

@@ -35,14 +35,16 @@ typedef enum {
 
 struct ft_stage {
     const ft_stage_kind *kind;
-    const ft_config *cfg; /* of the first arm that asks for it */
+    const ft_config *cfg; /* of the first arm that asks for it: for planning and messages */
     const char *arm;      /* of that arm: a row's name or a preset; "" for stages of the data */
     const char *label;    /* what tables call the arm */
     const char *file;     /* a clip store that it reads and no stage makes; "": none */
     int fold, split, seed;
-    ft_stage *need[FT_NEEDS]; /* what it reads */
+    const char *const *by_content; /* settings that the key holds otherwise: files by their content. NULL: none; ends with NULL */
+    ft_stage *need[FT_NEEDS];      /* what it reads */
     int needs;
     /* filled by ft_stage_add */
+    ft_config *own; /* the settings that its key and those of the stages it reads hold: nothing else decides its result */
     char name[64], folder[FT_PATH];
     ft_stage_state state;
     char old_failure[40]; /* the one that was there when the experiment was opened: it is tried again. "": none */

@@ -94,7 +94,7 @@ int ft_folder_identity(const char *dir, json_t *list) { return folder_identity(d
 
 static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_config *cfg = s->cfg;
+    const ft_config *cfg = s->own;
     char path[FT_PATH];
     ft_phantom_opt o = {.videos = (int)ft_config_int(cfg, "phantom.videos"),
                         .frames = (int)ft_config_int(cfg, "data.frames"),
@@ -112,7 +112,7 @@ static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
 
 static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_config *cfg = s->cfg;
+    const ft_config *cfg = s->own;
     char path[FT_PATH];
     ft_ingest_opt o = {ft_config_text(cfg, "data.videos"),
                        ft_config_text(cfg, "data.labels"),
@@ -156,11 +156,12 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
     static const char *const keys[] = {
         "data.frames", "data.stride",  "data.fps",  "data.size", "data.clips_per_video", "data.on_error", "data.sampler",
         "data.view",   "data.overlap", "data.crop", NULL};
+    static const char *const by_content[] = {"data.videos", "data.labels", "data.checksums", "data.outside", NULL};
     char labels[65] = "";
     if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_labels_sha256(ft_config_text(cfg, "data.labels"), labels));
     if (!ft_is_dir(videos))
         return FT_FAIL(FT_EIO, "%s: data.videos %s is not a folder", ft_config_origin(cfg, "data.videos"), videos);
-    like.kind = &ingest_kind;
+    like.kind = &ingest_kind, like.by_content = by_content;
     json_t *list = json_array(), *config = ft_config_json(cfg, keys), *words = ft_list_words_key(cfg);
     json_object_update(config, words);
     json_decref(words);

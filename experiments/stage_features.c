@@ -37,22 +37,22 @@ static int which_are_viewed(const ft_experiment *x, const ft_clipstore *s, bool 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH];
-    ft_arm_context c = {.x = x, .cfg = s->cfg};
+    ft_arm_context c = {.x = x, .cfg = s->own};
     ft_config *cfg = NULL;
     ft_backbone *b = NULL;
     bool *viewed = NULL;
-    const ft_stage *made = s->needs > own_vae(s->cfg) ? s->need[s->needs - 1] : NULL;
+    const ft_stage *made = s->needs > own_vae(s->own) ? s->need[s->needs - 1] : NULL;
     int rc = FT_OK;
     if (made) ft_stage_file(path, made, "clips.h5");
     if (made || *s->file) rc = ft_arm_use_file(&c, made ? path : s->file);
     const ft_clipstore *clips = made || *s->file ? &c.own : &x->store;
-    if (rc == FT_OK) rc = ft_features_settings(s, s->cfg, &cfg);
+    if (rc == FT_OK) rc = ft_features_settings(s, s->own, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
     if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
     ft_stage_file(path, s, "features.safetensors");
     if (rc == FT_OK)
-        rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->cfg, "features.views"),
-                                   ft_views_of(ft_config_text(s->cfg, "classifier.augment")), path);
+        rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->own, "features.views"),
+                                   ft_views_of(ft_config_text(s->own, "classifier.augment")), path);
     if (rc == FT_OK) {
         int64_t dim[3];
         ft_backbone_shape(b, dim);
@@ -80,7 +80,15 @@ int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft
 {
     static const char *const keys[] = {"features.",          "classifier.augment", "precision",
                                        "unlabelled.sampler", "unlabelled.fps",     NULL};
-    ft_stage like = {.kind = &features, .cfg = c->cfg, .arm = "", .label = "", .file = of_arm ? c->file : "", .fold = c->fold};
+    static const char *const by_content[] = {"features.model", "features.weights",
+                                             NULL}; /* the network's identity is in the key */
+    ft_stage like = {.kind = &features,
+                     .cfg = c->cfg,
+                     .arm = "",
+                     .label = "",
+                     .file = of_arm ? c->file : "",
+                     .fold = c->fold,
+                     .by_content = by_content};
     char network[65] = "", file[65] = "";
     json_t *settings;
     if (own_vae(c->cfg)) FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &like.need[like.needs++]));

@@ -19,10 +19,10 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     int rc = ft_clips_of(&x->store, &f->pool, &clip, &n);
     if (rc == FT_OK) rc = ft_clips_of(&x->store, &f->validation, &held, &m);
     ft_clip_pool pool = {&x->store, clip, n}, rest = {&x->store, held, m};
-    if (rc == FT_OK) rc = ft_vae_train(s->cfg, &pool, s->folder, 0, true);
-    if (rc == FT_OK) rc = ft_vae_encode_pool(s->cfg, s->folder, &pool, latents);
-    if (rc == FT_OK && m > 0) rc = ft_vae_encode_pool(s->cfg, s->folder, &rest, held_out);
-    if (rc == FT_OK && m > 0) rc = ft_vae_evaluate(s->cfg, s->folder, &rest, &score);
+    if (rc == FT_OK) rc = ft_vae_train(s->own, &pool, s->folder, 0, true);
+    if (rc == FT_OK) rc = ft_vae_encode_pool(s->own, s->folder, &pool, latents);
+    if (rc == FT_OK && m > 0) rc = ft_vae_encode_pool(s->own, s->folder, &rest, held_out);
+    if (rc == FT_OK && m > 0) rc = ft_vae_evaluate(s->own, s->folder, &rest, &score);
     ft_free(clip);
     ft_free(held);
     json_object_set_new(facts, "psnr", isnan(score.psnr) ? json_null() : json_real(score.psnr));

@@ -44,6 +44,7 @@ typedef struct {
 struct ft_config {
     ft_arena *arena;
     value v[N_KEYS];
+    bool scoped, open[N_KEYS]; /* scoped: only what is open may be read */
 };
 
 static int index_of(const char *name)
@@ -195,7 +196,31 @@ int ft_config_copy(ft_config **out, const ft_config *c)
         return no_memory();
     }
     memcpy(copy->v, c->v, sizeof copy->v);
+    memcpy(copy->open, c->open, sizeof copy->open);
+    copy->scoped = c->scoped;
     return FT_OK;
+}
+
+int ft_config_scope(ft_config **out, const ft_config *c)
+{
+    static const char *const free_of[] = {"threads", "device", "save_every", "log.", "auto.", "generator.sheet_every", "generator.recompute"}; /* they change no result */
+    FT_TRY(ft_config_copy(out, c));
+    (*out)->scoped = true;
+    for (int i = 0; i < N_KEYS; i++)
+        for (size_t k = 0; k < sizeof free_of / sizeof *free_of; k++)
+            (*out)->open[i] |= !strncmp(keys[i].name, free_of[k], strlen(free_of[k]));
+    return FT_OK;
+}
+
+void ft_config_open(ft_config *scope, const char *name)
+{
+    int i = index_of(name);
+    if (i >= 0) scope->open[i] = true;
+}
+
+void ft_config_open_like(ft_config *scope, const ft_config *other)
+{
+    for (int i = 0; i < N_KEYS; i++) scope->open[i] |= other->open[i];
 }
 
 void ft_config_free(ft_config *c)
@@ -518,10 +543,18 @@ int ft_config_read(ft_config *c, const char *path)
 
 /* ---- reading out --------------------------------------------------------------------------------------------------------- */
 
+static const char *closed(const char *key)
+{
+    static char text[128];
+    snprintf(text, sizeof text, "%.60s is read where the result may not depend on it", key);
+    return text;
+}
+
 static const value *get(const ft_config *c, const char *key, value_type type)
 {
     int i = index_of(key);
     FT_ASSERT(i >= 0 && (keys[i].type == type || (type == TEXT && keys[i].type == CHOICE)));
+    if (c->scoped && !c->open[i]) ft_assert_failed(__FILE__, __LINE__, closed(key));
     return &c->v[i];
 }
 

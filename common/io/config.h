@@ -12,6 +12,12 @@ typedef struct ft_config ft_config;
 
 int ft_config_new(ft_config **c);                         /* defaults */
 int ft_config_copy(ft_config **copy, const ft_config *c); /* borrows the values of `c`, which must outlive it */
+/* A copy of which nothing may be read but settings that change no result (threads, device, ...) and those that are opened: what
+ * is computed and kept under a key of settings reads them through a scope of that key, so none is forgotten there. Reading
+ * another is a fault of forty and ends the program. Names that are no settings are ignored. */
+int ft_config_scope(ft_config **scope, const ft_config *c);
+void ft_config_open(ft_config *scope, const char *name);
+void ft_config_open_like(ft_config *scope, const ft_config *other); /* what is open in another scope, too */
 void ft_config_free(ft_config *c);
 int ft_config_read(ft_config *c, const char *path);                          /* YAML, later values win over earlier files */
 int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* "key.path=value"; lists: a,b,c */
