@@ -2,7 +2,7 @@
  * tool_annotations/videoNN-tool.txt (`Frame` and seven columns of 0 and 1, every 25th frame).
  * CholecT50: videos/VIDNN/000000.png ... (one a second), labels/VIDNN.json: {"categories": {"instrument": {"0": "grasper", ...},
  * "phase": {...}}, "annotations": {"0": [[15 numbers], ...], ...}}; of the 15 the second is the instrument, the last the phase,
- * -1 none (its docs/README-Format.md).
+ * -1 none (the format page of its repository).
  * Both: the phase, of which a frame has one, or, with data.multilabel, the tools. */
 #include <jansson.h>
 #include <stdio.h>
@@ -153,7 +153,7 @@ int ft_cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, con
 
 enum { INSTRUMENT = 1, PHASE = 14, NUMBERS = 15 };
 
-/* the official folds of its cross-validation (README-Splits.md, dataloader: cholect50-crossval) */
+/* the official folds of its cross-validation (the page on splits in its repository: cholect50-crossval) */
 static const char *fold_of(int video)
 {
     static const int folds[5][10] = {{79, 2, 51, 6, 25, 14, 66, 23, 50, 111},

@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$(dirname "$0")/lib.sh"
 build=$(dirname "$F")
-#works python3 "$root/tests/house.py" "$root"
+works python3 "$root/tests/house.py" "$root"
 works python3 "$root/docs/make.py" "$F" made
 for f in settings.md man completions; do
   diff -r "made/$f" "$root/docs/$f" >&2 || die "docs/$f is not what the program says: docs/make.py PROGRAM makes it anew"
