@@ -1,7 +1,6 @@
 /* Data sets of the field as they come: `ingest --as NAME`. A row each: where its videos and its list lie, what its columns are
  * called, what its patients are told by, and the traps that are known of it. Source: each set's own README and release. */
 #ifndef FT_DATASETS_H
-/* For messages and help: the names of the rows, in their order (a test holds the two together). */
 #define FT_DATASETS_H
 
 #include <stdbool.h>
@@ -29,8 +28,7 @@ const ft_dataset *ft_dataset_at(int i);              /* NULL behind the last */
 /* For messages and help: the names of the rows, in their order (a test holds the two together). */
 #define FT_DATASETS                                                                                                              \
     "echonet, echonet-pediatric, hyperkvasir, kvasir-capsule, polypdiag, pocus, buv, cataract101, ldpolyp, sun, cholec80, "      \
-    "cholect50, "                                                                                                                \
-    "mmaction, dicom, folders, unlabelled"
+    "cholect50, mmaction, dicom, folders, unlabelled"
 
 /* Sets whose lists have a form of their own (dataset_NAME.c): `read` of their rows. l is empty. */
 int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt);

@@ -106,6 +106,15 @@ static void check_several(const ft_labels *l)
     }
 }
 
+/* The next class of a label, the whole of it where it is one; NULL: there are no more. */
+static const char *next_class(const char **at, size_t *bytes, bool multilabel)
+{
+    const char *whole = *at;
+    if (multilabel) return ft_label_part(at, bytes);
+    *at += *bytes = strlen(whole);
+    return *whole ? whole : NULL;
+}
+
 static int check_classes(const ft_labels *l, bool multilabel)
 {
     const char *name[FT_MAX_CLASSES + 1];
@@ -113,17 +122,15 @@ static int check_classes(const ft_labels *l, bool multilabel)
     int n = 0, most = multilabel ? FT_MAX_SET : FT_MAX_CLASSES;
     if (!multilabel) check_several(l);
     for (int i = 0; i < l->n && n <= most; i++) {
-        const char *at = l->row[i].label, *part = at;
-        if (!multilabel) bytes = strlen(at);
-        else part = ft_label_part(&at, &bytes);
-        for (bool known = false; part && n <= most; known = false, part = multilabel ? ft_label_part(&at, &bytes) : NULL) {
-            for (int k = 0; k < n && !known; k++) known = size[k] == bytes && !memcmp(name[k], part, bytes);
-            if (!known && !(multilabel && bytes == strlen(FT_NO_LABEL) && !memcmp(part, FT_NO_LABEL, bytes)))
-                name[n] = part, size[n++] = bytes;
+        const char *at = l->row[i].label;
+        for (const char *one; n <= most && (one = next_class(&at, &bytes, multilabel));) {
+            bool known = multilabel && bytes == strlen(FT_NO_LABEL) && !memcmp(one, FT_NO_LABEL, bytes);
+            for (int k = 0; k < n && !known; k++) known = size[k] == bytes && !memcmp(name[k], one, bytes);
+            if (!known) name[n] = one, size[n++] = bytes;
         }
     }
     if (multilabel && n <= most) return FT_OK; /* one class is enough: the others do not have it */
-    if (n == 1 && l->n > 1 && *name[0])
+    if (n == 1 && l->n > 1)
         ft_warn("%s: all %d videos have the label %s: there is nothing to tell apart. Is it the right column?", l->row[0].list,
                 l->n, name[0]);
     if (n > most)

@@ -435,6 +435,13 @@ static uint8_t sector(const AVFrame *frame, int k, int plane, int x, int y)
     if (dy > 0 && abs(dx) <= dy && r > 10 * 10 && r < 90 * 90) return (uint8_t)(40 + (x * 11 + y * 17 + k * 53) % 120);
     return y > 2 && y < 9 && x % 3 ? 235 : 16;
 }
+/* what lies deep is hardly brighter than nothing: it is of the sector all the same */
+static uint8_t deep_sector(const AVFrame *frame, int k, int plane, int x, int y)
+{
+    int r = (x - 80) * (x - 80) + (y - 20) * (y - 20);
+    uint8_t v = sector(frame, k, plane, x, y);
+    return plane || v == 16 || v == 235 || r < 40 * 40 ? v : (uint8_t)(24 + (x + y + k) % 4);
+}
 static uint8_t whole_picture(const AVFrame *frame, int k, int plane, int x, int y)
 {
     (void)frame;
@@ -452,9 +459,12 @@ static void test_crop(void **state)
     static const struct {
         uint8_t (*pixel)(const AVFrame *frame, int k, int plane, int x, int y);
         ft_rect want;
-    } a[] = {
-        {endoscope, {50, 10, 100, 100}}, {sector, {17, 28, 127, 82}}, {still_circle, {50, 10, 100, 100}}, {whole_picture, {0}}};
-    for (int i = 0; i < 4; i++) {
+    } a[] = {{endoscope, {50, 10, 100, 100}},
+             {sector, {17, 28, 127, 82}},
+             {deep_sector, {17, 28, 127, 82}},
+             {still_circle, {50, 10, 100, 100}},
+             {whole_picture, {0}}};
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++) {
         ft_video v;
         static uint8_t shown[FT_SHOWN * FT_SHOWN * 3];
         encode(in_dir("p.mkv"), AV_CODEC_ID_MPEG4, PW, PH, 12, NULL, a[i].pixel);
@@ -462,7 +472,7 @@ static void test_crop(void **state)
         if (ft_video_crop(&v, "auto", shown) < 0) fail_msg("%s", ft_error_message());
         ft_rect r = v.crop, w = a[i].want;
         if (abs(r.x - w.x) > 3 || abs(r.y - w.y) > 3 || abs(r.x + r.w - w.x - w.w) > 3 || abs(r.y + r.h - w.y - w.h) > 3)
-            fail_msg("picture %d: %d,%d,%d,%d is kept, %d,%d,%d,%d is due", i, r.x, r.y, r.w, r.h, w.x, w.y, w.w, w.h);
+            fail_msg("picture %zu: %d,%d,%d,%d is kept, %d,%d,%d,%d is due", i, r.x, r.y, r.w, r.h, w.x, w.y, w.w, w.h);
         ft_video_close(&v);
     }
     static const char *const bad[] = {"1,2,3", "0,0,0,5", "-1,0,4,4", "1,2,3,4,5", "middle", ""};

@@ -7,7 +7,7 @@
 #include "common/base/status.h"
 
 /* CHANGES: grey levels of a 3x3 mean, more than codecs make of a still picture */
-enum { CHANGES = 16, BLACK = 24, GAP = 48 }; /* GAP: parts that are nearer than a 48th of the picture are one */
+enum { CHANGES = 16, BLACK = 24, FAINT = 4, GAP = 48 }; /* GAP: parts that are nearer than a 48th of the picture are one */
 
 static int grey(const uint8_t *rgb) { return (2 * rgb[0] + 5 * rgb[1] + rgb[2]) / 8; }
 
@@ -29,6 +29,15 @@ static void widen(uint8_t *to, const uint8_t *mask, int w, int h, int r)
             for (int v = y - r; mask[y * w + x] && v <= y + r; v++)
                 for (int u = x - r; u <= x + r; u++)
                     if (u >= 0 && v >= 0 && u < w && v < h) to[v * w + u] = 1;
+}
+
+/* The level of the background: that of the darkest twentieth of the picture. */
+static int floor_of(const uint8_t *level, int pixels)
+{
+    int count[256] = {0}, v = 0;
+    for (int i = 0; i < pixels; i++) count[level[i]]++;
+    for (int below = count[0]; below < pixels / 20; below += count[++v]) continue;
+    return v;
 }
 
 /* The box around what changes or shines in the connected part of `wide` that changes most. wide is used up. */
@@ -71,10 +80,13 @@ int ft_content_box(uint8_t *const *rgb, int n, int w, int h, ft_rect *box)
             least = v < least ? v : least, most = v > most ? v : most;
         }
         mask[i] = most - least > CHANGES;
-        bright[i] = most > BLACK;
+        bright[i] = (uint8_t)most;
         moving += mask[i];
     }
-    if (moving < pixels / 50) memcpy(mask, bright, (size_t)pixels);
+    if (moving < pixels / 50)
+        for (int i = 0; i < pixels; i++) mask[i] = bright[i] > BLACK;
+    int black = floor_of(bright, pixels) + FAINT; /* deep tissue is hardly brighter than nothing */
+    for (int i = 0; i < pixels; i++) bright[i] = bright[i] > black;
     widen(wide, mask, w, h, 1 + (w > h ? w : h) / GAP / 2);
     for (int i = 0; i < pixels; i++) wide[i] |= bright[i]; /* what stands still within a sector belongs to it; writing is apart */
     *box = largest(wide, mask, bright, w, h, stack);
