@@ -57,7 +57,7 @@ stage_forty() {
   local job rc bad=0
   for job in $JOBS; do
     rc=0
-    timeout -k 1 "$(seconds "$(tenths 25)")" "$BINARIES/device_models" bench "${job%:*}" "${job#*:}" bf16 >"$scratch/line" 2>"$scratch/said" || rc=$?
+    FORTY_DEVICE_CHOICES=$CHOICES timeout -k 1 "$(seconds "$(tenths 25)")" "$BINARIES/device_models" bench "${job%:*}" "${job#*:}" bf16 >"$scratch/line" 2>"$scratch/said" || rc=$?
     if grep -q '^{' "$scratch/line"; then grep '^{' "$scratch/line" >>"$OUT/device.jsonl"
     else
       bad=1
@@ -71,7 +71,9 @@ stage_forty() {
 
 stage_profile() {
   local job bad=0
-  for job in $JOBS; do timeout -k 1 "$(seconds "$(tenths 20)")" "$BINARIES/device_models" profile "${job%:*}" "${job#*:}" bf16 >>"$OUT/profile.txt" 2>&1 || bad=1; done
+  for job in $JOBS; do
+    FORTY_DEVICE_CHOICES=$CHOICES timeout -k 1 "$(seconds "$(tenths 20)")" "$BINARIES/device_models" profile "${job%:*}" "${job#*:}" bf16 >>"$OUT/profile.txt" 2>&1 || bad=1
+  done
   return $bad
 }
 
@@ -104,6 +106,8 @@ if [ "${1:-}" = build ]; then
 fi
 
 mkdir -p "$OUT"
+CHOICES=$(mktemp -d) # forty's own timing and profile use the same algorithms
+export CHOICES
 for f in env.txt summary.txt ops.log models.log device.jsonl profile.txt torch.log sanitizer.log; do rm -f "$OUT/$f"; done
 library_paths
 stage env 8
@@ -126,7 +130,7 @@ if ! serve; then
 fi
 
 compiler=""
-if "$PYTHON" -c 'import torch' 2>/dev/null; then # while no time is measured: the opponent is compiled into its cache
+if timeout -k 1 30 "$PYTHON" -c 'import torch' 2>/dev/null; then # while no time is measured: the opponent is compiled into its cache
   nice -n 19 "$PYTHON" tests/device/opponent.py compile $OPPONENTS >>"$OUT/torch.log" 2>&1 &
   compiler=$!
   running="$running $compiler"
@@ -155,6 +159,6 @@ if command -v compute-sanitizer >/dev/null; then
   stage racecheck 30 || bad=1
   say "sanitizer: $(grep -h 'ERROR SUMMARY\|RACECHECK SUMMARY' "$OUT/sanitizer.log" | tr '\n' ';')"
 else say "sanitizer: compute-sanitizer is not here"; fi
-"$PYTHON" tests/device/opponent.py table "$OUT/device.jsonl" | tee -a "$OUT/summary.txt"
+timeout -k 1 5 "$PYTHON" tests/device/opponent.py table "$OUT/device.jsonl" | tee -a "$OUT/summary.txt"
 say "all: $([ $bad = 0 ] && echo right || echo "not all is right, see above") after $(seconds "$(now)") s"
 exit $bad

@@ -28,7 +28,8 @@ end_group() { # a second to end by itself; what hangs in the driver cannot be wa
   for i in 1 2 3 4 5 6 7 8 9 10; do alive "$1" || break; sleep 0.1; done
   kill -KILL -- "-$1" 2>/dev/null
 }
-trap 'for p in $running; do end_group "$p"; done' EXIT
+CHOICES=${CHOICES:-}
+trap 'for p in $running; do end_group "$p"; done; [ -z "$CHOICES" ] || rm -rf "$CHOICES"' EXIT
 trap 'exit 143' TERM INT HUP
 
 # stage NAME SECONDS: runs stage_NAME of the calling script; 0: it ended well; 124: it was cut
@@ -59,7 +60,7 @@ stage() {
 
 # where PyTorch's packages keep CUDA's libraries
 nvidia_dirs() {
-  "$PYTHON" - <<'P' 2>/dev/null
+  timeout -k 1 20 "$PYTHON" - <<'P' 2>/dev/null
 import importlib.util as u
 for name in ("nvidia.cudnn", "nvidia.nccl", "nvidia.cu13", "nvidia.cu12"):
     try:

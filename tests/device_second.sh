@@ -38,14 +38,15 @@ stage_ops() { # all cases, measured
 stage_steps() {
   local job bad=0 i a b c
   for job in $JOBS; do
-    steps() { FORTY_DEVICE_CHOICES=$scratch/$job.tsv "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 40 "$scratch/$job.$1" 2>>"$OUT/steps.log"; }
+    mkdir "$scratch/of-$job"
+    steps() { FORTY_DEVICE_CHOICES=$scratch/of-$job "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 40 "$scratch/$job.$1" 2>>"$OUT/steps.log"; }
     a=$(steps a) b=$(steps b) c=""
     for i in 1 2 3 4 5 6 7 8; do
-      c=$(timeout -s KILL $((2 + RANDOM % 4)) env "FORTY_DEVICE_CHOICES=$scratch/$job.tsv" "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 40 "$scratch/$job.c" 2>>"$OUT/steps.log") && break
+      c=$(timeout -s KILL $((2 + RANDOM % 4)) env "FORTY_DEVICE_CHOICES=$scratch/of-$job" "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 40 "$scratch/$job.c" 2>>"$OUT/steps.log") && break
     done
     [ -n "$c" ] || c=$(steps c)
     printf '%s\n%s\n%s\n' "$a" "$b" "$c" >>"$OUT/steps.log"
-    cat "$scratch/$job.tsv" >>"$OUT/steps.log"
+    cat "$scratch/of-$job/gpu-choices.tsv" >>"$OUT/steps.log"
     [ -n "$a" ] && [ "${a##* }" = "${b##* }" ] && [ "${a##* }" = "${c##* }" ] || { echo "DIFFERENT $job" >>"$OUT/steps.log"; bad=1; }
   done
   return $bad
@@ -113,5 +114,5 @@ for s in "$@"; do
 done
 say "ops: $(cat "$OUT/ops.log" 2>/dev/null | grep -c '^\[       OK') right, $(cat "$OUT/ops.log" 2>/dev/null | grep -c '^\[  FAILED') wrong"
 [ ! -e "$OUT/steps.log" ] || say "steps: $(grep -c '^DIFFERENT' "$OUT/steps.log") models differ between processes"
-"$PYTHON" tests/device/opponent.py table "$OUT/device.jsonl" | tee -a "$OUT/summary.txt"
+timeout -k 1 5 "$PYTHON" tests/device/opponent.py table "$OUT/device.jsonl" | tee -a "$OUT/summary.txt"
 exit $bad

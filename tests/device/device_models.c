@@ -19,6 +19,7 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
+#include "common/graph/choices.h"
 #include "common/graph/graph.h"
 #include "gen/generator.h"
 #include "gen/vae.h"
@@ -319,6 +320,10 @@ int main(int argc, char **argv)
     if (ft_backend_cuda.device->start(0) < 0) return fail("the device", ft_error_message());
     fprintf(stderr, "%s\n", ft_backend_cuda.device->describe());
     ft_backend_use(&ft_backend_cuda);
+    if (getenv("FORTY_DEVICE_CHOICES")) { /* a folder: algorithms are those that the first process chose */
+        ft_choices_keep(getenv("FORTY_DEVICE_CHOICES"));
+        ft_backend_cuda.device->agree(ft_choices_agree, NULL);
+    }
     if (argc == 5 && !strcmp(verb, "bench")) return bench(argv[2], atoll(argv[3]), dtype, true);
     if (argc == 5 && !strcmp(verb, "forward")) return bench(argv[2], atoll(argv[3]), dtype, false);
     if (argc == 5 && !strcmp(verb, "profile")) return profile(argv[2], atoll(argv[3]), dtype);
