@@ -178,7 +178,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     ft_shim()->calls++;
     if (!fits(desc, la_, lb_, ly_)) return CUBLAS_STATUS_INVALID_VALUE;
     if (algo->data[1] == FAILING) return CUBLAS_STATUS_NOT_SUPPORTED;
-    bool backwards = (algo->data[1] == DESCENDING) != (align > 16); /* a library may sum otherwise where addresses allow more */
+    bool backwards = (algo->data[1] == DESCENDING) != (align > 64); /* a library may sum otherwise where addresses allow more */
     if ((uintptr_t)a % align || (uintptr_t)b % align || (uintptr_t)y % align)
         die("cuBLASLt: an address is less aligned than was promised");
     if (work_size && !work) die("cuBLASLt: no scratch");
