@@ -15,7 +15,7 @@ began=${EPOCHREALTIME/[.,]/}
 export BEGAN=${BEGAN:-$((began / 100000))}
 tenths() { echo $(($1 * 10 / REHEARSAL)); }
 seconds() { echo "$(($1 / 10)).$(($1 % 10))"; }
-END=$(tenths "$LIMIT")
+END=$(tenths "${LIMIT:-0}")
 
 say() { echo "$*" | tee -a "$OUT/summary.txt"; }
 
