@@ -18,7 +18,7 @@
 /* What a stage of a kind and an arm took with almost no work, once (rehearsal.c). */
 typedef struct {
     char kind[48], label[128];
-    double seconds, work, unit_seconds, memory_mib;
+    double seconds, work, unit_seconds, memory_mib, gpu_mib;
 } ft_rehearsed;
 
 struct ft_experiment {

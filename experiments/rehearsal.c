@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/graph/backend.h"
 #include "experiments/experiment.h"
 
 /* At most so much of each setting. */
@@ -72,6 +73,7 @@ int ft_rehearsal_read(ft_experiment *x)
             r->work = json_number_value(json_object_get(v, "work"));
             r->unit_seconds = json_number_value(json_object_get(v, "unit_seconds"));
             r->memory_mib = json_number_value(json_object_get(v, "memory_mib"));
+            r->gpu_mib = json_number_value(json_object_get(v, "gpu_memory_mib"));
         }
     json_decref(o);
     return rc;
@@ -86,8 +88,9 @@ static int write(ft_experiment *x, const ft_experiment *small)
         const ft_stage *s = small->stage[i];
         double work = s->kind->work ? s->kind->work(s->cfg) : 1;
         double unit = !s->kind->work ? 0 : s->unit_seconds > 0 ? s->unit_seconds : s->seconds / work;
-        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:f}", "stage", s->kind->name, "arm", s->label, "seconds",
-                                              s->seconds, "work", work, "unit_seconds", unit, "memory_mib", s->memory_mib));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:f,s:f}", "stage", s->kind->name, "arm", s->label, "seconds",
+                                              s->seconds, "work", work, "unit_seconds", unit, "memory_mib", s->memory_mib,
+                                              "gpu_memory_mib", s->gpu_mib));
     }
     json_t *o = json_pack("{s:s,s:o}", "of", hex, "stages", list);
     snprintf(path, sizeof path, "%s/rehearsal.json", x->dir);
@@ -147,13 +150,21 @@ static bool worth_it(ft_experiment *x)
 /* Says how long it all takes, and refuses what cannot fit. */
 static int judge(ft_experiment *x)
 {
-    double all = 0, most = 0, total = ft_memory_total();
+    double all = 0, most = 0, gpu_most = 0, total = ft_memory_total(), gpu_total = 0;
+    const ft_device *device = ft_backend_now()->device;
+    if (device) device->memory(&gpu_total);
     for (int i = 0; i < x->stages; i++) {
         const ft_stage *s = x->stage[i];
         double memory, seconds = ft_stage_expected(x, s, &memory);
         if (s->state == FT_STAGE_DONE) continue;
         all += isnan(seconds) ? 0 : seconds; /* small ones that no rehearsal knows */
         most = fmax(most, memory);
+        double gpu = ft_stage_gpu_memory(x, s);
+        gpu_most = fmax(gpu_most, gpu);
+        if (device && gpu > gpu_total)
+            return FT_FAIL(FT_ENOMEM,
+                           "the stage %s of %s needs %.0f MiB of the GPU's memory, which has %.0f. Lower its batch, or data.size",
+                           s->kind->name, s->label, gpu, gpu_total);
         if (memory > total)
             return FT_FAIL(FT_ENOMEM,
                            "the stage %s of %s needs %.0f MiB of memory, this machine has %.0f. Lower its batch, or data.size",
@@ -161,7 +172,8 @@ static int judge(ft_experiment *x)
     }
     char time[32];
     ft_show_time(time, sizeof time, all);
-    ft_log("about %s of work, at most %.0f MiB for a stage", time, most);
+    if (gpu_most > 0) ft_log("about %s of work, at most %.0f MiB for a stage, and %.0f of the GPU's", time, most, gpu_most);
+    else ft_log("about %s of work, at most %.0f MiB for a stage", time, most);
     return FT_OK;
 }
 

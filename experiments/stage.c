@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/graph/backend.h"
 #include "common/base/threads.h"
 #include "experiments/environment.h"
 #include "experiments/experiment.h"
@@ -160,6 +161,7 @@ ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s)
         s->seconds = json_number_value(json_object_get(spent, "seconds"));
         s->unit_seconds = json_number_value(json_object_get(spent, "unit_seconds"));
         s->memory_mib = json_number_value(json_object_get(spent, "memory_mib"));
+        s->gpu_mib = json_number_value(json_object_get(spent, "gpu_memory_mib"));
         s->teraflop = json_number_value(json_object_get(spent, "teraflop"));
         s->joules = json_number_value(json_object_get(spent, "joules"));
         json_decref(facts);
@@ -202,6 +204,8 @@ static json_t *spent_of(const ft_stage *s, double start, double joules)
     gethostname(host, sizeof host - 1);
     json_t *o = json_pack("{s:f,s:I,s:i,s:s}", "seconds", ft_now() - start, "memory_mib", (json_int_t)ft_peak_memory(), "threads",
                           ft_threads_get(), "host", host);
+    const ft_device *gpu = ft_backend_now()->device;
+    if (gpu) json_object_set_new(o, "gpu_memory_mib", json_real(gpu->most(false)));
     if (now > joules) json_object_set_new(o, "joules", json_real(now - joules)); /* of the whole machine */
     add_run(s, o);
     return o;
@@ -214,6 +218,7 @@ static int compute(ft_experiment *x, ft_stage *s, const ft_lease *lease)
     double start = ft_now(), joules = ft_joules();
     json_t *facts = json_object();
     ft_peak_memory_reset();
+    if (ft_backend_now()->device) ft_backend_now()->device->most(true);
     ft_stage_file(path, s, "failed.json");
     FT_TRY(ft_remove_file(path));
     ft_stage_file(path, s, "log.txt");
@@ -259,6 +264,24 @@ int ft_stage_compute(ft_experiment *x, ft_stage *s)
 /* ---- estimates ------------------------------------------------------------------------------------------------------------- */
 
 static double work_of(const ft_stage *s) { return s->kind->work ? s->kind->work(s->cfg) : 1; }
+
+double ft_stage_gpu_memory(const ft_experiment *x, const ft_stage *s)
+{
+    for (int k = 0; k < 2; k++) { /* of the same arm, then of any */
+        double most = 0;
+        for (int i = 0; i < x->stages; i++) {
+            const ft_stage *d = x->stage[i];
+            if (d->kind == s->kind && d->state == FT_STAGE_DONE && (k > 0 || !strcmp(d->label, s->label)))
+                most = fmax(most, d->gpu_mib);
+        }
+        for (int i = 0; i < x->rehearsed; i++) {
+            const ft_rehearsed *r = &x->rehearsal[i];
+            if (!strcmp(r->kind, s->kind->name) && (k > 0 || !strcmp(r->label, s->label))) most = fmax(most, r->gpu_mib);
+        }
+        if (most > 0) return most;
+    }
+    return 0;
+}
 
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib)
 {

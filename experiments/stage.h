@@ -49,8 +49,8 @@ struct ft_stage {
     ft_stage_state state;
     char old_failure[40]; /* the one that was there when the experiment was opened: it is tried again. "": none */
     /* of a stage that is done: */
-    double seconds, unit_seconds, memory_mib, teraflop, joules; /* unit: of work; 0 if not known */
-    const void *counted;                                        /* the arm that counted its cost last */
+    double seconds, unit_seconds, memory_mib, gpu_mib, teraflop, joules; /* unit: of work; 0 if not known */
+    const void *counted;                                                 /* the arm that counted its cost last */
 };
 
 /* Adds a stage, or finds the same one. `like` holds what the caller sets, `key` (consumed) the settings and inputs that make its
@@ -69,6 +69,7 @@ int ft_stage_compute(ft_experiment *x, ft_stage *s);
 /* Seconds and MiB that it should take, from stages of its kind that are done, else from the rehearsal; NaN when nothing is known.
  */
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib);
+double ft_stage_gpu_memory(const ft_experiment *x, const ft_stage *s); /* MiB, as ft_stage_expected; 0: not known, or no GPU */
 void ft_stages_free(ft_experiment *x);
 
 /* ---- kinds; an arm adds those it needs (arm.h) ---- */

@@ -27,13 +27,13 @@ typedef struct {
     pid_t pid[WORKERS];
 } helpers;
 
-/* Starts them: this command again with `worker` for `run`, and a share of the threads. They end with us. */
+/* Starts them: this command again with `worker` for `run`, a share of the threads, and the next GPU in turn. They end with us. */
 static int start_helpers(void *ctx)
 {
     helpers *h = ctx;
     const ft_cli *c = h->c;
     const char *const *arg;
-    char **given, count[16], program[] = "forty", worker[] = "worker";
+    char **given, count[16], number[16], program[] = "forty", worker[] = "worker";
     ft_cli_args(c, &arg);
     int n_given = ft_cli_given(c, &given), rc = FT_OK;
     char **argv = ft_alloc((size_t)(n_given + 8) * sizeof *argv);
@@ -44,9 +44,12 @@ static int start_helpers(void *ctx)
     snprintf(count, sizeof count, "%d", h->threads);
     argv[at++] = (char *)(uintptr_t) "--threads", argv[at++] = count, argv[at++] = (char *)(uintptr_t) "--with-parent";
     for (int i = 0; i < h->n && rc == FT_OK; i++) {
+        snprintf(number, sizeof number, "%d", i + 1);
+        setenv("FORTY_WORKER", number, 1);
         int why = posix_spawn(&h->pid[i], "/proc/self/exe", NULL, NULL, argv, environ);
         if (why) rc = FT_FAIL(FT_EIO, "a worker cannot be started (%s)", strerror(why)), h->pid[i] = 0;
     }
+    unsetenv("FORTY_WORKER");
     ft_free(argv);
     return rc;
 }

@@ -16,6 +16,7 @@
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
+#include "common/graph/choices.h"
 #include "common/graph/backend.h"
 #include "common/base/threads.h"
 #include "common/io/labels.h"
@@ -230,7 +231,7 @@ static int claim_run(const ft_cli *c, const char *dir, ft_config *cfg, bool resu
 /* A run that failed before it computed anything goes, so that the corrected command does not meet it. */
 static void forget_unbegun(const char *work)
 {
-    static const char *const before[] = {"config.yaml", "precision.json", "split.json"};
+    static const char *const before[] = {"config.yaml", "precision.json", "gpu-choices.tsv", "split.json"};
     char **name;
     int n, known = 0;
     if (ft_list_dir(work, &name, &n) != FT_OK) return;
@@ -323,6 +324,7 @@ static int run_generate(ft_cli *c)
     if (ft_cli_text(c, "--steps")) FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     snprintf(path, sizeof path, "%s/config.yaml", arg[0]);
+    ft_choices_keep(arg[0]);
     FT_TRY(ft_cli_config(c, path, &cfg));
     int rc = FT_OK;
     for (size_t k = 0; k < 2; k++)
@@ -508,6 +510,7 @@ static int run_evaluate(ft_cli *c)
     ft_classes classes = {0};
     FT_TRY(ft_cli_need(c, 1, "RUN"));
     ft_cli_args(c, &arg);
+    ft_choices_keep(arg[0]);
     if (ft_mil_is_run(arg[0])) return ft_mil_evaluate(c, arg[0]);
     if (!data) return FT_FAIL(FT_EUSAGE, "--data CLIPS.h5 is missing. usage: forty %s", ft_verb_evaluate.usage);
     snprintf(path, sizeof path, "%s/vae/run.json", arg[0]);
@@ -743,6 +746,7 @@ static int run_predict(ft_cli *c)
     ft_config *cfg;
     FT_TRY(ft_cli_need(c, 2, "RUN VIDEO"));
     int n = ft_cli_args(c, &arg), rc = FT_OK;
+    ft_choices_keep(arg[0]);
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_config_free(cfg);
     if (out) FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));

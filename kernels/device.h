@@ -9,13 +9,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a backend asks before it chooses an algorithm of a library for `what`: mine NULL: which one was chosen before? else: this
+ * one is wanted. true: `held` (FT_CHOICE characters) is what everybody uses on a device of that name. */
+enum { FT_CHOICE = 400 };
+typedef bool ft_agree(void *context, const char *device, const char *what, const char *mine, char *held);
+
 typedef struct ft_recording ft_recording; /* a list of kernels that is replayed as one */
 
 typedef struct {
+    int (*count)(void);                         /* devices of this machine */
     int (*start)(int index);                    /* once; FT_EDEVICE: no such device, or no driver */
     const char *(*describe)(void);              /* "NVIDIA H200, sm_90, 139 GiB; CUDA 13.0, driver ..., cuDNN 9.19.0" */
-    const char *(*choices)(void);               /* algorithms chosen by measurement, one a line */
+    const char *(*choices)(void);               /* which algorithms were chosen, one a line */
+    void (*agree)(ft_agree *f, void *context);  /* with whom, from now on; NULL: with nobody */
     double (*memory)(double *total);            /* MiB free */
+    double (*most)(bool reset);                 /* MiB taken by `alloc` at once, at most; reset: from now on */
     int (*alloc)(void **p, size_t size);        /* zeros; FT_ENOMEM */
     void (*free)(void *p);                      /* NULL is allowed; waits */
     int (*alloc_pinned)(void **p, size_t size); /* host memory that copies read and write while the host goes on */

@@ -1,11 +1,14 @@
 /* cuDNN itself, without a GPU: for devices that are only described, does it have algorithms for the graphs that forty sends? It
- * chooses them and makes their kernels as on the device; only loading them fails. Needs libcuda.so.1, of the driver or the
- * toolkit's stand-in. What it refuses, forty would do with kernels of its own, slowly. */
+ * chooses them and makes their kernels as on the device; only loading them fails. Does another process find by its name what was
+ * chosen? Needs libcuda.so.1, of the driver or the toolkit's stand-in. What it refuses, forty would do with kernels of its own,
+ * slowly. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/status.h"
+#include "common/graph/choices.h"
 #include "kernels/cuda/dnn_graph.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/kernel.h"
@@ -106,23 +109,50 @@ static int refusals(const char *text, const char *what)
     return n;
 }
 
+static void try_all(void)
+{
+    for (size_t i = 0; i < sizeof conv / sizeof *conv; i++)
+        for (int way = 0; way < 4; way++) try_conv(conv[i], FT_F32, way), try_conv(conv[i], FT_BF16, way);
+    for (size_t i = 0; i < sizeof attention / sizeof *attention; i++)
+        for (int back = 0; back < 2; back++) try_attention(attention[i], back);
+}
+
+static bool agree(void *context, const char *device, const char *what, const char *mine, char *held)
+{
+    (void)device; /* it was not started */
+    return ft_choices_agree(context, "described", what, mine, held);
+}
+
 int main(int argc, char **argv) /* dnn_offline DEVICE: a line is said once in a process */
 {
+    static char folder[] = "/tmp/forty-offline-XXXXXX";
+    if (argc == 2 && !mkdtemp(folder)) return 1;
+    ft_choices_keep(argc == 3 ? argv[2] : folder);
     setenv("FORTY_CUDA_MEASURE", "0", 1);
-    for (size_t d = 0; argc == 2 && d < sizeof devices / sizeof *devices; d++) {
+    for (size_t d = 0; argc >= 2 && d < sizeof devices / sizeof *devices; d++) {
         if (strcmp(argv[1], devices[d].name)) continue;
         if (ft_dnn_describe_device(devices[d].json) < 0) {
             printf("%s\n", ft_error_message());
             return 1;
         }
-        for (size_t i = 0; i < sizeof conv / sizeof *conv; i++)
-            for (int way = 0; way < 4; way++) try_conv(conv[i], FT_F32, way), try_conv(conv[i], FT_BF16, way);
-        for (size_t i = 0; i < sizeof attention / sizeof *attention; i++)
-            for (int back = 0; back < 2; back++) try_attention(attention[i], back);
+        ft_cuda_agree(agree, NULL);
+        try_all();
         const char *text = ft_backend_cuda.device->choices();
         int bad = refusals(text, "own kernel");
         printf("%d of %d refused\n%s", bad, prepared, text);
-        return bad > 0 || prepared == 0;
+        if (argc == 3) { /* the second process: everything is found by its name */
+            int found = refusals(text, "as chosen before");
+            printf("%d of %d found again\n", found, prepared);
+            char path[1000];
+            snprintf(path, sizeof path, "%s/gpu-choices.tsv", argv[2]);
+            remove(path), remove(argv[2]);
+            return bad > 0 || found != prepared;
+        }
+        if (bad > 0 || prepared == 0) return 1;
+        fflush(stdout);
+        char *again[] = {argv[0], argv[1], folder, NULL};
+        execv("/proc/self/exe", again);
+        return 1;
     }
     printf("usage: dnn_offline DEVICE\n");
     return 2;

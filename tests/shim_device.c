@@ -1,9 +1,10 @@
 /* Plans on a device, on the host shim: no memory, a step that cannot be recorded, results read late, a gradient that is not
- * finite. */
+ * finite, algorithms chosen by a clock that lies. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,10 @@
 #include "common/graph/backend.h"
 #include "common/graph/graph.h"
 #include "shim/shim.h"
+
+extern const ft_backend ft_backend_cuda;
+void ft_cuda_forget(void); /* kernels/cuda/runtime.h, which needs CUDA's headers */
+void ft_dnn_forget(void);
 
 typedef struct {
     ft_params *params;
@@ -154,10 +159,117 @@ static void test_host_writes(void **state)
     drop(&b);
 }
 
+/* More clips than a grid has rows (256 on the stand-in, 65535 on a device): each is the clip alone. */
+static void test_many_clips(void **state)
+{
+    (void)state;
+    enum { CLIPS = 300, BYTES = 2 * 6 * 6 * 3 };
+    static float once[CLIPS * BYTES];
+    for (int clips = CLIPS, at = 0; at < CLIPS; clips = 100) { /* all at once, then in three parts */
+        ft_params *params = ft_params_new(1);
+        ft_graph *g = ft_graph_new(params, FT_F32, 1);
+        ft_plan *plan;
+        ft_t rgb = ft_input(g, "rgb", FT_U8, 5, (int64_t[]){clips, 2, 6, 6, 3}),
+             view = ft_input(g, "view", FT_F32, 2, (int64_t[]){clips, FT_VIEW_NUMBERS}),
+             y = ft_augment(g, rgb, view, NULL, 0, 1 / 255.0f);
+        ft_keep(y);
+        assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+        for (int i = 0; i < clips * BYTES; i++) ((uint8_t *)ft_data(rgb))[i] = (uint8_t)((at * BYTES + i) * 37 % 251);
+        for (int i = 0; i < clips; i++) {
+            const float v[] = {1, 0, 0, 0, 1, (float)((at + i) % 3), FT_AUTOCONTRAST, 1, FT_EQUALIZE, 1};
+            memcpy((float *)ft_data(view) + i * FT_VIEW_NUMBERS, v, sizeof v);
+        }
+        assert_int_equal(ft_run(plan, &(ft_step){1, 0, 0, 0, 0}), FT_OK);
+        const float *out = ft_data(y);
+        if (clips == CLIPS) memcpy(once, out, sizeof once);
+        else {
+            assert_memory_equal(out, once + at * BYTES, (size_t)(clips * BYTES) * sizeof(float));
+            at += clips;
+        }
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+}
+
+/* ---- choices of algorithms ----------------------------------------------------------------------------------------------- */
+
+static char kept[20][2 * FT_CHOICE]; /* what a run folder would hold */
+static int n_kept;
+
+static bool agree(void *context, const char *device, const char *what, const char *mine, char *held)
+{
+    (void)context;
+    assert_non_null(strstr(device, "host shim"));
+    size_t n = strlen(what);
+    for (int i = 0; i < n_kept; i++)
+        if (!strncmp(kept[i], what, n) && kept[i][n] == '\t') {
+            strcpy(held, kept[i] + n + 1);
+            return true;
+        }
+    if (mine) sprintf(kept[n_kept++], "%s\t%s", what, mine);
+    return false;
+}
+
+/* the weights after some steps in a process whose clock begins with `clock`; guard: as FT_PLAN_GUARD; listed: never recorded */
+static uint64_t weights_of(unsigned clock, bool guard, bool listed)
+{
+    problem q;
+    uint64_t h = 14695981039346656037u;
+    ft_cuda_forget();
+    ft_dnn_forget();
+    ft_shim()->algorithms = 3, ft_shim()->clock = clock;
+    setenv("FORTY_CUDA_MEASURE", "1", 1);
+    setenv("FT_PLAN_GUARD", guard ? "1" : "0", 1);
+    setenv("FORTY_CUDA_GRAPH", listed ? "0" : "1", 1);
+    assert_int_equal(make(&q, FT_F32), FT_OK);
+    for (int i = 0; i < 6; i++) step_of(&q, i);
+    const unsigned char *w = (const unsigned char *)ft_params_flat(q.params, FT_WEIGHTS);
+    for (size_t i = 0; i < (size_t)ft_params_flat_size(q.params) * sizeof(float); i++) h = (h ^ w[i]) * 1099511628211u;
+    drop(&q);
+    unsetenv("FORTY_CUDA_MEASURE");
+    unsetenv("FT_PLAN_GUARD");
+    unsetenv("FORTY_CUDA_GRAPH");
+    ft_shim()->algorithms = 0, ft_shim()->clock = 0;
+    return h;
+}
+
+static void test_choices(void **state)
+{
+    (void)state;
+    uint64_t alone[8], first;
+    int different = 0;
+    for (unsigned k = 0; k < 8; k++) alone[k] = weights_of(7919 * k + 1, false, false);
+    for (int k = 1; k < 8; k++) different += alone[k] != alone[0];
+    assert_true(different > 0); /* by itself, the clock decides about numbers */
+    assert_null(strstr(ft_backend_cuda.device->choices(), "own kernel"));
+    /* the candidate that fails at once was never the fastest: a run would have ended */
+    ft_backend_cuda.device->agree(agree, NULL);
+    first = weights_of(3, false, false);
+    int chosen = n_kept;
+    assert_true(chosen >= 6); /* a convolution and two layers, forward and backward */
+    for (unsigned k = 0; k < 8; k++) {
+        assert_true(weights_of(7919 * k + 1, false, false) == first);  /* another process */
+        assert_true(weights_of(104729 * k + 1, true, false) == first); /* other addresses */
+        assert_true(weights_of(1299709 * k + 1, false, true) == first);
+    }
+    assert_int_equal(n_kept, chosen);
+    assert_non_null(strstr(ft_backend_cuda.device->choices(), "as chosen before"));
+    /* a choice that does not exist here is made again, and said */
+    for (int i = 0; i < n_kept; i++) strcpy(strchr(kept[i], '\t') + 1, "engine 77");
+    weights_of(5, false, false);
+    assert_non_null(strstr(ft_backend_cuda.device->choices(), "does not run here"));
+    assert_int_equal(n_kept, chosen);
+    ft_backend_cuda.device->agree(NULL, NULL);
+    ft_cuda_forget();
+    ft_dnn_forget();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory), cmocka_unit_test(test_not_recorded),
-                                       cmocka_unit_test(test_late), cmocka_unit_test(test_not_finite),
-                                       cmocka_unit_test(test_host_writes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_not_recorded),
+                                       cmocka_unit_test(test_late),        cmocka_unit_test(test_not_finite),
+                                       cmocka_unit_test(test_host_writes), cmocka_unit_test(test_choices),
+                                       cmocka_unit_test(test_many_clips)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,30 @@ kill -TERM $! 2>/dev/null || true
 wait $! 2>/dev/null || true
 [ -e stopped/run.json ] || works "$C" train c.yaml -o stopped --resume $more
 cmp whole/log.csv stopped/log.csv && cmp whole/weights.safetensors stopped/weights.safetensors || die "a resumed run gives other numbers"
+rm gpu/run.json
+fails 1 "was begun on a GPU" "--device cuda" -- "$F" train c.yaml -o gpu --resume
+works "$C" train c.yaml -o gpu --resume --device cuda
 works "$C" evaluate gpu --data ph.h5 --split all --device cuda
+
+# algorithms that sum in different orders, one that fails, and a clock that says anything: by itself it decides about numbers; but a run
+# that is stopped and goes on with another clock gives those of the whole run
+clock() { local n=$1; shift; FORTY_CUDA_MEASURE=1 FT_SHIM_CLOCK=$n works "$C" "$@" --device cuda; }
+clock 1 train c.yaml -o clock-1
+different=no
+for n in 2 3 4 5 6 7 8; do
+  clock $n train c.yaml -o clock-$n
+  cmp -s clock-1/weights.safetensors clock-$n/weights.safetensors || { different=$n; break; }
+done
+[ $different != no ] || die "no clock changes anything: the test sees nothing"
+[ "$(cut -f1,2 clock-1/gpu-choices.tsv | sort | uniq -d | wc -l)" = 0 ] && [ "$(wc -l <clock-1/gpu-choices.tsv)" -gt 20 ] || die "choices: $(cat clock-1/gpu-choices.tsv)"
+clock 1 train c.yaml -o whole-1 --set classifier.steps=24
+FORTY_CUDA_MEASURE=1 FT_SHIM_CLOCK=1 "$C" train c.yaml -o stopped-1 $more >out 2>err &
+for i in $(seq 400); do grep -q "^3," stopped-1/log.csv 2>/dev/null && break; sleep 0.05; done # all is planned by then
+kill -TERM $! 2>/dev/null || true
+wait $! 2>/dev/null || true
+[ -e stopped-1/run.json ] || clock $different train c.yaml -o stopped-1 --resume --set classifier.steps=24
+cmp whole-1/weights.safetensors stopped-1/weights.safetensors || die "a resumed run chose again"
+cmp <(sort whole-1/gpu-choices.tsv) <(sort stopped-1/gpu-choices.tsv) || die "a resumed run has other choices"
 works "$C" train c.yaml -o half --device cuda --precision bf16
 grep -q "^5," half/log.csv || die "bf16 does not train"
 
@@ -53,7 +76,11 @@ grep -q "^5," half/log.csv || die "bf16 does not train"
 printf '%s\n' 'data: {phantom: true, size: 16, frames: 4}' 'phantom: {videos: 24}' 'labels: 6' 'splits: 1' 'seeds: 1' 'bootstrap: 100' 'threads: 1' \
   'arms: [supervised, real-unlabelled]' 'precision: f32' 'classifier: {model: x3d-tiny, steps: 4, batch: 2}' 'ssl: {threshold: 0.5}' >e.yaml
 works "$F" experiment run e.yaml -o e-cpu
-works "$C" experiment run e.yaml -o e-gpu --set device=cuda
+export FT_SHIM_DEVICES="2 $PWD/taken" # two GPUs, two workers
+works "$C" experiment run e.yaml -o e-gpu --set device=cuda -j 2
+unset FT_SHIM_DEVICES
+[ "$(sort -u taken | tr '\n' ' ')" = "0 1 " ] || die "two workers took the GPUs $(cat taken)"
+[ -s e-gpu/gpu-choices.tsv ] && [ -z "$(cut -f1,2 e-gpu/gpu-choices.tsv | sort | uniq -d)" ] || die "two workers do not agree: $(cat e-gpu/gpu-choices.tsv)"
 python3 - <<'P' || die "a semi-supervised run counts something else"
 import glob, json, csv
 facts = [[json.loads(l) for l in open(d + "/results.jsonl")] for d in ("e-cpu", "e-gpu")]
@@ -65,6 +92,10 @@ for p, q in zip(*logs):
     a, b = ([[float(v) for v in r[2:]] for r in list(csv.reader(open(f)))[1:]] for f in (p, q))
     assert all(abs(x - y) <= 2e-5 * abs(x) for x, y in zip(a[0], b[0])), (a[0], b[0])
 P
+# a rehearsal says what a stage needs of the GPU's memory
+works "$C" experiment run e.yaml -o e-dry --set device=cuda --dry-run
+grep -q "MiB for a stage, and [1-9][0-9]* of the GPU's" err || die "dry run: $(cat err)"
+
 # a VAE, a generator, clips
 if [ "${ASAN_OPTIONS:-}" = "" ]; then
   works "$F" phantom -o ph32.h5 --videos 4 --size 32 --frames 8

@@ -20,6 +20,7 @@
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/graph/choices.h"
 #include "tests/tree.h"
 
 static char dir[] = "/tmp/forty-files-XXXXXX";
@@ -306,6 +307,80 @@ static void test_csv(void **state)
     }
 }
 
+/* ---- a run's choices of algorithms ---------------------------------------------------------------------------------------- */
+
+static void test_choices_text(void **state)
+{
+    (void)state;
+    static const char text[] = "gpu A\tproduct 1\tfast\n"
+                               "gpu A\tproduct 1\tlate\n" /* the first holds */
+                               "gpu A\tproduct 12\t\n"
+                               "gpu B\tproduct 1\tother\n"
+                               "\n\t\t\n"
+                               "gpu A\tproduct 3\tunfinished";
+    char held[FT_CHOICE];
+    assert_true(ft_choices_find(text, sizeof text - 1, "gpu A", "product 1", held) && !strcmp(held, "fast"));
+    assert_true(ft_choices_find(text, sizeof text - 1, "gpu B", "product 1", held) && !strcmp(held, "other"));
+    assert_false(ft_choices_find(text, sizeof text - 1, "gpu A", "product 12", held));
+    assert_false(ft_choices_find(text, sizeof text - 1, "gpu A", "product 3", held));
+    assert_false(ft_choices_find(text, sizeof text - 1, "gpu A", "product", held));
+    for (size_t n = 0; n < sizeof text; n++) { /* nothing behind the end is read */
+        char *part = malloc(n ? n : 1);
+        memcpy(part, text, n);
+        for (int c = 0; c < 3; c++) {
+            if (n) part[n - 1] = "\t\n"[c];
+            ft_choices_find(part, n, "gpu A", "product 3", held);
+        }
+        free(part);
+    }
+    char *long_line = malloc(3 * FT_CHOICE);
+    int n = snprintf(long_line, 3 * FT_CHOICE, "gpu A\tx\t");
+    memset(long_line + n, 'y', FT_CHOICE);
+    long_line[n + FT_CHOICE] = '\n';
+    assert_false(ft_choices_find(long_line, (size_t)n + FT_CHOICE + 1, "gpu A", "x", held));
+    free(long_line);
+}
+
+/* Many processes want something else at once: all go on with the same. */
+static void test_choices_of_many(void **state)
+{
+    (void)state;
+    enum { PROCESSES = 8, CHOICES = 40 };
+    char held[FT_CHOICE], what[40], mine[40], agreed[CHOICES][40];
+    ft_choices_keep(dir);
+    put("gpu-choices.tsv", "gpu\twhat 0\tbefore\ngpu\twhat 1\tkilled in the mid"); /* of a process that was killed */
+    for (int p = 0; p < PROCESSES; p++)
+        if (fork() == 0) {
+            char name[2] = {(char)('0' + p), 0};
+            FILE *f = fopen(in(name), "w");
+            for (int i = 0; i < CHOICES; i++) {
+                snprintf(what, sizeof what, "what %d", i);
+                snprintf(mine, sizeof mine, "choice of %d", p);
+                bool theirs = ft_choices_agree(NULL, "gpu", what, mine, held);
+                fprintf(f, "%s\n", theirs ? held : mine);
+            }
+            _exit(fclose(f) != 0);
+        }
+    for (int p = 0, status; p < PROCESSES; p++) assert_true(wait(&status) > 0 && status == 0);
+    for (int p = 0; p < PROCESSES; p++) {
+        char name[2] = {(char)('0' + p), 0}, line[60];
+        FILE *f = fopen(in(name), "r");
+        for (int i = 0; i < CHOICES; i++) {
+            assert_non_null(fgets(line, sizeof line, f));
+            line[strcspn(line, "\n")] = 0;
+            if (p == 0) strcpy(agreed[i], line);
+            assert_string_equal(line, agreed[i]);
+            snprintf(what, sizeof what, "what %d", i);
+            assert_true(ft_choices_agree(NULL, "gpu", what, NULL, held) && !strcmp(held, line));
+        }
+        fclose(f);
+    }
+    assert_string_equal(agreed[0], "before");
+    assert_false(ft_choices_agree(NULL, "another gpu", "what 0", NULL, held));
+    assert_false(ft_choices_agree(NULL, "gpu", "with\ttab", "x", held));
+    ft_choices_keep(NULL);
+}
+
 static int set_up(void **state) { return (void)state, mkdtemp(dir) ? 0 : -1; }
 static int tear_down(void **state) { return (void)state, remove_tree(dir); }
 
@@ -315,6 +390,7 @@ int main(void)
                                        cmocka_unit_test(test_replace),        cmocka_unit_test(test_planted_links),
                                        cmocka_unit_test(test_orphans),        cmocka_unit_test(test_not_a_file),
                                        cmocka_unit_test(test_names),          cmocka_unit_test(test_csv),
-                                       cmocka_unit_test(test_sizes),          cmocka_unit_test(test_json_under_no_memory)};
+                                       cmocka_unit_test(test_sizes),          cmocka_unit_test(test_json_under_no_memory),
+                                       cmocka_unit_test(test_choices_text),   cmocka_unit_test(test_choices_of_many)};
     return cmocka_run_group_tests_name("files", tests, set_up, tear_down);
 }

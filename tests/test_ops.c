@@ -479,10 +479,15 @@ int main(int argc, char **argv)
     const table *tables[] = {&cases_basic, &cases_nn};
     static struct CMUnitTest tests[400];
     size_t n = 0;
+    int shard = 0, shards = 1, listed = 0;
+    const char *part = getenv("SHARD"); /* "2/8": every eighth case, from the third on */
+    if (part && sscanf(part, "%d/%d", &shard, &shards) != 2) shard = 0, shards = 1;
     for (int t = 0; t < 2; t++)
         for (int k = 0; k < tables[t]->n; k++) {
             const row *c = &tables[t]->list[k];
-            if (argc == 2 && strcmp(argv[1], c->name)) continue; /* test_ops NAME: one case */
+            bool wanted = argc == 1; /* test_ops NAME...: these cases */
+            for (int i = 1; i < argc; i++) wanted |= !strcmp(argv[i], c->name);
+            if (!wanted || listed++ % shards != shard) continue;
             tests[n++] = (struct CMUnitTest){c->name, run_case, NULL, NULL, (void *)(uintptr_t)c};
         }
     const char *first = getenv("FT_FIRST"); /* "sdpa ssd": cases that begin so come first (mutants.py) */

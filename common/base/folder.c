@@ -22,6 +22,7 @@ static const char *const own[] = {".forty", ".lease", ".lease-*", ".lease.*", ".
 /* what forty writes into run folders and stages; folders end with a slash */
 static const char *const written[] = {"config.yaml",
                                       "precision.json",
+                                      "gpu-choices.tsv",
                                       "run.json",
                                       "log.csv",
                                       "log.txt",

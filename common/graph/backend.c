@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/plugin.h"
 #include "common/base/status.h"
+#include "common/graph/choices.h"
 
 static const ft_backend *chosen, *plugin;
 static char wish[16] = "cpu", why[512]; /* why: the plugin could not be had */
@@ -35,21 +36,25 @@ static const ft_backend *open_plugin(void)
     return plugin;
 }
 
-/* of several processes on one machine each takes its own */
-static int own_gpu(void)
+/* Of several processes on one machine each takes its own: ranks by their number; workers (FORTY_WORKER, 0 is the first) in turns,
+ * however many there are. */
+static int own_gpu(const ft_backend *b)
 {
     static const char *const local[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK",
                                         "SLURM_LOCALID"};
-    for (int i = 0; i < 4; i++)
-        if (getenv(local[i])) return atoi(getenv(local[i]));
-    return 0;
+    const char *worker = getenv("FORTY_WORKER");
+    int n = worker && b ? b->device->count() : 0, first = 0;
+    for (int i = 3; i >= 0; i--)
+        if (getenv(local[i])) first = atoi(getenv(local[i]));
+    return n > 0 ? (first + atoi(worker)) % n : first;
 }
 
-static int start_gpu(int index)
+static int start_gpu(int index) /* negative: its own */
 {
     const ft_backend *b = open_plugin();
     if (!b) return FT_FAIL(FT_EDEVICE, "%s. Use --device cpu", why);
-    FT_TRY(b->device->start(index));
+    FT_TRY(b->device->start(index < 0 ? own_gpu(b) : index));
+    b->device->agree(ft_choices_agree, NULL);
     chosen = b;
     return FT_OK;
 }
@@ -67,8 +72,8 @@ int ft_backend_select(const char *name)
 int ft_backend_open(void)
 {
     if (chosen) return FT_OK;
-    if (!strncmp(wish, "cuda", 4)) return start_gpu(wish[4] == ':' ? atoi(wish + 5) : own_gpu());
-    if (!strcmp(wish, "auto") && open_plugin() && start_gpu(own_gpu()) == FT_OK) {
+    if (!strncmp(wish, "cuda", 4)) return start_gpu(wish[4] == ':' ? atoi(wish + 5) : -1);
+    if (!strcmp(wish, "auto") && open_plugin() && start_gpu(-1) == FT_OK) {
         ft_log("computing on %s", plugin->device->describe());
         return FT_OK;
     }
@@ -79,7 +84,7 @@ int ft_backend_open(void)
 const char *ft_backend_gpu(bool *usable)
 {
     const ft_backend *b = chosen && chosen->device ? chosen : open_plugin();
-    *usable = b && b->device->start(own_gpu()) == FT_OK;
+    *usable = b && b->device->start(own_gpu(b)) == FT_OK;
     return *usable ? b->device->describe() : b ? ft_error_message() : why;
 }
 

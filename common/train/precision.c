@@ -11,6 +11,7 @@
 #include "common/base/machine.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
+#include "common/graph/choices.h"
 
 bool ft_bf16_wins(const ft_rates *r, ft_work work) { return r->gflops[work][1] > 1.05 * r->gflops[work][0]; }
 
@@ -72,6 +73,17 @@ static int choices(json_t **out)
     return FT_OK;
 }
 
+/* A GPU's sums are not the processor's: what lies in one folder is of one kind. */
+static int same_kind(const json_t *o, const char *folder)
+{
+    const char *library = json_string_value(json_object_get(o, "library"));
+    bool gpu = ft_backend_now()->device != NULL, was = library && !strcmp(library, "CUDA");
+    if (!library || was == gpu) return FT_OK;
+    return FT_FAIL(FT_ECONFIG,
+                   "%s was begun on %s and would go on on %s: its numbers would be of both. Use --device %s, or another folder",
+                   folder, was ? "a GPU" : "the processor", gpu ? "a GPU" : "the processor", was ? "cuda" : "cpu");
+}
+
 int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
 {
     char path[1100];
@@ -79,6 +91,7 @@ int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
     if (snprintf(path, sizeof path, "%s/precision.json", folder) >= (int)sizeof path)
         return FT_FAIL(FT_EIO, "%s: the path is too long", folder);
     if (!ft_exists(path) && !begin) return FT_OK;
+    if (begin) ft_choices_keep(folder);
     if (begin) FT_TRY(ft_backend_open());
     if (!ft_exists(path)) {
         json_t *o;
@@ -99,7 +112,7 @@ int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
         return FT_FAIL(FT_EDATA,
                        "%s:%d: %s. It says what the results beside it were computed in: restore it, or use another folder", path,
                        e.line, e.text);
-    int rc = FT_OK;
+    int rc = begin ? same_kind(o, folder) : FT_OK;
     for (int w = 0; rc == FT_OK && w < FT_WORKS; w++) {
         const char *kept = json_string_value(json_object_get(o, ft_work_name[w])),
                    *asked = ft_config_text(cfg, setting((ft_work)w));

@@ -15,9 +15,9 @@ int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype);
 bool ft_bf16_wins(const ft_rates *r, ft_work work);
 
 /* Settles auto for everything that is computed in `folder`: reads folder/precision.json, or measures and writes it, unless
- * somebody else was faster. The choices become settings (auto.products, ...) of cfg. begin = false: nothing is measured or
- * written, for those who only look. FT_EDEVICE: begun in bf16, which this machine cannot; FT_ECONFIG: the settings say something
- * else. */
+ * somebody else was faster. The choices become settings (auto.products, ...) of cfg. A device's algorithms are kept there, too
+ * (common/graph/choices.h). begin = false: nothing is measured or written, for those who only look. FT_EDEVICE: begun in bf16,
+ * which this machine cannot; FT_ECONFIG: the settings say something else. */
 int ft_precision_keep(ft_config *cfg, const char *folder, bool begin);
 
 #endif

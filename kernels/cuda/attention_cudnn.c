@@ -3,6 +3,7 @@
  * P = exp(s Q K^T - L): dV = P^T dO, dS = s P (dO V^T - rowsum(dO O)), dQ = dS K, dK = dS^T Q (Dao et al. 2022). */
 #include "kernels/cuda/attention.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/cuda/dnn_graph.h"
@@ -147,11 +148,11 @@ static int build(flash *f, const shape *s, bool back, bool sums)
            bytes[N_TENSORS] = {qb, kb, kb, ob, sum_bytes(s), 0, 0, ob, qb, kb, kb, sum_bytes(s), dq_bytes(s)};
     int64_t id[N_TENSORS];
     for (int i = 0; i < N_TENSORS; i++) id[i] = i + 1;
-    int rc = ft_dnn_plan_new(&f->plan, &b.g, false,
-                             !back  ? SCALE
-                             : sums ? DQ_SUM
-                                    : SUM,
-                             id, bytes, back ? "attention, backward" : "attention");
+    char what[160];
+    snprintf(what, sizeof what, "attention%s, %lld sequences, %lld x %lld, %lld heads of %lld", back ? ", backward" : "",
+             (long long)s->seqs, (long long)s->tq, (long long)s->tk, (long long)s->heads, (long long)s->d);
+    int n = !back ? SCALE : sums ? DQ_SUM : SUM;
+    int rc = ft_dnn_plan_new(&f->plan, &b.g, false, n, id, bytes, what);
     ft_dnn_graph_free(&b.g);
     f->sums = sums;
     return rc;

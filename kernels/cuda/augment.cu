@@ -48,18 +48,19 @@ template <int OPERATIONS> FT_DEV void pixel(const clips &c, int64_t b, int64_t f
     }
 }
 
+/* a grid's long axis holds PARTS blocks for each clip: the others end at 65535 */
 template <int OPERATION> static __global__ void look_at(seen *part, clips c)
 {
     FT_SHARED(int32_t, count, [LEVELS]);
-    int64_t b = blockIdx.y;
+    int64_t b = blockIdx.x / PARTS, mine_at = blockIdx.x % PARTS;
     ft_colour kind = kind_of(c, b, OPERATION);
     if (!looks(kind)) return;
     float low[3] = {255, 255, 255}, high[3] = {0, 0, 0}, sum = 0, run = 0;
     for (int i = (int)threadIdx.x; i < LEVELS; i += FT_THREADS) count[i] = 0;
     __syncthreads();
-    int64_t end = ft_part_of(c.pixels, blockIdx.x + 1, PARTS);
+    int64_t end = ft_part_of(c.pixels, mine_at + 1, PARTS);
     int n = 0;
-    for (int64_t i = ft_part_of(c.pixels, blockIdx.x, PARTS) + threadIdx.x; i < end; i += FT_THREADS) {
+    for (int64_t i = ft_part_of(c.pixels, mine_at, PARTS) + threadIdx.x; i < end; i += FT_THREADS) {
         float v[3];
         pixel<OPERATION>(c, b, i / c.plane, i % c.plane / c.width, i % c.width, v);
         for (int k = 0; k < 3; k++) low[k] = fminf(low[k], v[k]), high[k] = fmaxf(high[k], v[k]);
@@ -69,7 +70,7 @@ template <int OPERATION> static __global__ void look_at(seen *part, clips c)
             atomicAdd(&count[256 * k + ft_level(v[k])], 1); /* exact in any order */
     }
     __syncthreads();
-    seen *mine = part + b * PARTS + blockIdx.x;
+    seen *mine = part + blockIdx.x;
     if (kind == FT_EQUALIZE) {
         for (int i = (int)threadIdx.x; i < LEVELS; i += FT_THREADS) mine->count[i] = count[i];
     } else if (kind == FT_CONTRAST) {
@@ -111,11 +112,11 @@ template <int OPERATION> static __global__ void sum_up(ft_shades *shades, const 
     }
 }
 
-static __global__ void show(float *out, clips c, float mean, float std)
+/* `blocks` for each clip */
+static __global__ void show(float *out, clips c, unsigned blocks, float mean, float std)
 {
-    int64_t b = blockIdx.y;
-    FT_EACH(i, c.pixels)
-    {
+    int64_t b = blockIdx.x / blocks, step = (int64_t)blocks * FT_THREADS;
+    for (int64_t i = (int64_t)(blockIdx.x % blocks) * FT_THREADS + threadIdx.x; i < c.pixels; i += step) {
         int64_t f = i / c.plane, y = i % c.plane / c.width, x = i % c.width;
         float v[3];
         if (c.cutout && ft_in_cutout(c.cutout + (b * c.frames + f) * 3, y, x)) v[0] = v[1] = v[2] = 128;
@@ -131,7 +132,6 @@ static __global__ void as_it_is(float *out, const uint8_t *rgb, int64_t n, float
 
 extern "C" int ft_cuda_prepare_augment(ft_call *c)
 {
-    if (c->in[0]->dim[0] > 65535) return FT_FAIL(FT_EGRAPH, "views of %lld clips at once", (long long)c->in[0]->dim[0]);
     if (c->in[1]) c->work_size = (size_t)c->in[0]->dim[0] * (2 * sizeof(ft_shades) + PARTS * sizeof(seen));
     return FT_OK;
 }
@@ -156,10 +156,11 @@ extern "C" void ft_cuda_augment(const ft_call *c)
                rgb->dim[3],
                plane,
                rgb->dim[1] * plane};
-    dim3 each(PARTS, (unsigned)n);
+    unsigned each = PARTS * (unsigned)n, blocks = ft_blocks(k.pixels, FT_THREADS), most = INT32_MAX / (unsigned)n;
+    if (blocks > most) blocks = most;
     FT_LAUNCH(look_at<0>, each, FT_THREADS, 0, ft_cuda_stream, part, k);
     FT_LAUNCH(sum_up<0>, (unsigned)n, FT_THREADS, 0, ft_cuda_stream, shades, (const seen *)part, k);
     FT_LAUNCH(look_at<1>, each, FT_THREADS, 0, ft_cuda_stream, part, k);
     FT_LAUNCH(sum_up<1>, (unsigned)n, FT_THREADS, 0, ft_cuda_stream, shades, (const seen *)part, k);
-    FT_LAUNCH(show, dim3(ft_blocks(k.pixels, FT_THREADS), (unsigned)n), FT_THREADS, 0, ft_cuda_stream, out, k, mean, std);
+    FT_LAUNCH(show, blocks * (unsigned)n, FT_THREADS, 0, ft_cuda_stream, out, k, blocks, mean, std);
 }

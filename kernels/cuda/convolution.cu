@@ -4,6 +4,8 @@
  * Weights (O, C/g, kt, kh, kw) become (O, kt, kh, kw, C/g) in the storage of the activations: once for those that stay, else at
  * every run. Bias and ReLU go into the same pass where the library has it. What it refuses is done by the plain kernels at the
  * end of this file: they are slow, right, and what the library is held against. */
+#include <stdio.h>
+
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/dnn_graph.h"
 
@@ -153,8 +155,14 @@ static int build(const ft_dnn_plan **plan, const sizes *s, kind k, bool bias, bo
            bytes[4] = {(size_t)s->x->count * e,
                        (size_t)(s->wd[0] * s->wd[1] * s->o->kernel[0] * s->o->kernel[1] * s->o->kernel[2]) * e,
                        (size_t)s->y->count * e, (size_t)s->yd[1] * e};
-    static const char *const what[] = {"a convolution", "a convolution, by x", "a convolution, by w"};
-    int rc = ft_dnn_plan_new(plan, &g, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what[k]);
+    static const char *const way[] = {"a convolution", "a convolution, by x", "a convolution, by w"};
+    const int64_t *d = s->x->dim, *n = s->o->kernel;
+    char what[200];
+    snprintf(what, sizeof what, "%s, %lldx%lldx%lldx%lld, %lld to %lld channels, kernel %lldx%lldx%lld, %s%s%s", way[k],
+             (long long)d[0], (long long)d[1], (long long)d[2], (long long)d[3], (long long)d[4], (long long)s->yd[1],
+             (long long)n[0], (long long)n[1], (long long)n[2], s->x->dtype == FT_BF16 ? "bf16" : "f32", bias ? ", bias" : "",
+             relu ? ", ReLU" : "");
+    int rc = ft_dnn_plan_new(plan, &g, s->x->dtype == FT_F32, bias ? 4 : 3, id, bytes, what);
     ft_dnn_graph_free(&g);
     return rc;
 }

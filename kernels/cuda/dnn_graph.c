@@ -4,7 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_IDS = 16, CANDIDATES = 12, TRIES = 4 }; /* TRIES: a kernel that is made for a trial takes a tenth of a second */
+enum {
+    MAX_IDS = 16,
+    CANDIDATES = 12,
+    KNOBS = 32,
+    TRIES = 4
+}; /* TRIES: a kernel that is made for a trial takes a tenth of a second */
 
 static cudnnHandle_t handle;
 static ft_dnn described; /* a device that is not here */
@@ -186,6 +191,9 @@ void ft_dnn_pointwise(ft_dnn_graph *g, cudnnPointwiseMode_t mode, ft_dnn x, ft_d
 {
     ft_dnn how = in_f32(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, CUDNN_ATTR_POINTWISE_MATH_PREC);
     ft_dnn_set(g, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    cudnnNanPropagation_t nan = CUDNN_PROPAGATE_NAN; /* a ReLU that hides it lets a broken run go on */
+    if (mode == CUDNN_POINTWISE_RELU_FWD)
+        ft_dnn_set(g, how, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, CUDNN_TYPE_NAN_PROPOGATION, 1, &nan);
     ft_dnn_end(g, how, false);
     ft_dnn op = ft_dnn_begin(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
     set_child(g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
@@ -305,30 +313,55 @@ static int plan_of(ft_dnn *plan, ft_dnn config, int64_t *work)
 typedef struct {
     const ft_dnn_plan *p;
     void *data[MAX_IDS], *work;
-    cudnnStatus_t st;
 } trial;
 
-static void try_it(void *context)
+static bool try_it(void *context)
 {
     trial *t = context;
-    cudnnStatus_t st = execute(t->p, t->data, t->work);
-    if (st != CUDNN_STATUS_SUCCESS) t->st = st;
+    return execute(t->p, t->data, t->work) == CUDNN_STATUS_SUCCESS;
 }
 
-/* Seconds of the plan on scratch of the real sizes; a large number where it fails or there is no room. */
+enum { ROOM_LACKS = -2, FAILS = -1 };
+
+/* Seconds of the plan on scratch of the real sizes; FAILS; ROOM_LACKS */
 static double seconds(const ft_dnn_plan *p, const size_t *bytes)
 {
-    trial t = {.p = p, .st = CUDNN_STATUS_SUCCESS};
+    trial t = {.p = p};
     static const float one = 1;
     int rc = ft_cuda_alloc(&t.work, (size_t)p->work);
     for (int i = 0; rc == FT_OK && i < p->n; i++)
-        if (bytes[i]) rc = ft_cuda_alloc(&t.data[i], bytes[i]);
+        if (bytes[i]) rc = ft_cuda_scratch(&t.data[i], bytes[i]);
         else t.data[i] = (void *)(uintptr_t)&one; /* a host's scalar */
-    double s = rc == FT_OK ? ft_cuda_time(try_it, &t) : 1e30;
+    double s = rc == FT_OK ? ft_cuda_time(try_it, &t) : ROOM_LACKS;
     for (int i = 0; i < p->n; i++)
         if (bytes[i]) ft_cuda_free(t.data[i]);
     ft_cuda_free(t.work);
-    return t.st == CUDNN_STATUS_SUCCESS ? s : 1e30;
+    return s;
+}
+
+/* An engine's number and how its knobs are set: what tells candidates apart, in every process. */
+static void name_of(char name[FT_CHOICE], ft_dnn config)
+{
+    ft_dnn engine = NULL, knob[KNOBS] = {NULL};
+    int64_t n = 0, index = -1, knobs = 0;
+    if (make(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR) == FT_OK &&
+        cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ==
+            CUDNN_STATUS_SUCCESS)
+        cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &n, &index);
+    size_t at = (size_t)snprintf(name, FT_CHOICE, "engine %lld", (long long)index);
+    for (int i = 0; i < KNOBS; i++) make(&knob[i], CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+    if (cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, KNOBS, &knobs, knob) !=
+        CUDNN_STATUS_SUCCESS)
+        knobs = 0;
+    for (int64_t i = 0; i < knobs && i < KNOBS && at < FT_CHOICE - 32; i++) {
+        int type = -1;
+        int64_t v = 0;
+        cudnnBackendGetAttribute(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &n, &type);
+        cudnnBackendGetAttribute(knob[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &n, &v);
+        at += (size_t)snprintf(name + at, FT_CHOICE - at, " %d=%lld", type, (long long)v);
+    }
+    destroy(knob, KNOBS);
+    destroy(&engine, 1);
 }
 
 /* The engines that the library proposes in a mode, best first */
@@ -361,8 +394,53 @@ static int graph_of(ft_dnn *graph, const ft_dnn_graph *g, const char *what)
     return finish(*graph, what);
 }
 
+typedef struct {
+    ft_dnn_plan *p;
+    const size_t *bytes;
+    const char *held; /* what was chosen before: nothing else is looked at */
+    char name[FT_CHOICE];
+    int tried, proposed;
+    double fastest; /* of p->plan; as `seconds` where it is not known */
+} search;
+
+/* Keeps the candidate if it is better than what is kept. */
+static void look_at(search *s, ft_dnn config)
+{
+    char name[FT_CHOICE];
+    ft_dnn_plan one = *s->p;
+    name_of(name, config);
+    if (s->held && strcmp(s->held, name) != 0) return;
+    if (plan_of(&one.plan, config, &one.work) < 0) return;
+    s->tried++;
+    double t = s->held || !ft_cuda_measures() ? ROOM_LACKS : seconds(&one, s->bytes);
+    bool better = !s->p->plan || (t >= 0 && (s->fastest < 0 || t < s->fastest));
+    if (t == FAILS || !better) {
+        destroy(&one.plan, 1);
+        return;
+    }
+    destroy(&s->p->plan, 1);
+    s->p->plan = one.plan, s->p->work = one.work, s->fastest = t;
+    snprintf(s->name, sizeof s->name, "%s", name);
+}
+
+static void look(search *s, bool exact)
+{
+    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+    s->tried = s->proposed = 0;
+    for (int m = 0; m < 2 && !s->p->plan; m++) {
+        ft_dnn config[CANDIDATES] = {NULL};
+        int64_t n = 0;
+        if (candidates(s->p->graph, modes[m], config, &n) < 0) n = 0;
+        s->proposed += (int)n;
+        for (int64_t i = 0; i < n && s->tried < TRIES && (ft_cuda_measures() || !s->p->plan); i++)
+            if (acceptable(config[i], exact)) look_at(s, config[i]);
+        destroy(config, CANDIDATES);
+    }
+}
+
+/* what: for people; key: all that the choice depends on */
 static int make_plan(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n_id, const int64_t *id, const size_t *bytes,
-                     const char *what)
+                     const char *what, const char *key)
 {
     *out = NULL;
     ft_dnn_plan *p = calloc(1, sizeof *p);
@@ -372,38 +450,32 @@ static int make_plan(ft_dnn_plan **out, const ft_dnn_graph *g, bool exact, int n
     }
     p->n = n_id;
     memcpy(p->id, id, (size_t)n_id * sizeof *id);
-    int rc = graph_of(&p->graph, g, what), tried = 0, proposed = 0;
-    double fastest = 2e30;
-    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    for (int m = 0; rc == FT_OK && m < 2 && !p->plan; m++) {
-        ft_dnn config[CANDIDATES] = {NULL};
-        int64_t n = 0;
-        if (candidates(p->graph, modes[m], config, &n) < 0) n = 0;
-        proposed += (int)n;
-        for (int64_t i = 0; i < n && tried < TRIES; i++) {
-            ft_dnn_plan trial_plan = *p;
-            if (!acceptable(config[i], exact) || plan_of(&trial_plan.plan, config[i], &trial_plan.work) < 0) continue;
-            tried++;
-            double s = ft_cuda_measures() ? seconds(&trial_plan, bytes) : 1e30;
-            if (s < fastest || !p->plan) {
-                destroy(&p->plan, 1);
-                p->plan = trial_plan.plan, p->work = trial_plan.work, fastest = s;
-            } else destroy(&trial_plan.plan, 1);
-            if (!ft_cuda_measures()) break;
+    search s = {.p = p, .bytes = bytes, .held = ft_cuda_choice(key)};
+    int rc = graph_of(&p->graph, g, what);
+    if (rc == FT_OK && s.held) look(&s, exact);
+    if (rc == FT_OK && s.held && !p->plan) ft_cuda_cannot(key), s.held = NULL;
+    if (rc == FT_OK && !p->plan) {
+        char how[FT_CHOICE];
+        look(&s, exact);
+        snprintf(how, sizeof how, "the library's first");
+        if (s.fastest >= 0)
+            snprintf(how, sizeof how, "best of %d, %.1f us, %.1f MiB of scratch", s.tried, 1e6 * s.fastest,
+                     (double)p->work / 1048576.0);
+        const char *held = p->plan ? ft_cuda_choose(key, s.name, how) : s.name;
+        if (strcmp(held, s.name) != 0) { /* of another process */
+            ft_dnn_plan mine = *p;
+            p->plan = NULL, s.held = held;
+            look(&s, exact);
+            if (p->plan) destroy(&mine.plan, 1);
+            else p->plan = mine.plan, p->work = mine.work;
         }
-        destroy(config, CANDIDATES);
     }
     if (rc == FT_OK && !p->plan)
-        rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s: %d were proposed%s", what, proposed,
-                     proposed ? ", none gives the same sums in every run" : "");
-    if (rc < 0) {
-        free_plan(p);
-        return rc;
-    }
-    if (ft_cuda_measures())
-        ft_cuda_chose("%s: best of %d, %.1f us, %.1f MiB of scratch", what, tried, 1e6 * fastest, (double)p->work / 1048576.0);
-    *out = p;
-    return FT_OK;
+        rc = FT_FAIL(FT_EDEVICE, "cuDNN has no algorithm for %s: %d were proposed%s", what, s.proposed,
+                     s.proposed ? ", none runs and gives the same sums in every run" : "");
+    if (rc < 0) free_plan(p);
+    else *out = p;
+    return rc;
 }
 
 /* ---- what is known ------------------------------------------------------------------------------------------------------ */
@@ -438,8 +510,12 @@ int ft_dnn_plan_new(const ft_dnn_plan **out, ft_dnn_graph *g, bool exact, int n_
     while (k && (k->exact != exact || k->g.n_text != g->n_text || memcmp(k->g.text, g->text, g->n_text))) k = k->next;
     if (!k) {
         if (!(k = calloc(1, sizeof *k))) return FT_FAIL(FT_ENOMEM, "no memory for %s", what);
+        char key[FT_CHOICE];
+        uint64_t h = 14695981039346656037u; /* FNV-1a of all that the graph says */
+        for (size_t i = 0; i < g->n_text; i++) h = (h ^ g->text[i]) * 1099511628211u;
+        snprintf(key, sizeof key, "%s%s, graph %016llx", what, exact ? ", exact" : "", (unsigned long long)h);
         k->exact = exact;
-        k->rc = make_plan(&k->plan, g, exact, n_id, id, bytes, what);
+        k->rc = make_plan(&k->plan, g, exact, n_id, id, bytes, what, key);
         if (k->rc < 0) snprintf(k->refusal, sizeof k->refusal, "%s", ft_error_message());
         k->g.text = g->text, k->g.n_text = g->n_text;
         g->text = NULL;

@@ -2,8 +2,8 @@
  *
  * cuBLASLt counts columns first, so a row-major y = op(a) op(b) is asked for as y^T = op(b)^T op(a)^T: `b` goes in as its A, `a`
  * as its B. Bias runs along the rows of that y^T and the bias gradient along the columns of its B: both are epilogues of the
- * library. Whether an epilogue is used is decided by a clock when the product is made: the product with it against the product
- * and our own kernel. */
+ * library. Which algorithm computes a product is chosen once for its shape (choice.c): by the clock on a real device, among those
+ * that run. Alignment is told up to 16 bytes, what every address of a plan has: no choice depends on where a buffer lies. */
 #include "kernels/cuda/gemm.h"
 
 #include <cublasLt.h>
@@ -31,8 +31,16 @@ struct ft_product {
     cublasLtMatrixLayout_t a, b, y;
     cublasLtMatmulAlgo_t algo;
     size_t work;
-    double seconds;
+    char what[FT_CHOICE];
 };
+
+const char *ft_cuda_cublas_version(void)
+{
+    static char text[24];
+    size_t v = cublasLtGetVersion();
+    snprintf(text, sizeof text, "%zu.%zu.%zu", v / 10000, v % 10000 / 100, v % 100);
+    return text;
+}
 
 static int start(void)
 {
@@ -73,10 +81,8 @@ static int describe(ft_product *p)
     FT_TRY(layout(&p->b, o->a, o->ta ? o->k : o->m, o->ta ? o->m : o->k, o->lda, o->batch, o->step_a));
     FT_TRY(layout(&p->y, o->y, o->m, o->n, o->ldy, o->batch, o->step_y));
     if (o->epilogue == FT_PLAIN) return FT_OK;
-    cublasLtEpilogue_t e = o->epilogue == FT_BIAS        ? CUBLASLT_EPILOGUE_BIAS
-                           : o->epilogue == FT_BIAS_RELU ? CUBLASLT_EPILOGUE_RELU_BIAS
-                                                         : CUBLASLT_EPILOGUE_BGRADB;
-    void *anywhere = (void *)(uintptr_t)4096; /* of 256 bytes' alignment: set before every run, looked at by the choice */
+    cublasLtEpilogue_t e = o->epilogue == FT_BIAS ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_BGRADB;
+    void *anywhere = (void *)(uintptr_t)FT_PRODUCT_ALIGN; /* set before every run; its alignment is looked at by the choice */
     LT(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &anywhere, sizeof anywhere), "an epilogue");
     cudaDataType_t bias = o->epilogue == FT_SUM_ROWS ? CUDA_R_32F : type_of(o->y);
     LT(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_EPILOGUE, &e, sizeof e), "an epilogue");
@@ -84,15 +90,39 @@ static int describe(ft_product *p)
     return FT_OK;
 }
 
+/* everything that a choice depends on */
+static void say_what(char *text, const ft_product_opt *o)
+{
+    snprintf(text, FT_CHOICE,
+             "product %lldx%lldx%lld of %s to %s, %s %s, rows %lld %lld %lld, batch %lld by %lld %lld %lld, %g %g, epilogue %d, "
+             "align %u",
+             (long long)o->m, (long long)o->n, (long long)o->k, o->a == FT_BF16 ? "bf16" : "f32",
+             o->y == FT_BF16 ? "bf16" : "f32", o->ta ? "T" : "N", o->tb ? "T" : "N", (long long)o->lda, (long long)o->ldb,
+             (long long)o->ldy, (long long)o->batch, (long long)o->step_a, (long long)o->step_b, (long long)o->step_y,
+             (double)o->alpha, (double)o->beta, (int)o->epilogue, o->align);
+}
+
+static cublasStatus_t launch(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work)
+{
+    float one = p->opt.alpha, beta = p->opt.beta;
+    cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
+    if (p->opt.epilogue != FT_PLAIN)
+        st = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, y, p->y, y, p->y, &p->algo, work, p->work,
+                            ft_cuda_stream);
+    return st;
+}
+
 typedef struct {
-    ft_product *p;
+    const ft_product *p;
     void *y, *a, *b, *bias, *work;
 } trial;
 
-static void try_it(void *context)
+static bool try_it(void *context)
 {
     trial *t = context;
-    ft_product_run(t->p, t->y, t->a, t->b, t->bias, t->work);
+    return launch(t->p, t->y, t->a, t->b, t->bias, t->work) == CUBLAS_STATUS_SUCCESS;
 }
 
 static size_t extent(int64_t rows, int64_t ld, int64_t batch, int64_t step, ft_dtype d)
@@ -100,57 +130,79 @@ static size_t extent(int64_t rows, int64_t ld, int64_t batch, int64_t step, ft_d
     return (size_t)((batch - 1) * step + rows * ld) * (d == FT_BF16 ? 2 : 4) + 256;
 }
 
-/* the fastest of the library's candidates, on scratch of the real sizes */
-static int measure(ft_product *p, const cublasLtMatmulHeuristicResult_t *candidate, int n)
+static int begin_trial(trial *t, const ft_product *p) /* on scratch of the real sizes */
 {
     const ft_product_opt *o = &p->opt;
-    trial t = {.p = p};
-    int best = 0, rc = FT_OK;
-    double fastest = 1e30, first = 0;
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.y, extent(o->m, o->ldy, o->batch, o->step_y, o->y));
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.a, extent(o->ta ? o->k : o->m, o->lda, o->batch, o->step_a, o->a));
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.b, extent(o->tb ? o->n : o->k, o->ldb, o->batch, o->step_b, o->b));
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.bias, (size_t)(o->m + o->n) * 4);
-    if (rc == FT_OK) rc = ft_cuda_alloc(&t.work, WORKSPACE);
-    for (int i = 0; rc == FT_OK && i < n; i++) {
-        p->algo = candidate[i].algo;
-        p->work = candidate[i].workspaceSize;
-        double s = ft_cuda_time(try_it, &t);
-        if (i == 0) first = s;
-        if (s < fastest) fastest = s, best = i;
-    }
-    ft_cuda_free(t.y);
-    ft_cuda_free(t.a);
-    ft_cuda_free(t.b);
-    ft_cuda_free(t.bias);
-    ft_cuda_free(t.work);
-    p->seconds = fastest;
-    if (rc < 0) return 0; /* no room to measure in: the library's own order */
-    ft_cuda_chose("product %lldx%lldx%lld batch %lld%s%s %s epilogue %d: candidate %d of %d, %.1f us (first %.1f)",
-                  (long long)o->m, (long long)o->n, (long long)o->k, (long long)o->batch, o->ta ? " ta" : "", o->tb ? " tb" : "",
-                  o->a == FT_BF16 ? "bf16" : "f32", (int)o->epilogue, best, n, 1e6 * fastest, 1e6 * first);
-    return best;
+    *t = (trial){.p = p};
+    FT_TRY(ft_cuda_scratch(&t->y, extent(o->m, o->ldy, o->batch, o->step_y, o->y)));
+    FT_TRY(ft_cuda_scratch(&t->a, extent(o->ta ? o->k : o->m, o->lda, o->batch, o->step_a, o->a)));
+    FT_TRY(ft_cuda_scratch(&t->b, extent(o->tb ? o->n : o->k, o->ldb, o->batch, o->step_b, o->b)));
+    FT_TRY(ft_cuda_scratch(&t->bias, (size_t)(o->m + o->n) * 4));
+    return ft_cuda_alloc(&t->work, WORKSPACE);
+}
+static void end_trial(trial *t)
+{
+    ft_cuda_free(t->y);
+    ft_cuda_free(t->a);
+    ft_cuda_free(t->b);
+    ft_cuda_free(t->bias);
+    ft_cuda_free(t->work);
 }
 
-/* Products of one shape are measured once. */
-static int measured(ft_product *p, const cublasLtMatmulHeuristicResult_t *candidate, int n)
+/* the fastest of the candidates that run; without room to try them the first */
+static int measure(ft_product *p, const cublasLtMatmulHeuristicResult_t *candidate, int n, char *how)
 {
-    typedef struct known {
-        ft_product_opt opt;
-        int best;
-        double seconds;
-        struct known *next;
-    } known;
-    static known *all;
-    for (known *k = all; k; k = k->next)
-        if (!memcmp(&k->opt, &p->opt, sizeof k->opt) && k->best < n) {
-            p->seconds = k->seconds;
-            return k->best;
-        }
-    known *k = calloc(1, sizeof *k);
-    int best = measure(p, candidate, n);
-    if (k) *k = (known){p->opt, best, p->seconds, all}, all = k;
-    return best;
+    trial t;
+    int best = -1;
+    double fastest = 0, first = 0;
+    bool room = begin_trial(&t, p) == FT_OK;
+    for (int i = 0; room && i < n; i++) {
+        p->algo = candidate[i].algo;
+        p->work = candidate[i].workspaceSize;
+        double s = candidate[i].state == CUBLAS_STATUS_SUCCESS ? ft_cuda_time(try_it, &t) : -1;
+        if (i == 0) first = s;
+        if (s >= 0 && (best < 0 || s < fastest)) fastest = s, best = i;
+    }
+    end_trial(&t);
+    snprintf(how, FT_CHOICE, "candidate %d of %d, %.1f us (first %.1f)", best, n, 1e6 * fastest, 1e6 * first);
+    if (!room) snprintf(how, FT_CHOICE, "the first of %d, no memory to try them", n);
+    return room ? best : 0;
+}
+
+/* An algorithm is its bytes: so the library's documentation, for one version of it. */
+static void name_of(char name[2 * sizeof(cublasLtMatmulAlgo_t) + 1], const cublasLtMatmulAlgo_t *algo)
+{
+    for (size_t i = 0; i < sizeof *algo; i++) snprintf(name + 2 * i, 3, "%02x", ((const unsigned char *)algo)[i]);
+}
+static bool take(ft_product *p, const char *name)
+{
+    cublasLtMatmulHeuristicResult_t r;
+    unsigned byte;
+    if (strlen(name) != 2 * sizeof p->algo || strspn(name, "0123456789abcdef") != strlen(name)) return false;
+    for (size_t i = 0; i < sizeof p->algo && sscanf(name + 2 * i, "%2x", &byte) == 1; i++)
+        ((unsigned char *)&p->algo)[i] = (unsigned char)byte;
+    memset(&r, 0, sizeof r);
+    if (cublasLtMatmulAlgoCheck(handle, p->op, p->a, p->b, p->y, p->y, &p->algo, &r) != CUBLAS_STATUS_SUCCESS) return false;
+    p->work = r.workspaceSize;
+    return p->work <= WORKSPACE;
+}
+
+static int choose(ft_product *p, const cublasLtMatmulHeuristicResult_t *candidate, int n)
+{
+    char name[2 * sizeof(cublasLtMatmulAlgo_t) + 1], how[FT_CHOICE] = "the first of the library";
+    const char *held = ft_cuda_choice(p->what);
+    if (held && take(p, held)) return FT_OK;
+    if (held) ft_cuda_cannot(p->what);
+    int best = ft_cuda_measures() ? measure(p, candidate, n, how) : 0;
+    if (best < 0)
+        return FT_FAIL(FT_EDEVICE, "cuBLASLt runs none of its %d algorithms for a product of %lld x %lld x %lld", n,
+                       (long long)p->opt.m, (long long)p->opt.n, (long long)p->opt.k);
+    name_of(name, &candidate[best].algo);
+    held = ft_cuda_choose(p->what, name, how);
+    if (strcmp(held, name) != 0 && take(p, held)) return FT_OK;
+    p->algo = candidate[best].algo;
+    p->work = candidate[best].workspaceSize;
+    return FT_OK;
 }
 
 int ft_product_new(ft_product **out, ft_product_opt opt)
@@ -160,6 +212,7 @@ int ft_product_new(ft_product **out, ft_product_opt opt)
     ft_product *p = calloc(1, sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a product");
     p->opt = opt;
+    if (!opt.align || opt.align > FT_PRODUCT_ALIGN) p->opt.align = FT_PRODUCT_ALIGN;
     cublasLtMatmulHeuristicResult_t candidate[CANDIDATES];
     cublasLtMatmulPreference_t preference = NULL;
     size_t most = WORKSPACE;
@@ -167,7 +220,7 @@ int ft_product_new(ft_product **out, ft_product_opt opt)
     cublasStatus_t st = rc < 0 ? CUBLAS_STATUS_NOT_SUPPORTED : cublasLtMatmulPreferenceCreate(&preference);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most);
-    uint32_t align = opt.align ? opt.align : 256;
+    uint32_t align = p->opt.align;
     static const cublasLtMatmulPreferenceAttributes_t sides[] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
@@ -179,22 +232,26 @@ int ft_product_new(ft_product **out, ft_product_opt opt)
     if (rc == FT_OK && (st != CUBLAS_STATUS_SUCCESS || n == 0))
         rc = FT_FAIL(FT_EDEVICE, "cuBLASLt has no algorithm for a product of %lld x %lld x %lld (status %d)", (long long)opt.m,
                      (long long)opt.n, (long long)opt.k, (int)st);
-    if (rc < 0) {
-        ft_product_free(p);
-        return rc;
-    }
-    int best = ft_cuda_measures() ? measured(p, candidate, n) : 0;
-    p->algo = candidate[best].algo;
-    p->work = candidate[best].workspaceSize;
-    *out = p;
-    return FT_OK;
+    say_what(p->what, &p->opt);
+    if (rc == FT_OK) rc = choose(p, candidate, n);
+    if (rc < 0) ft_product_free(p);
+    else *out = p;
+    return rc;
 }
 
-double ft_product_seconds(const ft_product *p) { return p->seconds < 1e29 ? p->seconds : 0; }
+const char *ft_product_what(const ft_product *p) { return p->what; }
+
+double ft_product_seconds(const ft_product *p)
+{
+    trial t;
+    double s = begin_trial(&t, p) == FT_OK ? ft_cuda_time(try_it, &t) : -1;
+    end_trial(&t);
+    return s;
+}
 
 unsigned ft_cuda_alignment(const void *a, const void *b, const void *c)
 {
-    uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | 256;
+    uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | FT_PRODUCT_ALIGN;
     return (unsigned)(bits & (~bits + 1));
 }
 
@@ -202,13 +259,7 @@ size_t ft_product_work(const ft_product *p) { return p ? (p->work + 255) / 256 *
 
 void ft_product_run(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work)
 {
-    float one = p->opt.alpha, beta = p->opt.beta;
-    cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
-    if (p->opt.epilogue != FT_PLAIN)
-        st = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, y, p->y, y, p->y, &p->algo, work, p->work,
-                            ft_cuda_stream);
+    cublasStatus_t st = launch(p, y, a, b, bias, work);
     if (st != CUBLAS_STATUS_SUCCESS)
         ft_cuda_fault("cuBLASLt failed at a product of %lld x %lld x %lld (status %d)", (long long)p->opt.m, (long long)p->opt.n,
                       (long long)p->opt.k, (int)st);

@@ -2,6 +2,7 @@
 #include "kernels/cuda/runtime.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +11,14 @@ cudaStream_t ft_cuda_stream;
 
 static struct {
     bool started, shim;
-    char fault[400], text[400], choice[1 << 14];
+    char fault[400], text[400], identity[300];
     cudaEvent_t mark[FT_MARKS], from, to;
     char *stage; /* pinned: what `upload` and `download` go through */
+    struct taken {
+        void *p;
+        size_t size;
+    } * taken; /* what alloc gave */
+    size_t n_taken, room, used, most;
 } device;
 
 enum { STAGE = 4 << 20 };
@@ -43,6 +49,12 @@ void ft_cuda_fault(const char *format, ...)
 }
 
 /* ---- start --------------------------------------------------------------------------------------------------------------- */
+
+static int count_devices(void)
+{
+    int n = 0;
+    return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
+}
 
 static int start(int index)
 {
@@ -75,40 +87,31 @@ static int start(int index)
              "%s, sm_%d%d, %.1f GiB, %d multiprocessors; CUDA %d.%d, driver %d.%d, cuDNN %s, NCCL %s", p.name, p.major, p.minor,
              (double)p.totalGlobalMem / 1073741824.0, p.multiProcessorCount, runtime / 1000, runtime % 1000 / 10, driver / 1000,
              driver % 1000 / 10, ft_cuda_cudnn_version(), ft_cuda_nccl_version());
+    snprintf(device.identity, sizeof device.identity, "%s, sm_%d%d, %d multiprocessors; cuBLASLt %s, cuDNN %s", p.name, p.major,
+             p.minor, p.multiProcessorCount, ft_cuda_cublas_version(), ft_cuda_cudnn_version());
     return FT_OK;
 }
 
 static const char *describe(void) { return device.text; }
-static const char *choices(void) { return device.choice; }
-
-void ft_cuda_chose(const char *format, ...)
-{
-    char line[300];
-    size_t used = strlen(device.choice);
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof line - 1, format, args);
-    va_end(args);
-    snprintf(line + (n < (int)sizeof line - 2 ? n : (int)sizeof line - 2), 2, "\n");
-    if (used + strlen(line) < sizeof device.choice && !strstr(device.choice, line)) strcpy(device.choice + used, line);
-}
+const char *ft_cuda_identity(void) { return device.identity; }
 
 bool ft_cuda_measures(void)
 {
     const char *ask = getenv("FORTY_CUDA_MEASURE");
-    return !device.shim && !(ask && !strcmp(ask, "0"));
+    return ask ? strcmp(ask, "0") != 0 : !device.shim;
 }
 
-double ft_cuda_time(void (*work)(void *), void *context)
+double ft_cuda_time(bool (*work)(void *), void *context)
 {
     double best = 1e30;
     for (int i = 0; i < 4; i++) { /* the first one warms up */
         float ms = 0;
-        cudaEventRecord(device.from, ft_cuda_stream);
-        for (int k = 0; k < 3; k++) work(context);
-        cudaEventRecord(device.to, ft_cuda_stream);
-        cudaEventSynchronize(device.to);
-        cudaEventElapsedTime(&ms, device.from, device.to);
+        bool fine = cudaEventRecord(device.from, ft_cuda_stream) == cudaSuccess;
+        for (int k = 0; fine && k < 3; k++) fine = work(context);
+        fine = fine && cudaEventRecord(device.to, ft_cuda_stream) == cudaSuccess;
+        fine = cudaStreamSynchronize(ft_cuda_stream) == cudaSuccess && fine; /* what was begun ends, whatever failed */
+        if (!fine || cudaEventElapsedTime(&ms, device.from, device.to) != cudaSuccess || cudaGetLastError() != cudaSuccess)
+            return -1;
         if (i > 0 && (double)ms < best) best = (double)ms;
     }
     return best / 3000;
@@ -124,18 +127,50 @@ static double memory(double *total)
     return (double)f / 1048576.0;
 }
 
+static double most(bool reset)
+{
+    double mib = (double)device.most / 1048576.0;
+    if (reset) device.most = device.used;
+    return mib;
+}
+
+static int note(void *p, size_t size)
+{
+    if (device.n_taken == device.room) {
+        struct taken *more = realloc(device.taken, (2 * device.room + 64) * sizeof *more);
+        if (!more) return FT_FAIL(FT_ENOMEM, "no memory to note what the GPU gave");
+        device.taken = more, device.room = 2 * device.room + 64;
+    }
+    device.taken[device.n_taken++] = (struct taken){p, size};
+    device.used += size;
+    if (device.used > device.most) device.most = device.used;
+    return FT_OK;
+}
+
 int ft_cuda_alloc(void **p, size_t size)
 {
     char what[64];
     snprintf(what, sizeof what, "%.1f MiB", (double)size / 1048576.0);
     *p = NULL;
     CUDA(cudaMalloc(p, size ? size : 64), what);
+    int rc = note(*p, size);
+    if (rc < 0) {
+        cudaFree(*p);
+        *p = NULL;
+        return rc;
+    }
     return ft_cuda_ok(cudaMemsetAsync(*p, 0, size, ft_cuda_stream), what);
 }
 
 void ft_cuda_free(void *p)
 {
     if (!p) return;
+    for (size_t i = device.n_taken; i-- > 0;)
+        if (device.taken[i].p == p) {
+            device.used -= device.taken[i].size;
+            device.taken[i] = device.taken[--device.n_taken];
+            break;
+        }
     cudaStreamSynchronize(ft_cuda_stream);
     cudaFree(p);
 }
@@ -148,6 +183,27 @@ static int alloc_pinned(void **p, size_t size)
 static void free_pinned(void *p)
 {
     if (p) cudaFreeHost(p);
+}
+
+/* bf16 between 1/2 and 2 in size; two of them are an f32 of that size, too. Zeros cost less power, and so less time. */
+int ft_cuda_scratch(void **p, size_t size)
+{
+    enum { FIRST = 1 << 16 };
+    FT_TRY(ft_cuda_alloc(p, size));
+    FT_TRY(ft_cuda_ok(cudaStreamSynchronize(ft_cuda_stream), "earlier work"));
+    uint16_t *v = (uint16_t *)(void *)device.stage;
+    uint32_t x = 2463534242u;
+    for (int i = 0; i < FIRST / 2; i++) {
+        x ^= x << 13, x ^= x >> 17, x ^= x << 5;
+        v[i] = (uint16_t)((x & 0x80FFu) | 0x3F00u);
+    }
+    size_t n = size < FIRST ? size : FIRST;
+    int rc = ft_cuda_ok(cudaMemcpyAsync(*p, v, n, cudaMemcpyHostToDevice, ft_cuda_stream), "a copy to the GPU");
+    for (size_t m; rc == FT_OK && n < size; n += m) {
+        m = size - n < n ? size - n : n;
+        rc = ft_cuda_ok(cudaMemcpyAsync((char *)*p + n, *p, m, cudaMemcpyDeviceToDevice, ft_cuda_stream), "a copy on the GPU");
+    }
+    return rc == FT_OK ? ft_cuda_ok(cudaStreamSynchronize(ft_cuda_stream), "a copy to the GPU") : rc;
 }
 
 static int copy_in(void *dst, const void *src, size_t n)
@@ -223,17 +279,19 @@ static int record_end(ft_recording **r)
     cudaGraph_t graph = NULL;
     *r = NULL;
     cudaError_t e = cudaStreamEndCapture(ft_cuda_stream, &graph);
-    ft_recording *made = e == cudaSuccess ? calloc(1, sizeof *made) : NULL;
-    if (made) e = cudaGraphInstantiate(&made->exec, graph, 0);
+    ft_recording *made = calloc(1, sizeof *made);
+    if (made && e == cudaSuccess) e = cudaGraphInstantiate(&made->exec, graph, 0);
     if (graph) cudaGraphDestroy(graph);
     if (e == cudaSuccess && made) {
         *r = made;
         return FT_OK;
     }
-    free(made);
     cudaGetLastError(); /* the stream is as it was before */
     device.fault[0] = 0;
-    return FT_FAIL(FT_EDEVICE, "the step cannot be recorded: %s", cudaGetErrorString(e));
+    int rc = made ? FT_FAIL(FT_EDEVICE, "the step cannot be recorded: %s", cudaGetErrorString(e))
+                  : FT_FAIL(FT_ENOMEM, "no memory to record a step");
+    free(made);
+    return rc;
 }
 
 static int replay(ft_recording *r) { return ft_cuda_ok(cudaGraphLaunch(r->exec, ft_cuda_stream), "a recorded step"); }
@@ -257,10 +315,13 @@ void ft_shim_allow(const void *p, size_t n);
 #endif
 
 static const ft_device cuda_device = {
+    .count = count_devices,
     .start = start,
     .describe = describe,
-    .choices = choices,
+    .choices = ft_cuda_choices,
+    .agree = ft_cuda_agree,
     .memory = memory,
+    .most = most,
     .alloc = ft_cuda_alloc,
     .free = ft_cuda_free,
     .alloc_pinned = alloc_pinned,

@@ -19,10 +19,21 @@ void ft_cuda_fault(const char *format, ...) __attribute__((format(printf, 1, 2))
 int ft_cuda_alloc(void **p, size_t size);                                          /* zeros */
 void ft_cuda_free(void *p);
 int ft_cuda_table(const void **device, const void *host, size_t size); /* a copy there, made at plan time */
-bool ft_cuda_measures(void); /* a real device: algorithms can be timed. FORTY_CUDA_MEASURE=0: the libraries' first guess */
-double ft_cuda_time(void (*work)(void *), void *context);                          /* seconds, best of a few */
-void ft_cuda_chose(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a line for the run's environment */
+bool ft_cuda_measures(void); /* algorithms are timed: on a real device. FORTY_CUDA_MEASURE=0: the libraries' first; 1: always */
+double ft_cuda_time(bool (*work)(void *), void *context); /* seconds, best of a few; negative: it fails */
+int ft_cuda_scratch(void **p, size_t size);               /* to time on: numbers of ordinary size, in bf16 as in f32 */
 
+/* choice.c. `what` is computed by the algorithm called `name`, both at most FT_CHOICE - 1 characters of one line */
+const char *ft_cuda_choice(const char *what); /* what was chosen before, here or by another process of the run; NULL: nothing */
+const char *ft_cuda_choose(const char *what, const char *name, const char *how);   /* what holds now: name, or another's choice */
+void ft_cuda_cannot(const char *what);                                             /* what was chosen before does not run here */
+void ft_cuda_chose(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a line for the run's environment */
+const char *ft_cuda_choices(void);                                                 /* all those lines */
+void ft_cuda_agree(ft_agree *f, void *context);
+void ft_cuda_forget(void);          /* for tests: as a new process */
+const char *ft_cuda_identity(void); /* GPU and libraries: what choices hold for */
+
+const char *ft_cuda_cublas_version(void);
 const char *ft_cuda_cudnn_version(void);
 const char *ft_cuda_nccl_version(void);
 int ft_cuda_join(int rank, int ranks, int (*share)(unsigned char *bytes, int n)); /* ranks.c */

@@ -1,9 +1,14 @@
-/* Whole networks on the device: parity with the CPU, and how fast they train.
+/* Whole networks on the device: parity with the CPU, and how fast they train. Every line is written when it is known.
  *
- *   device_models parity                 every family, small: loss, gradients and updated weights against the CPU's; f32 and
- * bf16; the recorded step against the list, bit for bit device_models small                  one step of each, for
- * compute-sanitizer device_models bench NAME BATCH f32|bf16   one JSON line: milliseconds of a training step, memory,
- * multiply-adds device_models forward NAME BATCH f32|bf16 the same of a forward pass (VAE encode and decode, a sampler's step) */
+ *   doctor                       a product, a convolution, an attention and a recorded step against the CPU
+ *   parity [NAME...]             every family, small, f32 and bf16: loss, gradients and updated weights against the CPU's;
+ *                                the recorded step against the list, bit for bit. SHARD=i/n: a part of them
+ *   small [NAME...]              one step of each, for compute-sanitizer
+ *   bench NAME BATCH TYPE        one JSON line: milliseconds of a training step, memory, multiply-adds
+ *   forward NAME BATCH TYPE      the same of a forward pass (VAE encode and decode)
+ *   profile NAME BATCH TYPE      where the time of a training step goes, op by op
+ *   steps NAME BATCH TYPE N STATE  trains to step N and names the weights; goes on from the file STATE
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +19,7 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
+#include "common/graph/choices.h"
 #include "common/graph/graph.h"
 #include "gen/generator.h"
 #include "gen/vae.h"
@@ -55,8 +61,22 @@ static void clip_of(const char *name, int64_t *frames, int64_t *size)
                                                      : 224;
 }
 
+/* one of everything that a library does: a convolution, products, attention */
+static ft_t doctor(problem *q, int64_t batch)
+{
+    ft_graph *g = q->g;
+    q->x = ft_input(g, "x", FT_F32, 5, (int64_t[]){batch, 2, 8, 8, 32});
+    ft_t w = ft_param(g, "conv.weight", 5, (int64_t[]){64, 32, 3, 3, 3}, ft_init_xavier(32 * 27, 64)),
+         b = ft_param(g, "conv.bias", 1, (int64_t[]){64}, FT_ZERO),
+         v = ft_param(g, "qkv.weight", 2, (int64_t[]){3 * 64, 64}, ft_init_xavier(64, 192));
+    ft_t h = ft_conv(g, ft_cast(g, q->x, ft_compute(g)), w, b, (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}});
+    ft_t t = ft_linear(g, ft_reshape(g, h, 3, (int64_t[]){batch, 128, 64}), v, NULL);
+    return ft_sdpa(g, t, NULL, NULL, (ft_sdpa_opt){.heads = 1});
+}
+
 static ft_t network(problem *q, const char *name, int64_t batch)
 {
+    if (!strcmp(name, "doctor")) return doctor(q, batch);
     for (size_t i = 0; i < 4; i++) {
         const ft_generator *f = generators[i];
         const ft_generator_preset *p = row(f->presets, f->n, f->row, name);
@@ -178,8 +198,13 @@ static int compare(const char *name, ft_dtype dtype)
     drop(&gpu);
     drop(&listed);
     if (!fine) return fail(name, "too far from the CPU");
-    return same ? 0 : fail(name, "the recorded step gives other weights than the list");
+    if (!same) return fail(name, "the recorded step gives other weights than the list");
+    printf("passed %s %s\n", name, dtype ? "bf16" : "f32");
+    return 0;
 }
+
+/* what the libraries were asked to do, and chose */
+static void say_choices(FILE *to) { fprintf(to, "%s", ft_backend_cuda.device->choices()); }
 
 static int bench(const char *name, int64_t batch, ft_dtype dtype, bool train)
 {
@@ -187,7 +212,7 @@ static int bench(const char *name, int64_t batch, ft_dtype dtype, bool train)
     ft_step step = {7, 0, 1e-4f, 0.9f, 0};
     double total, before = ft_backend_cuda.device->memory(&total), times[15];
     enum { RUNS = 15 };
-    ft_backend_use(&ft_backend_cuda);
+    setenv("FORTY_DEVICE_RECOMPUTE", "none", 1); /* the opponent keeps its activations, too */
     if (make(&q, name, batch, dtype, train) < 0) return fail(name, ft_error_message());
     for (; step.step < 10; step.step++) /* chooses, records, warms up */
         if (ft_run(q.plan, &step) < 0) return fail(name, ft_error_message());
@@ -209,32 +234,117 @@ static int bench(const char *name, int64_t batch, ft_dtype dtype, bool train)
                 times[i] = times[k], times[k] = t;
             }
     ft_plan_info d = ft_plan_describe(q.plan);
-    printf("{\"model\": \"%s\", \"batch\": %lld, \"precision\": \"%s\", \"train\": %s, \"ms\": %.4f, \"fastest_ms\": %.4f, "
-           "\"mib\": %.1f, "
-           "\"plan_mib\": %.1f, \"nodes\": %d, \"gmac\": %.3f, \"moved_mib\": %.1f}\n",
+    printf("{\"who\": \"forty\", \"model\": \"%s\", \"batch\": %lld, \"precision\": \"%s\", \"train\": %s, \"ms\": %.4f, "
+           "\"fastest_ms\": %.4f, \"slowest_ms\": %.4f, \"mib\": %.1f, \"plan_mib\": %.1f, \"nodes\": %d, \"gmac\": %.3f, "
+           "\"moved_mib\": %.1f}\n",
            name, (long long)batch, dtype ? "bf16" : "f32", train ? "true" : "false", 1000 * times[RUNS / 2], 1000 * times[0],
-           before - ft_backend_cuda.device->memory(&total), (double)(d.act_bytes + d.work_bytes) / 1048576.0, d.nodes,
-           d.products / 1e9, (double)d.moved_bytes / 1048576.0);
-    fprintf(stderr, "%s", ft_backend_cuda.device->choices());
+           1000 * times[RUNS - 1], before - ft_backend_cuda.device->memory(&total),
+           (double)(d.act_bytes + d.work_bytes) / 1048576.0, d.nodes, d.products / 1e9, (double)d.moved_bytes / 1048576.0);
+    say_choices(stderr);
     drop(&q);
     return 0;
+}
+
+static int profile(const char *name, int64_t batch, ft_dtype dtype)
+{
+    problem q;
+    ft_step step = {7, 0, 1e-4f, 0.9f, 0};
+    setenv("FORTY_DEVICE_RECOMPUTE", "none", 1);
+    setenv("FORTY_CUDA_GRAPH", "0", 1);
+    if (make(&q, name, batch, dtype, true) < 0) return fail(name, ft_error_message());
+    for (; step.step < 13; step.step++) {
+        if (step.step == 3) ft_plan_profile_on(q.plan);
+        if (ft_run(q.plan, &step) < 0) return fail(name, ft_error_message());
+    }
+    fprintf(stderr, "%s:%lld\n", name, (long long)batch);
+    ft_plan_profile(q.plan);
+    drop(&q);
+    return 0;
+}
+
+/* Weights, average and moments of a run that was ended, in one file: it appears whole or not at all. */
+static bool carry(problem *q, const char *path, bool save, int64_t *step)
+{
+    char temp[1000];
+    int64_t size = ft_params_flat_size(q->params), trained = ft_params_trained_size(q->params);
+    snprintf(temp, sizeof temp, "%s.partial", path);
+    FILE *f = fopen(save ? temp : path, save ? "wb" : "rb");
+    if (!f) return false;
+    bool fine = (save ? fwrite(step, sizeof *step, 1, f) : fread(step, sizeof *step, 1, f)) == 1;
+    for (int i = 0; fine && i < 4; i++) {
+        float *part = i < 2 ? ft_params_flat(q->params, (ft_bank)i) : ft_params_moment(q->params, i - 2);
+        size_t n = (size_t)(i < 2 ? size : trained);
+        fine = part && (save ? fwrite(part, sizeof *part, n, f) : fread(part, sizeof *part, n, f)) == n;
+    }
+    fine = fclose(f) == 0 && fine;
+    if (!save) ft_params_touched(q->params);
+    return fine && (!save || rename(temp, path) == 0);
+}
+
+static int steps(const char *name, int64_t batch, ft_dtype dtype, int64_t n, const char *path)
+{
+    enum { SAVE_EVERY = 5 };
+    problem q;
+    ft_step step = {7, 0, 1e-4f, 0.9f, 0};
+    if (make(&q, name, batch, dtype, true) < 0) return fail(name, ft_error_message());
+    bool resumed = carry(&q, path, false, &step.step);
+    while (step.step < n) {
+        if (ft_run(q.plan, &step) < 0) return fail(name, ft_error_message());
+        step.step++;
+        if (step.step % SAVE_EVERY == 0 && !carry(&q, path, true, &step.step)) return fail(name, "its state cannot be written");
+    }
+    const unsigned char *w = (const unsigned char *)ft_params_flat(q.params, FT_WEIGHTS);
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < (size_t)ft_params_flat_size(q.params) * sizeof(float); i++) h = (h ^ w[i]) * 1099511628211u;
+    printf("%s:%lld %s after %lld steps%s: %016llx\n", name, (long long)batch, dtype ? "bf16" : "f32", (long long)n,
+           resumed ? ", resumed" : "", (unsigned long long)h);
+    drop(&q);
+    return 0;
+}
+
+static bool named(int argc, char **argv, const char *name) /* by the arguments behind the verb; none: all */
+{
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], name)) return true;
+    return argc == 2;
 }
 
 int main(int argc, char **argv)
 {
     static const char *const small[] = {"x3d-tiny",     "timesformer-tiny", "r2plus1d-tiny", "vae-tiny",
                                         "medsora-tiny", "feat-tiny",        "endora-tiny",   "lvdm-tiny"};
-    int bad = 0;
+    int bad = 0, shard = 0, shards = 1;
+    const char *verb = argc > 1 ? argv[1] : "", *part = getenv("SHARD");
+    ft_dtype dtype = argc > 4 && !strcmp(argv[4], "bf16") ? FT_BF16 : FT_F32;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     if (ft_backend_cuda.device->start(0) < 0) return fail("the device", ft_error_message());
     fprintf(stderr, "%s\n", ft_backend_cuda.device->describe());
-    if (argc == 5 && (!strcmp(argv[1], "bench") || !strcmp(argv[1], "forward")))
-        return bench(argv[2], atoll(argv[3]), !strcmp(argv[4], "bf16") ? FT_BF16 : FT_F32, !strcmp(argv[1], "bench"));
-    bool once = argc >= 2 && !strcmp(argv[1], "small");
-    if (!once && (argc < 2 || strcmp(argv[1], "parity")))
-        return fprintf(stderr, "usage: device_models parity|small|bench NAME BATCH f32|bf16\n"), 2;
+    ft_backend_use(&ft_backend_cuda);
+    if (getenv("FORTY_DEVICE_CHOICES")) { /* a folder: algorithms are those that the first process chose */
+        ft_choices_keep(getenv("FORTY_DEVICE_CHOICES"));
+        ft_backend_cuda.device->agree(ft_choices_agree, NULL);
+    }
+    if (argc == 5 && !strcmp(verb, "bench")) return bench(argv[2], atoll(argv[3]), dtype, true);
+    if (argc == 5 && !strcmp(verb, "forward")) return bench(argv[2], atoll(argv[3]), dtype, false);
+    if (argc == 5 && !strcmp(verb, "profile")) return profile(argv[2], atoll(argv[3]), dtype);
+    if (argc == 7 && !strcmp(verb, "steps")) return steps(argv[2], atoll(argv[3]), dtype, atoll(argv[5]), argv[6]);
+    if (argc == 2 && !strcmp(verb, "doctor")) {
+        bad = compare("doctor", FT_F32) + compare("doctor", FT_BF16);
+        say_choices(stdout);
+        return bad != 0;
+    }
+    bool once = !strcmp(verb, "small");
+    if (!once && strcmp(verb, "parity")) {
+        fprintf(stderr, "usage: device_models doctor | parity [NAME...] | small [NAME...] | bench, forward or profile NAME BATCH "
+                        "f32|bf16 | steps NAME BATCH f32|bf16 N STATE\n");
+        return 2;
+    }
+    if (part && sscanf(part, "%d/%d", &shard, &shards) != 2) shard = 0, shards = 1;
+    int at = 0;
     for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
-        if (argc == 3 && strcmp(argv[2], small[i])) continue;
+        if (!named(argc, argv, small[i])) continue;
         for (ft_dtype d = FT_F32; d <= FT_BF16; d++) {
+            if (at++ % shards != shard) continue;
             if (!once) {
                 bad += compare(small[i], d);
                 continue;
@@ -247,6 +357,7 @@ int main(int argc, char **argv)
             else drop(&q);
         }
     }
+    say_choices(stdout);
     printf("%d failed\n", bad);
     return bad != 0;
 }

@@ -53,6 +53,8 @@ static void put(bool half, void *p, int64_t i, float v)
 
 /* ---- cuBLASLt ----------------------------------------------------------------------------------------------------------- */
 
+enum { ASCENDING, DESCENDING, FAILING }; /* algorithms: the order of a sum */
+
 struct ft_shim_lt {
     int unused;
 };
@@ -142,10 +144,25 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         if (d->epilogue != CUBLASLT_EPILOGUE_BGRADB && d->bias_typed && d->bias_type != y->type)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     }
-    memset(result, 0, sizeof *result);
-    result->algo.data[0] = p->align;
-    result->workspaceSize = p->work < 512 ? 0 : 512;
-    *n = 1;
+    static const uint64_t kinds[] = {FAILING, ASCENDING, DESCENDING};
+    bool choice = ft_shim()->algorithms > 1;
+    for (*n = 0; *n < (choice ? 3 : 1) && *n < wanted; ++*n) {
+        memset(&result[*n], 0, sizeof *result);
+        result[*n].algo.data[0] = p->align;
+        result[*n].algo.data[1] = kinds[choice ? *n : 1];
+        result[*n].workspaceSize = p->work < 512 ? 0 : 512;
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+size_t cublasLtGetVersion(void) { return 130000; }
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t y,
+                                       const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result)
+{
+    if (!fits(d, a, b, y) || algo->data[1] > FAILING || algo->data[0] > 256) return CUBLAS_STATUS_NOT_SUPPORTED;
+    result->workspaceSize = 512;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -160,6 +177,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     uint64_t align = algo->data[0] ? algo->data[0] : 1;
     ft_shim()->calls++;
     if (!fits(desc, la_, lb_, ly_)) return CUBLAS_STATUS_INVALID_VALUE;
+    if (algo->data[1] == FAILING) return CUBLAS_STATUS_NOT_SUPPORTED;
+    bool backwards = (algo->data[1] == DESCENDING) != (align > 64); /* a library may sum otherwise where addresses allow more */
     if ((uintptr_t)a % align || (uintptr_t)b % align || (uintptr_t)y % align)
         die("cuBLASLt: an address is less aligned than was promised");
     if (work_size && !work) die("cuBLASLt: no scratch");
@@ -172,15 +191,15 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
             for (int64_t j = 0; j < ly.cols; j++)
                 for (int64_t i = 0; i < ly.rows; i++) {
                     float sum = 0;
-                    for (int64_t l = 0; l < k; l++)
+                    for (int64_t at = 0; at < k; at++) {
+                        int64_t l = backwards ? k - 1 - at : at;
                         sum += get(ha, a, g * la.step + (d.ta ? l + i * la.ld : i + l * la.ld)) *
                                get(ha, b, g * lb.step + (d.tb ? j + l * lb.ld : l + j * lb.ld));
+                    }
                     sum *= alpha;
                     int64_t at = g * ly.step + i + j * ly.ld;
                     if (beta != 0) sum += beta * get(hy, c, at);
-                    if (d.epilogue == CUBLASLT_EPILOGUE_BIAS || d.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS)
-                        sum += get(d.bias_type == CUDA_R_16BF, d.bias, i);
-                    if (d.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS && sum < 0) sum = 0;
+                    if (d.epilogue == CUBLASLT_EPILOGUE_BIAS) sum += get(d.bias_type == CUDA_R_16BF, d.bias, i);
                     put(hy, y, at, sum);
                 }
         if (d.epilogue == CUBLASLT_EPILOGUE_BGRADB)
@@ -261,7 +280,10 @@ static int64_t extent(const tensor &t)
     return n;
 }
 
+enum { ENGINE_GRAPH = 1 << 20 }; /* an attribute of ours: what the engine computes */
+
 struct run_of { /* of one execution */
+    bool otherwise; /* sums end in other last bits, as in another order */
     std::map<int64_t, void *> data;
     std::map<int64_t, std::vector<float>> made; /* virtual tensors, f32 */
     void *of(const tensor &t)
@@ -343,6 +365,8 @@ static void convolve(const node_p &op, const names *n, run_of &r)
                 }
         }
     void *to = n == &forward_names ? py : n == &by_x_names ? px : pw;
+    if (r.otherwise) /* as if in another order: the last bit */
+        for (double &v : sum) v = v + v * 1.2e-7;
     for (size_t i = 0; i < sum.size(); i++) put(t.half && !t.is_virtual, to, (int64_t)i, (float)sum[i]);
 }
 
@@ -373,7 +397,8 @@ struct values {
 
 static void pointwise(const node_p &op, run_of &r)
 {
-    int mode = kind_of(child(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR), CUDNN_ATTR_POINTWISE_MODE);
+    node_p how = child(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
+    int mode = kind_of(how, CUDNN_ATTR_POINTWISE_MODE);
     values x(r, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC), y(r, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
     values b(r, op,
              has(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC) ? CUDNN_ATTR_OPERATION_POINTWISE_BDESC
@@ -387,7 +412,7 @@ static void pointwise(const node_p &op, run_of &r)
             case CUDNN_POINTWISE_DIV: v /= w; break;
             case CUDNN_POINTWISE_EXP: v = expf(v); break;
             case CUDNN_POINTWISE_LOG: v = logf(v); break;
-            case CUDNN_POINTWISE_RELU_FWD: v = v < 0 ? 0 : v; break;
+            case CUDNN_POINTWISE_RELU_FWD: v = v > 0 || (v != v && has(how, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION)) ? v : 0; break;
             case CUDNN_POINTWISE_IDENTITY: break;
             default: v = NAN;
         }
@@ -407,6 +432,7 @@ static void matmul(const node_p &op, run_of &r) /* (b, h, m, k) (b, h, k, n) */
         double sum = 0;
         for (int64_t k = 0; k < a.t.dim[3]; k++)
             sum += (double)a.at(pa + k * a.t.stride[3]) * (double)b.at(pb + k * b.t.stride[2]);
+        if (r.otherwise) sum += sum * 1.2e-7;
         y.set(y.place(y.t, e), (float)sum);
     }
 }
@@ -540,11 +566,20 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
                                        int64_t room, int64_t *count, void *values)
 {
     node_p n = d->n;
-    if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) { /* one engine, which holds the graph */
-        *count = room < 1 ? 0 : 1;
-        ft_shim_dnn *config = ((ft_shim_dnn **)values)[0];
-        config->n->attribute[CUDNN_ATTR_ENGINECFG_ENGINE].nodes = {child(n, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)};
-        config->n->finished = true;
+    if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
+        static const int64_t kinds[] = {FAILING, ASCENDING, DESCENDING};
+        bool choice = ft_shim()->algorithms > 1;
+        for (*count = 0; *count < (choice ? 3 : 1) && *count < room; ++*count) {
+            node_p engine = std::make_shared<node>();
+            engine->type = CUDNN_BACKEND_ENGINE_DESCRIPTOR;
+            engine->attribute[ENGINE_GRAPH].nodes = {child(n, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)};
+            int64_t index = kinds[choice ? *count : 1];
+            engine->attribute[CUDNN_ATTR_ENGINE_GLOBAL_INDEX].bytes.assign((char *)&index, (char *)(&index + 1));
+            engine->finished = true;
+            ft_shim_dnn *config = ((ft_shim_dnn **)values)[*count];
+            config->n->attribute[CUDNN_ATTR_ENGINECFG_ENGINE].nodes = {engine};
+            config->n->finished = true;
+        }
         return CUDNN_STATUS_SUCCESS;
     }
     if (name == CUDNN_ATTR_ENGINECFG_ENGINE) {
@@ -552,6 +587,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
         ((ft_shim_dnn **)values)[0]->n = child(n, CUDNN_ATTR_ENGINECFG_ENGINE);
         return CUDNN_STATUS_SUCCESS;
     }
+    if (name == CUDNN_ATTR_ENGINECFG_KNOB_CHOICES) return *count = 0, CUDNN_STATUS_SUCCESS;
+    if (name == CUDNN_ATTR_ENGINE_GLOBAL_INDEX) return *(int64_t *)values = integer(n, name), *count = 1, CUDNN_STATUS_SUCCESS;
     if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE) return *count = 0, CUDNN_STATUS_SUCCESS;
     if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) return *(int64_t *)values = 1024, *count = 1, CUDNN_STATUS_SUCCESS;
     return CUDNN_STATUS_BAD_PARAM;
@@ -560,8 +597,12 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan
 {
     ft_shim()->calls++;
     if (!plan->n->finished || !pack->n->finished) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
-    node_p graph = child(child(plan->n, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
+    node_p engine = child(child(plan->n, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
+    node_p graph = child(engine, ENGINE_GRAPH);
+    int64_t kind = integer(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
+    if (kind == FAILING) return CUDNN_STATUS_NOT_SUPPORTED;
     auto r = std::make_shared<run_of>();
+    r->otherwise = kind == DESCENDING;
     value &ids = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS],
           &ptr = pack->n->attribute[CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS];
     if (ids.count != ptr.count) return CUDNN_STATUS_BAD_PARAM;

@@ -390,7 +390,13 @@ static bool capture_forbids(void) /* a call that a device refuses while a stream
 }
 
 extern "C" {
-cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    const char *clock = getenv("FT_SHIM_CLOCK");
+    if (clock) settings.algorithms = 3, settings.clock = (unsigned)atoi(clock);
+    const char *devices = getenv("FT_SHIM_DEVICES"); /* "2 FILE": two; which one a process took is added to FILE */
+    return *count = devices ? atoi(devices) : 1, cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     memset(p, 0, sizeof *p);
@@ -398,7 +404,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->major = 9, p->multiProcessorCount = 4, p->totalGlobalMem = (size_t)8 << 30;
     return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaSetDevice(int device)
+{
+    const char *devices = getenv("FT_SHIM_DEVICES"), *file = devices ? strchr(devices, ' ') : NULL;
+    if (FILE *f = file ? fopen(file + 1, "a") : NULL) fprintf(f, "%d\n", device), fclose(f);
+    return cudaSuccess;
+}
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t *f, size_t *t) { return *f = *t = (size_t)8 << 30, cudaSuccess; }
@@ -501,7 +512,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
-    return *ms = (float)(1000 * (to->at - from->at)), cudaSuccess;
+    if (!settings.clock) return *ms = (float)(1000 * (to->at - from->at)), cudaSuccess;
+    settings.clock = settings.clock * 1664525u + 1013904223u; /* never 0 for a seed's whole period but once */
+    return *ms = 1 + (float)(settings.clock >> 16) / 65536, cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {

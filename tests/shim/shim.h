@@ -8,9 +8,13 @@
 #include <stdint.h>
 
 typedef struct {
-    int schedule;                               /* order of lanes, warps and blocks: 0 ascending, 1 descending, others shuffled */
-    bool refuse_capture;                        /* every capture fails */
-    bool refuse_libraries;                      /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
+    int schedule;          /* order of lanes, warps and blocks: 0 ascending, 1 descending, others shuffled */
+    bool refuse_capture;   /* every capture fails */
+    bool refuse_libraries; /* cuDNN takes nothing, cuBLASLt no epilogue: what is left to our own kernels */
+    /* The libraries have this many algorithms for everything (0: one): the first fails when it runs, the others sum in different
+     * orders. clock: what a timer says is a number from this seed, not the time (0: the time). FT_SHIM_CLOCK=N: 3 and N */
+    int algorithms;
+    unsigned clock;
     int64_t fail_alloc;                         /* the n-th device allocation from now fails */
     int64_t replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
 } ft_shim_settings;
