@@ -10,7 +10,7 @@ static __global__ void channel_sums(float *part, const T *x, int64_t rows_each, 
 {
     int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
     bool inside = at < n;
-    float zero[N], v[N], a[N] = {0}, b[N] = {0}, ra[N] = {0}, rb[N] = {0};
+    float zero[N] = {0}, v[N], a[N] = {0}, b[N] = {0}, ra[N] = {0}, rb[N] = {0};
     const T *mine = x + s * rows_each * n + at;
     if (inside) ft_read<N>(zero, mine);
     int64_t end = inside ? ft_part_of(rows_each, p + 1, parts) : 0;
