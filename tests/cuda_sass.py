@@ -12,7 +12,7 @@ ARCHS = ("sm_80", "sm_90")
 
 # file, kernels (how many at least), rules of each:
 #   per_term   instructions of the hottest loop for each multiply-add in it (packed and tensor-core ones count as what they do)
-#   total      instructions of the whole kernel
+#   loop       instructions of that loop;  total: of the whole kernel
 #   needs      instructions that must occur;  lacks: that must not
 # No kernel named here may use local memory.
 RULES = [
@@ -24,6 +24,10 @@ RULES = [
     ("conv_dw", r"depthwise_weight_strips<bf16, 4, 3,", 2, dict(per_term=4.1, needs=["LDG.E.64"])),
     ("conv_dw", r"depthwise_weight_strips<float, 4, 3,", 2, dict(per_term=4.1, needs=["LDG.E.128"])),
     ("conv_dw", r"depthwise_weight_strips<\w+, 2, 3,", 4, dict(per_term=6.6)),
+    ("norm_channel", r"norm_apply<bf16, 8, [01], 0>", 2, dict(loop=110, needs=["LDG.E.128", "STG.E.128"], lacks=["MUFU.RCP64"])),
+    ("norm_channel", r"norm_apply<bf16, 8, 2, 0>", 1, dict(loop=330, needs=["LDG.E.128", "STG.E.128"])),
+    ("norm_channel", r"norm_(columns|dx)<bf16, 8, [01], 0>", 4, dict(loop=110, needs=["LDG.E.128"])),
+    ("norm_channel", r"norm_(columns|dx)<bf16, 8, 2, 0>", 2, dict(loop=260, needs=["LDG.E.128"])),
 ]
 TERMS = {"FFMA": 1, "HFMA2": 2, "HMMA.16816": 64, "HMMA.1688": 32}  # multiply-adds a lane
 
@@ -80,7 +84,7 @@ def show(f):
 def breaks(f, rules):
     if any(re.match(r"LDL|STL", op) for op in f["ops"]):
         yield "uses local memory"
-    for k in ("per_term", "total"):
+    for k in ("per_term", "loop", "total"):
         if k in rules and not f[k] <= rules[k]:
             yield f"{k} is {f[k]:.2f}, at most {rules[k]} is allowed"
     for op in rules.get("needs", []):

@@ -621,6 +621,8 @@ static const row cases[] = {
     {"batchnorm", b_batch, r_batch, 3, {{5, {4, 1, 5, 3, 17}, 0}, {1, {17}, F32}, {1, {17}, F32}}, {0, FT_ACT_NONE}, 70, 1, 9},
     {"batchnorm_two_relu", b_batch, r_batch, 3, {{5, {5, 2, 5, 3, 17}, 0}, {1, {17}, F32}, {1, {17}, F32}}, {2, FT_ACT_RELU}, 200, 1, 9},
     {"batchnorm_two_silu", b_batch, r_batch, 3, {{2, {150, 31}, 0}, {1, {31}, F32}, {1, {31}, F32}}, {70, FT_ACT_SILU}, 200, 1, 9},
+    {"batchnorm_54", b_batch, r_batch, 3, {{5, {3, 1, 4, 6, 54}, 0}, {1, {54}, F32}, {1, {54}, F32}}, {1, FT_ACT_RELU}, 200, 1, 9}, /* 8 divides a segment, not a row */
+    {"groupnorm_1032", b_group, r_group, 3, {{5, {2, 1, 1, 3, 1032}, 0}, {1, {1032}, F32}, {1, {1032}, F32}}, {8, FT_ACT_SILU}, 800, 1, 9},
     {"attention_local", b_attn, r_attn, 3, {{3, {3, 16, 10}, 0}, {3, {3, 16, 10}, 0}, {3, {3, 16, 10}, 0}}, {4}, 60, 1, 9},
     {"attention_local_8", b_attn, r_attn, 3, {{3, {2, 64, 34}, 0}, {3, {2, 64, 34}, 0}, {3, {2, 64, 34}, 0}}, {8}, 120, 1, 9},
     {"ssd", b_ssd, r_ssd, 5, {{3, {3, 13, 26}, 0}, {3, {3, 13, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 3}, 100, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
