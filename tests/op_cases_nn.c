@@ -659,6 +659,10 @@ static const row cases[] = {
     {"attention_channel", b_channel, r_channel, 2, {{3, {2, 31, 60}, 0}, {1, {2}, F32}}, {2}, 120, 2, 9},
     {"attention_channel_32", b_channel, r_channel, 2, {{3, {2, 64, 192}, 0}, {1, {2}, F32}}, {2}, 200, 2, 9},
     {"ssd_33", b_ssd, r_ssd, 5, {{3, {1, 33, 64}, 0}, {3, {1, 33, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 600, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
+    {"ssd_six", b_ssd, r_ssd, 5, {{3, {5, 6, 192}, 0}, {3, {5, 6, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 32}, 200, 1, 9, true}, /* four sequences a block, heads apart (ssd_chunk.cu) */
+    {"ssd_20", b_ssd, r_ssd, 5, {{3, {9, 20, 80}, 0}, {3, {9, 20, 3}, 0}, {1, {3}, F32}, {1, {3}, F32}, {1, {3}, F32}}, {3, 16}, 400, 1, 9, true}, /* two, and two heads */
+    {"ssd_40", b_ssd, r_ssd, 5, {{3, {9, 40, 96}, 0}, {3, {9, 40, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 3000, 1, 9, true}, /* one, and all heads */
+    {"ssd_64", b_ssd, r_ssd, 5, {{3, {2, 64, 160}, 0}, {3, {2, 64, 4}, 0}, {1, {4}, F32}, {1, {4}, F32}, {1, {4}, F32}}, {4, 16}, 1000, 1, 9, true},
     {"ssd_chunked", b_ssd, r_ssd, 5, {{3, {2, 150, 26}, SMALL}, {3, {2, 150, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5}, 2000, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_out", b_ssd, r_ssd, 5, {{3, {2, 7, 26}, 0}, {3, {2, 7, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5, 1}, 200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_in_out", b_ssd, r_ssd, 6, {{3, {2, 70, 18}, SMALL}, {3, {2, 70, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}, {4, {2, 2, 5, 4}, F32}}, {2, 5, 1}, 1200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */

@@ -75,6 +75,18 @@ FT_DEV void ft_narrow_a(uint32_t a[4], const float d[2][4])
     a[0] = ft_pair(d[0][0], d[0][1]), a[1] = ft_pair(d[0][2], d[0][3]);
     a[2] = ft_pair(d[1][0], d[1][1]), a[3] = ft_pair(d[1][2], d[1][3]);
 }
+/* ... as two: what is left of the values after the first narrowing is the second's, so their products add to f32's digits */
+FT_DEV void ft_split_a(uint32_t a[4], uint32_t rest[4], const float d[2][4])
+{
+    float r[2][4];
+    ft_narrow_a(a, d);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        uint32_t pair = a[i / 2 % 2 + i / 4 * 2];
+        r[i / 4][i % 4] = d[i / 4][i % 4] - (i % 2 ? ft_high(pair) : ft_low(pair));
+    }
+    ft_narrow_a(rest, r);
+}
 
 /* 16 bytes to shared memory, zeros where they do not lie inside; done once ft_copies_done was called, and for other threads after
  * the barrier behind it */
