@@ -658,6 +658,8 @@ static const row cases[] = {
     {"sdpa_relative_long", b_sdpa, r_sdpa, 5, {{3, {1, 53, 8}, 0}, {3, {1, 53, 8}, 0}, {3, {1, 53, 8}, 0}, {2, {5, 8}, F32}, {2, {5, 8}, F32}}, {1, 0, 0, 2, 1}, 400, 2, 9},
     {"attention_channel", b_channel, r_channel, 2, {{3, {2, 31, 60}, 0}, {1, {2}, F32}}, {2}, 120, 2, 9},
     {"attention_channel_32", b_channel, r_channel, 2, {{3, {2, 64, 192}, 0}, {1, {2}, F32}}, {2}, 200, 2, 9},
+    {"attention_channel_64", b_channel, r_channel, 2, {{3, {1, 83, 192}, 0}, {1, {1}, F32}}, {1}, 300, 2, 9}, /* more tokens than warps have at once */
+    {"attention_channel_16", b_channel, r_channel, 2, {{3, {2, 9, 96}, 0}, {1, {2}, F32}}, {2}, 120, 2, 9},
     {"ssd_33", b_ssd, r_ssd, 5, {{3, {1, 33, 64}, 0}, {3, {1, 33, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 600, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_six", b_ssd, r_ssd, 5, {{3, {5, 6, 192}, 0}, {3, {5, 6, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 32}, 200, 1, 9, true}, /* four sequences a block, heads apart (ssd_chunk.cu) */
     {"ssd_20", b_ssd, r_ssd, 5, {{3, {9, 20, 80}, 0}, {3, {9, 20, 3}, 0}, {1, {3}, F32}, {1, {3}, F32}, {1, {3}, F32}}, {3, 16}, 400, 1, 9, true}, /* two, and two heads */
