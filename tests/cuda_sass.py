@@ -24,6 +24,8 @@ RULES = [
     ("conv_dw", r"depthwise_weight_strips<bf16, 4, 3,", 2, dict(per_term=4.1, needs=["LDG.E.64"])),
     ("conv_dw", r"depthwise_weight_strips<float, 4, 3,", 2, dict(per_term=4.1, needs=["LDG.E.128"])),
     ("conv_dw", r"depthwise_weight_strips<\w+, 2, 3,", 4, dict(per_term=6.6)),
+    ("attention_short", r"attend_short<64, 1>", 1, dict(total=1250, needs=["HMMA.16816", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128"])),
+    ("attention_short", r"attend_short(_bwd)?<\d+, \d>", 32, dict(total=3800, needs=["HMMA.16816", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128"])),
     ("attention_channel", r"channel_tiles<\d+>", 3, dict(total=2900, needs=["HMMA.16816", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128"])),
     ("attention_channel", r"channel_tiles_bwd<\d+>", 3, dict(total=5000, needs=["HMMA.16816", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128"])),
     ("ssd_chunk", r"ssd_chunk<3, 64>", 1, dict(loop=950, needs=["HMMA.16816", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128"])),
