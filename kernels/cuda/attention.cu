@@ -204,22 +204,27 @@ template <typename T> static __global__ void key_grads(attention s, gradients g)
     }
 }
 
-/* part (parts, 2R+1, d) of a table's gradient: sum over the pairs (i, j) of that entry of w_ij * row_of(i or j) */
+/* part (parts, 2R+1, d) of a table's gradient: sum over the pairs (i, j) of that entry of w_ij * row_of(i or j). Inside the reach
+ * a row has one partner for an entry, at its ends those beyond. */
 template <typename T>
 static __global__ void table_grads(float *part, const float *w, attention s, side from, bool by_key, float scale, int64_t parts)
 {
-    int64_t entries = 2 * s.reach + 1, tasks = s.seqs * s.heads;
+    int64_t entries = 2 * s.reach + 1, tasks = s.seqs * s.heads, rows = by_key ? s.tk : s.tq, others = by_key ? s.tq : s.tk;
     FT_EACH(n, parts * entries * s.d)
     {
         int64_t x = n % s.d, e = n / s.d % entries, p = n / s.d / entries;
         float sum = 0;
-        for (int64_t task = ft_part_of(tasks, p, parts); task < ft_part_of(tasks, p + 1, parts); task++)
-            for (int64_t i = 0; i < s.tq; i++)
-                for (int64_t j = 0; j < s.tk; j++) {
-                    if ((s.causal && j > i) || (by_key ? entry(s, j, i) : entry(s, i, j)) != e) continue;
-                    sum += w[(task * s.tq + i) * s.tk + j] *
-                           ft_get(row_of<T>(s, from, s.tq, task / s.heads, task % s.heads, by_key ? j : i) + x);
-                }
+        for (int64_t task = ft_part_of(tasks, p, parts); task < ft_part_of(tasks, p + 1, parts); task++) {
+            const T *row = row_of<T>(s, from, s.tq, task / s.heads, task % s.heads, 0) + x;
+            for (int64_t r = 0; r < rows; r++, row += from.stride) {
+                int64_t first, last;
+                partners(s.reach, e, r, others, &first, &last);
+                float weight = 0;
+                for (int64_t o = first; o <= last; o++)
+                    weight += by_key ? w[(task * s.tq + o) * s.tk + r] : w[(task * s.tq + r) * s.tk + o];
+                sum += weight * ft_get(row);
+            }
+        }
         part[n] = scale * sum;
     }
 }
@@ -247,7 +252,7 @@ extern "C" int ft_cuda_prepare_sdpa(ft_call *c)
 {
     attention s = attention_of(c);
     FT_TRY(limits(&s));
-    return ft_cuda_attention_short(c, false) == FT_SHORT_BEST ? FT_OK : ft_cuda_flash_prepare(c, false);
+    return ft_cuda_attention_few(c, false) == FEW_BEST ? FT_OK : ft_cuda_flash_prepare(c, false);
 }
 
 extern "C" void ft_cuda_sdpa(const ft_call *c)
@@ -256,8 +261,8 @@ extern "C" void ft_cuda_sdpa(const ft_call *c)
         ft_cuda_flash_forward(c);
         return;
     }
-    if (ft_cuda_attention_short(c, false)) {
-        ft_cuda_attention_short_forward(c);
+    if (ft_cuda_attention_few(c, false)) {
+        ft_cuda_attention_few_forward(c);
         return;
     }
     attention s = attention_of(c);
@@ -275,7 +280,7 @@ extern "C" int ft_cuda_prepare_sdpa_bwd(ft_call *c)
     if (s.reach >= 0)
         c->work_size =
             (size_t)(2 * pairs(&s) + s.seqs * s.heads * s.tq * s.d + table_parts(&s) * (2 * s.reach + 1) * s.d) * sizeof(float);
-    return ft_cuda_attention_short(c, true) == FT_SHORT_BEST ? FT_OK : ft_cuda_flash_prepare(c, true);
+    return ft_cuda_attention_few(c, true) == FEW_BEST ? FT_OK : ft_cuda_flash_prepare(c, true);
 }
 
 /* in: q k v rel_k rel_v lse y dy; out: dq dk dv drel_k drel_v. Packed: one output. */
@@ -283,10 +288,6 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
 {
     if (c->state) {
         ft_cuda_flash_backward(c);
-        return;
-    }
-    if (ft_cuda_attention_short(c, true)) {
-        ft_cuda_attention_short_backward(c);
         return;
     }
     attention s = attention_of(c);
@@ -297,10 +298,12 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
     gradients g = gradients_of(c);
     if (s.reach >= 0) g.ds = ds, g.p = p;
     if (turned) g.turned = extra;
-    if (g.dk || g.dv || turned)
+    bool few = ft_cuda_attention_few(c, true) != FEW_NO;
+    if (few) ft_cuda_attention_few_backward(&s, &g);
+    if (!few && (g.dk || g.dv || turned))
         FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((key_grads<T>), (unsigned)(all * ft_ceil(s.tk, FT_WARPS)), FT_THREADS,
                                            shared_bytes(&s, 2, 2), s, g));
-    if (g.dq || g.ds)
+    if (!few && (g.dq || g.ds))
         FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((query_grads<T>), (unsigned)(all * ft_ceil(s.tq, FT_WARPS)), FT_THREADS,
                                            shared_bytes(&s, 2, 2), s, g));
     for (int which = 0; which < 2; which++) {

@@ -19,7 +19,7 @@ struct attention {
     const float *rel_k, *rel_v;
 };
 
-static attention attention_of(const ft_call *c)
+static inline attention attention_of(const ft_call *c)
 {
     const ft_buf *q = c->in[0], *k = c->in[1];
     attention s;
@@ -42,6 +42,14 @@ FT_DEV int64_t entry(const attention &s, int64_t i, int64_t j)
     return (d < -s.reach ? -s.reach : d > s.reach ? s.reach : d) + s.reach;
 }
 
+/* those of `others` that row r meets at entry e of a table: first .. last, maybe none */
+FT_DEV void partners(int64_t reach, int64_t e, int64_t r, int64_t others, int64_t *first, int64_t *last)
+{
+    int64_t o = r + e - reach;
+    *first = e == 0 || o < 0 ? 0 : o;
+    *last = e == 2 * reach || o > others - 1 ? others - 1 : o;
+}
+
 struct gradients {
     const float *lse;
     const void *y, *dy; /* (seqs, tq, width) */
@@ -50,7 +58,7 @@ struct gradients {
     float *turned;      /* transposed relative term: what it adds to dq (seqs * heads, tq, d) */
 };
 
-static gradients gradients_of(const ft_call *c)
+static inline gradients gradients_of(const ft_call *c)
 {
     gradients g;
     memset(&g, 0, sizeof g);
@@ -60,5 +68,12 @@ static gradients gradients_of(const ft_call *c)
         if (c->out[c->in[1] ? i : 0]) *to[i] = c->out[c->in[1] ? i : 0]->data;
     return g;
 }
+
+/* Few queries and keys on our own tensor-core kernel (attention_short.cu): not at all, where cuDNN refuses, or rather than cuDNN,
+ * whose tiles of 64 and more would lie empty. */
+enum few { FEW_NO, FEW_ELSE, FEW_BEST };
+few ft_cuda_attention_few(const ft_call *c, bool backward);
+void ft_cuda_attention_few_forward(const ft_call *c);
+void ft_cuda_attention_few_backward(const attention *s, const gradients *g);
 
 #endif

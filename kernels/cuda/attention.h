@@ -13,13 +13,6 @@ int ft_cuda_flash_prepare(ft_call *c, bool backward);
 void ft_cuda_flash_forward(const ft_call *c);
 void ft_cuda_flash_backward(const ft_call *c);
 
-/* Few queries and keys on our own tensor-core kernel (attention_short.cu): not at all, where cuDNN refuses, or rather than cuDNN,
- * whose tiles of 64 and more would lie empty. */
-typedef enum { FT_SHORT_NO, FT_SHORT_ELSE, FT_SHORT_BEST } ft_short;
-ft_short ft_cuda_attention_short(const ft_call *c, bool backward);
-void ft_cuda_attention_short_forward(const ft_call *c);
-void ft_cuda_attention_short_backward(const ft_call *c);
-
 #ifdef __cplusplus
 }
 #endif
