@@ -58,7 +58,14 @@ FT_FN float ft_normal_cdf1(float x, float e)
 /* NaN comes through */
 FT_FN float ft_relu1(float x) { return x <= 0 ? 0.0f : x; }
 FT_FN float ft_relu_d1(float x) { return x <= 0 ? 0.0f : 1.0f; }
-FT_FN float ft_sigmoid1(float x) { return 1.0f / (1.0f + ft_exp1(-x)); }
+FT_FN float ft_sigmoid1(float x)
+{
+#ifdef __CUDA_ARCH__
+    return __fdividef(1.0f, 1.0f + ft_exp1(-x)); /* 2 ulp, without a way of its own for what is below 1e-37 */
+#else
+    return 1.0f / (1.0f + ft_exp1(-x));
+#endif
+}
 FT_FN float ft_tanh1(float x) { return 2.0f * ft_sigmoid1(2.0f * x) - 1.0f; }
 FT_FN float ft_silu1(float x) { return x * ft_sigmoid1(x); }
 FT_FN float ft_silu_d1(float x)

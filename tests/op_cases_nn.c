@@ -621,6 +621,8 @@ static const row cases[] = {
     {"batchnorm", b_batch, r_batch, 3, {{5, {4, 1, 5, 3, 17}, 0}, {1, {17}, F32}, {1, {17}, F32}}, {0, FT_ACT_NONE}, 70, 1, 9},
     {"batchnorm_two_relu", b_batch, r_batch, 3, {{5, {5, 2, 5, 3, 17}, 0}, {1, {17}, F32}, {1, {17}, F32}}, {2, FT_ACT_RELU}, 200, 1, 9},
     {"batchnorm_two_silu", b_batch, r_batch, 3, {{2, {150, 31}, 0}, {1, {31}, F32}, {1, {31}, F32}}, {70, FT_ACT_SILU}, 200, 1, 9},
+    {"batchnorm_54", b_batch, r_batch, 3, {{5, {3, 1, 4, 6, 54}, 0}, {1, {54}, F32}, {1, {54}, F32}}, {1, FT_ACT_RELU}, 200, 1, 9}, /* 8 divides a segment, not a row */
+    {"groupnorm_1032", b_group, r_group, 3, {{5, {2, 1, 1, 3, 1032}, 0}, {1, {1032}, F32}, {1, {1032}, F32}}, {8, FT_ACT_SILU}, 800, 1, 9},
     {"attention_local", b_attn, r_attn, 3, {{3, {3, 16, 10}, 0}, {3, {3, 16, 10}, 0}, {3, {3, 16, 10}, 0}}, {4}, 60, 1, 9},
     {"attention_local_8", b_attn, r_attn, 3, {{3, {2, 64, 34}, 0}, {3, {2, 64, 34}, 0}, {3, {2, 64, 34}, 0}}, {8}, 120, 1, 9},
     {"ssd", b_ssd, r_ssd, 5, {{3, {3, 13, 26}, 0}, {3, {3, 13, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 3}, 100, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
@@ -651,12 +653,21 @@ static const row cases[] = {
     {"sdpa_one_key", b_sdpa, r_sdpa, 3, {{3, {2, 5, 7}, 0}, {3, {2, 1, 7}, 0}, {3, {2, 1, 7}, 0}}, {1}, 30, 2, 9},
     {"sdpa_packed", b_sdpa, r_sdpa, 1, {{3, {2, 33, 96}, 0}}, {2, 0, 1}, 80, 3, 9},
     {"sdpa_causal", b_sdpa, r_sdpa, 3, {{3, {2, 50, 32}, 0}, {3, {2, 50, 32}, 0}, {3, {2, 50, 32}, 0}}, {2, 1}, 100, 3, 9},
+    {"sdpa_width_72", b_sdpa, r_sdpa, 3, {{3, {3, 19, 144}, 0}, {3, {3, 19, 144}, 0}, {3, {3, 19, 144}, 0}}, {2, 1}, 140, 3, 9}, /* few tokens, causal */
     {"sdpa_relative", b_sdpa, r_sdpa, 5, {{3, {3, 7, 20}, 0}, {3, {3, 7, 20}, 0}, {3, {3, 7, 20}, 0}, {2, {9, 10}, F32}, {2, {9, 10}, F32}}, {2, 0, 0, 2}, 160, 2, 9},
     {"sdpa_relative_lvdm", b_sdpa, r_sdpa, 3, {{3, {3, 4, 48}, 0}, {2, {9, 8}, F32}, {2, {9, 8}, F32}}, {2, 0, 1, 2, 1}, 160, 2, 9},
+    {"sdpa_relative_few", b_sdpa, r_sdpa, 5, {{3, {2, 21, 32}, 0}, {3, {2, 21, 32}, 0}, {3, {2, 21, 32}, 0}, {2, {9, 16}, F32}, {2, {9, 16}, F32}}, {2, 1, 0, 2}, 200, 2, 9}, /* causal, beyond the reach */
+    {"sdpa_relative_turned", b_sdpa, r_sdpa, 5, {{3, {1, 18, 24}, 0}, {3, {1, 18, 24}, 0}, {3, {1, 18, 24}, 0}, {2, {41, 24}, F32}, {2, {41, 24}, F32}}, {1, 0, 0, 2, 1}, 200, 2, 9},
     {"sdpa_relative_long", b_sdpa, r_sdpa, 5, {{3, {1, 53, 8}, 0}, {3, {1, 53, 8}, 0}, {3, {1, 53, 8}, 0}, {2, {5, 8}, F32}, {2, {5, 8}, F32}}, {1, 0, 0, 2, 1}, 400, 2, 9},
     {"attention_channel", b_channel, r_channel, 2, {{3, {2, 31, 60}, 0}, {1, {2}, F32}}, {2}, 120, 2, 9},
     {"attention_channel_32", b_channel, r_channel, 2, {{3, {2, 64, 192}, 0}, {1, {2}, F32}}, {2}, 200, 2, 9},
+    {"attention_channel_64", b_channel, r_channel, 2, {{3, {1, 83, 192}, 0}, {1, {1}, F32}}, {1}, 300, 2, 9}, /* more tokens than warps have at once */
+    {"attention_channel_16", b_channel, r_channel, 2, {{3, {2, 9, 96}, 0}, {1, {2}, F32}}, {2}, 120, 2, 9},
     {"ssd_33", b_ssd, r_ssd, 5, {{3, {1, 33, 64}, 0}, {3, {1, 33, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 600, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
+    {"ssd_six", b_ssd, r_ssd, 5, {{3, {5, 6, 192}, 0}, {3, {5, 6, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 32}, 200, 1, 9, true}, /* four sequences a block, heads apart (ssd_chunk.cu) */
+    {"ssd_20", b_ssd, r_ssd, 5, {{3, {9, 20, 80}, 0}, {3, {9, 20, 3}, 0}, {1, {3}, F32}, {1, {3}, F32}, {1, {3}, F32}}, {3, 16}, 400, 1, 9, true}, /* two, and two heads */
+    {"ssd_40", b_ssd, r_ssd, 5, {{3, {9, 40, 96}, 0}, {3, {9, 40, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 3000, 1, 9, true}, /* one, and all heads */
+    {"ssd_64", b_ssd, r_ssd, 5, {{3, {2, 64, 160}, 0}, {3, {2, 64, 4}, 0}, {1, {4}, F32}, {1, {4}, F32}, {1, {4}, F32}}, {4, 16}, 1000, 1, 9, true},
     {"ssd_chunked", b_ssd, r_ssd, 5, {{3, {2, 150, 26}, SMALL}, {3, {2, 150, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5}, 2000, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_out", b_ssd, r_ssd, 5, {{3, {2, 7, 26}, 0}, {3, {2, 7, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5, 1}, 200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_in_out", b_ssd, r_ssd, 6, {{3, {2, 70, 18}, SMALL}, {3, {2, 70, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}, {4, {2, 2, 5, 4}, F32}}, {2, 5, 1}, 1200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */

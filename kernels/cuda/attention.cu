@@ -1,44 +1,13 @@
 /* Dense scaled dot product attention in plain CUDA: f32, relative positions, head widths that cuDNN does not take, and the
- * sibling that the tests run on the host. attention_cudnn.c takes the rest.
+ * sibling that the tests run on the host. attention_short.cu and attention_cudnn.c take the rest.
  *
  * A block holds 8 queries, a warp each, against tiles of 32 keys and values in shared memory; the softmax is rescaled as it goes,
  * and the log-sum-exp of each row is kept for the backward pass, which makes the probabilities again: once per query (dq), once
  * per key (dk, dv). Relative positions (LVDM, few tokens) keep probabilities and gradients of logits, for the tables' gradients.
  */
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/attention.cuh"
 
 enum { KEYS = 32, WIDEST = 256, LANES_D = WIDEST / FT_WARP, TABLE_PARTS = 32 };
-
-struct side {
-    const void *base;
-    int64_t stride, at; /* of a row; of its first element */
-};
-
-struct attention {
-    int64_t seqs, tq, tk, heads, d;
-    side q, k, v;
-    float scale;
-    bool causal, transpose;
-    int64_t reach; /* relative positions -reach .. reach; -1: none */
-    const float *rel_k, *rel_v;
-};
-
-static attention attention_of(const ft_call *c)
-{
-    const ft_buf *q = c->in[0], *k = c->in[1];
-    attention s;
-    memset(&s, 0, sizeof s);
-    int64_t width = k ? q->dim[2] : q->dim[2] / 3, row = k ? width : 3 * width;
-    s.seqs = q->dim[0], s.tq = q->dim[1], s.tk = k ? k->dim[1] : s.tq, s.heads = c->attr->sdpa.heads, s.d = width / s.heads;
-    side *sides[] = {&s.q, &s.k, &s.v};
-    for (int i = 0; i < 3; i++)
-        sides[i]->base = k ? c->in[i]->data : q->data, sides[i]->stride = row, sides[i]->at = k ? 0 : i * width;
-    s.scale = c->attr->sdpa.scale, s.causal = c->attr->sdpa.causal, s.transpose = c->attr->sdpa.transpose;
-    s.rel_k = ft_as<const float>(c->in[3]), s.rel_v = ft_as<const float>(c->in[4]);
-    s.reach = c->in[3] ? (c->in[3]->dim[0] - 1) / 2 : c->in[4] ? (c->in[4]->dim[0] - 1) / 2 : -1;
-    return s;
-}
 
 /* row i of a side, for a sequence and head */
 template <typename T>
@@ -46,13 +15,6 @@ FT_DEV const T *row_of(const attention &s, const side &x, int64_t rows, int64_t 
 {
     return (const T *)x.base + (seq * rows + i) * x.stride + x.at + head * s.d;
 }
-/* row of the relative table for query i, key j */
-FT_DEV int64_t entry(const attention &s, int64_t i, int64_t j)
-{
-    int64_t d = j - i;
-    return (d < -s.reach ? -s.reach : d > s.reach ? s.reach : d) + s.reach;
-}
-
 template <typename T> FT_DEV float dot_with(const float *a, const T *b, int64_t n)
 {
     float sum = 0;
@@ -126,14 +88,6 @@ template <typename T> static __global__ void attend(T *y, float *lse, attention 
 }
 
 /* ---- backward ----------------------------------------------------------------------------------------------------------- */
-
-struct gradients {
-    const float *lse;
-    const void *y, *dy; /* (seqs, tq, width) */
-    void *dq, *dk, *dv; /* written like q, k, v lie; each may be NULL */
-    float *ds, *p;      /* relative positions: (seqs * heads, tq, tk) of logits and probabilities, or NULL */
-    float *turned;      /* transposed relative term: what it adds to dq (seqs * heads, tq, d) */
-};
 
 /* grid as above: dq, and ds and p where they are kept */
 template <typename T> static __global__ void query_grads(attention s, gradients g)
@@ -250,22 +204,27 @@ template <typename T> static __global__ void key_grads(attention s, gradients g)
     }
 }
 
-/* part (parts, 2R+1, d) of a table's gradient: sum over the pairs (i, j) of that entry of w_ij * row_of(i or j) */
+/* part (parts, 2R+1, d) of a table's gradient: sum over the pairs (i, j) of that entry of w_ij * row_of(i or j). Inside the reach
+ * a row has one partner for an entry, at its ends those beyond. */
 template <typename T>
 static __global__ void table_grads(float *part, const float *w, attention s, side from, bool by_key, float scale, int64_t parts)
 {
-    int64_t entries = 2 * s.reach + 1, tasks = s.seqs * s.heads;
+    int64_t entries = 2 * s.reach + 1, tasks = s.seqs * s.heads, rows = by_key ? s.tk : s.tq, others = by_key ? s.tq : s.tk;
     FT_EACH(n, parts * entries * s.d)
     {
         int64_t x = n % s.d, e = n / s.d % entries, p = n / s.d / entries;
         float sum = 0;
-        for (int64_t task = ft_part_of(tasks, p, parts); task < ft_part_of(tasks, p + 1, parts); task++)
-            for (int64_t i = 0; i < s.tq; i++)
-                for (int64_t j = 0; j < s.tk; j++) {
-                    if ((s.causal && j > i) || (by_key ? entry(s, j, i) : entry(s, i, j)) != e) continue;
-                    sum += w[(task * s.tq + i) * s.tk + j] *
-                           ft_get(row_of<T>(s, from, s.tq, task / s.heads, task % s.heads, by_key ? j : i) + x);
-                }
+        for (int64_t task = ft_part_of(tasks, p, parts); task < ft_part_of(tasks, p + 1, parts); task++) {
+            const T *row = row_of<T>(s, from, s.tq, task / s.heads, task % s.heads, 0) + x;
+            for (int64_t r = 0; r < rows; r++, row += from.stride) {
+                int64_t first, last;
+                partners(s.reach, e, r, others, &first, &last);
+                float weight = 0;
+                for (int64_t o = first; o <= last; o++)
+                    weight += by_key ? w[(task * s.tq + o) * s.tk + r] : w[(task * s.tq + r) * s.tk + o];
+                sum += weight * ft_get(row);
+            }
+        }
         part[n] = scale * sum;
     }
 }
@@ -293,13 +252,17 @@ extern "C" int ft_cuda_prepare_sdpa(ft_call *c)
 {
     attention s = attention_of(c);
     FT_TRY(limits(&s));
-    return ft_cuda_flash_prepare(c, false);
+    return ft_cuda_attention_few(c, false) == FEW_BEST ? FT_OK : ft_cuda_flash_prepare(c, false);
 }
 
 extern "C" void ft_cuda_sdpa(const ft_call *c)
 {
     if (c->state) {
         ft_cuda_flash_forward(c);
+        return;
+    }
+    if (ft_cuda_attention_few(c, false)) {
+        ft_cuda_attention_few_forward(c);
         return;
     }
     attention s = attention_of(c);
@@ -317,7 +280,7 @@ extern "C" int ft_cuda_prepare_sdpa_bwd(ft_call *c)
     if (s.reach >= 0)
         c->work_size =
             (size_t)(2 * pairs(&s) + s.seqs * s.heads * s.tq * s.d + table_parts(&s) * (2 * s.reach + 1) * s.d) * sizeof(float);
-    return ft_cuda_flash_prepare(c, true);
+    return ft_cuda_attention_few(c, true) == FEW_BEST ? FT_OK : ft_cuda_flash_prepare(c, true);
 }
 
 /* in: q k v rel_k rel_v lse y dy; out: dq dk dv drel_k drel_v. Packed: one output. */
@@ -329,21 +292,18 @@ extern "C" void ft_cuda_sdpa_bwd(const ft_call *c)
     }
     attention s = attention_of(c);
     const ft_buf *y = c->in[6], *dy = c->in[7];
-    bool packed = !c->in[1], turned = s.rel_k && s.transpose;
+    bool turned = s.rel_k && s.transpose;
     int64_t width = s.heads * s.d, n = pairs(&s), parts = table_parts(&s), all = s.seqs * s.heads;
     float *ds = (float *)c->work, *p = ds + n, *extra = p + n, *part = extra + all * s.tq * s.d;
-    gradients g;
-    memset(&g, 0, sizeof g);
-    g.lse = ft_as<const float>(c->in[5]), g.y = y->data, g.dy = dy->data;
-    void **to[] = {&g.dq, &g.dk, &g.dv};
-    for (int i = 0; i < 3; i++)
-        if (c->out[packed ? 0 : i]) *to[i] = c->out[packed ? 0 : i]->data;
+    gradients g = gradients_of(c);
     if (s.reach >= 0) g.ds = ds, g.p = p;
     if (turned) g.turned = extra;
-    if (g.dk || g.dv || turned)
+    bool few = ft_cuda_attention_few(c, true) != FEW_NO;
+    if (few) ft_cuda_attention_few_backward(&s, &g);
+    if (!few && (g.dk || g.dv || turned))
         FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((key_grads<T>), (unsigned)(all * ft_ceil(s.tk, FT_WARPS)), FT_THREADS,
                                            shared_bytes(&s, 2, 2), s, g));
-    if (g.dq || g.ds)
+    if (!few && (g.dq || g.ds))
         FT_BY_TYPE(y->dtype, FT_LAUNCH_BIG((query_grads<T>), (unsigned)(all * ft_ceil(s.tq, FT_WARPS)), FT_THREADS,
                                            shared_bytes(&s, 2, 2), s, g));
     for (int which = 0; which < 2; which++) {

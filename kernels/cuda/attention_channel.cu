@@ -4,9 +4,9 @@
  *   raw[k][q] = sum_t k_t q_t / (|k| |q|),  A = softmax over k of theta * raw,  y_t[q] = sum_k A[k][q] v_t[k].
  * The long sums over tokens and the mixing of channels are batched products (gemm.c), one call a head for all sequences; lengths
  * are divided out of the small matrices, so q and k are read as they lie. The gradient through the lengths needs no pass of its
- * own: sum_t q_t dq_t is a column sum of D * raw. */
-#include "kernels/cuda/cuda.cuh"
+ * own: sum_t q_t dq_t is a column sum of D * raw. In bf16, with few tokens, a block does all of a sequence and head instead. */
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/tensor.cuh"
 
 struct channel {
     int64_t seqs, t, c, heads, p;
@@ -58,6 +58,270 @@ static __global__ void mix(float *prob, T *a, float *raw, const float *inverse, 
         }
     }
 }
+
+/* ---- a block for each sequence and head: bf16, few tokens --------------------------------------------------------------- */
+
+/* Everything of a sequence and head lies in shared memory. Matrices of channels are held query by key: a warp owns 16 queries,
+ * so the softmax over keys stays within it; then it owns 16 tokens of what is written. */
+enum { TILE_WARPS = 4, PAD = 8, SHARED = 96 << 10 };
+
+static int padded_tokens(const channel *s) { return (int)(s->t + 15) / 16 * 16; }
+static size_t tile_bytes(const channel *s, int sides, int squares)
+{
+    size_t row = (size_t)(s->p + PAD) * 2;
+    return (size_t)(sides * padded_tokens(s)) * row + (size_t)(squares * s->p) * row + (size_t)((4 + TILE_WARPS) * s->p + 32) * 4;
+}
+static bool tiles_fit(const ft_call *c, bool backward)
+{
+    channel s = channel_of(c);
+    const ft_buf *x = c->in[0], *dy = backward ? c->in[3] : NULL;
+    return x->dtype == FT_BF16 && (s.p == 16 || s.p == 32 || s.p == 64) && ft_aligned(x) && ft_aligned(dy) &&
+           ft_aligned(c->out[0]) && s.t < SHARED / 32 && tile_bytes(&s, backward ? 4 : 3, backward ? 2 : 1) <= SHARED &&
+           s.seqs * s.heads < INT32_MAX;
+}
+#define BY_HEAD(p, ...)                                                                                                          \
+    do {                                                                                                                         \
+        if ((p) == 64) {                                                                                                         \
+            enum { P = 64 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((p) == 32) {                                                                                                  \
+            enum { P = 32 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { P = 16 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+
+/* P channels of all tokens, `stride` apart; zeros behind the last */
+template <int P> FT_DEV void fetch(bf16 *to, const bf16 *from, int64_t stride, int t, int padded)
+{
+    for (int e = (int)threadIdx.x; e < padded * P / 8; e += TILE_WARPS * FT_WARP) {
+        int row = e / (P / 8), at = e % (P / 8) * 8;
+        ft_copy(to + row * (P + PAD) + at, row < t ? from + row * stride + at : from, row < t);
+    }
+}
+/* 1 / length of the channels of q, then of k */
+template <int P> FT_DEV void make_lengths(float *inverse, const bf16 *q, const bf16 *k, int t)
+{
+    for (int i = (int)threadIdx.x; i < 2 * P; i += TILE_WARPS * FT_WARP) {
+        const bf16 *x = i < P ? q + i : k + i - P;
+        float sum = 0, run = 0;
+        for (int at = 0; at < t; at++) {
+            float v = ft_get(x + at * (P + PAD));
+            run += v * v;
+            if (at % 64 == 63) sum += run, run = 0;
+        }
+        sum += run;
+        inverse[i] = 1.0f / (sum < 1e-24f ? 1e-12f : sqrtf(sum));
+    }
+}
+/* sum over tokens of a_t[m] b_t[n], 16 rows m from `row` on */
+template <int P> FT_DEV void over_tokens(float d[P / 8][4], const bf16 *a, const bf16 *b, int row, int padded)
+{
+    for (int t = 0; t < padded; t += 16) {
+        uint32_t fa[4], fb[4];
+        ft_load_a_turned(fa, a + t * (P + PAD) + row, P + PAD);
+#pragma unroll
+        for (int c = 0; c < P / 16; c++) {
+            ft_load_b(fb, b + t * (P + PAD) + c * 16, P + PAD);
+            ft_mma_pair(d + 2 * c, fa, fb);
+        }
+    }
+}
+/* 16 tokens of x times a matrix of channels, as it lies or turned */
+template <int P> FT_DEV void mix_channels(float d[P / 8][4], const bf16 *x, const bf16 *m, bool turned)
+{
+#pragma unroll
+    for (int k = 0; k < P / 16; k++) {
+        uint32_t fa[4], fb[4];
+        ft_load_a(fa, x + k * 16, P + PAD);
+#pragma unroll
+        for (int c = 0; c < P / 16; c++) {
+            if (turned) ft_load_b_turned(fb, m + c * 16 * (P + PAD) + k * 16, P + PAD);
+            else ft_load_b(fb, m + k * 16 * (P + PAD) + c * 16, P + PAD);
+            ft_mma_pair(d + 2 * c, fa, fb);
+        }
+    }
+}
+FT_DEV float quad_sum(float v)
+{
+    v += __shfl_xor_sync(0xFFFFFFFFu, v, 1);
+    return v + __shfl_xor_sync(0xFFFFFFFFu, v, 2);
+}
+
+/* grid: seqs * heads */
+template <int P>
+static __global__ void __launch_bounds__(TILE_WARPS *FT_WARP, 2)
+    channel_tiles(bf16 *y, float *prob, const bf16 *qkv, const float *theta, channel s)
+{
+    FT_DYNAMIC_SHARED(bf16, q);
+    enum { LD = P + PAD };
+    int t = (int)s.t, padded = (t + 15) / 16 * 16, heads = (int)s.heads, head = (int)blockIdx.x % heads, width = (int)s.c,
+        warp = (int)threadIdx.x / FT_WARP, lane = (int)threadIdx.x % FT_WARP, g = lane / 4, c2 = lane % 4 * 2;
+    int64_t seq = blockIdx.x / heads;
+    const bf16 *from = qkv + seq * t * 3 * width + head * P;
+    bf16 *k = q + padded * LD, *v = k + padded * LD, *a = v + padded * LD;
+    float *inverse = (float *)(a + P * LD);
+    fetch<P>(q, from, 3 * width, t, padded);
+    fetch<P>(k, from + width, 3 * width, t, padded);
+    fetch<P>(v, from + 2 * width, 3 * width, t, padded);
+    ft_copies_done();
+    __syncthreads();
+    make_lengths<P>(inverse, q, k, t);
+    __syncthreads();
+    if (warp < P / 16) {
+        float raw[P / 8][4] = {{0}}, scale = theta[head];
+        over_tokens<P>(raw, q, k, warp * 16, padded);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int row = warp * 16 + g + half * 8;
+            float iq = inverse[row] * scale, top = -INFINITY, total = 0;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float *r = &raw[c][half * 2 + e];
+                    *r *= inverse[P + c * 8 + c2 + e] * iq;
+                    top = fmaxf(top, *r);
+                }
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
+            top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
+#pragma unroll
+            for (int c = 0; c < P / 8; c++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) total += raw[c][half * 2 + e] = ft_exp1(raw[c][half * 2 + e] - top);
+            total = 1.0f / quad_sum(total);
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) {
+                float pair[2] = {raw[c][half * 2] * total, raw[c][half * 2 + 1] * total};
+                float *to = prob + ((int64_t)blockIdx.x * P + c * 8 + c2) * P + row;
+                to[0] = pair[0], to[P] = pair[1];
+                ft_write<2>(a + row * LD + c * 8 + c2, pair);
+            }
+        }
+    }
+    __syncthreads();
+    for (int at = warp * 16; at < padded; at += TILE_WARPS * 16) {
+        float out[P / 8][4] = {{0}};
+        mix_channels<P>(out, v + at * LD, a, true);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int token = at + g + half * 8;
+            if (token >= t) continue;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) ft_write<2>(y + (seq * t + token) * width + head * P + c * 8 + c2, out[c] + half * 2);
+        }
+    }
+}
+
+/* dtheta: a sum for each sequence and head */
+template <int P>
+static __global__ void __launch_bounds__(TILE_WARPS *FT_WARP, 2)
+    channel_tiles_bwd(bf16 *dqkv, float *dtheta, const bf16 *qkv, const float *theta, const float *prob, const bf16 *dy,
+                      channel s)
+{
+    FT_DYNAMIC_SHARED(bf16, q);
+    enum { LD = P + PAD };
+    int t = (int)s.t, padded = (t + 15) / 16 * 16, heads = (int)s.heads, head = (int)blockIdx.x % heads, width = (int)s.c,
+        warp = (int)threadIdx.x / FT_WARP, lane = (int)threadIdx.x % FT_WARP, g = lane / 4, c2 = lane % 4 * 2;
+    int64_t seq = blockIdx.x / heads;
+    const bf16 *from = qkv + seq * t * 3 * width + head * P;
+    bf16 *k = q + padded * LD, *v = k + padded * LD, *d = v + padded * LD, *a = d + padded * LD, *mixed = a + P * LD;
+    float *inverse = (float *)(mixed + P * LD), *along = inverse + 2 * P, *columns = along + 2 * P,
+          *thetas = columns + TILE_WARPS * P;
+    fetch<P>(q, from, 3 * width, t, padded);
+    fetch<P>(k, from + width, 3 * width, t, padded);
+    fetch<P>(v, from + 2 * width, 3 * width, t, padded);
+    fetch<P>(d, dy + seq * t * width + head * P, width, t, padded);
+    ft_copies_done();
+    __syncthreads();
+    make_lengths<P>(inverse, q, k, t);
+    __syncthreads();
+    if (warp < P / 16) {
+        float raw[P / 8][4] = {{0}}, da[P / 8][4] = {{0}}, part = 0, column[P / 8][2] = {{0}};
+        over_tokens<P>(raw, q, k, warp * 16, padded);
+        over_tokens<P>(da, d, v, warp * 16, padded);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int row = warp * 16 + g + half * 8;
+            const float *p = prob + ((int64_t)blockIdx.x * P + c2) * P + row;
+            float iq = inverse[row], inner = 0, sum = 0;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) inner += p[c * 8 * P] * da[c][half * 2] + p[(c * 8 + 1) * P] * da[c][half * 2 + 1];
+            inner = quad_sum(inner);
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) {
+                float kept[2], scaled[2];
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float both = inverse[P + c * 8 + c2 + e] * iq, unit = raw[c][half * 2 + e] * both,
+                          w = p[(c * 8 + e) * P] * (da[c][half * 2 + e] - inner);
+                    kept[e] = p[(c * 8 + e) * P];
+                    part += w * unit;
+                    w *= theta[head];
+                    sum += w * unit;
+                    column[c][e] += w * unit;
+                    scaled[e] = w * both;
+                }
+                ft_write<2>(a + row * LD + c * 8 + c2, kept);
+                ft_write<2>(mixed + row * LD + c * 8 + c2, scaled);
+            }
+            sum = quad_sum(sum);
+            if (lane % 4 == 0) along[row] = sum;
+        }
+#pragma unroll
+        for (int c = 0; c < P / 8; c++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+#pragma unroll
+                for (int by = 4; by < FT_WARP; by *= 2) column[c][e] += __shfl_xor_sync(0xFFFFFFFFu, column[c][e], by);
+                if (lane < 4) columns[warp * P + c * 8 + c2 + e] = column[c][e];
+            }
+        part = ft_warp_sum(part);
+        if (lane == 0) thetas[warp] = part;
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < P; i += TILE_WARPS * FT_WARP) {
+        float sum = 0;
+        for (int w = 0; w < P / 16; w++) sum += columns[w * P + i];
+        along[P + i] = sum;
+    }
+    if (threadIdx.x == 0) {
+        float sum = 0;
+        for (int w = 0; w < P / 16; w++) sum += thetas[w];
+        dtheta[blockIdx.x] = sum;
+    }
+    __syncthreads();
+    for (int at = warp * 16; dqkv && at < padded; at += TILE_WARPS * 16) {
+#pragma unroll
+        for (int side = 0; side < 3; side++) { /* of q, k, v */
+            float out[P / 8][4] = {{0}};
+            const bf16 *own = side == 0 ? q : k;
+            mix_channels<P>(out, (side == 0 ? k : side == 1 ? q : d) + at * LD, side == 2 ? a : mixed, side == 0);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                int token = at + g + half * 8;
+                if (token >= t) continue;
+#pragma unroll
+                for (int c = 0; c < P / 8; c++) {
+                    float pair[2] = {out[c][half * 2], out[c][half * 2 + 1]}, x[2];
+                    if (side < 2) { /* what goes through the lengths */
+                        ft_read<2>(x, own + token * LD + c * 8 + c2);
+#pragma unroll
+                        for (int e = 0; e < 2; e++) {
+                            int i = side * P + c * 8 + c2 + e;
+                            pair[e] -= x[e] * along[i] * inverse[i] * inverse[i];
+                        }
+                    }
+                    ft_write<2>(dqkv + (seq * t + token) * 3 * width + side * width + head * P + c * 8 + c2, pair);
+                }
+            }
+        }
+    }
+}
+
+/* ---- products of a library -------------------------------------------------------------------------------------------- */
 
 enum { RAW, MIX, D_A, D_V, D_Q, D_K, PRODUCTS };
 struct channel_state {
@@ -128,6 +392,7 @@ extern "C" int ft_cuda_prepare_attention_channel(ft_call *c)
     channel s = channel_of(c);
     channel_state *st;
     ft_dtype type = c->in[0]->dtype;
+    if (tiles_fit(c, false)) return FT_OK;
     size_t square = (size_t)(s.seqs * s.heads * s.p * s.p), bytes[] = {(size_t)(s.seqs * 2 * s.c) * 4, square * 4, square * 4};
     FT_TRY(begin(c, &st));
     FT_TRY(raw_product(&st->product[RAW], type, &s, 3 * s.c, 3 * s.c));
@@ -140,6 +405,12 @@ extern "C" void ft_cuda_attention_channel(const ft_call *c)
 {
     channel s = channel_of(c);
     const ft_buf *x = c->in[0];
+    if (tiles_fit(c, false)) {
+        BY_HEAD(s.p, FT_LAUNCH_BIG((channel_tiles<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP, tile_bytes(&s, 3, 1),
+                                   ft_as<bf16>(c->out[0]), ft_as<float>(c->out[1]), ft_as<const bf16>(x),
+                                   ft_as<const float>(c->in[1]), s));
+        return;
+    }
     float *inverse = (float *)scratch(c, 0), *raw = (float *)scratch(c, 1);
     FT_BY_TYPE(x->dtype, T *a = (T *)scratch(c, 2); const T *in = ft_as<const T>(x);
                FT_RUN((lengths<T>), s.seqs * 2 * s.c, inverse, in, s);
@@ -211,6 +482,10 @@ extern "C" int ft_cuda_prepare_attention_channel_bwd(ft_call *c)
     channel s = channel_of(c);
     channel_state *st;
     ft_dtype type = c->in[0]->dtype;
+    if (tiles_fit(c, true)) {
+        c->work_size = (size_t)(s.seqs * s.heads) * sizeof(float);
+        return FT_OK;
+    }
     size_t square = (size_t)(s.seqs * s.heads * s.p * s.p), vectors = (size_t)(s.seqs * 2 * s.c) * 4,
            bytes[] = {vectors, square * 4, square * 4, square * 4, square * 4, vectors, (size_t)(s.seqs * s.heads * s.p) * 4};
     FT_TRY(begin(c, &st));
@@ -228,6 +503,14 @@ extern "C" void ft_cuda_attention_channel_bwd(const ft_call *c)
 {
     channel s = channel_of(c);
     const ft_buf *x = c->in[0];
+    if (tiles_fit(c, true)) {
+        float *parts = (float *)c->work;
+        BY_HEAD(s.p, FT_LAUNCH_BIG((channel_tiles_bwd<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP,
+                                   tile_bytes(&s, 4, 2), ft_as<bf16>(c->out[0]), parts, ft_as<const bf16>(x),
+                                   ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const bf16>(c->in[3]), s));
+        if (c->out[1]) ft_cuda_sum_rows(c->out[1]->data, FT_F32, parts, 1, s.seqs, s.heads, s.heads, 1);
+        return;
+    }
     float *inverse = (float *)scratch(c, 0), *raw = (float *)scratch(c, 1), *da = (float *)scratch(c, 2),
           *along = (float *)scratch(c, 5), *dtheta = (float *)scratch(c, 6);
     FT_BY_TYPE(

@@ -88,6 +88,8 @@ FT_DEV float kept(const local &s, int64_t row, int64_t slot)
     return u < s.dropout ? 0.0f : 1.0f / (1.0f - s.dropout);
 }
 
+enum { WIDE = 8 }; /* channels that a lane mixes at once: the draws are made again for the next */
+
 template <typename V, typename W> FT_DEV float warp_dot(const V *a, const W *b, int64_t n)
 {
     float sum = 0;
@@ -115,13 +117,24 @@ static __global__ void local_forward(T *y, float *prob, const float *qr, const f
         total = ft_warp_sum(total);
         for (int64_t d = lane; d < s.slots; d += G) p[d] /= total;
         __syncwarp();
-        for (int64_t k = lane; k < s.c; k += G) {
-            float sum = 0;
-            for (int64_t d = 0; d < s.slots; d++) {
-                int64_t j = i + d - s.reach;
-                if (j >= 0 && j < s.t) sum += p[d] * kept(s, row, d) * ft_get(v + (first + j) * s.c + k);
+        /* a lane draws for its slot, once, and hands the weight to the others */
+        for (int64_t k0 = 0; k0 < s.c; k0 += G * WIDE) {
+            float sum[WIDE] = {0};
+            for (int64_t d0 = 0; d0 < s.slots; d0 += G) {
+                float mine = d0 + lane < s.slots ? p[d0 + lane] * kept(s, row, d0 + lane) : 0.0f;
+                int n = s.slots - d0 < G ? (int)(s.slots - d0) : (int)G;
+                for (int b = 0; b < n; b++) {
+                    int64_t j = i + d0 + b - s.reach;
+                    float w = __shfl_sync(0xFFFFFFFFu, mine, b);
+                    if (j < 0 || j >= s.t) continue;
+#pragma unroll
+                    for (int e = 0; e < WIDE; e++)
+                        if (k0 + e * G + lane < s.c) sum[e] += w * ft_get(v + (first + j) * s.c + k0 + e * G + lane);
+                }
             }
-            ft_put(y + row * s.c + k, sum);
+#pragma unroll
+            for (int e = 0; e < WIDE; e++)
+                if (k0 + e * G + lane < s.c) ft_put(y + row * s.c + k0 + e * G + lane, sum[e]);
         }
     }
 }
@@ -149,11 +162,13 @@ static __global__ void local_logits(float *ds, float *mixed, const float *prob, 
         int64_t i = row % s.t, first = row - i;
         int lane = (int)threadIdx.x % G;
         const float *p = prob + row * s.slots;
-        float inner = 0;
+        float inner = 0, draw = 1;
         for (int64_t d = 0; d < s.slots; d++) {
             int64_t j = i + d - s.reach;
             bool seen = j >= 0 && j < s.t;
-            float keep = kept(s, row, d), dp = seen ? keep * warp_dot(dy + row * s.c, v + (first + j) * s.c, s.c) : 0.0f;
+            if (d % G == 0) draw = d + lane < s.slots ? kept(s, row, d + lane) : 0.0f;
+            float keep = __shfl_sync(0xFFFFFFFFu, draw, (int)(d % G)),
+                  dp = seen ? keep * warp_dot(dy + row * s.c, v + (first + j) * s.c, s.c) : 0.0f;
             inner += p[d] * dp;
             if (lane == 0) ds[row * s.slots + d] = dp, mixed[row * s.slots + d] = seen ? p[d] * keep : 0.0f;
         }

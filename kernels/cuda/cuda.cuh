@@ -49,19 +49,70 @@ template <typename T, int N> struct alignas(N * sizeof(T)) ft_pack {
     T v[N];
 };
 
-/* N values at p, aligned to all of them together */
-template <int N, typename T> FT_DEV void ft_read(float *to, const T *p)
+/* pairs of bf16 as the words they lie in: one instruction a value to widen, one a pair to narrow */
+template <int N> struct __attribute__((aligned(4 * N), may_alias)) ft_words {
+    uint32_t v[N];
+};
+FT_DEV float ft_bits_float(uint32_t bits)
 {
-    ft_pack<T, N> k = *(const ft_pack<T, N> *)p;
+#ifdef __CUDA_ARCH__
+    return __uint_as_float(bits);
+#else
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+#endif
+}
+FT_DEV float ft_low(uint32_t pair) { return ft_bits_float(pair << 16); }
+FT_DEV float ft_high(uint32_t pair) { return ft_bits_float(pair & 0xFFFF0000u); }
+FT_DEV uint32_t ft_pair(float low, float high)
+{
+#ifdef __CUDA_ARCH__
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return (uint32_t)ft_to_bf16(low) | (uint32_t)ft_to_bf16(high) << 16;
+#endif
+}
+
+/* N values at p, aligned to all of them together; zeros where they do not lie inside */
+template <int N, typename T> FT_DEV void ft_read_inside(float *to, const T *p, bool inside)
+{
+    ft_pack<T, N> k = {};
+    if (inside) k = *(const ft_pack<T, N> *)p;
 #pragma unroll
     for (int i = 0; i < N; i++) to[i] = ft_get(&k.v[i]);
 }
+template <int N> FT_DEV void ft_read_inside(float *to, const bf16 *p, bool inside)
+{
+    if constexpr (N == 1) {
+        to[0] = inside ? ft_get(p) : 0.0f;
+    } else {
+        ft_words<N / 2> k = {};
+        if (inside) k = *(const ft_words<N / 2> *)p;
+#pragma unroll
+        for (int i = 0; i < N; i++) to[i] = i % 2 ? ft_high(k.v[i / 2]) : ft_low(k.v[i / 2]);
+    }
+}
+template <int N, typename T> FT_DEV void ft_read(float *to, const T *p) { ft_read_inside<N>(to, p, true); }
 template <int N, typename T> FT_DEV void ft_write(T *p, const float *from)
 {
     ft_pack<T, N> k;
 #pragma unroll
     for (int i = 0; i < N; i++) ft_put(&k.v[i], from[i]);
     *(ft_pack<T, N> *)p = k;
+}
+template <int N> FT_DEV void ft_write(bf16 *p, const float *from)
+{
+    if constexpr (N == 1) {
+        ft_put(p, from[0]);
+    } else {
+        ft_words<N / 2> k;
+#pragma unroll
+        for (int i = 0; i < N / 2; i++) k.v[i] = ft_pair(from[2 * i], from[2 * i + 1]);
+        *(ft_words<N / 2> *)p = k;
+    }
 }
 
 /* Runs a statement with T = the storage type of `dtype` */

@@ -228,29 +228,63 @@ extern "C" void ft_cuda_broadcast(const ft_call *c)
 
 /* ---- random numbers: four values a thread ------------------------------------------------------------------------------- */
 
-template <typename T>
-static __global__ void dropout(T *y, const T *x, int64_t n, int64_t per_sample, int64_t samples, float p, bool by_sample,
-                               const ft_step *step, uint32_t stream)
+template <typename T, int N>
+static __global__ void dropout(T *y, const T *x, int64_t n, float p, const ft_step *step, uint32_t stream)
 {
     float keep = 1.0f / (1.0f - p);
     FT_EACH(i, (n + 3) / 4)
     {
         float u[4];
-        if (!by_sample) ft_random4<false>(step, stream, n, i * 4, u);
-        for (int k = 0; k < 4 && i * 4 + k < n; k++) {
-            int64_t at = i * 4 + k;
-            float draw = by_sample ? ft_uniform1(step, stream, samples, at / per_sample) : u[k];
-            ft_put(y + at, draw >= p ? ft_get(x + at) * keep : 0.0f);
+        ft_random4<false>(step, stream, n, i * 4, u);
+        if constexpr (N == 4) {
+            float v[4];
+            ft_read<4>(v, x + i * 4);
+#pragma unroll
+            for (int k = 0; k < 4; k++) v[k] = u[k] >= p ? v[k] * keep : 0.0f;
+            ft_write<4>(y + i * 4, v);
+        } else {
+            for (int k = 0; k < 4 && i * 4 + k < n; k++) ft_put(y + i * 4 + k, u[k] >= p ? ft_get(x + i * 4 + k) * keep : 0.0f);
         }
+    }
+}
+
+/* one draw for each sample: a block has one, and passes it on; grid: samples * parts */
+template <typename T, int N>
+static __global__ void drop_samples(T *y, const T *x, int64_t per_sample, int64_t samples, float p, const ft_step *step,
+                                    uint32_t stream, unsigned parts)
+{
+    int64_t sample = blockIdx.x / parts, base = sample * per_sample;
+    float keep = ft_uniform1(step, stream, samples, sample) >= p ? 1.0f / (1.0f - p) : 0.0f;
+    for (int64_t i = (int64_t)(blockIdx.x % parts) * FT_THREADS + threadIdx.x; i < per_sample / N;
+         i += (int64_t)parts * FT_THREADS) {
+        float v[N];
+        ft_read_inside<N>(v, x + base + i * N, keep > 0);
+#pragma unroll
+        for (int k = 0; k < N; k++) v[k] *= keep;
+        ft_write<N>(y + base + i * N, v);
     }
 }
 
 extern "C" void ft_cuda_dropout(const ft_call *c)
 {
-    const ft_buf *x = c->in[0];
-    FT_BY_TYPE(x->dtype,
-               FT_RUN((dropout<T>), ft_ceil(x->count, 4), ft_as<T>(c->out[0]), ft_as<const T>(x), x->count, x->count / x->dim[0],
-                      x->dim[0], c->attr->scalar.a, c->attr->scalar.by_sample, c->step, c->stream));
+    const ft_buf *x = c->in[0], *y = c->out[0];
+    int64_t samples = x->dim[0], each = x->count / samples;
+    float p = c->attr->scalar.a;
+    if (!c->attr->scalar.by_sample) {
+        bool four = x->count % 4 == 0 && ft_aligned(x) && ft_aligned(y);
+        FT_BY_TYPE(
+            x->dtype,
+            if (four) FT_RUN((dropout<T, 4>), x->count / 4, ft_as<T>(y), ft_as<const T>(x), x->count, p, c->step, c->stream);
+            else FT_RUN((dropout<T, 1>), ft_ceil(x->count, 4), ft_as<T>(y), ft_as<const T>(x), x->count, p, c->step, c->stream));
+        return;
+    }
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, each) && ft_aligned(y), {
+                   int64_t parts = ft_ceil(each, (int64_t)FT_THREADS * N * 8), enough = ft_ceil(1056, samples),
+                           most = ft_ceil(each, (int64_t)FT_THREADS * N);
+                   parts = parts > enough ? parts : enough < most ? enough : most;
+                   FT_LAUNCH((drop_samples<T, N>), (unsigned)(samples * parts), FT_THREADS, 0, ft_cuda_stream, ft_as<T>(y),
+                             ft_as<const T>(x), each, samples, p, c->step, c->stream, (unsigned)parts);
+               }));
 }
 
 template <typename T, bool NORMAL> static __global__ void draw(T *y, int64_t n, const ft_step *step, uint32_t stream)

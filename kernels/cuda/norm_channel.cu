@@ -1,48 +1,132 @@
 /* Norms whose statistics run over positions: groupnorm (instance norm, spatially conditioned norm), batchnorm.
  *
  * Sums are taken about the first row (so a large mean costs no digits), per channel and part of the rows; a second kernel adds
- * the parts in double and makes statistics of groups or channels; a third writes. */
+ * the parts in double and makes statistics of groups or channels; a third writes.
+ *
+ * A thread keeps the same channels for good: rows are read as one stretch of memory, N values at a time, and after a period of
+ * n / gcd(n, N) such vectors the channels begin again. So 16-byte reads need no width that is a multiple of them, and what
+ * belongs to a channel is read once. */
 #include "kernels/cuda/cuda.cuh"
 
-/* part (samples, parts, 2, n): sums of x - origin and of its square, over rows_each rows of a sample; origin: its first row */
-template <typename T, int N>
-static __global__ void channel_sums(float *part, const T *x, int64_t rows_each, int64_t parts, int64_t n)
+/* ---- walks over channels ------------------------------------------------------------------------------------------------ */
+
+struct walk {
+    int n, lanes, width, rows; /* channels; vectors of a period; of them those of a block; periods that a block reads at once */
+    unsigned parts;            /* that a sample's periods are cut into: blocks side by side */
+    int64_t size, periods;     /* of a sample: values, periods */
+};
+
+/* N values at once where bases and samples allow it; of a map of conditions a vector must lie within a row */
+static int values_at_once(ft_dtype type, int64_t n, int64_t rows, bool aligned, bool by_row)
 {
-    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
-    bool inside = at < n;
+    int wide = type == FT_BF16 ? 8 : 4;
+    if (!aligned || rows * n % wide || (n % wide && (by_row || n > FT_THREADS))) return 1;
+    return wide;
+}
+
+static walk walk_of(int64_t n, int64_t rows, int64_t samples, int at_once, bool sums)
+{
+    walk w;
+    int common = at_once;
+    while (n % common) common /= 2;
+    w.n = (int)n, w.lanes = (int)(n / common), w.size = rows * n;
+    int64_t tiles = ft_ceil(w.lanes, FT_THREADS);
+    w.width = (int)ft_ceil(w.lanes, tiles), w.rows = FT_THREADS / w.width;
+    w.periods = ft_ceil(w.size, (int64_t)w.lanes * at_once);
+    /* enough blocks for a device; of sums 64 a sample at most, else eight periods a thread where there are so many */
+    int64_t enough = ft_ceil(1056, samples * tiles), most = ft_ceil(w.periods, sums ? 2 * w.rows : w.rows),
+            parts = sums ? 64 : ft_ceil(w.periods, 8 * w.rows);
+    if (sums ? parts > enough : parts < enough) parts = enough;
+    w.parts = (unsigned)(parts < most ? parts : most);
+    return w;
+}
+static dim3 grid_of(const walk *w, int64_t samples)
+{
+    return dim3((unsigned)samples * w->parts, (unsigned)ft_ceil(w->lanes, w->width));
+}
+static unsigned threads_of(const walk *w) { return (unsigned)(w->width * w->rows); }
+
+/* this thread's place: its vector of the period, or none; its sample; the periods [at, end) that it reads, w.rows apart */
+struct stand {
+    bool live;
+    int lane;
+    int64_t sample, at, end;
+};
+FT_DEV stand stand_of(const walk &w)
+{
+    stand p;
+    int row = (int)threadIdx.x / w.width, part = (int)(blockIdx.x % w.parts);
+    p.sample = blockIdx.x / w.parts;
+    p.lane = (int)blockIdx.y * w.width + (int)threadIdx.x % w.width;
+    p.live = p.lane < w.lanes;
+    p.end = p.live ? ft_part_of(w.periods, part + 1, w.parts) : 0;
+    p.at = ft_part_of(w.periods, part, w.parts) + row;
+    return p;
+}
+template <int N> FT_DEV int channel_of(const walk &w, int lane, int k) { return N == 1 ? lane : (lane * N + k) % w.n; }
+
+/* Adds the sums of the block's threads by channel, in order, and writes them to part[channel] */
+template <int N> FT_DEV void fold_channels(float *part, const float *acc, const walk &w)
+{
+    FT_SHARED(float, all, [FT_THREADS * N]); /* (rows, width, N) */
+    int each = w.width * N, base = (int)blockIdx.y * each, channels = w.n - base < each ? w.n - base : each;
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < N; k++) all[(int)threadIdx.x * N + k] = acc[k];
+    __syncthreads();
+    for (int c = (int)threadIdx.x; c < channels; c += (int)blockDim.x) {
+        float sum = 0;
+        for (int r = 0; r < w.rows; r++)
+            for (int at = c; at < each; at += w.n) sum += all[r * each + at];
+        part[base + c] = sum;
+    }
+}
+
+/* Runs a statement with N = n, one of 16 bytes and 1 */
+#define BY_VALUES(n, ...) FT_BY_WIDTH((n) > 1, __VA_ARGS__)
+
+/* part (samples, parts, 2, n): sums of x - origin and of its square over a sample's rows; origin: its first row */
+template <typename T, int N> static __global__ void channel_sums(float *part, const T *x, walk w)
+{
+    stand p = stand_of(w);
     float zero[N], v[N], a[N] = {0}, b[N] = {0}, ra[N] = {0}, rb[N] = {0};
-    const T *mine = x + s * rows_each * n + at;
-    if (inside) ft_read<N>(zero, mine);
-    int64_t end = inside ? ft_part_of(rows_each, p + 1, parts) : 0;
+    const T *mine = x + p.sample * w.size;
+#pragma unroll
+    for (int k = 0; k < N; k++) zero[k] = p.live ? ft_get(mine + channel_of<N>(w, p.lane, k)) : 0.0f;
     int run = 0;
-    for (int64_t r = ft_part_of(rows_each, p, parts) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
-        ft_read<N>(v, mine + r * n);
+    for (int64_t r = p.at; r < p.end; r += w.rows) {
+        int64_t at = (r * w.lanes + p.lane) * N;
+        if (at >= w.size) break;
+        ft_read<N>(v, mine + at);
+#pragma unroll
         for (int k = 0; k < N; k++) {
             float e = v[k] - zero[k];
             ra[k] += e;
             rb[k] += e * e;
         }
-        if (++run % 64 == 0)
+        if (++run % 64 == 0) {
+#pragma unroll
             for (int k = 0; k < N; k++) a[k] += ra[k], b[k] += rb[k], ra[k] = rb[k] = 0;
+        }
     }
+#pragma unroll
     for (int k = 0; k < N; k++) a[k] += ra[k], b[k] += rb[k];
-    ft_fold<N>(a);
-    ft_fold<N>(b);
-    if (!inside || FT_COLUMN_ROW > 0) return;
-    for (int k = 0; k < N; k++) {
-        part[(FT_COLUMN_PART * 2) * n + at + k] = a[k];
-        part[(FT_COLUMN_PART * 2 + 1) * n + at + k] = b[k];
-    }
+    float *to = part + (int64_t)blockIdx.x * 2 * w.n;
+    fold_channels<N>(to, a, w);
+    fold_channels<N>(to + w.n, b, w);
 }
 
-static int64_t parts_of(int64_t samples, int64_t rows_each, int64_t n) { return ft_parts(rows_each, samples * ft_ceil(n, 256)); }
-
-static void sums(float *part, const ft_buf *x, int64_t first_row, int64_t samples, int64_t rows_each, int64_t parts, int64_t n)
+/* returns the parts */
+static int64_t sums(float *part, const ft_buf *x, int64_t first_row, int64_t samples, int64_t rows_each, int64_t n)
 {
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n),
-                                     FT_LAUNCH((channel_sums<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0,
-                                               ft_cuda_stream, part, ft_as<const T>(x) + first_row * n, rows_each, parts, n)));
+    const char *from = (const char *)x->data + (size_t)(first_row * n) * (x->dtype == FT_BF16 ? 2 : 4);
+    int at_once = values_at_once(x->dtype, n, rows_each, ft_aligned(from), false);
+    walk w = walk_of(n, rows_each, samples, at_once, true);
+    FT_BY_TYPE(x->dtype, BY_VALUES(at_once, FT_LAUNCH((channel_sums<T, N>), grid_of(&w, samples), threads_of(&w), 0,
+                                                      ft_cuda_stream, part, (const T *)from, w)));
+    return w.parts;
 }
+enum { MOST_PARTS = 64 };
 
 /* ---- groupnorm, optionally conditioned, and activation ------------------------------------------------------------------ */
 
@@ -61,6 +145,7 @@ static __global__ void group_statistics(float *stat, const float *part, const T 
             double sum = 0;
             for (int64_t i = c0 + threadIdx.x % G; i < c0 + per; i += G) {
                 double s1 = 0, s2 = 0;
+#pragma unroll 8
                 for (int64_t k = 0; k < parts; k++)
                     s1 += (double)part[((s * parts + k) * 2) * n + i], s2 += (double)part[((s * parts + k) * 2 + 1) * n + i];
                 double m = (double)ft_get(x + s * rows * n + i) + s1 / (double)rows,
@@ -107,9 +192,9 @@ FT_DEV int64_t cell_of(const condition &k, int64_t r, int64_t rows)
     return ((b * k.map[0] + frame_of(k, t)) * k.map[1] + h * k.map[1] / k.x[1]) * k.map[2] + w * k.map[2] / k.x[2];
 }
 
-struct group_norm {                        /* what all its kernels need */
-    int64_t n, groups, per, samples, rows; /* rows of a sample */
-    int act;
+struct group_norm {                     /* what all its kernels need; batchnorm is one sample whose groups are its channels */
+    int64_t groups, per, samples, rows; /* rows of a sample */
+    int n, act;
     const float *gamma, *beta, *stat;
     condition by;
 };
@@ -118,7 +203,7 @@ static group_norm group_norm_of(const ft_call *c, const float *stat)
 {
     const ft_buf *x = c->in[0];
     group_norm k;
-    k.n = x->dim[x->ndim - 1], k.groups = c->attr->norm.groups, k.per = k.n / k.groups, k.samples = x->dim[0];
+    k.n = (int)x->dim[x->ndim - 1], k.groups = c->attr->norm.groups, k.per = k.n / k.groups, k.samples = x->dim[0];
     k.rows = x->count / k.n / k.samples;
     k.act = c->attr->norm.act;
     k.gamma = ft_as<const float>(c->in[1]), k.beta = ft_as<const float>(c->in[2]), k.stat = stat;
@@ -126,39 +211,115 @@ static group_norm group_norm_of(const ft_call *c, const float *stat)
     return k;
 }
 
-/* N channels of row r, from channel i: hat * gamma + beta as x * a + b */
-template <int N> FT_DEV void lines(const group_norm &k, int64_t r, int64_t i, float *a, float *b)
+/* Which condition: none, one scale and shift for each sample, or a map. Which activation: known when compiled, or k.act. */
+enum { NONE, SAMPLE, MAP };
+enum { OTHER = -1 };
+static int kind_of(const condition *k) { return !k->scale ? NONE : k->one ? SAMPLE : MAP; }
+#define BY_ACT(act, ...)                                                                                                         \
+    do {                                                                                                                         \
+        if ((act) == FT_ACT_NONE) {                                                                                              \
+            enum { ACT = FT_ACT_NONE };                                                                                          \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((act) == FT_ACT_RELU) {                                                                                       \
+            enum { ACT = FT_ACT_RELU };                                                                                          \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((act) == FT_ACT_SILU) {                                                                                       \
+            enum { ACT = FT_ACT_SILU };                                                                                          \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { ACT = OTHER };                                                                                                \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+/* ... with N, ACT and BY; a map and single values take the activation as it comes: they are seldom */
+#define BY_NORM(at_once, act, by, ...)                                                                                           \
+    do {                                                                                                                         \
+        if ((by) == MAP) {                                                                                                       \
+            enum { ACT = OTHER, BY = MAP };                                                                                      \
+            BY_VALUES(at_once, __VA_ARGS__);                                                                                     \
+        } else if ((at_once) == 1) {                                                                                             \
+            enum { N = 1, ACT = OTHER };                                                                                         \
+            BY_SAMPLE(by, __VA_ARGS__);                                                                                          \
+        } else {                                                                                                                 \
+            enum { N = 16 / sizeof(T) };                                                                                         \
+            BY_SAMPLE(by, BY_ACT(act, __VA_ARGS__));                                                                             \
+        }                                                                                                                        \
+    } while (0)
+#define BY_SAMPLE(by, ...)                                                                                                       \
+    do {                                                                                                                         \
+        if ((by) == SAMPLE) {                                                                                                    \
+            enum { BY = SAMPLE };                                                                                                \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { BY = NONE };                                                                                                  \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+
+template <int ACT> FT_DEV float activate(const group_norm &k, float v)
 {
-    const float *stat = k.stat + r / k.rows * k.groups * 2;
-    for (int j = 0; j < N; j++) {
-        int64_t g = (i + j) / k.per * 2;
-        a[j] = (k.gamma ? k.gamma[i + j] : 1.0f) * stat[g + 1];
-        b[j] = (k.beta ? k.beta[i + j] : 0.0f) - stat[g] * a[j];
-    }
-}
-template <int N, typename T>
-FT_DEV void read_condition(const group_norm &k, const T *, int64_t r, int64_t i, float *sc, float *sh)
-{
-    int64_t cell = cell_of(k.by, r, k.rows);
-    ft_read<N>(sc, (const T *)k.by.scale + cell * k.n + i);
-    ft_read<N>(sh, (const T *)k.by.shift + cell * k.n + i);
+    return ft_act1((ft_act)(ACT == OTHER ? k.act : ACT), v);
 }
 
-template <typename T, int N> static __global__ void groupnorm(T *y, const T *x, group_norm k)
+/* A channel of a sample: hat * gamma + beta as x * a + b */
+template <int N> struct channel_line {
+    float a[N], b[N], mean[N], rstd[N];
+};
+template <int N> FT_DEV channel_line<N> line_of(const group_norm &k, int64_t sample, const walk &w, int lane)
 {
-    FT_EACH(task, k.samples * k.rows * k.n / N)
-    {
-        int64_t r = task * N / k.n, i = task * N % k.n;
-        float v[N], a[N], b[N];
-        ft_read<N>(v, x + task * N);
-        lines<N>(k, r, i, a, b);
-        for (int j = 0; j < N; j++) v[j] = v[j] * a[j] + b[j];
-        if (k.by.scale) {
-            read_condition<N>(k, x, r, i, a, b);
-            for (int j = 0; j < N; j++) v[j] = v[j] * a[j] + b[j];
+    channel_line<N> l;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        int c = channel_of<N>(w, lane, j);
+        const float *stat = k.stat + (sample * k.groups + (k.per == 1 ? c : c / (int)k.per)) * 2;
+        l.mean[j] = stat[0], l.rstd[j] = stat[1];
+        l.a[j] = (k.gamma ? k.gamma[c] : 1.0f) * l.rstd[j];
+        l.b[j] = (k.beta ? k.beta[c] : 0.0f) - l.mean[j] * l.a[j];
+    }
+    return l;
+}
+template <int N, typename T>
+FT_DEV void sample_condition(const group_norm &k, const T *, int64_t sample, const walk &w, int lane, float *sc, float *sh)
+{
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        int64_t at = sample * k.n + channel_of<N>(w, lane, j);
+        sc[j] = ft_get((const T *)k.by.scale + at), sh[j] = ft_get((const T *)k.by.shift + at);
+    }
+}
+/* the condition that the vector at `at` of a sample reads: it lies within a row */
+template <int N, typename T>
+FT_DEV void map_condition(const group_norm &k, const T *, int64_t sample, int64_t at, float *sc, float *sh)
+{
+    int64_t r = at / k.n, cell = cell_of(k.by, sample * k.rows + r, k.rows) * k.n + (at - r * k.n);
+    ft_read<N>(sc, (const T *)k.by.scale + cell);
+    ft_read<N>(sh, (const T *)k.by.shift + cell);
+}
+
+template <typename T, int N, int ACT, int BY> static __global__ void norm_apply(T *y, const T *x, group_norm k, walk w)
+{
+    stand p = stand_of(w);
+    if (!p.live) return;
+    channel_line<N> l = line_of<N>(k, p.sample, w, p.lane);
+    float v[N], sc[N], sh[N];
+    if (BY == SAMPLE) {
+        sample_condition<N>(k, x, p.sample, w, p.lane, sc, sh);
+#pragma unroll
+        for (int j = 0; j < N; j++) l.a[j] *= sc[j], l.b[j] = l.b[j] * sc[j] + sh[j];
+    }
+#pragma unroll 2
+    for (int64_t r = p.at; r < p.end; r += w.rows) {
+        int64_t at = (r * w.lanes + p.lane) * N, there = p.sample * w.size + at;
+        if (at >= w.size) break;
+        ft_read<N>(v, x + there);
+        if (BY == MAP) map_condition<N>(k, x, p.sample, at, sc, sh);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            v[j] = v[j] * l.a[j] + l.b[j];
+            if (BY == MAP) v[j] = v[j] * sc[j] + sh[j];
+            v[j] = activate<ACT>(k, v[j]);
         }
-        for (int j = 0; j < N; j++) v[j] = ft_act1((ft_act)k.act, v[j]);
-        ft_write<N>(y + task * N, v);
+        ft_write<N>(y + there, v);
     }
 }
 
@@ -172,79 +333,95 @@ static int frame_table(ft_call *c)
     return FT_OK;
 }
 
-static bool wide_norm(const ft_call *c, int64_t n)
+static int at_once_of(const ft_call *c, const group_norm *k)
 {
-    return ft_wide(c->in[0], n) && ft_aligned(c->in[3]) && ft_aligned(c->in[4]) && ft_aligned(c->out[0]);
+    bool aligned = ft_aligned(c->in[0]) && ft_aligned(c->in[3]) && ft_aligned(c->in[4]) && ft_aligned(c->out[0]);
+    return values_at_once(c->in[0]->dtype, k->n, k->rows, aligned, kind_of(&k->by) == MAP);
+}
+
+static void apply(const ft_buf *y, const ft_buf *x, int64_t first, const group_norm *k, int at_once)
+{
+    walk w = walk_of(k->n, k->rows, k->samples, at_once, false);
+    FT_BY_TYPE(x->dtype, BY_NORM(at_once, k->act, kind_of(&k->by),
+                                 FT_LAUNCH((norm_apply<T, N, ACT, BY>), grid_of(&w, k->samples), threads_of(&w), 0,
+                                           ft_cuda_stream, ft_as<T>(y) + first, ft_as<const T>(x) + first, *k, w)));
 }
 
 extern "C" int ft_cuda_prepare_groupnorm(ft_call *c)
 {
     const ft_buf *x = c->in[0];
-    int64_t n = x->dim[x->ndim - 1], samples = x->dim[0];
-    c->work_size = (size_t)(samples * parts_of(samples, x->count / n / samples, n) * 2 * n) * sizeof(float);
+    c->work_size = (size_t)(x->dim[0] * MOST_PARTS * 2 * x->dim[x->ndim - 1]) * sizeof(float);
     return frame_table(c);
 }
 
 extern "C" void ft_cuda_groupnorm(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *y = c->out[0];
+    const ft_buf *x = c->in[0];
     float *stat = ft_as<float>(c->out[1]), *part = (float *)c->work;
     group_norm k = group_norm_of(c, stat);
-    int64_t parts = parts_of(k.samples, k.rows, k.n);
-    sums(part, x, 0, k.samples, k.rows, parts, k.n);
+    int64_t parts = sums(part, x, 0, k.samples, k.rows, k.n);
     FT_BY_TYPE(x->dtype,
                FT_LAUNCH((group_statistics<T>), ft_blocks(k.samples * k.groups, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, stat,
                          part, ft_as<const T>(x), k.samples, k.rows, parts, k.n, k.groups, c->attr->norm.eps));
-    FT_BY_TYPE(x->dtype,
-               FT_BY_WIDTH(wide_norm(c, k.n), FT_RUN((groupnorm<T, N>), x->count / N, ft_as<T>(y), ft_as<const T>(x), k)));
+    apply(c->out[0], x, 0, &k, at_once_of(c, &k));
 }
 
-/* pre: the normalised values; dcond: the gradient before the activation, or before the condition if there is none: dpre */
-template <int N, typename T>
-FT_DEV void back_to_norm(const group_norm &k, const T *x, const T *dy, int64_t r, int64_t i, float *v, float *a, float *pre,
-                         float *dcond, float *dpre)
+/* pre: the normalised value; dcond: the gradient before the activation; returned: the gradient before the condition */
+template <int N, int ACT, int BY>
+FT_DEV float back_to_norm(const group_norm &k, int j, const float *v, const channel_line<N> &l, const float *sc, const float *sh,
+                          float d, float *pre, float *dcond)
 {
-    float b[N], sc[N], sh[N], d[N];
-    ft_read<N>(v, x + r * k.n + i);
-    ft_read<N>(d, dy + r * k.n + i);
-    lines<N>(k, r, i, a, b);
-    for (int j = 0; j < N; j++) pre[j] = v[j] * a[j] + b[j], sc[j] = 1, sh[j] = 0;
-    if (k.by.scale) read_condition<N>(k, x, r, i, sc, sh);
-    for (int j = 0; j < N; j++) {
-        float out = k.by.scale ? pre[j] * sc[j] + sh[j] : pre[j];
-        dcond[j] = k.act == FT_ACT_NONE ? d[j] : d[j] * ft_act_d1((ft_act)k.act, out);
-        dpre[j] = k.by.scale ? dcond[j] * sc[j] : dcond[j];
-    }
+    *pre = v[j] * l.a[j] + l.b[j];
+    float out = BY == NONE ? *pre : *pre * sc[j] + sh[j];
+    *dcond = ACT == FT_ACT_NONE   ? d
+             : ACT == FT_ACT_RELU ? (out <= 0 ? 0.0f : d)
+                                  : d * ft_act_d1((ft_act)(ACT == OTHER ? k.act : ACT), out);
+    return BY == NONE ? *dcond : *dcond * sc[j];
 }
 
-/* part (samples, parts, 4, n): sums of dpre * hat, of dpre, and of what one condition of a sample gets (scale, shift) */
-template <typename T, int N>
-static __global__ void group_columns(float *part, const T *x, const T *dy, group_norm k, int64_t parts)
+/* part (samples, parts, SUMS, n): sums of dpre * hat, of dpre, and of what one condition of a sample gets (scale, shift) */
+template <typename T, int N, int ACT, int BY>
+static __global__ void norm_columns(float *part, const T *x, const T *dy, group_norm k, walk w)
 {
-    int64_t at = FT_COLUMN(N), s = FT_COLUMN_PART / parts, p = FT_COLUMN_PART % parts;
-    bool inside = at < k.n;
-    float sum[4][N] = {{0}}, v[N], a[N], pre[N], dc[N], dp[N];
-    const float *stat = k.stat + s * k.groups * 2;
-    int64_t end = inside ? s * k.rows + ft_part_of(k.rows, p + 1, parts) : 0;
-    for (int64_t r = s * k.rows + ft_part_of(k.rows, p, parts) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
-        back_to_norm<N>(k, x, dy, r, at, v, a, pre, dc, dp);
+    enum { SUMS = BY == SAMPLE ? 4 : 2 };
+    stand p = stand_of(w);
+    float sum[SUMS][N] = {{0}}, v[N], d[N], sc[N], sh[N], pre, dc;
+    channel_line<N> l = {};
+    if (p.live) l = line_of<N>(k, p.sample, w, p.lane);
+    if (BY == SAMPLE && p.live) sample_condition<N>(k, x, p.sample, w, p.lane, sc, sh);
+    for (int64_t r = p.at; r < p.end; r += w.rows) {
+        int64_t at = (r * w.lanes + p.lane) * N, there = p.sample * w.size + at;
+        if (at >= w.size) break;
+        ft_read<N>(v, x + there);
+        ft_read<N>(d, dy + there);
+        if (BY == MAP) map_condition<N>(k, x, p.sample, at, sc, sh);
+#pragma unroll
         for (int j = 0; j < N; j++) {
-            sum[0][j] += dp[j] * (v[j] - stat[(at + j) / k.per * 2]);
-            sum[1][j] += dp[j];
-            sum[2][j] += dc[j] * pre[j];
-            sum[3][j] += dc[j];
+            float dp = back_to_norm<N, ACT, BY>(k, j, v, l, sc, sh, d[j], &pre, &dc);
+            sum[0][j] += dp * (v[j] - l.mean[j]);
+            sum[1][j] += dp;
+            if (BY == SAMPLE) sum[SUMS - 2][j] += dc * pre, sum[SUMS - 1][j] += dc;
         }
     }
-    for (int q = 0; q < 4; q++) {
-        ft_fold<N>(sum[q]);
-        if (!inside || FT_COLUMN_ROW > 0) continue;
-        for (int j = 0; j < N; j++)
-            part[(FT_COLUMN_PART * 4 + q) * k.n + at + j] = q == 0 ? sum[q][j] * stat[(at + j) / k.per * 2 + 1] : sum[q][j];
-    }
+#pragma unroll
+    for (int j = 0; j < N; j++) sum[0][j] *= l.rstd[j];
+    float *to = part + (int64_t)blockIdx.x * SUMS * w.n;
+#pragma unroll
+    for (int q = 0; q < SUMS; q++) fold_channels<N>(to + q * w.n, sum[q], w);
+}
+
+/* returns the parts */
+static int64_t columns(float *part, const ft_buf *x, const ft_buf *dy, int64_t first, const group_norm *k, int at_once)
+{
+    walk w = walk_of(k->n, k->rows, k->samples, at_once, true);
+    FT_BY_TYPE(x->dtype, BY_NORM(at_once, k->act, kind_of(&k->by),
+                                 FT_LAUNCH((norm_columns<T, N, ACT, BY>), grid_of(&w, k->samples), threads_of(&w), 0,
+                                           ft_cuda_stream, part, ft_as<const T>(x) + first, ft_as<const T>(dy) + first, *k, w)));
+    return w.parts;
 }
 
 /* means (samples, groups, 2): of dpre * gamma, and of that times hat; a warp for each */
-static __global__ void group_means(float *means, const float *total, group_norm k)
+static __global__ void group_means(float *means, const float *total, int64_t sums_each, group_norm k)
 {
     enum { G = FT_WARP };
     FT_EACH_ROW(task, k.samples * k.groups)
@@ -253,8 +430,8 @@ static __global__ void group_means(float *means, const float *total, group_norm 
         double m1 = 0, m2 = 0;
         for (int64_t i = c0 + threadIdx.x % G; i < c0 + k.per; i += G) {
             double ga = k.gamma ? (double)k.gamma[i] : 1.0;
-            m1 += ga * (double)total[(s * 4 + 1) * k.n + i];
-            m2 += ga * (double)total[s * 4 * k.n + i];
+            m1 += ga * (double)total[(s * sums_each + 1) * k.n + i];
+            m2 += ga * (double)total[s * sums_each * k.n + i];
         }
         m1 = ft_sum<G>(m1), m2 = ft_sum<G>(m2);
         if (threadIdx.x % G == 0)
@@ -263,21 +440,56 @@ static __global__ void group_means(float *means, const float *total, group_norm 
     }
 }
 
-/* dx = rstd * (dpre * gamma - m1 - hat * m2) */
-template <typename T, int N> static __global__ void groupnorm_dx(T *dx, const T *x, const T *dy, const float *means, group_norm k)
+/* dx = rstd * (dpre * gamma - m1 - hat * m2), as dpre * a + x * slope + level. The means are those of groups, or sums of channels
+ * (total, batchnorm); neither: statistics are constants */
+struct norm_means {
+    const float *means, *total;
+};
+template <typename T, int N, int ACT, int BY>
+static __global__ void norm_dx(T *dx, const T *x, const T *dy, norm_means m, group_norm k, walk w)
 {
-    FT_EACH(task, k.samples * k.rows * k.n / N)
-    {
-        int64_t r = task * N / k.n, i = task * N % k.n, s = r / k.rows * k.groups * 2;
-        float v[N], a[N], pre[N], dc[N], dp[N];
-        back_to_norm<N>(k, x, dy, r, i, v, a, pre, dc, dp);
-        for (int j = 0; j < N; j++) {
-            int64_t g = s + (i + j) / k.per * 2;
-            float mean = k.stat[g], rstd = k.stat[g + 1];
-            dp[j] = dp[j] * a[j] - rstd * (means[g] + (v[j] - mean) * rstd * means[g + 1]);
-        }
-        ft_write<N>(dx + task * N, dp);
+    stand p = stand_of(w);
+    if (!p.live) return;
+    channel_line<N> l = line_of<N>(k, p.sample, w, p.lane);
+    float v[N], d[N], sc[N], sh[N], slope[N], level[N], pre, dc;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        int c = channel_of<N>(w, p.lane, j);
+        const float *of = m.means + (p.sample * k.groups + (k.per == 1 ? c : c / (int)k.per)) * 2;
+        float scale = l.a[j] / (float)k.rows,
+              m1 = m.means   ? l.rstd[j] * of[0]
+                   : m.total ? scale * m.total[k.n + c]
+                             : 0.0f,
+              m2 = m.means   ? l.rstd[j] * of[1]
+                   : m.total ? scale * m.total[c]
+                             : 0.0f;
+        slope[j] = -l.rstd[j] * m2;
+        level[j] = l.mean[j] * l.rstd[j] * m2 - m1;
     }
+    if (BY == SAMPLE) sample_condition<N>(k, x, p.sample, w, p.lane, sc, sh);
+    for (int64_t r = p.at; r < p.end; r += w.rows) {
+        int64_t at = (r * w.lanes + p.lane) * N, there = p.sample * w.size + at;
+        if (at >= w.size) break;
+        ft_read<N>(v, x + there);
+        ft_read<N>(d, dy + there);
+        if (BY == MAP) map_condition<N>(k, x, p.sample, at, sc, sh);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float dp = back_to_norm<N, ACT, BY>(k, j, v, l, sc, sh, d[j], &pre, &dc);
+            d[j] = dp * l.a[j] + (v[j] * slope[j] + level[j]);
+        }
+        ft_write<N>(dx + there, d);
+    }
+}
+
+static void input_grads(const ft_buf *dx, const ft_buf *x, const ft_buf *dy, int64_t first, norm_means m, const group_norm *k,
+                        int at_once)
+{
+    walk w = walk_of(k->n, k->rows, k->samples, at_once, false);
+    FT_BY_TYPE(x->dtype,
+               BY_NORM(at_once, k->act, kind_of(&k->by),
+                       FT_LAUNCH((norm_dx<T, N, ACT, BY>), grid_of(&w, k->samples), threads_of(&w), 0, ft_cuda_stream,
+                                 ft_as<T>(dx) + first, ft_as<const T>(x) + first, ft_as<const T>(dy) + first, m, *k, w)));
 }
 
 /* Positions of one axis that read cell `cell` of `cells`: nearest neighbours */
@@ -292,13 +504,16 @@ static __global__ void condition_grads(T *dscale, T *dshift, const T *x, const T
     {
         int64_t cell = task / k.n, i = task % k.n, cw = cell % m.map[2], ch = cell / m.map[2] % m.map[1],
                 ct = cell / (m.map[2] * m.map[1]) % m.map[0], s = cell / (m.map[2] * m.map[1] * m.map[0]);
-        float ds = 0, dh = 0, v, a, pre, dc, dp;
+        channel_line<1> own = line_of<1>(k, s, walk(), (int)i);
+        float ds = 0, dh = 0;
         for (int64_t t = 0; t < m.x[0]; t++) {
             if (frame_of(m, t) != ct) continue;
             for (int64_t h = first_reader(ch, m.map[1], m.x[1]); h < first_reader(ch + 1, m.map[1], m.x[1]); h++)
                 for (int64_t w = first_reader(cw, m.map[2], m.x[2]); w < first_reader(cw + 1, m.map[2], m.x[2]); w++) {
                     int64_t r = ((s * m.x[0] + t) * m.x[1] + h) * m.x[2] + w;
-                    back_to_norm<1>(k, x, dy, r, i, &v, &a, &pre, &dc, &dp);
+                    float v = ft_get(x + r * k.n + i), sc = ft_get((const T *)m.scale + task),
+                          sh = ft_get((const T *)m.shift + task), pre, dc;
+                    back_to_norm<1, OTHER, MAP>(k, 0, &v, own, &sc, &sh, ft_get(dy + r * k.n + i), &pre, &dc);
                     ds += dc * pre, dh += dc;
                 }
         }
@@ -310,8 +525,7 @@ static __global__ void condition_grads(T *dscale, T *dshift, const T *x, const T
 extern "C" int ft_cuda_prepare_groupnorm_bwd(ft_call *c)
 {
     const ft_buf *x = c->in[0];
-    int64_t n = x->dim[x->ndim - 1], samples = x->dim[0], parts = parts_of(samples, x->count / n / samples, n);
-    c->work_size = (size_t)(samples * ((parts + 1) * 4 * n + c->attr->norm.groups * 2)) * sizeof(float);
+    c->work_size = (size_t)(x->dim[0] * ((MOST_PARTS + 1) * 4 * x->dim[x->ndim - 1] + c->attr->norm.groups * 2)) * sizeof(float);
     return frame_table(c);
 }
 
@@ -320,26 +534,26 @@ extern "C" void ft_cuda_groupnorm_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
     group_norm k = group_norm_of(c, ft_as<const float>(c->in[5]));
-    int64_t parts = parts_of(k.samples, k.rows, k.n);
-    float *part = (float *)c->work, *total = part + k.samples * parts * 4 * k.n, *means = total + k.samples * 4 * k.n;
-    bool wide = wide_norm(c, k.n) && ft_aligned(dy);
-    if (c->in[3] && !k.by.one && (c->out[3] || c->out[4])) {
-        int64_t cells = c->in[3]->count / k.n;
-        FT_BY_TYPE(x->dtype, FT_RUN((condition_grads<T>), cells * k.n, ft_as<T>(c->out[3]), ft_as<T>(c->out[4]),
-                                    ft_as<const T>(x), ft_as<const T>(dy), k, cells));
+    int at_once = ft_aligned(dy) ? at_once_of(c, &k) : 1, by = kind_of(&k.by);
+    int64_t n = k.n, sums_each = by == SAMPLE ? 4 : 2;
+    float *part = (float *)c->work, *total = part + k.samples * MOST_PARTS * 4 * n, *means = total + k.samples * 4 * n;
+    if (by == MAP && (c->out[3] || c->out[4])) {
+        int64_t cells = c->in[3]->count / n;
+        FT_BY_TYPE(x->dtype, FT_RUN((condition_grads<T>), cells * n, ft_as<T>(c->out[3]), ft_as<T>(c->out[4]), ft_as<const T>(x),
+                                    ft_as<const T>(dy), k, cells));
     }
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((group_columns<T, N>), FT_COLUMN_GRID(k.samples * parts, k.n), FT_THREADS, 0,
-                                                     ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), k, parts)));
-    ft_cuda_sum_rows(total, FT_F32, part, k.samples, parts, 4 * k.n, 4 * k.n, 1);
+    int64_t parts = columns(part, x, dy, 0, &k, at_once);
+    ft_cuda_sum_rows(total, FT_F32, part, k.samples, parts, sums_each * n, sums_each * n, 1);
     for (int q = 0; q < 2; q++)
-        if (c->out[1 + q]) ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, total + q * k.n, 1, k.samples, 4 * k.n, k.n, 1);
-    for (int q = 0; q < 2 && c->in[3] && k.by.one; q++)
+        if (c->out[1 + q]) ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, total + q * n, 1, k.samples, sums_each * n, n, 1);
+    for (int q = 0; q < 2 && by == SAMPLE; q++)
         if (c->out[3 + q])
-            ft_cuda_sum_rows(c->out[3 + q]->data, c->out[3 + q]->dtype, part + (2 + q) * k.n, k.samples, parts, 4 * k.n, k.n, 1);
+            ft_cuda_sum_rows(c->out[3 + q]->data, c->out[3 + q]->dtype, part + (2 + q) * n, k.samples, parts, 4 * n, n, 1);
     if (!dx) return;
-    FT_LAUNCH((group_means), ft_blocks(k.samples * k.groups, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, means, total, k);
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_RUN((groupnorm_dx<T, N>), x->count / N, ft_as<T>(dx), ft_as<const T>(x),
-                                                  ft_as<const T>(dy), means, k)));
+    FT_LAUNCH((group_means), ft_blocks(k.samples * k.groups, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, means, total, sums_each,
+              k);
+    norm_means m = {means, NULL};
+    input_grads(dx, x, dy, 0, m, &k, at_once);
 }
 
 /* ---- batchnorm (+ activation), statistics of two segments of the batch -------------------------------------------------- */
@@ -366,6 +580,7 @@ static __global__ void batch_statistics(float *stat, float *mean, float *var, co
             continue;
         }
         double s1 = 0, s2 = 0;
+#pragma unroll 8
         for (int64_t k = 0; k < parts; k++) s1 += (double)part[k * 2 * n + i], s2 += (double)part[(k * 2 + 1) * n + i];
         double m = s1 / count, v = s2 / count - m * m < 0 ? 0.0 : s2 / count - m * m; /* NaN stays */
         stat[2 * i] = (float)(m + (double)ft_get(x + i));
@@ -375,27 +590,26 @@ static __global__ void batch_statistics(float *stat, float *mean, float *var, co
     }
 }
 
-template <typename T, int N>
-static __global__ void batchnorm(T *y, const T *x, const float *gamma, const float *beta, const float *stat, int64_t count,
-                                 int64_t n, int act)
+/* a segment as a groupnorm of one sample */
+static group_norm batch_norm_of(const ft_call *c, const float *stat, int64_t rows)
 {
-    FT_EACH(task, count / N)
-    {
-        int64_t i = task * N % n;
-        float v[N];
-        ft_read<N>(v, x + task * N);
-        for (int j = 0; j < N; j++) {
-            float a = gamma[i + j] * stat[2 * (i + j) + 1];
-            v[j] = ft_act1((ft_act)act, v[j] * a + (beta[i + j] - stat[2 * (i + j)] * a));
-        }
-        ft_write<N>(y + task * N, v);
-    }
+    group_norm k;
+    memset(&k, 0, sizeof k);
+    const ft_buf *x = c->in[0];
+    k.n = (int)x->dim[x->ndim - 1], k.groups = k.n, k.per = k.samples = 1, k.rows = rows, k.act = c->attr->norm.act;
+    k.gamma = ft_as<const float>(c->in[1]), k.beta = ft_as<const float>(c->in[2]), k.stat = stat;
+    return k;
+}
+static int batch_at_once(const group_norm *k, const ft_buf *x, const ft_buf *y, const ft_buf *z, int64_t first)
+{
+    bool aligned = ft_aligned(x) && ft_aligned(y) && ft_aligned(z) && first % 8 == 0;
+    return values_at_once(x->dtype, k->n, k->rows, aligned, false);
 }
 
 extern "C" int ft_cuda_prepare_batchnorm(ft_call *c)
 {
     int64_t n = c->in[0]->dim[c->in[0]->ndim - 1];
-    c->work_size = (size_t)(64 * 2 * n) * sizeof(float);
+    c->work_size = (size_t)(MOST_PARTS * 2 * n) * sizeof(float);
     return FT_OK;
 }
 
@@ -405,87 +619,33 @@ extern "C" void ft_cuda_batchnorm(const ft_call *c)
     int64_t n = x->dim[x->ndim - 1];
     float *part = (float *)c->work;
     for (int k = 0; k < 2; k++) {
-        int64_t from, to, parts;
+        int64_t from, to, parts = 0;
         segment(c, x, k, &from, &to);
         if (from == to) continue;
         float *stat = ft_as<float>(c->out[1]) + k * 2 * n;
-        parts = parts_of(1, to - from, n);
-        if (c->attr->norm.training) sums(part, x, from, 1, to - from, parts, n);
+        if (c->attr->norm.training) parts = sums(part, x, from, 1, to - from, n);
         FT_BY_TYPE(x->dtype, FT_RUN((batch_statistics<T>), n, stat, ft_as<float>(c->in[3]), ft_as<float>(c->in[4]), part,
                                     ft_as<const T>(x) + from * n, parts, n, (double)(to - from),
                                     k == 0 ? c->attr->norm.momentum : 0.0f, c->attr->norm.eps, c->attr->norm.training));
-        FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, n) && ft_aligned(y),
-                                         FT_RUN((batchnorm<T, N>), (to - from) * n / N, ft_as<T>(y) + from * n,
-                                                ft_as<const T>(x) + from * n, ft_as<const float>(c->in[1]),
-                                                ft_as<const float>(c->in[2]), stat, (to - from) * n, n, c->attr->norm.act)));
+        group_norm g = batch_norm_of(c, stat, to - from);
+        apply(y, x, from * n, &g, batch_at_once(&g, x, y, NULL, from * n));
     }
 }
 
-template <int N, typename T>
-FT_DEV void back_to_batch(const T *x, const T *dy, const float *gamma, const float *beta, const float *stat, int64_t at,
-                          int64_t i, int act, float *v, float *d)
+/* total (2, n) to dgamma and dbeta, of the first segment or beside it */
+static __global__ void add_to(float *dgamma, float *dbeta, const float *total, int64_t n, bool first)
 {
-    ft_read<N>(v, x + at);
-    ft_read<N>(d, dy + at);
-    if (act == FT_ACT_NONE) return;
-    for (int j = 0; j < N; j++) {
-        float a = gamma[i + j] * stat[2 * (i + j) + 1], pre = v[j] * a + (beta[i + j] - stat[2 * (i + j)] * a);
-        d[j] = act == FT_ACT_RELU ? (pre <= 0 ? 0.0f : d[j]) : d[j] * ft_act_d1((ft_act)act, pre);
-    }
-}
-
-/* part (parts, 2, n): sums of dpre * hat, and of dpre */
-template <typename T, int N>
-static __global__ void batch_columns(float *part, const T *x, const T *dy, const float *gamma, const float *beta,
-                                     const float *stat, int64_t rows, int64_t n, int act)
-{
-    int64_t at = FT_COLUMN(N);
-    bool inside = at < n;
-    float g[N] = {0}, h[N] = {0}, v[N], d[N];
-    int64_t end = inside ? ft_part_of(rows, FT_COLUMN_PART + 1, FT_COLUMN_PARTS) : 0;
-    for (int64_t r = ft_part_of(rows, FT_COLUMN_PART, FT_COLUMN_PARTS) + FT_COLUMN_ROW; r < end; r += FT_WARPS) {
-        back_to_batch<N>(x, dy, gamma, beta, stat, r * n + at, at, act, v, d);
-        for (int j = 0; j < N; j++) {
-            g[j] += d[j] * (v[j] - stat[2 * (at + j)]);
-            h[j] += d[j];
-        }
-    }
-    ft_fold<N>(g);
-    ft_fold<N>(h);
-    if (!inside || FT_COLUMN_ROW > 0) return;
-    for (int j = 0; j < N; j++) {
-        part[FT_COLUMN_PART * 2 * n + at + j] = g[j] * stat[2 * (at + j) + 1];
-        part[(FT_COLUMN_PART * 2 + 1) * n + at + j] = h[j];
-    }
-}
-
-static __global__ void add_to(float *to, const float *from, int64_t n, bool first)
-{
-    FT_EACH(i, n) to[i] = first ? from[i] : to[i] + from[i];
-}
-
-/* dx = a * (dpre - m1 - hat * m2); running statistics are constants: no m1, m2 */
-template <typename T, int N>
-static __global__ void batchnorm_dx(T *dx, const T *x, const T *dy, const float *gamma, const float *beta, const float *stat,
-                                    const float *total, int64_t rows, int64_t n, int act, bool training)
-{
-    FT_EACH(task, rows * n / N)
+    FT_EACH(i, n)
     {
-        int64_t i = task * N % n;
-        float v[N], d[N];
-        back_to_batch<N>(x, dy, gamma, beta, stat, task * N, i, act, v, d);
-        for (int j = 0; j < N; j++) {
-            float rstd = stat[2 * (i + j) + 1], a = gamma[i + j] * rstd, hat = (v[j] - stat[2 * (i + j)]) * rstd;
-            d[j] = training ? a * (d[j] - total[n + i + j] / (float)rows - hat * (total[i + j] / (float)rows)) : a * d[j];
-        }
-        ft_write<N>(dx + task * N, d);
+        if (dgamma) dgamma[i] = first ? total[i] : dgamma[i] + total[i];
+        if (dbeta) dbeta[i] = first ? total[n + i] : dbeta[i] + total[n + i];
     }
 }
 
 extern "C" int ft_cuda_prepare_batchnorm_bwd(ft_call *c)
 {
     int64_t n = c->in[0]->dim[c->in[0]->ndim - 1];
-    c->work_size = (size_t)(65 * 2 * n) * sizeof(float);
+    c->work_size = (size_t)((MOST_PARTS + 1) * 2 * n) * sizeof(float);
     return FT_OK;
 }
 
@@ -493,27 +653,22 @@ extern "C" int ft_cuda_prepare_batchnorm_bwd(ft_call *c)
 extern "C" void ft_cuda_batchnorm_bwd(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *dy = c->in[4], *dx = c->out[0];
-    const float *gamma = ft_as<const float>(c->in[1]), *beta = ft_as<const float>(c->in[2]);
     int64_t n = x->dim[x->ndim - 1];
     float *total = (float *)c->work, *part = total + 2 * n;
-    bool wide = ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx), first = true;
-    int act = c->attr->norm.act;
+    bool first = true;
     for (int k = 0; k < 2; k++) {
-        int64_t from, to, parts;
+        int64_t from, to;
         segment(c, x, k, &from, &to);
         if (from == to) continue;
-        const float *stat = ft_as<const float>(c->in[3]) + k * 2 * n;
-        parts = parts_of(1, to - from, n);
-        FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((batch_columns<T, N>), FT_COLUMN_GRID(parts, n), FT_THREADS, 0,
-                                                         ft_cuda_stream, part, ft_as<const T>(x) + from * n,
-                                                         ft_as<const T>(dy) + from * n, gamma, beta, stat, to - from, n, act)));
+        group_norm g = batch_norm_of(c, ft_as<const float>(c->in[3]) + k * 2 * n, to - from);
+        int at_once = batch_at_once(&g, x, dy, dx, from * n);
+        int64_t parts = columns(part, x, dy, from * n, &g, at_once);
         ft_cuda_sum_rows(total, FT_F32, part, 1, parts, 2 * n, 2 * n, 1);
-        for (int q = 0; q < 2; q++)
-            if (c->out[1 + q]) FT_RUN((add_to), n, ft_as<float>(c->out[1 + q]), total + q * n, n, first);
+        if (c->out[1] || c->out[2])
+            FT_RUN((add_to), n, ft_as<float>(c->out[1]), ft_as<float>(c->out[2]), (const float *)total, n, first);
         first = false;
         if (!dx) continue;
-        FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_RUN((batchnorm_dx<T, N>), (to - from) * n / N, ft_as<T>(dx) + from * n,
-                                                      ft_as<const T>(x) + from * n, ft_as<const T>(dy) + from * n, gamma, beta,
-                                                      stat, total, to - from, n, act, c->attr->norm.training)));
+        norm_means m = {NULL, c->attr->norm.training ? total : (const float *)NULL}; /* running statistics are constants */
+        input_grads(dx, x, dy, from * n, m, &g, at_once);
     }
 }

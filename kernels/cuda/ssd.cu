@@ -9,6 +9,7 @@
  * dt_i B_i . (g_i x_i). So one kernel does all four scans, each with other roles: rows i (a thread each) by columns k (in its
  * registers): H[i,k] = keep H[i,k] + U[i] W[k], out[i] = sum over k of R[k] H[i,k]. Columns beyond 32 are spread over lanes. */
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/ssd.h"
 
 enum { COLUMNS = 32, WIDEST = 256, TOKENS = 16 };
 
@@ -171,6 +172,10 @@ static role shared_by_heads(const ft_buf *x, const shape *s, int64_t at) { retur
 
 extern "C" void ft_cuda_ssd(const ft_call *c)
 {
+    if (ft_cuda_ssd_chunk_fits(c, false)) {
+        ft_cuda_ssd_chunk(c);
+        return;
+    }
     shape s = shape_of(c);
     const ft_buf *x = c->in[0];
     float *dt = (float *)c->work;
@@ -261,12 +266,17 @@ extern "C" int ft_cuda_prepare_ssd_bwd(ft_call *c)
     int64_t steps_ = s.seqs * s.t * s.heads;
     c->work_size =
         (size_t)(3 * steps_ + steps_ * s.n + s.seqs * 3 * s.heads + s.seqs * s.heads * ft_ceil(s.n, 32)) * sizeof(float);
+    if (ft_cuda_ssd_chunk_fits(c, true)) c->work_size = ft_cuda_ssd_chunk_work(c);
     return limits(&s);
 }
 
 /* in: xbc dt dt_bias a_log d state dy dfinal; out: dxbc ddt ddt_bias da_log dd dstate */
 extern "C" void ft_cuda_ssd_bwd(const ft_call *c)
 {
+    if (ft_cuda_ssd_chunk_fits(c, true)) {
+        ft_cuda_ssd_chunk_bwd(c);
+        return;
+    }
     shape s = shape_of(c);
     const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
     int64_t steps_ = s.seqs * s.t * s.heads, tokens = s.seqs * s.t;

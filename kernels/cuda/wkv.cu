@@ -6,24 +6,28 @@
  * place. */
 #include "kernels/cuda/cuda.cuh"
 
-struct order { /* tensor (B, T, inner, C): seqs = B * inner */
-    int64_t seqs, t, inner, c, columns, all;
+enum { THREADS = 64 }; /* of a block: few channels make few threads, which the whole device should share */
+
+struct order { /* tensor (B, T, inner, C): seqs = B * inner; a grid of rows by columns is visited column by column */
+    int64_t seqs, t, inner, c, all, step; /* step: between tokens */
+    unsigned rows, columns;
 };
 
 static order order_of(const ft_call *c)
 {
     const ft_buf *k = c->in[0];
     order s;
-    s.t = k->dim[1], s.inner = k->ndim == 4 ? k->dim[2] : 1, s.c = k->dim[k->ndim - 1], s.columns = c->attr->seq.columns;
-    s.seqs = k->dim[0] * s.inner, s.all = k->count;
+    s.t = k->dim[1], s.inner = k->ndim == 4 ? k->dim[2] : 1, s.c = k->dim[k->ndim - 1], s.seqs = k->dim[0] * s.inner,
+    s.all = k->count, s.step = s.inner * s.c, s.columns = (unsigned)c->attr->seq.columns,
+    s.rows = s.columns ? (unsigned)s.t / s.columns : 0;
     return s;
 }
 
-/* first element of the n-th visited token of sequence q */
-FT_DEV int64_t token(const order &s, int64_t q, int64_t n)
+/* the channel of a sequence at its first token, and how far the n-th visited one is */
+FT_DEV int64_t begin_of(const order &s, int64_t q, int64_t c) { return (q / s.inner * s.t * s.inner + q % s.inner) * s.c + c; }
+FT_DEV int64_t along(const order &s, int n)
 {
-    if (s.columns) n = n % (s.t / s.columns) * s.columns + n / (s.t / s.columns);
-    return ((q / s.inner * s.t + n) * s.inner + q % s.inner) * s.c;
+    return s.step * (s.columns ? (int)((unsigned)n % s.rows * s.columns + (unsigned)n / s.rows) : n);
 }
 
 struct side {
@@ -67,17 +71,18 @@ static __global__ void wkv(T *y, float *right, const T *k, const T *v, const flo
 {
     FT_EACH(task, s.seqs * s.c)
     {
-        int64_t q = task / s.c, c = task % s.c;
+        int64_t q = task / s.c, c = task % s.c, begin = begin_of(s, q, c);
+        int tokens = (int)s.t;
         float ww = w[c], uu = u[c], e[3];
         side x = empty_side();
-        for (int64_t t = s.t - 1; t >= 0; t--) {
-            int64_t at = token(s, q, t) + c;
+        for (int t = tokens - 1; t >= 0; t--) {
+            int64_t at = begin + along(s, t);
             right[at] = x.a, right[s.all + at] = x.b, right[2 * s.all + at] = x.o;
             absorb(&x, ft_get(k + at), ft_get(v + at), ww);
         }
         x = empty_side();
-        for (int64_t t = 0; t < s.t; t++) {
-            int64_t at = token(s, q, t) + c;
+        for (int t = 0; t < tokens; t++) {
+            int64_t at = begin + along(s, t);
             float kt = ft_get(k + at), vt = ft_get(v + at);
             weigh(x.o, right[2 * s.all + at], uu, kt, e);
             ft_put(y + at, (e[0] * x.a + e[1] * right[at] + e[2] * vt) / (e[0] * x.b + e[1] * right[s.all + at] + e[2]));
@@ -95,8 +100,10 @@ extern "C" int ft_cuda_prepare_wkv(ft_call *c)
 extern "C" void ft_cuda_wkv(const ft_call *c)
 {
     order s = order_of(c);
-    FT_BY_TYPE(c->in[0]->dtype, FT_RUN((wkv<T>), s.seqs * s.c, ft_as<T>(c->out[0]), (float *)c->work, ft_as<const T>(c->in[0]),
-                                       ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), s));
+    FT_BY_TYPE(c->in[0]->dtype,
+               FT_LAUNCH((wkv<T>), ft_blocks(s.seqs * s.c, THREADS), THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
+                         (float *)c->work, ft_as<const T>(c->in[0]), ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
+                         ft_as<const float>(c->in[3]), s));
 }
 
 /* One direction of the sums that reach k and v: at token t first dv += e^{k+o} p, dk += e^{k+o} (v p - q), then (p, q) absorb
@@ -127,19 +134,20 @@ static __global__ void wkv_bwd(T *dk, T *dv, float *part, float *kept, const T *
 {
     FT_EACH(task, s.seqs * s.c)
     {
-        int64_t q = task / s.c, c = task % s.c;
+        int64_t q = task / s.c, c = task % s.c, begin = begin_of(s, q, c);
+        int tokens = (int)s.t;
         float ww = w[c], uu = u[c], e[3], dw = 0, du = 0;
         float *r0 = kept, *r1 = r0 + s.all, *r2 = r1 + s.all, *r3 = r2 + s.all, *r4 = r3 + s.all;
         side x = empty_side();
-        for (int64_t t = s.t - 1; t >= 0; t--) {
-            int64_t at = token(s, q, t) + c;
+        for (int t = tokens - 1; t >= 0; t--) {
+            int64_t at = begin + along(s, t);
             r0[at] = x.a, r1[at] = x.b, r2[at] = x.o, r3[at] = x.da, r4[at] = x.db;
             absorb(&x, ft_get(k + at), ft_get(v + at), ww);
         }
         x = empty_side();
         spread left = {0, 0, -1e38f};
-        for (int64_t t = 0; t < s.t; t++) {
-            int64_t at = token(s, q, t) + c;
+        for (int t = 0; t < tokens; t++) {
+            int64_t at = begin + along(s, t);
             float kt = ft_get(k + at), vt = ft_get(v + at), m = weigh(x.o, r2[at], uu, kt, e);
             float z = e[0] * x.b + e[1] * r1[at] + e[2], y = (e[0] * x.a + e[1] * r0[at] + e[2] * vt) / z,
                   p = ft_get(dy + at) / z;
@@ -152,8 +160,8 @@ static __global__ void wkv_bwd(T *dk, T *dv, float *part, float *kept, const T *
             r0[at] = p, r1[at] = y, r2[at] = m, r3[at] = dkt, r4[at] = dvt;
         }
         spread right = {0, 0, -1e38f};
-        for (int64_t t = s.t - 1; t >= 0; t--) {
-            int64_t at = token(s, q, t) + c;
+        for (int t = tokens - 1; t >= 0; t--) {
+            int64_t at = begin + along(s, t);
             float kt = ft_get(k + at), vt = ft_get(v + at), dkt = r3[at], dvt = r4[at];
             reach(right, kt, vt, &dkt, &dvt);
             take(&right, r2[at], ww, r0[at], r1[at]);
@@ -177,9 +185,10 @@ extern "C" void ft_cuda_wkv_bwd(const ft_call *c)
 {
     order s = order_of(c);
     float *kept = (float *)c->work, *part = kept + 5 * s.all;
-    FT_BY_TYPE(c->in[0]->dtype, FT_RUN((wkv_bwd<T>), s.seqs * s.c, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), part, kept,
-                                       ft_as<const T>(c->in[0]), ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
-                                       ft_as<const float>(c->in[3]), ft_as<const T>(c->in[4]), s));
+    FT_BY_TYPE(c->in[0]->dtype,
+               FT_LAUNCH((wkv_bwd<T>), ft_blocks(s.seqs * s.c, THREADS), THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
+                         ft_as<T>(c->out[1]), part, kept, ft_as<const T>(c->in[0]), ft_as<const T>(c->in[1]),
+                         ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), ft_as<const T>(c->in[4]), s));
     for (int q = 0; q < 2; q++)
         if (c->out[2 + q]) ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, part + q * s.c, 1, s.seqs, 2 * s.c, s.c, 1);
 }

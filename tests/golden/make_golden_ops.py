@@ -122,7 +122,10 @@ def sdpa(i, p):
     T, R = q.shape[2], (rel[0].shape[0] - 1) // 2
     at = (torch.arange(T)[None] - torch.arange(T)[:, None]).clamp(-R, R) + R
     term = torch.einsum("bhid,ijd->bhij", q, rel[0][at])
-    a = torch.softmax((q @ k.transpose(-1, -2) + (term.transpose(-1, -2) if p[4] else term)) * q.shape[-1] ** -0.5, -1)
+    logits = (q @ k.transpose(-1, -2) + (term.transpose(-1, -2) if p[4] else term)) * q.shape[-1] ** -0.5
+    if p[1]:
+        logits = logits.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -torch.inf)
+    a = torch.softmax(logits, -1)
     y = a @ v
     if p[3] > 1:
         y = y + torch.einsum("bhij,ijd->bhid", a, rel[1][at])

@@ -2,8 +2,9 @@
  *
  * A missing barrier shows because the scheduler lets one warp, and in it one lane, run as far as it can go before another moves;
  * FT_SHIM_SCHEDULE picks the order (0: ascending, 1: descending, others: shuffled). Shared memory is NaN before a block begins
- * and lies between red zones of the address sanitizer. Not seen here: races between blocks, weak memory order, alignment of
- * tensor-core operands, anything about speed. */
+ * and lies between red zones of the address sanitizer. Tensor cores work between the lanes of a warp: a tile is read when its
+ * lane comes, so that one which another lane has yet to write shows; an asynchronous copy happens when its thread waits for it,
+ * not before. Not seen here: races between blocks, weak memory order, anything about speed. */
 #ifndef FT_SHIM_CUDA_RUNTIME_H
 #define FT_SHIM_CUDA_RUNTIME_H
 
@@ -37,6 +38,10 @@ void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaSt
 void ft_shim_barrier(const char *file, int line);
 uint64_t ft_shim_exchange(unsigned mask, uint64_t mine, int from, const char *what); /* the value that lane `from` posted */
 uint64_t ft_shim_collect(unsigned mask, bool vote, const char *what);                /* votes of all lanes, as bits */
+void ft_shim_mma(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1);         /* mma.m16n8k16, bf16 */
+void ft_shim_load_tiles(uint32_t r[4], const void *row, bool turned);                /* ldmatrix.x4 */
+void ft_shim_copy(void *to, const void *from, bool inside);                          /* cp.async of 16 bytes */
+void ft_shim_copies_done(void);
 void *ft_shim_shared(const void *site, size_t size);
 void *ft_shim_dynamic_shared(void);
 int ft_shim_lane(void);

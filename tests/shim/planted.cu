@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/tensor.cuh"
 #include "tests/shim/shim.h"
 
 enum {
@@ -21,6 +21,11 @@ enum {
     SHARED_OVERRUN,
     GLOBAL_OVERRUN,
     FREED_TOO_EARLY,
+    COPY_NOT_AWAITED,
+    COPY_NOT_SHARED,
+    TILE_UNSYNCED,
+    TILE_UNALIGNED,
+    TILE_LANE_MISSING,
     FAULTS
 };
 static const char *const name[] = {"none",
@@ -34,9 +39,14 @@ static const char *const name[] = {"none",
                                    "a block reads what another writes",
                                    "a write behind shared memory",
                                    "a write behind a buffer",
-                                   "a host buffer changed before its copy was done"};
+                                   "a host buffer changed before its copy was done",
+                                   "an asynchronous copy that nobody waits for",
+                                   "an asynchronous copy awaited behind the barrier",
+                                   "a tile that other lanes have yet to write",
+                                   "a tile that does not lie on 16 bytes",
+                                   "a tensor core without all its lanes"};
 
-enum { BLOCKS = 3 };
+enum { BLOCKS = 3, TILE = 16, LD = TILE + 8, PRODUCTS = 4 };
 
 /* y[block] = sum over two rounds of x, through shared memory */
 static __global__ void sums(float *y, const float *x, int n, int fault)
@@ -69,6 +79,62 @@ static __global__ void sums(float *y, const float *x, int n, int fault)
     y[fault == GLOBAL_OVERRUN ? n : (int)blockIdx.x] = total;
 }
 
+/* y[kind]: a weighted sum of A B (16 x 16 each), A and B loaded as they lie or turned */
+static __global__ void product(float *y, const bf16 *x, int fault)
+{
+    FT_SHARED(uint64_t, room, [2 * TILE * LD / 4]);
+    bf16 *a = (bf16 *)&room, *b = a + TILE * LD;
+    int t = (int)threadIdx.x, lane = t % FT_WARP, kind = t / FT_WARP;
+    for (int e = t; e < TILE * TILE / 8; e += PRODUCTS * FT_WARP) ft_copy(a + e / 2 * LD + e % 2 * 8, x + e * 8, true);
+    if (kind == 0)
+        for (int e = lane; e < TILE * TILE; e += FT_WARP) b[e / TILE * LD + e % TILE] = x[TILE * TILE + e];
+    if (fault != COPY_NOT_AWAITED && fault != COPY_NOT_SHARED) ft_copies_done();
+    if (fault != TILE_UNSYNCED) __syncthreads();
+    if (fault == COPY_NOT_SHARED) ft_copies_done();
+    if (fault == TILE_LANE_MISSING && t == 5) return;
+    uint32_t fa[4], fb[4];
+    float d[2][4] = {{0}}, sum = 0;
+    const bf16 *from = fault == TILE_UNALIGNED ? a + 1 : a;
+    if (kind % 2) ft_load_a_turned(fa, from, LD);
+    else ft_load_a(fa, from, LD);
+    if (kind / 2) ft_load_b_turned(fb, b, LD);
+    else ft_load_b(fb, b, LD);
+    ft_mma_pair(d, fa, fb);
+    for (int i = 0; i < 8; i++) {
+        int m = lane / 4 + i % 4 / 2 * 8, n = lane % 4 * 2 + i % 2 + i / 4 * 8;
+        sum += d[i / 4][i % 4] * (float)(m * TILE + n);
+    }
+    sum = ft_warp_sum(sum);
+    if (lane == 0) y[kind] = sum;
+}
+
+static float product_value(int m, int k, int which) { return (float)((m * 7 + k * 3 + which * 5) % 11 - 5); }
+
+/* the products, and what they should be */
+static int run_products(int fault, int schedule, float y[PRODUCTS], float right[PRODUCTS])
+{
+    bf16 x[2 * TILE * TILE], *dx;
+    float *dy;
+    for (int i = 0; i < 2 * TILE * TILE; i++) ft_put(x + i, product_value(i / TILE % TILE, i % TILE, i / TILE / TILE));
+    for (int kind = 0; kind < PRODUCTS; kind++) {
+        right[kind] = 0;
+        for (int m = 0; m < TILE; m++)
+            for (int n = 0; n < TILE; n++)
+                for (int k = 0; k < TILE; k++)
+                    right[kind] += (kind % 2 ? product_value(k, m, 0) : product_value(m, k, 0)) *
+                                   (kind / 2 ? product_value(n, k, 1) : product_value(k, n, 1)) * (float)(m * TILE + n);
+    }
+    ft_shim()->schedule = schedule;
+    if (cudaMalloc((void **)&dx, sizeof x) || cudaMalloc((void **)&dy, PRODUCTS * sizeof(float))) return 1;
+    cudaMemcpyAsync(dx, x, sizeof x, cudaMemcpyHostToDevice, ft_cuda_stream);
+    FT_LAUNCH((product), 1, PRODUCTS * FT_WARP, 0, ft_cuda_stream, dy, (const bf16 *)dx, fault);
+    cudaMemcpyAsync(y, dy, PRODUCTS * sizeof(float), cudaMemcpyDeviceToHost, ft_cuda_stream);
+    cudaStreamSynchronize(ft_cuda_stream);
+    cudaFree(dx);
+    cudaFree(dy);
+    return 0;
+}
+
 static int run(int fault, int schedule, float y[BLOCKS])
 {
     static float x[BLOCKS * 2 * FT_THREADS];
@@ -96,6 +162,10 @@ static int look(int fault)
         if (run(fault, s, y)) return 2;
         for (int i = 0; i < BLOCKS; i++)
             if (y[i] != first[i]) return 3; /* NaN too */
+        float got[PRODUCTS], right[PRODUCTS];
+        if (run_products(fault, s, got, right)) return 2;
+        for (int i = 0; i < PRODUCTS; i++)
+            if (got[i] != right[i]) return 4;
     }
     return 0;
 }

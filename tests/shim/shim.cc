@@ -61,6 +61,10 @@ static void make(context *c, char *stack, size_t size, void (*entry)(void))
 enum { STACK = 128 << 10, WARP = 32, MAX_THREADS = 1024 };
 typedef enum { READY, AT_BARRIER, AT_EXCHANGE, DONE } state;
 
+struct copy {
+    void *to;
+    const void *from;
+};
 struct fibre {
     context at;
     char *stack;
@@ -69,11 +73,13 @@ struct fibre {
     const char *file, *what; /* where it waits */
     int line;
     unsigned mask;
-    void *fake; /* the sanitizer's */
+    void *fake;                /* the sanitizer's */
+    std::vector<copy> *copies; /* begun and not waited for */
 };
+enum { POST = 4 }; /* words that a lane hands over at once */
 struct warp {
-    uint64_t posted[2][WARP];
-    unsigned arrived, turn;
+    uint64_t posted[2][WARP][POST];
+    unsigned turn;
 };
 
 ft_shim_index threadIdx, blockIdx, blockDim, gridDim;
@@ -136,6 +142,7 @@ static void entry(void)
     __sanitizer_finish_switch_fiber(NULL, &scheduler_bottom, &scheduler_size);
 #endif
     (*body)();
+    if (!threads[current].copies->empty()) fault("a thread ends without waiting for its copies");
     threads[current].is = DONE;
     to_scheduler(true);
 }
@@ -170,12 +177,12 @@ static unsigned existing(int w, unsigned mask)
     return n >= WARP ? mask : mask & ((1u << n) - 1);
 }
 
-static warp *arrive(unsigned mask, uint64_t mine, const char *what)
+static warp *arrive(unsigned mask, const uint64_t *mine, int n, const char *what)
 {
     fibre *f = &threads[current];
     warp *w = &warps[current / WARP];
     if (!(mask >> ft_shim_lane() & 1)) fault("a lane outside the mask takes part in an exchange");
-    w->posted[w->turn & 1][ft_shim_lane()] = mine;
+    memcpy(w->posted[w->turn & 1][ft_shim_lane()], mine, (size_t)n * sizeof *mine);
     f->is = AT_EXCHANGE, f->mask = mask, f->what = what;
     to_scheduler(false);
     return w;
@@ -183,20 +190,85 @@ static warp *arrive(unsigned mask, uint64_t mine, const char *what)
 
 uint64_t ft_shim_exchange(unsigned mask, uint64_t mine, int from, const char *what)
 {
-    warp *w = arrive(mask, mine, what);
+    warp *w = arrive(mask, &mine, 1, what);
     if (from < 0) return 0;
     if (!(existing(current / WARP, mask) >> from & 1)) return ~(uint64_t)0; /* NaN */
-    return w->posted[(w->turn - 1) & 1][from];
+    return w->posted[(w->turn - 1) & 1][from][0];
 }
 
 uint64_t ft_shim_collect(unsigned mask, bool vote, const char *what)
 {
-    warp *w = arrive(mask, vote, what);
+    uint64_t mine = vote;
+    warp *w = arrive(mask, &mine, 1, what);
     uint64_t all = 0;
     unsigned lanes = existing(current / WARP, mask);
     for (int i = 0; i < WARP; i++)
-        if (lanes >> i & 1) all |= (w->posted[(w->turn - 1) & 1][i] & 1) << i;
+        if (lanes >> i & 1) all |= (w->posted[(w->turn - 1) & 1][i][0] & 1) << i;
     return all;
+}
+
+/* ---- tensor cores, asynchronous copies ---------------------------------------------------------------------------------- */
+
+static const uint64_t (*post(const uint64_t *mine, int n, const char *what))[POST]
+{
+    if (n_threads % WARP) fault("a warp without all its lanes at a tensor core");
+    warp *w = arrive(0xFFFFFFFFu, mine, n, what);
+    return w->posted[(w->turn - 1) & 1];
+}
+
+static float value_of(uint64_t word, int half) /* one of four bf16 */
+{
+    uint32_t bits = (uint32_t)(word >> 16 * half & 0xFFFF) << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+void ft_shim_mma(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    uint64_t mine[3] = {a[0] | (uint64_t)a[1] << 32, a[2] | (uint64_t)a[3] << 32, b0 | (uint64_t)b1 << 32};
+    const uint64_t(*all)[POST] = post(mine, 3, "mma");
+    int g = ft_shim_lane() / 4, c = ft_shim_lane() % 4;
+    for (int i = 0; i < 4; i++) {
+        int row = i / 2, n = 2 * c + i % 2;
+        float sum = d[i];
+        for (int k = 0; k < 16; k++) {
+            const uint64_t *lane_a = all[g * 4 + k % 8 / 2], *lane_b = all[n * 4 + k % 8 / 2];
+            sum += value_of(lane_a[k / 8], 2 * row + k % 2) * value_of(lane_b[2], k / 8 * 2 + k % 2);
+        }
+        d[i] = sum;
+    }
+}
+
+void ft_shim_load_tiles(uint32_t r[4], const void *row, bool turned)
+{
+    uint64_t mine[2];
+    if ((uintptr_t)row % 16) fault("a row of a tile that does not lie on 16 bytes");
+    memcpy(mine, row, sizeof mine);
+    const uint64_t(*all)[POST] = post(mine, 2, turned ? "ldmatrix.trans" : "ldmatrix");
+    int g = ft_shim_lane() / 4, c = ft_shim_lane() % 4;
+    for (int q = 0; q < 4; q++) {
+        uint16_t v[2];
+        for (int i = 0; i < 2; i++) {
+            int at = turned ? 2 * c + i : g, k = turned ? g : 2 * c + i;
+            v[i] = (uint16_t)(all[8 * q + at][k / 4] >> 16 * (k % 4));
+        }
+        r[q] = v[0] | (uint32_t)v[1] << 16;
+    }
+}
+
+void ft_shim_copy(void *to, const void *from, bool inside)
+{
+    if ((uintptr_t)to % 16 || (inside && (uintptr_t)from % 16)) fault("an asynchronous copy that does not lie on 16 bytes");
+    threads[current].copies->push_back({to, inside ? from : NULL});
+}
+void ft_shim_copies_done(void)
+{
+    for (const copy &c : *threads[current].copies) {
+        if (c.from) memcpy(c.to, c.from, 16);
+        else memset(c.to, 0, 16);
+    }
+    threads[current].copies->clear();
 }
 
 /* Lets an exchange happen once all lanes of its mask have come. */
@@ -248,7 +320,7 @@ static void run_block(void)
         unsigned u = (unsigned)t;
         f->is = READY;
         f->id.x = u % blockDim.x, f->id.y = u / blockDim.x % blockDim.y, f->id.z = u / blockDim.x / blockDim.y;
-        if (!f->stack) f->stack = (char *)malloc(STACK);
+        if (!f->stack) f->stack = (char *)malloc(STACK), f->copies = new std::vector<copy>;
         make(&f->at, f->stack, STACK, entry);
     }
     for (;;) {
@@ -413,6 +485,7 @@ cudaError_t cudaSetDevice(int device)
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t *f, size_t *t) { return *f = *t = (size_t)8 << 30, cudaSuccess; }
+cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaMalloc(void **p, size_t size)
 {
     if (capture_forbids()) return failed(cudaErrorStreamCaptureUnsupported);

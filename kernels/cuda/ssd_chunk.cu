@@ -1,0 +1,480 @@
+/* SSD of short sequences as products on tensor cores (Dao & Gu 2024, the quadratic form; MedSora's scans have 48 and 6 tokens).
+ *
+ * Per head, with s_i the running sum of dt A and G = C B^T, which all heads share:
+ *   M_ij = exp(s_i - s_j) dt_j G_ij for j <= i,   y = M x + D x.
+ * Backward, with dM = dy x^T and r_ij = exp(s_i - s_j) G_ij dM_ij:
+ *   dx = M^T dy + D dy,  dD = sum of dM_ii,  dG = sum over heads of exp(s_i - s_j) dt_j dM_ij,  dC = dG B,  dB = dG^T C,
+ *   d(dt_t A) = sum over i >= t of (sum_j dt_j r_ij - dt_i sum_j r_ji),  and dt_j gets sum_i r_ij besides.
+ *
+ * A warp owns 16 tokens of a sequence (forward: rows i of M; backward: rows j of M^T) and keeps its rows of G, and of dG, in
+ * registers while it goes through the block's heads in order; M is made from G in registers and is the next product's operand as
+ * it stands, in two halves so that nothing is rounded to bf16 on the way. x and dy of the next head arrive while this one is
+ * worked on. Tokens behind the last are zeros, with dt = 0. */
+#include "kernels/cuda/ssd.h"
+#include "kernels/cuda/tensor.cuh"
+
+enum { MOST_TOKENS = 64, MOST_WARPS = 4, MOST_STATE = 256, SHARED = 96 << 10, PAD = 8 };
+
+struct chunk {
+    int seqs, t, heads, n, e, width; /* n: state, e = heads * p, width = e + 2 n */
+    int sides, each, parts;          /* sequences of a block, heads of a block, blocks that share a sequence */
+    const bf16 *x, *raw;             /* (seqs, t, width), (seqs, t, heads) */
+    const float *bias, *a_log, *d;
+};
+
+/* one sequence's share of shared memory */
+struct room {
+    bf16 *b, *c, *x, *dy, *dg;       /* (TP, n + PAD) twice; two heads' (TP, P + PAD) each; dG^T (TP, TP + PAD) */
+    float *cum, *dt;                 /* (each, TP) */
+    float *own, *diagonal, *columns; /* r summed over i, dM_jj (TP); sum of dt_j r_ij over a warp's tokens j (W, TP) */
+};
+template <int W, int P> static __host__ __device__ size_t room_bytes(const chunk &s, bool backward)
+{
+    size_t tp = W * 16, bytes = 2 * tp * (size_t)(s.n + PAD) * 2 + 2 * tp * (P + PAD) * 2 + 2 * (size_t)s.each * tp * 4;
+    if (backward) bytes += 2 * tp * (P + PAD) * 2 + tp * (tp + PAD) * 2 + (2 + W) * tp * 4;
+    return bytes;
+}
+template <int W, int P> FT_DEV room room_of(unsigned char *base, const chunk &s, bool backward)
+{
+    enum { TP = W * 16, TILE = TP * (P + PAD) };
+    room r;
+    bf16 *at = (bf16 *)base;
+    r.b = at, at += TP * (s.n + PAD);
+    r.c = at, at += TP * (s.n + PAD);
+    r.x = at, at += 2 * TILE;
+    r.dy = at, at += backward ? 2 * TILE : 0;
+    r.dg = at, at += backward ? TP * (TP + PAD) : 0;
+    r.cum = (float *)at, r.dt = r.cum + s.each * TP, r.own = r.dt + s.each * TP, r.diagonal = r.own + TP,
+    r.columns = r.diagonal + TP;
+    return r;
+}
+
+struct spot {                           /* of this warp */
+    int lane, tile, me, seq, h0, heads; /* its tokens; this thread in its sequence; the block's heads */
+    bool there;                         /* the sequence exists */
+};
+template <int W> FT_DEV spot spot_of(const chunk &s)
+{
+    spot p;
+    p.lane = (int)threadIdx.x % FT_WARP, p.tile = (int)threadIdx.x / FT_WARP % W, p.me = (int)threadIdx.x % (W * FT_WARP);
+    p.seq = (int)blockIdx.x * s.sides + (int)threadIdx.x / (W * FT_WARP);
+    p.there = p.seq < s.seqs;
+    p.h0 = (int)blockIdx.y * s.each, p.heads = s.heads - p.h0 < s.each ? s.heads - p.h0 : s.each;
+    return p;
+}
+
+/* rows of `columns` values, `stride` apart, of all tokens to shared memory */
+template <int W> FT_DEV void fetch(bf16 *to, const bf16 *from, int64_t stride, int columns, int t, const spot &p)
+{
+    int wide = columns / 8;
+    for (int e = p.me; e < W * 16 * wide; e += W * FT_WARP) {
+        int row = e / wide, at = e % wide * 8;
+        bool inside = p.there && row < t;
+        ft_copy(to + row * (columns + PAD) + at, inside ? from + row * stride + at : from, inside);
+    }
+}
+
+/* dt and the running sums of dt A of the block's heads, a warp each: token lane and token lane + 32 */
+template <int W> FT_DEV void make_steps(const room &r, const chunk &s, const spot &p)
+{
+    enum { TP = W * 16 };
+    for (int h = p.tile; h < p.heads; h += W) {
+        float a = -ft_exp1(s.a_log[p.h0 + h]), before = 0;
+#pragma unroll
+        for (int half = 0; half < (W + 1) / 2; half++) {
+            int t = half * FT_WARP + p.lane;
+            float dt = 0;
+            if (p.there && t < s.t)
+                dt = ft_softplus1(ft_get(s.raw + ((int64_t)p.seq * s.t + t) * s.heads + p.h0 + h) + s.bias[p.h0 + h]);
+            float sum = dt * a;
+#pragma unroll
+            for (int by = 1; by < FT_WARP; by *= 2) {
+                float left = __shfl_up_sync(0xFFFFFFFFu, sum, (unsigned)by);
+                if (p.lane >= by) sum += left;
+            }
+            sum += before;
+            before = __shfl_sync(0xFFFFFFFFu, sum, FT_WARP - 1);
+            if (t < TP) r.dt[h * TP + t] = dt, r.cum[h * TP + t] = sum;
+        }
+    }
+}
+
+/* exp of a difference that is never positive where it counts; elsewhere 0, without a branch */
+FT_DEV float fade_of(float d, bool counts) { return ft_exp1(d > 0 ? 0.0f : d) * (counts ? 1.0f : 0.0f); }
+
+/* grid: (blocks of sequences, parts of the heads) */
+template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk(bf16 *y, chunk s)
+{
+    FT_DYNAMIC_SHARED(unsigned char, shared);
+    enum { TP = W * 16, LD = P + PAD };
+    spot p = spot_of<W>(s);
+    room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, false), s, false);
+    const bf16 *x = s.x + (int64_t)p.seq * s.t * s.width;
+    int ldn = s.n + PAD, i0 = p.tile * 16 + p.lane / 4;
+    fetch<W>(r.b, x + s.e, s.width, s.n, s.t, p);
+    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, s.t, p);
+    fetch<W>(r.x, x + p.h0 * P, s.width, P, s.t, p);
+    make_steps<W>(r, s, p);
+    ft_copies_done();
+    __syncthreads();
+    float g[2 * W][4] = {{0}}; /* rows i of this warp, all j */
+    for (int k = 0; k < s.n; k += 16) {
+        uint32_t a[4], b[4];
+        ft_load_a(a, r.c + p.tile * 16 * ldn + k, ldn);
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            if (j > p.tile) break;
+            ft_load_b_turned(b, r.b + j * 16 * ldn + k, ldn);
+            ft_mma_pair(g + 2 * j, a, b);
+        }
+    }
+    for (int h = 0; h < p.heads; h++) {
+        if (h > 0) {
+            ft_copies_done();
+            __syncthreads();
+        }
+        if (h + 1 < p.heads) fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, s.t, p);
+        const bf16 *tile = r.x + (h & 1) * TP * LD;
+        const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
+        float out[P / 8][4] = {{0}}, ci[2] = {cum[i0], cum[i0 + 8]}, d = s.d[p.h0 + h];
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            if (j > p.tile) break;
+            float m[2][4];
+            uint32_t a[4], rest[4], b[4];
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int q = 0; q < 4; q++) {
+                    int at = j * 16 + half * 8 + p.lane % 4 * 2 + q % 2;
+                    m[half][q] = fade_of(ci[q / 2] - cum[at], at <= i0 + q / 2 * 8) * dt[at] * g[2 * j + half][q];
+                }
+            ft_split_a(a, rest, m);
+#pragma unroll
+            for (int c = 0; c < P / 16; c++) {
+                ft_load_b(b, tile + j * 16 * LD + c * 16, LD);
+                ft_mma_pair(out + 2 * c, a, b);
+                ft_mma_pair(out + 2 * c, rest, b);
+            }
+        }
+#pragma unroll
+        for (int q = 0; q < 2; q++) {
+            int i = i0 + q * 8;
+            if (!p.there || i >= s.t) continue;
+            bf16 *to = y + ((int64_t)p.seq * s.t + i) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+            const bf16 *own = tile + i * LD + p.lane % 4 * 2;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) {
+                float v[2];
+                ft_read<2>(v, own + c * 8);
+                v[0] = out[c][2 * q] + d * v[0], v[1] = out[c][2 * q + 1] + d * v[1];
+                ft_write<2>(to + c * 8, v);
+            }
+        }
+    }
+}
+
+struct chunk_grads {
+    const bf16 *dy;     /* (seqs, t, e) */
+    bf16 *dx, *ddt;     /* like x and raw; ddt may be NULL */
+    float *sums, *part; /* (seqs, 3, heads) of dt_bias, A_log, D; (parts, seqs * t, 2 n) of dB and dC, if parts > 1 */
+};
+
+/* what of a head remains when its products are done: a warp, token lane and token lane + 32 */
+template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const chunk_grads &k, const spot &p, int h)
+{
+    enum { TP = W * 16 };
+    int head = p.h0 + h;
+    const float *dt = r.dt + h * TP;
+    float a = -ft_exp1(s.a_log[head]), later = 0, dbias = 0, da = 0, dd = 0;
+#pragma unroll
+    for (int half = (W + 1) / 2 - 1; half >= 0; half--) { /* from the last token */
+        int t = half * FT_WARP + FT_WARP - 1 - p.lane;
+        bool inside = t < s.t;
+        float own = inside ? r.own[t] : 0.0f, step = inside ? dt[t] : 0.0f, tail = -step * own;
+#pragma unroll
+        for (int w = 0; w < W; w++)
+            if (inside && w <= t / 16) tail += r.columns[w * TP + t];
+#pragma unroll
+        for (int by = 1; by < FT_WARP; by *= 2) {
+            float left = __shfl_up_sync(0xFFFFFFFFu, tail, (unsigned)by);
+            if (p.lane >= by) tail += left;
+        }
+        tail += later;
+        later = __shfl_sync(0xFFFFFFFFu, tail, FT_WARP - 1);
+        if (!inside || !p.there) continue;
+        int64_t at = ((int64_t)p.seq * s.t + t) * s.heads + head;
+        float dr = (own + a * tail) * ft_sigmoid1(ft_get(s.raw + at) + s.bias[head]);
+        if (k.ddt) ft_put(k.ddt + at, dr);
+        dbias += dr, da += step * tail, dd += r.diagonal[t];
+    }
+    dbias = ft_warp_sum(dbias), da = ft_warp_sum(da), dd = ft_warp_sum(dd);
+    if (p.lane > 0 || !p.there) return;
+    k.sums[(p.seq * 3) * (int64_t)s.heads + head] = dbias;
+    k.sums[(p.seq * 3 + 1) * (int64_t)s.heads + head] = a * da;
+    k.sums[(p.seq * 3 + 2) * (int64_t)s.heads + head] = dd;
+}
+
+/* 16 columns of dB or dC of this warp's tokens, from column c of [dB, dC] on */
+FT_DEV void store_shared_grads(const float d[2][4], int i0, int c, const chunk &s, const chunk_grads &k, const spot &p)
+{
+#pragma unroll
+    for (int q = 0; q < 2; q++) {
+        int64_t token = (int64_t)p.seq * s.t + i0 + q * 8;
+        if (!p.there || i0 + q * 8 >= s.t) continue;
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int at = c + half * 8 + p.lane % 4 * 2;
+            float v[2] = {d[half][2 * q], d[half][2 * q + 1]};
+            if (s.parts > 1) ft_write<2>(k.part + ((int64_t)blockIdx.y * s.seqs * s.t + token) * 2 * s.n + at, v);
+            else ft_write<2>(k.dx + token * s.width + s.e + at, v);
+        }
+    }
+}
+
+template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk_bwd(chunk s, chunk_grads k)
+{
+    FT_DYNAMIC_SHARED(unsigned char, shared);
+    enum { TP = W * 16, LD = P + PAD, LDG = TP + PAD };
+    spot p = spot_of<W>(s);
+    room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, true), s, true);
+    const bf16 *x = s.x + (int64_t)p.seq * s.t * s.width, *dy = k.dy + (int64_t)p.seq * s.t * s.e;
+    int ldn = s.n + PAD, j0 = p.tile * 16 + p.lane / 4;
+    fetch<W>(r.b, x + s.e, s.width, s.n, s.t, p);
+    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, s.t, p);
+    fetch<W>(r.x, x + p.h0 * P, s.width, P, s.t, p);
+    fetch<W>(r.dy, dy + p.h0 * P, s.e, P, s.t, p);
+    make_steps<W>(r, s, p);
+    ft_copies_done();
+    __syncthreads();
+    float g[2 * W][4] = {{0}}, dg[2 * W][4] = {{0}}; /* of G^T and dG^T: rows j of this warp, all i */
+    for (int n = 0; n < s.n; n += 16) {
+        uint32_t a[4], b[4];
+        ft_load_a(a, r.b + p.tile * 16 * ldn + n, ldn);
+#pragma unroll
+        for (int i = 0; i < W; i++) {
+            if (i < p.tile) continue;
+            ft_load_b_turned(b, r.c + i * 16 * ldn + n, ldn);
+            ft_mma_pair(g + 2 * i, a, b);
+        }
+    }
+    for (int h = 0; h < p.heads; h++) {
+        if (h > 0) {
+            ft_copies_done();
+            __syncthreads();
+        }
+        if (h + 1 < p.heads) {
+            fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, s.t, p);
+            fetch<W>(r.dy + ((h + 1) & 1) * TP * LD, dy + (p.h0 + h + 1) * P, s.e, P, s.t, p);
+        }
+        const bf16 *tx = r.x + (h & 1) * TP * LD, *td = r.dy + (h & 1) * TP * LD;
+        const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
+        float out[P / 8][4] = {{0}}, cj[2] = {cum[j0], cum[j0 + 8]}, dj[2] = {dt[j0], dt[j0 + 8]}, own[2] = {0},
+                      d = s.d[p.h0 + h];
+#pragma unroll
+        for (int i = 0; i < W; i++) {
+            if (i < p.tile) continue;
+            float dm[2][4] = {{0}}, m[2][4], column[2][2] = {{0}};
+            uint32_t a[4], rest[4], b[4];
+#pragma unroll
+            for (int c = 0; c < P / 16; c++) { /* dM^T = x dy^T */
+                ft_load_a(a, tx + p.tile * 16 * LD + c * 16, LD);
+                ft_load_b_turned(b, td + i * 16 * LD + c * 16, LD);
+                ft_mma_pair(dm, a, b);
+            }
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int q = 0; q < 4; q++) {
+                    int at = i * 16 + half * 8 + p.lane % 4 * 2 + q % 2, j = j0 + q / 2 * 8;
+                    float fade = fade_of(cum[at] - cj[q / 2], at >= j), faded = fade * g[2 * i + half][q],
+                          both = faded * dm[half][q];
+                    own[q / 2] += both;
+                    column[half][q % 2] += dj[q / 2] * both;
+                    dg[2 * i + half][q] += fade * dj[q / 2] * dm[half][q];
+                    m[half][q] = dj[q / 2] * faded;
+                    if (at == j) r.diagonal[j] = dm[half][q];
+                }
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int q = 0; q < 2; q++) {
+#pragma unroll
+                    for (int by = 4; by < FT_WARP; by *= 2) column[half][q] += __shfl_xor_sync(0xFFFFFFFFu, column[half][q], by);
+                    if (p.lane < 4) r.columns[p.tile * TP + i * 16 + half * 8 + p.lane * 2 + q] = column[half][q];
+                }
+            ft_split_a(a, rest, m);
+#pragma unroll
+            for (int c = 0; c < P / 16; c++) { /* dx = M^T dy */
+                ft_load_b(b, td + i * 16 * LD + c * 16, LD);
+                ft_mma_pair(out + 2 * c, a, b);
+                ft_mma_pair(out + 2 * c, rest, b);
+            }
+        }
+#pragma unroll
+        for (int q = 0; q < 2; q++) {
+            int j = j0 + q * 8;
+#pragma unroll
+            for (int by = 1; by < 4; by *= 2) own[q] += __shfl_xor_sync(0xFFFFFFFFu, own[q], by);
+            if (p.lane % 4 == 0) r.own[j] = own[q];
+            if (!p.there || j >= s.t) continue;
+            bf16 *to = k.dx + ((int64_t)p.seq * s.t + j) * s.width + (p.h0 + h) * P + p.lane % 4 * 2;
+            const bf16 *above = td + j * LD + p.lane % 4 * 2;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) {
+                float v[2];
+                ft_read<2>(v, above + c * 8);
+                v[0] = out[c][2 * q] + d * v[0], v[1] = out[c][2 * q + 1] + d * v[1];
+                ft_write<2>(to + c * 8, v);
+            }
+        }
+        __syncthreads();
+        if (p.tile == h % W) finish_head<W>(r, s, k, p, h);
+    }
+    /* dG^T where every warp can read it */
+#pragma unroll
+    for (int i = 0; i < 2 * W; i++)
+#pragma unroll
+        for (int q = 0; q < 2; q++) ft_write<2>(r.dg + (j0 + q * 8) * LDG + i * 8 + p.lane % 4 * 2, dg[i] + 2 * q);
+    __syncthreads();
+    for (int n = 0; n < s.n; n += 16) {
+        uint32_t a[4], b[4];
+        float db[2][4] = {{0}}, dc[2][4] = {{0}};
+#pragma unroll
+        for (int i = 0; i < W; i++) {
+            if (i >= p.tile) { /* dB = dG^T C */
+                ft_narrow_a(a, dg + 2 * i);
+                ft_load_b(b, r.c + i * 16 * ldn + n, ldn);
+                ft_mma_pair(db, a, b);
+            }
+            if (i <= p.tile) { /* dC = dG B */
+                ft_load_a_turned(a, r.dg + i * 16 * LDG + p.tile * 16, LDG);
+                ft_load_b(b, r.b + i * 16 * ldn + n, ldn);
+                ft_mma_pair(dc, a, b);
+            }
+        }
+        store_shared_grads(db, j0, n, s, k, p);
+        store_shared_grads(dc, j0, s.n + n, s, k, p);
+    }
+}
+
+/* dB and dC of all heads: the parts added in order */
+static __global__ void sum_parts(bf16 *dx, const float *part, int64_t tokens, int parts, int64_t n2, int64_t width, int64_t e)
+{
+    FT_EACH(i, tokens * n2 / 4)
+    {
+        float sum[4] = {0}, v[4];
+        for (int q = 0; q < parts; q++) {
+            ft_read<4>(v, part + q * tokens * n2 + i * 4);
+#pragma unroll
+            for (int k = 0; k < 4; k++) sum[k] += v[k];
+        }
+        ft_write<4>(dx + i * 4 / n2 * width + e + i * 4 % n2, sum);
+    }
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------------------- */
+
+/* blocks that fill a device */
+static int enough_blocks(void)
+{
+    static int known;
+    struct cudaDeviceProp p;
+    int device = 0;
+    if (!known) known = cudaGetDevice(&device) || cudaGetDeviceProperties(&p, device) ? 264 : 2 * p.multiProcessorCount;
+    return known;
+}
+
+static chunk chunk_of(const ft_call *c)
+{
+    const ft_buf *x = c->in[0];
+    chunk s;
+    s.seqs = (int)x->dim[0], s.t = (int)x->dim[1], s.width = (int)x->dim[2], s.heads = (int)c->attr->seq.heads,
+    s.n = (int)c->attr->seq.state, s.e = s.width - 2 * s.n;
+    int warps = (s.t + 15) / 16;
+    s.sides = warps <= MOST_WARPS ? MOST_WARPS / warps : 1;
+    int blocks = (s.seqs + s.sides - 1) / s.sides, parts = (enough_blocks() + blocks - 1) / blocks;
+    parts = parts < s.heads ? parts : s.heads;
+    s.each = (s.heads + parts - 1) / parts, s.parts = (s.heads + s.each - 1) / s.each;
+    s.x = ft_as<const bf16>(x), s.raw = ft_as<const bf16>(c->in[1]), s.bias = ft_as<const float>(c->in[2]),
+    s.a_log = ft_as<const float>(c->in[3]), s.d = ft_as<const float>(c->in[4]);
+    return s;
+}
+
+/* Runs a statement with W and P */
+#define BY_TOKENS(t, ...)                                                                                                        \
+    do {                                                                                                                         \
+        if ((t) <= 16) {                                                                                                         \
+            enum { W = 1 };                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((t) <= 32) {                                                                                                  \
+            enum { W = 2 };                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((t) <= 48) {                                                                                                  \
+            enum { W = 3 };                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { W = 4 };                                                                                                      \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+#define BY_HEAD(p, ...)                                                                                                          \
+    do {                                                                                                                         \
+        if ((p) == 64) {                                                                                                         \
+            enum { P = 64 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((p) == 32) {                                                                                                  \
+            enum { P = 32 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { P = 16 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+
+bool ft_cuda_ssd_chunk_fits(const ft_call *c, bool backward)
+{
+    const ft_buf *x = c->in[0], *last = backward ? c->in[7] : c->n_out > 1 ? c->out[1] : NULL;
+    chunk s = chunk_of(c);
+    int p = s.e / s.heads;
+    if (x->dtype != FT_BF16 || s.t > MOST_TOKENS || c->in[5] || last || (backward && (!c->out[0] || c->out[5]))) return false;
+    if ((p != 16 && p != 32 && p != 64) || s.n % 16 || s.n > MOST_STATE || x->dim[0] > INT32_MAX / 4) return false;
+    if (!ft_aligned(x) || !ft_aligned(c->out[0]) || (backward && !ft_aligned(c->in[6]))) return false;
+    size_t bytes = 0;
+    BY_TOKENS(s.t, BY_HEAD(p, bytes = (room_bytes<W, P>(s, backward))));
+    return bytes * (size_t)s.sides <= SHARED;
+}
+
+void ft_cuda_ssd_chunk(const ft_call *c)
+{
+    chunk s = chunk_of(c);
+    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
+    BY_TOKENS(s.t,
+              BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                   (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
+}
+
+size_t ft_cuda_ssd_chunk_work(const ft_call *c)
+{
+    chunk s = chunk_of(c);
+    size_t part = s.parts > 1 ? (size_t)s.parts * (size_t)s.seqs * (size_t)(s.t * 2 * s.n) : 0;
+    return (part + (size_t)(s.seqs * 3) * (size_t)s.heads) * sizeof(float);
+}
+
+/* in: xbc dt dt_bias a_log d state dy dfinal; out: dxbc ddt ddt_bias da_log dd dstate */
+void ft_cuda_ssd_chunk_bwd(const ft_call *c)
+{
+    chunk s = chunk_of(c);
+    int64_t tokens = (int64_t)s.seqs * s.t, n2 = 2 * s.n;
+    chunk_grads k;
+    k.dy = ft_as<const bf16>(c->in[6]), k.dx = ft_as<bf16>(c->out[0]), k.ddt = ft_as<bf16>(c->out[1]);
+    k.part = (float *)c->work, k.sums = k.part + (s.parts > 1 ? s.parts * tokens * n2 : 0);
+    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
+    BY_TOKENS(s.t, BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                        (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
+    if (s.parts > 1)
+        FT_RUN((sum_parts), tokens * n2 / 4, k.dx, (const float *)k.part, tokens, s.parts, n2, (int64_t)s.width, (int64_t)s.e);
+    for (int q = 0; q < 3; q++)
+        if (c->out[2 + q])
+            ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, k.sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads, 1);
+}
