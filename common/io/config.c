@@ -203,7 +203,13 @@ int ft_config_copy(ft_config **out, const ft_config *c)
 
 int ft_config_scope(ft_config **out, const ft_config *c)
 {
-    static const char *const free_of[] = {"threads", "device", "save_every", "log.", "auto.", "generator.sheet_every", "generator.recompute"}; /* they change no result */
+    static const char *const free_of[] = {"threads",
+                                          "device",
+                                          "save_every",
+                                          "log.",
+                                          "auto.",
+                                          "generator.sheet_every",
+                                          "generator.recompute"}; /* they change no result */
     FT_TRY(ft_config_copy(out, c));
     (*out)->scoped = true;
     for (int i = 0; i < N_KEYS; i++)

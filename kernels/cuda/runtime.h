@@ -36,7 +36,7 @@ const char *ft_cuda_identity(void); /* GPU and libraries: what choices hold for 
 const char *ft_cuda_cublas_version(void);
 const char *ft_cuda_cudnn_version(void);
 const char *ft_cuda_nccl_version(void);
-int ft_cuda_join(int rank, int ranks, int (*share)(unsigned char *bytes, int n)); /* ranks.c */
+int ft_cuda_join(int rank, int ranks, int (*share)(unsigned char *bytes, int n)); /* ranks_nccl.c */
 int ft_cuda_mean(float *x, int64_t n);
 /* reduce.cu: sums of the rows of x (rows, n); work: as many bytes as ..._work says */
 size_t ft_cuda_column_sums_work(int64_t rows, int64_t n);
