@@ -158,7 +158,7 @@ static int judge(ft_confound **list, int *n, column *c, int class, const char *n
         return FT_FAIL(FT_EDATA, "a column's name has %zu bytes, at most %d are taken", strlen(name), FT_NAME_MOST);
     FT_TRY(ft_grow(list, (size_t)*n, sizeof **list));
     ft_confound *f = &(*list)[(*n)++];
-    *f = (ft_confound){.numeric = c->numeric, .class = class, .values = different(c), .strength = strength(c)};
+    *f = (ft_confound){.numeric = c->numeric, .told = class, .values = different(c), .strength = strength(c)};
     snprintf(f->name, sizeof f->name, "%s", name);
     int reached = 0;
     for (int t = 0; t < SHUFFLES; t++) {

@@ -9,7 +9,7 @@
 typedef struct {
     char name[FT_NAME_MOST + 1];
     bool numeric;
-    int class;  /* what it tells: the positive class, or each class in turn where a video may have several */
+    int told;   /* what it tells: the positive class, or each class in turn where a video may have several */
     int values; /* different ones */
     /* numeric: area under the curve of the value as a score, or 1 minus it, whichever is larger; words: balanced accuracy of
      * answering with the majority of the other videos with this word. 0.5 or less: says nothing about the positive class. */

@@ -191,7 +191,7 @@ void ft_report_confounds(FILE *f, const ft_result *r)
         const ft_confound *c = &r->confound[i];
         ft_html_row(&t, c->warn);
         bool each = r->x->classes.positive == FT_MULTILABEL;
-        char *of = each ? ft_format("%s, of %s", c->name, r->x->classes.name[c->class]) : NULL;
+        char *of = each ? ft_format("%s, of %s", c->name, r->x->classes.name[c->told]) : NULL;
         ft_html_name(&t, of ? of : c->name, "");
         ft_free(of);
         ft_html_cell(&t, "%d", c->values);

@@ -21,7 +21,7 @@ typedef struct {
  * and `positive`, where it is given, makes two classes of it: those that have it and those that do not. */
 int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store);
 void ft_classes_free(ft_classes *c);
-bool ft_classes_has(const ft_classes *c, int64_t video, int class);
+bool ft_classes_has(const ft_classes *c, int64_t video, int which);
 json_t *ft_classes_names(const ft_classes *c);
 char *ft_classes_text(const ft_classes *c, int label); /* "polyp", "blood|polyp", "none"; fresh, NULL: no memory */
 

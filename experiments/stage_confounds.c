@@ -43,7 +43,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     json_object_set_new(facts, "twins", pairs);
     int rc = ft_confounds(&x->store, &x->classes, &c, &n);
     for (int i = 0; rc == FT_OK && i < n; i++)
-        json_array_append_new(list, json_pack("{s:s,s:i,s:b,s:i,s:f,s:f,s:b}", "name", c[i].name, "class", c[i].class, "numeric",
+        json_array_append_new(list, json_pack("{s:s,s:i,s:b,s:i,s:f,s:f,s:b}", "name", c[i].name, "class", c[i].told, "numeric",
                                               c[i].numeric, "values", c[i].values, "strength", c[i].strength, "p", c[i].p, "warn",
                                               c[i].warn));
     ft_free(c);
@@ -81,7 +81,7 @@ static int read_confound(ft_result *r, const ft_stage *stage, const json_t *v)
     if (!name || strlen(name) > FT_NAME_MOST || k < 0 || k >= r->x->classes.n) return damaged(stage);
     FT_TRY(ft_grow(&r->confound, (size_t)r->confounds, sizeof *r->confound));
     ft_confound *c = &r->confound[r->confounds++];
-    *c = (ft_confound){.class = (int)k,
+    *c = (ft_confound){.told = (int)k,
                        .numeric = json_is_true(json_object_get(v, "numeric")),
                        .values = (int)json_integer_value(json_object_get(v, "values")),
                        .strength = json_number_value(json_object_get(v, "strength")),
