@@ -248,6 +248,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
     ft_copies_done();
     __syncthreads();
     float g[2 * W][4] = {{0}}, dg[2 * W][4] = {{0}}; /* of G^T and dG^T: rows j of this warp, all i */
+#pragma unroll 1                                     /* registers */
     for (int n = 0; n < s.n; n += 16) {
         uint32_t a[4], b[4];
         ft_load_a(a, r.b + p.tile * 16 * ldn + n, ldn);
@@ -276,7 +277,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
             if (i < p.tile) continue;
             float dm[2][4] = {{0}}, m[2][4], column[2][2] = {{0}};
             uint32_t a[4], rest[4], b[4];
-#pragma unroll
+#pragma unroll(W == 4 ? 1 : P / 16)            /* registers */
             for (int c = 0; c < P / 16; c++) { /* dM^T = x dy^T */
                 ft_load_a(a, tx + p.tile * 16 * LD + c * 16, LD);
                 ft_load_b_turned(b, td + i * 16 * LD + c * 16, LD);
@@ -337,6 +338,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 #pragma unroll
         for (int q = 0; q < 2; q++) ft_write<2>(r.dg + (j0 + q * 8) * LDG + i * 8 + p.lane % 4 * 2, dg[i] + 2 * q);
     __syncthreads();
+#pragma unroll 1 /* registers */
     for (int n = 0; n < s.n; n += 16) {
         uint32_t a[4], b[4];
         float db[2][4] = {{0}}, dc[2][4] = {{0}};
