@@ -192,6 +192,29 @@ static void test_many_clips(void **state)
     }
 }
 
+/* NaN comes through a convolution whose ReLU the library does. */
+static void test_nan_through_relu(void **state)
+{
+    (void)state;
+    for (ft_dtype type = FT_F32; type <= FT_BF16; type++) {
+        ft_params *params = ft_params_new(1);
+        ft_graph *g = ft_graph_new(params, type, 1);
+        ft_plan *plan;
+        ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 1, 4, 4, 8}),
+             w = ft_param(g, "w", 5, (int64_t[]){8, 8, 1, 3, 3}, ft_init_xavier(72, 72)),
+             b = ft_param(g, "b", 1, (int64_t[]){8}, FT_ZERO),
+             y = ft_cast(g, ft_conv(g, ft_cast(g, x, type), w, b, (ft_conv_opt){.act = FT_ACT_RELU}), FT_F32);
+        ft_keep(y);
+        assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+        for (int i = 0; i < 128; i++) ((float *)ft_data(x))[i] = i == 0 ? NAN : 1; /* seen by the first output alone */
+        assert_int_equal(ft_run(plan, &(ft_step){1, 0, 0, 0, 0}), FT_OK);
+        for (int i = 0; i < 32; i++) assert_true(isnan(((const float *)ft_data(y))[i]) == (i < 8));
+        ft_plan_free(plan);
+        ft_graph_free(g);
+        ft_params_free(params);
+    }
+}
+
 /* ---- choices of algorithms ----------------------------------------------------------------------------------------------- */
 
 static char kept[20][2 * FT_CHOICE]; /* what a run folder would hold */
@@ -270,6 +293,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_not_recorded),
                                        cmocka_unit_test(test_late),        cmocka_unit_test(test_not_finite),
                                        cmocka_unit_test(test_host_writes), cmocka_unit_test(test_choices),
-                                       cmocka_unit_test(test_many_clips)};
+                                       cmocka_unit_test(test_many_clips),  cmocka_unit_test(test_nan_through_relu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
