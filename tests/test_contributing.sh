@@ -2,7 +2,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$(dirname "$0")/lib.sh"
-mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen,classify,experiments,tests,CONTRIBUTING.md} tree/ && cd tree
+mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen,classify,experiments,tests,docs,CONTRIBUTING.md} tree/ && cd tree
 python3 - <<'P'
 import re
 page = open("CONTRIBUTING.md").read()

@@ -1,9 +1,9 @@
 # A small sweep ended at random moments, in the middle of writes as well (tests/fault.c): what is computed after them is, bit for bit,
-# what an undisturbed sweep gives, and nothing is read that was not written to its end. CRASHES=30 by default.
+# what an undisturbed sweep gives, and nothing is read that was not written to its end. CRASHES=10, STOPS=2 by default (full_crash.sh: 30, 5).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [ -z "${ASAN_OPTIONS:-}" ] || { echo "skipped: LD_PRELOAD and AddressSanitizer exclude each other"; exit 77; }
-crashes=${CRASHES:-30} RANDOM=7
+crashes=${CRASHES:-10} RANDOM=7
 fault=$(dirname "$F")/tests/libfault.so
 cat >e.yaml <<'Y'
 threads: 1
@@ -59,7 +59,7 @@ for k in $(seq "$crashes"); do
 done
 # a worker that is stopped before one of its writes, taken for dead by another machine, and goes on when that one has finished: it
 # writes nothing more
-for k in $(seq "${STOPS:-5}"); do
+for k in $(seq "${STOPS:-2}"); do
   FORTY_FAULT=$((RANDOM % operations + 1)):stop LD_PRELOAD=$fault "$F" experiment run e.yaml -o stopped-$k >out-1 2>err-1 &
   pid=$!
   for i in $(seq 600); do

@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 [ -z "${ASAN_OPTIONS:-}" ] || { echo "skipped: LD_PRELOAD and AddressSanitizer exclude each other"; exit 77; }
-fault=$(dirname "$F")/tests/libfault.so faults=${FAULTS:-10}
+fault=$(dirname "$F")/tests/libfault.so faults=${FAULTS:-6}
 export OMP_NUM_THREADS=1 FORTY_THREADS_NOW=1 XDG_CACHE_HOME=$T/cache
 "$F" phantom -o p.h5 --videos 12 --size 16 --frames 4 --mp4 v >/dev/null 2>&1
 cat >t.yaml <<'Y'
