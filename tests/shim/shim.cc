@@ -321,6 +321,9 @@ static void run_block(void)
         f->is = READY;
         f->id.x = u % blockDim.x, f->id.y = u / blockDim.x % blockDim.y, f->id.z = u / blockDim.x / blockDim.y;
         if (!f->stack) f->stack = (char *)malloc(STACK), f->copies = new std::vector<copy>;
+#ifdef SANITIZED
+        __asan_unpoison_memory_region(f->stack + STACK - 4096, 4096); /* entry() of the block before never returned */
+#endif
         make(&f->at, f->stack, STACK, entry);
     }
     for (;;) {
