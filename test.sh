@@ -25,7 +25,7 @@ cmake --preset clang -DBUILD_TESTING=OFF -DFT_SANITIZE=OFF -DFT_CUDA=OFF -DFT_IS
 python3 tests/clang_warnings.py build/clang
 rm -f build-clang.log
 echo "forty: half a minute of fuzzing for each reader" >&2
-FORTY_FUZZ_JOBS=$((4 * $(nproc))) tests/fuzz/run.sh 30
+FORTY_FUZZ_JOBS=$((5 * $(nproc))) tests/fuzz/run.sh 30
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
   install_missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross slurmctld slurmd chromium
