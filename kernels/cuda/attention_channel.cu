@@ -79,19 +79,6 @@ static bool tiles_fit(const ft_call *c, bool backward)
            ft_aligned(c->out[0]) && s.t < SHARED / 32 && tile_bytes(&s, backward ? 4 : 3, backward ? 2 : 1) <= SHARED &&
            s.seqs * s.heads < INT32_MAX;
 }
-#define BY_HEAD(p, ...)                                                                                                          \
-    do {                                                                                                                         \
-        if ((p) == 64) {                                                                                                         \
-            enum { P = 64 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((p) == 32) {                                                                                                  \
-            enum { P = 32 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        } else {                                                                                                                 \
-            enum { P = 16 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        }                                                                                                                        \
-    } while (0)
 
 /* P channels of all tokens, `stride` apart; zeros behind the last */
 template <int P> FT_DEV void fetch(bf16 *to, const bf16 *from, int64_t stride, int t, int padded)
@@ -406,9 +393,9 @@ extern "C" void ft_cuda_attention_channel(const ft_call *c)
     channel s = channel_of(c);
     const ft_buf *x = c->in[0];
     if (tiles_fit(c, false)) {
-        BY_HEAD(s.p, FT_LAUNCH_BIG((channel_tiles<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP, tile_bytes(&s, 3, 1),
-                                   ft_as<bf16>(c->out[0]), ft_as<float>(c->out[1]), ft_as<const bf16>(x),
-                                   ft_as<const float>(c->in[1]), s));
+        FT_BY_HEAD(s.p, FT_LAUNCH_BIG((channel_tiles<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP,
+                                      tile_bytes(&s, 3, 1), ft_as<bf16>(c->out[0]), ft_as<float>(c->out[1]), ft_as<const bf16>(x),
+                                      ft_as<const float>(c->in[1]), s));
         return;
     }
     float *inverse = (float *)scratch(c, 0), *raw = (float *)scratch(c, 1);
@@ -505,9 +492,10 @@ extern "C" void ft_cuda_attention_channel_bwd(const ft_call *c)
     const ft_buf *x = c->in[0];
     if (tiles_fit(c, true)) {
         float *parts = (float *)c->work;
-        BY_HEAD(s.p, FT_LAUNCH_BIG((channel_tiles_bwd<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP,
-                                   tile_bytes(&s, 4, 2), ft_as<bf16>(c->out[0]), parts, ft_as<const bf16>(x),
-                                   ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const bf16>(c->in[3]), s));
+        FT_BY_HEAD(s.p,
+                   FT_LAUNCH_BIG((channel_tiles_bwd<P>), (unsigned)(s.seqs * s.heads), TILE_WARPS * FT_WARP, tile_bytes(&s, 4, 2),
+                                 ft_as<bf16>(c->out[0]), parts, ft_as<const bf16>(x), ft_as<const float>(c->in[1]),
+                                 ft_as<const float>(c->in[2]), ft_as<const bf16>(c->in[3]), s));
         if (c->out[1]) ft_cuda_sum_rows(c->out[1]->data, FT_F32, parts, 1, s.seqs, s.heads, s.heads, 1);
         return;
     }

@@ -65,7 +65,8 @@ static void *bias_for(const ft_buf *b, ft_dtype type)
     return !b ? NULL : type == FT_F32 ? b->data : (void *)(uintptr_t)b->half;
 }
 
-/* Is the product with its epilogue faster than the product and our kernel after it? Decided once for a shape, as algorithms are. */
+/* Is the product with its epilogue faster than the product and our kernel after it? Decided once for a shape, as algorithms are.
+ */
 struct plain_trial {
     void *y;
     ft_dtype type;

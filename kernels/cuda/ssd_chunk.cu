@@ -420,19 +420,6 @@ static chunk chunk_of(const ft_call *c)
             __VA_ARGS__;                                                                                                         \
         }                                                                                                                        \
     } while (0)
-#define BY_HEAD(p, ...)                                                                                                          \
-    do {                                                                                                                         \
-        if ((p) == 64) {                                                                                                         \
-            enum { P = 64 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((p) == 32) {                                                                                                  \
-            enum { P = 32 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        } else {                                                                                                                 \
-            enum { P = 16 };                                                                                                     \
-            __VA_ARGS__;                                                                                                         \
-        }                                                                                                                        \
-    } while (0)
 
 bool ft_cuda_ssd_chunk_fits(const ft_call *c, bool backward)
 {
@@ -443,7 +430,7 @@ bool ft_cuda_ssd_chunk_fits(const ft_call *c, bool backward)
     if ((p != 16 && p != 32 && p != 64) || s.n % 16 || s.n > MOST_STATE || x->dim[0] > INT32_MAX / 4) return false;
     if (!ft_aligned(x) || !ft_aligned(c->out[0]) || (backward && !ft_aligned(c->in[6]))) return false;
     size_t bytes = 0;
-    BY_TOKENS(s.t, BY_HEAD(p, bytes = (room_bytes<W, P>(s, backward))));
+    BY_TOKENS(s.t, FT_BY_HEAD(p, bytes = (room_bytes<W, P>(s, backward))));
     return bytes * (size_t)s.sides <= SHARED;
 }
 
@@ -451,9 +438,9 @@ void ft_cuda_ssd_chunk(const ft_call *c)
 {
     chunk s = chunk_of(c);
     dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    BY_TOKENS(s.t,
-              BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                   (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
+    BY_TOKENS(
+        s.t, FT_BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                     (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
 }
 
 size_t ft_cuda_ssd_chunk_work(const ft_call *c)
@@ -472,8 +459,8 @@ void ft_cuda_ssd_chunk_bwd(const ft_call *c)
     k.dy = ft_as<const bf16>(c->in[6]), k.dx = ft_as<bf16>(c->out[0]), k.ddt = ft_as<bf16>(c->out[1]);
     k.part = (float *)c->work, k.sums = k.part + (s.parts > 1 ? s.parts * tokens * n2 : 0);
     dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    BY_TOKENS(s.t, BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                        (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
+    BY_TOKENS(s.t, FT_BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                           (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
     if (s.parts > 1)
         FT_RUN((sum_parts), tokens * n2 / 4, k.dx, (const float *)k.part, tokens, s.parts, n2, (int64_t)s.width, (int64_t)s.e);
     for (int q = 0; q < 3; q++)

@@ -108,4 +108,19 @@ FT_DEV void ft_copies_done(void)
 #endif
 }
 
+/* Runs a statement with P, the channels of a head: 16, 32 or 64 */
+#define FT_BY_HEAD(p, ...)                                                                                                       \
+    do {                                                                                                                         \
+        if ((p) == 64) {                                                                                                         \
+            enum { P = 64 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else if ((p) == 32) {                                                                                                  \
+            enum { P = 32 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        } else {                                                                                                                 \
+            enum { P = 16 };                                                                                                     \
+            __VA_ARGS__;                                                                                                         \
+        }                                                                                                                        \
+    } while (0)
+
 #endif

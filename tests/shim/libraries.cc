@@ -282,7 +282,7 @@ static int64_t extent(const tensor &t)
 
 enum { ENGINE_GRAPH = 1 << 20 }; /* an attribute of ours: what the engine computes */
 
-struct run_of { /* of one execution */
+struct run_of {     /* of one execution */
     bool otherwise; /* sums end in other last bits, as in another order */
     std::map<int64_t, void *> data;
     std::map<int64_t, std::vector<float>> made; /* virtual tensors, f32 */
