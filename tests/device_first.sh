@@ -88,14 +88,7 @@ sanitize() {
   FORTY_CUDA_MEASURE=0 compute-sanitizer --tool "$1" --error-exitcode 9 "$BINARIES/device_ops" $sanitized >>"$OUT/sanitizer.log" 2>&1
 }
 
-if [ "${1:-}" = --stage ]; then
-  set +m # its processes are of its group
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  trap 'exit 143' TERM
-  "stage_$2" "$3"
-  exit
-fi
+stage_alone "$@"
 if [ "${1:-}" = build ]; then
   mkdir -p build/carry
   build build/device-carry -DMARCH=x86-64-v3 "-DCMAKE_CUDA_ARCHITECTURES=${2:-90-real}" || exit 1

@@ -32,6 +32,17 @@ CHOICES=${CHOICES:-}
 trap 'for p in $running; do end_group "$p"; done; [ -z "$CHOICES" ] || rm -rf "$CHOICES"' EXIT
 trap 'exit 143' TERM INT HUP
 
+# stage_alone "$@": where this script was called as `--stage NAME SECONDS` (by stage), runs that one and ends
+stage_alone() {
+  [ "${1:-}" = --stage ] || return 0
+  set +m # its processes are of its group
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  trap 'exit 143' TERM
+  "stage_$2" "$3"
+  exit
+}
+
 # stage NAME SECONDS: runs stage_NAME of the calling script; 0: it ended well; 124: it was cut
 stage() {
   local name=$1 from end pid rc=0 word

@@ -94,14 +94,7 @@ stage_pytorch() {
   done
 }
 
-if [ "${1:-}" = --stage ]; then
-  set +m # its processes are of its group
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  trap 'exit 143' TERM
-  "stage_$2" "$3"
-  exit
-fi
+stage_alone "$@"
 
 mkdir -p "$OUT"
 for f in summary.txt ops.log models.log steps.log counters.txt device.jsonl torch.log; do rm -f "$OUT/$f"; done
