@@ -13,8 +13,7 @@
 #include "experiments/datasets.h"
 #include "experiments/video_names.h"
 
-static const char *const keys[] = {"data.as",   "data.columns", "data.group_from",      "data.threshold",
-                                   "data.bins", "data.window",  "data.window_positive", "data.multilabel"};
+static const char *const keys[] = {FT_LIST_WORD_KEYS};
 
 ft_list_words ft_list_words_of(const ft_config *cfg)
 {

@@ -15,6 +15,11 @@ typedef struct {
     bool majority, multilabel;
 } ft_list_words;
 
+/* the settings of these */
+#define FT_LIST_WORD_KEYS                                                                                                        \
+    "data.as", "data.columns", "data.group_from", "data.threshold", "data.bins", "data.window", "data.window_positive",          \
+        "data.multilabel"
+
 ft_list_words ft_list_words_of(const ft_config *cfg);        /* its strings are those of cfg */
 json_t *ft_list_words_key(const ft_config *cfg);             /* those that are given, for the key of a stage; NULL: none is */
 int ft_list_options(ft_list_opt *o, const ft_list_words *w); /* FT_EUSAGE: threshold and bins, no such data set */

@@ -156,10 +156,8 @@ static int plan_data(ft_experiment *x, ft_stage **stage)
     static const char *const keys[] = {
         "data.frames", "data.stride",  "data.fps",  "data.size", "data.clips_per_video", "data.on_error", "data.sampler",
         "data.view",   "data.overlap", "data.crop", NULL};
-    static const char *const by_content[] = {"data.videos", "data.labels",  "data.checksums",       "data.outside",
-                                             "data.as",     "data.columns", "data.group_from",      "data.threshold",
-                                             "data.bins",   "data.window",  "data.window_positive", "data.multilabel",
-                                             NULL}; /* the last row: where they are said (ft_list_words_key) */
+    static const char *const by_content[] = {"data.videos",  "data.labels",     "data.checksums",
+                                             "data.outside", FT_LIST_WORD_KEYS, NULL};
     char labels[65] = "";
     if (*ft_config_text(cfg, "data.labels")) FT_TRY(ft_labels_sha256(ft_config_text(cfg, "data.labels"), labels));
     if (!ft_is_dir(videos))

@@ -2,14 +2,7 @@
 #ifndef FORTY_CLIPS_H
 #define FORTY_CLIPS_H
 
-#include <jansson.h>
-#include <math.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "standard.h"
 
 #ifdef __cplusplus
 extern "C" {
