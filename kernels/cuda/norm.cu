@@ -155,10 +155,10 @@ extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((layernorm_columns<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0,
                                                      ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta,
                                                      scale, stat, per_sample, parts, n)));
-    for (int q = 0; q < 4; q++) /* dgamma and dbeta over all, dshift and dscale per sample */
-        if (c->out[1 + q])
-            ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts,
-                             4 * n, n, 1);
+    ft_sum_part sum[4]; /* dgamma and dbeta over all, dshift and dscale per sample */
+    for (int q = 0; q < 4; q++)
+        sum[q] = {ft_as<float>(c->out[1 + q]), part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts, 4 * n, n};
+    ft_cuda_sum_rows_of(4, sum);
 }
 
 /* ---- gate + residual ---------------------------------------------------------------------------------------------------- */
