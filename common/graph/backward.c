@@ -61,7 +61,7 @@ void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
     *at = p;
 }
 
-enum { MAX_PARTS = 64 };
+enum { MAX_PARTS = 1024 };
 
 /* Puts a tensor's gradient together when no more can come: parts first; a view hands it to what it looks at. */
 static void settle(ft_graph *g, ft_t t)
@@ -239,10 +239,11 @@ static void land(ft_graph *g, ft_t t)
         t->landed = t->landed ? ft_add(g, t->landed, d) : d;
         return;
     }
+    while (d->base != d && d->base->count == d->count) d = d->base; /* a reshaped weight's: where it was made */
     bool shared = d->base != d || !d->maker || d->kind == FT_IS_GRAD;
     if (d->dtype != FT_F32) d = ft_cast(g, d, FT_F32);
     else if (shared && !t->landed) d = ft_affine(g, d, 1, 0);
-    if (t->landed) d = ft_add(g, t->landed, d);
+    if (t->landed) d = ft_add(g, ft_reshape(g, t->landed, d->ndim, d->dim), d);
     if (g->failed) return;
     d->kind = FT_IS_GRAD;
     d->param = -1;

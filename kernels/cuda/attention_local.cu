@@ -216,10 +216,10 @@ extern "C" void ft_cuda_attention_local_bwd(const ft_call *c)
     float *qr = (float *)c->work, *kr = qr + q->count, *dq = kr + q->count, *dk = dq + q->count, *ds = dk + q->count,
           *mixed = ds + c->in[3]->count;
     rotate_both(c, s, qr, kr);
-    FT_BY_TYPE(q->dtype, FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
-                                   ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
-               FT_RUN((local_gather<T>), q->count, dq, dk, ft_as<T>(c->out[2]), (const float *)ds, (const float *)mixed,
-                      (const float *)qr, (const float *)kr, ft_as<const T>(dy), s);
-               FT_RUN((unrotate<T>), q->count, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), (const float *)dq, (const float *)dk,
-                      s));
+    FT_BY_TYPE(
+        q->dtype, FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
+                            ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
+        FT_RUN((local_gather<T>), q->count, dq, dk, ft_as<T>(c->out[2]), (const float *)ds, (const float *)mixed,
+               (const float *)qr, (const float *)kr, ft_as<const T>(dy), s);
+        FT_RUN((unrotate<T>), q->count, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), (const float *)dq, (const float *)dk, s));
 }

@@ -145,6 +145,6 @@ extern "C" void ft_cuda_conv_causal_bwd(const ft_call *c)
                BY_K(k, FT_RUN((conv_causal_bwd<T, K>), s.S * s.stretches * s.C, ft_as<T>(c->out[0]), part, ft_as<const T>(x),
                               ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const T>(c->in[3]), k, s)));
     ft_sum_part sum[] = {{ft_as<float>(c->out[1]), part, 1, s.S * s.stretches, n, s.C * k},
-                    {ft_as<float>(c->out[2]), part + s.C * k, 1, s.S * s.stretches, n, s.C}};
+                         {ft_as<float>(c->out[2]), part + s.C * k, 1, s.S * s.stretches, n, s.C}};
     ft_cuda_sum_rows_of(2, sum);
 }
