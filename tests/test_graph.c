@@ -242,6 +242,23 @@ static ft_t c_side(ft_graph *g) { return grouped(g, 4, 8, false); }
 static ft_t f_joined(ft_graph *g) { return grouped(g, 3, 5, true); }
 static ft_t c_joined(ft_graph *g) { return grouped(g, 3, 5, false); }
 
+/* Gradients that are sums: of three linear layers and a norm (each adds to what the one before left), and of a and b that get
+ * the same gradient while a has one of its own, which b must not see. `apart`: every use has a copy, so sums are nodes. */
+static ft_t use(ft_graph *g, ft_t x, bool apart) { return apart ? ft_affine(g, x, 1, 0) : x; }
+static ft_t summed(ft_graph *g, bool apart)
+{
+    ft_t a = P("a", 6, 16), b = P("b", 6, 16),
+         x = use(g, ft_unary(g, FT_SILU, ft_add(g, use(g, a, apart), use(g, b, apart))), apart);
+    ft_t y = ft_layernorm(g, use(g, x, apart), P("g", 16), P("n", 16), NULL, NULL, 1e-5f);
+    static const char *const names[] = {"w0", "w1", "w2"};
+    for (int i = 0; i < 3; i++) y = ft_mul(g, y, ft_linear(g, use(g, x, apart), P(names[i], 16, 16), NULL));
+    ft_t h = ft_add(g, use(g, a, apart), use(g, b, apart));
+    y = ft_add(g, y, ft_linear(g, use(g, h, apart), P("v", 16, 16), NULL));
+    return ft_add(g, y, ft_linear(g, use(g, a, apart), P("u", 16, 16), NULL));
+}
+static ft_t f_summed(ft_graph *g) { return summed(g, false); }
+static ft_t c_summed(ft_graph *g) { return summed(g, true); }
+
 static const struct {
     const char *name;
     form *fused, *composed;
@@ -265,7 +282,8 @@ static const struct {
              {"conv_transpose", f_convt, c_convt, 150},
              {"conv_dw", f_dw, c_dw, 300},
              {"parameters side by side", f_side, c_side, 40},
-             {"parameters joined", f_joined, c_joined, 40}};
+             {"parameters joined", f_joined, c_joined, 40},
+             {"summed gradients", f_summed, c_summed, 120}};
 
 static void compare(const char *name, const char *what, const float *a, const float *b, int64_t n, double unit)
 {

@@ -28,6 +28,7 @@ struct ft_tensor {
     ft_tensor *grad;       /* set by ft_backward */
     ft_tensor *landed;     /* of a leaf: the sum of its gradients so far; of a parameter where the optimiser reads it */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
+    int given;             /* of a gradient: how many tensors it is, or is a part of, the gradient of (owners only) */
     int first, last;       /* positions in the list between which the storage lives (owners only) */
     size_t offset;         /* in the slab (owners only) */
     void *host;            /* plans on a device: what the host fills or reads (owners only); NULL: not yet made */
