@@ -1,5 +1,5 @@
-/* Does a generator show its training clips again? Clips are vectors (a VAE's latents, say); what all training clips have in common
- * is taken off, and a clip is as like a training clip as it or its mirror image correlates with it.
+/* Does a generator show its training clips again? Clips are vectors (a VAE's latents, say); what all training clips have in
+ * common is taken off, and a clip is as like a training clip as it or its mirror image correlates with it.
  *
  * Of each clip the largest correlation with any training clip counts. Above tau it is a copy: tau is the 95th percentile of what
  * training clips reach with held-out real clips (Dar et al. 2024, arXiv 2402.01054). How many held-out clips are above it depends
@@ -45,9 +45,9 @@ typedef struct {
 
 typedef struct {
     double tau;
-    ft_share copies, copies_held_out; /* of clips: above tau; NaN without held-out clips */
-    ft_share ratio, ratio_held_out;   /* of clips: passed the ratio test */
-    ft_share coverage;                /* of training videos */
+    ft_share copies, copies_held_out;         /* of clips: above tau; NaN without held-out clips */
+    ft_share ratio, ratio_held_out;           /* of clips: passed the ratio test */
+    ft_share coverage;                        /* of training videos */
     double correlation, correlation_held_out; /* medians */
     bool copying; /* the intervals of copies and copies_held_out lie apart: this is no accident of a few clips */
 } ft_memorisation;

@@ -50,8 +50,9 @@ static void test_golden(void **state)
     ft_embedded t = {train, mirror, video, TRAIN, 4}, h = {held, NULL, own, HELD, HELD}, g = {made, NULL, own, MADE, MADE};
     assert_int_equal(ft_copy_ruler_new(&r, &t, &h, D, SAMPLES), FT_OK);
     assert_int_equal(ft_copies_find(r, &g, recall, &m), FT_OK);
-    const double got[] = {m.tau,        m.copies.value,         m.copies_held_out.value, m.ratio.value, m.ratio_held_out.value,
-                          m.coverage.value, m.correlation, m.correlation_held_out};
+    const double got[] = {m.tau,         m.copies.value,         m.copies_held_out.value,
+                          m.ratio.value, m.ratio_held_out.value, m.coverage.value,
+                          m.correlation, m.correlation_held_out};
     for (int i = 0; i < 8; i++) NEAR(got[i], golden_copies[i], 2e-6); /* f32 without what is common: 24 roundings of 2^-24 */
     for (int i = 0; i < MADE; i++) {
         assert_int_equal(recall[i].nearest, (int)golden_recall[i][0]);
@@ -134,7 +135,8 @@ static void test_phantom(void **state)
     assert_true(m.ratio.value == 0);
     ft_rng noise = ft_rng_make(3, 0, 0); /* by heart: 20 of the training clips with noise, every other one mirrored */
     for (int64_t i = 0; i < NEW * (int64_t)CLIP; i++)
-        made[i] = (i / CLIP % 2 ? mirror : train)[i / CLIP % 20 * CLIP + i % CLIP] + (float)((i / CLIP % 2 ? 0.02 : 0.1) * ft_rng_normal(&noise));
+        made[i] = (i / CLIP % 2 ? mirror : train)[i / CLIP % 20 * CLIP + i % CLIP] +
+                  (float)((i / CLIP % 2 ? 0.02 : 0.1) * ft_rng_normal(&noise));
     assert_int_equal(ft_copies_find(r, &g, recall, &m), FT_OK);
     print_message("by heart: %.2f [%.2f, %.2f], median %.3f, ratio test %.2f\n", m.copies.value, m.copies.low, m.copies.high,
                   m.correlation, m.ratio.value);

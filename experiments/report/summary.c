@@ -198,16 +198,16 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
 {
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
-    return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o}",
-                     "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low,
-                     "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
-                     "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse",
-                     real(a->eps_mse), "frechet", real(a->frechet), "delta_sd", real(a->delta_sd), "mcnemar_p",
-                     real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test", json_boolean(a->looked),
-                     "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm), "verdict",
-                     ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
-                     labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high), "memorisation",
-                     a->passport ? ft_memorisation_json(&a->copies) : json_null());
+    return json_pack(
+        "{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "arm",
+        a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high,
+        "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high", real(a->delta.high), "p_value",
+        real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet), "delta_sd",
+        real(a->delta_sd), "mcnemar_p", real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test",
+        json_boolean(a->looked), "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm),
+        "verdict", ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
+        labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high), "memorisation",
+        a->passport ? ft_memorisation_json(&a->copies) : json_null());
 }
 
 static json_t *curve_json(const ft_result *r)

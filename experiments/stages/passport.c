@@ -124,8 +124,8 @@ static json_t *pairs_of(const ft_passport *p, const ft_recall *of_clip)
         }
         if (best < 0) break;
         below = of_clip[best].correlation, last = best;
-        json_array_append_new(list, json_pack("[I,I,f]", (json_int_t)p->clips.clip[best],
-                                              (json_int_t)p->train.clip[of_clip[best].nearest], below));
+        json_array_append_new(
+            list, json_pack("[I,I,f]", (json_int_t)p->clips.clip[best], (json_int_t)p->train.clip[of_clip[best].nearest], below));
     }
     return list;
 }
@@ -186,8 +186,7 @@ void ft_passport_text(const ft_memorisation *m, char text[FT_PASSPORT_TEXT])
     percent(ratio, m->ratio);
     percent(coverage, m->coverage);
     if (isnan(m->tau))
-        snprintf(text, FT_PASSPORT_TEXT,
-                 "copies cannot be told without held-out real clips; %s pass the ratio test", ratio);
+        snprintf(text, FT_PASSPORT_TEXT, "copies cannot be told without held-out real clips; %s pass the ratio test", ratio);
     else
         snprintf(text, FT_PASSPORT_TEXT,
                  "copies of training clips %s (held-out real clips: %s; correlation above %.3f); ratio test %s; they show %s of "

@@ -22,7 +22,7 @@ int ft_passport_make(const ft_passport *p, ft_recall **of_clip, ft_memorisation 
  * correlation] each, both as indices into their stores. */
 enum { FT_PAIRS = 4 };
 json_t *ft_passport_json(const ft_passport *p, const ft_recall *of_clip, const ft_memorisation *m);
-json_t *ft_memorisation_json(const ft_memorisation *m); /* shares as [value, low, high]; null: nothing to tell it by */
+json_t *ft_memorisation_json(const ft_memorisation *m);         /* shares as [value, low, high]; null: nothing to tell it by */
 bool ft_passport_read(const json_t *facts, ft_memorisation *m); /* false: there is no passport */
 
 /* "copies its training videos: 71 % [60, 80] of its clips (held-out real clips: 4 % [1, 13])": what the first line says of a

@@ -47,7 +47,8 @@ static int write_pairs(const ft_stage *s, const ft_clipstore *from, const json_t
     size_t k;
     json_t *pair;
     ft_stage_file(path, s, "pairs.h5");
-    int rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = from->frames, .size = from->size, .stride = from->stride});
+    int rc =
+        ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = from->frames, .size = from->size, .stride = from->stride});
     if (rc == FT_OK) json_array_foreach(pairs, k, pair)
         {
             int64_t i = json_integer_value(json_array_get(pair, 0));
@@ -88,7 +89,8 @@ static int frechet(const ft_clip_pool *real, const ft_clip_pool *other, double *
 {
     float *a = NULL, *b = NULL;
     int d, rc = d = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, real->store, real->clip, real->n, &a);
-    if (rc >= 0) rc = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, other->store, other->clip, other->n, &b);
+    if (rc >= 0)
+        rc = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, other->store, other->clip, other->n, &b);
     if (rc >= 0) rc = ft_frechet(a, real->n, b, other->n, d, distance);
     ft_free(a);
     ft_free(b);
