@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/image.h"
 #include "common/io/video.h"
@@ -113,7 +114,7 @@ static void align_part(problem *p, int64_t k)
     p->total = ft_add(g, p->total, p->align_loss);
 }
 
-static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t stream, bool training)
+static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t number, bool training)
 {
     const ft_config *cfg = p->cfg;
     int64_t B = p->batch, images = ft_config_int(cfg, "generator.images") > 0 ? p->l->image_frames : 0;
@@ -132,7 +133,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->min_snr = training && !strcmp(ft_config_text(cfg, "generator.weighting"), "min-snr");
     if (p->flow && (p->vlb || p->min_snr))
         return FT_FAIL(FT_ECONFIG, "generator.objective flow goes neither with generator.vlb nor with generator.weighting");
-    ft_graph *g = p->g = ft_graph_new(p->params, dtype, stream);
+    ft_graph *g = p->g = ft_graph_new(p->params, dtype, number);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_training(g, training);
     p->mean = ft_input(g, "mean", FT_F32, 5, dim);
@@ -210,8 +211,8 @@ static void feed_problem(problem *p, int64_t step)
 {
     int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
     for (int64_t b = 0; b < p->batch; b++) {
-        ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)(first + b));
-        feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, first + b), &r);
+        ft_rng r = ft_rng_make(p->seed, FT_STREAM_TIMES, (uint64_t)(first + b));
+        feed_clip(p, b, ft_shuffled(p->seed, FT_STREAM_GENERATOR_ORDER, n, first + b), &r);
         if (!p->flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
         else feed_time(p, b, p->logit_normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
     }
@@ -290,7 +291,7 @@ static int make_phase(training *t, problem *p, const char *preset, ft_dtype dtyp
                       ft_phase *phase)
 {
     const ft_config *cfg = p->cfg;
-    FT_TRY(problem_new(p, preset, dtype, 3, true));
+    FT_TRY(problem_new(p, preset, dtype, FT_GRAPH_GENERATOR, true));
     if (ft_config_real(cfg, "align.weight") > 0) FT_TRY(align_phase(t, p, pool, vae_dir));
     ft_optim_opt opt = {.clip = (float)ft_config_real(cfg, "generator.clip"),
                         .clip_from = ft_config_int(cfg, "generator.clip_from"),
@@ -388,12 +389,13 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     FT_TRY(ft_latents_read(&l, cfg, path, pool_latents));
     problem p = {.cfg = cfg, .l = &l, .batch = BATCH, .params = ft_params_new(0)};
     double sum = 0;
-    int rc = p.params ? problem_new(&p, preset, dtype, 4, false) : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    int rc = p.params ? problem_new(&p, preset, dtype, FT_GRAPH_GENERATOR_SCORE, false)
+                      : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     if (rc == FT_OK) rc = load_ema(p.params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&p.plan, p.g, FT_EMA);
     for (int i = 0; rc == FT_OK && i < RUNS; i++) { /* t is spread evenly, one from each of 200 strata */
         ft_step s = {17, i, 0, 0, 0};
-        ft_rng r = ft_rng_make(17, 0x7133, (uint64_t)i);
+        ft_rng r = ft_rng_make(17, FT_STREAM_TIMES, (uint64_t)i);
         for (int64_t b = 0; b < BATCH; b++) {
             double part = ((double)(i * BATCH + b) + (p.flow ? 0.5 : 0)) / (RUNS * BATCH);
             feed_clip(&p, b, (i * BATCH + b) % clips(&p), &r);
@@ -415,7 +417,8 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
 static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l)
 {
     ft_graph *g = NULL;
-    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 || !(g = ft_graph_new(*params, FT_F32, 5)))
+    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
+        !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
     ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], ft_input(g, "t", FT_F32, 1, dim));

@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "gen/vae_train.h"
 
@@ -113,7 +114,7 @@ static int encode_images(const ft_config *cfg, const char *vae_dir, const ft_cli
         int64_t n = total - at < BATCH ? total - at : BATCH;
         for (int64_t b = 0; b < n; b++)
             for (int f = 0; f < frames; f++) {
-                ft_rng g = ft_rng_make(0, 0x1496, (uint64_t)((at + b) * frames + f));
+                ft_rng g = ft_rng_make(0, FT_STREAM_IMAGE_FRAMES, (uint64_t)((at + b) * frames + f));
                 int64_t clip = pool->clip[ft_rng_below(&g, pool->n)], frame = ft_rng_below(&g, s->frames);
                 ft_to_unit((float *)ft_data(r.in) + (b * frames + f) * picture, ft_clip_pixels(s, clip) + frame * picture,
                            s->size, s->size, false);

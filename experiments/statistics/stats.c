@@ -11,6 +11,7 @@
 #include "common/base/quantiles.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 /* Test videos resampled within classes, all together where a label is a set. Runs with the same labels in the same order share a
  * test list and so a draw. */
@@ -58,7 +59,8 @@ static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int c
     int *runs = ft_alloc((size_t)(n + 1) * sizeof *runs),
         rc = pick && runs ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
     for (int k = 0; rc == FT_OK && n && k < samples; k++) {
-        ft_rng r = ft_rng_make(1, 0xB007, (uint64_t)k), videos = ft_rng_make(1, 0xB008, (uint64_t)k);
+        ft_rng r = ft_rng_make(1, FT_STREAM_BOOTSTRAP_RUNS, (uint64_t)k),
+               videos = ft_rng_make(1, FT_STREAM_BOOTSTRAP_VIDEOS, (uint64_t)k);
         draw_runs(&r, a, n, runs);
         value[k] = 0;
         for (int i = 0; i < n; i++) {
@@ -108,7 +110,7 @@ double ft_sign_flip(const double *d, int n)
     for (int i = 0; i < n; i++) observed += d[i];
     observed = fabs(observed) - 1e-12;
     int64_t trials = n <= 20 ? (int64_t)1 << n : 100000, extreme = 0;
-    ft_rng r = ft_rng_make(2, 0xF11B, 0);
+    ft_rng r = ft_rng_make(2, FT_STREAM_SIGN_FLIPS, 0);
     for (int64_t t = 0; t < trials; t++) {
         double s = 0;
         for (int i = 0; i < n; i++) {
