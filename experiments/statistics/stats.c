@@ -8,15 +8,10 @@
 
 #include "classify/scores.h"
 #include "common/base/memory.h"
+#include "common/base/quantiles.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
-
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
 
 /* Test videos resampled within classes, all together where a label is a set. Runs with the same labels in the same order share a
  * test list and so a draw. */
@@ -83,13 +78,6 @@ static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int c
 int ft_bootstrap(const ft_run_scores *run, int n, int classes, int positive, int samples, double *value)
 {
     return resample(run, NULL, n, classes, positive, samples, value);
-}
-
-void ft_percentiles(double *value, int samples, double *low, double *high)
-{
-    qsort(value, (size_t)samples, sizeof *value, rising);
-    *low = value[(int)floor(0.025 * (samples - 1))];
-    *high = value[(int)ceil(0.975 * (samples - 1))];
 }
 
 static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples)
