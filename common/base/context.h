@@ -15,16 +15,18 @@
  * A thread that has entered none has defaults of its own: log lines to standard error, all cores, the processor. What is made
  * there has the context of the thread that runs it. One thread at a time works in a context; log lines may come from several.
  *
- * What stays with the process (tests/test_install.sh holds this list against the library's symbols):
- *   of the program   interrupt.c: a signal came, who looks at it; files.c, lease.c: unfinished files and leases, which a process
- *                    that is ended takes away; ranks.c: which of the processes it is that train together; cli.c: the command line
- *   made once, then  onednn.c: the engine, the version; backend.c: the CUDA plugin, or why there is none; attention.c,
- * registers.c: never changed    what the processor can; diffusion.c: noise schedules; clipstore.c, video.c, files.c: libraries
- * are set up shared, counted  files.c: check sums of files by inode and time, behind a lock; memory.c: allocations counted for
- * tests that refuse one; video.c: what FFmpeg complains of, for which it has one place in a process: a video that is read while
- * another thread reads a damaged one may be noted as mended, too; fourier.c: FFTW's planner, locked The plugin has one GPU and
- * one stream: of the contexts of a process, one at a time computes there. The last error message is of the thread (status.h).
- * Clip stores in two threads need an HDF5 that is built thread-safe, as Debian's is. */
+ * What stays with the process (tests/test_install.sh holds the library's symbols against this list):
+ *
+ * - of the program: interrupt.c, a signal came, and who looks at it; files.c and lease.c, unfinished files and leases, which a
+ *   process that is ended takes away; ranks.c, which it is of the processes that train together; cli.c, the command line
+ * - made once and never changed: onednn.c, engine and version; backend.c, the CUDA plugin or why there is none; tiles.h, whether
+ *   the processor has them; diffusion.c, noise schedules; clipstore.c, video.c and files.c, that a library is set up
+ * - shared, behind a lock or counted: files.c, check sums of files by inode and time; fourier.c, FFTW's planner; memory.c,
+ *   allocations, for tests that refuse one; video.c, what FFmpeg complains of, for which it has one place in a process: a video
+ *   that is read while another thread reads a damaged one may be noted as mended, too
+ *
+ * The plugin has one GPU and one stream: of the contexts of a process, one at a time computes there. The last error message is of
+ * the thread (status.h). Clip stores in two threads need an HDF5 that was built thread-safe, as Debian's is. */
 #ifndef FT_CONTEXT_H
 #define FT_CONTEXT_H
 
