@@ -12,6 +12,47 @@ done
 grep -q 'project(forty VERSION ${FORTY_VERSION}' "$root/CMakeLists.txt" || die "the version stands twice"
 [ "$("$F" --version)" = "forty $(sed -n 's/^#define FORTY_VERSION_M.* //p; s/^#define FORTY_VERSION_P.* //p' "$root/common/forty/version.h" | paste -sd.)" ] || die "the program has another version"
 [[ $(grep -m 1 '^## ' "$root/CHANGELOG.md") =~ ^"## $("$F" --version | sed 's/forty //'), "20[0-9]{2}-[0-9]{2}-[0-9]{2}$ ]] || die "CHANGELOG.md does not begin with this version and its date"
+# what is of the process and not of a context: common/base/context.h says of each why. GCC numbers statics of functions
+if ! grep -q "^FT_SANITIZE:BOOL=ON" "$build/CMakeCache.txt"; then
+  cat >allowed <<'END'
+backend.c looked_for
+backend.c plugin
+backend.c why
+cli.c cli
+cli.c printed
+clipstore.c once
+diffusion.c alpha_bar
+diffusion.c filled
+files.c fences
+files.c fences_lock
+files.c known_sums
+files.c next_sum
+files.c once
+files.c sums
+files.c unfinished
+fourier.c planner
+interrupt.c asked
+interrupt.c ft_interrupted
+interrupt.c looked_at
+lease.c all
+lease.c looked
+lease.c number
+memory.c count
+memory.c fail_at
+onednn.c engine
+onednn.c once
+onednn.c version_text
+ranks.c all
+tiles.h known
+video.c complaints
+video.c once
+END
+  objdump -t "$build"/libforty_core.a $(find "$build" -name libforty.a -o -name libforty_lib.a) |
+    awk '/file format/ { file = $1; sub(/\.o:$/, "", file) }
+         $4 ~ /^(\.l?(bss|data)$|\.l?(bss|data)\.[^r]|\*COM\*)/ && $3 == "O" { sub(/\.[0-9]+$/, "", $6); print (($6 == "known") ? "tiles.h" : file), $6 }' |
+    sort -u >found
+  diff allowed found >&2 || die "variables of the process: common/base/context.h lists those that may be"
+fi
 if ! grep -q "^FT_LIBRARY:BOOL=ON" "$build/CMakeCache.txt"; then
   echo "the library is not built here (FT_LIBRARY)"
   done_testing
