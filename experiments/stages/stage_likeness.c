@@ -1,5 +1,7 @@
 /* How like the pool's real clips a set of clips is: self-feature Frechet distance, and the nearest real neighbour of each clip,
  * which shows whether a generator has learnt clips by heart. Clips of the validation videos are the measure of both. */
+#include "experiments/stages/stage_likeness.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +12,9 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/statistics/confounds.h"
+#include "experiments/statistics/stats.h"
 
 static int by_value(const void *a, const void *b)
 {
@@ -91,12 +95,12 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 }
 static const ft_stage_kind likeness = {"likeness", compute, NULL};
 
-int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage)
+int ft_stage_likeness(ft_experiment *x, const char *label, ft_stage *made, const char *file, ft_stage **stage)
 {
-    ft_stage like = {.kind = &likeness, .cfg = x->cfg, .arm = "", .label = c ? c->label : "", .file = c ? c->file : ""};
+    ft_stage like = {.kind = &likeness, .cfg = x->cfg, .arm = "", .label = label, .file = file};
     char hex[65] = "";
-    if (c && c->made) like.need[0] = c->made, like.needs = 1;
-    if (*like.file) FT_TRY(ft_sha256_file(like.file, hex));
+    if (made) like.need[0] = made, like.needs = 1;
+    if (*file) FT_TRY(ft_sha256_file(file, hex));
     json_t *key =
         json_pack("{s:s,s:s,s:o,s:o}", "store", x->store.id, "file", hex, "pool", ft_video_names(&x->store, &x->folds[0].pool),
                   "validation", ft_video_names(&x->store, &x->folds[0].validation));
