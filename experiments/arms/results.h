@@ -5,6 +5,7 @@
 #include "experiments/stages/stage.h"
 #include "experiments/stages/stage_confounds.h"
 #include "experiments/statistics/stats.h"
+#include "gen/memorisation.h"
 
 typedef enum { FT_NOT_COMPARED, FT_COULD_NOT, FT_BETTER, FT_WORSE, FT_EQUIVALENT, FT_NOT_SHOWN } ft_verdict; /* see verdict.h */
 
@@ -30,6 +31,8 @@ typedef struct ft_arm_result {
     double psnr, eps_mse; /* of a generator, NaN otherwise */
     ft_stage *likeness;   /* of its clips to the pool's real ones; NULL: it has none */
     double frechet;       /* from there */
+    bool passport;        /* has it a memorisation passport? Only where somebody made its clips */
+    ft_memorisation copies;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
     double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/base/memory.h"
+#include "common/base/quantiles.h"
 #include "common/base/status.h"
 
 /* ---- the curve as numbers ------------------------------------------------------------------------------------------------ */

@@ -4,7 +4,8 @@
 
 #include "experiments/stages/stage.h"
 
-/* Of clips that a stage made or `file` holds against the first fold's pool; of neither (NULL, ""): of the validation videos. */
-int ft_stage_likeness(ft_experiment *x, const char *label, ft_stage *made, const char *file, ft_stage **stage);
+/* Of clips that a stage made or `file` holds against their fold's pool; of neither (NULL, ""): of its validation videos. */
+int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage *made, const char *file,
+                      ft_stage **stage);
 
 #endif

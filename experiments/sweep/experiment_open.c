@@ -27,7 +27,7 @@ static int plan_runs(ft_result *r)
         for (int split = 0; split < splits; split++)
             for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->curve[i], split, seed));
     for (int i = 0; i < r->n; i++) generated |= r->arm[i].likeness != NULL;
-    return generated ? ft_stage_likeness(x, "", NULL, "", &r->held_out) : FT_OK;
+    return generated ? ft_stage_likeness(x, x->cfg, "", 0, NULL, "", &r->held_out) : FT_OK;
 }
 
 int ft_experiment_open(ft_result *r)
