@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 #include "common/vision/dino.h"
@@ -104,7 +105,8 @@ static int flow_new(flow_maker *f, const align_opt *o, int frames, int size)
     f->step = o->released_range ? 2.0f / 255 * 2 / 255 : 2.0f / 255, f->low = o->released_range ? -1 - 2.0f / 255 : -1;
     int64_t dim[4] = {frames - 1, size, size, 3};
     f->params = ft_params_new(0);
-    if (!f->params || !(f->g = ft_graph_new(f->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", o->flow);
+    if (!f->params || !(f->g = ft_graph_new(f->params, FT_F32, FT_GRAPH_NAMES)))
+        return FT_FAIL(FT_ENOMEM, "no memory for %s", o->flow);
     FT_TRY(ft_params_train_only(f->params, 0, NULL));
     ft_training(f->g, false);
     f->a = ft_input(f->g, "image1", FT_F32, 4, dim), f->b = ft_input(f->g, "image2", FT_F32, 4, dim);
@@ -193,7 +195,8 @@ static int teacher_new(teacher *t, const align_opt *o, const ft_config *cfg, con
     t->frames = frames, t->side = (size + t->dino->patch / 2) / t->dino->patch, t->channels = t->dino->width;
     t->normalise = *o->weights != 0;
     t->params = ft_params_new(0);
-    if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, FT_GRAPH_NAMES)))
+        return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     FT_TRY(ft_params_train_only(t->params, 0, NULL));
     ft_training(t->g, false);
     t->in = ft_input(t->g, "x", FT_F32, 4, (int64_t[]){frames, size, size, 3});

@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/image.h"
 #include "common/io/video.h"
@@ -152,7 +153,7 @@ static void align_part(problem *p, int64_t k)
 }
 
 /* Scores are squared errors for all, without the terms that training adds. */
-static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t stream, bool training)
+static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t number, bool training)
 {
     ft_generator_opt *o = &p->opt;
     int64_t B = p->batch, images = o->images.n > 0 ? p->l->image_frames : 0;
@@ -165,7 +166,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->training = training;
     if (o->flow && (o->vlb || o->min_snr))
         return FT_FAIL(FT_ECONFIG, "generator.objective flow goes neither with generator.vlb nor with generator.weighting");
-    ft_graph *g = p->g = ft_graph_new(p->params, dtype, stream);
+    ft_graph *g = p->g = ft_graph_new(p->params, dtype, number);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_training(g, training);
     p->mean = ft_input(g, "mean", FT_F32, 5, dim);
@@ -240,7 +241,7 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
 /* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
 static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
 {
-    ft_rng r = ft_rng_make(p->seed, 0xC1A5, (uint64_t)draw);
+    ft_rng r = ft_rng_make(p->seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
     bool dropped = ft_rng_uniform(&r) < p->opt.class_drop;
     ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
 }
@@ -252,8 +253,8 @@ static void feed_problem(problem *p, int64_t step)
 {
     int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
     for (int64_t b = 0; b < p->batch; b++) {
-        ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)(first + b));
-        int64_t k = ft_shuffled(p->seed, 0x1A7, n, first + b);
+        ft_rng r = ft_rng_make(p->seed, FT_STREAM_TIMES, (uint64_t)(first + b));
+        int64_t k = ft_shuffled(p->seed, FT_STREAM_GENERATOR_ORDER, n, first + b);
         feed_clip(p, b, k, &r);
         if (p->label) feed_class(p, b, k, first + b);
         if (!p->opt.flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
@@ -457,12 +458,13 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
                  .batch = BATCH,
                  .params = ft_params_new(0)};
     double sum = 0;
-    int rc = p.params ? problem_new(&p, preset, dtype, 4, false) : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    int rc = p.params ? problem_new(&p, preset, dtype, FT_GRAPH_GENERATOR_SCORE, false)
+                      : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     if (rc == FT_OK) rc = load_ema(p.params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&p.plan, p.g, FT_EMA);
     for (int i = 0; rc == FT_OK && i < RUNS; i++) { /* t is spread evenly, one from each of 200 strata */
         ft_step s = {17, i, 0, 0, 0};
-        ft_rng r = ft_rng_make(17, 0x7133, (uint64_t)i);
+        ft_rng r = ft_rng_make(17, FT_STREAM_TIMES, (uint64_t)i);
         for (int64_t b = 0; b < BATCH; b++) {
             double part = ((double)(i * BATCH + b) + (p.opt.flow ? 0.5 : 0)) / (RUNS * BATCH);
             feed_clip(&p, b, (i * BATCH + b) % clips(&p), &r);
@@ -485,7 +487,8 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
 static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes)
 {
     ft_graph *g = NULL;
-    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 || !(g = ft_graph_new(*params, FT_F32, 5)))
+    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
+        !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
     ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};

@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "gen/vae_train.h"
 
@@ -73,12 +74,12 @@ static void posterior_free(posterior *p)
     ft_free(p->logvar);
 }
 
-/* Clips of the pool, then their mirror images. */
-static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
+/* Clips of the pool, then their mirror images if these are asked for. */
+static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, bool mirrored, posterior *p)
 {
     const ft_clipstore *s = pool->store;
     ft_vae_runner r;
-    int64_t total = 2 * pool->n;
+    int64_t total = (mirrored ? 2 : 1) * pool->n;
     FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_ENCODE, BATCH, s->frames, s->size));
     int rc = posterior_make(p, &r, total);
     int64_t each = ft_count(r.out) / BATCH, z = p->dim[4];
@@ -114,7 +115,7 @@ static int encode_images(const ft_config *cfg, ft_image_opt images, const char *
         int64_t n = total - at < BATCH ? total - at : BATCH;
         for (int64_t b = 0; b < n; b++)
             for (int f = 0; f < frames; f++) {
-                ft_rng g = ft_rng_make(0, 0x1496, (uint64_t)((at + b) * frames + f));
+                ft_rng g = ft_rng_make(0, FT_STREAM_IMAGE_FRAMES, (uint64_t)((at + b) * frames + f));
                 int64_t clip = pool->clip[ft_rng_below(&g, pool->n)], frame = ft_rng_below(&g, s->frames);
                 ft_to_unit((float *)ft_data(r.in) + (b * frames + f) * picture, ft_clip_pixels(s, clip) + frame * picture,
                            s->size, s->size, false);
@@ -139,7 +140,7 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
     posterior p = {0}, image = {0};
     float *stat = NULL;
     ft_image_opt images = ft_image_options(cfg);
-    int rc = encode_clips(cfg, vae_dir, pool, &p);
+    int rc = encode_clips(cfg, vae_dir, pool, true, &p);
     if (rc == FT_OK && images.n > 0) rc = encode_images(cfg, images, vae_dir, pool, &image);
     int64_t z = p.dim[4];
     if (rc == FT_OK && !(stat = ft_alloc((size_t)(3 * z) * sizeof *stat))) rc = FT_FAIL(FT_ENOMEM, "no memory for latents");
@@ -236,4 +237,46 @@ done:
     ft_safetensors_free(&ref);
     if (rc < 0) ft_latents_free(l);
     return rc;
+}
+
+/* each channel by the deviation of its means in `stats` */
+static int by_deviation(const char *stats, float *mean, const int64_t dim[5])
+{
+    ft_safetensors ref;
+    FT_TRY(ft_safetensors_read(&ref, stats));
+    const ft_st_tensor *c = ft_safetensors_find(&ref, "channel");
+    int64_t z = dim[4], count = dim[0] * dim[1] * dim[2] * dim[3] * z;
+    float *channel = ft_alloc_n(3 * z + 1, sizeof *channel);
+    int rc = channel ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for latents");
+    if (rc == FT_OK && (!c || c->count != 3 * z)) rc = FT_FAIL(FT_EDATA, "%s: latents of another VAE", stats);
+    if (rc == FT_OK) rc = ft_safetensors_f32(c, channel);
+    for (int64_t i = 0; rc == FT_OK && i < count; i++) mean[i] /= channel[2 * z + i % z];
+    ft_free(channel);
+    ft_safetensors_free(&ref);
+    return rc;
+}
+
+int ft_latent_means_read(const char *path, const char *stats, float **mean, int64_t dim[5])
+{
+    ft_safetensors st;
+    *mean = NULL;
+    FT_TRY(ft_safetensors_read(&st, path));
+    const ft_st_tensor *m = ft_safetensors_find(&st, "mean");
+    int rc = m && m->ndim == 5 ? FT_OK : FT_FAIL(FT_EDATA, "%s: not a file of latents. Remove it to make it again", path);
+    if (rc == FT_OK && !(*mean = ft_alloc_n(m->count + 1, sizeof **mean))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) rc = ft_safetensors_f32(m, *mean);
+    if (rc == FT_OK) memcpy(dim, m->dim, 5 * sizeof *dim);
+    ft_safetensors_free(&st);
+    return rc == FT_OK ? by_deviation(stats, *mean, dim) : rc;
+}
+
+int ft_latent_means(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *stats, float **mean,
+                    int64_t dim[5])
+{
+    posterior p = {0};
+    int rc = encode_clips(cfg, vae_dir, pool, false, &p);
+    *mean = p.mean;
+    ft_free(p.logvar);
+    memcpy(dim, p.dim, sizeof p.dim);
+    return rc == FT_OK ? by_deviation(stats, *mean, dim) : rc;
 }

@@ -38,6 +38,13 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
 int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const char *stats);
 void ft_latents_free(ft_latents *l);
 
+/* Posterior means alone, fresh (n,f,s,s,z), each channel over the deviation of its means in the training pool (`stats`, its
+ * file): those of a file, with mirror images behind them, and those of any clips as they are. What is fresh is the caller's in
+ * any case. */
+int ft_latent_means_read(const char *path, const char *stats, float **mean, int64_t dim[5]);
+int ft_latent_means(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *stats, float **mean,
+                    int64_t dim[5]);
+
 /* Latent frames that the images add to a clip. */
 int64_t ft_image_frames(ft_image_opt images, const ft_vae_preset *p);
 

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/diffusion.h"
@@ -93,7 +94,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     if (s->opt.flow && s->path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
     s->x = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->x);
-    s->g = ft_graph_new(params, dtype, 5);
+    s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
     s->without = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->without);
     if (!s->x || !s->without || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);

@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
@@ -90,8 +91,8 @@ static int feed_vae(void *ctx, int64_t step)
     int64_t each = ft_clip_bytes(s);
     int64_t first = ft_first_sample(step, f->batch);
     for (int64_t b = 0; b < f->batch; b++) {
-        ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)(first + b));
-        int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, first + b);
+        ft_rng r = ft_rng_make(f->seed, FT_STREAM_VAE_FLIP, (uint64_t)(first + b));
+        int64_t k = ft_shuffled(f->seed, FT_STREAM_VAE_ORDER, f->pool->n, first + b);
         ft_to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
                    ft_rng_bits(&r) & 1);
     }
@@ -112,7 +113,8 @@ static int make_critic(vae_feed *f, ft_dtype dtype)
 {
     int64_t dim[5];
     for (int i = 0; i < 5; i++) dim[i] = ft_dim(f->x, i);
-    if (!(f->critic_graph = ft_graph_new(f->critic, dtype, 6))) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
+    if (!(f->critic_graph = ft_graph_new(f->critic, dtype, FT_GRAPH_CRITIC)))
+        return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
     f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
     f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->output), 5, dim);
     ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
@@ -132,7 +134,7 @@ static int load_judge(const char *name, const char *weights, ft_vae_loss_opt *op
     if (!opt->judge) return FT_FAIL(FT_ECONFIG, "vae.lpips_model %s is not known: lpips-vgg, lpips-alex", name);
     if (!(opt->judge_params = ft_params_new(0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     FT_TRY(ft_params_train_only(opt->judge_params, 0, NULL));
-    ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, 0); /* names its weights, so that the file can be read */
+    ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, FT_GRAPH_NAMES); /* names its weights, so that the file can be read */
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 1, 64, 64, 3});
     ft_lpips(g, opt->judge, x, x);
@@ -172,7 +174,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     vae_feed feed = {.pool = pool, .batch = o.batch, .seed = seed, .critic_lr = o.gan_lr, .critic_from = o.gan_from};
     ft_vae_loss_opt opt = {o.kl, o.ffl, o.lpips, o.gan, NULL, NULL, NULL, NULL};
     ft_params *params = ft_params_new(seed);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
     int64_t parts = 1;
     int rc = FT_OK;
@@ -251,7 +253,8 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     r->params = ft_params_new(0);
     ft_graph *whole = NULL;
     int rc = r->params ? ft_params_train_only(r->params, 0, NULL) : FT_FAIL(FT_ENOMEM, "no memory for the VAE");
-    if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, 2)) || !(r->g = ft_graph_new(r->params, dtype, 2))))
+    if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE)) ||
+                        !(r->g = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for the VAE");
     if (rc < 0) goto done;
     /* one graph names every parameter, so that the file must fit; the other is run */

@@ -91,6 +91,12 @@ for f in files:
                 continue
             wrong.append(f"{f}:{body.count(chr(10), 0, start + m.start()) + 1} names {name}, which is not there")
 
+# ---- random numbers come from streams that have a row and a name (common/base/streams.h)
+BARE = re.compile(r"\bft_(?:(?:rng_make|philox|shuffled)\([^,;]+,[^,;A-Za-z]*(?:\(uint32_t\))?[^,;A-Za-z]*\d|graph_new\([^;]*,\s*\d)")
+for f in sources:
+    body = text(f)
+    wrong += [f"{f}:{body.count(chr(10), 0, m.start()) + 1} draws from a stream without a name" for m in BARE.finditer(re.sub(r"/\*.*?\*/", lambda c: re.sub(r"[^\n]", " ", c[0]), body, flags=re.S))]
+
 # ---- functions; a CUDA kernel is one, with its registers and barriers
 for f in sources:
     if f.endswith(".cu"):

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/train/precision.h"
 #include "common/base/threads.h"
 #include "common/train/rates.h"
@@ -270,7 +271,7 @@ enum { N_OPS = sizeof ops / sizeof *ops };
 static int bench_op(int k, ft_dtype dtype, bool both, int64_t runs, bool profile, double copy, json_t *list, bool print)
 {
     ft_params *params = ft_params_new(1);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
     double *ms = ft_alloc((size_t)runs * sizeof *ms);
     int rc = g && ms ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
@@ -437,7 +438,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     if (rc == FT_OK && sample && (row->n_in != 2 || strcmp(row->kind, "generator")))
         rc = FT_FAIL(FT_EUSAGE, "bench sample needs a generator, %s is none", model);
     if (rc == FT_OK && train && row->frozen) rc = FT_FAIL(FT_EUSAGE, "%s is a frozen network: bench forward times it", model);
-    if (rc == FT_OK && (!params || !ms || !(g = ft_graph_new(params, dtype, 1))))
+    if (rc == FT_OK && (!params || !ms || !(g = ft_graph_new(params, dtype, FT_GRAPH_ALONE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     if (rc < 0) goto done;
     if (row->frozen || !train) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL)); /* no gradients, no moments */

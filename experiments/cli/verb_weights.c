@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/train/precision.h"
 #include "common/io/pth.h"
 #include "common/io/weights.h"
@@ -518,7 +519,7 @@ static int run_forward(ft_cli *c)
     FT_TRY_TO(rc, done, apply_settings(cfg, preset, &w, weights));
     FT_TRY_TO(rc, done, ft_safetensors_read(&in, input));
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, &w, 1), 0));
-    if (!(g = ft_graph_new(params, dtype, 1))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", arg[0]));
+    if (!(g = ft_graph_new(params, dtype, FT_GRAPH_ALONE))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", arg[0]));
     ft_training(g, ft_config_bool(cfg, "train"));
     for (int i = 0; i < row->n_in; i++) {
         const char *channel = strchr(row->in[i].axes, 'c');

@@ -9,6 +9,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/lookup.h"
 
 /* ---- classes ---------------------------------------------------------------------------------------------------------- */
@@ -458,11 +459,11 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
     }
     if (!named) {
         double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
-        FT_TRY(deal(s, c, side, POOL, 2, share, ft_rng_make(0, 0x7E57, 0)));
+        FT_TRY(deal(s, c, side, POOL, 2, share, ft_rng_make(0, FT_STREAM_TEST_LIST, 0)));
         rename_side(side, s->n_video, 100, POOL);
         rename_side(side, s->n_video, 101, TEST);
     }
-    if (!named_validation) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, 0x7A11D, 0)));
+    if (!named_validation) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
     return add_fold(folds, n, s, side, 0, 0);
 }
 
@@ -517,10 +518,10 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
     for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
     for (int repeat = 0; rc == FT_OK && repeat < repeats; repeat++) {
         for (int64_t i = 0; i < s->n_video && !given; i++) part[i] = POOL;
-        if (!given) rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, 0xF01D, (uint64_t)repeat));
+        if (!given) rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, FT_STREAM_FOLDS, (uint64_t)repeat));
         for (int fold = 0; rc == FT_OK && fold < k; fold++) {
             for (int64_t i = 0; i < s->n_video; i++) side[i] = part[i] == 100 + fold ? TEST : POOL;
-            rc = take_validation(cfg, s, c, side, ft_rng_make(1, 0x7A11D, (uint64_t)(repeat * k + fold)));
+            rc = take_validation(cfg, s, c, side, ft_rng_make(1, FT_STREAM_VALIDATION, (uint64_t)(repeat * k + fold)));
             if (rc == FT_OK) rc = add_fold(folds, n, s, side, repeat, fold);
         }
     }
@@ -645,7 +646,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
                      "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos",
                      s->path, (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
     if (rc < 0) goto done;
-    ft_rng r = ft_rng_make((uint64_t)split, 0x1ABE1, (uint64_t)(fold->repeat * 1000 + fold->fold));
+    ft_rng r = ft_rng_make((uint64_t)split, FT_STREAM_LABELLED, (uint64_t)(fold->repeat * 1000 + fold->fold));
     if (!strcmp(ft_config_text(cfg, "labels_from"), "random")) ft_rng_shuffle(&r, order, n);
     FT_TRY_TO(rc, done,
               (c->positive == FT_MULTILABEL ? choose_in_turn : choose_by_quota)(chosen, order, want, s, c, &fold->pool));

@@ -5,6 +5,7 @@
 #include "classify/classifier.h"
 #include "classify/mil.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/vision/dino.h"
 #include "gen/generator.h"
 #include "gen/image_vae.h"
@@ -279,7 +280,7 @@ int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg,
             if (strcmp(rows[i].preset(k), preset)) continue;
             if (rows[i].frozen && !known) rc = ft_params_train_only(*params, 0, NULL);
             known = true;
-            ft_graph *g = ft_graph_new(*params, FT_F32, 0);
+            ft_graph *g = ft_graph_new(*params, FT_F32, FT_GRAPH_NAMES);
             if (!g) rc = FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
             ft_t in[FT_MODEL_INPUTS];
             for (int j = 0; rc == FT_OK && j < rows[i].n_in; j++) {

@@ -8,6 +8,7 @@
 #include "common/base/status.h"
 #include "common/io/image.h"
 #include "experiments/report/report_parts.h"
+#include "experiments/stages/passport.h"
 #include "gen/align.h"
 
 enum { SHOWN = 4, FRAMES = 8 }; /* clips of a row and frames of each, evenly over its length: the page should fit into a mail */
@@ -73,58 +74,107 @@ static int real_clips(FILE *f, const ft_experiment *x, int class)
     return FT_OK;
 }
 
-static void compared(FILE *f, const json_t *facts, const json_t *held)
+/* clips above, a training clip below each, and how much they correlate */
+static int pairs(FILE *f, const film *m, const double *correlation, const char *caption)
 {
-    const json_t *d = json_object_get(facts, "neighbour_distance"), *h = json_object_get(held, "neighbour_distance");
-    long long copies = json_integer_value(json_object_get(facts, "copies")),
-              clips = json_integer_value(json_object_get(facts, "clips"));
-    fprintf(f, "<p>Nearest real neighbour, in grey levels of 255: median %.1f, least %.1f",
-            json_number_value(json_array_get(d, 1)), json_number_value(json_array_get(d, 0)));
-    if (h)
-        fprintf(f, " (held-out real clips: median %.1f, least %.1f)", json_number_value(json_array_get(h, 1)),
-                json_number_value(json_array_get(h, 0)));
-    fprintf(f, ". %s%lld of %lld clips are copies of training clips%s (under 3).</p>\n", copies ? "<b class=bad>" : "", copies,
-            clips, copies ? "</b>" : "");
-}
-
-/* The first clips of an arm, each above the training clip that is most like it. */
-static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a, const json_t *held)
-{
-    ft_clipstore s;
-    char caption[400];
-    FT_TRY(ft_clipstore_head(&s, a->clips, SHOWN));
-    json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL, *nearest = json_object_get(facts, "nearest");
-    bool pairs = json_array_size(nearest) > 0 && s.frames == x->store.frames && s.size == x->store.size;
-    int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN, rc;
-    film m = {.n = pairs ? 2 * shown : shown, .frames = s.frames, .size = s.size};
-    for (int k = 0; k < shown; k++) {
-        m.clip[k] = ft_clip_pixels(&s, k); /* the first ones: not chosen */
-        int64_t real = json_integer_value(json_array_get(json_array_get(nearest, (size_t)k), 0));
-        if (pairs && real >= 0 && real < x->store.n_clip) m.clip[shown + k] = ft_clip_pixels(&x->store, real);
-        else if (pairs) m.clip[shown + k] = m.clip[k];
-    }
-    fputs("<h3>", f);
-    ft_html_text(f, a->name);
-    fputs("</h3>\n", f);
-    rc = open_film(f, &m);
+    int n = m->n / 2;
+    FT_TRY(open_film(f, m));
     fputs("<div class=clips>", f);
-    for (int k = 0; k < shown; k++) {
+    for (int k = 0; k < n; k++) {
         fputs("<div class=pair>", f);
         cell(f, k);
-        if (pairs) {
-            cell(f, shown + k);
-            fprintf(f, "%.1f", json_number_value(json_array_get(json_array_get(nearest, (size_t)k), 1)));
-        }
-        fputs("</div>", f);
+        cell(f, n + k);
+        fprintf(f, "%.2f</div>", correlation[k]);
     }
     fputs("</div>", f);
-    snprintf(caption, sizeof caption, "Above: the first %d clips of the arm.%s", shown,
-             pairs ? " Below each: the training clip most like it, and their difference" : "");
+    close_film(f, m, caption);
+    return FT_OK;
+}
+
+/* The first clips of an arm, not chosen, or those most like a training clip, each above it. `s` may be of another shape than the
+ * real ones: then they stand alone. */
+static int film_of(FILE *f, const ft_experiment *x, const ft_clipstore *s, int shown, const int64_t *real,
+                   const double *correlation, const char *what)
+{
+    char caption[400];
+    bool together = real && s->frames == x->store.frames && s->size == x->store.size;
+    film m = {.n = together ? 2 * shown : shown, .frames = s->frames, .size = s->size};
+    for (int k = 0; k < shown; k++) m.clip[k] = ft_clip_pixels(s, k);
+    for (int k = 0; together && k < shown; k++)
+        m.clip[shown + k] = real[k] >= 0 && real[k] < x->store.n_clip ? ft_clip_pixels(&x->store, real[k]) : m.clip[k];
+    snprintf(caption, sizeof caption, "Above: %s.%s", what,
+             together ? " Below each: the training clip most like it, or its mirror image, and their correlation" : "");
+    if (together) return pairs(f, &m, correlation, caption);
+    FT_TRY(open_film(f, &m));
+    fputs("<div class=clips>", f);
+    for (int k = 0; k < shown; k++) cell(f, k);
+    fputs("</div>", f);
     close_film(f, &m, caption);
-    if (pairs) compared(f, facts, held);
+    return FT_OK;
+}
+
+static json_t *found_of(const ft_arm_result *a)
+{
+    char path[FT_PATH];
+    ft_stage_file(path, a->likeness, "clips.json");
+    return ft_read_json(path);
+}
+
+static int first_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
+{
+    ft_clipstore s;
+    int64_t real[SHOWN];
+    double correlation[SHOWN];
+    char what[60];
+    FT_TRY(ft_clipstore_head(&s, a->clips, SHOWN));
+    int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
+    json_t *found = a->passport ? found_of(a) : NULL;
+    for (int k = 0; k < shown; k++) {
+        real[k] = json_integer_value(json_array_get(json_object_get(found, "nearest"), (size_t)k));
+        correlation[k] = json_number_value(json_array_get(json_object_get(found, "correlation"), (size_t)k));
+    }
+    snprintf(what, sizeof what, "the first %d clips of the arm", shown);
+    int rc = film_of(f, x, &s, shown, found ? real : NULL, correlation, what);
+    json_decref(found);
+    ft_clipstore_free(&s);
+    return rc;
+}
+
+static int closest_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
+{
+    ft_clipstore s;
+    int64_t real[SHOWN];
+    double correlation[SHOWN];
+    char path[FT_PATH], what[60];
+    ft_stage_file(path, a->likeness, "pairs.h5");
+    FT_TRY(ft_clipstore_head(&s, path, SHOWN));
+    int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
+    json_t *facts = ft_stage_facts(a->likeness), *list = json_object_get(facts, "pairs");
+    for (int k = 0; k < shown; k++) {
+        real[k] = json_integer_value(json_array_get(json_array_get(list, (size_t)k), 1));
+        correlation[k] = json_number_value(json_array_get(json_array_get(list, (size_t)k), 2));
+    }
+    snprintf(what, sizeof what, "the %d clips that are most like a training clip", shown);
+    int rc = film_of(f, x, &s, shown, real, correlation, what);
     json_decref(facts);
     ft_clipstore_free(&s);
     return rc;
+}
+
+static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
+{
+    char text[FT_PASSPORT_TEXT];
+    fputs("<h3>", f);
+    ft_html_text(f, a->name);
+    fputs("</h3>\n", f);
+    FT_TRY(first_clips(f, x, a));
+    if (!a->passport) return FT_OK;
+    FT_TRY(closest_clips(f, x, a));
+    ft_passport_text(&a->copies, text);
+    fprintf(f, "<p%s>", a->copies.copying ? " class=bad" : "");
+    ft_html_text(f, text);
+    fputs(".</p>\n", f);
+    return FT_OK;
 }
 
 static void checks(FILE *f, const ft_result *r)
@@ -162,7 +212,6 @@ static void checks(FILE *f, const ft_result *r)
 int ft_report_clips(FILE *f, const ft_result *r)
 {
     const ft_experiment *x = r->x;
-    json_t *held = r->held_out ? ft_stage_facts(r->held_out) : NULL;
     int rc = FT_OK;
     fputs("<h2>Clips</h2>\n", f);
     for (int c = 0; rc == FT_OK && c < x->classes.n; c++) rc = real_clips(f, x, c);
@@ -170,8 +219,7 @@ int ft_report_clips(FILE *f, const ft_result *r)
     for (int i = 0; rc == FT_OK && i < r->n; i++) {
         bool same = false; /* arms that differ in their settings often share their clips */
         for (int k = 0; k < i; k++) same |= !strcmp(r->arm[k].clips, r->arm[i].clips);
-        if (*r->arm[i].clips && !same) rc = arm_clips(f, x, &r->arm[i], held);
+        if (*r->arm[i].clips && !same) rc = arm_clips(f, x, &r->arm[i]);
     }
-    json_decref(held);
     return rc;
 }

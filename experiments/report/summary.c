@@ -7,6 +7,7 @@
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "experiments/report/verdict.h"
+#include "experiments/stages/passport.h"
 #include "experiments/stages/experiment.h"
 
 static void number(char out[32], double v, const char *format)
@@ -54,7 +55,8 @@ static void csv(const ft_result *r, FILE *f)
     fprintf(
         f,
         "arm,runs,f1_mean,f1_std,f1_ci_low,f1_ci_high,delta_f1,delta_ci_low,delta_ci_high,p_value,p_holm,power_mde,worth_labels,"
-        "worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict\n");
+        "worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict,copies,copies_ci_low,copies_ci_high,copies_held_out,"
+        "coverage,coverage_ci_low,coverage_ci_high,ratio_test\n");
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         const double scores[] = {a->f1.mean,   a->f1.std,     a->f1.low, a->f1.high, a->delta.mean,
@@ -65,7 +67,13 @@ static void csv(const ft_result *r, FILE *f)
         numbers(f, (double[]){a->worth.mean, a->worth.low, a->worth.high}, 3, "%.2f"); /* inf: beyond the curve */
         fprintf(f, ",%s", ft_equivalent_word(r, a));
         numbers(f, (double[]){a->tost, a->tost_holm}, 2, "%.6f");
-        fprintf(f, ",%s\n", ft_verdict_word(a));
+        fprintf(f, ",%s", ft_verdict_word(a));
+        const ft_memorisation *m = &a->copies;
+        const double copies[] = {m->copies.value,   m->copies.low,   m->copies.high,   m->copies_held_out.value,
+                                 m->coverage.value, m->coverage.low, m->coverage.high, m->ratio.value};
+        if (a->passport) numbers(f, copies, sizeof copies / sizeof *copies, "%.6f");
+        else fputs(",,,,,,,,", f);
+        fputc('\n', f);
     }
 }
 
@@ -169,6 +177,12 @@ void ft_summary_print(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++)
         if (!isnan(r->arm[i].frechet))
             fprintf(f, "%s: self-feature Frechet distance to real clips %.3g\n", r->arm[i].name, r->arm[i].frechet);
+    for (int i = 0; i < r->n; i++) {
+        char text[FT_PASSPORT_TEXT];
+        if (!r->arm[i].passport) continue;
+        ft_passport_text(&r->arm[i].copies, text);
+        fprintf(f, "%s: %s\n", r->arm[i].name, text);
+    }
     if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
 }
 
@@ -184,15 +198,16 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
 {
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
-    return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o}",
-                     "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low,
-                     "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
-                     "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse",
-                     real(a->eps_mse), "frechet", real(a->frechet), "delta_sd", real(a->delta_sd), "mcnemar_p",
-                     real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test", json_boolean(a->looked),
-                     "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm), "verdict",
-                     ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
-                     labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high));
+    return json_pack(
+        "{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "arm",
+        a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high,
+        "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high", real(a->delta.high), "p_value",
+        real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet), "delta_sd",
+        real(a->delta_sd), "mcnemar_p", real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test",
+        json_boolean(a->looked), "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm),
+        "verdict", ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
+        labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high), "memorisation",
+        a->passport ? ft_memorisation_json(&a->copies) : json_null());
 }
 
 static json_t *curve_json(const ft_result *r)

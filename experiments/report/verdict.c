@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/passport.h"
 #include "experiments/statistics/power.h"
 
 /* ---- what is compared with what ------------------------------------------------------------------------------------------ */
@@ -258,14 +259,28 @@ static void say_smallest(const ft_result *r, char text[FT_SENTENCE])
             100 * most);
 }
 
+/* What made an arm's clips shows its training videos again: that comes first, whatever the scores. The pool through the VAE is
+ * meant to. */
+static void say_copies(const ft_result *r, char text[FT_SENTENCE])
+{
+    char copies[FT_PASSPORT_TEXT];
+    for (int i = 0; i < r->n; i++) {
+        const ft_arm_result *a = &r->arm[i];
+        if (!a->passport || row_is(a, "vae-roundtrip")) continue;
+        bool said = false; /* arms that differ in their settings often share their clips */
+        for (int k = 0; k < i; k++) said |= r->arm[k].likeness == a->likeness;
+        ft_passport_head(&a->copies, copies);
+        if (*copies && !said) say(text, "%s %s. ", a->name, copies);
+    }
+}
+
 void ft_verdict_head(const ft_result *r, char text[FT_SENTENCE])
 {
     enum { MOST_NAMED = 8 }; /* the others have their own sentences */
     text[0] = 0;
-    if (r->comparisons == 0) return;
-    say_controls(r, text);
-    say_smallest(r, text);
-    for (int i = 0, named = 0; i < r->n && named < MOST_NAMED; i++) {
+    say_copies(r, text);
+    if (r->comparisons > 0) say_controls(r, text), say_smallest(r, text);
+    for (int i = 0, named = 0; i < r->n && named < MOST_NAMED && r->comparisons > 0; i++) {
         const ft_arm_result *a = &r->arm[i];
         if (!needs_control(a) || a->verdict == FT_COULD_NOT || isnan(clips_of(a)) || isnan(a->worth.mean)) continue;
         say_worth(r, a, text, a->name);

@@ -26,7 +26,7 @@ const char *ft_verdict_word(const ft_arm_result *a); /* "better", "no difference
 const char *ft_equivalent_word(const ft_result *r, const ft_arm_result *a); /* yes, no; "": nothing is said about it */
 /* The sentence of an arm, to follow its name and a colon; "" without a comparison. */
 void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE]);
-/* What stands above all: positive control, smallest difference, worth in labels. */
+/* What stands above all: who copies its training videos, positive control, smallest difference, worth in labels. */
 void ft_verdict_head(const ft_result *r, char text[FT_SENTENCE]);
 /* "+3 [-4, more than +160]"; "" where there is none. */
 void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100]);

@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/quantiles.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
 

@@ -14,6 +14,7 @@
 #include "experiments/stages/stage.h"
 #include "experiments/statistics/confounds.h"
 #include "experiments/statistics/stats.h"
+#include "gen/memorisation.h"
 
 /* What a stage of a kind and an arm took with almost no work, once (rehearsal.c). */
 typedef struct {
@@ -101,6 +102,8 @@ typedef struct {
     double psnr, eps_mse; /* of a generator, NaN otherwise */
     ft_stage *likeness;   /* of its clips to the pool's real ones; NULL: it has none */
     double frechet;       /* from there */
+    bool passport;        /* has it a memorisation passport? Only where somebody made its clips */
+    ft_memorisation copies;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
     double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */
@@ -149,7 +152,7 @@ int ft_confounds_read(ft_result *r, const ft_stage *stage); /* warns of what it 
 int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage);
 /* The settings `of` an arm, where `vae` is the folder of the stage that this one needs. Free with ft_config_free before `of`. */
 int ft_features_settings(const ft_stage *s, const ft_config *of, ft_config **cfg);
-/* Of an arm's clips against the first fold's pool; c = NULL: of the validation videos. */
+/* Of an arm's clips against its fold's pool; c = NULL: of the first fold's validation videos. */
 int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
 /* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */
 int ft_experiment_work(ft_experiment *x, ft_stage *only);

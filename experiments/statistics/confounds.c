@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 enum { SHUFFLES = 1000, WORDS = 64 };
 
@@ -162,7 +163,7 @@ static int judge(ft_confound **list, int *n, column *c, int class, const char *n
     snprintf(f->name, sizeof f->name, "%s", name);
     int reached = 0;
     for (int t = 0; t < SHUFFLES; t++) {
-        ft_rng r = ft_rng_make(3, 0xC0F0, (uint64_t)t);
+        ft_rng r = ft_rng_make(3, FT_STREAM_CONFOUNDS, (uint64_t)t);
         for (int64_t i = c->n - 1; i > 0; i--) {
             int64_t k = ft_rng_below(&r, i + 1);
             bool swap = c->is[i];

@@ -8,14 +8,10 @@
 
 #include "classify/scores.h"
 #include "common/base/memory.h"
+#include "common/base/quantiles.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
-
-static int rising(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
+#include "common/base/streams.h"
 
 /* Test videos resampled within classes, all together where a label is a set. Runs with the same labels in the same order share a
  * test list and so a draw. */
@@ -63,7 +59,8 @@ static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int c
     int *runs = ft_alloc((size_t)(n + 1) * sizeof *runs),
         rc = pick && runs ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
     for (int k = 0; rc == FT_OK && n && k < samples; k++) {
-        ft_rng r = ft_rng_make(1, 0xB007, (uint64_t)k), videos = ft_rng_make(1, 0xB008, (uint64_t)k);
+        ft_rng r = ft_rng_make(1, FT_STREAM_BOOTSTRAP_RUNS, (uint64_t)k),
+               videos = ft_rng_make(1, FT_STREAM_BOOTSTRAP_VIDEOS, (uint64_t)k);
         draw_runs(&r, a, n, runs);
         value[k] = 0;
         for (int i = 0; i < n; i++) {
@@ -81,13 +78,6 @@ static int resample(const ft_run_scores *a, const ft_run_scores *b, int n, int c
 int ft_bootstrap(const ft_run_scores *run, int n, int classes, int positive, int samples, double *value)
 {
     return resample(run, NULL, n, classes, positive, samples, value);
-}
-
-void ft_percentiles(double *value, int samples, double *low, double *high)
-{
-    qsort(value, (size_t)samples, sizeof *value, rising);
-    *low = value[(int)floor(0.025 * (samples - 1))];
-    *high = value[(int)ceil(0.975 * (samples - 1))];
 }
 
 static ft_interval bootstrap(const ft_run_scores *a, const ft_run_scores *b, int n, int classes, int positive, int samples)
@@ -120,7 +110,7 @@ double ft_sign_flip(const double *d, int n)
     for (int i = 0; i < n; i++) observed += d[i];
     observed = fabs(observed) - 1e-12;
     int64_t trials = n <= 20 ? (int64_t)1 << n : 100000, extreme = 0;
-    ft_rng r = ft_rng_make(2, 0xF11B, 0);
+    ft_rng r = ft_rng_make(2, FT_STREAM_SIGN_FLIPS, 0);
     for (int64_t t = 0; t < trials; t++) {
         double s = 0;
         for (int i = 0; i < n; i++) {

@@ -34,8 +34,6 @@ ft_interval ft_paired_interval(const ft_run_scores *a, const ft_run_scores *b, i
 /* The means of `samples` bootstrap samples of ft_arm_interval, in order: sample k draws the same splits, seeds and videos in
  * every arm with the same runs, so arms and functions of several arms are resampled together. */
 int ft_bootstrap(const ft_run_scores *run, int n, int classes, int positive, int samples, double *value);
-/* The 95 % percentile interval of bootstrap values, which are sorted in place. */
-void ft_percentiles(double *value, int samples, double *low, double *high);
 
 /* Exact McNemar p-value (two-sided) of b and c discordant pairs: min(1, 2 sum_{k <= min(b,c)} C(b+c,k) / 2^(b+c)). */
 double ft_mcnemar(int64_t b, int64_t c);

@@ -17,6 +17,7 @@
 #include "experiments/report/worth.h"
 #include "experiments/stages/config_changes.h"
 #include "experiments/stages/environment.h"
+#include "experiments/stages/passport.h"
 #include "experiments/sweep/shapes.h"
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
@@ -161,6 +162,9 @@ static int read_results(ft_result *r)
         for (int split = 0; split < splits; split++)
             for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_read(x, a, split, seed));
         a->frechet = ft_stage_number(a->likeness, "frechet");
+        json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL;
+        a->passport = ft_passport_read(facts, &a->copies);
+        json_decref(facts);
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }

@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/table.h"
 #include "experiments/arms/arm.h"
 #include "experiments/stages/experiment.h"
@@ -225,7 +226,7 @@ static int restrict_unlabelled(ft_arm_context *c)
     const ft_clipstore *from = c->unlabelled_store;
     if (!from) return FT_OK;
     if (most > 0 && most < c->n_clips) {
-        ft_rng r = ft_rng_make((uint64_t)c->split, 0x0C11, (uint64_t)c->fold);
+        ft_rng r = ft_rng_make((uint64_t)c->split, FT_STREAM_UNLABELLED_CLIPS, (uint64_t)c->fold);
         ft_rng_shuffle(&r, c->clips, c->n_clips);
         c->n_clips = most;
     }
@@ -243,7 +244,7 @@ static int restrict_unlabelled(ft_arm_context *c)
         return FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)c->n_clips);
     }
     for (int64_t i = 0; i < s.n_clip; i++) {
-        ft_rng r = ft_rng_make((uint64_t)c->clips[i], 0x0F4A, 0);
+        ft_rng r = ft_rng_make((uint64_t)c->clips[i], FT_STREAM_FRAME_ORDER, 0);
         for (int f = 0; f < s.frames; f++) order[f] = strcmp(frames, "frozen") ? f : 0;
         if (strcmp(frames, "frozen")) ft_rng_shuffle(&r, order, s.frames);
         for (int f = 0; f < s.frames; f++)

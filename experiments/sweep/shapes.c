@@ -6,6 +6,7 @@
 #include "classify/classifier.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/clipstore.h"
 #include "common/vision/dino.h"
 #include "gen/align.h"
@@ -22,7 +23,7 @@ typedef struct {
 static int sketch_new(sketch *s)
 {
     *s = (sketch){ft_params_new(0), NULL};
-    s->g = s->params ? ft_graph_new(s->params, FT_F32, 0) : NULL;
+    s->g = s->params ? ft_graph_new(s->params, FT_F32, FT_GRAPH_NAMES) : NULL;
     return s->g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory to plan a network");
 }
 
