@@ -209,11 +209,11 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const c
     return ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma2", name), mod, 5, s.d, what != CHANNEL));
 }
 
-ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t c = ft_dim(z, 4), out = 2 * c;
     ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
-    ft_t tau = ft_dit_time(g, t, p->width, PRESERVE);
+    ft_t tau = ft_dit_time(g, told, p->width, PRESERVE);
     for (int i = 0; i < p->groups; i++) {
         x = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i), SPATIAL, x, Z, tau);
         if (tap) tap[i] = x;
@@ -230,11 +230,11 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     const ft_feat_preset *p = preset;
     taps->n = p->groups;
-    return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
+    return ft_feat(g, p, ft_feat_options(cfg), z, frames, told, taps->at);
 }
 
 const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};

@@ -295,7 +295,7 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
     return x;
 }
 
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_told told, ft_t *tap)
 {
     shape s = {.p = p,
                .opt = opt,
@@ -308,7 +308,7 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
                .H = p->expand * p->width / p->headdim};
     ft_t x = ft_dit_patches(g, z, p->patch, s.d); /* (B,n,grid,grid,d) */
     x = ft_add(g, x, ft_dit_positions(g, s.grid, s.d));
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, s.d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, s.d, 1));
     for (s.block = 0; s.block < p->depth; s.block++) {
         ft_t h = x;
         x = block(g, &s, x, c, &h);
@@ -319,12 +319,12 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)frames; /* its scans run over clip and images alike, as published */
     const ft_medsora_preset *p = preset;
     taps->n = p->depth;
-    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
 const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR,
