@@ -30,9 +30,11 @@ ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width);
  * activation that every modulation begins with. gain: of the SiLU inside. */
 ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain);
 
-/* NAME.adaLN_modulation.1 of the activated time c (B,d): (B, n d) f32, and its k-th part (B,d) */
+/* NAME.adaLN_modulation.1 of the activated time c (B,d), cut into n parts: (n,B,d) f32. Of the blocks STEM.0 .. STEM.count-1 in
+ * one product: (n * count,B,d), part k of block i in row k * count + i. A row, (B,d). */
 ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init);
-ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width);
+ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_t n, ft_init init);
+ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row);
 
 /* final_layer: tokens x (B,n,grid,grid,d), activated time c -> (B,n,s,s,out) f32 */
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out);
