@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 static double alpha_bar[2][FT_T];
 static pthread_once_t filled = PTHREAD_ONCE_INIT;
@@ -61,7 +62,7 @@ void ft_clip_noise(uint64_t seed, uint64_t step, int64_t first, int64_t each, fl
     for (int64_t i = 0; i < n; i += 4) {
         uint32_t bits[4];
         float v[4];
-        ft_philox(seed, 0x5A3, (uint64_t)(first + i / each) | step << 40, (uint64_t)(i % each) / 4, bits);
+        ft_philox(seed, FT_STREAM_SAMPLE_NOISE, (uint64_t)(first + i / each) | step << 40, (uint64_t)(i % each) / 4, bits);
         ft_philox_normal(bits, v);
         memcpy(x + i, v, sizeof v);
     }

@@ -12,7 +12,7 @@ extern "C" {
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/io/config.h"
-#include "experiments/experiment.h"
+#include "experiments/stages/experiment.h"
 
 #ifdef __cplusplus
 }

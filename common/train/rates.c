@@ -10,6 +10,7 @@
 #include "common/base/machine.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/base/threads.h"
 #include "common/graph/backend.h"
 #include "common/graph/graph.h"
@@ -60,7 +61,7 @@ static int open_trial(trial *t, ft_work work, ft_dtype dtype)
 {
     t->best = 1e30;
     t->params = ft_params_new(1);
-    t->g = t->params ? ft_graph_new(t->params, dtype, 1) : NULL;
+    t->g = t->params ? ft_graph_new(t->params, dtype, FT_GRAPH_ALONE) : NULL;
     if (!t->g) return FT_FAIL(FT_ENOMEM, "no memory to time %s", ft_work_name[work]);
     ft_training(t->g, true);
     ft_t y = network[work](t->g);

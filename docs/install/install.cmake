@@ -1,6 +1,7 @@
 # What `cmake --install` brings beside the program: pages, licence, and with FT_LIBRARY the library; packages of it (cpack).
 install(FILES LICENSE README.md SECURITY.md docs/settings.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY experiments/ DESTINATION ${CMAKE_INSTALL_DATADIR}/forty/experiments FILES_MATCHING PATTERN "*.yaml")
+file(GLOB SETTINGS experiments/*.yaml)
+install(FILES ${SETTINGS} DESTINATION ${CMAKE_INSTALL_DATADIR}/forty/experiments)
 file(GLOB MAN_PAGES docs/man/*.1)
 install(FILES ${MAN_PAGES} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES docs/man/forty-settings.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
