@@ -48,7 +48,10 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     const ft_clipstore *clips = made || *s->file ? &c.own : &x->store;
     if (rc == FT_OK) rc = ft_features_settings(s, s->own, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
+    if (rc == FT_OK) {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        rc = ft_backbone_open(&b, &o, clips->frames, clips->size);
+    }
     ft_stage_file(path, s, "features.safetensors");
     if (rc == FT_OK)
         rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->own, "features.views"),
@@ -92,7 +95,10 @@ int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft
     char network[65] = "", file[65] = "";
     json_t *settings;
     if (own_vae(c->cfg)) FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &like.need[like.needs++]));
-    else FT_TRY(ft_backbone_identity(c->cfg, network));
+    else {
+        ft_backbone_opt o = ft_backbone_options(c->cfg);
+        FT_TRY(ft_backbone_identity(&o, network));
+    }
     if (of_arm && c->made) like.need[like.needs++] = c->made;
     if (*like.file) FT_TRY(ft_sha256_file(like.file, file));
     FT_TRY(ft_key_settings(c->cfg, keys, &settings));
