@@ -160,7 +160,8 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
     p->parts = 1;
-    if (training) FT_TRY(ft_batch_parts(p->cfg, "generator.accumulate", B, &p->parts));
+    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
     else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;
     p->training = training;
