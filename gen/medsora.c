@@ -196,37 +196,38 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     mamba m = mamba_weights(g, s, name);
     int64_t tokens = s->n * s->grid * s->grid;
     projected in = in_proj(g, s, name, u); /* (B,n,grid,grid,...) */
-    int32_t *order = ft_alloc((size_t)(10 * tokens + 2) * sizeof *order);
+    int32_t *order = ft_alloc((size_t)(8 * tokens + 6 * s->B * tokens + 2) * sizeof *order);
     if (!order || s->n * s->grid > 4096) {
         ft_free(order);
         return ft_graph_fail(g, "medsora: no room for a scan of %lld tokens", (long long)tokens);
     }
-    int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
+    int32_t *count = order + 4 * tokens, *twice = count + 4 * tokens + 1, *back = twice + 2 * s->B * tokens + 1;
+    /* permuted before the convolution, as Eq 8 needs */
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
     if (s->opt.recompute) ft_remat_begin(g);
     in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
                      to_scans(g, s, in.dt, order, count)};
-    ft_t out = mamba_core(g, s, &m, in), view[2];
-    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->E});
-    for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;
-    /* Back to the grid, both directions added on the way. out_proj is linear, so it comes behind the sum: half the products. */
-    for (int v = 0; v < 2; v++) {
+    ft_t out = ft_reshape(g, mamba_core(g, s, &m, in), 2, (int64_t[]){s->B * 4 * tokens, s->E}), gate[2];
+    for (int64_t k = 0; k <= 2 * s->B * tokens; k++) twice[k] = (int32_t)(2 * k);
+    /* Back to the grid, the two views one behind the other, both directions added on the way. out_proj is linear, so it comes
+     * behind the sum: half the products. */
+    for (int v = 0; v < 2; v++)
         for (int r = 0; r < 2; r++)
-            for (int32_t k = 0; k < tokens; k++) {
-                int32_t at = (2 * v + r) * (int32_t)tokens + k;
-                back[2 * order[at] + r] = at;
+            for (int64_t k = 0; k < s->B * tokens; k++) {
+                int64_t at = (2 * v + r) * tokens + k % tokens, clip = k / tokens;
+                back[2 * ((v * s->B + clip) * tokens + order[at]) + r] = (int32_t)(4 * clip * tokens + at);
             }
-        view[v] = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
-    }
+    out = ft_resample(g, out, 0, &(ft_sparse){2 * s->B * tokens, twice, back, NULL});
     if (s->opt.recompute) ft_remat_end(g);
     ft_free(order);
+    out = out_proj(g, s, &m, ft_reshape(g, out, 6, (int64_t[]){2, s->B, s->n, s->grid, s->grid, s->E}));
     for (int v = 0; v < 2; v++) {
-        ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gated_fusion.gate_F%d", name, v + 1);
-        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, ft_dit_xavier(g, key, y, s->d, true))); /* Eq (9) */
+        gate[v] = ft_dit_xavier(g, key, ft_slice(g, out, 0, v, 1), s->d, true);
     }
-    return ft_add(g, view[0], view[1]);
+    out = ft_mul(g, out, ft_unary(g, FT_SIGMOID, ft_concat(g, 0, 2, gate))); /* Eq (9) */
+    return ft_add(g, ft_select(g, out, 0, 0), ft_select(g, out, 0, 1));
 }
 
 /* u (B,n,grid,grid,d) -> same; causal over the frames of each position */
@@ -246,13 +247,11 @@ static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u
 /* Single head as wide as the model, no output projection; a window is one row of the grid. */
 static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
-    ft_t qkv[3];
-    static const char *const names[] = {"query_matrix", "key_matrix", "value_matrix"};
-    for (int i = 0; i < 3; i++) {
-        snprintf(key, sizeof key, "%s.%s", name, names[i]);
-        qkv[i] = ft_reshape(g, ft_dit_xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
-    }
+    const char *const names[] = {ft_name(g, "%s.query_matrix.weight", name), ft_name(g, "%s.key_matrix.weight", name),
+                                 ft_name(g, "%s.value_matrix.weight", name)};
+    ft_t all = ft_dit_group(g, 3, names, u, s->d), qkv[3];
+    for (int i = 0; i < 3; i++)
+        qkv[i] = ft_reshape(g, ft_slice(g, all, 0, i, 1), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
     ft_t y = ft_attention_local(g, qkv[0], qkv[1], qkv[2], (int)s->grid, (float)s->p->dropout);
     return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
