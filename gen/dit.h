@@ -20,6 +20,9 @@ ft_t ft_class_embedding(ft_graph *g, const char *name, ft_t label, int64_t width
 ft_t ft_dit_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init);
 ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias);
 
+/* n weights (out,K) of these names as one product, without bias: x (...,K) -> (n,rows,out), its parts one behind the other */
+ft_t ft_dit_group(ft_graph *g, int n, const char *const *name, ft_t x, int64_t out);
+
 /* x_embedder.proj: z (B,n,s,s,c) -> tokens (B,n,s/patch,s/patch,width), in the graph's dtype */
 ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width);
 /* Fixed sin-cos tables, in the graph's dtype: pos_embed (1,1,grid,grid,width), first half the column, second half the row;
@@ -30,9 +33,11 @@ ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width);
  * activation that every modulation begins with. gain: of the SiLU inside. */
 ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain);
 
-/* NAME.adaLN_modulation.1 of the activated time c (B,d): (B, n d) f32, and its k-th part (B,d) */
+/* NAME.adaLN_modulation.1 of the activated time c (B,d), cut into n parts: (n,B,d) f32. Of the blocks STEM.0 .. STEM.count-1 in
+ * one product: (n * count,B,d), part k of block i in row k * count + i. A row, (B,d). */
 ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init);
-ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width);
+ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_t n, ft_init init);
+ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row);
 
 /* final_layer: tokens x (B,n,grid,grid,d), activated time c -> (B,n,s,s,out) f32 */
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out);

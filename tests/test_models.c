@@ -23,6 +23,7 @@
 #include "common/vision/dino.h"
 #include "gen/endora.h"
 #include "gen/feat.h"
+#include "gen/forty.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"
 #include "gen/lvdm.h"
@@ -121,6 +122,11 @@ static ft_t build_endora(ft_graph *g)
 {
     ft_t t, z = clip_and_images(g, &t);
     return ft_endora(g, ft_generator_preset_of("endora-tiny"), z, 4, (ft_told){t, NULL}, NULL);
+}
+static ft_t build_forty(ft_graph *g)
+{
+    ft_t t, z = clip_and_images(g, &t);
+    return ft_forty(g, ft_generator_preset_of("forty-tiny"), z, 4, (ft_told){t, NULL}, NULL);
 }
 static ft_t feat(ft_graph *g, bool guided)
 {
@@ -252,6 +258,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"vae-tiny", build_vae, false, false},
                                {"medsora-tiny", build_medsora, false, false},
                                {"endora-tiny", build_endora, false, false},
+                               {"forty-tiny", build_forty, false, false},
                                {"feat-tiny", build_feat, false, false},
                                {"feat-tiny-guided", build_feat_guided, false, false},
                                {"feat-tiny-released", build_feat_released, false, false},
@@ -378,6 +385,9 @@ static void test_manifests(void **state)
                 {NULL, "medsora-s", 43758784},
                 {NULL, "medsora-b", 86466304},
                 {NULL, "medsora-l", 171881344},
+                {"forty_tiny", "forty-tiny", 1226016},
+                {NULL, "forty-small", 15452960},
+                {NULL, "forty-base", 133300488},
                 {NULL, "endora-s", 32511392},
                 {NULL, "endora-b", 129608480},
                 {NULL, "endora-l", 456897568},

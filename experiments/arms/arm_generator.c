@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/stage_vae.h"
 #include "gen/generator.h"
 
 static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
