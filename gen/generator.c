@@ -247,8 +247,7 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
 /* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
 static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
 {
-    ft_rng r = ft_rng_make(p->seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
-    bool dropped = ft_rng_uniform(&r) < p->opt.class_drop;
+    bool dropped = ft_label_dropped(p->seed, draw, p->opt.class_drop);
     ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
 }
 
