@@ -70,6 +70,10 @@
     KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
         "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
     KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
+    KEY("clips.filter", LIST, "", 0, 0,                                                                                          \
+        "which clips of an arm are used, rule by rule: [agreement, likeness, copies] drop those whose label a probe doubts, "    \
+        "that are unlike real ones, that show a training clip again")                                                            \
+    KEY("clips.agreement", REAL, "0.5", 0, 1, "least probability that the probe, taught by the split's labels, gives the label") \
     KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of its controls")                                  \
     KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \

@@ -157,7 +157,9 @@ void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100])
 /* clips of an arm that has clips of its own, those that unlabelled.clips takes; NaN: it has none */
 static double clips_of(const ft_arm_result *a)
 {
-    double n = ft_stage_number(a->likeness, "clips"), most = (double)ft_config_int(a->cfg, "unlabelled.clips");
+    const ft_filtered *f = &a->filtered;
+    double n = f->runs > 0 ? f->kept / f->runs : ft_stage_number(a->likeness, "clips"),
+           most = (double)ft_config_int(a->cfg, "unlabelled.clips");
     return most > 0 && most < n ? most : n;
 }
 

@@ -47,6 +47,7 @@ typedef struct {
     ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
     ft_stage *made;                       /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
     const char *file;                     /* or a clip store of somebody else; "": none */
+    ft_stage *filter;                     /* which of these clips are used (stage_filter.c); NULL: all */
     const ft_clipstore *unlabelled_store; /* where unlabelled clips come from; NULL: supervised */
     int64_t *clips, n_clips;              /* which; fresh memory */
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
@@ -80,6 +81,17 @@ json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
 /* ---- what the report needs ---- */
 typedef enum { FT_NOT_COMPARED, FT_COULD_NOT, FT_BETTER, FT_WORSE, FT_EQUIVALENT, FT_NOT_SHOWN } ft_verdict; /* see verdict.h */
 
+/* Clips of an arm that clips.filter left, sums over `runs` runs and folds. */
+enum { FT_FILTER_RULES = 3 };
+extern const char *const ft_filter_rule[FT_FILTER_RULES];
+typedef struct {
+    int runs;                                           /* 0: nothing was filtered */
+    double drawn, kept, used, dropped[FT_FILTER_RULES]; /* used: of those that are left, unlabelled.clips; dropped: by rule */
+    bool ruled[FT_FILTER_RULES];
+} ft_filtered;
+/* "200 clips drawn, 12 dropped by likeness, 31 by copies; 157 kept and used", means over runs; "" without a filter */
+void ft_filtered_text(const ft_filtered *f, char text[300]);
+
 typedef struct {
     char arm[600], name[128]; /* see ft_arm_context; what tables call it */
     ft_config *cfg;
@@ -104,6 +116,7 @@ typedef struct {
     double frechet;       /* from there */
     bool passport;        /* has it a memorisation passport? Only where somebody made its clips */
     ft_memorisation copies;
+    ft_filtered filtered;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
     double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */
@@ -154,6 +167,10 @@ int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft
 int ft_features_settings(const ft_stage *s, const ft_config *of, ft_config **cfg);
 /* Of an arm's clips against its fold's pool; c = NULL: of the first fold's validation videos. */
 int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
+/* The setting clips.filter, on the arm's own clips; *stage = NULL: nothing is filtered. */
+int ft_stage_filter(ft_experiment *x, const ft_arm_context *c, ft_stage **stage);
+/* Takes c->filter's clips out of c->clips. None left: the arm has no unlabelled clips. */
+int ft_filter_apply(ft_arm_context *c);
 /* Computes the stages that are not there yet, in any order and beside other processes; `only`: this one (work.c). */
 int ft_experiment_work(ft_experiment *x, ft_stage *only);
 int ft_experiment_complete(ft_experiment *x); /* FT_EDATA if a stage is not done */
