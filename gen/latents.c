@@ -29,12 +29,14 @@ void ft_to_pixels(uint8_t *dst, const float *src, int64_t n)
     }
 }
 
-static bool in_pairs(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs"); }
-
-int64_t ft_image_frames(const ft_config *cfg, const ft_vae_preset *p)
+ft_image_opt ft_image_options(const ft_config *cfg)
 {
-    int64_t n = ft_config_int(cfg, "generator.images");
-    return n && in_pairs(cfg) ? ft_vae_latent_frames(p, n) : n;
+    return (ft_image_opt){ft_config_int(cfg, "generator.images"), !strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")};
+}
+
+int64_t ft_image_frames(ft_image_opt images, const ft_vae_preset *p)
+{
+    return images.n && images.pairs ? ft_vae_latent_frames(p, images.n) : images.n;
 }
 
 /* ---- encoding ----------------------------------------------------------------------------------------------------------- */
@@ -99,13 +101,12 @@ static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip
 
 /* Frames of random clips: in pairs mode groups of so many, encoded as if they were one video, as the released code does; else
  * one by one. */
-static int encode_images(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
+static int encode_images(const ft_config *cfg, ft_image_opt images, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
 {
     enum { PER_CLIP = 4, MOST = 4096 };
     const ft_clipstore *s = pool->store;
     ft_vae_runner r;
-    bool pairs = in_pairs(cfg);
-    int frames = pairs ? (int)ft_config_int(cfg, "generator.images") : 1;
+    int frames = images.pairs ? (int)images.n : 1;
     int64_t total = PER_CLIP * pool->n < MOST ? PER_CLIP * pool->n : MOST, picture = ft_clip_bytes(s) / s->frames;
     FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_ENCODE, BATCH, frames, s->size));
     int rc = posterior_make(p, &r, total);
@@ -138,9 +139,9 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
 {
     posterior p = {0}, image = {0};
     float *stat = NULL;
-    bool images = ft_config_int(cfg, "generator.images") > 0;
+    ft_image_opt images = ft_image_options(cfg);
     int rc = encode_clips(cfg, vae_dir, pool, true, &p);
-    if (rc == FT_OK && images) rc = encode_images(cfg, vae_dir, pool, &image);
+    if (rc == FT_OK && images.n > 0) rc = encode_images(cfg, images, vae_dir, pool, &image);
     int64_t z = p.dim[4];
     if (rc == FT_OK && !(stat = ft_alloc((size_t)(3 * z) * sizeof *stat))) rc = FT_FAIL(FT_ENOMEM, "no memory for latents");
     for (int64_t k = 0; rc == FT_OK && k < z; k++) { /* of samples: variance of the means plus mean of the variances */
@@ -156,7 +157,7 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
         ft_st_tensor t[5] = {f32("mean", 5, p.dim, p.mean), f32("logvar", 5, p.dim, p.logvar),
                              f32("channel", 2, (int64_t[]){3, z}, stat), f32("image_mean", 5, image.dim, image.mean),
                              f32("image_logvar", 5, image.dim, image.logvar)};
-        rc = ft_safetensors_write(path, t, images ? 5 : 3, NULL);
+        rc = ft_safetensors_write(path, t, images.n > 0 ? 5 : 3, NULL);
     }
     posterior_free(&p);
     posterior_free(&image);
@@ -192,8 +193,21 @@ static int normalised(const ft_latents *l, const ft_st_tensor *m, const ft_st_te
     return FT_OK;
 }
 
+/* how latents are normalised */
+typedef struct {
+    bool fixed;   /* generator.posterior mean */
+    double scale; /* generator.latent_scale */
+} latent_opt;
+
+static latent_opt latent_options(const ft_config *cfg)
+{
+    return (latent_opt){!strcmp(ft_config_text(cfg, "generator.posterior"), "mean"),
+                        ft_config_real(cfg, "generator.latent_scale")};
+}
+
 int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const char *stats)
 {
+    latent_opt opt = latent_options(cfg);
     ft_safetensors st = {0}, ref = {0};
     int rc;
     memset(l, 0, sizeof *l);
@@ -209,16 +223,14 @@ int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const
     memcpy(l->dim, m->dim, sizeof l->dim);
     if (!(l->channel = ft_alloc((size_t)c->count * 4))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "%s: no memory", path));
     FT_TRY_TO(rc, done, ft_safetensors_f32(c, l->channel));
-    bool fixed = !strcmp(ft_config_text(cfg, "generator.posterior"), "mean");
-    if (fixed) memcpy(l->channel + l->z, l->channel + 2 * l->z, (size_t)l->z * 4);
-    double scale = ft_config_real(cfg, "generator.latent_scale");
-    for (int64_t k = 0; scale > 0 && k < l->z; k++) l->channel[k] = 0, l->channel[l->z + k] = (float)(1 / scale);
-    FT_TRY_TO(rc, done, normalised(l, m, v, fixed, &l->mean, &l->std));
+    if (opt.fixed) memcpy(l->channel + l->z, l->channel + 2 * l->z, (size_t)l->z * 4);
+    for (int64_t k = 0; opt.scale > 0 && k < l->z; k++) l->channel[k] = 0, l->channel[l->z + k] = (float)(1 / opt.scale);
+    FT_TRY_TO(rc, done, normalised(l, m, v, opt.fixed, &l->mean, &l->std));
     if (im) {
         l->images = im->dim[0], l->image_frames = im->dim[1];
-        FT_TRY_TO(rc, done, normalised(l, im, iv, fixed, &l->image_mean, &l->image_std));
+        FT_TRY_TO(rc, done, normalised(l, im, iv, opt.fixed, &l->image_mean, &l->image_std));
     }
-    if (!im && ft_config_int(cfg, "generator.images") > 0)
+    if (!im && ft_image_options(cfg).n > 0)
         rc = FT_FAIL(FT_EDATA, "%s: holds no images, and generator.images asks for some. Remove it to make it again", path);
 done:
     ft_safetensors_free(&st);

@@ -38,7 +38,7 @@ int ft_share_of(const bool *hit, const int64_t *video, int64_t n, int64_t videos
     for (int64_t i = 0; rc == FT_OK && i < n; i++) of[2 * video[i]]++, of[2 * video[i] + 1] += hit[i], hits += hit[i];
     share->value = (double)hits / (double)n;
     for (int k = 0; rc == FT_OK && k < samples; k++) {
-        ft_rng r = ft_rng_make(1, FT_STREAM_BOOTSTRAP_CLIPS, (uint64_t)k);
+        ft_rng r = ft_rng_make(1, FT_STREAM_BOOTSTRAP_SHARES, (uint64_t)k);
         int64_t drawn = 0, found = 0;
         for (int64_t v = 0; v < videos; v++) {
             int64_t at = 2 * ft_rng_below(&r, videos);

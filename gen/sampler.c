@@ -17,8 +17,7 @@ struct ft_clip_sampler {
     ft_prediction net;
     ft_vae_runner decoder;
     const ft_latents *stats;
-    bool flow;
-    ft_schedule schedule;
+    ft_generator_opt opt;
     ft_path path;
     int *tau;
     double *alpha, *sigma;
@@ -39,17 +38,18 @@ void ft_clip_sampler_free(ft_clip_sampler *s)
 }
 
 /* the points of the walk: respaced training steps, or even times of a flow from 1 to 0 */
-static int points(ft_clip_sampler *s, int steps)
+static int points(ft_clip_sampler *s)
 {
+    int steps = s->opt.sample_steps;
     s->tau = ft_alloc((size_t)steps * sizeof *s->tau);
     s->alpha = ft_alloc((size_t)(steps + 1) * 2 * sizeof *s->alpha);
     if (!s->tau || !s->alpha) return FT_FAIL(FT_ENOMEM, "no memory for %d steps", steps);
     s->sigma = s->alpha + steps + 1;
     ft_sample_times(steps, s->tau);
     for (int i = 0; i < steps; i++) {
-        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(s->schedule)[s->tau[i]];
-        s->sigma[i] = s->flow ? flow_time : sqrt(1 - bar);
-        s->alpha[i] = s->flow ? 1 - flow_time : sqrt(bar);
+        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(s->opt.schedule)[s->tau[i]];
+        s->sigma[i] = s->opt.flow ? flow_time : sqrt(1 - bar);
+        s->alpha[i] = s->opt.flow ? 1 - flow_time : sqrt(bar);
     }
     s->alpha[steps] = 1, s->sigma[steps] = 0;
     return FT_OK;
@@ -60,33 +60,29 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
 {
     ft_dtype dtype;
     ft_vae_preset p;
-    const char *kind = ft_config_text(cfg, "generator.sampler");
     ft_clip_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    int rc = FT_OK, steps = (int)ft_config_int(cfg, "generator.sample_steps");
+    int rc = FT_OK;
+    s->opt = ft_generator_options(cfg, preset);
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
-    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side,
-                      side, p.latent};
+    int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(s->opt.images, &p);
+    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
     s->stats = stats;
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
-    s->schedule = ft_generator_schedule(cfg, preset);
-    s->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_EDATA, "the latents of this run do not fit clips of %d frames and %d pixels", frames, size));
-    FT_TRY_TO(rc, done, points(s, steps));
-    s->path = (ft_path){.kind = !strcmp(kind, "ddim")   ? FT_DDIM
-                                : !strcmp(kind, "ddpm") ? FT_DDPM
-                                                        : FT_UNIPC,
-                        .steps = steps,
+    FT_TRY_TO(rc, done, points(s));
+    s->path = (ft_path){.kind = s->opt.sampler,
+                        .steps = s->opt.sample_steps,
                         .alpha = s->alpha,
                         .sigma = s->sigma,
                         .lower_order_final = true,
-                        .learned = ft_config_bool(cfg, "generator.vlb"),
+                        .learned = s->opt.vlb,
                         .each = s->each};
-    if (s->flow && s->path.kind == FT_DDPM)
+    if (s->opt.flow && s->path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
     s->x = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->x);
     s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
@@ -112,11 +108,12 @@ static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
     int64_t n = ft_count(s->z);
     double a = s->alpha[i], sigma = s->sigma[i];
     memcpy(ft_data(s->z), x, (size_t)n * 4);
-    for (int64_t b = 0; b < ft_count(s->t); b++) ((float *)ft_data(s->t))[b] = s->flow ? (float)(1000 * sigma) : (float)s->tau[i];
+    for (int64_t b = 0; b < ft_count(s->t); b++)
+        ((float *)ft_data(s->t))[b] = s->opt.flow ? (float)(1000 * sigma) : (float)s->tau[i];
     FT_TRY(ft_run(s->plan, &(ft_step){0}));
     const float *y = ft_data(s->net.eps);
     for (int64_t k = 0; k < n; k++)
-        x0[k] = s->flow ? (float)((double)x[k] - sigma * (double)y[k]) : (float)(((double)x[k] - sigma * (double)y[k]) / a);
+        x0[k] = s->opt.flow ? (float)((double)x[k] - sigma * (double)y[k]) : (float)(((double)x[k] - sigma * (double)y[k]) / a);
     if (fraction) {
         const float *v = ft_data(s->net.variance);
         for (int64_t k = 0; k < n; k++) fraction[k] = (v[k] + 1) / 2;

@@ -24,7 +24,7 @@
     ROW(CONFOUNDS, 0xC0F0, 1, "3", "shuffle", "classes dealt anew, to test a fact about videos")                                 \
     ROW(BOOTSTRAP_RUNS, 0xB007, 1, "1", "sample", "splits and seeds of a bootstrap sample")                                      \
     ROW(BOOTSTRAP_VIDEOS, 0xB008, 1, "1", "sample", "test videos of a bootstrap sample")                                         \
-    ROW(BOOTSTRAP_CLIPS, 0xB009, 1, "1", "sample", "videos whose clips are counted, of a bootstrap sample")                      \
+    ROW(BOOTSTRAP_SHARES, 0xB009, 1, "1", "sample", "videos of a share's bootstrap sample")                                      \
     ROW(SIGN_FLIPS, 0xF11B, 1, "2", "0", "signs, where there are too many to try all")                                           \
     ROW(CLIP_OF_VIDEO, 0xC119, 1, "run", "draw", "which clip of a labelled video")                                               \
     ROW(UNLABELLED_ORDER, 0x00B1, 1, "run", "pass", "the order of unlabelled clips")                                             \

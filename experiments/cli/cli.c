@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/context.h"
 #include "common/base/files.h"
-#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/ranks.h"
@@ -246,6 +246,22 @@ static void overview(void)
     printf("\n`forty VERB --help` shows options and an example.\n");
 }
 
+static int run_verb(ft_cli *c)
+{
+    ft_context *context;
+    const char *device = given(c, "--device"); /* a configuration file may say another, and threads, if these do not */
+    FT_TRY(ft_context_new(&context, (ft_context_opt){.level = ft_cli_flag(c, "--quiet") ? FT_LOG_NOTHING : FT_LOG_PROGRESS,
+                                                     .device = device ? device : "auto"}));
+    ft_context_enter(context);
+    ft_catch_interrupts();
+    int rc = c->verb->run(c);
+    if (rc == FT_OK) rc = printed;
+    if (rc == FT_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = FT_FAIL(FT_EIO, "standard output cannot be written (%s)", strerror(errno));
+    ft_context_free(context);
+    return rc;
+}
+
 int ft_main(int argc, char **argv)
 {
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
@@ -269,16 +285,7 @@ int ft_main(int argc, char **argv)
         else help(cli.verb);
         return printed == FT_OK ? 0 : 1;
     }
-    if (rc == FT_OK) {
-        ft_log_quiet(ft_cli_flag(&cli, "--quiet"));
-        ft_catch_interrupts();
-        const char *device = given(&cli, "--device"); /* a configuration file may say another, if this does not */
-        rc = ft_backend_select(device ? device : "auto");
-        if (rc == FT_OK) rc = cli.verb->run(&cli);
-        if (rc == FT_OK) rc = printed;
-        if (rc == FT_OK && (fflush(stdout) != 0 || ferror(stdout)))
-            rc = FT_FAIL(FT_EIO, "standard output cannot be written (%s)", strerror(errno));
-    }
+    if (rc == FT_OK) rc = run_verb(&cli);
     if (rc >= 0) {
         ft_ranks_end(false);
         return 0;

@@ -61,11 +61,11 @@ static int generator(const ft_config *cfg, const char *preset, int frames, int s
     sketch s;
     FT_TRY(vae(cfg, ft_config_text(cfg, "vae.model"), frames, size));
     FT_TRY(ft_vae_of(cfg, frames, size, &p));
-    if (ft_config_real(cfg, "align.weight") > 0) FT_TRY(ft_align_fits(cfg, size));
+    FT_TRY(ft_align_fits(cfg, size));
     int rc = sketch_new(&s);
     if (rc == FT_OK) {
         int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames), batch = 2;
-        ft_t z = ft_input(s.g, "z", FT_F32, 5, (int64_t[]){batch, clip + ft_image_frames(cfg, &p), side, side, p.latent});
+        ft_t z = ft_input(s.g, "z", FT_F32, 5, (int64_t[]){batch, clip + ft_image_frames(ft_image_options(cfg), &p), side, side, p.latent});
         ft_generator_predict(s.g, preset, cfg, z, clip, ft_input(s.g, "t", FT_F32, 1, &batch));
     }
     return sketch_end(&s, preset, frames, size, rc);
