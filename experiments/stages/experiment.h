@@ -89,6 +89,7 @@ typedef struct {
     double drawn, kept, used, dropped[FT_FILTER_RULES]; /* used: of those that are left, unlabelled.clips; dropped: by rule */
     bool ruled[FT_FILTER_RULES];
 } ft_filtered;
+bool ft_filters(const ft_filtered *f, const char *rule);
 /* "200 clips drawn, 12 dropped by likeness, 31 by copies; 157 kept and used", means over runs; "" without a filter */
 void ft_filtered_text(const ft_filtered *f, char text[300]);
 

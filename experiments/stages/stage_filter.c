@@ -183,7 +183,8 @@ static const ft_stage_kind filter = {"filter", compute, NULL};
 int ft_stage_filter(ft_experiment *x, const ft_arm_context *c, ft_stage **stage)
 {
     static const char *const keys[] = {"clips.", "unlabelled.sampler", "unlabelled.fps", NULL};
-    static const char *const of_probe[] = {"classifier.", "selection", "features.", "precision", NULL};
+    static const char *const of_probe[] = {"classifier.", "selection", "looks", "data.test_clips",
+                                           "features.",   "precision", NULL};
     ft_stage like = {
         .kind = &filter, .cfg = c->cfg, .arm = "", .label = c->label, .file = c->file, .fold = c->fold, .split = c->split};
     int rule[FT_FILTER_RULES], n = rules_of(c->cfg, rule);
@@ -228,6 +229,13 @@ int ft_filter_apply(ft_arm_context *c)
     if (rc == FT_OK && c->n_clips == 0) c->unlabelled_store = NULL; /* from its labels alone */
     json_decref(list);
     return rc;
+}
+
+bool ft_filters(const ft_filtered *f, const char *rule)
+{
+    for (int i = 0; i < FT_FILTER_RULES; i++)
+        if (!strcmp(ft_filter_rule[i], rule)) return f->ruled[i];
+    return false;
 }
 
 void ft_filtered_text(const ft_filtered *f, char text[300])
