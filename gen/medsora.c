@@ -271,16 +271,17 @@ static ft_t mix_by_attention(ft_graph *g, const shape *s, const char *name, ft_t
     return ft_reshape(g, x, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
 
-/* x (B,n,grid,grid,d), c = SiLU(t embedding) (B,d); *tap: behind the spatial part, what alignment looks at */
-static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
+/* x (B,n,grid,grid,d), mod (9 depth,B,d): shift, scale, gate of each sub-layer for all blocks; *tap: behind the spatial part,
+ * what alignment looks at */
+static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t mod, ft_t *tap)
 {
     char name[96], key[160];
     snprintf(name, sizeof name, "blocks.%d", s->block);
-    ft_t mod = ft_dit_modulation(g, name, c, 9, FT_ZERO); /* (B,9d): shift, scale, gate of each sub-layer */
+    int64_t depth = s->p->depth;
     static const char *const part[] = {"", "mamba_hw", "mamba_f"};
     for (int i = 0; i < 3; i++) {
-        ft_t shift = ft_dit_part(g, mod, 3 * i, s->d), scale = ft_dit_part(g, mod, 3 * i + 1, s->d),
-             gate = ft_dit_part(g, mod, 3 * i + 2, s->d);
+        ft_t shift = ft_dit_part(g, mod, 3 * i * depth + s->block), scale = ft_dit_part(g, mod, (3 * i + 1) * depth + s->block),
+             gate = ft_dit_part(g, mod, (3 * i + 2) * depth + s->block);
         snprintf(key, sizeof key, "%s.norm%d.weight", name, i + 1);
         ft_t gamma = ft_param(g, key, 1, &s->d, FT_ONE);
         snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
@@ -295,7 +296,7 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
     return x;
 }
 
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_told told, ft_t *tap)
 {
     shape s = {.p = p,
                .opt = opt,
@@ -308,10 +309,11 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
                .H = p->expand * p->width / p->headdim};
     ft_t x = ft_dit_patches(g, z, p->patch, s.d); /* (B,n,grid,grid,d) */
     x = ft_add(g, x, ft_dit_positions(g, s.grid, s.d));
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, s.d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, s.d, 1));
+    ft_t mod = ft_dit_modulations(g, "blocks", p->depth, c, 9, FT_ZERO); /* (9 depth,B,d) */
     for (s.block = 0; s.block < p->depth; s.block++) {
         ft_t h = x;
-        x = block(g, &s, x, c, &h);
+        x = block(g, &s, x, mod, &h);
         if (tap) tap[s.block] = h;
     }
     return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
@@ -319,12 +321,12 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)frames; /* its scans run over clip and images alike, as published */
     const ft_medsora_preset *p = preset;
     taps->n = p->depth;
-    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
 const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR,

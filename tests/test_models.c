@@ -105,7 +105,7 @@ static ft_t build_medsora(ft_graph *g)
     ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     fill_input(z, "z");
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
-    return ft_medsora(g, ft_generator_preset_of("medsora-tiny"), (ft_medsora_opt){0}, z, t, NULL);
+    return ft_medsora(g, ft_generator_preset_of("medsora-tiny"), (ft_medsora_opt){0}, z, (ft_told){t, NULL}, NULL);
 }
 
 /* four frames of a clip and two images */
@@ -120,29 +120,31 @@ static ft_t clip_and_images(ft_graph *g, ft_t *t)
 static ft_t build_endora(ft_graph *g)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_endora(g, ft_generator_preset_of("endora-tiny"), z, 4, t, NULL);
+    return ft_endora(g, ft_generator_preset_of("endora-tiny"), z, 4, (ft_told){t, NULL}, NULL);
 }
 static ft_t feat(ft_graph *g, bool guided)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.channel_guidance = guided}, z, 4, t, NULL);
+    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.channel_guidance = guided}, z, 4, (ft_told){t, NULL},
+                   NULL);
 }
 static ft_t build_feat_released(ft_graph *g) /* 64 tokens in a frame: chunks of 4 */
 {
     ft_t z = filled(g, "z", 5, (int64_t[]){1, 2, 16, 16, 4}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){1});
     ((float *)ft_data(t))[0] = 17;
-    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.released_kernel = true}, z, 2, t, NULL);
+    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.released_kernel = true}, z, 2, (ft_told){t, NULL},
+                   NULL);
 }
 static ft_t lvdm(ft_graph *g, bool transposed)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, t);
+    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, (ft_told){t, NULL});
 }
 static ft_t build_lvdm_public(ft_graph *g) /* a clip alone: images beside it are an idea of ours */
 {
     ft_t z = filled(g, "z", 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
-    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){true}, z, 4, t);
+    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){true}, z, 4, (ft_told){t, NULL});
 }
 static ft_t build_lvdm(ft_graph *g) { return lvdm(g, false); }
 static ft_t build_lvdm_released(ft_graph *g) { return lvdm(g, true); }

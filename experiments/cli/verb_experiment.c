@@ -15,7 +15,8 @@
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "experiments/cli/cli.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/sweep/experiment.h"
+#include "experiments/sweep/sweep_status.h"
 
 extern char **environ;
 enum { WORKERS = 256 };

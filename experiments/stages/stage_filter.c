@@ -1,14 +1,20 @@
 /* Which of an arm's own clips are used: those that break no rule of `clips.filter`. Rules see the pool, the held-out clips
  * without labels, and the split's labelled videos (agreement alone); never a label of a validation or test video. kept.json holds
  * the clips that are left, which may be none. */
+#include "experiments/stages/stage_filter.h"
+
 #include <stdio.h>
 #include <string.h>
 
+#include "classify/backbone.h"
 #include "classify/classifier.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_likeness.h"
+#include "gen/latents.h"
 
 const char *const ft_filter_rule[FT_FILTER_RULES] = {"agreement", "likeness", "copies"};
 enum { AGREEMENT, LIKENESS, COPIES };
@@ -89,27 +95,27 @@ static int train_probe(ft_experiment *x, const ft_stage *s, const ft_config *cfg
 }
 
 /* breaks (n): clips with a condition that the probe gives less than clips.agreement */
-static int disagree(ft_experiment *x, const ft_stage *s, const ft_arm_context *c, bool *breaks)
+static int disagree(ft_experiment *x, const ft_stage *s, const ft_clip_pool *clips, bool *breaks)
 {
     const ft_stage *of_data = s->need[s->needs - 3], *of_arm = s->need[s->needs - 2];
     char path[FT_PATH];
     ft_clip_features data = {0}, own = {0};
     ft_classifier_info info = {0};
     ft_config *cfg = NULL;
-    int C = x->classes.n, *class = ft_alloc_n(c->n_clips + 1, sizeof *class);
-    float *prob = ft_alloc_n(c->n_clips * C + 1, sizeof *prob);
+    int C = x->classes.n, *class = ft_alloc_n(clips->n + 1, sizeof *class);
+    float *prob = ft_alloc_n(clips->n * C + 1, sizeof *prob);
     double least = ft_config_real(s->own, "clips.agreement");
     int rc = class && prob ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for predictions");
-    if (rc == FT_OK) rc = conditions(x, &c->own, class);
+    if (rc == FT_OK) rc = conditions(x, clips->store, class);
     if (rc == FT_OK) rc = probe_settings(of_data, s->own, &cfg);
     ft_stage_file(path, of_data, "features.safetensors");
     if (rc == FT_OK) rc = ft_clip_features_read(&data, path, x->store.n_clip);
     ft_stage_file(path, of_arm, "features.safetensors");
-    if (rc == FT_OK) rc = ft_clip_features_read(&own, path, c->n_clips);
+    if (rc == FT_OK) rc = ft_clip_features_read(&own, path, clips->n);
     if (rc == FT_OK) rc = train_probe(x, s, cfg, &data);
     if (rc == FT_OK) rc = ft_classifier_info_read(&info, s->folder);
-    if (rc == FT_OK) rc = ft_classifier_predict(s->folder, &info, &c->own, &own, c->clips, c->n_clips, prob);
-    for (int64_t i = 0; rc == FT_OK && i < c->n_clips; i++) breaks[i] = class[i] >= 0 && (double)prob[i * C + class[i]] < least;
+    if (rc == FT_OK) rc = ft_classifier_predict(s->folder, &info, clips->store, &own, clips->clip, clips->n, prob);
+    for (int64_t i = 0; rc == FT_OK && i < clips->n; i++) breaks[i] = class[i] >= 0 && (double)prob[i * C + class[i]] < least;
     ft_classifier_info_free(&info);
     ft_clip_features_free(&data);
     ft_clip_features_free(&own);
@@ -149,84 +155,84 @@ static int write_kept(const ft_stage *s, const bool *dropped, int64_t n, int64_t
 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    ft_arm_context c = {.x = x, .cfg = s->own};
+    ft_clipstore own = {0};
     const ft_stage *likeness = s->need[s->needs - 1];
     char path[FT_PATH];
     int rule[FT_FILTER_RULES], n = rules_of(s->own, rule), rc = n < 0 ? n : FT_OK;
-    int64_t kept = 0;
+    int64_t *clip = NULL, kept = 0;
     bool *dropped = NULL, *breaks = NULL;
     json_t *by_rule = json_object();
     if (!*s->file) ft_stage_file(path, s->need[0], "clips.h5");
-    if (rc == FT_OK) rc = ft_arm_use_file(&c, *s->file ? s->file : path);
-    if (rc == FT_OK && (!(dropped = ft_alloc_n(c.n_clips, 1)) || !(breaks = ft_alloc_n(c.n_clips, 1))))
-        rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
+    if (rc == FT_OK) rc = ft_clips_alike(&own, x, s->own, *s->file ? s->file : path);
+    int64_t m = own.n_clip;
+    clip = ft_alloc_n(m + 1, sizeof *clip), dropped = ft_alloc_n(m + 1, 1), breaks = ft_alloc_n(m + 1, 1);
+    if (rc == FT_OK && (!clip || !dropped || !breaks)) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; rc == FT_OK && i < m; i++) clip[i] = i;
     for (int i = 0; rc == FT_OK && i < n; i++) {
         int64_t count = 0;
-        if (rule[i] == AGREEMENT) rc = disagree(x, s, &c, breaks);
-        else rc = found(likeness, rule[i] == COPIES ? "copy" : "likely", rule[i] == COPIES, c.n_clips, breaks);
-        for (int64_t k = 0; rc == FT_OK && k < c.n_clips; k++)
+        if (rule[i] == AGREEMENT) rc = disagree(x, s, &(ft_clip_pool){&own, clip, m}, breaks);
+        else rc = found(likeness, rule[i] == COPIES ? "copy" : "likely", rule[i] == COPIES, m, breaks);
+        for (int64_t k = 0; rc == FT_OK && k < m; k++)
             if (breaks[k] && !dropped[k]) dropped[k] = true, count++;
         json_object_set_new(by_rule, ft_filter_rule[rule[i]], json_integer(count));
     }
-    if (rc == FT_OK) rc = write_kept(s, dropped, c.n_clips, &kept);
-    json_object_set_new(facts, "drawn", json_integer(c.n_clips));
+    if (rc == FT_OK) rc = write_kept(s, dropped, m, &kept);
+    json_object_set_new(facts, "drawn", json_integer(m));
     json_object_set_new(facts, "kept", json_integer(kept));
     json_object_set_new(facts, "dropped", by_rule);
+    ft_free(clip);
     ft_free(dropped);
     ft_free(breaks);
-    ft_free(c.clips);
-    ft_clipstore_free(&c.own);
+    ft_clipstore_free(&own);
     return rc;
 }
-static const ft_stage_kind filter = {"filter", compute, NULL};
+static const ft_stage_kind filtering = {"filter", compute, NULL};
 
-int ft_stage_filter(ft_experiment *x, const ft_arm_context *c, ft_stage **stage)
+int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, int fold, int split, const ft_videos *labelled,
+                    ft_stage *made, const char *file, ft_stage **stage)
 {
     static const char *const keys[] = {"clips.", "unlabelled.sampler", "unlabelled.fps", NULL};
     static const char *const of_probe[] = {"classifier.", "selection", "looks", "data.test_clips",
                                            "features.",   "precision", NULL};
-    ft_stage like = {
-        .kind = &filter, .cfg = c->cfg, .arm = "", .label = c->label, .file = c->file, .fold = c->fold, .split = c->split};
-    int rule[FT_FILTER_RULES], n = rules_of(c->cfg, rule);
-    char file[65] = "";
+    ft_stage like = {.kind = &filtering, .cfg = cfg, .arm = "", .label = label, .file = file, .fold = fold, .split = split};
+    int rule[FT_FILTER_RULES], n = rules_of(cfg, rule);
+    char hex[65] = "";
     *stage = NULL;
     if (n < 0) return n;
-    if (n == 0 || (!c->made && !*c->file)) return FT_OK;
+    if (n == 0 || (!made && !*file)) return FT_OK;
     bool agreement = has(rule, n, AGREEMENT);
-    if (agreement && !*ft_config_text(c->cfg, "features.model"))
+    if (agreement && !*ft_config_text(cfg, "features.model"))
         return FT_FAIL(FT_ECONFIG,
                        "%s: clips.filter: agreement asks a probe, which looks through a frozen network. Set features.model",
-                       ft_config_origin(c->cfg, "clips.filter"));
-    if (has(rule, n, COPIES) && x->folds[c->fold].validation.n == 0)
+                       ft_config_origin(cfg, "clips.filter"));
+    if (has(rule, n, COPIES) && x->folds[fold].validation.n == 0)
         return FT_FAIL(FT_ECONFIG, "%s: clips.filter: copies are told by held-out real clips, and there are no validation videos",
-                       ft_config_origin(c->cfg, "clips.filter"));
-    if (c->made) like.need[like.needs++] = c->made;
-    else FT_TRY(ft_sha256_file(c->file, file));
-    if (agreement) FT_TRY(ft_stage_features(x, c, false, &like.need[like.needs++]));
-    if (agreement) FT_TRY(ft_stage_features(x, c, true, &like.need[like.needs++]));
-    FT_TRY(ft_stage_likeness(x, c, &like.need[like.needs++]));
+                       ft_config_origin(cfg, "clips.filter"));
+    if (made) like.need[like.needs++] = made;
+    else FT_TRY(ft_sha256_file(file, hex));
+    if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[like.needs++]));
+    if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, made, file, &like.need[like.needs++]));
+    FT_TRY(ft_stage_likeness(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     json_t *probe = NULL;
-    if (agreement) FT_TRY(ft_key_settings(c->cfg, of_probe, &probe));
+    if (agreement) FT_TRY(ft_key_settings(cfg, of_probe, &probe));
     json_t *key =
-        json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(c->cfg, keys), "file", file, "probe", probe ? probe : json_null(),
-                  "labelled", agreement ? ft_video_names(&x->store, &c->labelled) : json_null());
+        json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(cfg, keys), "file", hex, "probe", probe ? probe : json_null(),
+                  "labelled", agreement ? ft_video_names(&x->store, labelled) : json_null());
     return ft_stage_add(x, &like, key, stage);
 }
 
-int ft_filter_apply(ft_arm_context *c)
+int ft_filter_apply(const ft_stage *filter, int64_t *clip, int64_t *n)
 {
     char path[FT_PATH];
     size_t k;
     json_t *v;
-    if (!c->filter) return FT_OK;
-    ft_stage_file(path, c->filter, "kept.json");
+    ft_stage_file(path, filter, "kept.json");
     json_t *list = ft_read_json(path);
-    int rc = json_is_array(list) && (int64_t)json_array_size(list) <= c->n_clips
+    int rc = json_is_array(list) && (int64_t)json_array_size(list) <= *n
                  ? FT_OK
                  : FT_FAIL(FT_EDATA, "%s: cannot be read. Remove its folder to make it again", path);
-    if (rc == FT_OK) json_array_foreach(list, k, v) c->clips[k] = json_integer_value(v);
-    if (rc == FT_OK) c->n_clips = (int64_t)json_array_size(list);
-    if (rc == FT_OK && c->n_clips == 0) c->unlabelled_store = NULL; /* from its labels alone */
+    if (rc == FT_OK) json_array_foreach(list, k, v) clip[k] = json_integer_value(v);
+    if (rc == FT_OK) *n = (int64_t)json_array_size(list);
     json_decref(list);
     return rc;
 }

@@ -1,6 +1,8 @@
 /* How like the pool's real clips a set of clips is: self-feature Frechet distance, precision and its kin, and the memorisation
  * passport, which shows whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are
  * the measure of both. clips.json holds what was found of each clip, pairs.h5 those clips that are most like a training clip. */
+#include "experiments/stages/stage_likeness.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +13,9 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
 #include "experiments/stages/passport.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/statistics/stats.h"
 
 /* the VAE that the arm's clips come from; NULL: none */
 static const ft_stage *vae_of(const ft_stage *made)
@@ -116,43 +119,48 @@ static int distances(const ft_clip_pool *real, const ft_clip_pool *other, bool *
 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    ft_arm_context c = {.x = x, .cfg = s->own};
+    ft_clipstore own = {0};
     ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store};
-    int64_t *pool = NULL;
+    int64_t *pool = NULL, *clip = NULL;
     bool *within = NULL, of_arm = s->needs || *s->file;
     char path[FT_PATH];
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].pool, &pool, &train.n);
     if (s->needs) ft_stage_file(path, s->need[0], "clips.h5");
-    if (rc == FT_OK && of_arm) rc = ft_arm_use_file(&c, s->needs ? path : s->file);
-    else if (rc == FT_OK) rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &c.clips, &c.n_clips);
-    if (of_arm) clips.store = &c.own;
-    train.clip = pool, clips.clip = c.clips, clips.n = c.n_clips;
+    if (rc == FT_OK && of_arm) {
+        rc = ft_clips_alike(&own, x, s->own, s->needs ? path : s->file);
+        clips.store = &own, clips.n = own.n_clip;
+        if (rc == FT_OK && !(clip = ft_alloc_n(clips.n + 1, sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
+        for (int64_t i = 0; rc == FT_OK && i < clips.n; i++) clip[i] = i;
+    } else if (rc == FT_OK) rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &clip, &clips.n);
+    train.clip = pool, clips.clip = clip;
     if (rc == FT_OK && !(within = ft_alloc_n(clips.n + 1, sizeof *within))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
     if (rc == FT_OK && clips.n > 1) rc = distances(&train, &clips, within, facts);
     if (rc == FT_OK && of_arm) rc = passport(x, s, train, clips, within, facts);
     ft_free(pool);
+    ft_free(clip);
     ft_free(within);
-    ft_free(c.clips);
-    ft_clipstore_free(&c.own);
+    ft_clipstore_free(&own);
     return rc;
 }
 static const ft_stage_kind likeness = {"likeness", compute, NULL};
 
-int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage)
+int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage *made, const char *file,
+                      ft_stage **stage)
 {
     static const char *const keys[] = {"unlabelled.sampler", "unlabelled.fps", NULL};
-    const ft_fold *f = &x->folds[c ? c->fold : 0];
+    const ft_fold *f = &x->folds[fold];
     ft_stage like = {.kind = &likeness,
-                     .cfg = c ? c->cfg : x->cfg,
+                     .cfg = cfg,
                      .arm = "",
-                     .label = c ? c->label : "",
-                     .file = c ? c->file : "",
-                     .fold = c ? c->fold : 0};
+                     .label = label,
+                     .file = file,
+                     .fold = fold,
+                     .need = {made},
+                     .needs = made != NULL};
     char hex[65] = "";
-    if (c && c->made) like.need[0] = c->made, like.needs = 1;
-    if (*like.file) FT_TRY(ft_sha256_file(like.file, hex));
+    if (*file) FT_TRY(ft_sha256_file(file, hex));
     json_t *key = json_pack("{s:s,s:o,s:s,s:s,s:o,s:o}", "measures", "frechet, prdc, passport", "config",
-                            ft_config_json(like.cfg, keys), "store", x->store.id, "file", hex, "pool",
+                            ft_config_json(cfg, keys), "store", x->store.id, "file", hex, "pool",
                             ft_video_names(&x->store, &f->pool), "validation", ft_video_names(&x->store, &f->validation));
     return ft_stage_add(x, &like, key, stage);
 }

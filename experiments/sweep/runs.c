@@ -1,4 +1,6 @@
 /* A run of an arm (one split and seed): the stages it needs, its classifier, its results. */
+#include "experiments/sweep/runs.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,9 @@
 #include "common/base/streams.h"
 #include "common/io/table.h"
 #include "experiments/arms/arm.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_likeness.h"
 
 /* ---- predictions ----------------------------------------------------------------------------------------------------------- */
 
@@ -198,13 +202,13 @@ static int features_read(run_features *r, ft_arm_context *c, const ft_config *ow
     char path[FT_PATH];
     memset(r, 0, sizeof *r);
     if (!is_probe(c->cfg)) return FT_OK;
-    FT_TRY(ft_stage_features(c->x, c, false, &s));
+    FT_TRY(ft_stage_features(c->x, c->cfg, c->label, c->fold, NULL, "", &s));
     FT_TRY(ft_features_settings(s, own, &r->cfg));
     FT_TRY(ft_backbone_identity(r->cfg, r->network));
     ft_stage_file(path, s, "features.safetensors");
     FT_TRY(ft_clip_features_read(&r->data, path, c->x->store.n_clip));
     if (!has_own(c)) return FT_OK;
-    FT_TRY(ft_stage_features(c->x, c, true, &s));
+    FT_TRY(ft_stage_features(c->x, c->cfg, c->label, c->fold, c->made, c->file, &s));
     ft_stage_file(path, s, "features.safetensors");
     return ft_clip_features_read(&r->own, path, c->own.n_clip);
 }
@@ -275,7 +279,7 @@ static int context_of(ft_arm_context *c, ft_experiment *x, const ft_config *cfg,
     *c = (ft_arm_context){.x = x, .arm = arm, .label = label, .cfg = cfg, .fold = fold, .split = split, .file = ""};
     FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, cfg, &x->store, &x->classes, &x->folds[fold], split));
     if (row->plan) FT_TRY(row->plan(c));
-    return ft_stage_filter(x, c, &c->filter);
+    return has_own(c) ? ft_stage_filter(x, cfg, label, fold, split, &c->labelled, c->made, c->file, &c->filter) : FT_OK;
 }
 
 static int unlabelled_clips(ft_arm_context *c)
@@ -283,8 +287,14 @@ static int unlabelled_clips(ft_arm_context *c)
     char path[FT_PATH];
     if (!c->made && !*c->file) return ft_arm_find(c->arm)->prepare(c);
     if (c->made) ft_stage_file(path, c->made, "clips.h5");
-    FT_TRY(ft_arm_use_file(c, c->made ? path : c->file));
-    return ft_filter_apply(c);
+    FT_TRY(ft_clips_alike(&c->own, c->x, c->cfg, c->made ? path : c->file));
+    c->unlabelled_store = &c->own;
+    c->n_clips = c->own.n_clip;
+    if (!(c->clips = ft_alloc((size_t)c->n_clips * sizeof *c->clips))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; i < c->n_clips; i++) c->clips[i] = i;
+    if (c->filter) FT_TRY(ft_filter_apply(c->filter, c->clips, &c->n_clips));
+    if (c->n_clips == 0) c->unlabelled_store = NULL; /* from its labels alone */
+    return FT_OK;
 }
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
@@ -402,8 +412,9 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
     bool semi;
     int rc = FT_OK;
     if (is_probe(c->cfg)) {
-        rc = ft_stage_features(x, c, false, &like.need[like.needs++]);
-        if (rc == FT_OK && has_own(c)) rc = ft_stage_features(x, c, true, &like.need[like.needs++]);
+        rc = ft_stage_features(x, c->cfg, c->label, c->fold, NULL, "", &like.need[like.needs++]);
+        if (rc == FT_OK && has_own(c))
+            rc = ft_stage_features(x, c->cfg, c->label, c->fold, c->made, c->file, &like.need[like.needs++]);
     }
     if (rc == FT_OK && c->filter) like.need[like.needs++] = c->filter;
     if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
@@ -455,7 +466,8 @@ int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed)
         ft_arm_context c;
         ft_stage *stage;
         int rc = context_of(&c, x, arm->cfg, arm->arm, arm->name, f, split);
-        if (rc == FT_OK && !arm->likeness && (c.made || *c.file)) rc = ft_stage_likeness(x, &c, &arm->likeness);
+        if (rc == FT_OK && !arm->likeness && (c.made || *c.file))
+            rc = ft_stage_likeness(x, c.cfg, c.label, f, c.made, c.file, &arm->likeness);
         if (rc == FT_OK) rc = plan_classifier(&c, seed, &stage);
         context_free(&c);
         FT_TRY(rc);

@@ -84,7 +84,7 @@ static ft_t network(problem *q, const char *name, int64_t batch)
         ft_taps taps;
         q->x = ft_input(q->g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
         q->t = ft_input(q->g, "t", FT_F32, 1, &batch);
-        return f->network(q->g, p, NULL, ft_cast(q->g, q->x, ft_compute(q->g)), p->frames, q->t, &taps);
+        return f->network(q->g, p, NULL, ft_cast(q->g, q->x, ft_compute(q->g)), p->frames, (ft_told){q->t, NULL}, &taps);
     }
     for (size_t i = 0; i < 3; i++) {
         const void *p = row(classifiers[i]->presets, classifiers[i]->n, classifiers[i]->row, name);
