@@ -163,6 +163,10 @@
     KEY("generator.recompute", CHOICE, "preset", 0, 0,                                                                           \
         "preset|none|mixers: mixers are computed again in the backward pass, not kept: half the activations")                    \
     KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \
+    KEY("generator.stop", CHOICE, "none", 0, 0,                                                                                  \
+        "none|memorisation: training ends when quick samples copy more training clips than held-out clips do; those weights "    \
+        "count that were the last before")                                                                                       \
+    KEY("generator.stop_every", INT, "500", 1, 1e8, "steps between these looks")                                                 \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
     KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \
         "paper|released|spatial|trd|endora: Eq 14, its code, a spatially right form, token relations, Endora's prior")           \
