@@ -15,6 +15,15 @@ ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias
     return ft_dit_linear(g, name, x, out, bias, ft_init_xavier(ft_dim(x, -1), out));
 }
 
+ft_t ft_dit_group(ft_graph *g, int n, const char *const *name, ft_t x, int64_t out)
+{
+    int64_t in = ft_dim(x, -1), rows = ft_count(x) / in;
+    ft_t w =
+        ft_reshape(g, ft_param_group(g, n, name, 2, (int64_t[]){out, in}, ft_init_xavier(in, out)), 2, (int64_t[]){n * out, in});
+    x = ft_reshape(g, x, 2, (int64_t[]){rows, in});
+    return ft_permute(g, ft_reshape(g, ft_linear(g, x, w, NULL), 3, (int64_t[]){rows, n, out}), (int[]){1, 0, 2});
+}
+
 ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width)
 {
     int64_t B = ft_dim(z, 0), n = ft_dim(z, 1), grid = ft_dim(z, 2) / patch, c = ft_dim(z, 4), k = c * patch * patch;

@@ -20,6 +20,9 @@ ft_t ft_class_embedding(ft_graph *g, const char *name, ft_t label, int64_t width
 ft_t ft_dit_linear(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias, ft_init init);
 ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias);
 
+/* n weights (out,K) of these names as one product, without bias: x (...,K) -> (n,rows,out), its parts one behind the other */
+ft_t ft_dit_group(ft_graph *g, int n, const char *const *name, ft_t x, int64_t out);
+
 /* x_embedder.proj: z (B,n,s,s,c) -> tokens (B,n,s/patch,s/patch,width), in the graph's dtype */
 ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width);
 /* Fixed sin-cos tables, in the graph's dtype: pos_embed (1,1,grid,grid,width), first half the column, second half the row;

@@ -49,18 +49,10 @@ static ft_t pointwise(ft_graph *g, const char *name, ft_t x, int64_t out)
     return ft_linear(g, x, ft_reshape(g, w, 2, (int64_t[]){out, c}), NULL);
 }
 
-/* row k of a (rows,d) parameter, as what is broadcast over tokens (1,1,1,1,d) in the graph's dtype */
+/* row k of a (rows,d) parameter, as what is broadcast over tokens: (1,1,1,1,d) f32 */
 static ft_t per_channel(ft_graph *g, ft_t w, int64_t k)
 {
-    int64_t d = ft_dim(w, 1);
-    return ft_cast(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 5, (int64_t[]){1, 1, 1, 1, d}), ft_compute(g));
-}
-
-/* row k of decay or first, divided by the length of the sequence: (d) */
-static ft_t by_length(ft_graph *g, ft_t w, int64_t k, int64_t T)
-{
-    int64_t d = ft_dim(w, 1);
-    return ft_affine(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 1, &d), 1.0f / (float)T, 0);
+    return ft_reshape(g, ft_slice(g, w, 0, k, 1), 5, (int64_t[]){1, 1, 1, 1, ft_dim(w, 1)});
 }
 
 /* Gated depth-wise feed-forward (Restormer): Wout(gelu(g1) * g2), g = DW(Win h) */
@@ -129,21 +121,22 @@ static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h,
     if (temporal) h = ft_add(g, h, depthwise(g, ft_name(g, "%s.dwconv1d", name), h, true));
     else /* in the public state dict, used by nobody */
         ft_buffer(g, ft_name(g, "%s.dwconv1d.weight", name), 3, (int64_t[]){s->d, 1, 3}, ft_init_uniform_fan(3));
-    ft_t k = ft_dit_xavier(g, ft_name(g, "%s.key", name), h, s->d, false);
-    ft_t v = ft_dit_xavier(g, ft_name(g, "%s.value", name), h, s->d, false);
-    ft_t r = ft_dit_xavier(g, ft_name(g, "%s.receptance", name), h, s->d, false);
-    ft_t decay = ft_param(g, ft_name(g, "%s.spatial_decay", name), 2, (int64_t[]){passes, s->d}, normal);
-    ft_t first = ft_param(g, ft_name(g, "%s.spatial_first", name), 2, (int64_t[]){passes, s->d}, normal);
+    const char *const names[] = {ft_name(g, "%s.key.weight", name), ft_name(g, "%s.value.weight", name),
+                                 ft_name(g, "%s.receptance.weight", name)};
+    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, space[3] = {s->B * s->n, T, s->d},
+            time[4] = {s->B, s->n, s->grid * s->grid, s->d};
+    ft_t all = ft_dit_group(g, 3, names, h, s->d), k = ft_slice(g, all, 0, 0, 1);
+    ft_t v = ft_reshape(g, ft_slice(g, all, 0, 1, 1), 5, dim), r = ft_reshape(g, ft_slice(g, all, 0, 2, 1), 5, dim);
+    const char *const pace[] = {ft_name(g, "%s.spatial_decay", name), ft_name(g, "%s.spatial_first", name)};
+    ft_t decay = ft_affine(g, ft_param_group(g, 2, pace, 2, (int64_t[]){passes, s->d}, normal), 1.0f / (float)T, 0);
+    decay = ft_reshape(g, decay, 2, (int64_t[]){2 * passes, s->d}); /* decays, then firsts, each by the length of the sequence */
     ft_t guide = ft_param(g, ft_name(g, "%s.alpha", name), 2, (int64_t[]){2, s->d}, FT_ZERO);
     ft_t left = ft_sub(g, Z, v); /* what the values lack, before guidance */
     ft_t y = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
-
-    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, space[3] = {s->B * s->n, T, s->d},
-            time[4] = {s->B, s->n, s->grid * s->grid, s->d};
     k = temporal ? ft_reshape(g, k, 4, time) : ft_reshape(g, k, 3, space);
     y = temporal ? ft_reshape(g, y, 4, time) : ft_reshape(g, y, 3, space);
     for (int64_t i = 0; i < passes; i++)
-        y = (released ? released_wkv : ft_wkv)(g, k, y, by_length(g, decay, i, T), by_length(g, first, i, T),
+        y = (released ? released_wkv : ft_wkv)(g, k, y, ft_select(g, decay, 0, i), ft_select(g, decay, 0, passes + i),
                                                i == 1 ? s->grid : 0);
     y = ft_add(g, ft_reshape(g, y, 5, dim), ft_mul(g, left, per_channel(g, guide, 1)));
     return ft_dit_xavier(g, ft_name(g, "%s.output", name), ft_mul(g, ft_unary(g, FT_SIGMOID, r), y), s->d, false);
@@ -251,4 +244,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_feat(g, p, ft_feat_options(cfg), z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};
+const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
+                                        false,  FT_WORK_PRODUCTS,    network};

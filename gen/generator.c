@@ -26,11 +26,16 @@
 
 static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
 
+static bool is_flow(const ft_config *cfg, const ft_generator *f)
+{
+    return is(cfg, "generator.objective", "preset") ? f->flow : is(cfg, "generator.objective", "flow");
+}
+
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
 {
     const ft_generator *f = ft_generator_find(preset);
     return (ft_generator_opt){
-        .flow = is(cfg, "generator.objective", "flow"),
+        .flow = is_flow(cfg, f),
         .logit_normal = is(cfg, "generator.flow_time", "logit-normal"),
         .vlb = ft_config_bool(cfg, "generator.vlb"),
         .min_snr = is(cfg, "generator.weighting", "min-snr"),
@@ -69,7 +74,7 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .guidance = ft_config_real(cfg, "generator.class_guidance"),
         .guidance_from = ft_config_real(cfg, "generator.class_from"),
         .guidance_until = ft_config_real(cfg, "generator.class_until"),
-        .objective = ft_config_text(cfg, "generator.objective"),
+        .objective = is_flow(cfg, f) ? "flow" : "eps",
         .scan = ft_config_text(cfg, "generator.scan"),
         .mixer = ft_config_text(cfg, "generator.mixer"),
     };
@@ -163,7 +168,8 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
     p->parts = 1;
-    if (training) FT_TRY(ft_batch_parts(p->cfg, "generator.accumulate", B, &p->parts));
+    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
     else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;
     p->training = training;
@@ -244,8 +250,7 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
 /* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
 static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
 {
-    ft_rng r = ft_rng_make(p->seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
-    bool dropped = ft_rng_uniform(&r) < p->opt.class_drop;
+    bool dropped = ft_label_dropped(p->seed, draw, p->opt.class_drop);
     ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
 }
 

@@ -30,11 +30,13 @@ typedef struct {
     const void *presets;  /* the table, */
     size_t n, row;        /* its rows and the bytes of one: FT_PRESETS(table) */
     bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
-    ft_schedule schedule; /* as published; generator.beta and generator.loss say otherwise */
+    ft_schedule schedule; /* as published; generator.beta, generator.loss and generator.objective say otherwise */
     ft_loss_kind loss;
+    bool flow;    /* a rectified flow's velocity, else noise */
     ft_work work; /* most of it; what precision: auto asks */
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images
-     * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
+     * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone, or velocity. Latent sizes come from
+     * z. */
     ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps);
 } ft_generator;
 

@@ -137,17 +137,22 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     return m;
 }
 
-/* in_proj of u (...,d), whose rows are z | x B C | dt: one product for each, so that nothing is cut up afterwards. */
+/* in_proj of u (...,d), whose rows are z | x B C | dt */
 typedef struct {
     ft_t z, xbc, dt; /* (...,E) (...,E+2N) (...,H) */
 } projected;
 
+static ft_t in_proj_weight(ft_graph *g, const shape *s, const char *name)
+{
+    int64_t all = 2 * s->E + 2 * s->N + s->H;
+    return ft_param(g, ft_name(g, "%s.in_proj.weight", name), 2, (int64_t[]){all, s->d}, ft_init_xavier(s->d, all));
+}
+
+/* one product for each, so that nothing is cut up afterwards */
 static projected in_proj(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
-    int64_t wide = s->E + 2 * s->N, all = s->E + wide + s->H;
-    snprintf(key, sizeof key, "%s.in_proj.weight", name);
-    ft_t w = ft_param(g, key, 2, (int64_t[]){all, s->d}, ft_init_xavier(s->d, all));
+    ft_t w = in_proj_weight(g, s, name);
+    int64_t wide = s->E + 2 * s->N;
     return (projected){ft_linear(g, u, ft_slice(g, w, 0, 0, s->E), NULL), ft_linear(g, u, ft_slice(g, w, 0, s->E, wide), NULL),
                        ft_linear(g, u, ft_slice(g, w, 0, s->E + wide, s->H), NULL)};
 }
@@ -181,12 +186,15 @@ static void scan_order(const shape *s, int32_t *order)
         }
 }
 
-/* tokens x (B,n*grid*grid,c) -> (4 B grid, T, c), gathered once */
-static ft_t to_scans(ft_graph *g, const shape *s, ft_t x, const int32_t *order, const int32_t *count)
+/* tokens x (B,n,grid,grid,z | xbc | dt) -> (4 B grid, T, ...) of each, gathered and cut up in one pass */
+static projected to_scans(ft_graph *g, const shape *s, ft_t x, const int32_t *order, const int32_t *count)
 {
-    int64_t tokens = s->n * s->grid * s->grid, c = ft_dim(x, -1);
-    x = ft_resample(g, ft_reshape(g, x, 3, (int64_t[]){s->B, tokens, c}), 1, &(ft_sparse){4 * tokens, count, order, NULL});
-    return ft_reshape(g, x, 3, (int64_t[]){s->B * 4 * s->grid, s->n * s->grid, c});
+    int64_t tokens = s->n * s->grid * s->grid, width[] = {s->E, s->E + 2 * s->N, s->H};
+    ft_t y[3];
+    x = ft_reshape(g, x, 3, (int64_t[]){s->B, tokens, ft_dim(x, -1)});
+    ft_resample_parts(g, x, 1, &(ft_sparse){4 * tokens, count, order, NULL}, 3, width, y);
+    for (int i = 0; i < 3; i++) y[i] = ft_reshape(g, y[i], 3, (int64_t[]){s->B * 4 * s->grid, s->n * s->grid, width[i]});
+    return (projected){y[0], y[1], y[2]};
 }
 
 /* u (B,n,grid,grid,d) -> same. One set of weights for both views and both directions, so all four scans are one batch. */
@@ -195,38 +203,38 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     char key[160];
     mamba m = mamba_weights(g, s, name);
     int64_t tokens = s->n * s->grid * s->grid;
-    projected in = in_proj(g, s, name, u); /* (B,n,grid,grid,...) */
-    int32_t *order = ft_alloc((size_t)(10 * tokens + 2) * sizeof *order);
+    ft_t x = ft_linear(g, u, in_proj_weight(g, s, name), NULL); /* (B,n,grid,grid,z | xbc | dt) */
+    int32_t *order = ft_alloc((size_t)(8 * tokens + 6 * s->B * tokens + 2) * sizeof *order);
     if (!order || s->n * s->grid > 4096) {
         ft_free(order);
         return ft_graph_fail(g, "medsora: no room for a scan of %lld tokens", (long long)tokens);
     }
-    int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
+    int32_t *count = order + 4 * tokens, *twice = count + 4 * tokens + 1, *back = twice + 2 * s->B * tokens + 1;
+    /* permuted before the convolution, as Eq 8 needs */
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
     if (s->opt.recompute) ft_remat_begin(g);
-    in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
-                     to_scans(g, s, in.dt, order, count)};
-    ft_t out = mamba_core(g, s, &m, in), view[2];
-    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->E});
-    for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;
-    /* Back to the grid, both directions added on the way. out_proj is linear, so it comes behind the sum: half the products. */
-    for (int v = 0; v < 2; v++) {
+    projected in = to_scans(g, s, x, order, count);
+    ft_t out = ft_reshape(g, mamba_core(g, s, &m, in), 2, (int64_t[]){s->B * 4 * tokens, s->E}), gate[2];
+    for (int64_t k = 0; k <= 2 * s->B * tokens; k++) twice[k] = (int32_t)(2 * k);
+    /* Back to the grid, the two views one behind the other, both directions added on the way. out_proj is linear, so it comes
+     * behind the sum: half the products. */
+    for (int v = 0; v < 2; v++)
         for (int r = 0; r < 2; r++)
-            for (int32_t k = 0; k < tokens; k++) {
-                int32_t at = (2 * v + r) * (int32_t)tokens + k;
-                back[2 * order[at] + r] = at;
+            for (int64_t k = 0; k < s->B * tokens; k++) {
+                int64_t at = (2 * v + r) * tokens + k % tokens, clip = k / tokens;
+                back[2 * ((v * s->B + clip) * tokens + order[at]) + r] = (int32_t)(4 * clip * tokens + at);
             }
-        view[v] = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
-    }
+    out = ft_resample(g, out, 0, &(ft_sparse){2 * s->B * tokens, twice, back, NULL});
     if (s->opt.recompute) ft_remat_end(g);
     ft_free(order);
+    out = out_proj(g, s, &m, ft_reshape(g, out, 6, (int64_t[]){2, s->B, s->n, s->grid, s->grid, s->E}));
     for (int v = 0; v < 2; v++) {
-        ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gated_fusion.gate_F%d", name, v + 1);
-        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, ft_dit_xavier(g, key, y, s->d, true))); /* Eq (9) */
+        gate[v] = ft_dit_xavier(g, key, ft_slice(g, out, 0, v, 1), s->d, true);
     }
-    return ft_add(g, view[0], view[1]);
+    out = ft_mul(g, out, ft_unary(g, FT_SIGMOID, ft_concat(g, 0, 2, gate))); /* Eq (9) */
+    return ft_add(g, ft_select(g, out, 0, 0), ft_select(g, out, 0, 1));
 }
 
 /* u (B,n,grid,grid,d) -> same; causal over the frames of each position */
@@ -246,13 +254,11 @@ static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u
 /* Single head as wide as the model, no output projection; a window is one row of the grid. */
 static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
-    ft_t qkv[3];
-    static const char *const names[] = {"query_matrix", "key_matrix", "value_matrix"};
-    for (int i = 0; i < 3; i++) {
-        snprintf(key, sizeof key, "%s.%s", name, names[i]);
-        qkv[i] = ft_reshape(g, ft_dit_xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
-    }
+    const char *const names[] = {ft_name(g, "%s.query_matrix.weight", name), ft_name(g, "%s.key_matrix.weight", name),
+                                 ft_name(g, "%s.value_matrix.weight", name)};
+    ft_t all = ft_dit_group(g, 3, names, u, s->d), qkv[3];
+    for (int i = 0; i < 3; i++)
+        qkv[i] = ft_reshape(g, ft_slice(g, all, 0, i, 1), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
     ft_t y = ft_attention_local(g, qkv[0], qkv[1], qkv[2], (int)s->grid, (float)s->p->dropout);
     return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
@@ -329,5 +335,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR,
-                                           FT_MSE,    FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR, FT_MSE,
+                                           false,     FT_WORK_PRODUCTS,    network};

@@ -132,7 +132,8 @@
     KEY("generator.posterior", CHOICE, "sample", 0, 0, "sample|mean: a latent is drawn from the VAE's posterior, or its mean")   \
     KEY("generator.latent_scale", REAL, "0", 0, 1000,                                                                            \
         "of latents; 0: each channel by its own mean and deviation (CogVideoX: 1.15258426)")                                     \
-    KEY("generator.objective", CHOICE, "eps", 0, 0, "eps|flow: noise prediction, or the velocity of a rectified flow")           \
+    KEY("generator.objective", CHOICE, "preset", 0, 0,                                                                           \
+        "preset|eps|flow: noise, or a rectified flow's velocity; forty's is flow")                                               \
     KEY("generator.flow_time", CHOICE, "logit-normal", 0, 0, "logit-normal|uniform: times that a rectified flow is trained at")  \
     KEY("generator.loss", CHOICE, "preset", 0, 0, "preset|mse|l1: of the prediction; LVDM's is l1")                              \
     KEY("generator.beta", CHOICE, "preset", 0, 0, "preset|linear|sqrt: noise schedule; LVDM's is sqrt")                          \

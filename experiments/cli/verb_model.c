@@ -208,8 +208,11 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         set.unlabelled_store = &more, set.unlabelled = all, set.n_unlabelled = more.n_clip;
     }
     ft_training_result r = {0};
-    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_train(cfg, &set, dir, seed, resume, &r)
+    ft_classifier_opt o = {0};
+    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_options(&o, cfg, ft_training_is_semi(&set))
                                                       : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, dir, seed, resume, &r);
+    ft_classifier_options_free(&o);
     ft_free(all);
     ft_clipstore_free(&more);
 done:

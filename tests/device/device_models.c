@@ -25,10 +25,10 @@
 #include "gen/vae.h"
 
 extern const ft_backend ft_backend_cuda;
-extern const ft_generator ft_generator_medsora, ft_generator_feat, ft_generator_endora, ft_generator_lvdm;
+extern const ft_generator ft_generator_medsora, ft_generator_feat, ft_generator_endora, ft_generator_lvdm, ft_generator_forty;
 extern const ft_classifier ft_classifier_x3d, ft_classifier_r2plus1d, ft_classifier_timesformer;
 static const ft_generator *const generators[] = {&ft_generator_medsora, &ft_generator_feat, &ft_generator_endora,
-                                                 &ft_generator_lvdm};
+                                                 &ft_generator_lvdm, &ft_generator_forty};
 static const ft_classifier *const classifiers[] = {&ft_classifier_x3d, &ft_classifier_r2plus1d, &ft_classifier_timesformer};
 
 static const void *row(const void *table, size_t n, size_t size, const char *name)
