@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 . ./setup.sh
 full=no
 [ "${1:-}" = --full ] && full=yes
-install_missing libcmocka-dev python3 clang g++ openmpi-bin libopenmpi-dev libgdcm-dev
+install_missing libcmocka-dev python3 python3-h5py python3-pandas clang g++ openmpi-bin libopenmpi-dev libgdcm-dev
 ls "$(clang -print-resource-dir)"/lib/linux/libclang_rt.fuzzer-* >/dev/null 2>&1 || install_missing libclang-rt-dev # Debian 13
 export XDG_CACHE_HOME=$PWD/build/cache # what is measured once on a machine is measured here
 echo "forty: optimised build and tests" >&2

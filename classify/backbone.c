@@ -7,6 +7,7 @@
 #include "classify/classifier.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
@@ -212,7 +213,7 @@ static int measures(ft_backbone *b, const ft_config *cfg)
 static int name_all(ft_backbone *b)
 {
     const ft_vae_preset *p = &b->from.coder;
-    ft_graph *g = ft_graph_new(b->params, FT_F32, 0);
+    ft_graph *g = ft_graph_new(b->params, FT_F32, FT_GRAPH_NAMES);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", b->from.preset);
     if (b->from.vae) {
         int64_t s = b->size / ft_vae_space_factor(p);
@@ -239,7 +240,7 @@ int ft_backbone_open(ft_backbone **out, const ft_config *cfg, int frames, int si
     if (!b) return FT_FAIL(FT_ENOMEM, "no memory for %s", from.preset);
     b->from = from, b->frames = frames, b->size = size;
     int rc = measures(b, cfg);
-    if (rc == FT_OK && (!(b->params = ft_params_new(0)) || !(b->g = ft_graph_new(b->params, dtype, 21))))
+    if (rc == FT_OK && (!(b->params = ft_params_new(0)) || !(b->g = ft_graph_new(b->params, dtype, FT_GRAPH_NAMES))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %s", from.preset);
     if (rc == FT_OK) rc = ft_params_train_only(b->params, 0, NULL);
     if (rc == FT_OK) rc = name_all(b);

@@ -17,6 +17,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
@@ -65,7 +66,7 @@ static void group_videos(feeder *f)
 static int64_t unlabelled_at(const feeder *f, int64_t step, int64_t u) /* its place in set->unlabelled */
 {
     int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled;
-    return ft_shuffled(f->seed, 0x0B1, f->set->n_unlabelled, ft_first_sample(step, pool) + u);
+    return ft_shuffled(f->seed, FT_STREAM_UNLABELLED_ORDER, f->set->n_unlabelled, ft_first_sample(step, pool) + u);
 }
 
 /* One of the views that are kept of a clip; a labelled one as it is too. Both views of an unlabelled clip are of one number. */
@@ -74,7 +75,7 @@ static void show_features(feeder *f, int64_t part, int64_t at, bool labelled, bo
 {
     const ft_clip_features *from = labelled ? f->set->features : f->set->unlabelled_features;
     int64_t each = ft_clip_features_each(from), k;
-    ft_rng r = ft_rng_make(f->seed, 0xFEA7 + draw, step);
+    ft_rng r = ft_rng_make(f->seed, FT_STREAM_KEPT_VIEW + draw, step);
     k = ft_rng_below(&r, from->views + labelled) - labelled;
     const float *x = k < 0 ? NULL : ft_clip_features_view(from, clip, strong, k);
     memcpy((float *)ft_data(f->features[part]) + at * each, x ? x : ft_clip_features_at(from, clip), (size_t)each * sizeof *x);
@@ -102,8 +103,8 @@ static int feed(void *ctx, int64_t step)
         const uint8_t *from;
         uint32_t draw;
         if (labelled) {
-            int64_t v = ft_shuffled(f->seed, 0x1ABE1, f->videos, first + k * B + b);
-            ft_rng r = ft_rng_make(f->seed, 0xC119, (uint64_t)(first + k * B + b));
+            int64_t v = ft_shuffled(f->seed, FT_STREAM_LABELLED, f->videos, first + k * B + b);
+            ft_rng r = ft_rng_make(f->seed, FT_STREAM_CLIP_OF_VIDEO, (uint64_t)(first + k * B + b));
             i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
             from = ft_clip_pixels(s->store, s->clip[i]);
             draw = item + (uint32_t)(k * B + b);
@@ -518,7 +519,7 @@ int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const 
     double strength[FT_MAX_CLASSES];
     int rc = FT_OK;
     FT_TRY_TO(rc, done, begin(&f, cfg, set, ssl, how, seed));
-    g = ft_graph_new(f.params, dtype, 11);
+    g = ft_graph_new(f.params, dtype, FT_GRAPH_CLASSIFIER);
     meta = ft_classifier_describe(cfg, set, how);
     if (!g || !meta) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", model));
     FT_TRY_TO(rc, done,

@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
 
@@ -39,7 +40,8 @@ static int feed(void *ctx, int64_t step)
     feeder *f = ctx;
     for (int64_t b = 0; b < 2 * f->batch; b++) {
         int c = b >= f->batch;
-        int64_t i = ft_shuffled(f->seed, (uint32_t)(0x311 + c), f->n_class[c], ft_first_sample(step, f->batch) + b % f->batch);
+        int64_t i = ft_shuffled(f->seed, (uint32_t)(FT_STREAM_MIL_ORDER + c), f->n_class[c],
+                                ft_first_sample(step, f->batch) + b % f->batch);
         memcpy((float *)ft_data(f->x) + b * f->each, f->segments + f->of_class[c][i] * f->each, (size_t)f->each * sizeof(float));
     }
     return FT_OK;
@@ -70,7 +72,7 @@ int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, u
     feeder f = {.set = set, .batch = ft_config_int(cfg, "mil.batch"), .seed = seed};
     int64_t T = p->segments, D = set->features->width;
     ft_params *params = ft_params_new(seed);
-    ft_graph *g = params ? ft_graph_new(params, FT_F32, 21) : NULL;
+    ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_MIL) : NULL;
     ft_plan *plan = NULL;
     int rc = g ? prepare(&f, p) : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name);
     if (rc < 0) goto done;
@@ -123,7 +125,7 @@ int ft_mil_score(const ft_config *cfg, const char *dir, const ft_features *featu
     for (int64_t i = 0; i < n; i++)
         if (features->video[video[i]].snippets > longest) longest = features->video[video[i]].snippets;
     ft_params *params = ft_params_new(0);
-    ft_graph *g = params ? ft_graph_new(params, FT_F32, 22) : NULL;
+    ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_MIL_PREDICTION) : NULL;
     ft_plan *plan = NULL;
     int rc = g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name);
     if (rc < 0) goto done;

@@ -6,6 +6,7 @@
 #include "classify/logistic.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 
 typedef struct {
@@ -192,7 +193,7 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
             d = linear ? f->dim[1] * f->dim[2] * (f->dim[0] > 1 ? 2 : 1) : f->dim[2];
     float *x = ft_alloc_n(n * d + 1, sizeof *x), *table = ft_alloc_n(2 * d + C * (d + 1), sizeof *table);
     double *solution = ft_alloc_n(C * (d + 1), sizeof *solution);
-    ft_graph *g = ft_graph_new(params, FT_F32, 0);
+    ft_graph *g = ft_graph_new(params, FT_F32, FT_GRAPH_NAMES);
     int rc = x && table && solution && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
     bool sets = set->positive == FT_MULTILABEL;
     *penalty = *strength = 0;

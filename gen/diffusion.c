@@ -1,21 +1,32 @@
 #include "gen/diffusion.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "common/base/streams.h"
 #include "kernels/elem.h"
+
+static double alpha_bar[2][FT_T];
+static pthread_once_t filled = PTHREAD_ONCE_INIT;
+
+static void fill(void)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        double product = 1;
+        for (int t = 0; t < FT_T; t++) {
+            double at = (double)t / (FT_T - 1), root = sqrt(0.0015) + at * (sqrt(0.0155) - sqrt(0.0015));
+            product *= 1 - (kind == FT_BETA_SQRT ? root * root : 1e-4 + at * (0.02 - 1e-4));
+            alpha_bar[kind][t] = product;
+        }
+    }
+}
 
 const double *ft_alpha_bar(ft_schedule kind)
 {
-    static double table[2][FT_T];
-    double *bar = table[kind], product = 1;
-    for (int t = 0; t < FT_T && bar[FT_T - 1] == 0; t++) {
-        double at = (double)t / (FT_T - 1), root = sqrt(0.0015) + at * (sqrt(0.0155) - sqrt(0.0015));
-        product *= 1 - (kind == FT_BETA_SQRT ? root * root : 1e-4 + at * (0.02 - 1e-4));
-        bar[t] = product;
-    }
-    return bar;
+    pthread_once(&filled, fill);
+    return alpha_bar[kind];
 }
 
 void ft_vlb_coefficients(ft_schedule kind, int t, float c[8])
@@ -50,7 +61,7 @@ void ft_clip_noise(uint64_t seed, uint64_t step, int64_t first, int64_t each, fl
     for (int64_t i = 0; i < n; i += 4) {
         uint32_t bits[4];
         float v[4];
-        ft_philox(seed, FT_CLIP_STREAM, ft_clip_step((uint64_t)(first + i / each), step), (uint64_t)(i % each) / 4, bits);
+        ft_philox(seed, FT_STREAM_SAMPLE_NOISE, ft_clip_step((uint64_t)(first + i / each), step), (uint64_t)(i % each) / 4, bits);
         ft_philox_normal(bits, v);
         memcpy(x + i, v, sizeof v);
     }

@@ -9,6 +9,7 @@
 #include "common/train/rates.h"
 #include "gen/diffusion.h"
 #include "gen/latents.h"
+#include "gen/walk.h"
 
 enum { FT_TAPS = 64 };
 typedef struct {
@@ -41,7 +42,6 @@ typedef struct {
     ft_t variance; /* the variance's logit, same shape; NULL if the network has none */
     ft_taps taps;
 } ft_prediction;
-ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset);
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
 
 const ft_generator *ft_generator_find(const char *preset); /* its family; NULL if unknown */
@@ -49,6 +49,23 @@ const ft_generator *ft_generator_at(int i);
 /* Row i of a family's table, NULL past the end; the row of that name in any family, to be read as the family's own struct. */
 const ft_generator_preset *ft_generator_preset_at(const ft_generator *f, int i);
 const void *ft_generator_preset_of(const char *name);
+
+/* The settings of training and sampling, read once: generator.NAME, of a preset that is known. */
+typedef struct {
+    bool flow;         /* generator.objective: the velocity of a rectified flow, else noise */
+    bool logit_normal; /* generator.flow_time */
+    bool vlb, min_snr, flip, align;
+    ft_loss_kind loss;
+    ft_schedule schedule;
+    ft_image_opt images;
+    int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every;
+    double lr, first_lr, ema, clip, weight_decay;
+    bool constant, ema_cold, tensorboard; /* constant: the rate of the main phase; cold: the EMA's decay from step 0 */
+    ft_sampler sampler;
+    int sample_steps;
+    const char *objective, *scan, *mixer; /* for the weights' metadata */
+} ft_generator_opt;
+ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);
 
 /* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets). */
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir,

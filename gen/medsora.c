@@ -7,6 +7,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/rng.h"
+#include "common/base/streams.h"
 #include "gen/dit.h"
 #include "gen/generator.h"
 
@@ -120,7 +121,7 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     int64_t wide = s->E + 2 * s->N;
     snprintf(m.name, sizeof m.name, "%s", name);
 #define KEY(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
-    ft_rng r = ft_rng_make(0, 0x55D, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
+    ft_rng r = ft_rng_make(0, FT_STREAM_MAMBA_INIT, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
     for (int64_t h = 0; h < s->H && h < 256; h++) { /* softplus(dt_bias) is log-uniform in [0.001, 0.1]; A in [1, 16] */
         double v = fmax(exp(ft_rng_uniform(&r) * (log(0.1) - log(0.001)) + log(0.001)), 1e-4);
         dt[h] = (float)(v + log(-expm1(-v)));

@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/walk.h"
@@ -71,32 +72,30 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     ft_dtype dtype;
     ft_vae_preset p;
     double *memory = NULL;
-    const char *kind = ft_config_text(cfg, "generator.sampler");
-    bool flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
-    ft_path path = {.kind = !strcmp(kind, "ddim")   ? FT_DDIM
-                            : !strcmp(kind, "ddpm") ? FT_DDPM
-                                                    : FT_UNIPC,
-                    .predicts = flow ? FT_PREDICTS_VELOCITY : FT_PREDICTS_EPS,
-                    .steps = (int)ft_config_int(cfg, "generator.sample_steps"),
+    const ft_generator_opt opt = ft_generator_options(cfg, preset);
+    ft_path path = {.kind = opt.sampler,
+                    .predicts = opt.flow ? FT_PREDICTS_VELOCITY : FT_PREDICTS_EPS,
+                    .steps = opt.sample_steps,
                     .lower_order_final = true,
-                    .learned = ft_config_bool(cfg, "generator.vlb")};
+                    .learned = opt.vlb};
     ft_clip_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK;
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
-    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + (ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(cfg, &p)), side,
-                      side, p.latent};
+    int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(opt.images, &p);
+    int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
     s->stats = stats;
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_EDATA, "the latents of this run do not fit clips of %d frames and %d pixels", frames, size));
-    if (flow && path.kind == FT_DDPM)
+    if (opt.flow && path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
-    FT_TRY_TO(rc, done, points(&path, ft_generator_schedule(cfg, preset), &memory));
-    if (!(s->g = ft_graph_new(params, dtype, 5))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
+    FT_TRY_TO(rc, done, points(&path, opt.schedule, &memory));
+    if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER)))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);
     FT_TRY_TO(rc, done, make_walk(s, cfg, preset, &path, dim, clip));
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);

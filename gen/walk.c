@@ -5,6 +5,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 /* A row of the table: the time, then the numbers of the combinations of a step (ft_combine), in their order */
 enum { X0 = 2, CORRECTED = 5, PREDICTED = 3, ANCESTRAL = 2, MOST_NUMBERS = 1 + 2 * (X0 + CORRECTED + PREDICTED) };
@@ -118,7 +119,7 @@ static int build_start(ft_walk *w, const ft_path *path, const int64_t *dim)
 {
     int64_t steps = w->steps, table[2] = {steps, w->numbers};
     float *numbers = ft_alloc((size_t)(steps * w->numbers) * sizeof *numbers);
-    if (!numbers || !(w->start = ft_graph_new(w->state, FT_F32, 0))) {
+    if (!numbers || !(w->start = ft_graph_new(w->state, FT_F32, FT_GRAPH_SAMPLER))) {
         ft_free(numbers);
         return FT_FAIL(FT_ENOMEM, "no memory to sample in %lld steps", (long long)steps);
     }

@@ -20,7 +20,6 @@ FT_FN double ft_two_floats(const float *p) { return (double)p[0] + (double)p[1];
  */
 FT_FN double ft_deviation(double low, double high, float v) { return exp(0.5 * (low + (double)((v + 1) / 2) * (high - low))); }
 /* the words that Philox takes as the step of a clip's noise */
-enum { FT_CLIP_STREAM = 0x5A3 };
 FT_FN uint64_t ft_clip_step(uint64_t clip, uint64_t step) { return clip | step << 40; }
 
 /* exp to 2 ulp in a form that every compiler turns into vectors: x = n ln2 + r, |r| <= ln2/2, degree 6 for exp(r). */

@@ -16,9 +16,9 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/config.h"
-#include "experiments/confounds.h"
-#include "experiments/experiment.h"
-#include "experiments/splits.h"
+#include "experiments/data/splits.h"
+#include "experiments/stages/experiment.h"
+#include "experiments/statistics/confounds.h"
 #include "tests/tree.h"
 
 static char dir[] = "/tmp/forty-config-XXXXXX";

@@ -19,7 +19,7 @@
 #include "common/base/status.h"
 #include "common/io/config.h"
 #include "common/io/safetensors.h"
-#include "experiments/stats.h"
+#include "experiments/statistics/stats.h"
 #include "gen/diffusion.h"
 #include "gen/generator.h"
 #include "gen/phantom.h"

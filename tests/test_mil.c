@@ -20,7 +20,7 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/npy.h"
-#include "experiments/mil_task.h"
+#include "experiments/cli/mil_task.h"
 
 enum { VIDEOS = 24, D = 24, FRAMES = 16 };
 static char dir[64] = "/tmp/forty-mil-XXXXXX";

@@ -19,7 +19,7 @@
 #include "common/graph/graph.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
-#include "experiments/model_table.h"
+#include "experiments/models/model_table.h"
 #include "common/vision/dino.h"
 #include "gen/endora.h"
 #include "gen/feat.h"

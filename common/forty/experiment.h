@@ -8,11 +8,11 @@
 extern "C" {
 #endif
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/io/config.h"
-#include "experiments/experiment.h"
+#include "experiments/stages/experiment.h"
 
 #ifdef __cplusplus
 }

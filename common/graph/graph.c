@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/context.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/graph/node.h"
@@ -16,6 +17,7 @@ ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream)
         ft_free(g);
         return NULL;
     }
+    g->context = ft_context_entered();
     g->params = params;
     g->compute = compute;
     g->stream = stream;

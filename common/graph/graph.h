@@ -88,7 +88,9 @@ void ft_params_touched(ft_params *p); /* after writing to a bank from outside: p
 
 /* ---- tensors and graphs (graph.c) ---------------------------------------------------------------------------------- */
 
-/* `compute` is the storage dtype of activations (FT_F32 or FT_BF16); `stream` separates the random numbers of graphs. */
+/* Belongs, with its plan, to the context that the thread is in (common/base/context.h), which computes it in whatever thread.
+ * `compute` is the storage dtype of activations (FT_F32 or FT_BF16); `stream` (below 65536) separates the random numbers of
+ * graphs that run on the same seed: dropout, noise (common/base/streams.h has forty's own). NULL: no memory. */
 ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream);
 void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);

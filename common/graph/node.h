@@ -49,6 +49,7 @@ struct ft_node {
 
 struct ft_graph {
     struct ft_arena *arena;
+    struct ft_context *context; /* that it was made in; NULL: of whoever runs it */
     ft_params *params, *lender;
     ft_dtype compute;
     uint32_t stream;

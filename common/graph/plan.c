@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
@@ -314,9 +314,8 @@ static void make_buckets(ft_plan *p)
     qsort(p->bucket, (size_t)p->buckets, sizeof *p->bucket, by_ready);
 }
 
-int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
+static int make_plan(ft_plan **out, ft_graph *g, ft_bank bank)
 {
-    *out = NULL;
     if (g->failed) return FT_FAIL(FT_EGRAPH, "the network cannot be built: %s", g->error);
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
@@ -362,6 +361,15 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     }
     *out = p;
     return FT_OK;
+}
+
+int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
+{
+    *out = NULL;
+    ft_context *before = ft_context_enter(g->context ? g->context : ft_context_entered());
+    int rc = make_plan(out, g, bank);
+    ft_context_enter(before);
+    return rc;
 }
 
 void ft_plan_free(ft_plan *p)

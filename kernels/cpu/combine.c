@@ -1,4 +1,5 @@
 /* A sampler's step (common/graph/graph.h: ft_combine). */
+#include "common/base/streams.h"
 #include "kernels/cpu/random.h"
 
 /* e of n values of a clip from its value `at` on, times s */
@@ -8,7 +9,7 @@ static void add_noise(double *sum, uint64_t seed, uint64_t step, int64_t at, int
     float e[4];
     for (int64_t i = 0; i < n; i++) {
         if (i == 0 || (at + i) % 4 == 0) {
-            ft_philox(seed, FT_CLIP_STREAM, step, (uint64_t)(at + i) / 4, bits);
+            ft_philox(seed, FT_STREAM_SAMPLE_NOISE, step, (uint64_t)(at + i) / 4, bits);
             ft_philox_normal(bits, e);
         }
         sum[i] += s[i] * (double)e[(at + i) % 4];

@@ -1,5 +1,6 @@
 /* A sampler's step (common/graph/graph.h: ft_combine): what changes from step to step lies on the device, so that a step can be
  * replayed. A thread has up to four neighbours of a clip, which share a counter of Philox. */
+#include "common/base/streams.h"
 #include "kernels/cuda/random.cuh"
 
 enum { COMBINED = 5 };
@@ -29,7 +30,7 @@ static __global__ void combine(float *y, sources from, const float *w, const uin
             uint64_t seed = key[0] | (uint64_t)key[1] << 32, first = key[2] | (uint64_t)key[3] << 32;
             ft_step step = {seed, (int64_t)ft_clip_step(first + (uint64_t)clip, (uint64_t)noise[share ? 6 : 2]), 0, 0, 0};
             float e[4];
-            ft_random4<true>(&step, FT_CLIP_STREAM, 0, four * 4, e);
+            ft_random4<true>(&step, FT_STREAM_SAMPLE_NOISE, 0, four * 4, e);
             for (int i = 0; i < m; i++) {
                 double by = share ? ft_deviation(ft_two_floats(noise + 2), ft_two_floats(noise + 4), share[at + i]) : 1.0;
                 sum[i] += s * by * (double)e[i];

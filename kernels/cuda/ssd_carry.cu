@@ -18,7 +18,7 @@ static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_added(chunk
     enum { TP = W * 16, LD = P + PAD };
     spot p = spot_of<W>(s);
     room r = room_of<W, P>(shared, s, false);
-    const bf16 *x = s.x + p.token * s.width, *values = dy ? dy + p.token * s.e : x;
+    const bf16 *x = s.x + p.token * (int64_t)s.width, *values = dy ? dy + p.token * (int64_t)s.e : x;
     int64_t stride = dy ? s.e : s.width;
     int ldn = s.n + PAD;
     fetch<W>(r.b, x + s.e + (dy ? s.n : 0), s.width, s.n, p);
@@ -129,6 +129,33 @@ static __global__ void ssd_ends(float *ends, const float *decay, const float *st
     if (threadIdx.x == 0) ends[blockIdx.x] = decay[blockIdx.x] * sum;
 }
 
+/* dx: exp(s_end - s_j) dt_j B_j g of the block's heads. grid: (chunks, parts of the heads) */
+template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_behind(chunk s, float *dx)
+{
+    FT_DYNAMIC_SHARED(unsigned char, shared);
+    enum { TP = W * 16 };
+    spot p = spot_of<W>(s);
+    room r = room_of<W, P>(shared, s, false);
+    int j0 = p.tile * 16 + p.lane / 4;
+    fetch<W>(r.b, s.x + p.token * (int64_t)s.width + s.e, s.width, s.n, p);
+    make_steps<W>(r, s, p);
+    ft_copies_done();
+    __syncthreads();
+    for (int h = 0; h < p.heads; h++) {
+        const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
+        float out[P / 8][4] = {{0}},
+                      fade[2] = {ft_exp1(cum[TP - 1] - cum[j0]) * dt[j0], ft_exp1(cum[TP - 1] - cum[j0 + 8]) * dt[j0 + 8]};
+        times_state<P>(out, r.b + p.tile * 16 * (s.n + PAD), s, p, h, fade);
+#pragma unroll
+        for (int q = 0; q < 2; q++) {
+            float *to = dx + (int64_t)(p.token + j0 + q * 8) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+            if (j0 + q * 8 >= p.t) continue;
+#pragma unroll
+            for (int c = 0; c < P / 8; c++) ft_write<2>(to + c * 8, out[c] + 2 * q);
+        }
+    }
+}
+
 /* the second factor of products by the transpose of 16 rows of f32, in two halves */
 FT_DEV void load_state_turned(uint32_t b[4], uint32_t rest[4], const float *m, int ld, int lane)
 {
@@ -153,7 +180,7 @@ static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2)
     p.h0 = 0, p.heads = s.heads;
     room r;
     r.x = (bf16 *)shared, r.dy = r.x + 2 * TP * LD, r.cum = (float *)(r.dy + 2 * TP * LD), r.dt = r.cum + s.heads * TP;
-    const bf16 *x = s.x + p.token * s.width, *above = dy + p.token * s.e;
+    const bf16 *x = s.x + p.token * (int64_t)s.width, *above = dy + p.token * (int64_t)s.e;
     fetch<W>(r.x, x, s.width, P, p);
     fetch<W>(r.dy, above, s.e, P, p);
     make_steps<W>(r, s, p);
@@ -209,7 +236,7 @@ static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2)
 #pragma unroll
     for (int q = 0; q < 4; q++) {
         int t = i0 + q % 2 * 8;
-        float *row = to.part + (p.token + t) * 2 * s.n + n0 + q / 2 * 8 + p.lane % 4 * 2;
+        float *row = to.part + (int64_t)(p.token + t) * 2 * s.n + n0 + q / 2 * 8 + p.lane % 4 * 2;
         if (t >= p.t) continue;
         ft_write<2>(row, db[q / 2] + q % 2 * 2);
         ft_write<2>(row + s.n, dc[q / 2] + q % 2 * 2);
@@ -245,7 +272,11 @@ void ft_cuda_ssd_carry_bwd(const chunk &s, int p, const bf16 *dy, const float *s
                            const carried_grads &to)
 {
     chunk one = s;
-    one.sides = 1, one.each = s.heads;
+    one.sides = 1;
+    dim3 by_heads((unsigned)s.seqs, (unsigned)s.parts);
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_behind<W, P>), by_heads, (unsigned)(W * FT_WARP),
+                                                  (room_bytes<W, P>(one, false)), one, to.dx)));
+    one.each = s.heads;
     FT_LAUNCH((ssd_ends), (unsigned)(s.seqs * s.heads), FT_THREADS, 0, ft_cuda_stream, to.ends, decay, states, gradients,
               s.n * p);
     dim3 grid((unsigned)s.seqs, (unsigned)(s.n / 16));

@@ -16,29 +16,6 @@
 /* exp of a difference that is never positive where it counts; elsewhere 0, without a branch */
 FT_DEV float fade_of(float d, bool counts) { return ft_exp1(d > 0 ? 0.0f : d) * (counts ? 1.0f : 0.0f); }
 
-/* out = fade (rows H): 16 rows of B or C by the state of a head */
-template <int P>
-FT_DEV void times_state(float out[P / 8][4], const bf16 *rows, const chunk &s, const spot &p, int h, const float fade[2])
-{
-    if (!p.there) return;
-    const uint32_t *at = s.carried + ((int64_t)p.seq * s.heads + p.h0 + h) * s.n * P + p.lane * 4;
-#pragma unroll 1 /* registers */
-    for (int n = 0; n < s.n; n += 16) {
-        uint32_t a[4];
-        ft_load_a(a, rows + n, s.n + PAD);
-#pragma unroll
-        for (int c = 0; c < P / 16; c++, at += 256) {
-            ft_words<4> high = *(const ft_words<4> *)at, rest = *(const ft_words<4> *)(at + 128);
-            ft_mma_pair(out + 2 * c, a, high.v);
-            ft_mma_pair(out + 2 * c, a, rest.v);
-        }
-    }
-#pragma unroll
-    for (int c = 0; c < P / 8; c++)
-#pragma unroll
-        for (int q = 0; q < 4; q++) out[c][q] *= fade[q / 2];
-}
-
 /* grid: (blocks of chunks, parts of the heads) */
 template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk(bf16 *y, chunk s)
 {
@@ -46,7 +23,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
     enum { TP = W * 16, LD = P + PAD };
     spot p = spot_of<W>(s);
     room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, false), s, false);
-    const bf16 *x = s.x + p.token * s.width;
+    const bf16 *x = s.x + p.token * (int64_t)s.width;
     int ldn = s.n + PAD, i0 = p.tile * 16 + p.lane / 4;
     fetch<W>(r.b, x + s.e, s.width, s.n, p);
     fetch<W>(r.c, x + s.e + s.n, s.width, s.n, p);
@@ -101,8 +78,8 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 #pragma unroll
         for (int q = 0; q < 2; q++) {
             int i = i0 + q * 8;
-            if (!p.there || i >= p.t) continue;
-            bf16 *to = y + (p.token + i) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+            if (i >= p.t) continue;
+            bf16 *to = y + (int64_t)(p.token + i) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
             const bf16 *own = tile + i * LD + p.lane % 4 * 2;
 #pragma unroll
             for (int c = 0; c < P / 8; c++) {
@@ -129,7 +106,7 @@ template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const c
 {
     enum { TP = W * 16 };
     float end = 0;
-    for (int t = p.lane; p.there && t < p.t; t += FT_WARP) {
+    for (int t = p.lane; t < p.t; t += FT_WARP) {
         float own = 0, sum = 0;
         for (int n = 0; n < s.n / 16; n++) { /* in order */
             int64_t at = (n * s.tokens + p.token + t) * s.heads + p.h0 + h;
@@ -140,7 +117,7 @@ template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const c
         end += r.dt[h * TP + t] * own;
     }
     __syncwarp();
-    return ft_warp_sum(end) + (p.there ? k.ends[(int64_t)p.seq * s.heads + p.h0 + h] : 0.0f);
+    return ft_warp_sum(end) + (p.t > 0 ? k.ends[(int64_t)p.seq * s.heads + p.h0 + h] : 0.0f);
 }
 
 /* what of a head remains when its products are done: a warp, token lane and token lane + 32 */
@@ -166,14 +143,14 @@ template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const ch
         }
         tail += later;
         later = __shfl_sync(0xFFFFFFFFu, tail, FT_WARP - 1);
-        if (!inside || !p.there) continue;
-        int64_t at = (p.token + t) * s.heads + head;
+        if (!inside) continue;
+        int64_t at = (int64_t)(p.token + t) * s.heads + head;
         float dr = (own + a * tail) * ft_sigmoid1(ft_get(s.raw + at) + s.bias[head]);
         if (k.ddt) ft_put(k.ddt + at, dr);
         dbias += dr, da += step * tail, dd += r.diagonal[t];
     }
     dbias = ft_warp_sum(dbias), da = ft_warp_sum(da), dd = ft_warp_sum(dd);
-    if (p.lane > 0 || !p.there) return;
+    if (p.lane > 0 || p.t == 0) return;
     k.sums[(p.seq * 3) * (int64_t)s.heads + head] = dbias;
     k.sums[(p.seq * 3 + 1) * (int64_t)s.heads + head] = a * da;
     k.sums[(p.seq * 3 + 2) * (int64_t)s.heads + head] = dd;
@@ -185,7 +162,7 @@ FT_DEV void store_shared_grads(const float d[2][4], int i0, int c, const chunk &
 #pragma unroll
     for (int q = 0; q < 2; q++) {
         int64_t token = p.token + i0 + q * 8;
-        if (!p.there || i0 + q * 8 >= p.t) continue;
+        if (i0 + q * 8 >= p.t) continue;
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             int at = c + half * 8 + p.lane % 4 * 2;
@@ -202,7 +179,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
     enum { TP = W * 16, LD = P + PAD, LDG = TP + PAD };
     spot p = spot_of<W>(s);
     room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, true), s, true);
-    const bf16 *x = s.x + p.token * s.width, *dy = k.dy + p.token * s.e;
+    const bf16 *x = s.x + p.token * (int64_t)s.width, *dy = k.dy + p.token * (int64_t)s.e;
     int ldn = s.n + PAD, j0 = p.tile * 16 + p.lane / 4;
     fetch<W>(r.b, x + s.e, s.width, s.n, p);
     fetch<W>(r.c, x + s.e + s.n, s.width, s.n, p);
@@ -236,10 +213,14 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
         const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
         float out[P / 8][4] = {{0}}, cj[2] = {cum[j0], cum[j0 + 8]}, dj[2] = {dt[j0], dt[j0 + 8]}, own[2] = {0},
                       d = s.d[p.h0 + h];
-        if (s.carried) {
-            float fade[2] = {ft_exp1(cum[TP - 1] - cj[0]) * dj[0], ft_exp1(cum[TP - 1] - cj[1]) * dj[1]};
-            times_state<P>(out, r.b + p.tile * 16 * ldn, s, p, h, fade);
-        }
+        if (s.carried)
+#pragma unroll
+            for (int q = 0; q < 2; q++) {
+                const float *from = k.carried.dx + (int64_t)(p.token + j0 + q * 8) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+                if (j0 + q * 8 >= p.t) continue;
+#pragma unroll
+                for (int c = 0; c < P / 8; c++) ft_read<2>(out[c] + 2 * q, from + c * 8);
+            }
 #pragma unroll
         for (int i = 0; i < W; i++) {
             if (i < p.tile) continue;
@@ -286,8 +267,8 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 #pragma unroll
             for (int by = 1; by < 4; by *= 2) own[q] += __shfl_xor_sync(0xFFFFFFFFu, own[q], by);
             if (p.lane % 4 == 0) r.own[j] = own[q];
-            if (!p.there || j >= p.t) continue;
-            bf16 *to = k.dx + (p.token + j) * s.width + (p.h0 + h) * P + p.lane % 4 * 2;
+            if (j >= p.t) continue;
+            bf16 *to = k.dx + (int64_t)(p.token + j) * s.width + (p.h0 + h) * P + p.lane % 4 * 2;
             const bf16 *above = td + j * LD + p.lane % 4 * 2;
 #pragma unroll
             for (int c = 0; c < P / 8; c++) {
@@ -383,7 +364,7 @@ bool ft_cuda_ssd_chunk_fits(const ft_call *c, bool backward)
 {
     const ft_buf *x = c->in[0];
     int64_t chunks = x->dim[0] * ft_ceil(x->dim[1], MOST_TOKENS);
-    if (x->dtype != FT_BF16 || (backward && !c->out[0]) || chunks > INT32_MAX / 4 || x->dim[1] > INT32_MAX) return false;
+    if (x->dtype != FT_BF16 || (backward && !c->out[0]) || chunks > INT32_MAX / 64) return false;
     chunk s = chunk_of(c);
     int p = s.e / s.heads;
     if ((p != 16 && p != 32 && p != 64) || s.n % 16 || s.n > MOST_STATE) return false;
@@ -413,6 +394,7 @@ static scratch scratch_of(const chunk &s, int p, bool carry, bool backward, void
         k.gradients = at, at += states;
         k.part = at, at += s.parts > 1 || carry ? (size_t)s.parts * rows : 0;
         k.carried.part = at, at += carry ? rows : 0;
+        k.carried.dx = at, at += carry ? (size_t)s.tokens * (size_t)s.e : 0;
         k.carried.own = at, at += carry ? dots : 0;
         k.carried.sums = at, at += carry ? dots : 0;
         k.carried.ends = at, at += carry ? pairs : 0;
@@ -461,8 +443,8 @@ void ft_cuda_ssd_chunk_bwd(const ft_call *c)
         ft_cuda_ssd_added(s, p, k.dy, room.gradients, room.decay);
         ft_cuda_ssd_pass(s, p, room.gradients, room.packed, room.decay, ft_as<const float>(c->in[7]), ft_as<float>(c->out[5]),
                          true, true);
-        ft_cuda_ssd_carry_bwd(s, p, k.dy, room.states, room.gradients, room.decay, room.carried);
         s.carried = room.packed;
+        ft_cuda_ssd_carry_bwd(s, p, k.dy, room.states, room.gradients, room.decay, room.carried);
     }
     dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
     FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),

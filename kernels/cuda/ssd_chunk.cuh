@@ -46,20 +46,19 @@ template <int W, int P> FT_DEV room room_of(unsigned char *base, const chunk &s,
 }
 
 struct spot {                           /* of this warp */
-    int lane, tile, me, seq, h0, heads; /* its tokens; this thread in its sequence; the block's heads */
-    bool there;                         /* the chunk exists */
-    int64_t token;                      /* its first */
-    int t;                              /* how many it has */
+    int lane, tile, me, seq, h0, heads; /* its tokens; this thread in its chunk; the block's heads */
+    int token, t;                       /* the chunk's first token, and how many it has: 0 where there is no chunk */
 };
 template <int W> FT_DEV spot spot_of(const chunk &s)
 {
     spot p;
-    p.lane = (int)threadIdx.x % FT_WARP, p.tile = (int)threadIdx.x / FT_WARP % W, p.me = (int)threadIdx.x % (W * FT_WARP);
-    p.seq = (int)blockIdx.x * s.sides + (int)threadIdx.x / (W * FT_WARP);
-    p.there = p.seq < s.seqs;
-    int from = p.seq % s.chunks * s.t;
-    p.token = (int64_t)(p.seq / s.chunks) * s.length + from;
-    p.t = s.length - from < s.t ? s.length - from : s.t;
+    bool alone = 2 * W > MOST_WARPS; /* in its block */
+    p.me = alone ? (int)threadIdx.x : (int)threadIdx.x % (W * FT_WARP);
+    p.lane = (int)threadIdx.x % FT_WARP, p.tile = p.me / FT_WARP;
+    p.seq = alone ? (int)blockIdx.x : (int)blockIdx.x * s.sides + (int)threadIdx.x / (W * FT_WARP);
+    int from = p.seq % s.chunks * s.t, left = s.length - from;
+    p.token = p.seq / s.chunks * s.length + from;
+    p.t = p.seq >= s.seqs ? 0 : left < s.t ? left : s.t;
     p.h0 = (int)blockIdx.y * s.each, p.heads = s.heads - p.h0 < s.each ? s.heads - p.h0 : s.each;
     return p;
 }
@@ -70,7 +69,7 @@ template <int W> FT_DEV void fetch(bf16 *to, const bf16 *from, int64_t stride, i
     int wide = columns / 8;
     for (int e = p.me; e < W * 16 * wide; e += W * FT_WARP) {
         int row = e / wide, at = e % wide * 8;
-        bool inside = p.there && row < p.t;
+        bool inside = row < p.t;
         ft_copy(to + row * (columns + PAD) + at, inside ? from + row * stride + at : from, inside);
     }
 }
@@ -85,7 +84,7 @@ template <int W> FT_DEV void make_steps(const room &r, const chunk &s, const spo
         for (int half = 0; half < (W + 1) / 2; half++) {
             int t = half * FT_WARP + p.lane;
             float dt = 0;
-            if (p.there && t < p.t) dt = ft_softplus1(ft_get(s.raw + (p.token + t) * s.heads + p.h0 + h) + s.bias[p.h0 + h]);
+            if (t < p.t) dt = ft_softplus1(ft_get(s.raw + (int64_t)(p.token + t) * s.heads + p.h0 + h) + s.bias[p.h0 + h]);
             float sum = dt * a;
 #pragma unroll
             for (int by = 1; by < FT_WARP; by *= 2) {
@@ -97,6 +96,29 @@ template <int W> FT_DEV void make_steps(const room &r, const chunk &s, const spo
             if (t < TP) r.dt[h * TP + t] = dt, r.cum[h * TP + t] = sum;
         }
     }
+}
+
+/* out = fade (rows H): 16 rows of B or C by the state of a head */
+template <int P>
+FT_DEV void times_state(float out[P / 8][4], const bf16 *rows, const chunk &s, const spot &p, int h, const float fade[2])
+{
+    if (p.t == 0) return;
+    const uint32_t *at = s.carried + ((int64_t)p.seq * s.heads + p.h0 + h) * s.n * P + p.lane * 4;
+#pragma unroll 1 /* registers */
+    for (int n = 0; n < s.n; n += 16) {
+        uint32_t a[4];
+        ft_load_a(a, rows + n, s.n + PAD);
+#pragma unroll
+        for (int c = 0; c < P / 16; c++, at += 256) {
+            ft_words<4> high = *(const ft_words<4> *)at, rest = *(const ft_words<4> *)(at + 128);
+            ft_mma_pair(out + 2 * c, a, high.v);
+            ft_mma_pair(out + 2 * c, a, rest.v);
+        }
+    }
+#pragma unroll
+    for (int c = 0; c < P / 8; c++)
+#pragma unroll
+        for (int q = 0; q < 4; q++) out[c][q] *= fade[q / 2];
 }
 
 /* Runs a statement with W */
@@ -127,10 +149,11 @@ void ft_cuda_ssd_added(const chunk &s, int p, const bf16 *dy, float *added, floa
  * were: keep = false. */
 void ft_cuda_ssd_pass(const chunk &s, int p, float *states, uint32_t *packed, const float *decay, const float *first, float *last,
                       bool back, bool keep);
-/* of the backward pass: what the states before and their gradients behind mean for dB and dC (tokens, 2 n), for dt and for the
- * running sums, by 16 columns of the state: own, sums (n / 16, tokens, heads); ends (seqs, heads): for the last running sum */
+/* of the backward pass: what the states before and their gradients behind (those packed as s.carried, too) mean for dx (tokens,
+ * e), for dB and dC (tokens, 2 n), for dt and for the running sums, by 16 columns of the state: own, sums (n / 16, tokens,
+ * heads); ends (seqs, heads): for the last running sum */
 struct carried_grads {
-    float *part, *own, *sums, *ends;
+    float *dx, *part, *own, *sums, *ends;
 };
 size_t ft_cuda_ssd_carry_room(const chunk &s, int p); /* bytes of shared memory that it takes */
 void ft_cuda_ssd_carry_bwd(const chunk &s, int p, const bf16 *dy, const float *states, const float *gradients, const float *decay,

@@ -1,0 +1,114 @@
+/* A generator preset by name: VAE and generator are trained on the fold's pool, clips are sampled, all cached. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/memory.h"
+#include "common/base/status.h"
+#include "experiments/arms/arm.h"
+#include "gen/generator.h"
+
+static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
+
+static const char *const training_keys[] = {"generator.steps",
+                                            "generator.batch",
+                                            "generator.accumulate",
+                                            "generator.lr",
+                                            "generator.warmup",
+                                            "generator.ema",
+                                            "generator.clip",
+                                            "generator.weight_decay",
+                                            "generator.schedule",
+                                            "generator.first",
+                                            "generator.flip",
+                                            "generator.latent",
+                                            "generator.objective",
+                                            "generator.posterior",
+                                            "generator.loss",
+                                            "generator.beta",
+                                            "generator.guidance",
+                                            "generator.kernel",
+                                            "generator.relative",
+                                            "generator.flow_time",
+                                            "generator.vlb",
+                                            "generator.weighting",
+                                            "generator.image",
+                                            "generator.scan",
+                                            "generator.mixer",
+                                            "scan",
+                                            "align.",
+                                            "precision",
+                                            NULL};
+/* of the clips that are looked at while it trains */
+static const char *const sheet_keys[] = {"generator.sampler", "generator.sample_steps", NULL};
+static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
+
+static double training_work(const ft_config *cfg)
+{
+    return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
+}
+
+static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    const ft_stage *vae = s->need[0];
+    char latents[FT_PATH], held_out[FT_PATH];
+    double mse = NAN;
+    int64_t *clip = NULL, n = 0;
+    ft_stage_file(latents, vae, "latents.safetensors");
+    ft_stage_file(held_out, vae, "held-out.safetensors");
+    FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
+    ft_clip_pool pool = {&x->store, clip, n};
+    int rc = ft_generator_train(s->own, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
+    ft_free(clip);
+    FT_TRY(rc);
+    if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->own, s->arm, held_out, s->folder, latents, &mse));
+    json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
+    return FT_OK;
+}
+
+static double sampling_work(const ft_config *cfg)
+{
+    return (double)(ft_config_int(cfg, "generated") * ft_config_int(cfg, "generator.sample_steps"));
+}
+
+static int sample(ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    char path[FT_PATH], latents[FT_PATH];
+    const ft_stage *generator = s->need[0], *vae = s->need[1];
+    (void)facts;
+    ft_stage_file(path, s, "clips.h5");
+    ft_stage_file(latents, vae, "latents.safetensors");
+    return ft_generator_sample(s->own, s->arm, generator->folder, vae->folder, latents, ft_config_int(s->own, "generated"),
+                               x->store.frames, x->store.size, 0, path);
+}
+
+static const ft_stage_kind generator_kind = {"generator", train, training_work},
+                           samples_kind = {"samples", sample, sampling_work};
+
+static int plan(ft_arm_context *c)
+{
+    ft_experiment *x = c->x;
+    ft_stage like = {.cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *vae, *generator;
+    json_t *settings;
+    FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
+    FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
+    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = sheet_keys;
+    FT_TRY(ft_stage_add(x, &like, json_pack("{s:s,s:o}", "preset", c->arm, "config", settings), &generator));
+    like.by_content = NULL;
+    like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
+    return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys)), &c->made);
+}
+
+static void facts(const ft_arm_context *c, ft_arm_result *r)
+{
+    const ft_stage *generator = c->made->need[0], *vae = c->made->need[1];
+    r->psnr = ft_stage_number(vae, "psnr");
+    r->eps_mse = ft_stage_number(generator, "eps_mse");
+    ft_stage_file(r->generator_log, generator, "log.csv");
+    ft_stage_file(r->vae_log, vae, "log.csv");
+}
+
+extern const ft_arm ft_arm_generator;
+const ft_arm ft_arm_generator = {
+    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts};
