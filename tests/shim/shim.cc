@@ -487,7 +487,11 @@ cudaError_t cudaSetDevice(int device)
 }
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
-cudaError_t cudaMemGetInfo(size_t *f, size_t *t) { return *f = *t = (size_t)8 << 30, cudaSuccess; }
+cudaError_t cudaMemGetInfo(size_t *f, size_t *t) /* FT_SHIM_MEMORY=MIB: a device with little */
+{
+    const char *mib = getenv("FT_SHIM_MEMORY");
+    return *f = *t = mib ? (size_t)atoll(mib) << 20 : (size_t)8 << 30, cudaSuccess;
+}
 cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaMalloc(void **p, size_t size)
 {
