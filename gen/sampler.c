@@ -14,6 +14,8 @@ struct ft_clip_sampler {
     ft_graph *g;
     ft_plan *plan;
     ft_walk *walk;
+    ft_t label, none; /* the classes that clips are told of, and that they have none; NULL: no classes */
+    ft_sampled_class of;
     ft_vae_runner decoder;
     const ft_latents *stats;
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
@@ -29,45 +31,57 @@ void ft_clip_sampler_free(ft_clip_sampler *s)
     ft_free(s);
 }
 
-/* The points of the walk: respaced training steps, or even times of a flow from 1 to 0. */
-static int points(ft_path *p, ft_schedule schedule, double **memory)
+int ft_class_of_sample(ft_sampled_class c, int64_t clip) { return c.class < 0 ? (int)(clip % c.n) : c.class; }
+
+/* The points of the walk: respaced training steps, or even times of a flow from 1 to 0; and the weight of the class at each. */
+static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
 {
     int steps = p->steps, *tau = ft_alloc((size_t)steps * sizeof *tau);
-    double *alpha = *memory = ft_alloc((size_t)(steps + 1) * 3 * sizeof *alpha);
+    double *alpha = *memory = ft_alloc((size_t)(steps + 1) * 4 * sizeof *alpha);
     if (!tau || !alpha) {
         ft_free(tau);
         return FT_FAIL(FT_ENOMEM, "no memory for %d steps", steps);
     }
-    double *sigma = alpha + steps + 1, *time = sigma + steps + 1;
+    double *sigma = alpha + steps + 1, *time = sigma + steps + 1, *guidance = time + steps + 1;
     ft_sample_times(steps, tau);
     for (int i = 0; i < steps; i++) {
-        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(schedule)[tau[i]];
-        bool flow = p->predicts == FT_PREDICTS_VELOCITY;
-        sigma[i] = flow ? flow_time : sqrt(1 - bar);
-        alpha[i] = flow ? 1 - flow_time : sqrt(bar);
-        time[i] = flow ? 1000 * sigma[i] : tau[i];
+        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(opt->schedule)[tau[i]];
+        sigma[i] = opt->flow ? flow_time : sqrt(1 - bar);
+        alpha[i] = opt->flow ? 1 - flow_time : sqrt(bar);
+        time[i] = opt->flow ? 1000 * sigma[i] : tau[i];
+        bool early = opt->guidance_until > 0 && sigma[i] > opt->guidance_until * alpha[i];
+        guidance[i] = !early && sigma[i] >= opt->guidance_from * alpha[i] ? opt->guidance : 1;
     }
     alpha[steps] = 1, sigma[steps] = 0;
     p->alpha = alpha, p->sigma = sigma, p->time = time;
+    if (opt->guidance != 1) p->guidance = guidance;
     ft_free(tau);
     return FT_OK;
 }
 
-/* The network with the EMA bank, and the walk over it */
+/* The network with the EMA bank, told the clips' classes and, where that is weighed, that they have none; and the walk over it */
 static int make_walk(ft_clip_sampler *s, const ft_config *cfg, const char *preset, const ft_path *path, const int64_t dim[5],
                      int64_t clip)
 {
-    ft_t z, t;
+    ft_t z, t, without = NULL;
+    const int64_t labels[2] = {FT_SAMPLE_BATCH, s->of.n + 1};
     FT_TRY(ft_walk_new(&s->walk, s->g, path, 5, dim, &z, &t));
-    ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, t);
+    if (s->of.n > 0) s->label = ft_input(s->g, "label", FT_F32, 2, labels);
+    ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label});
+    if (path->guidance) {
+        s->none = ft_input(s->g, "none", FT_F32, 2, labels);
+        without = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->none}).eps;
+    }
     if (path->learned && !net.variance && !ft_graph_error(s->g))
         return FT_FAIL(FT_ECONFIG, "%s has no learned variance. Set generator.vlb: false", preset);
-    FT_TRY(ft_walk_update(s->walk, net.eps, net.variance));
-    return ft_plan_new(&s->plan, s->g, FT_EMA);
+    FT_TRY(ft_walk_update(s->walk, net.eps, without, net.variance));
+    FT_TRY(ft_plan_new(&s->plan, s->g, FT_EMA));
+    for (int64_t b = 0; s->none && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->none, b, -1);
+    return FT_OK;
 }
 
 int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char *preset, ft_params *params, const char *vae_dir,
-                        const ft_latents *stats, int frames, int size)
+                        const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     ft_vae_preset p;
@@ -86,14 +100,18 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
     int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(opt.images, &p);
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
-    s->stats = stats;
+    s->stats = stats, s->of = of;
+    if (of.n == 0 && opt.guidance != 1)
+        FT_TRY_TO(rc, done,
+                  FT_FAIL(FT_ECONFIG, "generator.class_guidance is %g, and %s was not told of classes (generator.condition)",
+                          opt.guidance, preset));
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_EDATA, "the latents of this run do not fit clips of %d frames and %d pixels", frames, size));
     if (opt.flow && path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
-    FT_TRY_TO(rc, done, points(&path, opt.schedule, &memory));
+    FT_TRY_TO(rc, done, points(&path, &opt, &memory));
     if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);
@@ -109,6 +127,7 @@ int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, 
 {
     int64_t z = s->stats->z, clip = ft_count(s->decoder.out);
     const float *x;
+    for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->label, b, ft_class_of_sample(s->of, first + b));
     FT_TRY(ft_walk_run(s->walk, s->plan, seed, first, NULL, &x));
     for (int64_t b = 0; b < n; b++) { /* latents of images stand behind the clip's and are left */
         float *to = ft_data(s->decoder.in);

@@ -8,12 +8,13 @@
 #include "common/base/streams.h"
 
 /* A row of the table: the time, then the numbers of the combinations of a step (ft_combine), in their order */
-enum { X0 = 2, CORRECTED = 5, PREDICTED = 3, ANCESTRAL = 2, MOST_NUMBERS = 1 + 2 * (X0 + CORRECTED + PREDICTED) };
+enum { X0 = 3, CORRECTED = 5, PREDICTED = 3, ANCESTRAL = 2, MOST_NUMBERS = 1 + 2 * (X0 + CORRECTED + PREDICTED) };
 
 struct ft_walk {
     ft_sampler kind;
     int steps;
     bool learned;
+    int predictions; /* of the network in a step: with and without a class */
     ft_graph *g, *start;
     ft_plan *start_plan;
     ft_params *state; /* x; x0 at this point and at the one before; x at the point before, not predicted; the table */
@@ -31,12 +32,13 @@ static float *number(float *to, double v)
     return to + 2;
 }
 
-/* of x and what the network says */
+/* of x and what the network says, and says without a class */
 static float *x0_numbers(const ft_path *p, int i, float *to)
 {
-    double a = p->predicts == FT_PREDICTS_EPS ? p->alpha[i] : 1;
+    double a = p->predicts == FT_PREDICTS_EPS ? p->alpha[i] : 1, by = p->predicts == FT_PREDICTS_X0 ? 1 : -p->sigma[i] / a;
     to = number(to, p->predicts == FT_PREDICTS_X0 ? 0 : 1 / a);
-    return number(to, p->predicts == FT_PREDICTS_X0 ? 1 : -p->sigma[i] / a);
+    to = number(to, by * (p->guidance ? p->guidance[i] : 1));
+    return p->guidance ? number(to, by * (1 - p->guidance[i])) : to;
 }
 
 /* of x and x0: a sample of q(x at point i + 1 | x, x0). Nothing random is added on the way to sigma = 0. */
@@ -138,7 +140,8 @@ int ft_walk_new(ft_walk **out, ft_graph *g, const ft_path *path, int ndim, const
 {
     ft_walk *w = *out = ft_alloc(sizeof *w);
     if (!w) return FT_FAIL(FT_ENOMEM, "no memory to sample");
-    *w = (ft_walk){.kind = path->kind, .steps = path->steps, .g = g, .ndim = ndim, .numbers = 1 + 2 * X0};
+    *w = (ft_walk){.kind = path->kind, .steps = path->steps, .g = g, .ndim = ndim, .predictions = path->guidance ? 2 : 1};
+    w->numbers = 1 + 2 * (1 + w->predictions);
     w->learned = path->learned && path->kind == FT_DDPM;
     w->numbers += path->kind == FT_DDIM    ? 2 * (PREDICTED - 1)
                   : path->kind == FT_UNIPC ? 2 * (CORRECTED + PREDICTED)
@@ -162,11 +165,12 @@ int ft_walk_new(ft_walk **out, ft_graph *g, const ft_path *path, int ndim, const
     return FT_OK;
 }
 
-int ft_walk_update(ft_walk *w, ft_t y, ft_t variance)
+int ft_walk_update(ft_walk *w, ft_t y, ft_t without, ft_t variance)
 {
     ft_graph *g = w->g;
     int64_t at = 1;
-    ft_t x0 = ft_combine(g, X0, (ft_t[]){w->x, y}, take(w, &at, 2 * X0), NULL, NULL), x = w->x, next;
+    ft_t x0 = ft_combine(g, 1 + w->predictions, (ft_t[]){w->x, y, without}, take(w, &at, 2 * (1 + w->predictions)), NULL, NULL),
+         x = w->x, next;
     if (w->kind == FT_DDPM) {
         w->key = ft_input(g, "key", FT_I32, 1, (int64_t[]){4});
         next = ft_combine(g, ANCESTRAL, (ft_t[]){x, x0}, take(w, &at, w->numbers - at), w->key, w->learned ? variance : NULL);

@@ -22,15 +22,18 @@ typedef struct {
     ft_predicts predicts;
     int steps;
     const double *alpha, *sigma, *time;
+    const double
+        *guidance; /* w of w y + (1 - w) y without a class, at the first `steps` points; NULL: 1 (Ho and Salimans 2022) */
     bool lower_order_final; /* the last UniPC step is of first order, as the reference does */
     bool learned;           /* of DDPM: the network gives the share of log beta in the log variance; else the posterior's */
 } ft_path;
 
-/* In the order of use: new; the network on x (f32, dim) and t (dim[0]) in g; update, with its prediction y (f32, like x) and for
- * `learned` its variance's logit; a plan of g; runs. The graph and the plan are the caller's. */
+/* In the order of use: new; the network on x (f32, dim) and t (dim[0]) in g; update, with its prediction y (f32, like x), for
+ * `guidance` that without a class, and for `learned` its variance's logit; a plan of g; runs. The graph and the plan are the
+ * caller's. */
 typedef struct ft_walk ft_walk;
 int ft_walk_new(ft_walk **w, ft_graph *g, const ft_path *path, int ndim, const int64_t *dim, ft_t *x, ft_t *t);
-int ft_walk_update(ft_walk *w, ft_t y, ft_t variance);
+int ft_walk_update(ft_walk *w, ft_t y, ft_t without, ft_t variance);
 /* Clips first .. first + dim[0] - 1 of `seed`, from ft_clip_noise(seed, 0, first, ...) or from `from` (like x) where that is not
  * NULL. *x: the result, until the next run. */
 int ft_walk_run(ft_walk *w, ft_plan *plan, uint64_t seed, int64_t first, const float *from, const float **x);

@@ -240,7 +240,7 @@ static void test_steps_of_a_walk(void **state)
             ft_t y =
                 ft_conv(g, ft_cast(g, x, FT_BF16), kernel, NULL, (ft_conv_opt){.pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}});
             y = ft_mul(g, ft_cast(g, y, FT_F32), ft_reshape(g, t, 5, (int64_t[]){2, 1, 1, 1, 1}));
-            assert_int_equal(ft_walk_update(w, ft_slice(g, y, 4, 0, 8), ft_slice(g, y, 4, 8, 8)), FT_OK);
+            assert_int_equal(ft_walk_update(w, ft_slice(g, y, 4, 0, 8), NULL, ft_slice(g, y, 4, 8, 8)), FT_OK);
             assert_int_equal(ft_plan_new(&plan, g, FT_EMA), FT_OK);
             for (int64_t first = 0; first < 4; first += 2) { /* the second time all is recorded */
                 copies[k] = ft_shim()->copies, runs[k] = ft_shim()->replays;

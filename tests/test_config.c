@@ -16,9 +16,10 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/config.h"
+#include "experiments/arms/arm_list.h"
 #include "experiments/data/splits.h"
-#include "experiments/stages/experiment.h"
 #include "experiments/statistics/confounds.h"
+#include "experiments/sweep/experiment_open.h"
 #include "tests/tree.h"
 
 static char dir[] = "/tmp/forty-config-XXXXXX";

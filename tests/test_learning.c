@@ -76,7 +76,8 @@ static void walk_from(ft_path p, bool flow, int64_t n, int64_t each, const float
     ft_t a2 = ft_unary(g, FT_SQUARE, t), s2 = flow ? ft_unary(g, FT_SQUARE, ft_affine(g, t, -1, 1)) : ft_affine(g, a2, -1, 1);
     ft_t by = ft_div(g, ft_affine(g, t, 0.25f, 0), ft_add(g, ft_affine(g, a2, 0.25f, 0), s2)); /* x0 = 0.7 + by (x - 0.7 t) */
     ft_t y = ft_add(g, ft_mul(g, x, by), ft_affine(g, ft_mul(g, by, t), -0.7f, 0.7f)), half = ft_affine(g, y, 0, 0);
-    assert_int_equal(ft_walk_update(w, y, p.learned ? half : NULL), FT_OK);
+    assert_int_equal(
+        ft_walk_update(w, p.guidance ? ft_affine(g, y, 0.75f, 0) : y, ft_affine(g, y, 0.5f, 0), p.learned ? half : NULL), FT_OK);
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
     const float *out;
     float nothing[1] = {NAN};
@@ -120,6 +121,12 @@ static void test_samplers(void **state)
     NEAR((double)walk(FT_UNIPC, alpha, sigma, true), 0.7 + 0.5 * 1.3,
          0.03); /* the exact flow maps N(0,1) to N(0.7,0.25) linearly */
     assert_true(isfinite(walk(FT_DDIM, alpha, sigma, true)));
+    double twice[10]; /* 2 (0.75 y) - 0.5 y is y */
+    float alone = walk(FT_UNIPC, alpha, sigma, true), start = 1.3f, guided;
+    for (int i = 0; i < 10; i++) twice[i] = 2;
+    walk_from((ft_path){.kind = FT_UNIPC, .steps = 10, .alpha = alpha, .sigma = sigma, .guidance = twice}, true, 1, 1, &start,
+              &guided);
+    NEAR((double)guided, (double)alone, 2e-6);
 }
 
 /* ancestral sampling with the exact denoiser draws from the data's distribution; a larger variance widens it */
@@ -231,7 +238,8 @@ static void unlabelled_gradients(const char *algorithm, double *weak, double *st
     int64_t dim[2] = {4, 2};
     ft_t a = ft_param(g, "weak", 2, dim, (ft_init){FT_INIT_VALUES, 0, w}),
          b = ft_param(g, "strong", 2, dim, (ft_init){FT_INIT_VALUES, 0, s}), mask;
-    ft_ssl_batch batch = {.cfg = cfg, .classes = 2, .clips = 4, .weak = a, .strong = b};
+    ft_ssl_opt opt = ft_ssl_options(cfg);
+    ft_ssl_batch batch = {.opt = &opt, .classes = 2, .clips = 4, .weak = a, .strong = b};
     batch.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
     *(float *)ft_data(batch.progress) = 0.2f; /* half of the ramp */
     ft_t loss = ft_ssl_find(algorithm)->loss(g, &batch, &mask);

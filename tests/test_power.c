@@ -12,6 +12,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/report/compare.h"
 #include "experiments/report/verdict.h"
 #include "experiments/report/worth.h"
 #include "experiments/statistics/power.h"

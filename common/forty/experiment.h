@@ -12,7 +12,8 @@ extern "C" {
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/io/config.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/sweep/experiment.h"
+#include "experiments/sweep/sweep_status.h"
 
 #ifdef __cplusplus
 }

@@ -81,10 +81,3 @@ int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry)
     }
     return FT_OK;
 }
-
-void ft_arm_file_name(char out[128], const char *name)
-{
-    snprintf(out, 128, "%s", name);
-    for (char *p = out; *p; p++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+=-", *p)) *p = '-';
-}

@@ -3,7 +3,22 @@
 #ifndef FT_ARM_H
 #define FT_ARM_H
 
-#include "experiments/stages/experiment.h"
+#include "experiments/arms/results.h"
+#include "experiments/stages/stage.h"
+
+/* One arm in one fold and split, being prepared. */
+typedef struct {
+    ft_experiment *x;
+    const char *arm, *label; /* a row's name, a preset, `clips: FILE`; what tables call it */
+    const ft_config *cfg;    /* the experiment's with this arm's own settings */
+    int fold, split;
+    ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
+    ft_stage *made;                       /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
+    const char *file;                     /* or a clip store of somebody else; "": none */
+    const ft_clipstore *unlabelled_store; /* where unlabelled clips come from; NULL: supervised */
+    int64_t *clips, n_clips;              /* which; fresh memory */
+    ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
+} ft_arm_context;
 
 typedef struct {
     const char *name, *help;
@@ -21,9 +36,6 @@ typedef struct {
 /* Reads an entry of `arms`, ARM [key=value ...] [name=LABEL], into arm, name and cfg of `a`. Without a label the name in tables
  * is the arm with the last words of its settings: "noise clips=50". */
 int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry);
-
-/* Memory for so many runs, and nothing known. */
-int ft_arm_begin(ft_arm_result *a, int runs);
 
 const ft_arm *ft_arm_find(const char *arm); /* NULL if no row fits */
 const ft_arm *ft_arm_at(int i);

@@ -6,6 +6,7 @@
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
 #include "experiments/data/ingest.h"
+#include "experiments/stages/stage_data.h"
 
 enum { PREFIX = 7 };
 static bool is_clips(const char *arm) { return !strncmp(arm, "clips: ", PREFIX); }

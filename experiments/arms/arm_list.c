@@ -1,4 +1,6 @@
 /* The setting `arms`: a list, with grids in braces, of what is compared. */
+#include "experiments/arms/arm_list.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,14 +90,6 @@ static int check_length(const ft_arm_result *a, const char *entry, const char *w
         return FT_FAIL(FT_ECONFIG, "%s: %s: the name of an arm has 1 to %zu bytes. End it with name=A SHORT NAME", where, entry,
                        sizeof a->name - 2);
     return FT_OK;
-}
-
-int ft_arm_begin(ft_arm_result *a, int runs)
-{
-    a->psnr = a->eps_mse = a->frechet = NAN;
-    a->run = ft_alloc(sizeof *a->run * (size_t)runs);
-    a->line = ft_alloc(sizeof *a->line * (size_t)runs);
-    return a->run && a->line ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %d runs", runs);
 }
 
 static int arms_of(ft_result *r, char **entry, int n)

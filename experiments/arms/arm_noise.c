@@ -2,6 +2,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/stage_data.h"
 #include "gen/controls.h"
 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)

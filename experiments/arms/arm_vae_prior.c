@@ -1,6 +1,7 @@
 /* What the VAE alone can do: Gaussian latents, decoded. Does diffusion add anything? */
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/stage_vae.h"
 #include "gen/controls.h"
 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)

@@ -389,6 +389,12 @@ static int sampling_of(ft_walk **w, ft_graph *g, int64_t steps, int ndim, const 
     return ft_walk_new(w, g, &path, ndim, dim, x, t);
 }
 
+/* epsilon is the first half of what the network says */
+static int update_of(ft_walk *w, ft_graph *g, ft_t y, int64_t channels)
+{
+    return ft_walk_update(w, ft_slice(g, y, 4, 0, channels), NULL, NULL);
+}
+
 /* `runs` walks from noise, without the decoder */
 static int time_sampling(ft_walk *w, ft_plan *plan, int64_t runs, double *ms)
 {
@@ -453,7 +459,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
         ft_params_no_average(params); /* as the opponents': no EMA */
         ft_optimise(g, (ft_optim_opt){.no_ema = true});
     } else if (!sample) ft_keep(y);
-    else FT_TRY_TO(rc, done, ft_walk_update(walk, ft_slice(g, y, 4, 0, ft_dim(x[0], 4)), NULL)); /* epsilon is the first half */
+    else FT_TRY_TO(rc, done, update_of(walk, g, y, ft_dim(x[0], 4)));
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     if (sample) FT_TRY_TO(rc, done, time_sampling(walk, plan, runs, ms));
     else FT_TRY_TO(rc, done, time_plan(plan, runs, ft_cli_flag(c, "--profile"), ms));

@@ -123,6 +123,29 @@ static int all_but_test(const ft_clipstore *s, int64_t **clip, int64_t *n)
     return *n ? FT_OK : FT_FAIL(FT_EDATA, "%s: no clips to train on", s->path);
 }
 
+/* With generator.condition: every label of the clips that it learns from. `pool`: these clips. */
+static int train_generator(const ft_config *cfg, train_data *d, const ft_clip_pool *pool, const char *vae, const char *latents,
+                           const char *dir, uint64_t seed, bool resume)
+{
+    bool conditioned;
+    int *of_clip = NULL, rc = FT_OK;
+    ft_fold sides = {.pool.n = 0};
+    ft_conditions told = {.n = 0};
+    FT_TRY(ft_conditions_wanted(cfg, &conditioned));
+    if (conditioned) {
+        FT_TRY_TO(rc, done, ft_classes_make(&d->classes, cfg, &d->store));
+        FT_TRY_TO(rc, done, ft_sides_of_clips(&sides, &d->store, pool->clip, pool->n));
+        FT_TRY_TO(rc, done, ft_conditions_of(&of_clip, &d->store, &d->classes, &sides, &sides.pool, pool->clip, pool->n));
+        told = (ft_conditions){(const char *const *)d->classes.name, d->classes.n, of_clip};
+    }
+    rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), pool, &told, vae, latents, dir, seed, resume);
+done:
+    ft_free(sides.pool.video);
+    ft_free(sides.test.video);
+    ft_free(of_clip);
+    return rc;
+}
+
 static int train_task(ft_config *cfg, const char *dir, bool resume)
 {
     const char *task = ft_config_text(cfg, "task"), *clips = ft_config_text(cfg, "data.clips");
@@ -151,7 +174,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         snprintf(path, sizeof path, "%s/latents.safetensors", dir); /* a generator's run folder carries its VAE */
         if (ft_this_rank() == 0 && !ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
         FT_TRY_TO(rc, done, ft_ranks_meet());
-        rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), &pool, vae, path, dir, seed, resume);
+        rc = train_generator(cfg, &d, &pool, vae, path, dir, seed, resume);
         goto done;
     }
     FT_TRY_TO(rc, done, ft_classes_make(&d.classes, cfg, &d.store));
@@ -185,8 +208,11 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
         set.unlabelled_store = &more, set.unlabelled = all, set.n_unlabelled = more.n_clip;
     }
     ft_training_result r = {0};
-    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_train(cfg, &set, dir, seed, resume, &r)
+    ft_classifier_opt o = {0};
+    rc = label && held_label && (all || !*unlabelled) ? ft_classifier_options(&o, cfg, ft_training_is_semi(&set))
                                                       : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, dir, seed, resume, &r);
+    ft_classifier_options_free(&o);
     ft_free(all);
     ft_clipstore_free(&more);
 done:
@@ -307,11 +333,28 @@ static int clip_files(const char *store, const char *preset, int64_t n, const ch
     return rc;
 }
 
+/* Options that are settings of the run, for this call otherwise. */
+static int set_options(ft_cli *c, ft_config *cfg)
+{
+    static const struct {
+        const char *option, *key;
+    } as[] = {
+        {"--sampler", "generator.sampler"}, {"--steps", "generator.sample_steps"}, {"--guidance", "generator.class_guidance"}};
+    for (size_t i = 0; i < sizeof as / sizeof *as; i++) {
+        if (!ft_cli_text(c, as[i].option)) continue;
+        char *set = ft_format("%s=%s", as[i].key, ft_cli_text(c, as[i].option));
+        int rc = set ? ft_config_set(cfg, set, as[i].option) : FT_FAIL(FT_ENOMEM, "no memory");
+        ft_free(set);
+        FT_TRY(rc);
+    }
+    return FT_OK;
+}
+
 static int run_generate(ft_cli *c)
 {
-    const char *const *arg, *out = ft_cli_text(c, "-o"), *sampler = ft_cli_text(c, "--sampler");
-    char path[1200], vae[1200], latents[1200], set[64];
-    int64_t n, steps = 0;
+    const char *const *arg, *out = ft_cli_text(c, "-o");
+    char path[1200], vae[1200], latents[1200];
+    int64_t n, steps;
     ft_config *cfg = NULL;
     ft_clipstore s = {0};
     static const struct {
@@ -332,20 +375,13 @@ static int run_generate(ft_cli *c)
             FT_TRY_TO(rc, done,
                       clip_files(out, ft_config_text(cfg, "generator.model"), n, ft_cli_text(c, as[k].option), as[k].extension,
                                  false, ft_cli_flag(c, "--force")));
-    if (sampler) {
-        snprintf(set, sizeof set, "generator.sampler=%s", sampler);
-        FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--sampler"));
-    }
-    if (ft_cli_text(c, "--steps")) {
-        snprintf(set, sizeof set, "generator.sample_steps=%lld", (long long)steps);
-        FT_TRY_TO(rc, done, ft_config_set(cfg, set, "--steps"));
-    }
+    FT_TRY_TO(rc, done, set_options(c, cfg));
     snprintf(vae, sizeof vae, "%s/vae", arg[0]);
     snprintf(latents, sizeof latents, "%s/latents.safetensors", arg[0]);
     FT_TRY_TO(rc, done, ft_clipstore_read(&s, ft_config_text(cfg, "data.clips"))); /* the shape of the training clips */
     FT_TRY_TO(rc, done,
-              ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, n, s.frames, s.size,
-                                  (uint64_t)ft_config_int(cfg, "seed"), out));
+              ft_generator_sample(cfg, ft_config_text(cfg, "generator.model"), arg[0], vae, latents, ft_cli_text(c, "--class"), n,
+                                  s.frames, s.size, (uint64_t)ft_config_int(cfg, "seed"), out));
     for (size_t k = 0; k < 2; k++)
         if (ft_cli_text(c, as[k].option))
             FT_TRY_TO(rc, done,
@@ -361,6 +397,8 @@ static const ft_option generate_options[] = {{"-n", "N", "200", "clips to sample
                                              {"-o", "CLIPS.h5", NULL, "clip store to write"},
                                              {"--sampler", "unipc|ddim|ddpm", NULL, "sampler; as in the configuration"},
                                              {"--steps", "N", NULL, "sampling steps; as in the configuration"},
+                                             {"--class", "NAME", NULL, "clips of this class alone; without it of each in turn"},
+                                             {"--guidance", "S", NULL, "how far they lean towards it; as in the configuration"},
                                              {"--mp4", "DIR", NULL, "also write MP4 files"},
                                              {"--gif", "DIR", NULL, "also write GIF files"},
                                              {NULL, NULL, NULL, NULL}};
@@ -435,7 +473,7 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
     if (rc == FT_OK) rc = ft_vae_encode_pool(cfg, vae, &pool, held);
     if (rc == FT_OK) rc = ft_generator_eps_mse(cfg, preset, held, run, pool_latents, &mse);
     if (rc == FT_OK && want > 0) {
-        rc = ft_generator_sample(cfg, preset, run, vae, pool_latents, want, s.frames, s.size, 0, samples);
+        rc = ft_generator_sample(cfg, preset, run, vae, pool_latents, NULL, want, s.frames, s.size, 0, samples);
         if (rc == FT_OK) rc = ft_clipstore_read(&made, samples);
         if (rc == FT_OK) rc = of_split(&made, "all", &all, &want);
         if (rc == FT_OK) steady = ft_frame_consistency(&(ft_clip_pool){&made, all, want});

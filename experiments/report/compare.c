@@ -1,6 +1,6 @@
-/* Statistics of the finished runs: intervals, paired differences, trivial answers. */
+#include "experiments/report/compare.h"
+
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "classify/scores.h"
@@ -8,21 +8,7 @@
 #include "common/base/status.h"
 #include "experiments/report/verdict.h"
 #include "experiments/report/worth.h"
-#include "experiments/stages/experiment.h"
 #include "experiments/statistics/power.h"
-
-ft_arm_result *ft_baseline(const ft_result *r, const ft_arm_result *a)
-{
-    const char *name = ft_config_text(r->x->cfg, "baseline");
-    ft_arm_result *base = NULL;
-    for (int i = 0; i < r->n; i++)
-        if (!strcmp(r->arm[i].name, name)) base = &r->arm[i];
-    if (a && strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
-        for (int i = 0; i < r->n; i++)
-            if (!strcmp(r->arm[i].arm, name) && ft_config_int(r->arm[i].cfg, "labels") == ft_config_int(a->cfg, "labels"))
-                return &r->arm[i];
-    return base;
-}
 
 /* McNemar's pairs, by the mean answer of all runs to each video of the one test list */
 static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes, int positive)

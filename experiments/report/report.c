@@ -1,4 +1,6 @@
 /* report.html: one self-contained page, for a screen of any width, in the dark, and on paper. */
+#include "experiments/report/report.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

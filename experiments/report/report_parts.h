@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "experiments/stages/experiment.h"
+#include "experiments/arms/results.h"
 
 /* pieces (report_html.c) */
 void ft_html_style(FILE *f);

@@ -184,11 +184,11 @@ void ft_report_differences(FILE *f, const ft_result *r)
 
 void ft_report_confounds(FILE *f, const ft_result *r)
 {
-    if (r->confounds + r->twins == 0) return;
+    if (r->found.confounds + r->found.twins == 0) return;
     fputs("<h2>Can the class be told without looking?</h2>\n", f);
     ft_html_table t = ft_html_table_begin(f, "fact of a video|different values|how well it tells the class alone|p");
-    for (int i = 0; i < r->confounds; i++) {
-        const ft_confound *c = &r->confound[i];
+    for (int i = 0; i < r->found.confounds; i++) {
+        const ft_confound *c = &r->found.confound[i];
         ft_html_row(&t, c->warn);
         bool each = r->x->classes.positive == FT_MULTILABEL;
         char *of = each ? ft_format("%s, of %s", c->name, r->x->classes.name[c->told]) : NULL;
@@ -202,13 +202,13 @@ void ft_report_confounds(FILE *f, const ft_result *r)
     fputs("<p class=soft>0.5 says nothing. In red: this alone separates the classes, so a score may come from it. p: shuffled "
           "labels.</p>\n",
           f);
-    for (int i = 0; i < r->twins; i++) {
+    for (int i = 0; i < r->found.twins; i++) {
         fputs(i ? "; " : "<p class=bad>Test videos that show what a training or validation video shows: ", f);
-        ft_html_text(f, r->x->store.video[r->twin[i].a].name);
+        ft_html_text(f, r->x->store.video[r->found.twin[i].a].name);
         fputs(" and ", f);
-        ft_html_text(f, r->x->store.video[r->twin[i].b].name);
+        ft_html_text(f, r->x->store.video[r->found.twin[i].b].name);
     }
-    if (r->twins) fputs(". Give such videos one group.</p>\n", f);
+    if (r->found.twins) fputs(". Give such videos one group.</p>\n", f);
 }
 
 void ft_report_cost(FILE *f, const ft_result *r)

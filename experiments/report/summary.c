@@ -1,4 +1,6 @@
 /* The tables: screen, CSV, Markdown, LaTeX. All show percent of F1 except summary.csv, which holds fractions. */
+#include "experiments/report/summary.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +10,6 @@
 #include "common/base/status.h"
 #include "experiments/report/verdict.h"
 #include "experiments/stages/passport.h"
-#include "experiments/stages/experiment.h"
 
 static void number(char out[32], double v, const char *format)
 {

@@ -16,7 +16,7 @@
 #ifndef FT_VERDICT_H
 #define FT_VERDICT_H
 
-#include "experiments/stages/experiment.h"
+#include "experiments/arms/results.h"
 
 enum { FT_SENTENCE = 4096 };
 

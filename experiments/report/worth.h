@@ -7,7 +7,7 @@
 #ifndef FT_WORTH_H
 #define FT_WORTH_H
 
-#include "experiments/stages/experiment.h"
+#include "experiments/arms/results.h"
 
 /* The closest values of f1 that never fall, in place: isotonic least squares by pool adjacent violators. Points in order. */
 void ft_curve_isotonic(ft_label_point *p, int n);
@@ -17,12 +17,6 @@ double ft_curve_f1(const ft_label_point *p, int n, double labels);
 
 /* Where it has this F1: of a flat part the place nearest to `near`; -INFINITY below the first point, INFINITY above the last. */
 double ft_curve_labels(const ft_label_point *p, int n, double f1, double near);
-
-/* Is the setting `curve` right? Needs the arms. */
-int ft_curve_check(const ft_result *r);
-/* Reads it into r->curve and r->point, whose runs are then planned and read as those of arms are. Needs the folds, too: what the
- * pool has too few labels for is left out with a message. */
-int ft_curve_read(ft_result *r);
 
 /* The curve of the runs and the worth of every arm in labelled videos (NaN without a curve or a baseline). The runs must be read,
  * the differences known. */

@@ -15,7 +15,6 @@
 #include "common/graph/backend.h"
 #include "common/base/threads.h"
 #include "experiments/stages/environment.h"
-#include "experiments/stages/experiment.h"
 
 /* Revision of what a stage computes: raise it when the same settings would give another result. */
 static const char code_version[] = FT_VERSION "/11";

@@ -11,7 +11,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "common/base/files.h"
+#include "common/io/clipstore.h"
 #include "common/io/config.h"
+#include "experiments/data/splits.h"
 
 enum { FT_PATH = 1200, FT_NEEDS = 3 };
 
@@ -53,6 +56,29 @@ struct ft_stage {
     const void *counted;                                                 /* the arm that counted its cost last */
 };
 
+/* What a stage of a kind and an arm took with almost no work, once (rehearsal.c). */
+typedef struct {
+    char kind[48], label[128];
+    double seconds, work, unit_seconds, memory_mib, gpu_mib;
+} ft_rehearsed;
+
+/* What all stages of an experiment share: settings, labelled videos, who learns from which, and the graph. */
+struct ft_experiment {
+    ft_config *cfg;
+    char dir[FT_PATH_GIVEN + 16]; /* results/NAME */
+    ft_clipstore store;
+    ft_classes classes;
+    ft_fold *folds;
+    int n_folds;
+    ft_stage **stage; /* every one after those it needs */
+    int stages, computed;
+    bool look_only; /* nothing is computed */
+    bool elsewhere; /* what is computed is computed by jobs of a cluster */
+    bool lost;      /* the results folder went away while we worked in it */
+    ft_rehearsed *rehearsal;
+    int rehearsed;
+};
+
 /* Adds a stage, or finds the same one. `like` holds what the caller sets, `key` (consumed) the settings and inputs that make its
  * result what it is, besides the stages it needs. */
 int ft_stage_add(ft_experiment *x, const ft_stage *like, json_t *key, ft_stage **stage);
@@ -71,9 +97,5 @@ int ft_stage_compute(ft_experiment *x, ft_stage *s);
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib);
 double ft_stage_gpu_memory(const ft_experiment *x, const ft_stage *s); /* MiB, as ft_stage_expected; 0: not known, or no GPU */
 void ft_stages_free(ft_experiment *x);
-
-/* ---- kinds; an arm adds those it needs (arm.h) ---- */
-
-int ft_stage_vae(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage **stage);
 
 #endif

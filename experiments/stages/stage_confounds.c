@@ -1,4 +1,6 @@
 /* What the videos tell without the picture, and test videos that stand in the pool as well: said before anything long starts. */
+#include "experiments/stages/stage_confounds.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -6,7 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
 
 static int twins_of(const ft_experiment *x, json_t *pairs)
 {
@@ -73,14 +75,14 @@ static int damaged(const ft_stage *stage)
     return FT_FAIL(FT_EDATA, "%s: what it found is damaged. Remove this folder, and it is computed again", stage->folder);
 }
 
-static int read_confound(ft_result *r, const ft_stage *stage, const json_t *v)
+static int read_confound(ft_findings *f, const ft_experiment *x, const ft_stage *stage, const json_t *v)
 {
     const char *name = json_string_value(json_object_get(v, "name"));
     json_t *class = json_object_get(v, "class"); /* stages of earlier versions: the positive one */
-    int64_t k = json_is_integer(class) ? json_integer_value(class) : r->x->classes.positive;
-    if (!name || strlen(name) > FT_NAME_MOST || k < 0 || k >= r->x->classes.n) return damaged(stage);
-    FT_TRY(ft_grow(&r->confound, (size_t)r->confounds, sizeof *r->confound));
-    ft_confound *c = &r->confound[r->confounds++];
+    int64_t k = json_is_integer(class) ? json_integer_value(class) : x->classes.positive;
+    if (!name || strlen(name) > FT_NAME_MOST || k < 0 || k >= x->classes.n) return damaged(stage);
+    FT_TRY(ft_grow(&f->confound, (size_t)f->confounds, sizeof *f->confound));
+    ft_confound *c = &f->confound[f->confounds++];
     *c = (ft_confound){.told = (int)k,
                        .numeric = json_is_true(json_object_get(v, "numeric")),
                        .values = (int)json_integer_value(json_object_get(v, "values")),
@@ -90,35 +92,40 @@ static int read_confound(ft_result *r, const ft_stage *stage, const json_t *v)
     snprintf(c->name, sizeof c->name, "%s", name);
     if (c->warn)
         ft_warn("%s alone tells the class%s%s (%s %.2f, p %.3f): a classifier may learn that instead", c->name,
-                r->x->classes.positive == FT_MULTILABEL ? " " : "",
-                r->x->classes.positive == FT_MULTILABEL ? r->x->classes.name[k] : "", c->numeric ? "AUROC" : "balanced accuracy",
-                c->strength, c->p);
+                x->classes.positive == FT_MULTILABEL ? " " : "", x->classes.positive == FT_MULTILABEL ? x->classes.name[k] : "",
+                c->numeric ? "AUROC" : "balanced accuracy", c->strength, c->p);
     return FT_OK;
 }
 
-static int read_twin(ft_result *r, const ft_stage *stage, const json_t *v)
+static int read_twin(ft_findings *f, const ft_experiment *x, const ft_stage *stage, const json_t *v)
 {
-    const ft_clipstore *s = &r->x->store;
+    const ft_clipstore *s = &x->store;
     ft_twin t = {json_integer_value(json_array_get(v, 0)), json_integer_value(json_array_get(v, 1)),
                  json_number_value(json_array_get(v, 2))};
     if (t.a < 0 || t.a >= s->n_video || t.b < 0 || t.b >= s->n_video) return damaged(stage);
-    FT_TRY(ft_grow(&r->twin, (size_t)r->twins, sizeof *r->twin));
-    r->twin[r->twins++] = t;
-    if (r->twins <= 5)
+    FT_TRY(ft_grow(&f->twin, (size_t)f->twins, sizeof *f->twin));
+    f->twin[f->twins++] = t;
+    if (f->twins <= 5)
         ft_warn("%s of a test list shows the same as %s: give both one group", s->video[t.a].name, s->video[t.b].name);
     return FT_OK;
 }
 
-int ft_confounds_read(ft_result *r, const ft_stage *stage)
+int ft_findings_read(ft_findings *f, const ft_experiment *x, const ft_stage *stage)
 {
     json_t *facts = ft_stage_facts(stage), *list = json_object_get(facts, "confounds"), *pairs = json_object_get(facts, "twins"),
            *v;
     size_t i;
     int rc = json_is_array(list) && json_is_array(pairs) ? FT_OK : damaged(stage);
-    json_array_foreach(list, i, v) if (rc == FT_OK) rc = read_confound(r, stage, v);
-    json_array_foreach(pairs, i, v) if (rc == FT_OK) rc = read_twin(r, stage, v);
+    json_array_foreach(list, i, v) if (rc == FT_OK) rc = read_confound(f, x, stage, v);
+    json_array_foreach(pairs, i, v) if (rc == FT_OK) rc = read_twin(f, x, stage, v);
     json_decref(facts);
-    if (rc == FT_OK && r->twins > 5)
-        ft_warn("and %s%d more pairs; the report lists them", r->twins == FT_TWINS_MOST ? "at least " : "", r->twins - 5);
+    if (rc == FT_OK && f->twins > 5)
+        ft_warn("and %s%d more pairs; the report lists them", f->twins == FT_TWINS_MOST ? "at least " : "", f->twins - 5);
     return rc;
+}
+
+void ft_findings_free(ft_findings *f)
+{
+    ft_free(f->confound);
+    ft_free(f->twin);
 }

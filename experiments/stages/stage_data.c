@@ -1,4 +1,6 @@
 /* The clips: of the labelled videos, made by the first stage of an experiment, and of files that arms name. */
+#include "experiments/stages/stage_data.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,7 +11,6 @@
 #include "common/base/status.h"
 #include "common/io/labels.h"
 #include "experiments/data/ingest.h"
-#include "experiments/stages/experiment.h"
 #include "gen/phantom.h"
 
 json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v)
@@ -26,18 +27,17 @@ static ft_sampling sampling(const ft_config *cfg)
 }
 
 /* Clips of another length go through the sampler of the labelled videos, or that of unlabelled.sampler. */
-static int resample(ft_arm_context *c)
+static int resample(ft_clipstore *s, const ft_experiment *x, const ft_config *cfg)
 {
-    ft_clipstore *s = &c->own;
-    ft_sampling how = sampling(c->x->cfg);
-    const char *own = ft_config_text(c->cfg, "unlabelled.sampler");
+    ft_sampling how = sampling(x->cfg);
+    const char *own = ft_config_text(cfg, "unlabelled.sampler");
     if (strcmp(own, "same")) how.how = ft_clip_sampler_of(own);
     int64_t index[256], frame = (int64_t)s->size * s->size * 3;
     int one;
     double used;
     how.clips = 1;
     if (how.how == FT_SAMPLE_STRIDE || s->n_clip == 0) return FT_OK;
-    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(c->cfg, "unlabelled.fps"), index, 1, &one, &used));
+    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(cfg, "unlabelled.fps"), index, 1, &one, &used));
     uint8_t *pixels = ft_alloc((size_t)(s->n_clip * how.frames * frame));
     if (!pixels) return FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)s->n_clip);
     for (int64_t i = 0; i < s->n_clip; i++)
@@ -49,18 +49,14 @@ static int resample(ft_arm_context *c)
     return FT_OK;
 }
 
-int ft_arm_use_file(ft_arm_context *c, const char *path)
+int ft_clips_alike(ft_clipstore *s, const ft_experiment *x, const ft_config *cfg, const char *path)
 {
-    FT_TRY(ft_clipstore_read(&c->own, path));
-    if (c->own.frames != c->x->store.frames) FT_TRY(resample(c));
-    if (c->own.frames != c->x->store.frames || c->own.size != c->x->store.size)
+    FT_TRY(ft_clipstore_read(s, path));
+    if (s->frames != x->store.frames) FT_TRY(resample(s, x, cfg));
+    if (s->frames != x->store.frames || s->size != x->store.size)
         return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels; the labelled videos have %d and %d. Make them alike",
-                       path, c->own.frames, c->own.size, c->x->store.frames, c->x->store.size);
-    if (c->own.n_clip == 0) return FT_FAIL(FT_EDATA, "%s: holds no clips", path);
-    c->unlabelled_store = &c->own;
-    c->n_clips = c->own.n_clip;
-    if (!(c->clips = ft_alloc((size_t)c->n_clips * sizeof *c->clips))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
-    for (int64_t i = 0; i < c->n_clips; i++) c->clips[i] = i;
+                       path, s->frames, s->size, x->store.frames, x->store.size);
+    if (s->n_clip == 0) return FT_FAIL(FT_EDATA, "%s: holds no clips", path);
     return FT_OK;
 }
 

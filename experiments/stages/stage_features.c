@@ -1,11 +1,14 @@
 /* What a frozen backbone sees in the clips that probes learn from and are tested on, once for all arms, splits and seeds. */
+#include "experiments/stages/stage_features.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "classify/clip_features.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_vae.h"
 
 /* `vae`: the experiment's own VAE of the fold, a stage */
 static bool own_vae(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "features.model"), "vae"); }
@@ -37,18 +40,21 @@ static int which_are_viewed(const ft_experiment *x, const ft_clipstore *s, bool 
 static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH];
-    ft_arm_context c = {.x = x, .cfg = s->own};
+    ft_clipstore own = {0};
     ft_config *cfg = NULL;
     ft_backbone *b = NULL;
     bool *viewed = NULL;
     const ft_stage *made = s->needs > own_vae(s->own) ? s->need[s->needs - 1] : NULL;
     int rc = FT_OK;
     if (made) ft_stage_file(path, made, "clips.h5");
-    if (made || *s->file) rc = ft_arm_use_file(&c, made ? path : s->file);
-    const ft_clipstore *clips = made || *s->file ? &c.own : &x->store;
+    if (made || *s->file) rc = ft_clips_alike(&own, x, s->own, made ? path : s->file);
+    const ft_clipstore *clips = made || *s->file ? &own : &x->store;
     if (rc == FT_OK) rc = ft_features_settings(s, s->own, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
+    if (rc == FT_OK) {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        rc = ft_backbone_open(&b, &o, clips->frames, clips->size);
+    }
     ft_stage_file(path, s, "features.safetensors");
     if (rc == FT_OK)
         rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->own, "features.views"),
@@ -62,8 +68,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     ft_backbone_free(b);
     ft_config_free(cfg);
     ft_free(viewed);
-    ft_free(c.clips);
-    ft_clipstore_free(&c.own);
+    ft_clipstore_free(&own);
     return rc;
 }
 
@@ -76,32 +81,31 @@ static double work(const ft_config *cfg)
 
 static const ft_stage_kind features = {"features", compute, work};
 
-int ft_stage_features(ft_experiment *x, const ft_arm_context *c, bool of_arm, ft_stage **stage)
+int ft_stage_features(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage *made, const char *file,
+                      ft_stage **stage)
 {
     static const char *const keys[] = {"features.",          "classifier.augment", "precision",
                                        "unlabelled.sampler", "unlabelled.fps",     NULL};
     static const char *const by_content[] = {"features.model", "features.weights",
                                              NULL}; /* the network's identity is in the key */
-    ft_stage like = {.kind = &features,
-                     .cfg = c->cfg,
-                     .arm = "",
-                     .label = "",
-                     .file = of_arm ? c->file : "",
-                     .fold = c->fold,
-                     .by_content = by_content};
-    char network[65] = "", file[65] = "";
+    ft_stage like = {.kind = &features, .cfg = cfg, .arm = "", .label = "", .file = file, .fold = fold, .by_content = by_content};
+    char network[65] = "", hex[65] = "";
+    bool of_data = !made && !*file;
     json_t *settings;
-    if (own_vae(c->cfg)) FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &like.need[like.needs++]));
-    else FT_TRY(ft_backbone_identity(c->cfg, network));
-    if (of_arm && c->made) like.need[like.needs++] = c->made;
-    if (*like.file) FT_TRY(ft_sha256_file(like.file, file));
-    FT_TRY(ft_key_settings(c->cfg, keys, &settings));
+    if (own_vae(cfg)) FT_TRY(ft_stage_vae(x, cfg, label, fold, &like.need[like.needs++]));
+    else {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        FT_TRY(ft_backbone_identity(&o, network));
+    }
+    if (made) like.need[like.needs++] = made;
+    if (*file) FT_TRY(ft_sha256_file(file, hex));
+    FT_TRY(ft_key_settings(cfg, keys, &settings));
     json_object_del(settings, "features.model"); /* the identity stands for both */
     json_object_del(settings, "features.weights");
     json_t *pools = json_array();
-    for (int f = 0; !of_arm && f < x->n_folds; f++) json_array_append_new(pools, ft_video_names(&x->store, &x->folds[f].pool));
+    for (int f = 0; of_data && f < x->n_folds; f++) json_array_append_new(pools, ft_video_names(&x->store, &x->folds[f].pool));
     return ft_stage_add(x, &like,
-                        json_pack("{s:s,s:o,s:s,s:s,s:o}", "network", network, "config", settings, "file", file, "store",
-                                  of_arm ? "" : x->store.id, "viewed", pools),
+                        json_pack("{s:s,s:o,s:s,s:s,s:o}", "network", network, "config", settings, "file", hex, "store",
+                                  of_data ? x->store.id : "", "viewed", pools),
                         stage);
 }

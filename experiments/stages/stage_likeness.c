@@ -1,6 +1,8 @@
 /* How like the pool's real clips a set of clips is: self-feature Frechet distance, and the memorisation passport, which shows
  * whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are the measure of both.
  * clips.json holds what was found of each clip, pairs.h5 those clips that are most like a training clip. */
+#include "experiments/stages/stage_likeness.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +12,9 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
 #include "experiments/stages/passport.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/statistics/stats.h"
 
 /* the VAE that the arm's clips come from; NULL: none */
 static const ft_stage *vae_of(const ft_stage *made)
@@ -125,18 +128,20 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
 }
 static const ft_stage_kind likeness = {"likeness", compute, NULL};
 
-int ft_stage_likeness(ft_experiment *x, const ft_arm_context *c, ft_stage **stage)
+int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage *made, const char *file,
+                      ft_stage **stage)
 {
-    const ft_fold *f = &x->folds[c ? c->fold : 0];
+    const ft_fold *f = &x->folds[fold];
     ft_stage like = {.kind = &likeness,
-                     .cfg = c ? c->cfg : x->cfg,
+                     .cfg = cfg,
                      .arm = "",
-                     .label = c ? c->label : "",
-                     .file = c ? c->file : "",
-                     .fold = c ? c->fold : 0};
+                     .label = label,
+                     .file = file,
+                     .fold = fold,
+                     .need = {made},
+                     .needs = made != NULL};
     char hex[65] = "";
-    if (c && c->made) like.need[0] = c->made, like.needs = 1;
-    if (*like.file) FT_TRY(ft_sha256_file(like.file, hex));
+    if (*file) FT_TRY(ft_sha256_file(file, hex));
     json_t *key = json_pack("{s:s,s:s,s:s,s:o,s:o}", "passport", "1", "store", x->store.id, "file", hex, "pool",
                             ft_video_names(&x->store, &f->pool), "validation", ft_video_names(&x->store, &f->validation));
     return ft_stage_add(x, &like, key, stage);

@@ -1,9 +1,11 @@
 /* The VAE of a fold's pool, its latents and those of the validation videos. */
+#include "experiments/stages/stage_vae.h"
+
 #include <math.h>
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
 #include "gen/vae_train.h"
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "vae.steps"); }

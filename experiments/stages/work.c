@@ -1,6 +1,8 @@
 /* The work of an experiment: every stage that is not there yet. Any number of processes on any number of machines share it: each
  * goes through the stages in order, takes those whose inputs are there and that nobody is at (lease.h), leaves the others for
  * later, and continues what a dead process left. A stage that fails stops those that read it, no others. */
+#include "experiments/stages/work.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,6 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
 
 static bool ready(const ft_experiment *x, const ft_stage *s)
 {

@@ -1,94 +1,26 @@
-#include "experiments/stages/experiment.h"
+#include "experiments/sweep/experiment.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/files.h"
-#include "common/base/folder.h"
-#include "common/base/interrupt.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/train/precision.h"
-#include "experiments/report/worth.h"
+#include "experiments/report/compare.h"
+#include "experiments/report/report.h"
+#include "experiments/report/summary.h"
 #include "experiments/stages/config_changes.h"
 #include "experiments/stages/environment.h"
 #include "experiments/stages/passport.h"
-#include "experiments/sweep/shapes.h"
-
-/* ---- opening ------------------------------------------------------------------------------------------------------------- */
-
-static int plan_runs(ft_result *r)
-{
-    ft_experiment *x = r->x;
-    int splits = (int)ft_config_int(x->cfg, "splits"), seeds = (int)ft_config_int(x->cfg, "seeds");
-    bool generated = false;
-    FT_TRY(ft_stage_confounds(x, &r->checked));
-    for (int i = 0; i < r->n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->arm[i], split, seed));
-    for (int i = 0; i < r->curve_n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->curve[i], split, seed));
-    for (int i = 0; i < r->n; i++) generated |= r->arm[i].likeness != NULL;
-    return generated ? ft_stage_likeness(x, NULL, &r->held_out) : FT_OK;
-}
-
-int ft_experiment_open(ft_result *r)
-{
-    ft_experiment *x = r->x;
-    int rc;
-    FT_TRY(ft_arms_read(r));
-    FT_TRY(ft_curve_check(r));
-    FT_TRY(ft_shapes_arms(r));
-    FT_TRY(ft_folder_make(x->dir)); /* nothing is written into a folder of somebody else */
-    bool here = !x->look_only && !x->elsewhere;
-    FT_TRY(ft_precision_keep(x->cfg, x->dir, here));
-    for (int i = 0; i < r->n; i++) FT_TRY(ft_precision_keep(r->arm[i].cfg, x->dir, here)); /* they are copies */
-    while ((rc = ft_experiment_data(x)) == FT_EBUSY) {                                     /* another worker makes the clips */
-        if (ft_interrupted) return FT_FAIL(FT_EINTERRUPTED, "interrupted while another process made the clips");
-        usleep(300000);
-    }
-    FT_TRY(rc);
-    FT_TRY(ft_classes_make(&x->classes, x->cfg, &x->store));
-    FT_TRY(ft_folds_make(&x->folds, &x->n_folds, x->cfg, &x->store, &x->classes));
-    FT_TRY(ft_curve_read(r));
-    return plan_runs(r);
-}
-
-static void arms_free(ft_arm_result *arm, int n)
-{
-    for (int i = 0; arm && i < n; i++) {
-        for (int k = 0; arm[i].run && k < arm[i].n; k++) {
-            ft_free((void *)(uintptr_t)arm[i].run[k].prob);
-            ft_free((void *)(uintptr_t)arm[i].run[k].label);
-            json_decref(arm[i].line[k]);
-        }
-        ft_config_free(arm[i].cfg);
-        ft_free(arm[i].run);
-        ft_free(arm[i].line);
-    }
-    ft_free(arm);
-}
-
-void ft_experiment_close(ft_result *r)
-{
-    ft_experiment *x = r->x;
-    arms_free(r->curve, r->curve_n); /* their settings borrow from those of an arm */
-    arms_free(r->arm, r->n);
-    ft_free(r->point);
-    ft_free(r->confound);
-    ft_free(r->twin);
-    ft_stages_free(x);
-    ft_free(x->rehearsal);
-    ft_folds_free(x->folds, x->n_folds);
-    ft_classes_free(&x->classes);
-    ft_clipstore_free(&x->store);
-}
+#include "experiments/stages/work.h"
+#include "experiments/sweep/experiment_open.h"
+#include "experiments/sweep/rehearsal.h"
+#include "experiments/sweep/runs.h"
+#include "experiments/sweep/slurm.h"
 
 int ft_experiment_worker(ft_config *cfg, const char *dir, const char *stage)
 {
@@ -247,7 +179,8 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
            x.classes.positive == FT_MULTILABEL ? "several labels a video" : x.classes.name[x.classes.positive], r.n,
            (long long)ft_config_int(cfg, "splits"), (long long)ft_config_int(cfg, "seeds"), x.stages);
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
-    FT_TRY_TO(rc, done, ft_confounds_read(&r, r.checked)); /* what would explain a score without the picture, before the rest */
+    FT_TRY_TO(rc, done,
+              ft_findings_read(&r.found, &x, r.checked)); /* what would explain a score without the picture, before the rest */
     if (opt->dry) FT_TRY_TO(rc, done, ft_config_set(cfg, "rehearse=always", "--dry-run"));
     FT_TRY_TO(rc, done, ft_rehearse(&r));
     if (opt->dry) goto done;

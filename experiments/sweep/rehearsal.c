@@ -1,5 +1,7 @@
 /* Before a long sweep: one stage of every kind and arm with four steps, in a folder of its own. It shows that all of them run
  * (files of weights, clips of others, settings that contradict), how long they take, and how much memory they need. */
+#include "experiments/sweep/rehearsal.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,8 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/work.h"
+#include "experiments/sweep/runs.h"
 
 /* At most so much of each setting. */
 static const struct {

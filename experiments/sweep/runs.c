@@ -1,4 +1,6 @@
 /* A run of an arm (one split and seed): the stages it needs, its classifier, its results. */
+#include "experiments/sweep/runs.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,9 @@
 #include "common/base/streams.h"
 #include "common/io/table.h"
 #include "experiments/arms/arm.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_likeness.h"
 
 /* ---- predictions ----------------------------------------------------------------------------------------------------------- */
 
@@ -198,13 +202,14 @@ static int features_read(run_features *r, ft_arm_context *c, const ft_config *ow
     char path[FT_PATH];
     memset(r, 0, sizeof *r);
     if (!is_probe(c->cfg)) return FT_OK;
-    FT_TRY(ft_stage_features(c->x, c, false, &s));
+    FT_TRY(ft_stage_features(c->x, c->cfg, c->label, c->fold, NULL, "", &s));
     FT_TRY(ft_features_settings(s, own, &r->cfg));
-    FT_TRY(ft_backbone_identity(r->cfg, r->network));
+    ft_backbone_opt o = ft_backbone_options(r->cfg);
+    FT_TRY(ft_backbone_identity(&o, r->network));
     ft_stage_file(path, s, "features.safetensors");
     FT_TRY(ft_clip_features_read(&r->data, path, c->x->store.n_clip));
     if (!has_own(c)) return FT_OK;
-    FT_TRY(ft_stage_features(c->x, c, true, &s));
+    FT_TRY(ft_stage_features(c->x, c->cfg, c->label, c->fold, c->made, c->file, &s));
     ft_stage_file(path, s, "features.safetensors");
     return ft_clip_features_read(&r->own, path, c->unlabelled_store->n_clip);
 }
@@ -280,11 +285,14 @@ static int context_of(ft_arm_context *c, ft_experiment *x, const ft_config *cfg,
 static int unlabelled_clips(ft_arm_context *c)
 {
     char path[FT_PATH];
-    if (c->made) {
-        ft_stage_file(path, c->made, "clips.h5");
-        return ft_arm_use_file(c, path);
-    }
-    return *c->file ? ft_arm_use_file(c, c->file) : ft_arm_find(c->arm)->prepare(c);
+    if (!c->made && !*c->file) return ft_arm_find(c->arm)->prepare(c);
+    if (c->made) ft_stage_file(path, c->made, "clips.h5");
+    FT_TRY(ft_clips_alike(&c->own, c->x, c->cfg, c->made ? path : c->file));
+    c->unlabelled_store = &c->own;
+    c->n_clips = c->own.n_clip;
+    if (!(c->clips = ft_alloc((size_t)c->n_clips * sizeof *c->clips))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; i < c->n_clips; i++) c->clips[i] = i;
+    return FT_OK;
 }
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
@@ -318,7 +326,9 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const r
     if (rc == FT_OK) rc = truth_of(x, c, &truth);
     set.truth = truth;
     set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
-    if (rc == FT_OK) rc = ft_classifier_train(cfg, &set, s->folder, (uint64_t)s->seed, true, &r);
+    ft_classifier_opt o = {0};
+    if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
+    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
     if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
     else if (rc == FT_OK) rc = predict_videos(x, s->folder, seen, &f->test, prob); /* without `looks` the only one at the list */
     ft_stage_file(path, s, "test.csv");
@@ -331,6 +341,7 @@ static int train(ft_experiment *x, ft_arm_context *c, const ft_stage *s, const r
         json_object_set_new(facts, "step", json_integer(r.best_step));
         json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, c->unlabelled_store != NULL));
     }
+    ft_classifier_options_free(&o);
     ft_free(r.chosen);
     ft_free(prob);
     ft_free(clip);
@@ -402,8 +413,9 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
     bool semi;
     int rc = FT_OK;
     if (is_probe(c->cfg)) {
-        rc = ft_stage_features(x, c, false, &like.need[like.needs++]);
-        if (rc == FT_OK && has_own(c)) rc = ft_stage_features(x, c, true, &like.need[like.needs++]);
+        rc = ft_stage_features(x, c->cfg, c->label, c->fold, NULL, "", &like.need[like.needs++]);
+        if (rc == FT_OK && has_own(c))
+            rc = ft_stage_features(x, c->cfg, c->label, c->fold, c->made, c->file, &like.need[like.needs++]);
     }
     if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
     if (rc == FT_OK && semi && x->classes.positive == FT_MULTILABEL)
@@ -454,7 +466,8 @@ int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed)
         ft_arm_context c;
         ft_stage *stage;
         int rc = context_of(&c, x, arm->cfg, arm->arm, arm->name, f, split);
-        if (rc == FT_OK && !arm->likeness && (c.made || *c.file)) rc = ft_stage_likeness(x, &c, &arm->likeness);
+        if (rc == FT_OK && !arm->likeness && (c.made || *c.file))
+            rc = ft_stage_likeness(x, c.cfg, c.label, f, c.made, c.file, &arm->likeness);
         if (rc == FT_OK) rc = plan_classifier(&c, seed, &stage);
         context_free(&c);
         FT_TRY(rc);

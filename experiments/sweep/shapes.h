@@ -5,7 +5,7 @@
 #define FT_SHAPES_H
 
 #include "common/io/config.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/arms/results.h"
 
 /* store: where the sizes come from; NULL: the settings data.frames and data.size */
 int ft_shapes_vae(const ft_config *cfg, const char *store, int frames, int size);

@@ -2,6 +2,8 @@
  * arrays that it reads from, and at the end a job for the tables and the report. A job is `forty experiment worker --stage NAME`
  * in a batch file under RESULTS/slurm/, which anybody can read and submit by hand. Jobs may also meet workers that were started
  * elsewhere: stages are leased (common/base/lease.h). A job that the scheduler ends saves its state and is queued again. */
+#include "experiments/sweep/slurm.h"
+
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +16,6 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
 
 typedef struct {
     const ft_stage_kind *kind;

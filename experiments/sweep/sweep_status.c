@@ -1,4 +1,6 @@
 /* What an experiment has done and has left, and what nobody needs any more. */
+#include "experiments/sweep/sweep_status.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +12,9 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/stages/experiment.h"
+#include "experiments/stages/work.h"
+#include "experiments/sweep/experiment_open.h"
+#include "experiments/sweep/rehearsal.h"
 
 /* ---- status -------------------------------------------------------------------------------------------------------------- */
 
