@@ -226,7 +226,7 @@ static void test_steps_of_a_walk(void **state)
     for (ft_sampler kind = FT_DDIM; kind <= FT_DDPM; kind++) {
         int64_t copies[2], runs[2];
         for (int k = 0; k < 2; k++) {
-            ft_path path = {kind, FT_PREDICTS_EPS, k ? MOST : 5, alpha, sigma, sigma, true, true};
+            ft_path path = {.kind = kind, .steps = k ? MOST : 5, .alpha = alpha, .sigma = sigma, .time = sigma, .learned = true};
             for (int i = 0; i <= path.steps; i++)
                 sigma[i] = 0.99 * (path.steps - i) / path.steps, alpha[i] = sqrt(1 - sigma[i] * sigma[i]);
             ft_params *params = ft_params_new(3);
