@@ -9,13 +9,14 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 enum { TOGETHER = 64 }; /* clips between two steps of the progress bar */
 
 static void draw(const ft_clipstore *s, ft_views kind, bool strong, int k, int64_t clip, ft_look *look)
 {
     float cutout[3 * 256];
-    ft_draw_view(strong, kind, s->frames, s->size, 0xFEA, (uint64_t)k, (uint32_t)clip, look->view, cutout);
+    ft_draw_view(strong, kind, s->frames, s->size, FT_SEED_KEPT_VIEWS, (uint64_t)k, (uint32_t)clip, look->view, cutout);
     memcpy(look->cutout, cutout, sizeof look->cutout); /* the same in every frame */
 }
 

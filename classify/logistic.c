@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 enum { FEW = 320 }; /* rows, and unknowns: below it Newton's method, whose steps cost their third power */
 
@@ -286,7 +287,7 @@ static int folds_of(const ft_rows *x, uint64_t seed, int *fold, int64_t *order)
 {
     int least = FOLDS;
     for (int64_t i = 0; i < x->n; i++) order[i] = i, fold[i] = -1;
-    ft_rng rng = ft_rng_make(seed, 0xF01D5, 0);
+    ft_rng rng = ft_rng_make(seed, FT_STREAM_PENALTY_FOLDS, 0);
     ft_rng_shuffle(&rng, order, x->n);
     for (int pass = 0; pass < 2; pass++) /* the first counts */
         for (int c = 0, next = 0; c < x->classes; c++) {

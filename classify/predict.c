@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/clip_sampler.h"
 #include "common/io/safetensors.h"
 #include "common/io/video.h"
@@ -66,7 +67,7 @@ int ft_viewer_new(ft_viewer *v, ft_params *params, const char *model, const ft_c
 {
     ft_t x;
     memset(v, 0, sizeof *v);
-    if (!(v->g = ft_graph_new(params, FT_F32, 12))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
+    if (!(v->g = ft_graph_new(params, FT_F32, FT_GRAPH_PREDICTION))) return FT_FAIL(FT_ENOMEM, "no memory for %s", model);
     ft_training(v->g, how == FT_EVAL_DROP_PATH);
     if (features)
         x = v->in =
@@ -125,11 +126,12 @@ static int look_through(const char *dir, const ft_classifier_info *info, const f
         if (rc == FT_OK) rc = text ? ft_config_set(cfg, text, dir) : FT_FAIL(FT_ENOMEM, "no memory");
         ft_free(text);
     }
-    if (rc == FT_OK) rc = ft_backbone_identity(cfg, now);
+    ft_backbone_opt o = rc == FT_OK ? ft_backbone_options(cfg) : (ft_backbone_opt){0};
+    if (rc == FT_OK) rc = ft_backbone_identity(&o, now);
     if (rc == FT_OK && strcmp(now, info->network))
         rc = FT_FAIL(FT_EDATA, "%s: was trained on features of other weights than those that stand in %s now", dir,
-                     ft_config_text(cfg, *ft_config_text(cfg, "features.weights") ? "features.weights" : "features.model"));
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, s->frames, s->size);
+                     *o.weights ? o.weights : o.model);
+    if (rc == FT_OK) rc = ft_backbone_open(&b, &o, s->frames, s->size);
     if (rc == FT_OK) {
         ft_backbone_shape(b, f->dim);
         *clean = ft_alloc_n(n + 1, (size_t)(f->dim[0] * f->dim[1] * f->dim[2]) * sizeof(float));
@@ -185,7 +187,7 @@ static int features_of(ft_params *params, const char *preset, int64_t classes, b
     ft_t rgb, f;
     ft_plan *plan = NULL;
     *out = NULL;
-    ft_graph *g = ft_graph_new(params, FT_F32, 13);
+    ft_graph *g = ft_graph_new(params, FT_F32, FT_GRAPH_FEATURES);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory");
     ft_training(g, training);
     ft_classifier_network(g, preset, clips_input(g, s->frames, s->size, &rgb), classes, 0, 0, &f);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "common/base/streams.h"
 #include "kernels/kernel.h"
 
 /* output pixel -> source pixel, both relative to the centre: (x, y) -> (a x + b y + c, d x + e y + f) */
@@ -116,7 +117,7 @@ void ft_draw_view(bool strong, ft_views views, int frames, int size, uint64_t se
                   float *cutout)
 {
     bool released = views == FT_VIEWS_RELEASED;
-    ft_rng r = ft_rng_make(seed, 0xA06 + item * 2, step), rs = ft_rng_make(seed, 0xA07 + item * 2, step);
+    ft_rng r = ft_rng_make(seed, FT_STREAM_VIEWS + item * 2, step), rs = ft_rng_make(seed, FT_STREAM_VIEWS + 1 + item * 2, step);
     double zoom = released ? 224 / round(ft_rng_range(&r, 256, 320)) : ft_rng_range(&r, 0.8, 1.0), room = (1 - zoom) * size / 2,
            side = ft_rng_bits(&r) & 1 ? -1 : 1;
     affine map = {zoom * side, 0, ft_rng_range(&r, -room, room), 0, zoom, ft_rng_range(&r, -room, room)};

@@ -3,7 +3,8 @@
  *     cc train_network.c -o train_network $(pkg-config --cflags --libs forty) && ./train_network bars.safetensors
  *
  * A network is a function that notes operators (graph.h); it is recorded once for training and once for testing, planned, and
- * replayed. Activations are (B,T,H,W,C), parameters are found by name. */
+ * replayed. All of it belongs to the context that the thread has entered: how many threads compute, on which device. Activations
+ * are (B,T,H,W,C), parameters are found by name. */
 #include <forty/graph.h>
 
 enum { BATCH = 16, FRAMES = 4, SIZE = 16, STEPS = 60, PIXELS = FRAMES * SIZE * SIZE };
@@ -73,10 +74,14 @@ static int run(recorded *r, unsigned *state, ft_step step, int *right)
 
 int main(int argc, char **argv)
 {
+    ft_context *context = NULL;
+    int rc = ft_context_new(&context, (ft_context_opt){.device = "cpu"}); /* all cores */
+    if (rc == FT_OK) ft_context_enter(context);
     ft_params *params = ft_params_new(1); /* a seed */
     recorded train = {0}, test = {0};
     unsigned learned_from = 1, tested_on = 2;
-    int seen = 0, right = 0, rc = params ? FT_OK : FT_ENOMEM;
+    int seen = 0, right = 0;
+    if (rc == FT_OK && !params) rc = FT_ENOMEM;
     if (rc == FT_OK) rc = record(&train, params, true);
     if (rc == FT_OK) rc = record(&test, params, false);
     for (int64_t i = 0; rc == FT_OK && i < STEPS; i++) {
@@ -93,5 +98,6 @@ int main(int argc, char **argv)
     ft_graph_free(train.g);
     ft_graph_free(test.g);
     ft_params_free(params);
+    ft_context_free(context);
     return rc < 0 || right < 9 * BATCH;
 }

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 #include "common/vision/dino.h"
@@ -15,6 +16,45 @@
 #include "gen/raft.h"
 #include "gen/vae_train.h"
 #include "kernels/elem.h"
+
+/* ---- settings ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    ft_align_mode mode;
+    double weight, margin;
+    bool decay;
+    const char *mode_name, *teacher, *weights;
+    /* of the teacher's pictures */
+    bool of_flow; /* else of the frames */
+    const char *flow, *flow_weights;
+    const ft_raft_preset *raft; /* NULL: least squares */
+    int flow_iterations;
+    bool released_range;
+    ft_flow_colors colors;
+} align_opt;
+
+static align_opt align_options(const ft_config *cfg)
+{
+    align_opt o = {.weight = ft_config_real(cfg, "align.weight"),
+                   .margin = ft_config_real(cfg, "align.margin"),
+                   .decay = ft_config_bool(cfg, "align.decay"),
+                   .mode_name = ft_config_text(cfg, "align.mode"),
+                   .teacher = ft_config_text(cfg, "align.teacher"),
+                   .weights = ft_config_text(cfg, "align.weights"),
+                   .of_flow = !strcmp(ft_config_text(cfg, "align.input"), "flow"),
+                   .flow = ft_config_text(cfg, "align.flow"),
+                   .flow_weights = ft_config_text(cfg, "align.flow_weights"),
+                   .flow_iterations = (int)ft_config_int(cfg, "align.flow_iterations"),
+                   .released_range = !strcmp(ft_config_text(cfg, "align.flow_range"), "released"),
+                   .colors = !strcmp(ft_config_text(cfg, "align.colors"), "hsv") ? FT_FLOW_HSV : FT_FLOW_WHEEL};
+    o.raft = ft_raft_find(o.flow);
+    o.mode = !strcmp(o.mode_name, "paper")      ? FT_ALIGN_PAPER
+             : !strcmp(o.mode_name, "endora")   ? FT_ALIGN_ENDORA
+             : !strcmp(o.mode_name, "released") ? FT_ALIGN_RELEASED
+             : !strcmp(o.mode_name, "trd")      ? FT_ALIGN_TRD
+                                                : FT_ALIGN_SPATIAL;
+    return o;
+}
 
 /* ---- flow --------------------------------------------------------------------------------------------------------------- */
 
@@ -43,34 +83,38 @@ static int no_weights(const char *what, const char *key)
     return FT_OK;
 }
 
-int ft_align_fits(const ft_config *cfg, int size)
+static int fits(const align_opt *o, int size)
 {
-    const char *name = ft_config_text(cfg, "align.flow");
-    if (!ft_raft_find(name) || strcmp(ft_config_text(cfg, "align.input"), "flow") || (size % 8 == 0 && size >= 64)) return FT_OK;
-    return FT_FAIL(FT_ECONFIG, "align.flow %s needs at least 64 pixels, a multiple of 8, not %d", name, size);
+    if (!o->raft || !o->of_flow || (size % 8 == 0 && size >= 64)) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "align.flow %s needs at least 64 pixels, a multiple of 8, not %d", o->flow, size);
 }
 
-static int flow_new(flow_maker *f, const ft_config *cfg, int frames, int size)
+int ft_align_fits(const ft_config *cfg, int size)
 {
-    const char *name = ft_config_text(cfg, "align.flow"), *weights = ft_config_text(cfg, "align.flow_weights");
-    const ft_raft_preset *p = ft_raft_find(name);
+    align_opt o = align_options(cfg);
+    return o.weight > 0 ? fits(&o, size) : FT_OK;
+}
+
+static int flow_new(flow_maker *f, const align_opt *o, int frames, int size)
+{
     memset(f, 0, sizeof *f);
-    f->raft = p != NULL;
-    if (!p) return FT_OK;
-    FT_TRY(ft_align_fits(cfg, size));
+    f->raft = o->raft != NULL;
+    if (!f->raft) return FT_OK;
+    FT_TRY(fits(o, size));
     /* RAFT wants 2 v / 255 - 1. The released code hands it [-1,1] as if it were 0..255: all it sees is -1 + 1/255 of it. */
-    bool released = !strcmp(ft_config_text(cfg, "align.flow_range"), "released");
-    f->step = released ? 2.0f / 255 * 2 / 255 : 2.0f / 255, f->low = released ? -1 - 2.0f / 255 : -1;
+    f->step = o->released_range ? 2.0f / 255 * 2 / 255 : 2.0f / 255, f->low = o->released_range ? -1 - 2.0f / 255 : -1;
     int64_t dim[4] = {frames - 1, size, size, 3};
     f->params = ft_params_new(0);
-    if (!f->params || !(f->g = ft_graph_new(f->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    if (!f->params || !(f->g = ft_graph_new(f->params, FT_F32, FT_GRAPH_NAMES)))
+        return FT_FAIL(FT_ENOMEM, "no memory for %s", o->flow);
     FT_TRY(ft_params_train_only(f->params, 0, NULL));
     ft_training(f->g, false);
     f->a = ft_input(f->g, "image1", FT_F32, 4, dim), f->b = ft_input(f->g, "image2", FT_F32, 4, dim);
-    f->out = ft_raft(f->g, p, f->a, f->b, (int)ft_config_int(cfg, "align.flow_iterations"));
+    f->out = ft_raft(f->g, o->raft, f->a, f->b, o->flow_iterations);
     ft_keep(f->out);
     FT_TRY(ft_plan_new(&f->plan, f->g, FT_WEIGHTS));
-    return *weights ? ft_weights_load(weights, f->params, FT_WEIGHTS, NULL) : no_weights(name, "align.flow_weights");
+    if (!*o->flow_weights) return no_weights(o->flow, "align.flow_weights");
+    return ft_weights_load(o->flow_weights, f->params, FT_WEIGHTS, NULL);
 }
 
 /* clip (F,S,S,3) to F - 1 flows (S,S,2) */
@@ -131,9 +175,11 @@ static int layer_of(int i, int n, int depth)
 /* the end of the i-th of n even parts of `depth`: 2, 5, 8, 11 of 12 in four */
 static int end_of(int i, int n, int depth) { return (i + 1) * depth / n - 1; }
 
-static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, const ft_align *a, int frames, int size)
+/* cfg: of the VAE in vae_dir, where that is the teacher */
+static int teacher_new(teacher *t, const align_opt *o, const ft_config *cfg, const char *vae_dir, const ft_align *a, int frames,
+                       int size)
 {
-    const char *name = ft_config_text(cfg, "align.teacher"), *weights = ft_config_text(cfg, "align.weights");
+    const char *name = o->teacher;
     int block[FT_ALIGN_BLOCKS], blocks = a->blocks;
     memset(t, 0, sizeof *t);
     t->layers = blocks;
@@ -147,9 +193,10 @@ static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, co
         return FT_FAIL(FT_ECONFIG,
                        "align.teacher %s is not known: dino-vits8, dino-vitb16, dinov2-s14 ... (`forty models`), or vae", name);
     t->frames = frames, t->side = (size + t->dino->patch / 2) / t->dino->patch, t->channels = t->dino->width;
-    t->normalise = *weights != 0;
+    t->normalise = *o->weights != 0;
     t->params = ft_params_new(0);
-    if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, 0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
+    if (!t->params || !(t->g = ft_graph_new(t->params, FT_F32, FT_GRAPH_NAMES)))
+        return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     FT_TRY(ft_params_train_only(t->params, 0, NULL));
     ft_training(t->g, false);
     t->in = ft_input(t->g, "x", FT_F32, 4, (int64_t[]){frames, size, size, 3});
@@ -163,7 +210,7 @@ static int teacher_new(teacher *t, const ft_config *cfg, const char *vae_dir, co
     ft_t all; /* the last block too, so that a file of all weights fits */
     ft_dino(t->g, t->dino, x, 1, (int[]){t->dino->depth - 1}, &all);
     FT_TRY(ft_plan_new(&t->plan, t->g, FT_WEIGHTS));
-    return *weights ? ft_weights_load(weights, t->params, FT_WEIGHTS, NULL) : no_weights(name, "align.weights");
+    return t->normalise ? ft_weights_load(o->weights, t->params, FT_WEIGHTS, NULL) : no_weights(name, "align.weights");
 }
 
 /* pictures (F,S,S,3); afterwards features_of gives each layer's (frames, side, side, channels) */
@@ -271,11 +318,9 @@ static uint16_t to_bf16(float v)
     return (uint16_t)((b.u + 0x7FFF + (b.u >> 16 & 1)) >> 16);
 }
 
-static int make_targets(ft_align *a, const ft_config *cfg, const ft_clip_pool *clips, teacher *t, const char *path)
+static int make_targets(ft_align *a, const align_opt *o, const ft_clip_pool *clips, teacher *t, const char *path)
 {
     const ft_clipstore *s = clips->store;
-    bool flow = !strcmp(ft_config_text(cfg, "align.input"), "flow");
-    ft_flow_colors colors = !strcmp(ft_config_text(cfg, "align.colors"), "hsv") ? FT_FLOW_HSV : FT_FLOW_WHEEL;
     int64_t picture = (int64_t)s->size * s->size * 3, clip = picture * s->frames;
     int64_t room = t->frames * t->side * t->side * t->channels, wide = a->frames * a->grid * a->grid;
     wide *= a->channels > t->channels ? a->channels : t->channels;
@@ -286,7 +331,7 @@ static int make_targets(ft_align *a, const ft_config *cfg, const ft_clip_pool *c
     float *field = ft_alloc((size_t)(s->frames * (int64_t)s->size * s->size * 2) * sizeof *field),
           *u = ft_alloc((size_t)room * sizeof *u), *v = ft_alloc((size_t)room * sizeof *v);
     int rc = rgb && seen && field && u && v ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for the teacher's features");
-    if (rc == FT_OK && flow) rc = flow_new(&f, cfg, s->frames, s->size);
+    if (rc == FT_OK && o->of_flow) rc = flow_new(&f, o, s->frames, s->size);
     ft_progress bar;
     ft_progress_start(&bar, "features of the teacher", a->n);
     for (int64_t k = 0; rc == FT_OK && k < a->n; k++) {
@@ -294,10 +339,11 @@ static int make_targets(ft_align *a, const ft_config *cfg, const ft_clip_pool *c
         for (int64_t i = 0; i < clip / 3; i++) /* the second half is mirrored */
             memcpy(rgb + 3 * i, p + 3 * (k < clips->n ? i : i - i % s->size + s->size - 1 - i % s->size), 3);
         memcpy(seen, rgb, (size_t)clip);
-        if (flow) {
+        if (o->of_flow) {
             rc = flow_of(&f, rgb, s->frames, s->size, field);
             for (int i = 0; rc == FT_OK && i < s->frames; i++) /* the last frame has no successor: its flow is the one before */
-                ft_flow_picture(field + (i + 1 < s->frames ? i : i - 1) * picture / 3 * 2, s->size, colors, seen + i * picture);
+                ft_flow_picture(field + (i + 1 < s->frames ? i : i - 1) * picture / 3 * 2, s->size, o->colors,
+                                seen + i * picture);
         }
         if (rc == FT_OK) rc = teach(t, seen, s->size);
         for (int l = 0; rc == FT_OK && l < a->blocks; l++) {
@@ -331,32 +377,24 @@ static int make_targets(ft_align *a, const ft_config *cfg, const ft_clip_pool *c
 int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, const char *vae_dir, int blocks, int64_t frames,
                  int64_t grid, int64_t width, const char *path)
 {
-    const char *mode = ft_config_text(cfg, "align.mode");
-    memset(a, 0, sizeof *a);
-    a->weight = ft_config_real(cfg, "align.weight");
+    align_opt o = align_options(cfg);
+    *a = (ft_align){
+        .mode = o.mode, .weight = o.weight, .margin = o.margin, .decay = o.decay, .frames = frames, .grid = grid, .width = width};
     if (!(a->weight > 0)) return FT_OK;
-    a->mode = !strcmp(mode, "paper")      ? FT_ALIGN_PAPER
-              : !strcmp(mode, "endora")   ? FT_ALIGN_ENDORA
-              : !strcmp(mode, "released") ? FT_ALIGN_RELEASED
-              : !strcmp(mode, "trd")      ? FT_ALIGN_TRD
-                                          : FT_ALIGN_SPATIAL;
-    a->margin = ft_config_real(cfg, "align.margin");
-    a->decay = ft_config_bool(cfg, "align.decay");
-    a->frames = frames, a->grid = grid, a->width = width;
     bool prior = a->mode == FT_ALIGN_ENDORA;
     a->blocks = prior && blocks > 4 ? 4 : blocks;
     if (a->blocks > FT_ALIGN_BLOCKS) return FT_FAIL(FT_ECONFIG, "alignment of %d blocks, at most %d", blocks, FT_ALIGN_BLOCKS);
     for (int i = 0; i < a->blocks; i++) a->tap[i] = prior ? end_of(i, a->blocks, blocks < 12 ? blocks : 12) : i;
     teacher t;
     ft_safetensors st = {0};
-    int rc = teacher_new(&t, cfg, vae_dir, a, pool->store->frames, pool->store->size);
+    int rc = teacher_new(&t, &o, cfg, vae_dir, a, pool->store->frames, pool->store->size);
     if (rc == FT_OK) {
         a->channels = a->mode == FT_ALIGN_TRD ? t.channels : prior ? 4 * t.channels : width;
         a->n = 2 * pool->n, a->each = a->blocks * frames * grid * grid * a->channels;
         if (!(a->target = ft_alloc((size_t)(a->n * a->each) * 2)))
             rc = FT_FAIL(FT_ENOMEM, "no memory for %lld MiB of features", (long long)(a->n * a->each >> 19));
     }
-    if (rc == FT_OK && !ft_exists(path)) rc = make_targets(a, cfg, pool, &t, path);
+    if (rc == FT_OK && !ft_exists(path)) rc = make_targets(a, &o, pool, &t, path);
     else if (rc == FT_OK) {
         rc = ft_safetensors_read(&st, path);
         const ft_st_tensor *f = rc == FT_OK ? ft_safetensors_find(&st, "target") : NULL;
@@ -372,15 +410,14 @@ int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, co
 
 void ft_align_text(const ft_config *cfg, char *text, size_t size)
 {
-    const char *name = ft_config_text(cfg, "align.teacher"), *flow = ft_config_text(cfg, "align.flow");
-    bool sees_flow = !strcmp(ft_config_text(cfg, "align.input"), "flow");
-    bool own = !strcmp(name, "vae"), loaded = *ft_config_text(cfg, "align.weights"), raft = ft_raft_find(flow) != NULL;
-    if (!(ft_config_real(cfg, "align.weight") > 0)) snprintf(text, size, "none");
+    align_opt o = align_options(cfg);
+    bool own = !strcmp(o.teacher, "vae"), loaded = *o.weights;
+    if (!(o.weight > 0)) snprintf(text, size, "none");
     else
-        snprintf(text, size, "%s, weight %g, teacher %s%s on %s%s%s", ft_config_text(cfg, "align.mode"),
-                 ft_config_real(cfg, "align.weight"), own ? "the run's own VAE" : name,
-                 own || loaded ? "" : " with fixed random weights", sees_flow ? "flow of " : "frames", sees_flow ? flow : "",
-                 sees_flow && raft && !*ft_config_text(cfg, "align.flow_weights") ? " with fixed random weights" : "");
+        snprintf(text, size, "%s, weight %g, teacher %s%s on %s%s%s", o.mode_name, o.weight,
+                 own ? "the run's own VAE" : o.teacher, own || loaded ? "" : " with fixed random weights",
+                 o.of_flow ? "flow of " : "frames", o.of_flow ? o.flow : "",
+                 o.of_flow && o.raft && !*o.flow_weights ? " with fixed random weights" : "");
 }
 
 void ft_align_free(ft_align *a)

@@ -51,7 +51,7 @@ void ft_align_text(const ft_config *cfg, char *text, size_t size);
  * 1 - rho, or |S - S*|, before weights. */
 ft_t ft_align_loss(ft_graph *g, const ft_align *a, const ft_t *tap, ft_t target, ft_t decay, ft_t *measure);
 
-/* FT_ECONFIG: clips of so many pixels are none for the network that sees the flow. */
+/* FT_ECONFIG: something is aligned, and clips of so many pixels are none for the network that sees the flow. */
 int ft_align_fits(const ft_config *cfg, int size);
 
 #endif

@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "gen/diffusion.h"
 #include "gen/vae_train.h"
 
@@ -37,7 +38,7 @@ int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const cha
         for (int64_t k = 0; k < each; k++) {
             uint32_t bits[4];
             if (k % 4 == 0) {
-                ft_philox(seed, 0x4015E, (uint64_t)i, (uint64_t)k / 4, bits);
+                ft_philox(seed, FT_STREAM_NOISE_CLIPS, (uint64_t)i, (uint64_t)k / 4, bits);
                 ft_philox_normal(bits, v);
             }
             double mean = sum[k % 3] / count, x = mean + sqrt(fmax(sq[k % 3] / count - mean * mean, 0)) * (double)v[k % 4];

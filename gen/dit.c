@@ -69,13 +69,28 @@ ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width)
     return table(g, "temp_embed", v, frames, width, (int64_t[]){1, frames, 1, 1, width});
 }
 
-ft_t ft_dit_time(ft_graph *g, ft_t t, int64_t width, double gain)
+void ft_label_row(ft_t label, int64_t b, int class)
+{
+    int64_t wide = ft_dim(label, 1);
+    float *row = (float *)ft_data(label) + b * wide;
+    for (int64_t k = 0; k < wide; k++) row[k] = k == (class < 0 ? wide - 1 : class);
+}
+
+ft_t ft_class_embedding(ft_graph *g, const char *name, ft_t label, int64_t width)
 {
     ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
-    ft_t e = ft_cast(g, ft_timestep_embed(g, t, 256), ft_compute(g)); /* (B,256) */
+    ft_t table = ft_param(g, ft_name(g, "%s.weight", name), 2, (int64_t[]){ft_dim(label, 1), width}, small);
+    return ft_linear(g, ft_cast(g, label, ft_compute(g)), ft_permute(g, table, (int[]){1, 0}), NULL);
+}
+
+ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain)
+{
+    ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
+    ft_t e = ft_cast(g, ft_timestep_embed(g, told.t, 256), ft_compute(g)); /* (B,256) */
     e = ft_unary(g, FT_SILU, ft_dit_linear(g, "t_embedder.mlp.0", e, width, true, small));
     if (gain != 1) e = ft_affine(g, e, (float)gain, 0);
-    return ft_dit_linear(g, "t_embedder.mlp.2", e, width, true, small);
+    e = ft_dit_linear(g, "t_embedder.mlp.2", e, width, true, small);
+    return told.label ? ft_add(g, e, ft_class_embedding(g, "y_embedder.embedding_table", told.label, width)) : e;
 }
 
 /* of NAME, or of STEM.0 .. STEM.count-1 */

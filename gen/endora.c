@@ -58,12 +58,12 @@ static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, cons
     return ft_with_images(g, clip, x);
 }
 
-ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t d = p->width, grid = ft_dim(z, 2) / p->patch;
     ft_t x = ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, grid, d)); /* (B,n,grid,grid,d) */
     ft_t embedding = ft_dit_frames(g, frames, d);                                        /* (1,frames,1,1,d) */
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, d, 1));
     modulation m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
     for (int i = 0; i < p->depth; i += 2) {
         m.block = i;
@@ -77,12 +77,13 @@ ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, f
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)cfg;
     const ft_endora_preset *p = preset;
     taps->n = p->depth / 2;
-    return ft_endora(g, p, z, frames, t, taps->at);
+    return ft_endora(g, p, z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_endora = {"endora", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};
+const ft_generator ft_generator_endora = {"endora", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
+                                          false,    FT_WORK_PRODUCTS,    network};

@@ -214,11 +214,11 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, int i, 
     return ft_gate_residual(g, x, feed_forward(g, ft_name(g, "%s.ffn", name), h), ft_dit_part(g, m->gate[1], i));
 }
 
-ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t c = ft_dim(z, 4), out = 2 * c;
     ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
-    ft_t time = ft_unary(g, FT_SILU, ft_dit_time(g, t, p->width, PRESERVE)), kept = ft_affine(g, time, (float)PRESERVE, 0);
+    ft_t time = ft_unary(g, FT_SILU, ft_dit_time(g, told, p->width, PRESERVE)), kept = ft_affine(g, time, (float)PRESERVE, 0);
     modulation tokens = modulate(g, "blocks", 2 * p->groups, kept, true),
                channels = modulate(g, "restormers", p->groups, time, false);
     for (int i = 0; i < p->groups; i++) {
@@ -237,11 +237,12 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     const ft_feat_preset *p = preset;
     taps->n = p->groups;
-    return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
+    return ft_feat(g, p, ft_feat_options(cfg), z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};
+const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
+                                        false,  FT_WORK_PRODUCTS,    network};

@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/image.h"
 #include "common/io/video.h"
@@ -18,27 +19,72 @@
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/align.h"
+#include "gen/copy_watch.h"
 #include "gen/diffusion.h"
 #include "gen/sampler.h"
 #include "kernels/elem.h"
 
-ft_schedule ft_generator_schedule(const ft_config *cfg, const char *preset)
+static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
+
+static bool is_flow(const ft_config *cfg, const ft_generator *f)
 {
-    const char *beta = ft_config_text(cfg, "generator.beta");
-    return !strcmp(beta, "preset") ? ft_generator_find(preset)->schedule : !strcmp(beta, "sqrt") ? FT_BETA_SQRT : FT_BETA_LINEAR;
+    return is(cfg, "generator.objective", "preset") ? f->flow : is(cfg, "generator.objective", "flow");
 }
 
-static ft_loss_kind loss_of(const ft_config *cfg, const char *preset)
+ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
 {
-    const char *loss = ft_config_text(cfg, "generator.loss");
-    return !strcmp(loss, "preset") ? ft_generator_find(preset)->loss : !strcmp(loss, "l1") ? FT_L1 : FT_MSE;
+    const ft_generator *f = ft_generator_find(preset);
+    return (ft_generator_opt){
+        .flow = is_flow(cfg, f),
+        .logit_normal = is(cfg, "generator.flow_time", "logit-normal"),
+        .vlb = ft_config_bool(cfg, "generator.vlb"),
+        .min_snr = is(cfg, "generator.weighting", "min-snr"),
+        .flip = ft_config_bool(cfg, "generator.flip"),
+        .align = ft_config_real(cfg, "align.weight") > 0,
+        .loss = is(cfg, "generator.loss", "preset") ? f->loss
+                : is(cfg, "generator.loss", "l1")   ? FT_L1
+                                                    : FT_MSE,
+        .schedule = is(cfg, "generator.beta", "preset") ? f->schedule
+                    : is(cfg, "generator.beta", "sqrt") ? FT_BETA_SQRT
+                                                        : FT_BETA_LINEAR,
+        .images = ft_image_options(cfg),
+        .steps = ft_config_int(cfg, "generator.steps"),
+        .batch = ft_config_int(cfg, "generator.batch"),
+        .first_steps = ft_config_int(cfg, "generator.first_steps"),
+        .first_batch = ft_config_int(cfg, "generator.first_batch"),
+        .warmup = ft_config_int(cfg, "generator.warmup"),
+        .clip_from = ft_config_int(cfg, "generator.clip_from"),
+        .save_every = ft_config_int(cfg, "save_every"),
+        .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
+        .stop = is(cfg, "generator.stop", "memorisation"),
+        .stop_every = ft_config_int(cfg, "generator.stop_every"),
+        .lr = ft_config_real(cfg, "generator.lr"),
+        .first_lr = ft_config_real(cfg, "generator.first_lr"),
+        .ema = ft_config_real(cfg, "generator.ema"),
+        .clip = ft_config_real(cfg, "generator.clip"),
+        .weight_decay = ft_config_real(cfg, "generator.weight_decay"),
+        .constant = is(cfg, "generator.schedule", "constant"),
+        .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
+        .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+        .class_drop = ft_config_real(cfg, "generator.class_drop"),
+        .sampler = is(cfg, "generator.sampler", "ddim")   ? FT_DDIM
+                   : is(cfg, "generator.sampler", "ddpm") ? FT_DDPM
+                                                          : FT_UNIPC,
+        .sample_steps = (int)ft_config_int(cfg, "generator.sample_steps"),
+        .guidance = ft_config_real(cfg, "generator.class_guidance"),
+        .guidance_from = ft_config_real(cfg, "generator.class_from"),
+        .guidance_until = ft_config_real(cfg, "generator.class_until"),
+        .objective = is_flow(cfg, f) ? "flow" : "eps",
+        .scan = ft_config_text(cfg, "generator.scan"),
+        .mixer = ft_config_text(cfg, "generator.mixer"),
+    };
 }
 
-ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t)
+ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told)
 {
     ft_prediction y = {0};
     int64_t c = ft_dim(z, 4);
-    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, t, &y.taps);
+    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, told, &y.taps);
     bool learned = ft_dim(out, -1) == 2 * c;
     y.eps = learned ? ft_slice(g, out, 4, 0, c) : out;
     y.variance = learned ? ft_slice(g, out, 4, c, c) : NULL;
@@ -53,21 +99,21 @@ static int unknown_generator(const char *preset)
 /* ---- one noise prediction problem: network, loss, inputs ------------------------------------------------------------------- */
 
 typedef struct {
-    const ft_config *cfg;
+    const ft_config *cfg; /* for the network */
+    ft_generator_opt opt;
     const ft_latents *l;
     const ft_align *align;
+    ft_conditions told;
     const char *preset;
-    bool training, flow, logit_normal, vlb, min_snr, flip;
-    ft_loss_kind loss;
-    ft_schedule schedule;
+    bool training;
     int64_t batch, parts; /* parts: of a batch, computed one after the other */
     int64_t base, begin;  /* draws before its first step, and that step */
     uint64_t seed;
     ft_params *params;
     ft_graph *g;
     ft_plan *plan;
-    ft_t mean, std, t, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
-    ft_prediction net;                                    /* of the part built last */
+    ft_t mean, std, t, label, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
+    ft_prediction net;                                           /* of the part built last */
     /* scalars, means over the parts; error: mean squared error, in scores on the clips alone */
     ft_t total, error, vlb_loss, align_loss, align_measure;
 } problem;
@@ -88,15 +134,16 @@ static int problem_part(problem *p, int64_t k)
     for (int i = 0; i < 5; i++) dim[i] = ft_dim(mean, i);
     ft_t z0 = ft_add(g, mean, ft_mul(g, std, ft_randn(g, FT_F32, 5, dim)));
     ft_t eps, zt = ft_q_sample(g, z0, ft_slice(g, p->mix, 0, k * n, n), &eps);
-    p->net = ft_generator_predict(g, p->preset, p->cfg, zt, frames, ft_slice(g, p->t, 0, k * n, n));
-    ft_t y = p->net.eps, want = p->flow ? ft_sub(g, eps, z0) : eps;
-    if (p->min_snr) p->total = ft_loss_weighted(g, y, want, ft_slice(g, p->weight, 0, k * n, n), p->loss, 1);
-    else p->total = ft_loss_mean(g, y, want, p->loss);
-    p->error = p->loss == FT_MSE ? p->total : ft_loss_mean(g, ft_stop_grad(g, y), want, FT_MSE);
+    ft_told told = {ft_slice(g, p->t, 0, k * n, n), p->label ? ft_slice(g, p->label, 0, k * n, n) : NULL};
+    p->net = ft_generator_predict(g, p->preset, p->cfg, zt, frames, told);
+    ft_t y = p->net.eps, want = p->opt.flow ? ft_sub(g, eps, z0) : eps;
+    if (p->opt.min_snr) p->total = ft_loss_weighted(g, y, want, ft_slice(g, p->weight, 0, k * n, n), p->opt.loss, 1);
+    else p->total = ft_loss_mean(g, y, want, p->opt.loss);
+    p->error = p->opt.loss == FT_MSE ? p->total : ft_loss_mean(g, ft_stop_grad(g, y), want, FT_MSE);
     if (!p->training && dim[1] > frames)
         p->error = ft_loss_mean(g, ft_slice(g, y, 1, 0, frames), ft_slice(g, want, 1, 0, frames), FT_MSE);
     ft_keep(p->error);
-    if (p->vlb) {
+    if (p->opt.vlb) {
         if (!p->net.variance) return FT_FAIL(FT_ECONFIG, "%s has no variance to learn. Set generator.vlb: false", p->preset);
         p->vlb_loss = ft_vlb(g, p->net.variance, ft_stop_grad(g, y), z0, zt, ft_slice(g, p->bound, 0, k * n, n));
         p->total = ft_add(g, p->total, p->vlb_loss);
@@ -113,34 +160,31 @@ static void align_part(problem *p, int64_t k)
     p->total = ft_add(g, p->total, p->align_loss);
 }
 
-static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t stream, bool training)
+/* Scores are squared errors for all, without the terms that training adds. */
+static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t number, bool training)
 {
-    const ft_config *cfg = p->cfg;
-    int64_t B = p->batch, images = ft_config_int(cfg, "generator.images") > 0 ? p->l->image_frames : 0;
-    if (images && strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")) images = ft_config_int(cfg, "generator.images");
+    ft_generator_opt *o = &p->opt;
+    int64_t B = p->batch, images = o->images.n > 0 ? p->l->image_frames : 0;
+    if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
     p->parts = 1;
-    if (training) FT_TRY(ft_batch_parts(cfg, "generator.accumulate", B, &p->parts));
+    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
+    else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;
     p->training = training;
-    p->loss = training ? loss_of(cfg, preset) : FT_MSE; /* scores are squared errors for all */
-    p->schedule = ft_generator_schedule(cfg, preset);
-    p->flow = !strcmp(ft_config_text(cfg, "generator.objective"), "flow");
-    p->logit_normal = !strcmp(ft_config_text(cfg, "generator.flow_time"), "logit-normal");
-    p->flip = ft_config_bool(cfg, "generator.flip");
-    p->vlb = training && ft_config_bool(cfg, "generator.vlb");
-    p->min_snr = training && !strcmp(ft_config_text(cfg, "generator.weighting"), "min-snr");
-    if (p->flow && (p->vlb || p->min_snr))
+    if (o->flow && (o->vlb || o->min_snr))
         return FT_FAIL(FT_ECONFIG, "generator.objective flow goes neither with generator.vlb nor with generator.weighting");
-    ft_graph *g = p->g = ft_graph_new(p->params, dtype, stream);
+    ft_graph *g = p->g = ft_graph_new(p->params, dtype, number);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_training(g, training);
     p->mean = ft_input(g, "mean", FT_F32, 5, dim);
     p->std = ft_input(g, "std", FT_F32, 5, dim);
     p->t = ft_input(g, "t", FT_F32, 1, &B);
+    if (p->told.n > 0) p->label = ft_input(g, "label", FT_F32, 2, (int64_t[]){B, p->told.n + 1});
     p->mix = ft_input(g, "mix", FT_F32, 2, (int64_t[]){B, 2});
-    if (p->min_snr) p->weight = ft_input(g, "weight", FT_F32, 1, &B);
-    if (p->vlb) p->bound = ft_input(g, "bound", FT_F32, 2, (int64_t[]){B, 8});
+    if (p->opt.min_snr) p->weight = ft_input(g, "weight", FT_F32, 1, &B);
+    if (p->opt.vlb) p->bound = ft_input(g, "bound", FT_F32, 2, (int64_t[]){B, 8});
     return problem_part(p, 0);
 }
 
@@ -176,14 +220,14 @@ static int finish_problem(problem *p, ft_optim_opt opt, ft_phase *phase)
 static void feed_time(problem *p, int64_t b, double t) /* t: a training step, or of a flow a time in [0, 1] */
 {
     float *mix = (float *)ft_data(p->mix) + 2 * b;
-    double bar = p->flow ? 0 : ft_alpha_bar(p->schedule)[(int)t];
-    mix[0] = (float)(p->flow ? 1 - t : sqrt(bar));
-    mix[1] = (float)(p->flow ? t : sqrt(1 - bar));
-    ((float *)ft_data(p->t))[b] = (float)(p->flow ? 1000 * t : t);
-    if (p->min_snr) ((float *)ft_data(p->weight))[b] = (float)ft_min_snr_weight(p->schedule, (int)t, 5);
-    if (p->vlb) ft_vlb_coefficients(p->schedule, (int)t, (float *)ft_data(p->bound) + 8 * b);
+    double bar = p->opt.flow ? 0 : ft_alpha_bar(p->opt.schedule)[(int)t];
+    mix[0] = (float)(p->opt.flow ? 1 - t : sqrt(bar));
+    mix[1] = (float)(p->opt.flow ? t : sqrt(1 - bar));
+    ((float *)ft_data(p->t))[b] = (float)(p->opt.flow ? 1000 * t : t);
+    if (p->opt.min_snr) ((float *)ft_data(p->weight))[b] = (float)ft_min_snr_weight(p->opt.schedule, (int)t, 5);
+    if (p->opt.vlb) ft_vlb_coefficients(p->opt.schedule, (int)t, (float *)ft_data(p->bound) + 8 * b);
     /* g(t): nearly every step's weight is small. A flow's time counts as if it were a step. */
-    if (p->align) ((float *)ft_data(p->decay))[b] = p->align->decay ? (float)(1 / ((p->flow ? 1000 * t : t) + 1)) : 1;
+    if (p->align) ((float *)ft_data(p->decay))[b] = p->align->decay ? (float)(1 / ((p->opt.flow ? 1000 * t : t) + 1)) : 1;
 }
 
 static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
@@ -203,17 +247,26 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
             ((float *)ft_data(p->target))[b * p->align->each + i] = ft_from_bf16(p->align->target[k * p->align->each + i]);
 }
 
+/* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
+static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
+{
+    bool dropped = ft_label_dropped(p->seed, draw, p->opt.class_drop);
+    ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
+}
+
 /* mirrored clips are the second half */
-static int64_t clips(const problem *p) { return p->flip ? p->l->n : p->l->n / 2; }
+static int64_t clips(const problem *p) { return p->opt.flip ? p->l->n : p->l->n / 2; }
 
 static void feed_problem(problem *p, int64_t step)
 {
     int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
     for (int64_t b = 0; b < p->batch; b++) {
-        ft_rng r = ft_rng_make(p->seed, 0x7133, (uint64_t)(first + b));
-        feed_clip(p, b, ft_shuffled(p->seed, 0x1A7, n, first + b), &r);
-        if (!p->flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
-        else feed_time(p, b, p->logit_normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
+        ft_rng r = ft_rng_make(p->seed, FT_STREAM_TIMES, (uint64_t)(first + b));
+        int64_t k = ft_shuffled(p->seed, FT_STREAM_GENERATOR_ORDER, n, first + b);
+        feed_clip(p, b, k, &r);
+        if (p->label) feed_class(p, b, k, first + b);
+        if (!p->opt.flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
+        else feed_time(p, b, p->opt.logit_normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
     }
 }
 
@@ -224,6 +277,9 @@ typedef struct {
     int64_t first_steps, sheet_every;
     const char *dir;
     ft_clip_sampler *sampler;
+    ft_copy_watch *watch; /* NULL: nobody looks for copies */
+    int64_t kept;         /* step of the weights in kept.safetensors; 0: none yet */
+    ft_trainer *loop;
     ft_align align;
     int frames, size;
 } training;
@@ -263,9 +319,78 @@ static int write_sheet(training *t, int64_t step)
     return rc;
 }
 
+/* ---- generator.stop ---------------------------------------------------------------------------------------------------------
+ */
+
+static void kept_file(char path[1200], const training *t) { snprintf(path, 1200, "%s/kept.safetensors", t->dir); }
+
+/* Keeps the EMA while its samples are no more copies than held-out clips are; at the first look that says otherwise it is enough.
+ */
+static int look_for_copies(training *t, int64_t step)
+{
+    ft_memorisation m;
+    char path[1200];
+    FT_TRY(ft_copy_watch_look(t->watch, &m));
+    t->loop->noted[0] = m.copies.value, t->loop->noted[1] = m.coverage.value;
+    ft_log("step %lld: %.0f %% of 64 quick samples are copies (held-out real clips: %.0f %% [%.0f, %.0f]), of %.0f %% of the "
+           "training "
+           "videos",
+           (long long)step, 100 * m.copies.value, 100 * m.copies_held_out.value, 100 * m.copies_held_out.low,
+           100 * m.copies_held_out.high, 100 * m.coverage.value);
+    t->loop->enough = m.copies.value > m.copies_held_out.high;
+    if (t->loop->enough) return FT_OK;
+    t->kept = step;
+    kept_file(path, t);
+    return ft_this_rank() == 0 ? ft_weights_save(path, t->main.params, FT_EMA, t->loop->metadata) : FT_OK;
+}
+
+static json_t *state_of(void *ctx)
+{
+    const training *t = ctx;
+    json_t *o = json_object();
+    char text[120];
+    if (!t->watch) return o;
+    snprintf(text, sizeof text, "%lld %d %a %a", (long long)t->kept, t->loop->enough, t->loop->noted[0], t->loop->noted[1]);
+    json_object_set_new(o, "memorisation", json_string(text));
+    return o;
+}
+
+static int restore_state(void *ctx, const json_t *extra)
+{
+    training *t = ctx;
+    const char *text = json_string_value(json_object_get(extra, "memorisation"));
+    long long kept;
+    int enough;
+    if (!t->watch) return FT_OK;
+    if (!text || sscanf(text, "%lld %d %la %la", &kept, &enough, &t->loop->noted[0], &t->loop->noted[1]) != 4)
+        return FT_FAIL(FT_EDATA, "%s: a state without generator.stop. Remove it to begin again", t->dir);
+    t->kept = kept, t->loop->enough = enough;
+    return FT_OK;
+}
+
+/* what stands in ema.safetensors of a run that was stopped */
+static int use_kept(training *t)
+{
+    char path[1200], *data;
+    size_t size;
+    if (!t->loop->enough || ft_this_rank() > 0) return FT_OK;
+    if (t->kept == 0)
+        return ft_warn("it copied its training clips at the first look already: its last weights count. Look earlier: "
+                       "generator.stop_every"),
+               FT_OK;
+    kept_file(path, t);
+    FT_TRY(ft_read_file(path, 0, &data, &size));
+    snprintf(path, sizeof path, "%s/ema.safetensors", t->dir);
+    int rc = ft_write_file(path, data, size);
+    ft_free(data);
+    if (rc == FT_OK) ft_log("the weights of step %lld count, the last before it copied", (long long)t->kept);
+    return rc;
+}
+
 static int after_step(void *ctx, int64_t done)
 {
     training *t = ctx;
+    if (t->watch && done % t->main.opt.stop_every == 0) FT_TRY(look_for_copies(t, done));
     return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
 }
 
@@ -289,12 +414,10 @@ static int align_phase(training *t, problem *p, const ft_clip_pool *pool, const 
 static int make_phase(training *t, problem *p, const char *preset, ft_dtype dtype, const ft_clip_pool *pool, const char *vae_dir,
                       ft_phase *phase)
 {
-    const ft_config *cfg = p->cfg;
+    const ft_generator_opt *o = &p->opt;
     FT_TRY(problem_new(p, preset, dtype, 3, true));
-    if (ft_config_real(cfg, "align.weight") > 0) FT_TRY(align_phase(t, p, pool, vae_dir));
-    ft_optim_opt opt = {.clip = (float)ft_config_real(cfg, "generator.clip"),
-                        .clip_from = ft_config_int(cfg, "generator.clip_from"),
-                        .weight_decay = (float)ft_config_real(cfg, "generator.weight_decay")};
+    if (o->align) FT_TRY(align_phase(t, p, pool, vae_dir));
+    ft_optim_opt opt = {.clip = (float)o->clip, .clip_from = o->clip_from, .weight_decay = (float)o->weight_decay};
     return finish_problem(p, opt, phase);
 }
 
@@ -302,6 +425,7 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
                         uint64_t seed, bool resume)
 {
     char aligned[300];
+    const ft_generator_opt *o = &t->main.opt;
     ft_trainer loop = {.dir = t->dir,
                        .what = preset,
                        .model = preset,
@@ -309,58 +433,85 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
                        .first = phase[0],
                        .main = phase[1],
                        .first_steps = t->first_steps,
-                       .steps = ft_config_int(cfg, "generator.steps"),
-                       .warmup = ft_config_int(cfg, "generator.warmup"),
-                       .save_every = ft_config_int(cfg, "save_every"),
-                       .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-                       .ema = ft_config_real(cfg, "generator.ema"),
-                       .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
+                       .steps = o->steps,
+                       .warmup = o->warmup,
+                       .save_every = o->save_every,
+                       .tensorboard = o->tensorboard,
+                       .ema = o->ema,
+                       .ema_cold = o->ema_cold,
                        .seed = seed,
                        .resume = resume,
                        .feed = feed_training,
                        .after = after_step,
+                       .extra = state_of,
+                       .restore = restore_state,
                        .ctx = t,
                        .n_logged = 2,
-                       .logged_name = {"loss", t->main.flow ? "flow_mse" : "eps_mse"}};
+                       .logged_name = {"loss", o->flow ? "flow_mse" : "eps_mse"}};
     if (loop.first_steps >= loop.steps)
         return FT_FAIL(FT_ECONFIG, "generator.first_steps is %lld of %lld steps: nothing is left for the second phase",
                        (long long)loop.first_steps, (long long)loop.steps);
     if (t->main.vlb_loss) loop.logged_name[loop.n_logged++] = "vlb";
     if (t->main.align_loss) loop.logged_name[loop.n_logged++] = "align", loop.logged_name[loop.n_logged++] = "align_distance";
+    if (t->watch) loop.n_noted = 2, loop.noted_name[0] = "copies", loop.noted_name[1] = "coverage";
+    loop.noted[0] = loop.noted[1] = NAN;
+    t->loop = &loop;
     ft_align_text(cfg, aligned, sizeof aligned);
-    loop.metadata = json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", ft_config_text(cfg, "generator.objective"),
-                              "scan", ft_config_text(cfg, "generator.scan"), "mixer", ft_config_text(cfg, "generator.mixer"));
-    int rc = ft_train(&loop);
+    loop.metadata =
+        json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", o->objective, "scan", o->scan, "mixer", o->mixer);
+    char *classes = t->main.label ? ft_conditions_text(&t->main.told) : NULL;
+    if (classes) json_object_set_new(loop.metadata, "classes", json_string(classes));
+    int rc = classes || !t->main.label ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");
+    if (rc == FT_OK) rc = use_kept(t);
+    ft_free(classes);
     json_decref(loop.metadata);
     return rc;
 }
 
-int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir, const char *path,
-                       const char *dir, uint64_t seed, bool resume)
+/* What it is told of, as a list in its folder; FT_EDATA when that is nothing. */
+static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_pool *pool, const char *dir)
+{
+    char path[1200];
+    int64_t known = 0;
+    if (!told || told->n == 0) return FT_OK;
+    for (int64_t k = 0; k < pool->n; k++) known += told->of_clip[k] >= 0;
+    if (known == 0) return FT_FAIL(FT_EDATA, "%s: no clip of the pool has a label to be told", pool->store->path);
+    FT_ASSERT(p->l->n == 2 * pool->n); /* clips and their mirror images, in the pool's order */
+    p->told = *told;
+    snprintf(path, sizeof path, "%s/conditions.csv", dir);
+    return ft_this_rank() == 0 ? ft_conditions_save(told, pool, path) : FT_OK;
+}
+
+int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
+                       const ft_held_out *held_out, const char *vae_dir, const char *path, const char *dir, uint64_t seed,
+                       bool resume)
 {
     ft_dtype dtype;
     ft_latents l = {0};
     if (!ft_generator_find(preset)) return unknown_generator(preset);
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, path));
-    training t = {.first_steps = ft_config_int(cfg, "generator.first_steps"),
-                  .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
+    ft_generator_opt o = ft_generator_options(cfg, preset);
+    training t = {.first_steps = o.first_steps,
+                  .sheet_every = o.sheet_every,
                   .dir = dir,
                   .frames = pool->store->frames,
                   .size = pool->store->size};
-    problem like = {.cfg = cfg, .l = &l, .seed = seed, .params = ft_params_new(seed)};
-    ft_phase phase[2] = {
-        {.lr = ft_config_real(cfg, "generator.first_lr"), .constant = true},
-        {.lr = ft_config_real(cfg, "generator.lr"), .constant = !strcmp(ft_config_text(cfg, "generator.schedule"), "constant")}};
-    int rc = like.params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    problem like = {.cfg = cfg, .opt = o, .l = &l, .seed = seed, .params = ft_params_new(seed)};
+    ft_phase phase[2] = {{.lr = o.first_lr, .constant = true}, {.lr = o.lr, .constant = o.constant}};
+    int rc = like.params ? take_conditions(&like, told, pool, dir) : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     t.first = t.main = like;
-    t.first.batch = ft_config_int(cfg, "generator.first_batch"), t.main.batch = ft_config_int(cfg, "generator.batch");
+    t.first.batch = o.first_batch, t.main.batch = o.batch;
     t.main.begin = t.first_steps, t.main.base = t.first_steps * t.first.batch;
     if (rc == FT_OK && t.first_steps > 0) rc = make_phase(&t, &t.first, preset, dtype, pool, vae_dir, &phase[0]);
     if (rc == FT_OK) rc = make_phase(&t, &t.main, preset, dtype, pool, vae_dir, &phase[1]);
     if (rc == FT_OK && t.sheet_every > 0)
-        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size);
+        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
+                                 (ft_sampled_class){like.told.n, -1});
+    if (rc == FT_OK && o.stop)
+        rc = ft_copy_watch_new(&t.watch, cfg, preset, like.params, vae_dir, &l, path, pool, held_out, like.told.n);
     if (rc == FT_OK) rc = run_training(&t, cfg, preset, like.params, phase, seed, resume);
+    ft_copy_watch_free(t.watch);
     ft_clip_sampler_free(t.sampler);
     problem_free(&t.first);
     problem_free(&t.main);
@@ -383,21 +534,32 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     enum { RUNS = 10, BATCH = 20 };
     ft_dtype dtype;
     ft_latents l;
+    ft_class_names classes;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
+    FT_TRY(ft_class_names_read(&classes, dir));
+    int known = classes.n;
+    ft_class_names_free(&classes);
     FT_TRY(ft_latents_read(&l, cfg, path, pool_latents));
-    problem p = {.cfg = cfg, .l = &l, .batch = BATCH, .params = ft_params_new(0)};
+    problem p = {.cfg = cfg,
+                 .opt = ft_generator_options(cfg, preset),
+                 .l = &l,
+                 .told.n = known,
+                 .batch = BATCH,
+                 .params = ft_params_new(0)};
     double sum = 0;
-    int rc = p.params ? problem_new(&p, preset, dtype, 4, false) : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    int rc = p.params ? problem_new(&p, preset, dtype, FT_GRAPH_GENERATOR_SCORE, false)
+                      : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     if (rc == FT_OK) rc = load_ema(p.params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&p.plan, p.g, FT_EMA);
     for (int i = 0; rc == FT_OK && i < RUNS; i++) { /* t is spread evenly, one from each of 200 strata */
         ft_step s = {17, i, 0, 0, 0};
-        ft_rng r = ft_rng_make(17, 0x7133, (uint64_t)i);
+        ft_rng r = ft_rng_make(17, FT_STREAM_TIMES, (uint64_t)i);
         for (int64_t b = 0; b < BATCH; b++) {
-            double part = ((double)(i * BATCH + b) + (p.flow ? 0.5 : 0)) / (RUNS * BATCH);
+            double part = ((double)(i * BATCH + b) + (p.opt.flow ? 0.5 : 0)) / (RUNS * BATCH);
             feed_clip(&p, b, (i * BATCH + b) % clips(&p), &r);
-            feed_time(&p, b, p.flow ? part : floor(part * FT_T + 0.5));
+            if (p.label) ft_label_row(p.label, b, -1);
+            feed_time(&p, b, p.opt.flow ? part : floor(part * FT_T + 0.5));
         }
         rc = ft_run(p.plan, &s);
         if (rc == FT_OK) sum += (double)*(const float *)ft_data(p.error);
@@ -412,13 +574,16 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
 /* ---- sampling ----------------------------------------------------------------------------------------------------------- */
 
 /* names every parameter, so that a weights file can be read */
-static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l)
+static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes)
 {
     ft_graph *g = NULL;
-    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 || !(g = ft_graph_new(*params, FT_F32, 5)))
+    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
+        !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
-    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], ft_input(g, "t", FT_F32, 1, dim));
+    ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};
+    if (classes > 0) told.label = ft_input(g, "label", FT_F32, 2, (int64_t[]){1, classes + 1});
+    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], told);
     int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
     ft_graph_free(g);
     return rc;
@@ -430,19 +595,23 @@ void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
 }
 
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
-                        int64_t n, int frames, int size, uint64_t seed, const char *path)
+                        const char *class, int64_t n, int frames, int size, uint64_t seed, const char *path)
 {
-    ft_latents l;
+    ft_latents l = {0};
+    ft_class_names classes;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_latents_read(&l, cfg, pool_latents, pool_latents));
+    FT_TRY(ft_class_names_read(&classes, dir));
+    ft_sampled_class of = {classes.n, -1};
     ft_params *params = NULL;
     ft_clip_sampler *s = NULL;
     ft_clipwriter *w = NULL;
     int64_t clip = (int64_t)frames * size * size * 3;
     uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
-    int rc = pixels ? network_store(&params, cfg, preset, &l) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    int rc = pixels ? ft_class_names_find(&classes, class, dir, &of.class) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    if (rc == FT_OK) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
+    if (rc == FT_OK) rc = network_store(&params, cfg, preset, &l, of.n);
     if (rc == FT_OK) rc = load_ema(params, dir);
-    if (rc == FT_OK) rc = ft_clip_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size);
+    if (rc == FT_OK) rc = ft_clip_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);
@@ -452,8 +621,9 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
         for (int64_t b = 0; rc == FT_OK && b < now; b++) {
             char name[FT_SAMPLE_NAME];
             ft_sample_name(preset, at + b, name);
-            int v = ft_clipwriter_video(
-                w, &(ft_store_video){.name = name, .group = name, .source = preset, .frames = frames, .fps = 8});
+            ft_store_video row = {.name = name, .group = name, .source = preset, .frames = frames, .fps = 8};
+            if (of.n > 0) row.label = classes.name[ft_class_of_sample(of, at + b)], row.split = "train";
+            int v = ft_clipwriter_video(w, &row);
             rc = v < 0 ? v : ft_clipwriter_clip(w, v, 0, 1, pixels + b * clip);
         }
         ft_progress_step(&bar, at + now);
@@ -467,6 +637,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     ft_clip_sampler_free(s);
     ft_params_free(params);
     ft_latents_free(&l);
+    ft_class_names_free(&classes);
     ft_free(pixels);
     return rc;
 }

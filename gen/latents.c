@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "gen/vae_train.h"
 
@@ -28,12 +29,14 @@ void ft_to_pixels(uint8_t *dst, const float *src, int64_t n)
     }
 }
 
-static bool in_pairs(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs"); }
-
-int64_t ft_image_frames(const ft_config *cfg, const ft_vae_preset *p)
+ft_image_opt ft_image_options(const ft_config *cfg)
 {
-    int64_t n = ft_config_int(cfg, "generator.images");
-    return n && in_pairs(cfg) ? ft_vae_latent_frames(p, n) : n;
+    return (ft_image_opt){ft_config_int(cfg, "generator.images"), !strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")};
+}
+
+int64_t ft_image_frames(ft_image_opt images, const ft_vae_preset *p)
+{
+    return images.n && images.pairs ? ft_vae_latent_frames(p, images.n) : images.n;
 }
 
 /* ---- encoding ----------------------------------------------------------------------------------------------------------- */
@@ -71,12 +74,12 @@ static void posterior_free(posterior *p)
     ft_free(p->logvar);
 }
 
-/* Clips of the pool, then their mirror images. */
-static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
+/* Clips of the pool, then their mirror images if these are asked for. */
+static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, bool mirrored, posterior *p)
 {
     const ft_clipstore *s = pool->store;
     ft_vae_runner r;
-    int64_t total = 2 * pool->n;
+    int64_t total = (mirrored ? 2 : 1) * pool->n;
     FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_ENCODE, BATCH, s->frames, s->size));
     int rc = posterior_make(p, &r, total);
     int64_t each = ft_count(r.out) / BATCH, z = p->dim[4];
@@ -98,13 +101,12 @@ static int encode_clips(const ft_config *cfg, const char *vae_dir, const ft_clip
 
 /* Frames of random clips: in pairs mode groups of so many, encoded as if they were one video, as the released code does; else
  * one by one. */
-static int encode_images(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
+static int encode_images(const ft_config *cfg, ft_image_opt images, const char *vae_dir, const ft_clip_pool *pool, posterior *p)
 {
     enum { PER_CLIP = 4, MOST = 4096 };
     const ft_clipstore *s = pool->store;
     ft_vae_runner r;
-    bool pairs = in_pairs(cfg);
-    int frames = pairs ? (int)ft_config_int(cfg, "generator.images") : 1;
+    int frames = images.pairs ? (int)images.n : 1;
     int64_t total = PER_CLIP * pool->n < MOST ? PER_CLIP * pool->n : MOST, picture = ft_clip_bytes(s) / s->frames;
     FT_TRY(ft_vae_runner_new(&r, cfg, vae_dir, FT_VAE_ENCODE, BATCH, frames, s->size));
     int rc = posterior_make(p, &r, total);
@@ -113,7 +115,7 @@ static int encode_images(const ft_config *cfg, const char *vae_dir, const ft_cli
         int64_t n = total - at < BATCH ? total - at : BATCH;
         for (int64_t b = 0; b < n; b++)
             for (int f = 0; f < frames; f++) {
-                ft_rng g = ft_rng_make(0, 0x1496, (uint64_t)((at + b) * frames + f));
+                ft_rng g = ft_rng_make(0, FT_STREAM_IMAGE_FRAMES, (uint64_t)((at + b) * frames + f));
                 int64_t clip = pool->clip[ft_rng_below(&g, pool->n)], frame = ft_rng_below(&g, s->frames);
                 ft_to_unit((float *)ft_data(r.in) + (b * frames + f) * picture, ft_clip_pixels(s, clip) + frame * picture,
                            s->size, s->size, false);
@@ -137,9 +139,9 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
 {
     posterior p = {0}, image = {0};
     float *stat = NULL;
-    bool images = ft_config_int(cfg, "generator.images") > 0;
-    int rc = encode_clips(cfg, vae_dir, pool, &p);
-    if (rc == FT_OK && images) rc = encode_images(cfg, vae_dir, pool, &image);
+    ft_image_opt images = ft_image_options(cfg);
+    int rc = encode_clips(cfg, vae_dir, pool, true, &p);
+    if (rc == FT_OK && images.n > 0) rc = encode_images(cfg, images, vae_dir, pool, &image);
     int64_t z = p.dim[4];
     if (rc == FT_OK && !(stat = ft_alloc((size_t)(3 * z) * sizeof *stat))) rc = FT_FAIL(FT_ENOMEM, "no memory for latents");
     for (int64_t k = 0; rc == FT_OK && k < z; k++) { /* of samples: variance of the means plus mean of the variances */
@@ -155,7 +157,7 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
         ft_st_tensor t[5] = {f32("mean", 5, p.dim, p.mean), f32("logvar", 5, p.dim, p.logvar),
                              f32("channel", 2, (int64_t[]){3, z}, stat), f32("image_mean", 5, image.dim, image.mean),
                              f32("image_logvar", 5, image.dim, image.logvar)};
-        rc = ft_safetensors_write(path, t, images ? 5 : 3, NULL);
+        rc = ft_safetensors_write(path, t, images.n > 0 ? 5 : 3, NULL);
     }
     posterior_free(&p);
     posterior_free(&image);
@@ -191,8 +193,21 @@ static int normalised(const ft_latents *l, const ft_st_tensor *m, const ft_st_te
     return FT_OK;
 }
 
+/* how latents are normalised */
+typedef struct {
+    bool fixed;   /* generator.posterior mean */
+    double scale; /* generator.latent_scale */
+} latent_opt;
+
+static latent_opt latent_options(const ft_config *cfg)
+{
+    return (latent_opt){!strcmp(ft_config_text(cfg, "generator.posterior"), "mean"),
+                        ft_config_real(cfg, "generator.latent_scale")};
+}
+
 int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const char *stats)
 {
+    latent_opt opt = latent_options(cfg);
     ft_safetensors st = {0}, ref = {0};
     int rc;
     memset(l, 0, sizeof *l);
@@ -208,20 +223,60 @@ int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const
     memcpy(l->dim, m->dim, sizeof l->dim);
     if (!(l->channel = ft_alloc((size_t)c->count * 4))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "%s: no memory", path));
     FT_TRY_TO(rc, done, ft_safetensors_f32(c, l->channel));
-    bool fixed = !strcmp(ft_config_text(cfg, "generator.posterior"), "mean");
-    if (fixed) memcpy(l->channel + l->z, l->channel + 2 * l->z, (size_t)l->z * 4);
-    double scale = ft_config_real(cfg, "generator.latent_scale");
-    for (int64_t k = 0; scale > 0 && k < l->z; k++) l->channel[k] = 0, l->channel[l->z + k] = (float)(1 / scale);
-    FT_TRY_TO(rc, done, normalised(l, m, v, fixed, &l->mean, &l->std));
+    if (opt.fixed) memcpy(l->channel + l->z, l->channel + 2 * l->z, (size_t)l->z * 4);
+    for (int64_t k = 0; opt.scale > 0 && k < l->z; k++) l->channel[k] = 0, l->channel[l->z + k] = (float)(1 / opt.scale);
+    FT_TRY_TO(rc, done, normalised(l, m, v, opt.fixed, &l->mean, &l->std));
     if (im) {
         l->images = im->dim[0], l->image_frames = im->dim[1];
-        FT_TRY_TO(rc, done, normalised(l, im, iv, fixed, &l->image_mean, &l->image_std));
+        FT_TRY_TO(rc, done, normalised(l, im, iv, opt.fixed, &l->image_mean, &l->image_std));
     }
-    if (!im && ft_config_int(cfg, "generator.images") > 0)
+    if (!im && ft_image_options(cfg).n > 0)
         rc = FT_FAIL(FT_EDATA, "%s: holds no images, and generator.images asks for some. Remove it to make it again", path);
 done:
     ft_safetensors_free(&st);
     ft_safetensors_free(&ref);
     if (rc < 0) ft_latents_free(l);
     return rc;
+}
+
+/* each channel by the deviation of its means in `stats` */
+static int by_deviation(const char *stats, float *mean, const int64_t dim[5])
+{
+    ft_safetensors ref;
+    FT_TRY(ft_safetensors_read(&ref, stats));
+    const ft_st_tensor *c = ft_safetensors_find(&ref, "channel");
+    int64_t z = dim[4], count = dim[0] * dim[1] * dim[2] * dim[3] * z;
+    float *channel = ft_alloc_n(3 * z + 1, sizeof *channel);
+    int rc = channel ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for latents");
+    if (rc == FT_OK && (!c || c->count != 3 * z)) rc = FT_FAIL(FT_EDATA, "%s: latents of another VAE", stats);
+    if (rc == FT_OK) rc = ft_safetensors_f32(c, channel);
+    for (int64_t i = 0; rc == FT_OK && i < count; i++) mean[i] /= channel[2 * z + i % z];
+    ft_free(channel);
+    ft_safetensors_free(&ref);
+    return rc;
+}
+
+int ft_latent_means_read(const char *path, const char *stats, float **mean, int64_t dim[5])
+{
+    ft_safetensors st;
+    *mean = NULL;
+    FT_TRY(ft_safetensors_read(&st, path));
+    const ft_st_tensor *m = ft_safetensors_find(&st, "mean");
+    int rc = m && m->ndim == 5 ? FT_OK : FT_FAIL(FT_EDATA, "%s: not a file of latents. Remove it to make it again", path);
+    if (rc == FT_OK && !(*mean = ft_alloc_n(m->count + 1, sizeof **mean))) rc = FT_FAIL(FT_ENOMEM, "%s: no memory", path);
+    if (rc == FT_OK) rc = ft_safetensors_f32(m, *mean);
+    if (rc == FT_OK) memcpy(dim, m->dim, 5 * sizeof *dim);
+    ft_safetensors_free(&st);
+    return rc == FT_OK ? by_deviation(stats, *mean, dim) : rc;
+}
+
+int ft_latent_means(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *stats, float **mean,
+                    int64_t dim[5])
+{
+    posterior p = {0};
+    int rc = encode_clips(cfg, vae_dir, pool, false, &p);
+    *mean = p.mean;
+    ft_free(p.logvar);
+    memcpy(dim, p.dim, sizeof p.dim);
+    return rc == FT_OK ? by_deviation(stats, *mean, dim) : rc;
 }

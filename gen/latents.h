@@ -24,6 +24,13 @@ typedef struct {
     float *image_mean, *image_std;
 } ft_latents;
 
+/* generator.images, generator.image_mode: images beside each clip, each its own latent, or in pairs mode encoded as one clip */
+typedef struct {
+    int64_t n;
+    bool pairs;
+} ft_image_opt;
+ft_image_opt ft_image_options(const ft_config *cfg);
+
 /* Posterior of every clip of the pool and of its mirror image, and with generator.images of images: to a safetensors file. */
 int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path);
 
@@ -31,8 +38,15 @@ int ft_vae_encode_pool(const ft_config *cfg, const char *vae_dir, const ft_clip_
 int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const char *stats);
 void ft_latents_free(ft_latents *l);
 
-/* Latent frames that generator.images adds to a clip. */
-int64_t ft_image_frames(const ft_config *cfg, const ft_vae_preset *p);
+/* Posterior means alone, fresh (n,f,s,s,z), each channel over the deviation of its means in the training pool (`stats`, its
+ * file): those of a file, with mirror images behind them, and those of any clips as they are. What is fresh is the caller's in
+ * any case. */
+int ft_latent_means_read(const char *path, const char *stats, float **mean, int64_t dim[5]);
+int ft_latent_means(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *stats, float **mean,
+                    int64_t dim[5]);
+
+/* Latent frames that the images add to a clip. */
+int64_t ft_image_frames(ft_image_opt images, const ft_vae_preset *p);
 
 /* Pixels to [-1,1] (rows of `size` pixels, mirrored or not) and back. */
 void ft_to_unit(float *dst, const uint8_t *src, int64_t rows, int size, bool mirror);

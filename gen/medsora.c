@@ -7,6 +7,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/rng.h"
+#include "common/base/streams.h"
 #include "gen/dit.h"
 #include "gen/generator.h"
 
@@ -120,7 +121,7 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     int64_t wide = s->E + 2 * s->N;
     snprintf(m.name, sizeof m.name, "%s", name);
 #define KEY(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
-    ft_rng r = ft_rng_make(0, 0x55D, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
+    ft_rng r = ft_rng_make(0, FT_STREAM_MAMBA_INIT, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
     for (int64_t h = 0; h < s->H && h < 256; h++) { /* softplus(dt_bias) is log-uniform in [0.001, 0.1]; A in [1, 16] */
         double v = fmax(exp(ft_rng_uniform(&r) * (log(0.1) - log(0.001)) + log(0.001)), 1e-4);
         dt[h] = (float)(v + log(-expm1(-v)));
@@ -301,7 +302,7 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t mod, ft_t *tap)
     return x;
 }
 
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_told told, ft_t *tap)
 {
     shape s = {.p = p,
                .opt = opt,
@@ -314,7 +315,7 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
                .H = p->expand * p->width / p->headdim};
     ft_t x = ft_dit_patches(g, z, p->patch, s.d); /* (B,n,grid,grid,d) */
     x = ft_add(g, x, ft_dit_positions(g, s.grid, s.d));
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, s.d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, s.d, 1));
     ft_t mod = ft_dit_modulations(g, "blocks", p->depth, c, 9, FT_ZERO); /* (9 depth,B,d) */
     for (s.block = 0; s.block < p->depth; s.block++) {
         ft_t h = x;
@@ -326,13 +327,13 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)frames; /* its scans run over clip and images alike, as published */
     const ft_medsora_preset *p = preset;
     taps->n = p->depth;
-    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR,
-                                           FT_MSE,    FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR, FT_MSE,
+                                           false,     FT_WORK_PRODUCTS,    network};

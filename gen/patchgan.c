@@ -1,6 +1,7 @@
 #include "gen/patchgan.h"
 
 #include "common/base/rng.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 
 static void starts_as_dcgan(ft_graph *g, int index, int64_t out, int64_t in)
@@ -12,7 +13,7 @@ static ft_t batchnorm(ft_graph *g, int index, ft_t x)
 {
     int64_t c = ft_dim(x, -1);
     float gamma[512];
-    ft_rng r = ft_rng_make(0, 0xD15C, (uint64_t)index);
+    ft_rng r = ft_rng_make(0, FT_STREAM_CRITIC_INIT, (uint64_t)index);
     for (int64_t i = 0; i < c && i < 512; i++) gamma[i] = (float)(1 + 0.02 * ft_rng_normal(&r));
     ft_param(g, ft_name(g, "main.%d.weight", index), 1, &c, (ft_init){FT_INIT_VALUES, 0, gamma});
     return ft_layer_batchnorm(g, ft_name(g, "main.%d", index), x, 0, FT_ACT_NONE);

@@ -10,6 +10,7 @@
 #include "common/base/memory.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/io/clipstore.h"
 #include "common/io/video.h"
 
@@ -56,7 +57,7 @@ bool ft_phantom_has_polyp(const ft_phantom_opt *opt, int index)
 
 static scene make_scene(const ft_phantom_opt *opt, int index)
 {
-    ft_rng r = ft_rng_make(opt->seed, 0xC0104, (uint64_t)index);
+    ft_rng r = ft_rng_make(opt->seed, FT_STREAM_PHANTOM_SCENE, (uint64_t)index);
     scene s = {0};
     double warm = ft_rng_range(&r, -1, 1), pale = ft_rng_range(&r, 0, 1);
     s.base[0] = 0.80 + 0.05 * pale;
@@ -136,7 +137,7 @@ void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *r
     int n = opt->size;
     double cx = s.sway * sin(s.sway_rate * t + s.sway_phase), cy = s.sway * cos(0.8 * s.sway_rate * t + 1.7 * s.sway_phase);
     double travelled = s.speed * t, roll = s.roll * t;
-    ft_rng r = ft_rng_make(opt->seed ^ 0xF4A3E, (uint32_t)index, (uint64_t)llround(t * 1000));
+    ft_rng r = ft_rng_make(opt->seed ^ FT_SEED_PHANTOM_GRAIN, (uint32_t)index, (uint64_t)llround(t * 1000));
     double(*image)[3] = ft_alloc(sizeof *image * (size_t)(n * n)); /* small; a failure leaves the frame black */
     memset(rgb, 0, (size_t)(n * n * 3));
     if (!image) return;
@@ -151,7 +152,7 @@ void ft_phantom_frame(const ft_phantom_opt *opt, int index, double t, uint8_t *r
             double vignette = edge > 1.25 ? 0 : edge > 1.05 ? (1.25 - edge) / 0.2 : 1;
             for (int k = 0; k < 3; k++) c[k] = (c[k] * (1 - s.haze) + s.haze * 0.5) * vignette;
         }
-    ft_rng br = ft_rng_make(opt->seed ^ 0xB0BB1E, (uint32_t)index, 0);
+    ft_rng br = ft_rng_make(opt->seed ^ FT_SEED_PHANTOM_BUBBLES, (uint32_t)index, 0);
     for (int i = 0; i < (int)s.bubbles; i++) { /* on the lens side of the scene, drifting */
         double bx = ft_rng_range(&br, -0.9, 0.9) + 0.06 * t * ft_rng_range(&br, -1, 1),
                by = ft_rng_range(&br, -0.9, 0.9) + 0.05 * t, rr = ft_rng_range(&br, 0.03, 0.12);
@@ -191,7 +192,7 @@ static int64_t length_of(const ft_phantom_opt *opt, int index)
     static const double lengths[2][2][3] = {{{170, 5623, 12007}, {27, 410, 512}}, {{235, 1223, 11250}, {59, 220, 773}}};
     bool polyp = ft_phantom_has_polyp(opt, index) || !opt->polypdiag_lengths;
     const double *q = lengths[index >= PD_TRAIN][polyp];
-    ft_rng r = ft_rng_make(opt->seed, 0x1E46, (uint64_t)index);
+    ft_rng r = ft_rng_make(opt->seed, FT_STREAM_PHANTOM_LENGTH, (uint64_t)index);
     double u = 2 * ft_rng_uniform(&r);
     return (int64_t)exp(u < 1 ? log(q[0]) + u * log(q[1] / q[0]) : log(q[1]) + (u - 1) * log(q[2] / q[1]));
 }

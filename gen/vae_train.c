@@ -11,6 +11,7 @@
 #include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
@@ -34,6 +35,39 @@ int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
     return FT_OK;
 }
 
+/* ---- settings ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *weights; /* to start from; "": none */
+    int64_t steps, batch, save_every, gan_from;
+    double lr, ema, gan_lr, kl, ffl, lpips, gan; /* the last four: weights of the losses */
+    const char *lpips_model, *lpips_weights;
+    const char *const *only; /* names of what is trained; none: everything */
+    int n_only;
+    bool tensorboard;
+} vae_opt;
+
+static vae_opt vae_options(const ft_config *cfg)
+{
+    vae_opt o = {.weights = ft_config_text(cfg, "vae.weights"),
+                 .steps = ft_config_int(cfg, "vae.steps"),
+                 .batch = ft_config_int(cfg, "vae.batch"),
+                 .save_every = ft_config_int(cfg, "save_every"),
+                 .gan_from = ft_config_int(cfg, "vae.gan_from"),
+                 .lr = ft_config_real(cfg, "vae.lr"),
+                 .ema = ft_config_real(cfg, "vae.ema"),
+                 .gan_lr = ft_config_real(cfg, "vae.gan_lr"),
+                 .kl = ft_config_real(cfg, "vae.kl"),
+                 .ffl = ft_config_real(cfg, "vae.ffl"),
+                 .lpips = ft_config_real(cfg, "vae.lpips"),
+                 .gan = ft_config_real(cfg, "vae.gan"),
+                 .lpips_model = ft_config_text(cfg, "vae.lpips_model"),
+                 .lpips_weights = ft_config_text(cfg, "vae.lpips_weights"),
+                 .tensorboard = ft_config_bool(cfg, "log.tensorboard")};
+    o.n_only = ft_config_list(cfg, "vae.train_only", &o.only);
+    return o;
+}
+
 /* ---- training ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -45,7 +79,6 @@ typedef struct {
     ft_params *critic;
     ft_graph *critic_graph;
     ft_plan *critic_plan;
-    ft_t real, fake;
     double critic_lr;
     int64_t critic_from;
 } vae_feed;
@@ -57,8 +90,8 @@ static int feed_vae(void *ctx, int64_t step)
     int64_t each = ft_clip_bytes(s);
     int64_t first = ft_first_sample(step, f->batch);
     for (int64_t b = 0; b < f->batch; b++) {
-        ft_rng r = ft_rng_make(f->seed, 0x0F11, (uint64_t)(first + b));
-        int64_t k = ft_shuffled(f->seed, 0x7AE, f->pool->n, first + b);
+        ft_rng r = ft_rng_make(f->seed, FT_STREAM_VAE_FLIP, (uint64_t)(first + b));
+        int64_t k = ft_shuffled(f->seed, FT_STREAM_VAE_ORDER, f->pool->n, first + b);
         ft_to_unit((float *)ft_data(f->x) + b * each, ft_clip_pixels(s, f->pool->clip[k]), (int64_t)s->frames * s->size, s->size,
                    ft_rng_bits(&r) & 1);
     }
@@ -70,27 +103,21 @@ static int train_critic(void *ctx, int64_t done)
 {
     vae_feed *f = ctx;
     if (!f->critic_plan || done - 1 < f->critic_from) return FT_OK;
-    memcpy(ft_data(f->real), ft_data(f->x), (size_t)ft_count(f->x) * 4);
-    memcpy(ft_data(f->fake), ft_data(f->output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
     return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0, ft_this_rank()});
 }
 
 static int make_critic(vae_feed *f, ft_dtype dtype)
 {
-    int64_t dim[5];
-    for (int i = 0; i < 5; i++) dim[i] = ft_dim(f->x, i);
-    if (!(f->critic_graph = ft_graph_new(f->critic, dtype, 6))) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
-    f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
-    f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->output), 5, dim);
-    ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
-    ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
-    return ft_plan_new(&f->critic_plan, f->critic_graph, FT_WEIGHTS);
+    ft_graph *g = f->critic_graph = ft_graph_new(f->critic, dtype, FT_GRAPH_CRITIC);
+    if (!g) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
+    ft_backward(g, ft_patchgan_loss(g, ft_input_at(g, f->x), ft_input_at(g, f->output)));
+    ft_optimise(g, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
+    return ft_plan_new(&f->critic_plan, g, FT_WEIGHTS);
 }
 
 /* The perceptual judge, where its weights are there. */
-static int load_judge(const ft_config *cfg, ft_vae_loss_opt *opt)
+static int load_judge(const char *name, const char *weights, ft_vae_loss_opt *opt)
 {
-    const char *weights = ft_config_text(cfg, "vae.lpips_weights"), *name = ft_config_text(cfg, "vae.lpips_model");
     if (opt->lpips > 0 && !*weights) {
         ft_warn("vae.lpips is %g, but vae.lpips_weights names no file: the perceptual term is left out", opt->lpips);
         opt->lpips = 0;
@@ -100,7 +127,7 @@ static int load_judge(const ft_config *cfg, ft_vae_loss_opt *opt)
     if (!opt->judge) return FT_FAIL(FT_ECONFIG, "vae.lpips_model %s is not known: lpips-vgg, lpips-alex", name);
     if (!(opt->judge_params = ft_params_new(0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     FT_TRY(ft_params_train_only(opt->judge_params, 0, NULL));
-    ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, 0); /* names its weights, so that the file can be read */
+    ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, FT_GRAPH_NAMES); /* names its weights, so that the file can be read */
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 1, 64, 64, 3});
     ft_lpips(g, opt->judge, x, x);
@@ -126,7 +153,7 @@ static void add_losses(ft_graph *g, const ft_vae_preset *p, vae_feed *feed, cons
     }
     for (int i = 0; i < VAE_LOGGED; i++)
         if (sum[i]) ft_keep(sum[i]);
-    if (feed->critic) ft_keep(feed->output = ft_join(g, 0, (int)parts, output));
+    if (feed->critic) ft_lend(feed->output = ft_join(g, 0, (int)parts, output));
 }
 
 int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
@@ -134,35 +161,25 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     ft_dtype dtype;
     ft_vae_preset p;
     const ft_clipstore *s = pool->store;
-    const char *const *only, *start = ft_config_text(cfg, "vae.weights");
+    vae_opt o = vae_options(cfg);
     FT_TRY(ft_vae_of(cfg, s->frames, s->size, &p));
     FT_TRY(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &dtype));
-    vae_feed feed = {.pool = pool,
-                     .batch = ft_config_int(cfg, "vae.batch"),
-                     .seed = seed,
-                     .critic_lr = ft_config_real(cfg, "vae.gan_lr"),
-                     .critic_from = ft_config_int(cfg, "vae.gan_from")};
-    ft_vae_loss_opt opt = {ft_config_real(cfg, "vae.kl"),
-                           ft_config_real(cfg, "vae.ffl"),
-                           ft_config_real(cfg, "vae.lpips"),
-                           ft_config_real(cfg, "vae.gan"),
-                           NULL,
-                           NULL,
-                           NULL,
-                           NULL};
+    vae_feed feed = {.pool = pool, .batch = o.batch, .seed = seed, .critic_lr = o.gan_lr, .critic_from = o.gan_from};
+    ft_vae_loss_opt opt = {o.kl, o.ffl, o.lpips, o.gan, NULL, NULL, NULL, NULL};
     ft_params *params = ft_params_new(seed);
-    ft_graph *g = params ? ft_graph_new(params, dtype, 1) : NULL;
+    ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
     int64_t parts = 1;
-    int n_only = ft_config_list(cfg, "vae.train_only", &only), rc = FT_OK;
-    bool as_is = ft_config_int(cfg, "vae.steps") == 0;
-    FT_TRY_TO(rc, done, ft_batch_parts(cfg, "vae.accumulate", feed.batch, &parts));
+    int rc = FT_OK;
+    bool as_is = o.steps == 0;
+    parts = ft_config_int(cfg, "vae.accumulate");
+    FT_TRY_TO(rc, done, ft_batch_parts(parts, feed.batch, cfg, "vae.accumulate"));
     if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
-    if (as_is && !*start)
+    if (as_is && !*o.weights)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));
-    if (as_is) opt = (ft_vae_loss_opt){0}, n_only = 0;
-    if (n_only > 0 || as_is) FT_TRY_TO(rc, done, ft_params_train_only(params, n_only, only));
-    FT_TRY_TO(rc, done, load_judge(cfg, &opt));
+    if (as_is) opt = (ft_vae_loss_opt){0}, o.n_only = 0;
+    if (o.n_only > 0 || as_is) FT_TRY_TO(rc, done, ft_params_train_only(params, o.n_only, o.only));
+    FT_TRY_TO(rc, done, load_judge(o.lpips_model, o.lpips_weights, &opt));
     if (opt.gan > 0 && !(opt.critic = feed.critic = ft_params_new(seed + 1)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
     if (feed.critic) ft_params_no_average(feed.critic);
@@ -175,18 +192,18 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
         FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     }
     if (feed.critic) FT_TRY_TO(rc, done, make_critic(&feed, dtype));
-    if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, params));
+    if (*o.weights) FT_TRY_TO(rc, done, ft_weights_load_some(o.weights, params));
     ft_trainer t = {.dir = dir,
                     .what = "VAE",
                     .model = p.name,
                     .params = params,
                     .companion = feed.critic,
-                    .main = {.plan = plan, .lr = ft_config_real(cfg, "vae.lr"), .grad_norm = norm},
-                    .steps = ft_config_int(cfg, "vae.steps"),
+                    .main = {.plan = plan, .lr = o.lr, .grad_norm = norm},
+                    .steps = o.steps,
                     .warmup = 20,
-                    .save_every = ft_config_int(cfg, "save_every"),
-                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-                    .ema = ft_config_real(cfg, "vae.ema"),
+                    .save_every = o.save_every,
+                    .tensorboard = o.tensorboard,
+                    .ema = o.ema,
                     .seed = seed,
                     .resume = resume,
                     .feed = feed_vae,
@@ -230,7 +247,8 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     r->params = ft_params_new(0);
     ft_graph *whole = NULL;
     int rc = r->params ? ft_params_train_only(r->params, 0, NULL) : FT_FAIL(FT_ENOMEM, "no memory for the VAE");
-    if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, 2)) || !(r->g = ft_graph_new(r->params, dtype, 2))))
+    if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE)) ||
+                        !(r->g = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for the VAE");
     if (rc < 0) goto done;
     /* one graph names every parameter, so that the file must fit; the other is run */

@@ -12,7 +12,7 @@
 #include "common/base/status.h"
 #include "common/graph/plan.h"
 #include "common/io/config.h"
-#include "experiments/model_table.h"
+#include "experiments/models/model_table.h"
 #include "shim/shim.h"
 
 static const struct {

@@ -11,7 +11,7 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/arm.h"
+#include "experiments/arms/arm.h"
 #include "gen/controls.h"
 #include "gen/phantom.h"
 #include "gen/vae_train.h"

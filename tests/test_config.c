@@ -16,9 +16,10 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/io/config.h"
-#include "experiments/confounds.h"
-#include "experiments/experiment.h"
-#include "experiments/splits.h"
+#include "experiments/arms/arm_list.h"
+#include "experiments/data/splits.h"
+#include "experiments/statistics/confounds.h"
+#include "experiments/sweep/experiment_open.h"
 #include "tests/tree.h"
 
 static char dir[] = "/tmp/forty-config-XXXXXX";

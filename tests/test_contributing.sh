@@ -6,7 +6,7 @@ mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen
 python3 - <<'P'
 import re
 page = open("CONTRIBUTING.md").read()
-for path, code in re.findall(r"1\. `((?:experiments|classify|gen)/\w+\.c)`:.*?\n```c\n(.*?)```", page, re.S):
+for path, code in re.findall(r"1\. `((?:experiments/arms|classify|gen)/\w+\.c)`:.*?\n```c\n(.*?)```", page, re.S):
     open(path, "w").write(code)
 for path, code in re.findall(r"Append to `([\w/.]+)` .*?```c\n(.*?)```", page, re.S):
     open(path, "a").write(code)
@@ -27,10 +27,10 @@ insert("common/graph/graph.h", "ft_t ft_affine(", "ft_t ft_logcosh(ft_graph *g, 
 insert(case[1], "#define S1 1, 1, 1", case[2])
 insert(case[1], '    {"affine",', "    " + case[3] + "\n")
 P
-sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arm_table.h
+sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arms/arm_table.h
 sed -i 's/    SSL(softmatch)/    SSL(softmatch) SSL(entropy)/' classify/ssl_table.h
 sed -i 's/GENERATOR(lvdm)/GENERATOR(lvdm) GENERATOR(plain)/' gen/generator_table.h
-[ -e experiments/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
+[ -e experiments/arms/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
 works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS=base -DFT_KERNEL_OPT=-O0 -DFT_CUDA=OFF
 works cmake --build build --target forty test_ops test_ops_shim
 for t in test_ops test_ops_shim; do

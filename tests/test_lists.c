@@ -17,10 +17,10 @@
 #include "common/base/status.h"
 #include "common/io/labels.h"
 #include "common/io/table.h"
-#include "experiments/checksums.h"
-#include "experiments/datasets.h"
-#include "experiments/lists.h"
-#include "experiments/mil_task.h"
+#include "experiments/cli/mil_task.h"
+#include "experiments/data/checksums.h"
+#include "experiments/data/datasets.h"
+#include "experiments/data/lists.h"
 #include "tests/tree.h"
 
 static char dir[] = "/tmp/forty-lists-XXXXXX";

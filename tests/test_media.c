@@ -24,7 +24,7 @@
 #include "common/io/clipstore.h"
 #include "common/io/image.h"
 #include "common/io/video.h"
-#include "experiments/ingest.h"
+#include "experiments/data/ingest.h"
 #include "tests/tree.h"
 #include "tests/encode.h"
 

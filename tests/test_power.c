@@ -11,10 +11,11 @@
 
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "experiments/arm.h"
-#include "experiments/power.h"
-#include "experiments/verdict.h"
-#include "experiments/worth.h"
+#include "experiments/arms/arm.h"
+#include "experiments/report/compare.h"
+#include "experiments/report/verdict.h"
+#include "experiments/report/worth.h"
+#include "experiments/statistics/power.h"
 #include "golden/stats.h"
 #include "golden_value.h"
 

@@ -11,7 +11,7 @@
 
 #include "classify/classifier.h"
 #include "common/base/status.h"
-#include "experiments/shapes.h"
+#include "experiments/sweep/shapes.h"
 #include "gen/generator.h"
 
 static ft_config *settings(const char *const *set)

@@ -21,7 +21,7 @@
 #include "common/graph/node.h"
 #include "common/io/pth.h"
 #include "common/io/weights.h"
-#include "experiments/model_table.h"
+#include "experiments/models/model_table.h"
 
 static char folder[200];
 

@@ -1,4 +1,5 @@
-/* Log lines and progress, on standard error. Results go to standard output and never through here. */
+/* Log lines and progress of the context that the thread is in (context.h): on standard error, or to whom it names. Results go to
+ * standard output and never through here. */
 #ifndef FT_LOG_H
 #define FT_LOG_H
 
@@ -6,7 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-bool ft_log_quiet(bool quiet);                                               /* --quiet: no log lines, no progress; what was */
+/* Also the least that a context lets through. */
+typedef enum { FT_LOG_PROGRESS, FT_LOG_NOTE, FT_LOG_WARNING, FT_LOG_NOTHING } ft_log_level;
+/* Gets one line at a time, without its end; progress at most every 20 s. It logs nothing itself. */
+typedef void ft_log_sink(void *user, ft_log_level level, const char *text);
+
+bool ft_log_quiet(bool quiet);                                               /* no log lines, no progress; what was */
 void ft_log_copy(const char *path);                                          /* also appended to a file, with times; NULL: end */
 void ft_log_no_bars(void);                                                   /* log lines alone: one of many workers */
 void ft_log(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "forty: TEXT" */

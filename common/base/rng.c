@@ -4,7 +4,7 @@
 
 void ft_philox(uint64_t seed, uint32_t stream, uint64_t step, uint64_t index, uint32_t out[4])
 {
-    /* the counter takes index and step, the key takes seed mixed with the stream */
+    /* the counter takes the index, and the step mixed with the stream; the key is the seed */
     uint32_t c0 = (uint32_t)index, c1 = (uint32_t)(index >> 32), c2 = (uint32_t)step, c3 = (uint32_t)(step >> 32) ^ stream;
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {

@@ -5,13 +5,15 @@
 
 #include <stdint.h>
 
-/* 4 words of 32 bits for counter (index, step) under key (seed, stream). */
+/* 4 words of 32 bits for the counter (index, step) under the key `seed`; the stream is XORed into the upper half of `step`, so
+ * streams are apart for steps below 2^32. Every stream has its row in streams.h. */
 void ft_philox(uint64_t seed, uint32_t stream, uint64_t step, uint64_t index, uint32_t out[4]);
 
 float ft_philox_uniform(uint32_t bits);                      /* [0, 1), 24 bits */
 void ft_philox_normal(const uint32_t bits[4], float out[4]); /* Box-Muller, 4 independent N(0, 1) */
 
-/* A sequential reader over one stream, for host code (splits, augmentation, phantom). Copyable, no hidden state. */
+/* A sequential reader over one stream, for host code (splits, augmentation, phantom). Copyable, no hidden state.
+ * Starts at index 0 of (seed, stream, step). */
 typedef struct {
     uint64_t seed, step, next;
     uint32_t stream;

@@ -8,7 +8,7 @@
 #include <omp.h>
 #endif
 
-#include "common/base/log.h"
+#include "common/base/context_parts.h"
 #include "common/base/machine.h"
 
 void ft_threads_reexec(char **argv)
@@ -24,22 +24,20 @@ void ft_threads_reexec(char **argv)
 }
 
 #ifdef _OPENMP
-static int planned, now; /* 0: not set yet */
-static bool held;
+void ft__context_compute(const ft_context *c) { omp_set_num_threads(c->threads.now ? c->threads.now : c->threads.planned); }
 
-void ft_threads_set(int n)
+void ft__context_threads(ft_context *c, int n) { c->threads.planned = c->threads.now = n > 0 ? n : omp_get_num_procs(); }
+
+int ft_threads_get(void)
 {
-    planned = now = n > 0 ? n : omp_get_num_procs();
-    omp_set_num_threads(planned);
+    const ft_context *c = ft__context();
+    return c->threads.planned ? c->threads.planned : omp_get_max_threads();
 }
-int ft_threads_get(void) { return planned ? planned : omp_get_max_threads(); }
-int ft_threads_now(void) { return now ? now : ft_threads_get(); }
-void ft_threads_all(void) { omp_set_num_threads(now = ft_threads_get()); }
 
-void ft_threads_hold(bool hold)
+int ft_threads_now(void)
 {
-    held = hold;
-    if (hold) ft_threads_all();
+    const ft_context *c = ft__context();
+    return c->threads.now ? c->threads.now : ft_threads_get();
 }
 
 /* Threads that are bound to cores stay where they are, and the kernel tells of the first one's core alone. */
@@ -47,39 +45,55 @@ static bool bound(void) { return getenv("OMP_PROC_BIND") || getenv("OMP_PLACES")
 
 void ft_threads_adapt(void)
 {
-    static double last, last_busy, last_own;
-    static int wanted;
+    ft_context *c = ft__context();
     const char *fixed = getenv("FORTY_THREADS_NOW");
     double at = ft_now();
-    int all = planned = ft_threads_get();
-    if (fixed && atoi(fixed) > 0) now = atoi(fixed) < all ? atoi(fixed) : all;
-    else if (held) now = all;
-    else if (all > 1 && at - last > 0.25 && !bound()) {
+    int all = c->threads.planned = ft_threads_get();
+    if (fixed && atoi(fixed) > 0) c->threads.now = atoi(fixed) < all ? atoi(fixed) : all;
+    else if (c->threads.held) c->threads.now = all;
+    else if (all > 1 && at - c->threads.last > 0.25 && !bound()) {
         struct timespec t;
         int cores;
         double busy = ft_busy_seconds(&cores, NULL), own;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
         own = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-        if (busy < 0 || cores < all) last = 0; /* not known, or not our cores: as planned */
+        if (busy < 0 || cores < all) c->threads.last = 0; /* not known, or not our cores: as planned */
         else {
-            if (last > 0) {
-                double others = ((busy - last_busy) - (own - last_own)) / (at - last);
+            if (c->threads.last > 0) {
+                double others = ((busy - c->threads.last_busy) - (own - c->threads.last_own)) / (at - c->threads.last);
                 /* what is left for us; a third of a core for short work of others, and what counting in ticks is off by */
                 double left = (double)cores - others + 0.33 + 0.05 * sqrt((double)cores - 2 > 0 ? (double)cores - 2 : 0);
                 int want = left < 1 ? 1 : left > all ? all : (int)left;
-                now = want >= now || want == wanted ? want : now; /* fewer only when two looks agree */
-                wanted = want;
+                if (want >= c->threads.now || want == c->threads.wanted) c->threads.now = want; /* fewer when two looks agree */
+                c->threads.wanted = want;
             }
-            last = at, last_busy = busy, last_own = own;
+            c->threads.last = at, c->threads.last_busy = busy, c->threads.last_own = own;
         }
     }
     omp_set_num_threads(ft_threads_now());
 }
 #else
-void ft_threads_set(int n) { (void)n; }
+void ft__context_compute(const ft_context *c) { (void)c; }
+void ft__context_threads(ft_context *c, int n) { (void)n, c->threads.planned = c->threads.now = 1; }
 int ft_threads_get(void) { return 1; }
 int ft_threads_now(void) { return 1; }
-void ft_threads_all(void) {}
 void ft_threads_adapt(void) {}
-void ft_threads_hold(bool hold) { (void)hold; }
 #endif
+
+void ft_threads_set(int n)
+{
+    ft__context_threads(ft__context(), n);
+    ft__context_compute(ft__context());
+}
+
+void ft_threads_all(void)
+{
+    ft__context()->threads.now = ft_threads_get();
+    ft__context_compute(ft__context());
+}
+
+void ft_threads_hold(bool hold)
+{
+    ft__context()->threads.held = hold;
+    if (hold) ft_threads_all();
+}

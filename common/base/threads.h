@@ -4,7 +4,7 @@
  * A step is hundreds of parallel regions, each as slow as its slowest thread: where another process takes one of two cores, a
  * thread waits for its turn in every one of them, and a step of short regions takes three and a half times as long. With one
  * thread less than the others leave no core for, it takes twice. So a program plans for ft_threads_get() threads, and computes
- * with ft_threads_now(): fewer while others use the cores. */
+ * with ft_threads_now(): fewer while others use the cores. Both are those of the context that the thread is in (context.h). */
 #ifndef FT_THREADS_H
 #define FT_THREADS_H
 

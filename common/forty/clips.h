@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/status.h"
 #include "common/io/clipstore.h"
 

@@ -8,11 +8,12 @@
 extern "C" {
 #endif
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/io/config.h"
-#include "experiments/experiment.h"
+#include "experiments/sweep/experiment.h"
+#include "experiments/sweep/sweep_status.h"
 
 #ifdef __cplusplus
 }

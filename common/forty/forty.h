@@ -1,4 +1,5 @@
-/* libforty: what the program is made of. Functions that can fail return a negative status, and ft_error_message() says why, in
+/* libforty: what the program is made of. Where log lines go, how many threads compute and on which device says the context that a
+ * thread is in (common/base/context.h). Functions that can fail return a negative status, and ft_error_message() says why, in
  * the thread that called. */
 #ifndef FORTY_H
 #define FORTY_H

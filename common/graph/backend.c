@@ -1,29 +1,33 @@
 #include "common/graph/backend.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/context_parts.h"
 #include "common/base/log.h"
 #include "common/base/plugin.h"
 #include "common/base/status.h"
 #include "common/graph/choices.h"
 
-static const ft_backend *chosen, *plugin;
-static char wish[16] = "cpu", why[512]; /* why: the plugin could not be had */
+static const ft_backend *plugin;
+static char why[512]; /* the plugin could not be had */
+static pthread_once_t looked_for = PTHREAD_ONCE_INIT;
 
-const ft_backend *ft_backend_now(void) { return chosen ? chosen : ft_backend_cpu(); }
-void ft_backend_use(const ft_backend *b) { chosen = b; }
+static const ft_backend *chosen(void) { return ft__context()->device.chosen; }
+const ft_backend *ft_backend_now(void) { return chosen() ? chosen() : ft_backend_cpu(); }
+void ft_backend_use(const ft_backend *b) { ft__context()->device.chosen = b; }
+int ft_backend_select(const char *name) { return ft__context_device(ft__context(), name); }
 
 /* CUDA's libraries are a gigabyte: they are not even opened where there is no driver. FORTY_CUDA_PLUGIN names another plugin,
  * which is asked without looking for one (tests). */
-static const ft_backend *open_plugin(void)
+static void find_plugin(void)
 {
     char path[4096];
     const char *other = getenv("FORTY_CUDA_PLUGIN");
-    if (plugin || why[0]) return plugin;
     ft_plugin_path(path, sizeof path, "libforty_cuda.so");
     if (!other && access(path, R_OK) != 0)
         snprintf(why, sizeof why,
@@ -33,6 +37,11 @@ static const ft_backend *open_plugin(void)
         snprintf(why, sizeof why, "no GPU: NVIDIA's driver is not on this machine");
     else if (!(plugin = ft_plugin_symbol(other ? other : path, false, "ft_backend_cuda")))
         snprintf(why, sizeof why, "the CUDA plugin cannot be opened: %s", dlerror());
+}
+
+static const ft_backend *open_plugin(void)
+{
+    pthread_once(&looked_for, find_plugin);
     return plugin;
 }
 
@@ -55,35 +64,26 @@ static int start_gpu(int index) /* negative: its own */
     if (!b) return FT_FAIL(FT_EDEVICE, "%s. Use --device cpu", why);
     FT_TRY(b->device->start(index < 0 ? own_gpu(b) : index));
     b->device->agree(ft_choices_agree, NULL);
-    chosen = b;
-    return FT_OK;
-}
-
-int ft_backend_select(const char *name)
-{
-    char *end = "";
-    if (!strncmp(name, "cuda:", 5) && name[5]) strtol(name + 5, &end, 10);
-    else if (strcmp(name, "cpu") && strcmp(name, "cuda") && strcmp(name, "auto")) end = "?";
-    if (*end) return FT_FAIL(FT_ECONFIG, "device '%s': auto, cpu, cuda or cuda:N", name);
-    snprintf(wish, sizeof wish, "%s", name);
+    ft_backend_use(b);
     return FT_OK;
 }
 
 int ft_backend_open(void)
 {
-    if (chosen) return FT_OK;
+    const char *wish = ft__context()->device.wish;
+    if (chosen()) return FT_OK;
     if (!strncmp(wish, "cuda", 4)) return start_gpu(wish[4] == ':' ? atoi(wish + 5) : -1);
     if (!strcmp(wish, "auto") && open_plugin() && start_gpu(-1) == FT_OK) {
         ft_log("computing on %s", plugin->device->describe());
         return FT_OK;
     }
-    chosen = ft_backend_cpu();
+    ft_backend_use(ft_backend_cpu());
     return FT_OK;
 }
 
 const char *ft_backend_gpu(bool *usable)
 {
-    const ft_backend *b = chosen && chosen->device ? chosen : open_plugin();
+    const ft_backend *b = chosen() && chosen()->device ? chosen() : open_plugin();
     *usable = b && b->device->start(own_gpu(b)) == FT_OK;
     return *usable ? b->device->describe() : b ? ft_error_message() : why;
 }

@@ -1,5 +1,6 @@
-/* Where plans compute: the processor, or a GPU through the plugin libforty_cuda.so beside the program. Chosen once; every plan of
- * the process computes there. Several processes of one machine take a GPU each; CUDA_VISIBLE_DEVICES says which there are. */
+/* Where plans compute: the processor, or a GPU through the plugin libforty_cuda.so beside the program. Chosen once for a context
+ * (common/base/context.h); every plan that is made in it computes there. Several processes of one machine take a GPU each;
+ * CUDA_VISIBLE_DEVICES says which there are. */
 #ifndef FT_BACKEND_H
 #define FT_BACKEND_H
 

@@ -9,16 +9,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/context_parts.h"
 #include "common/base/log.h"
 
 enum { MOST = 16 << 20 }; /* bytes of such a file: a hundred times what a sweep of every model leaves */
 
-static char path[1400]; /* "": nothing is kept */
-
 void ft_choices_keep(const char *folder)
 {
-    path[0] = 0;
-    if (folder && snprintf(path, sizeof path, "%s/gpu-choices.tsv", folder) >= (int)sizeof path) path[0] = 0;
+    ft_context *c = ft__context();
+    snprintf(c->device.folder, sizeof c->device.folder, "%s", folder ? folder : "");
 }
 
 /* Columns: device, what, choice. A line without its end was never finished; one with a fourth column was ended by the next
@@ -67,20 +66,22 @@ static bool append(int f, bool begun, const char *device, const char *what, cons
 
 bool ft_choices_agree(void *context, const char *device, const char *what, const char *mine, char *held)
 {
-    static bool said;
+    ft_context *c = ft__context();
     size_t size;
-    (void)context;
-    if (!path[0] || !clean(device) || !clean(what) || (mine && !clean(mine))) return false;
+    char path[sizeof c->device.folder + 20];
+    (void)context; /* the plugin knows one for all: a step is planned in the context of its graph */
+    snprintf(path, sizeof path, "%s/gpu-choices.tsv", c->device.folder);
+    if (!c->device.folder[0] || !clean(device) || !clean(what) || (mine && !clean(mine))) return false;
     int f = open(path, mine ? O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0644);
     if (f < 0 && mine) f = open(path, O_RDONLY | O_CLOEXEC);
     if (f < 0 && !mine) return false;
     while (f >= 0 && flock(f, mine ? LOCK_EX : LOCK_SH) < 0 && errno == EINTR) continue; /* without locks: a line is one write */
     char *text = f < 0 ? NULL : whole(f, &size);
     bool there = text && ft_choices_find(text, size, device, what, held);
-    if (!there && mine && !said && (!text || !append(f, size > 0 && text[size - 1] != '\n', device, what, mine))) {
+    if (!there && mine && !c->device.said && (!text || !append(f, size > 0 && text[size - 1] != '\n', device, what, mine))) {
         ft_log("%s: cannot be written (%s): another run may choose other algorithms, and differ in the last digits", path,
                strerror(errno));
-        said = true;
+        c->device.said = true;
     }
     free(text);
     if (f >= 0) close(f); /* and with it the lock */

@@ -9,8 +9,8 @@
 
 #include "kernels/device.h"
 
-/* What is computed from now on belongs to this folder. A folder that cannot be written is only read.
- * NULL: to no folder. */
+/* What the thread's context (common/base/context.h) computes from now on belongs to this folder. A folder that cannot be written
+ * is only read. NULL: to no folder. */
 void ft_choices_keep(const char *folder);
 
 bool ft_choices_agree(void *context, const char *device, const char *what, const char *mine, char *held); /* an ft_agree */

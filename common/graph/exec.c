@@ -1,7 +1,7 @@
 /* Running a plan on the host: a loop over the list. */
 #include <string.h>
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
 #include "common/base/threads.h"
@@ -74,9 +74,8 @@ int ft__guard_after(const ft_plan *p, const ft_node *n, int at)
 
 /* ---- the list ----------------------------------------------------------------------------------------------------------- */
 
-int ft_run(ft_plan *p, const ft_step *step)
+static int run_here(ft_plan *p, const ft_step *step)
 {
-    if (p->backend->device) return ft__device_run(p, step);
     ft_graph *g = p->g;
     uint64_t version = ft__version(p);
     bool changed = version != p->packed;
@@ -101,4 +100,12 @@ int ft_run(ft_plan *p, const ft_step *step)
         if (p->guard) FT_TRY(ft__guard_after(p, n, i));
     }
     return FT_OK;
+}
+
+int ft_run(ft_plan *p, const ft_step *step)
+{
+    ft_context *before = ft_context_enter(p->g->context ? p->g->context : ft_context_entered());
+    int rc = p->backend->device ? ft__device_run(p, step) : run_here(p, step);
+    ft_context_enter(before);
+    return rc;
 }

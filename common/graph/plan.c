@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/log.h"
+#include "common/base/context.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
 #include "common/base/status.h"
@@ -223,7 +223,8 @@ static void address(ft_plan *p)
         } else if (t->kind == FT_IS_GRAD) {
             const ft_store *st = there ? ft__params_there(g->params) : ft__params_store(g->params);
             t->data = st->grad + ft_params_at(g->params, (int)t->offset)->offset;
-        } else if (ft__on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
+        } else if (t->lender) t->data = t->lender->data;
+        else if (ft__on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
@@ -239,7 +240,7 @@ static unsigned written(const ft_graph *g, bool training, bool learning)
     for (int i = 0; i < g->n_node; i++) {
         const ft_node *n = g->node[i];
         if (n->dead) continue;
-        if (n->op == FT_OP_assign || n->op == FT_OP_assign_rows ||
+        if (((n->op == FT_OP_assign || n->op == FT_OP_assign_rows) && n->in[0]->store == g->params) ||
             (n->op == FT_OP_batchnorm && n->attr.norm.training && n->attr.norm.momentum != 0))
             w |= 1u << FT_ARRAY_WEIGHTS;
     }
@@ -313,13 +314,15 @@ static void make_buckets(ft_plan *p)
     qsort(p->bucket, (size_t)p->buckets, sizeof *p->bucket, by_ready);
 }
 
-int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
+static int make_plan(ft_plan **out, ft_graph *g, ft_bank bank)
 {
-    *out = NULL;
     if (g->failed) return FT_FAIL(FT_EGRAPH, "the network cannot be built: %s", g->error);
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
         if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->lender && !g->tensor[i]->lender->graph->plan)
+            return FT_FAIL(FT_EGRAPH, "%s is lent by a graph that has no plan yet", ft__shape(g->tensor[i]->lender));
     FT_TRY(ft_backend_open());
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");
@@ -358,6 +361,15 @@ int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
     }
     *out = p;
     return FT_OK;
+}
+
+int ft_plan_new(ft_plan **out, ft_graph *g, ft_bank bank)
+{
+    *out = NULL;
+    ft_context *before = ft_context_enter(g->context ? g->context : ft_context_entered());
+    int rc = make_plan(out, g, bank);
+    ft_context_enter(before);
+    return rc;
 }
 
 void ft_plan_free(ft_plan *p)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <sha2.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,12 +26,16 @@
 #define MOST_FPS    1e9
 
 /* At exit HDF5 would try again to write a file that a full disk refused, and crash: files are closed here, or given up. */
+static void set_up(void)
+{
+    H5dont_atexit();
+    H5PLset_loading_state(0); /* a file names filters: no code is loaded for them */
+}
+
 void ft_store_library(void)
 {
-    static bool once;
-    if (!once) H5dont_atexit();
-    if (!once) H5PLset_loading_state(0); /* a file names filters: no code is loaded for them */
-    once = true;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_up);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 

@@ -549,18 +549,15 @@ int ft_config_read(ft_config *c, const char *path)
 
 /* ---- reading out --------------------------------------------------------------------------------------------------------- */
 
-static const char *closed(const char *key)
-{
-    static char text[128];
-    snprintf(text, sizeof text, "%.60s is read where the result may not depend on it", key);
-    return text;
-}
-
 static const value *get(const ft_config *c, const char *key, value_type type)
 {
     int i = index_of(key);
     FT_ASSERT(i >= 0 && (keys[i].type == type || (type == TEXT && keys[i].type == CHOICE)));
-    if (c->scoped && !c->open[i]) ft_assert_failed(__FILE__, __LINE__, closed(key));
+    if (c->scoped && !c->open[i]) {
+        char text[128];
+        snprintf(text, sizeof text, "%.60s is read where the result may not depend on it", key);
+        ft_assert_failed(__FILE__, __LINE__, text);
+    }
     return &c->v[i];
 }
 

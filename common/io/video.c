@@ -9,6 +9,7 @@
 #include <libavutil/opt.h>
 #include <libswscale/swscale.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -61,12 +62,16 @@ static void count_complaint(void *of, int level, const char *format, va_list arg
     complaints += level <= AV_LOG_ERROR;
 }
 
-static void quiet(void)
+static void set_up(void)
 {
     av_log_set_callback(count_complaint);
-    static bool once;
-    if (!once) av_max_alloc((size_t)1 << 29); /* no single thing is larger; a file's word is not enough to ask for more */
-    once = true;
+    av_max_alloc((size_t)1 << 29); /* no single thing is larger; a file's word is not enough to ask for more */
+}
+
+static void quiet(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_up);
 }
 
 static void close_decoder(decoder *d)

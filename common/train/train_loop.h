@@ -10,7 +10,7 @@
 #include "common/graph/graph.h"
 #include "common/io/config.h"
 
-enum { FT_LOGGED = 8 };
+enum { FT_LOGGED = 8, FT_NOTED = 2 };
 
 /* What is run, over a stretch of the steps. */
 typedef struct {
@@ -29,7 +29,7 @@ typedef struct {
     ft_params *params;
     ft_params *companion; /* a second store that the hooks train (a discriminator): saved and resumed with the first; or NULL */
     ft_phase first, main; /* first: of the steps before first_steps (another batch and rate), if any */
-    int64_t first_steps, steps, warmup, save_every;
+    int64_t first_steps, steps, warmup, save_every; /* save_every 0: at the end alone */
     double ema;
     bool ema_cold; /* the decay holds from step 0, without warm-up */
     uint64_t seed;
@@ -44,6 +44,10 @@ typedef struct {
     void *ctx;
     int n_logged; /* FT_LOGGED at most */
     const char *logged_name[FT_LOGGED];
+    int n_noted; /* numbers that the hooks find, behind these in log.csv: NaN until they do. Kept by `extra` */
+    const char *noted_name[FT_NOTED];
+    double noted[FT_NOTED];
+    bool enough;         /* set by `after` or `restore`: the training is done, whatever is left of its steps */
     json_t *metadata;    /* for the weights files and run.json; borrowed */
     double mean_loss;    /* out: mean of the loss over the last tenth */
     double seconds;      /* out: of this call */
@@ -54,9 +58,10 @@ typedef struct {
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
 int ft_train(ft_trainer *t);
 
-/* The setting `key`: into how many parts a batch is cut, each with a backward pass of its own, whose gradients are added (less
- * memory, the same step but for statistics of a batch). FT_ECONFIG if they would not be equal. */
-int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts);
+/* The parts that a batch is cut into, each with a backward pass of its own, whose gradients are added (less memory, the same step
+ * but for statistics of a batch). FT_ECONFIG if they would not be equal; it names `key`, and where settings (may be NULL) say it.
+ */
+int ft_batch_parts(int64_t parts, int64_t batch, const ft_config *settings, const char *key);
 
 /* Index of the k-th draw in an endless sequence of shuffled passes over n items (seeded). */
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k);

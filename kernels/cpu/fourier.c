@@ -1,5 +1,6 @@
 /* Losses in the frequency domain, by FFTW. */
 #include <fftw3.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "common/base/status.h"
@@ -12,11 +13,15 @@ typedef struct {
     fftwf_plan forward, backward;
 } fft_state;
 
+static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER; /* FFTW has one in a process, for one thread at a time */
+
 static void free_fft(void *p)
 {
     fft_state *s = p;
+    pthread_mutex_lock(&planner);
     if (s->forward) fftwf_destroy_plan(s->forward);
     if (s->backward) fftwf_destroy_plan(s->backward);
+    pthread_mutex_unlock(&planner);
     free(s);
 }
 
@@ -31,11 +36,13 @@ static int need(ft_call *c)
         (size_t)ft_cpu_threads() * (size_t)(plane_floats(x) + half_floats(x)) * sizeof(float) + (size_t)planes * sizeof(double);
     fft_state *s = calloc(1, sizeof *s);
     float *a = fftwf_malloc((size_t)plane_floats(x) * sizeof(float)), *b = fftwf_malloc((size_t)half_floats(x) * sizeof(float));
+    pthread_mutex_lock(&planner);
     if (s && a && b) { /* ESTIMATE: the plan, and so the rounding, is the same in every run */
         s->forward = fftwf_plan_dft_r2c_2d((int)x->dim[2], (int)x->dim[3], a, (fftwf_complex *)b, FFTW_ESTIMATE | FFTW_UNALIGNED);
         s->backward =
             fftwf_plan_dft_c2r_2d((int)x->dim[2], (int)x->dim[3], (fftwf_complex *)b, a, FFTW_ESTIMATE | FFTW_UNALIGNED);
     }
+    pthread_mutex_unlock(&planner);
     fftwf_free(a);
     fftwf_free(b);
     c->state = s;

@@ -32,29 +32,28 @@ struct onednn_state {
     dnnl_primitive_desc_t hint, pd; /* hint: the forward pass that a gradient belongs to */
     ft_buf padded;                  /* conv_bwd_w: a copy of x with its zero frames, dims of x; ndim 0: none */
     ft_prepare *prepare;
-    int threads;         /* that it was made for */
-    onednn_state *other; /* for fewer; NULL: none yet, or it differs */
-    int tried;           /* the threads that another was last made for */
-    bool differs;        /* and its result did, in the last bits */
+    dnnl_stream_t stream; /* of its own: two plans may run at once */
+    int threads;          /* that it was made for */
+    onednn_state *other;  /* for fewer; NULL: none yet, or it differs */
+    int tried;            /* the threads that another was last made for */
+    bool differs;         /* and its result did, in the last bits */
 };
 
 static dnnl_engine_t engine;
-static dnnl_stream_t stream;
+static char version_text[48];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void start(void)
 {
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
-        dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
-        engine = NULL;
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(version_text, sizeof version_text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
 }
 
 const char *ft_cpu_library(void)
 {
-    static char text[48];
-    const dnnl_version_t *v = dnnl_version();
-    snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
-    return text;
+    pthread_once(&once, start);
+    return version_text;
 }
 
 static void free_description(onednn_state *s)
@@ -78,6 +77,7 @@ static void free_state(void *p)
     dnnl_memory_destroy(s->user);
     dnnl_primitive_destroy(s->main);
     dnnl_primitive_destroy(s->pack);
+    dnnl_stream_destroy(s->stream);
     free(s);
 }
 
@@ -112,6 +112,7 @@ static int begin(ft_call *c, onednn_state **state, ft_prepare *prepare, ft_act a
     s->threads = ft_threads_now();
     c->state = s;
     c->free_state = free_state;
+    DNNL(dnnl_stream_create(&s->stream, engine, dnnl_stream_default_flags), "a stream");
     DNNL(dnnl_primitive_attr_create(&s->attr), "an attribute");
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(s->attr, dnnl_scratchpad_mode_user), "scratch");
     if (act == FT_ACT_NONE) return FT_OK;
@@ -174,12 +175,13 @@ static int add_weights(const ft_call *c, int id, const_dnnl_memory_desc_t ours, 
     return FT_OK;
 }
 
-static void point(dnnl_memory_t m, const void *data)
+static void point(const onednn_state *s, dnnl_memory_t m, const void *data)
 {
 #if DNNL_VERSION_MAJOR >= 3
+    (void)s;
     dnnl_memory_set_data_handle(m, (void *)data);
 #else
-    dnnl_memory_set_data_handle_v2(m, (void *)data, stream);
+    dnnl_memory_set_data_handle_v2(m, (void *)data, s->stream);
 #endif
 }
 
@@ -187,19 +189,19 @@ static void execute(const ft_call *c, onednn_state *s, const void *weights)
 {
     dnnl_status_t st = dnnl_success;
     for (int i = 0; i < s->n; i++)
-        if (s->from[i]) point(s->arg[i].memory, *s->from[i]);
-    if (s->scratch) point(s->scratch, c->work);
-    if (s->pack) point(s->user, weights);
-    if (s->pack && !s->kept) point(s->packed, (char *)c->work + s->packed_at);
+        if (s->from[i]) point(s, s->arg[i].memory, *s->from[i]);
+    if (s->scratch) point(s, s->scratch, c->work);
+    if (s->pack) point(s, s->user, weights);
+    if (s->pack && !s->kept) point(s, s->packed, (char *)c->work + s->packed_at);
     if (s->pack && !s->unpack && (!s->kept || s->stale)) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->user}, {DNNL_ARG_TO, s->packed}};
-        st = dnnl_primitive_execute(s->pack, stream, 2, a);
+        st = dnnl_primitive_execute(s->pack, s->stream, 2, a);
         s->stale = false;
     }
-    if (st == dnnl_success) st = dnnl_primitive_execute(s->main, stream, s->n, s->arg);
+    if (st == dnnl_success) st = dnnl_primitive_execute(s->main, s->stream, s->n, s->arg);
     if (s->unpack && st == dnnl_success) {
         dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, s->packed}, {DNNL_ARG_TO, s->user}};
-        st = dnnl_primitive_execute(s->pack, stream, 2, a);
+        st = dnnl_primitive_execute(s->pack, s->stream, 2, a);
     }
     FT_ASSERT(st == dnnl_success);
 }

@@ -25,8 +25,8 @@
 #include "common/io/pth.h"
 #include "common/io/safetensors.h"
 #include "common/io/video.h"
-#include "experiments/checksums.h"
-#include "experiments/mil_task.h"
+#include "experiments/cli/mil_task.h"
+#include "experiments/data/checksums.h"
 
 #define PROMISE(cond)                                                                                                            \
     do {                                                                                                                         \

@@ -1,0 +1,15 @@
+/* Quantiles of numbers. */
+#ifndef FT_QUANTILES_H
+#define FT_QUANTILES_H
+
+#include <stdint.h>
+
+void ft_sort(double *value, int64_t n); /* rising, in place */
+
+/* Quantile q in [0, 1] of n > 0 sorted values, between neighbours linearly (NumPy's default). */
+double ft_quantile(const double *sorted, int64_t n, double q);
+
+/* The 95 % percentile interval of bootstrap values, which are sorted in place; its ends are values, rounded outwards. */
+void ft_percentiles(double *value, int samples, double *low, double *high);
+
+#endif
