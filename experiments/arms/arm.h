@@ -15,6 +15,7 @@ typedef struct {
     ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
     ft_stage *made;                       /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
     const char *file;                     /* or a clip store of somebody else; "": none */
+    ft_stage *filter;                     /* which of these clips are used; NULL: all */
     const ft_clipstore *unlabelled_store; /* where unlabelled clips come from; NULL: supervised */
     int64_t *clips, n_clips;              /* which; fresh memory */
     ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */

@@ -211,7 +211,7 @@ static int features_read(run_features *r, ft_arm_context *c, const ft_config *ow
     if (!has_own(c)) return FT_OK;
     FT_TRY(ft_stage_features(c->x, c->cfg, c->label, c->fold, c->made, c->file, &s));
     ft_stage_file(path, s, "features.safetensors");
-    return ft_clip_features_read(&r->own, path, c->unlabelled_store->n_clip);
+    return ft_clip_features_read(&r->own, path, c->own.n_clip);
 }
 
 static void features_free(run_features *r)
@@ -279,7 +279,8 @@ static int context_of(ft_arm_context *c, ft_experiment *x, const ft_config *cfg,
     const ft_arm *row = ft_arm_find(arm);
     *c = (ft_arm_context){.x = x, .arm = arm, .label = label, .cfg = cfg, .fold = fold, .split = split, .file = ""};
     FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, cfg, &x->store, &x->classes, &x->folds[fold], split));
-    return row->plan ? row->plan(c) : FT_OK;
+    if (row->plan) FT_TRY(row->plan(c));
+    return has_own(c) ? ft_stage_filter(x, cfg, label, fold, split, &c->labelled, c->made, c->file, &c->filter) : FT_OK;
 }
 
 static int unlabelled_clips(ft_arm_context *c)
@@ -292,6 +293,8 @@ static int unlabelled_clips(ft_arm_context *c)
     c->n_clips = c->own.n_clip;
     if (!(c->clips = ft_alloc((size_t)c->n_clips * sizeof *c->clips))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
     for (int64_t i = 0; i < c->n_clips; i++) c->clips[i] = i;
+    if (c->filter) FT_TRY(ft_filter_apply(c->filter, c->clips, &c->n_clips));
+    if (c->n_clips == 0) c->unlabelled_store = NULL; /* from its labels alone */
     return FT_OK;
 }
 
@@ -417,6 +420,7 @@ static int plan_classifier(ft_arm_context *c, int seed, ft_stage **stage)
         if (rc == FT_OK && has_own(c))
             rc = ft_stage_features(x, c->cfg, c->label, c->fold, c->made, c->file, &like.need[like.needs++]);
     }
+    if (rc == FT_OK && c->filter) like.need[like.needs++] = c->filter;
     if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
     if (rc == FT_OK && semi && x->classes.positive == FT_MULTILABEL)
         rc = FT_FAIL(
@@ -494,7 +498,7 @@ typedef struct {
     bool pointed;
     double utilisation, seconds;
     int64_t steps, folds;
-    json_t *pseudo, *looks; /* one for each fold */
+    json_t *pseudo, *looks, *filter; /* one for each fold */
     char hash[200];
 } run_sum;
 
@@ -533,6 +537,23 @@ static void add_cost(ft_arm_result *arm, ft_stage *s)
     for (int i = 0; i < s->needs; i++) add_cost(arm, s->need[i]);
 }
 
+/* what the filter left, and how many of these the classifier learned from */
+static void read_filter(run_sum *r, ft_arm_result *arm, const ft_stage *s)
+{
+    json_t *facts = ft_stage_facts(s), *dropped = json_object_get(facts, "dropped");
+    double kept = json_number_value(json_object_get(facts, "kept")), most = (double)ft_config_int(arm->cfg, "unlabelled.clips"),
+           used = most > 0 && most < kept ? most : kept;
+    ft_filtered *f = &arm->filtered;
+    f->runs++, f->kept += kept, f->used += used, f->drawn += json_number_value(json_object_get(facts, "drawn"));
+    for (int i = 0; i < FT_FILTER_RULES; i++) {
+        const json_t *n = json_object_get(dropped, ft_filter_rule[i]);
+        f->ruled[i] |= n != NULL, f->dropped[i] += json_number_value(n);
+    }
+    json_array_append_new(r->filter, json_pack("{s:O,s:O,s:O,s:I}", "drawn", json_object_get(facts, "drawn"), "dropped", dropped,
+                                               "kept", json_object_get(facts, "kept"), "used", (json_int_t)used));
+    json_decref(facts);
+}
+
 static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold, int split, int seed)
 {
     char path[FT_PATH + 64];
@@ -551,6 +572,7 @@ static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, int fold,
     if (rc == FT_OK) {
         read_facts(r, arm, x, s);
         add_cost(arm, s);
+        if (c.filter) read_filter(r, arm, c.filter);
         if (c.made && !*arm->clips) ft_stage_file(arm->clips, c.made, "clips.h5");
         if (*c.file && !*arm->clips) snprintf(arm->clips, sizeof arm->clips, "%s", c.file);
         if (c.made && isnan(arm->eps_mse) && ft_arm_find(arm->arm)->facts) ft_arm_find(arm->arm)->facts(&c, arm);
@@ -571,7 +593,8 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
                  .label = ft_alloc((size_t)(total + 1) * sizeof(int)),
                  .pointed = two_classes(x),
                  .pseudo = json_array(),
-                 .looks = json_array()};
+                 .looks = json_array(),
+                 .filter = json_array()};
     char path[FT_PATH + 64], file[128];
     if (!r.test.video || !r.prob || !r.point || !r.label) rc = FT_FAIL(FT_ENOMEM, "no memory for scores");
     for (int f = 0; rc == FT_OK && f < x->n_folds; f++)
@@ -593,6 +616,7 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
                 line, "operating_point",
                 json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
         }
+        if (json_array_size(r.filter) > 0) json_object_set(line, "filter", r.filter);
         if (r.folds == 1 && json_array_size(json_array_get(r.looks, 0)) > 0) looked(line, json_array_get(r.looks, 0));
         arm->run[arm->n++] = (ft_run_scores){split, seed, r.prob, r.label, total, s.f1};
     } else {
@@ -601,6 +625,7 @@ int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed)
     }
     json_decref(r.pseudo);
     json_decref(r.looks);
+    json_decref(r.filter);
     ft_free(r.point);
     ft_free(r.test.video);
     return rc;
