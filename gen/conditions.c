@@ -15,6 +15,9 @@ int ft_conditions_wanted(const ft_config *cfg, bool *wanted)
 {
     const char *key = "generator.condition", *where = ft_config_origin(cfg, key);
     *wanted = !strcmp(ft_config_text(cfg, key), "labels");
+    if (!*wanted && ft_config_real(cfg, "generator.class_guidance") != 1)
+        return FT_FAIL(FT_ECONFIG, "%s: generator.class_guidance leads to a class, and without %s: labels there is none",
+                       ft_config_origin(cfg, "generator.class_guidance"), key);
     if (!*wanted) return FT_OK;
     if (ft_image_options(cfg).n > 0)
         return FT_FAIL(FT_ECONFIG,
@@ -85,6 +88,7 @@ int ft_class_names_read(ft_class_names *c, const char *dir)
     size_t size;
     memset(c, 0, sizeof *c);
     snprintf(path, sizeof path, "%s/run.json", dir);
+    if (!ft_exists(path)) return FT_OK; /* weights alone: if they have classes, they do not fit */
     FT_TRY(ft_read_file(path, 1u << 20, &text, &size));
     json_t *run = json_loads(text, 0, NULL);
     const char *at = json_string_value(json_object_get(run, "classes"));

@@ -13,8 +13,8 @@ typedef struct {
     const int *of_clip; /* class of each clip of the pool; -1: none is known */
 } ft_conditions;
 
-/* Is generator.condition something? FT_ECONFIG: the images beside a clip (generator.images) would be told its class, or a video
- * has several labels (data.multilabel). */
+/* Is generator.condition something? FT_ECONFIG: it is not, and yet there is guidance; the images beside a clip (generator.images)
+ * would be told its class, or a video has several labels (data.multilabel). */
 int ft_conditions_wanted(const ft_config *cfg, bool *wanted);
 
 /* Whether the label of the training's `draw`-th clip is left out, which befalls this share of them. */

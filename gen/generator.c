@@ -476,7 +476,9 @@ static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_
     if (!told || told->n == 0) return FT_OK;
     for (int64_t k = 0; k < pool->n; k++) known += told->of_clip[k] >= 0;
     if (known == 0) return FT_FAIL(FT_EDATA, "%s: no clip of the pool has a label to be told", pool->store->path);
-    FT_ASSERT(p->l->n == 2 * pool->n); /* clips and their mirror images, in the pool's order */
+    if (p->l->n != 2 * pool->n) /* clips and their mirror images, in the pool's order */
+        return FT_FAIL(FT_EDATA, "%s: latents of %lld clips, the pool has %lld. Remove them to make them again", dir,
+                       (long long)p->l->n / 2, (long long)pool->n);
     p->told = *told;
     snprintf(path, sizeof path, "%s/conditions.csv", dir);
     return ft_this_rank() == 0 ? ft_conditions_save(told, pool, path) : FT_OK;

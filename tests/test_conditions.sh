@@ -42,6 +42,8 @@ python3 -c 'import json; i = json.load(open("out")); assert i["labels"] == {"pol
 
 fails 1 "no class cyst" "normal, polyp" -- "$F" generate whole -n 1 -o x.h5 --class cyst
 fails 1 "--guidance" "between 1 and 100" -- "$F" generate whole -n 1 -o x.h5 --guidance 0
+fails 1 "generator.class_guidance" "generator.condition: labels" -- "$F" train e.yaml -o no --set generator.condition=none \
+  --set generator.class_guidance=2
 fails 1 "generator.images" -- "$F" train e.yaml -o no --set generator.images=2
 works "$F" train e.yaml -o plain --set generator.condition=none --set generator.steps=2 --set generator.sheet_every=0
 [ ! -e plain/conditions.csv ] || die "a generator that is told nothing has a list of it"

@@ -157,8 +157,8 @@ static ft_t build_lvdm_released(ft_graph *g) { return lvdm(g, true); }
 static ft_t build_feat(ft_graph *g) { return feat(g, false); }
 static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
 
-/* two clips, told of three classes: the second, and none */
-static ft_t told(ft_graph *g, const char *preset)
+/* two clips, told of three classes: the second, and none; what is behind `frames` are images */
+static ft_t told(ft_graph *g, const char *preset, int64_t frames)
 {
     ft_taps taps = {0};
     ft_t z = filled(g, "z", 5, (int64_t[]){2, 4, 8, 8, 4}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2}),
@@ -167,14 +167,15 @@ static ft_t told(ft_graph *g, const char *preset)
     ft_label_row(label, 0, 1), ft_label_row(label, 1, -1);
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
-    ft_t y = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, 4, (ft_told){t, label}, &taps);
+    ft_t y = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, (ft_told){t, label}, &taps);
     ft_config_free(cfg);
     return y;
 }
-static ft_t build_medsora_told(ft_graph *g) { return told(g, "medsora-tiny"); }
-static ft_t build_endora_told(ft_graph *g) { return told(g, "endora-tiny"); }
-static ft_t build_feat_told(ft_graph *g) { return told(g, "feat-tiny"); }
-static ft_t build_lvdm_told(ft_graph *g) { return told(g, "lvdm-tiny"); }
+static ft_t build_medsora_told(ft_graph *g) { return told(g, "medsora-tiny", 4); }
+static ft_t build_endora_told(ft_graph *g) { return told(g, "endora-tiny", 4); }
+static ft_t build_feat_told(ft_graph *g) { return told(g, "feat-tiny", 4); }
+static ft_t build_forty_told(ft_graph *g) { return told(g, "forty-tiny", 3); }
+static ft_t build_lvdm_told(ft_graph *g) { return told(g, "lvdm-tiny", 4); }
 
 /* public networks, made narrow: the same code as the presets */
 static const ft_vae_preset narrow_vae = {&ft_vae_causal,   "narrow",     4,         1,         4, 1,    2,         2, 8,
@@ -269,6 +270,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"medsora-tiny-told", build_medsora_told, false, false},
                                {"endora-tiny-told", build_endora_told, false, false},
                                {"feat-tiny-told", build_feat_told, false, false},
+                               {"forty-tiny-told", build_forty_told, false, false},
                                {"lvdm-tiny-told", build_lvdm_told, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
                                {"cogvideox-decode", build_cog_decode, true, false},

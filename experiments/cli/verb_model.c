@@ -101,6 +101,7 @@ typedef struct {
     ft_fold *folds;
     int n_folds;
     ft_videos labelled, unlabelled;
+    bool told; /* generator.condition */
 } train_data;
 
 static void train_data_free(train_data *d)
@@ -127,12 +128,10 @@ static int all_but_test(const ft_clipstore *s, int64_t **clip, int64_t *n)
 static int train_generator(const ft_config *cfg, train_data *d, const ft_clip_pool *pool, const char *vae, const char *latents,
                            const char *dir, uint64_t seed, bool resume)
 {
-    bool conditioned;
     int *of_clip = NULL, rc = FT_OK;
     ft_fold sides = {.pool.n = 0};
     ft_conditions told = {.n = 0};
-    FT_TRY(ft_conditions_wanted(cfg, &conditioned));
-    if (conditioned) {
+    if (d->told) {
         FT_TRY_TO(rc, done, ft_classes_make(&d->classes, cfg, &d->store));
         FT_TRY_TO(rc, done, ft_sides_of_clips(&sides, &d->store, pool->clip, pool->n));
         FT_TRY_TO(rc, done, ft_conditions_of(&of_clip, &d->store, &d->classes, &sides, &sides.pool, pool->clip, pool->n));
@@ -159,6 +158,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     int rc = FT_OK;
     int64_t *clip = NULL, *held = NULL, n, m;
     int *label = NULL, *held_label = NULL;
+    if (!strcmp(task, "generator")) FT_TRY_TO(rc, done, ft_conditions_wanted(cfg, &d.told));
     FT_TRY_TO(rc, done,
               !strcmp(task, "classifier") ? ft_shapes_classifier(cfg, clips, d.store.frames, d.store.size)
               : !strcmp(task, "vae")

@@ -301,15 +301,15 @@ class FortyBlock(nn.Module):
 
 
 class Forty(Endora):  # its parts, but for the blocks
-    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4):
-        super().__init__(0, d, heads, grid, channels, frames)
+    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4, classes=0):
+        super().__init__(0, d, heads, grid, channels, frames, classes)
         self.blocks = nn.ModuleList(FortyBlock(d, heads) for _ in range(depth))
         self.final_layer.linear = nn.Linear(d, 4 * channels)
         self.latent_skip = nn.Linear(d, channels)
 
-    def forward(self, z, t):
+    def forward(self, z, t, y=None):
         e, f = self.t_embedder.mlp, self.frames
-        c = F.silu(e[2](F.silu(e[0](embed(t)))))
+        c = F.silu(e[2](F.silu(e[0](embed(t)))) + self.label(y))
         x = patches(self.x_embedder.proj, z) + self.pos_embed.view(z.shape[2] // 2, z.shape[3] // 2, -1)
         x = torch.cat([x[:, :f] + self.temp_embed[:, None, None], x[:, f:]], 1)
         for b in self.blocks:

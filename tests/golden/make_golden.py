@@ -46,7 +46,8 @@ for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tin
     golden(name, model, lambda m: m(clip_and_images, torch.tensor([17.0, 900.0])))
 told = value("z", 2 * 4 * 8 * 8 * 4).view(2, 4, 8, 8, 4)  # two clips of three classes: the second, and none
 three = {"channels": 4, "classes": 3}
-for name, model in (("medsora-tiny", MedSora(**three)), ("endora-tiny", Endora(**three)), ("feat-tiny", Feat(**three)), ("lvdm-tiny", Lvdm(**three))):
+for name, model in (("medsora-tiny", MedSora(**three)), ("endora-tiny", Endora(**three)), ("feat-tiny", Feat(**three)), ("lvdm-tiny", Lvdm(**three)),
+                    ("forty-tiny", Forty(frames=3, **three))):
     golden(name + "-told", model, lambda m: m(told, torch.tensor([17.0, 900.0]), torch.tensor([1, 3])))
 wide = value("z", 2 * 16 * 16 * 4).view(1, 2, 16, 16, 4)  # 64 tokens in a frame: the released WKV's chunks have 4
 golden("feat-tiny-released", Feat(channels=4, frames=2, released=True), lambda m: m(wide, torch.tensor([17.0])))
