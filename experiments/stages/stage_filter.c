@@ -77,12 +77,12 @@ static int train_probe(ft_experiment *x, const ft_stage *s, const ft_config *cfg
                            .features = data,
                            .positive = x->classes.positive};
     ft_training_result r = {0};
-    ft_classifier_opt o = {0};
-    ft_backbone_opt backbone = ft_backbone_options(cfg);
     char network[65];
     int64_t *clip = NULL;
     int *label = NULL, rc = ft_split_make(&labelled, &rest, s->cfg, &x->store, &x->classes, &x->folds[s->fold], s->split);
-    if (rc == FT_OK) rc = ft_backbone_identity(&backbone, network);
+    ft_backbone_opt seen = ft_backbone_options(cfg);
+    ft_classifier_opt o = {0};
+    if (rc == FT_OK) rc = ft_backbone_identity(&seen, network);
     if (rc == FT_OK) rc = ft_first_clips_of(&x->store, &labelled, 0, &clip, &set.n);
     if (rc == FT_OK && !(label = ft_alloc_n(set.n + 1, sizeof *label))) rc = FT_FAIL(FT_ENOMEM, "no memory for labels");
     for (int64_t i = 0; rc == FT_OK && i < set.n; i++) label[i] = x->classes.of_video[x->store.clip[clip[i]].video];
