@@ -1,8 +1,7 @@
-/* Noise schedules and samplers (Ho et al. 2020; Song et al. 2021; Nichol and Dhariwal 2021; Zhao et al. 2023). In double. */
+/* Noise schedules (Ho et al. 2020; Nichol and Dhariwal 2021), in double; samplers are in walk.h. */
 #ifndef FT_DIFFUSION_H
 #define FT_DIFFUSION_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum { FT_T = 1000 };
@@ -17,26 +16,6 @@ void ft_vlb_coefficients(ft_schedule kind, int t, float c[8]);
 
 /* min(SNR, gamma) / SNR, the weight of the squared error of epsilon at step t (Hang et al. 2023). */
 double ft_min_snr_weight(ft_schedule kind, int t, double gamma);
-
-typedef enum { FT_DDIM, FT_UNIPC, FT_DDPM } ft_sampler;
-
-/* The network at point i: x0, and where `fraction` is not NULL the share of log beta in the log variance (DDPM with a learned
- * variance). n values each. */
-typedef int ft_denoise_fn(void *ctx, int i, const float *x, float *x0, float *fraction);
-
-/* A walk from point 0 to point `steps`, steps + 1 values of alpha and sigma (x = alpha x0 + sigma eps, sigma[0] > ... >= 0).
- * DDIM with eta 0, UniPC-2 (bh2) in predictor-corrector form, or ancestral sampling on the respaced schedule. A rectified flow
- * has alpha = 1 - sigma and may begin at alpha = 0. A final sigma of 0 gives x0 itself. */
-typedef struct {
-    ft_sampler kind;
-    int steps;
-    const double *alpha, *sigma;
-    bool lower_order_final; /* the last UniPC step is of first order, as the reference does */
-    bool learned;           /* DDPM: the network gives the variance; else the posterior's */
-    uint64_t seed;          /* DDPM's noise depends on (seed, clip, step) only: */
-    int64_t first, each;    /* x holds clips first, first + 1, ... of `each` values */
-} ft_path;
-int ft_sample_path(const ft_path *path, float *x, int64_t n, ft_denoise_fn *denoise, void *ctx);
 
 /* Values of N(0, 1) for clips first, first + 1, ... of `each` values (a multiple of 4); `step` separates draws. */
 void ft_clip_noise(uint64_t seed, uint64_t step, int64_t first, int64_t each, float *x, int64_t n);

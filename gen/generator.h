@@ -11,6 +11,7 @@
 #include "gen/diffusion.h"
 #include "gen/dit.h"
 #include "gen/latents.h"
+#include "gen/walk.h"
 
 enum { FT_TAPS = 64 };
 typedef struct {

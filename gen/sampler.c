@@ -8,22 +8,16 @@
 #include "common/base/streams.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
-#include "gen/diffusion.h"
+#include "gen/walk.h"
 
 struct ft_clip_sampler {
     ft_graph *g;
     ft_plan *plan;
-    ft_t z, t, label;
+    ft_walk *walk;
+    ft_t label, none; /* the classes that clips are told of, and that they have none; NULL: no classes */
     ft_sampled_class of;
-    float *without; /* prediction without a class */
-    ft_prediction net;
     ft_vae_runner decoder;
     const ft_latents *stats;
-    ft_generator_opt opt;
-    ft_path path;
-    int *tau;
-    double *alpha, *sigma;
-    float *x, *clips;   /* a batch of latents; those of its clips alone */
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
 };
 
@@ -32,32 +26,57 @@ void ft_clip_sampler_free(ft_clip_sampler *s)
     if (!s) return;
     ft_vae_runner_free(&s->decoder);
     ft_plan_free(s->plan);
+    ft_walk_free(s->walk);
     ft_graph_free(s->g);
-    ft_free(s->tau);
-    ft_free(s->alpha);
-    ft_free(s->x);
-    ft_free(s->clips);
-    ft_free(s->without);
     ft_free(s);
 }
 
 int ft_class_of_sample(ft_sampled_class c, int64_t clip) { return c.class < 0 ? (int)(clip % c.n) : c.class; }
 
-/* the points of the walk: respaced training steps, or even times of a flow from 1 to 0 */
-static int points(ft_clip_sampler *s)
+/* The points of the walk: respaced training steps, or even times of a flow from 1 to 0; and the weight of the class at each. */
+static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
 {
-    int steps = s->opt.sample_steps;
-    s->tau = ft_alloc((size_t)steps * sizeof *s->tau);
-    s->alpha = ft_alloc((size_t)(steps + 1) * 2 * sizeof *s->alpha);
-    if (!s->tau || !s->alpha) return FT_FAIL(FT_ENOMEM, "no memory for %d steps", steps);
-    s->sigma = s->alpha + steps + 1;
-    ft_sample_times(steps, s->tau);
-    for (int i = 0; i < steps; i++) {
-        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(s->opt.schedule)[s->tau[i]];
-        s->sigma[i] = s->opt.flow ? flow_time : sqrt(1 - bar);
-        s->alpha[i] = s->opt.flow ? 1 - flow_time : sqrt(bar);
+    int steps = p->steps, *tau = ft_alloc((size_t)steps * sizeof *tau);
+    double *alpha = *memory = ft_alloc((size_t)(steps + 1) * 4 * sizeof *alpha);
+    if (!tau || !alpha) {
+        ft_free(tau);
+        return FT_FAIL(FT_ENOMEM, "no memory for %d steps", steps);
     }
-    s->alpha[steps] = 1, s->sigma[steps] = 0;
+    double *sigma = alpha + steps + 1, *time = sigma + steps + 1, *guidance = time + steps + 1;
+    ft_sample_times(steps, tau);
+    for (int i = 0; i < steps; i++) {
+        double flow_time = 1 - (double)i / steps, bar = ft_alpha_bar(opt->schedule)[tau[i]];
+        sigma[i] = opt->flow ? flow_time : sqrt(1 - bar);
+        alpha[i] = opt->flow ? 1 - flow_time : sqrt(bar);
+        time[i] = opt->flow ? 1000 * sigma[i] : tau[i];
+        bool early = opt->guidance_until > 0 && sigma[i] > opt->guidance_until * alpha[i];
+        guidance[i] = !early && sigma[i] >= opt->guidance_from * alpha[i] ? opt->guidance : 1;
+    }
+    alpha[steps] = 1, sigma[steps] = 0;
+    p->alpha = alpha, p->sigma = sigma, p->time = time;
+    if (opt->guidance != 1) p->guidance = guidance;
+    ft_free(tau);
+    return FT_OK;
+}
+
+/* The network with the EMA bank, told the clips' classes and, where that is weighed, that they have none; and the walk over it */
+static int make_walk(ft_clip_sampler *s, const ft_config *cfg, const char *preset, const ft_path *path, const int64_t dim[5],
+                     int64_t clip)
+{
+    ft_t z, t, without = NULL;
+    const int64_t labels[2] = {FT_SAMPLE_BATCH, s->of.n + 1};
+    FT_TRY(ft_walk_new(&s->walk, s->g, path, 5, dim, &z, &t));
+    if (s->of.n > 0) s->label = ft_input(s->g, "label", FT_F32, 2, labels);
+    ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label});
+    if (path->guidance) {
+        s->none = ft_input(s->g, "none", FT_F32, 2, labels);
+        without = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->none}).eps;
+    }
+    if (path->learned && !net.variance && !ft_graph_error(s->g))
+        return FT_FAIL(FT_ECONFIG, "%s has no learned variance. Set generator.vlb: false", preset);
+    FT_TRY(ft_walk_update(s->walk, net.eps, without, net.variance));
+    FT_TRY(ft_plan_new(&s->plan, s->g, FT_EMA));
+    for (int64_t b = 0; s->none && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->none, b, -1);
     return FT_OK;
 }
 
@@ -66,114 +85,68 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
 {
     ft_dtype dtype;
     ft_vae_preset p;
+    double *memory = NULL;
+    const ft_generator_opt opt = ft_generator_options(cfg, preset);
+    ft_path path = {.kind = opt.sampler,
+                    .predicts = opt.flow ? FT_PREDICTS_VELOCITY : FT_PREDICTS_EPS,
+                    .steps = opt.sample_steps,
+                    .lower_order_final = true,
+                    .learned = opt.vlb};
     ft_clip_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK;
-    s->opt = ft_generator_options(cfg, preset);
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
-    int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(s->opt.images, &p);
+    int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(opt.images, &p);
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
     s->stats = stats, s->of = of;
-    if (of.n == 0 && s->opt.guidance != 1)
+    if (of.n == 0 && opt.guidance != 1)
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_ECONFIG, "generator.class_guidance is %g, and %s was not told of classes (generator.condition)",
-                          s->opt.guidance, preset));
+                          opt.guidance, preset));
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_EDATA, "the latents of this run do not fit clips of %d frames and %d pixels", frames, size));
-    FT_TRY_TO(rc, done, points(s));
-    s->path = (ft_path){.kind = s->opt.sampler,
-                        .steps = s->opt.sample_steps,
-                        .alpha = s->alpha,
-                        .sigma = s->sigma,
-                        .lower_order_final = true,
-                        .learned = s->opt.vlb,
-                        .each = s->each};
-    if (s->opt.flow && s->path.kind == FT_DDPM)
+    if (opt.flow && path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
-    s->x = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->x);
-    s->clips = ft_alloc_n(FT_SAMPLE_BATCH * s->kept, sizeof *s->clips);
-    s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
-    s->without = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->without);
-    if (!s->x || !s->clips || !s->without || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
+    FT_TRY_TO(rc, done, points(&path, &opt, &memory));
+    if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER)))
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);
-    s->z = ft_input(s->g, "z", FT_F32, 5, dim);
-    s->t = ft_input(s->g, "t", FT_F32, 1, dim);
-    if (of.n > 0) s->label = ft_input(s->g, "label", FT_F32, 2, (int64_t[]){FT_SAMPLE_BATCH, of.n + 1});
-    s->net = ft_generator_predict(s->g, preset, cfg, s->z, clip, (ft_told){s->t, s->label});
-    ft_keep(s->net.eps);
-    if (s->path.learned && !s->net.variance)
-        FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "%s has no learned variance. Set generator.vlb: false", preset));
-    if (s->path.learned) ft_keep(s->net.variance);
-    FT_TRY_TO(rc, done, ft_plan_new(&s->plan, s->g, FT_EMA));
+    FT_TRY_TO(rc, done, make_walk(s, cfg, preset, &path, dim, clip));
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);
 done:
+    ft_free(memory);
     if (rc < 0) ft_clip_sampler_free(s), *out = NULL;
     return rc;
 }
 
-/* the network at the inputs that stand there, told the clips' classes or that they have none */
-static int predict(ft_clip_sampler *s, bool none)
+/* The walk of a batch: *x, its clips at every s->each values; latents of images stand behind a clip's. */
+static int walk(ft_clip_sampler *s, uint64_t seed, int64_t first, const float **x)
 {
-    for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++)
-        ft_label_row(s->label, b, none ? -1 : ft_class_of_sample(s->of, s->path.first + b));
-    return ft_run(s->plan, &(ft_step){0});
-}
-
-static bool guided(const ft_clip_sampler *s, double alpha, double sigma)
-{
-    bool early = s->opt.guidance_until > 0 && sigma > s->opt.guidance_until * alpha;
-    return s->label && s->opt.guidance != 1 && !early && sigma >= s->opt.guidance_from * alpha;
-}
-
-static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
-{
-    ft_clip_sampler *s = ctx;
-    int64_t n = ft_count(s->z);
-    double a = s->alpha[i], sigma = s->sigma[i];
-    memcpy(ft_data(s->z), x, (size_t)n * 4);
-    for (int64_t b = 0; b < ft_count(s->t); b++)
-        ((float *)ft_data(s->t))[b] = s->opt.flow ? (float)(1000 * sigma) : (float)s->tau[i];
-    bool both = guided(s, a, sigma);
-    if (both) {
-        FT_TRY(predict(s, true));
-        memcpy(s->without, ft_data(s->net.eps), (size_t)n * sizeof *s->without);
-    }
-    FT_TRY(predict(s, false));
-    const float *y = ft_data(s->net.eps), *u = s->without;
-    for (int64_t k = 0; k < n; k++) {
-        double e = both ? (double)u[k] + s->opt.guidance * ((double)y[k] - (double)u[k]) : (double)y[k];
-        x0[k] = s->opt.flow ? (float)((double)x[k] - sigma * e) : (float)(((double)x[k] - sigma * e) / a);
-    }
-    if (fraction) {
-        const float *v = ft_data(s->net.variance);
-        for (int64_t k = 0; k < n; k++) fraction[k] = (v[k] + 1) / 2;
-    }
-    return FT_OK;
+    for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->label, b, ft_class_of_sample(s->of, first + b));
+    return ft_walk_run(s->walk, s->plan, seed, first, NULL, x);
 }
 
 int ft_clip_sample_latents(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents)
 {
-    int64_t total = FT_SAMPLE_BATCH * s->each;
-    ft_clip_noise(seed, 0, first, s->each, s->x, total);
-    s->path.seed = seed, s->path.first = first;
-    FT_TRY(ft_sample_path(&s->path, s->x, total, denoise, s));
-    for (int64_t b = 0; b < n; b++) /* latents of images stand behind the clip's and are left */
-        memcpy(latents + b * s->kept, s->x + b * s->each, (size_t)s->kept * sizeof *latents);
+    const float *x;
+    FT_TRY(walk(s, seed, first, &x));
+    for (int64_t b = 0; b < n; b++) memcpy(latents + b * s->kept, x + b * s->each, (size_t)s->kept * sizeof *latents);
     return FT_OK;
 }
 
 int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
 {
     int64_t z = s->stats->z, clip = ft_count(s->decoder.out);
-    FT_TRY(ft_clip_sample_latents(s, seed, first, n, s->clips));
+    const float *x;
+    FT_TRY(walk(s, seed, first, &x));
     for (int64_t b = 0; b < n; b++) {
         float *to = ft_data(s->decoder.in);
         for (int64_t i = 0; i < s->kept; i++)
-            to[i] = s->clips[b * s->kept + i] * s->stats->channel[z + i % z] + s->stats->channel[i % z];
+            to[i] = x[b * s->each + i] * s->stats->channel[z + i % z] + s->stats->channel[i % z];
         FT_TRY(ft_run(s->decoder.plan, &(ft_step){0}));
         ft_to_pixels(pixels + b * clip, ft_data(s->decoder.out), clip);
     }

@@ -79,7 +79,6 @@ typedef struct {
     ft_params *critic;
     ft_graph *critic_graph;
     ft_plan *critic_plan;
-    ft_t real, fake;
     double critic_lr;
     int64_t critic_from;
 } vae_feed;
@@ -104,22 +103,16 @@ static int train_critic(void *ctx, int64_t done)
 {
     vae_feed *f = ctx;
     if (!f->critic_plan || done - 1 < f->critic_from) return FT_OK;
-    memcpy(ft_data(f->real), ft_data(f->x), (size_t)ft_count(f->x) * 4);
-    memcpy(ft_data(f->fake), ft_data(f->output), (size_t)ft_count(f->fake) * ft_dtype_size(ft_dtype_of(f->fake)));
     return ft_run(f->critic_plan, &(ft_step){f->seed, done - 1 - f->critic_from, (float)f->critic_lr, 0, ft_this_rank()});
 }
 
 static int make_critic(vae_feed *f, ft_dtype dtype)
 {
-    int64_t dim[5];
-    for (int i = 0; i < 5; i++) dim[i] = ft_dim(f->x, i);
-    if (!(f->critic_graph = ft_graph_new(f->critic, dtype, FT_GRAPH_CRITIC)))
-        return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
-    f->real = ft_input(f->critic_graph, "real", FT_F32, 5, dim);
-    f->fake = ft_input(f->critic_graph, "fake", ft_dtype_of(f->output), 5, dim);
-    ft_backward(f->critic_graph, ft_patchgan_loss(f->critic_graph, f->real, f->fake));
-    ft_optimise(f->critic_graph, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
-    return ft_plan_new(&f->critic_plan, f->critic_graph, FT_WEIGHTS);
+    ft_graph *g = f->critic_graph = ft_graph_new(f->critic, dtype, FT_GRAPH_CRITIC);
+    if (!g) return FT_FAIL(FT_ENOMEM, "no memory for the discriminator");
+    ft_backward(g, ft_patchgan_loss(g, ft_input_at(g, f->x), ft_input_at(g, f->output)));
+    ft_optimise(g, (ft_optim_opt){.beta1 = 0.5f, .beta2 = 0.9f, .no_ema = true});
+    return ft_plan_new(&f->critic_plan, g, FT_WEIGHTS);
 }
 
 /* The perceptual judge, where its weights are there. */
@@ -160,7 +153,7 @@ static void add_losses(ft_graph *g, const ft_vae_preset *p, vae_feed *feed, cons
     }
     for (int i = 0; i < VAE_LOGGED; i++)
         if (sum[i]) ft_keep(sum[i]);
-    if (feed->critic) ft_keep(feed->output = ft_join(g, 0, (int)parts, output));
+    if (feed->critic) ft_lend(feed->output = ft_join(g, 0, (int)parts, output));
 }
 
 int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)

@@ -14,6 +14,14 @@
 #define FT_FN_INLINE static inline __attribute__((always_inline)) /* a kind that is known leaves one formula */
 #endif
 
+/* The numbers of ft_combine (common/graph/graph.h): two floats hold 48 bits of a double. */
+FT_FN double ft_two_floats(const float *p) { return (double)p[0] + (double)p[1]; }
+/* the deviation at a share of the way from a smallest to a largest variance, both as logarithms (Nichol & Dhariwal 2021, eq. 15)
+ */
+FT_FN double ft_deviation(double low, double high, float v) { return exp(0.5 * (low + (double)((v + 1) / 2) * (high - low))); }
+/* the words that Philox takes as the step of a clip's noise */
+FT_FN uint64_t ft_clip_step(uint64_t clip, uint64_t step) { return clip | step << 40; }
+
 /* exp to 2 ulp in a form that every compiler turns into vectors: x = n ln2 + r, |r| <= ln2/2, degree 6 for exp(r). */
 FT_FN float ft_exp1(float x)
 {

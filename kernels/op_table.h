@@ -38,6 +38,7 @@
     OP(uniform, NOGRAD_NO_INPUT, NOPREP, COPY, NODEV)                                                                            \
     OP(q_sample, GRAD, NOPREP, COPY, NODEV)                                                                                      \
     OP(timestep_embed, NOGRAD_DATA, NOPREP, COPY, NODEV)                                                                         \
+    OP(combine, NOGRAD_FROZEN, NOPREP, COPY, NODEV)                                                                              \
     /* matrix products and convolutions */                                                                                       \
     OP(matmul, GRAD, LIB, COPY, DEV)                                                                                             \
     OP(linear, GRAD, LIB, COPY, DEV)                                                                                             \

@@ -80,7 +80,7 @@ stage_profile() {
 stage_pytorch() { "$PYTHON" tests/device/opponent.py run "$OUT/device.jsonl" "$1" $OPPONENTS 2>>"$OUT/torch.log"; }
 
 # our own kernels: the libraries' make thousands of launches and are not ours
-sanitized="relu layernorm_both groupnorm batchnorm dw_cube attention_local ssd_chunked wkv softmax reduce_all augment_equalize"
+sanitized="relu layernorm_both groupnorm batchnorm dw_cube attention_local ssd_chunked ssd_long_state combine_share wkv softmax reduce_all augment_equalize"
 stage_memcheck() { sanitize memcheck; }
 stage_racecheck() { sanitize racecheck; }
 sanitize() {

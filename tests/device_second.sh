@@ -54,17 +54,20 @@ stage_steps() {
 
 # A table of kernels by time, then everything ncu knows of the three that take most of it.
 stage_counters() {
-  local job kernel step
-  command -v ncu >/dev/null || return 1
+  local job kernel step bad=0
+  command -v ncu >/dev/null || { echo "ncu is not here" >>"$OUT/counters.txt"; return 1; }
   for job in $JOBS; do
     step=(env FORTY_CUDA_GRAPH=0 FORTY_CUDA_MEASURE=0 FORTY_DEVICE_RECOMPUTE=none)
     "${step[@]}" timeout -k 1 60 ncu --csv --page raw --print-units base --launch-skip 60 --launch-count 600 \
       --metrics gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__throughput.avg.pct_of_peak_sustained_elapsed \
       "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 1 "$scratch/none" >"$scratch/raw.csv" 2>>"$OUT/counters.txt"
     echo "$job" >>"$OUT/counters.txt"
+    grep -m 5 '^==\(ERROR\|WARNING\)==' "$scratch/raw.csv" >>"$OUT/counters.txt" # why there are none
+    rm -f "$scratch/worst"
     "$PYTHON" - "$scratch/raw.csv" "$scratch/worst" >>"$OUT/counters.txt" <<'P'
 import collections, csv, re, sys
 rows = list(csv.reader(l for l in open(sys.argv[1]) if l.startswith('"')))
+if len(rows) < 3: sys.exit("no kernel was counted")
 head, of = rows[0], collections.defaultdict(lambda: [0, 0.0, 0.0, 0.0])
 at = lambda word: next(i for i, h in enumerate(head) if word in h)
 name, t, dram, sm = at("Kernel Name"), at("gpu__time"), at("dram__"), at("sm__throughput")
@@ -78,11 +81,13 @@ for n, (count, us, d, s) in worst[:25]:
     print(f"{us:9.1f} {count:8d} {d / us:9.1f} {s / us:6.1f}  {n[:110]}")
 open(sys.argv[2], "w").write("".join(re.sub(r"[<(].*", "", n.replace("void ", "")).split("::")[-1].strip() + "\n" for n, _ in worst[:3]))
 P
+    [ -e "$scratch/worst" ] || { bad=1; continue; }
     while read -r kernel; do
       "${step[@]}" timeout -k 1 40 ncu --set full --kernel-name "regex:^$kernel\$" --launch-skip 2 --launch-count 1 \
         "$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 1 "$scratch/none" >>"$OUT/counters.txt" 2>&1
     done <"$scratch/worst"
   done
+  return $bad
 }
 
 stage_pytorch() {

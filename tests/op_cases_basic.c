@@ -353,6 +353,33 @@ static void r_randn(const row *c, double **in, double *out)
 {
     for (int64_t i = 0; i < count(c, 0); i++) out[i] = in[0][i] + op_random(!c->p[0], i, count(c, 0));
 }
+/* p: noise, a share of its variance. in: x, weights, x..., and the share last */
+static ft_t b_combine(ft_graph *g, ft_t *in, const row *c)
+{
+    const int32_t seed_and_clip[4] = {7, 1, 5, 0};
+    ft_t x[FT_COMBINED] = {in[0]}, key = c->p[0] ? ft_const(g, FT_I32, 1, (int64_t[]){4}, seed_and_clip) : NULL;
+    int n = c->n - 1 - (int)c->p[1];
+    for (int k = 1; k < n; k++) x[k] = in[k + 1];
+    return ft_combine(g, n, x, in[1], key, c->p[1] ? in[c->n - 1] : NULL);
+}
+static void r_combine(const row *c, double **in, double *out)
+{
+    int n = c->n - 1 - (int)c->p[1];
+    int64_t each = count(c, 0) / D(0, 0);
+    const double *w = in[1], *noise = w + 2 * n;
+    for (int64_t i = 0; i < count(c, 0); i++) {
+        out[i] = 0;
+        for (int k = 0; k < n; k++) out[i] += (w[2 * k] + w[2 * k + 1]) * in[k ? k + 1 : 0][i];
+        if (!c->p[0]) continue;
+        uint32_t bits[4];
+        float e[4];
+        uint64_t step = (uint64_t)noise[c->p[1] ? 6 : 2];
+        ft_philox(7 | 1ull << 32, 0x5A3, (uint64_t)(5 + i / each) | step << 40, (uint64_t)(i % each) / 4, bits);
+        ft_philox_normal(bits, e);
+        double low = noise[2] + noise[3], high = noise[4] + noise[5], v = c->p[1] ? in[c->n - 1][i] : 0;
+        out[i] += (noise[0] + noise[1]) * (c->p[1] ? exp(0.5 * (low + (v + 1) / 2 * (high - low))) : 1) * (double)e[i % each % 4];
+    }
+}
 static ft_t b_timestep(ft_graph *g, ft_t *in, const row *c) { return ft_timestep_embed(g, ft_stop_grad(g, in[0]), c->p[0]); }
 static void r_timestep(const row *c, double **in, double *out)
 {
@@ -595,6 +622,10 @@ static const row cases[] = {
     {"q_sample", b_q_sample, r_q_sample, 2, {{5, {3, 2, 3, 5, 7}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
     {"randn", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {0}, 2, 2, 9},
     {"uniform", b_randn, r_randn, 1, {{2, {33, 62}, 0}}, {1}, 2, 2, 9},
+    {"combine", b_combine, r_combine, 3, {{3, {3, 7, 31}, F32}, {1, {4}, F32}, {3, {3, 7, 31}, F32}}, {0}, 4, 0, 0},
+    {"combine_five", b_combine, r_combine, 6, {{2, {2, 1024}, F32}, {1, {10}, F32}, {2, {2, 1024}, F32}, {2, {2, 1024}, F32}, {2, {2, 1024}, F32}, {2, {2, 1024}, F32}}, {0}, 8, 0, 0},
+    {"combine_noise", b_combine, r_combine, 3, {{2, {3, 4102}, F32}, {1, {7}, F32 | POSITIVE | WIDE}, {2, {3, 4102}, F32}}, {1}, 8, 0, 0},
+    {"combine_share", b_combine, r_combine, 4, {{3, {3, 5, 17}, F32}, {1, {11}, F32 | POSITIVE | WIDE}, {3, {3, 5, 17}, F32}, {3, {3, 5, 17}, F32}}, {1, 1}, 16, 0, 0},
     {"timestep_embed", b_timestep, r_timestep, 1, {{1, {5}, F32 | WIDE}}, {64}, 8, 0, 0},
     {"q_sample_long", b_q_sample, r_q_sample, 2, {{5, {3, 5, 11, 13, 2}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
     {"reduce_rows_wide", b_reduce, r_reduce, 1, {{2, {7, 601}, 0}}, {1, 0}, 7, 1, 9},

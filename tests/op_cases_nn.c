@@ -671,6 +671,10 @@ static const row cases[] = {
     {"ssd_chunked", b_ssd, r_ssd, 5, {{3, {2, 150, 26}, SMALL}, {3, {2, 150, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5}, 2000, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_out", b_ssd, r_ssd, 5, {{3, {2, 7, 26}, 0}, {3, {2, 7, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 5, 1}, 200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
     {"ssd_state_in_out", b_ssd, r_ssd, 6, {{3, {2, 70, 18}, SMALL}, {3, {2, 70, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}, {4, {2, 2, 5, 4}, F32}}, {2, 5, 1}, 1200, 1, 9, true}, /* zeros above the diagonal spread a NaN over its block */
+    {"ssd_long", b_ssd, r_ssd, 5, {{3, {2, 150, 64}, SMALL}, {3, {2, 150, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}}, {2, 16}, 2000, 1, 9, true}, /* three chunks, the last of 22 (ssd_carry.cu) */
+    {"ssd_long_state", b_ssd, r_ssd, 6, {{3, {1, 128, 128}, SMALL}, {3, {1, 128, 2}, 0}, {1, {2}, F32}, {1, {2}, F32}, {1, {2}, F32}, {4, {1, 2, 48, 16}, F32}}, {2, 48, 1}, 2000, 1, 9, true}, /* two whole chunks, more rows of the state than tokens a warp */
+    {"ssd_state_short", b_ssd, r_ssd, 6, {{3, {3, 20, 96}, SMALL}, {3, {3, 20, 1}, 0}, {1, {1}, F32}, {1, {1}, F32}, {1, {1}, F32}, {4, {3, 1, 16, 64}, F32}}, {1, 16, 1}, 800, 1, 9, true}, /* one chunk, a state before and after */
+    {"ssd_state_32", b_ssd, r_ssd, 5, {{3, {1, 67, 96}, SMALL}, {3, {1, 67, 1}, 0}, {1, {1}, F32}, {1, {1}, F32}, {1, {1}, F32}}, {1, 32, 1}, 1200, 1, 9, true},
     {"wkv", b_wkv, r_wkv, 4, {{3, {2, 13, 33}, 0}, {3, {2, 13, 33}, 0}, {1, {33}, F32}, {1, {33}, F32}}, {0}, 130, 1, 9},
     {"wkv_one", b_wkv, r_wkv, 4, {{3, {3, 1, 5}, 0}, {3, {3, 1, 5}, 0}, {1, {5}, F32}, {1, {5}, F32}}, {0}, 20, 1, 9},
     {"wkv_columns", b_wkv, r_wkv, 4, {{3, {2, 12, 64}, 0}, {3, {2, 12, 64}, 0}, {1, {64}, F32}, {1, {64}, F32}}, {4}, 130, 1, 9},

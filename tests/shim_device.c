@@ -14,6 +14,7 @@
 #include "common/base/status.h"
 #include "common/graph/backend.h"
 #include "common/graph/graph.h"
+#include "gen/walk.h"
 #include "shim/shim.h"
 
 extern const ft_backend ft_backend_cuda;
@@ -215,6 +216,48 @@ static void test_nan_through_relu(void **state)
     }
 }
 
+/* The steps of a sampler are replayed alone: nothing goes to the device or comes from it between two of them. */
+static void test_steps_of_a_walk(void **state)
+{
+    (void)state;
+    enum { MOST = 11 };
+    const int64_t dim[5] = {2, 1, 4, 4, 8};
+    double alpha[MOST + 1], sigma[MOST + 1];
+    for (ft_sampler kind = FT_DDIM; kind <= FT_DDPM; kind++) {
+        int64_t copies[2], runs[2];
+        for (int k = 0; k < 2; k++) {
+            ft_path path = {.kind = kind, .steps = k ? MOST : 5, .alpha = alpha, .sigma = sigma, .time = sigma, .learned = true};
+            for (int i = 0; i <= path.steps; i++)
+                sigma[i] = 0.99 * (path.steps - i) / path.steps, alpha[i] = sqrt(1 - sigma[i] * sigma[i]);
+            ft_params *params = ft_params_new(3);
+            ft_graph *g = ft_graph_new(params, FT_BF16, 1);
+            ft_plan *plan;
+            ft_walk *w;
+            ft_t x, t;
+            const float *out;
+            assert_int_equal(ft_walk_new(&w, g, &path, 5, dim, &x, &t), FT_OK);
+            ft_t kernel = ft_param(g, "conv.weight", 5, (int64_t[]){16, 8, 1, 3, 3}, ft_init_xavier(72, 72));
+            ft_t y =
+                ft_conv(g, ft_cast(g, x, FT_BF16), kernel, NULL, (ft_conv_opt){.pad_front = {0, 1, 1}, .pad_back = {0, 1, 1}});
+            y = ft_mul(g, ft_cast(g, y, FT_F32), ft_reshape(g, t, 5, (int64_t[]){2, 1, 1, 1, 1}));
+            assert_int_equal(ft_walk_update(w, ft_slice(g, y, 4, 0, 8), NULL, ft_slice(g, y, 4, 8, 8)), FT_OK);
+            assert_int_equal(ft_plan_new(&plan, g, FT_EMA), FT_OK);
+            for (int64_t first = 0; first < 4; first += 2) { /* the second time all is recorded */
+                copies[k] = ft_shim()->copies, runs[k] = ft_shim()->replays;
+                assert_int_equal(ft_walk_run(w, plan, 7, first, NULL, &out), FT_OK);
+            }
+            copies[k] = ft_shim()->copies - copies[k], runs[k] = ft_shim()->replays - runs[k];
+            assert_int_equal(runs[k], path.steps);
+            for (int i = 0; i < 256; i++) assert_true(isfinite(out[i]));
+            ft_plan_free(plan);
+            ft_walk_free(w);
+            ft_graph_free(g);
+            ft_params_free(params);
+        }
+        assert_int_equal(copies[0], copies[1]);
+    }
+}
+
 /* ---- choices of algorithms ----------------------------------------------------------------------------------------------- */
 
 static char kept[20][2 * FT_CHOICE]; /* what a run folder would hold */
@@ -290,9 +333,9 @@ static void test_choices(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_not_recorded),
-                                       cmocka_unit_test(test_late),        cmocka_unit_test(test_not_finite),
-                                       cmocka_unit_test(test_host_writes), cmocka_unit_test(test_choices),
-                                       cmocka_unit_test(test_many_clips),  cmocka_unit_test(test_nan_through_relu)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_not_recorded),     cmocka_unit_test(test_late),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_host_writes),      cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_many_clips), cmocka_unit_test(test_nan_through_relu), cmocka_unit_test(test_steps_of_a_walk)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,7 @@ P
 # a rehearsal says what a stage needs of the GPU's memory
 works "$C" experiment run e.yaml -o e-dry --set device=cuda --dry-run
 grep -q "MiB for a stage, and [1-9][0-9]* of the GPU's" err || die "dry run: $(cat err)"
+FT_SHIM_MEMORY=1 fails 1 "of the GPU's memory, which has 1. Lower its batch" -- "$C" experiment run e.yaml -o e-dry --set device=cuda --dry-run
 
 # a VAE, a generator, clips
 if [ "${ASAN_OPTIONS:-}" = "" ]; then

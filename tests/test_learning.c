@@ -24,6 +24,7 @@
 #include "gen/generator.h"
 #include "gen/phantom.h"
 #include "gen/vae_loss.h"
+#include "gen/walk.h"
 #include "tests/golden/scores.h"
 #include "tests/golden_value.h"
 
@@ -60,29 +61,41 @@ static void test_schedule(void **state)
         assert_int_equal(tau[249 - i], i <= 41 ? 4 * i : i <= 124 ? 4 * i + 1 : i <= 207 ? 4 * i + 2 : 4 * i + 3);
 }
 
-typedef struct {
-    const double *alpha, *sigma;
-    int n;
-} toy;
-
-static int toy_x0(void *ctx, int i, const float *x, float *x0, float *fraction) /* data N(0.7, 0.25): the exact denoiser */
+/* What the exact denoiser of data N(0.7, 0.25) makes of n clips of `each` values; t is alpha. Variance preserving, or of a flow.
+ */
+static void walk_from(ft_path p, bool flow, int64_t n, int64_t each, const float *from, float *to)
 {
-    const toy *t = ctx;
-    double a = t->alpha[i], s = t->sigma[i];
-    for (int k = 0; k < t->n; k++) {
-        x0[k] = (float)(0.7 + a * 0.25 / (a * a * 0.25 + s * s) * ((double)x[k] - a * 0.7));
-        if (fraction) fraction[k] = 0.5f;
-    }
-    return FT_OK;
+    ft_params *none = ft_params_new(0);
+    ft_graph *g = ft_graph_new(none, FT_F32, 1);
+    ft_plan *plan;
+    ft_walk *w;
+    ft_t x, t;
+    p.predicts = FT_PREDICTS_X0, p.time = p.alpha;
+    assert_int_equal(ft_walk_new(&w, g, &p, 2, (int64_t[]){n, each}, &x, &t), FT_OK);
+    t = ft_reshape(g, t, 2, (int64_t[]){n, 1});
+    ft_t a2 = ft_unary(g, FT_SQUARE, t), s2 = flow ? ft_unary(g, FT_SQUARE, ft_affine(g, t, -1, 1)) : ft_affine(g, a2, -1, 1);
+    ft_t by = ft_div(g, ft_affine(g, t, 0.25f, 0), ft_add(g, ft_affine(g, a2, 0.25f, 0), s2)); /* x0 = 0.7 + by (x - 0.7 t) */
+    ft_t y = ft_add(g, ft_mul(g, x, by), ft_affine(g, ft_mul(g, by, t), -0.7f, 0.7f)), half = ft_affine(g, y, 0, 0);
+    assert_int_equal(
+        ft_walk_update(w, p.guidance ? ft_affine(g, y, 0.75f, 0) : y, ft_affine(g, y, 0.5f, 0), p.learned ? half : NULL), FT_OK);
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    const float *out;
+    float nothing[1] = {NAN};
+    /* what was there before takes no part */
+    if (n == 1) assert_int_equal(ft_walk_run(w, plan, 3, 0, nothing, &out), FT_OK);
+    assert_int_equal(ft_walk_run(w, plan, 3, 0, from, &out), FT_OK);
+    memcpy(to, out, (size_t)(n * each) * sizeof *to);
+    ft_plan_free(plan);
+    ft_walk_free(w);
+    ft_graph_free(g);
+    ft_params_free(none);
 }
 
-static float walk(ft_sampler kind, const double *alpha, const double *sigma)
+static float walk(ft_sampler kind, const double *alpha, const double *sigma, bool flow)
 {
-    toy t = {alpha, sigma, 1};
-    float x = 1.3f;
-    ft_path p = {.kind = kind, .steps = 10, .alpha = alpha, .sigma = sigma};
-    assert_int_equal(ft_sample_path(&p, &x, 1, toy_x0, &t), FT_OK);
-    return x;
+    float from = 1.3f, to;
+    walk_from((ft_path){.kind = kind, .steps = 10, .alpha = alpha, .sigma = sigma}, flow, 1, 1, &from, &to);
+    return to;
 }
 
 static void test_samplers(void **state)
@@ -94,19 +107,26 @@ static void test_samplers(void **state)
         alpha[i] = sqrt(1 / (1 + exp(-2 * l)));
         sigma[i] = sqrt(1 / (1 + exp(2 * l)));
     }
-    NEAR((double)walk(FT_DDIM, alpha, sigma), 1.238514308,
+    NEAR((double)walk(FT_DDIM, alpha, sigma, false), 1.238514308,
          2e-5); /* the state is f32: ten steps of 2^-24, amplified by 1/alpha = 32 */
-    NEAR((double)walk(FT_UNIPC, alpha, sigma), 1.354880569, 2e-5);
+    NEAR((double)walk(FT_UNIPC, alpha, sigma, false), 1.354880569, 2e-5);
     from = log(0.02 / 0.98), to = log(0.98 / 0.02); /* a rectified flow: alpha = 1 - t */
     for (int i = 0; i <= 10; i++) {
         sigma[i] = 1 / (1 + exp(from + (to - from) * i / 10));
         alpha[i] = 1 - sigma[i];
     }
-    NEAR((double)walk(FT_DDIM, alpha, sigma), 1.215890911, 2e-5);
-    NEAR((double)walk(FT_UNIPC, alpha, sigma), 1.348748086, 2e-5);
+    NEAR((double)walk(FT_DDIM, alpha, sigma, true), 1.215890911, 2e-5);
+    NEAR((double)walk(FT_UNIPC, alpha, sigma, true), 1.348748086, 2e-5);
     for (int i = 0; i <= 10; i++) sigma[i] = 1 - i / 10.0, alpha[i] = i / 10.0; /* from pure noise, alpha 0, to data, sigma 0 */
-    NEAR((double)walk(FT_UNIPC, alpha, sigma), 0.7 + 0.5 * 1.3, 0.03); /* the exact flow maps N(0,1) to N(0.7,0.25) linearly */
-    assert_true(isfinite(walk(FT_DDIM, alpha, sigma)));
+    NEAR((double)walk(FT_UNIPC, alpha, sigma, true), 0.7 + 0.5 * 1.3,
+         0.03); /* the exact flow maps N(0,1) to N(0.7,0.25) linearly */
+    assert_true(isfinite(walk(FT_DDIM, alpha, sigma, true)));
+    double twice[10]; /* 2 (0.75 y) - 0.5 y is y */
+    float alone = walk(FT_UNIPC, alpha, sigma, true), start = 1.3f, guided;
+    for (int i = 0; i < 10; i++) twice[i] = 2;
+    walk_from((ft_path){.kind = FT_UNIPC, .steps = 10, .alpha = alpha, .sigma = sigma, .guidance = twice}, true, 1, 1, &start,
+              &guided);
+    NEAR((double)guided, (double)alone, 2e-6);
 }
 
 /* ancestral sampling with the exact denoiser draws from the data's distribution; a larger variance widens it */
@@ -121,11 +141,9 @@ static void test_ddpm(void **state)
     for (int i = 0; i < STEPS; i++)
         alpha[i] = sqrt(ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]), sigma[i] = sqrt(1 - ft_alpha_bar(FT_BETA_LINEAR)[tau[i]]);
     alpha[STEPS] = 1, sigma[STEPS] = 0;
-    toy t = {alpha, sigma, N};
     for (int learned = 0; learned < 2; learned++) {
-        ft_path p = {.kind = FT_DDPM, .steps = STEPS, .alpha = alpha, .sigma = sigma, .learned = learned, .seed = 3, .each = 4};
-        ft_clip_noise(3, 0, 0, 4, x, N);
-        assert_int_equal(ft_sample_path(&p, x, N, toy_x0, &t), FT_OK);
+        ft_path p = {.kind = FT_DDPM, .steps = STEPS, .alpha = alpha, .sigma = sigma, .learned = learned};
+        walk_from(p, false, N / 4, 4, NULL, x);
         double mean = 0, square = 0;
         for (int k = 0; k < N; k++) mean += (double)x[k] / N, square += (double)x[k] * (double)x[k] / N;
         spread[learned] = sqrt(square - mean * mean);

@@ -65,7 +65,7 @@ enum { FT_SEED_PHANTOM_GRAIN = 0xF4A3E, FT_SEED_PHANTOM_BUBBLES = 0xB0BB1E, FT_S
     ROW(VAE_CODE, 2, false, "encodes or decodes by a VAE")                                                                       \
     ROW(GENERATOR, 3, true, "trains a generator")                                                                                \
     ROW(GENERATOR_SCORE, 4, true, "scores a generator on its validation latents, seed 17")                                       \
-    ROW(SAMPLER, 5, false, "predicts for a sampler, whose noise comes from the host")                                            \
+    ROW(SAMPLER, 5, false, "predicts for a sampler, whose noise is SAMPLE_NOISE's")                                              \
     ROW(CRITIC, 6, false, "trains a discriminator")                                                                              \
     ROW(CLASSIFIER, 11, true, "trains a classifier")                                                                             \
     ROW(PREDICTION, 12, true, "predicts classes; draws in a protocol that drops paths when it tests")                            \

@@ -1,6 +1,7 @@
 /* Running a plan on a device.
  *
- * A run is one copy of the step and the inputs in, the list, and copies of the small results out, all begun and not waited for.
+ * A run is one copy of the step and the inputs in (none where they are those of the run before), the list, and copies of the
+ * small results out, all begun and not waited for.
  * The list goes out kernel by kernel twice; the third time it is recorded, and from then on replayed as one. What cannot be
  * recorded goes on kernel by kernel, after one line in the log that names the op. ft_data waits for the run whose result it
  * reads, no more. */
@@ -17,7 +18,7 @@ enum { RUNS_BEFORE_RECORDING = 2 };
 
 static size_t padded(size_t n) { return (n + 255) / 256 * 256; }
 static size_t bytes_of(ft_t t) { return (size_t)t->count * ft_dtype_size(t->dtype); }
-static bool is_leaf(ft_t t) { return t->base == t && (t->kind == FT_IS_INPUT || t->kind == FT_IS_CONST); }
+static bool is_leaf(ft_t t) { return t->base == t && !t->lender && (t->kind == FT_IS_INPUT || t->kind == FT_IS_CONST); }
 
 /* What every run walks over, found once. */
 static int lists(ft_plan *p)
@@ -43,6 +44,7 @@ int ft__device_prepare(ft_plan *p)
     ft_device_part *m = &p->device;
     size_t constants = 0;
     m->inputs_size = padded(sizeof(ft_step));
+    m->sent = -1;
     for (int i = 0; i < p->g->n_tensor; i++) {
         ft_t t = p->g->tensor[i];
         t->fetched = -1;
@@ -52,7 +54,7 @@ int ft__device_prepare(ft_plan *p)
     }
     for (int i = 0; i < p->g->n_tensor; i++) { /* what is kept may be a view */
         ft_t o = ft__owner(p->g->tensor[i]);
-        if (!p->g->tensor[i]->kept || !ft__on_slab(o) || o->first < 0 || bytes_of(o) > FT_SMALL_RESULT ||
+        if (!p->g->tensor[i]->kept || p->g->tensor[i]->lent || !ft__on_slab(o) || o->first < 0 || bytes_of(o) > FT_SMALL_RESULT ||
             o->result_at != SIZE_MAX)
             continue;
         o->result_at = m->results_size;
@@ -208,6 +210,23 @@ static int copy_out(ft_plan *p, int slot)
     return p->backend->device->mark(slot);
 }
 
+/* The step and the inputs. Those of a sampler are the same in all of its steps. */
+static int send(ft_plan *p, int slot, const ft_step *step)
+{
+    ft_device_part *m = &p->device;
+    const ft_step *last = m->sent >= 0 ? (const ft_step *)m->in[m->sent] : NULL;
+    bool same = last && last->seed == step->seed && last->step == step->step && last->lr == step->lr && last->ema == step->ema &&
+                last->rank == step->rank;
+    for (int i = 0; same && i < m->n_input; i++)
+        same = !memcmp(m->in[m->sent] + ((char *)m->input[i]->data - m->inputs), m->input[i]->host, bytes_of(m->input[i]));
+    if (same) return FT_OK;
+    m->sent = slot;
+    memcpy(m->in[slot], step, sizeof *step);
+    for (int i = 0; i < m->n_input; i++)
+        memcpy(m->in[slot] + ((char *)m->input[i]->data - m->inputs), m->input[i]->host, bytes_of(m->input[i]));
+    return p->backend->device->copy_in(m->inputs, m->in[slot], m->inputs_size);
+}
+
 int ft__device_run(ft_plan *p, const ft_step *step)
 {
     const ft_device *d = p->backend->device;
@@ -219,10 +238,7 @@ int ft__device_run(ft_plan *p, const ft_step *step)
     FT_TRY(push_stores(p, version != p->packed));
     p->packed = version;
     if (p->runs >= FT_LAG) FT_TRY(d->wait(slot)); /* its pinned memory is free again */
-    memcpy(m->in[slot], step, sizeof *step);
-    for (int i = 0; i < m->n_input; i++)
-        memcpy(m->in[slot] + ((char *)m->input[i]->data - m->inputs), m->input[i]->host, bytes_of(m->input[i]));
-    FT_TRY(d->copy_in(m->inputs, m->in[slot], m->inputs_size));
+    FT_TRY(send(p, slot, step));
     if (p->guard && d->forbid) {
         FT_TRY(d->mark(slot));
         FT_TRY(d->wait(slot)); /* what was begun before may touch it all */
@@ -235,6 +251,8 @@ int ft__device_run(ft_plan *p, const ft_step *step)
     FT_TRY(copy_out(p, slot));
     p->runs++;
     if (p->writes) ft__params_written(p->g->params, p->writes);
+    for (int i = 0; i < m->n_foreign; i++)
+        if (m->foreign[i]->assigned) ft__params_written(m->foreign[i]->store, 1u << FT_ARRAY_WEIGHTS);
     return d->check();
 }
 

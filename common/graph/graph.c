@@ -259,6 +259,14 @@ ft_t ft_param_group(ft_graph *g, int n, const char *const *name, int ndim, const
 }
 
 void ft_keep(ft_t t) { t->kept = true; }
+void ft_lend(ft_t t) { t->kept = t->lent = true; }
+
+ft_t ft_input_at(ft_graph *g, ft_t there)
+{
+    ft_t t = tensor(g, FT_IS_INPUT, there->dtype, there->ndim, there->dim);
+    if (!g->failed) t->lender = there, t->name = "";
+    return t;
+}
 
 static ft_t view(ft_graph *g, ft_t x, int ndim, const int64_t *dim)
 {

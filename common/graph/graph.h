@@ -117,6 +117,10 @@ void ft_borrow_average(ft_graph *g, bool on);
 /* "encoder.conv_in.weight" and the like; lives as long as the graph. */
 const char *ft_name(ft_graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void ft_keep(ft_t t); /* may be read with ft_data after a run */
+/* An input of g that lies where another graph's tensor does, so nothing is copied: what the last run of that graph's plan left in
+ * it. Before that plan is made: ft_lend(there), but for inputs. The plan is made before g's, and lives as long. */
+void ft_lend(ft_t there);
+ft_t ft_input_at(ft_graph *g, ft_t there);
 ft_t ft_stop_grad(ft_graph *g, ft_t x);
 
 int ft_ndim(ft_t t);
@@ -179,6 +183,14 @@ ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
 ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim); /* [0, 1) */
 ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);      /* coefficient (B,2) f32: a, s -> a x0 + s noise */
 ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width);                 /* t (B) f32 -> (B, width): cos half, sin half */
+/* A sampler's step, in double: y = sum of w_k x_k + s e over n <= FT_COMBINED tensors (B, ...) f32 of one shape; a w or s of 0
+ * takes no part, whatever it stands before. `weights` (f32) is where the step's numbers lie, each the sum of two floats: w_1 ..
+ * w_n; with `key` also s, then for `share` the logarithms of a smallest and a largest variance, and last, as one float, the step
+ * of the noise. e ~ N(0,1) as ft_clip_noise gives it (gen/diffusion.h), key (4) i32: the seed and the first clip, low words
+ * first; NULL: none. share (like x) or NULL: v, whose (v + 1) / 2 is the share of the largest: s is multiplied by that deviation.
+ */
+enum { FT_COMBINED = 5 };
+ft_t ft_combine(ft_graph *g, int n, const ft_t *x, ft_t weights, ft_t key, ft_t share);
 
 /* Products. Weights are f32: parameters, or activations (then gradients flow to them as well).
  * linear: (..., K), w (N, K) or a 1x1x1 convolution's (N, K, 1, 1, 1), b (N) or NULL -> (..., N) */

@@ -24,7 +24,9 @@ struct ft_tensor {
     ft_params *store; /* that holds it: the graph's own or a lender's */
     size_t shift;     /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
     bool average;     /* of the running average of the weights, not of the weights */
-    bool needs_grad, kept;
+    bool needs_grad, kept, assigned;
+    bool lent;             /* kept for another graph, not for the host */
+    ft_tensor *lender;     /* of an input: the tensor that it is; of another graph */
     ft_tensor *grad;       /* set by ft_backward */
     ft_tensor *landed;     /* of a leaf: the sum of its gradients so far; of a parameter where the optimiser reads it */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */

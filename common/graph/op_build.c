@@ -374,6 +374,23 @@ ft_t ft_timestep_embed(ft_graph *g, ft_t t, int64_t width)
     return ft__out(g, n, FT_F32, 2, (int64_t[]){t->count, width});
 }
 
+ft_t ft_combine(ft_graph *g, int n, const ft_t *x, ft_t weights, ft_t key, ft_t share)
+{
+    ft_t in[3 + FT_COMBINED] = {weights, key, share};
+    int64_t numbers = 2 * n + (key ? share ? 7 : 3 : 0);
+    NEED(n >= 1 && n <= FT_COMBINED, "%d tensors, 1 to %d are possible", n, FT_COMBINED);
+    NEED(is_vector(weights, numbers), "weights %s: %lld f32", ft__shape(weights), (long long)numbers);
+    NEED(!key || (key->dtype == FT_I32 && key->count == 4), "key %s: (4) i32", ft__shape(key));
+    NEED(!share || key, "a share of the variance needs noise");
+    for (int k = 0; k < n + (share != NULL); k++) {
+        ft_t t = k < n ? x[k] : share;
+        NEED(t->dtype == FT_F32 && t->count == x[0]->count && t->dim[0] == x[0]->dim[0], "%s beside %s", ft__shape(t),
+             ft__shape(x[0]));
+    }
+    for (int k = 0; k < n; k++) in[3 + k] = x[k];
+    return ft__out_like(g, ft__node(g, FT_OP_combine, 3 + n, in), x[0]);
+}
+
 /* ---- products ----------------------------------------------------------------------------------------------------------- */
 
 /* The value before the activation is needed by the backward pass, except ReLU's. So in training the activation is a node. */
@@ -504,7 +521,7 @@ void ft_assign(ft_graph *g, ft_t state, ft_t value)
     if (g->failed) return;
     if (!is_state(state) || value->dtype != FT_F32 || value->count != state->count)
         ft__fail(g, "ft_assign", "state %s, value %s", ft__shape(state), ft__shape(value));
-    else ft__node(g, FT_OP_assign, 2, (ft_t[]){state, value});
+    else ft__node(g, FT_OP_assign, 2, (ft_t[]){state, value}), state->assigned = true;
 }
 
 void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep)
@@ -514,5 +531,5 @@ void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep)
         index->count != value->dim[0] || index->dtype != FT_I32 || keep->count != value->dim[0] || keep->dtype != FT_F32)
         ft__fail(g, "ft_assign_rows", "state %s, index %s, value %s, keep %s", ft__shape(state), ft__shape(index),
                  ft__shape(value), ft__shape(keep));
-    else ft__node(g, FT_OP_assign_rows, 4, (ft_t[]){state, index, value, keep});
+    else ft__node(g, FT_OP_assign_rows, 4, (ft_t[]){state, index, value, keep}), state->assigned = true;
 }

@@ -223,7 +223,8 @@ static void address(ft_plan *p)
         } else if (t->kind == FT_IS_GRAD) {
             const ft_store *st = there ? ft__params_there(g->params) : ft__params_store(g->params);
             t->data = st->grad + ft_params_at(g->params, (int)t->offset)->offset;
-        } else if (ft__on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
+        } else if (t->lender) t->data = t->lender->data;
+        else if (ft__on_slab(t) && t->first >= 0) t->data = p->slab + t->offset;
     }
     for (int i = 0; i < g->n_tensor; i++) {
         ft_t t = g->tensor[i];
@@ -239,7 +240,7 @@ static unsigned written(const ft_graph *g, bool training, bool learning)
     for (int i = 0; i < g->n_node; i++) {
         const ft_node *n = g->node[i];
         if (n->dead) continue;
-        if (n->op == FT_OP_assign || n->op == FT_OP_assign_rows ||
+        if (((n->op == FT_OP_assign || n->op == FT_OP_assign_rows) && n->in[0]->store == g->params) ||
             (n->op == FT_OP_batchnorm && n->attr.norm.training && n->attr.norm.momentum != 0))
             w |= 1u << FT_ARRAY_WEIGHTS;
     }
@@ -319,6 +320,9 @@ static int make_plan(ft_plan **out, ft_graph *g, ft_bank bank)
     FT_TRY(ft_params_seal(g->params));
     for (int i = 0; i < g->n_tensor; i++)
         if (g->tensor[i]->store) FT_TRY(ft_params_seal(g->tensor[i]->store));
+    for (int i = 0; i < g->n_tensor; i++)
+        if (g->tensor[i]->lender && !g->tensor[i]->lender->graph->plan)
+            return FT_FAIL(FT_EGRAPH, "%s is lent by a graph that has no plan yet", ft__shape(g->tensor[i]->lender));
     FT_TRY(ft_backend_open());
     ft_plan *p = ft_alloc(sizeof *p);
     if (!p) return FT_FAIL(FT_ENOMEM, "no memory for a plan");

@@ -20,6 +20,7 @@ typedef struct {
     size_t inputs_size, results_size;
     ft_t *input, *result, *foreign; /* copied in; copied out; parameters of other stores or of the average */
     int n_input, n_result, n_foreign;
+    int sent; /* which of `in` was copied last; -1: none */
     ft_recording *recording;
     bool never_record;
 } ft_device_part;

@@ -15,8 +15,8 @@
 #include "experiments/cli/cli.h"
 #include "experiments/models/model_table.h"
 #include "experiments/stages/environment.h"
-#include "gen/diffusion.h"
 #include "gen/vae_train.h"
+#include "gen/walk.h"
 
 static int by_value(const void *a, const void *b)
 {
@@ -373,44 +373,39 @@ static void shape_of(ft_cli *c, const ft_model *row, const char *preset, const f
     }
 }
 
-typedef struct {
-    ft_plan *plan;
-    ft_t x, t, y;
-} denoiser;
+enum { MOST_STEPS = 1000 };
 
-static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
+/* UniPC-2 along a rectified flow, that of a network on *x and *t in g */
+static int sampling_of(ft_walk **w, ft_graph *g, int64_t steps, int ndim, const int64_t *dim, ft_t *x, ft_t *t)
 {
-    denoiser *d = ctx;
-    (void)fraction;
-    memcpy(ft_data(d->x), x, (size_t)ft_count(d->x) * 4);
-    for (int64_t b = 0; b < ft_count(d->t); b++) ((float *)ft_data(d->t))[b] = (float)i;
-    FT_TRY(ft_run(d->plan, &(ft_step){0}));
-    int64_t channels = ft_dim(d->x, -1), out = ft_dim(d->y, -1); /* epsilon is the first half */
-    for (int64_t k = 0; k < ft_count(d->x); k++) x0[k] = x[k] - ((const float *)ft_data(d->y))[k / channels * out + k % channels];
-    return FT_OK;
+    static double alpha[MOST_STEPS + 1], sigma[MOST_STEPS + 1], time[MOST_STEPS];
+    for (int64_t i = 0; i <= steps; i++) {
+        sigma[i] = 0.02 + 0.96 * (double)(steps - i) / (double)steps;
+        alpha[i] = 1 - sigma[i];
+        if (i < steps) time[i] = (double)i;
+    }
+    const ft_path path = {
+        .kind = FT_UNIPC, .predicts = FT_PREDICTS_EPS, .steps = (int)steps, .alpha = alpha, .sigma = sigma, .time = time};
+    return ft_walk_new(w, g, &path, ndim, dim, x, t);
 }
 
-/* `runs` walks of `steps` steps of UniPC-2 from noise, without the decoder */
-static int time_sampling(denoiser *d, int64_t runs, int64_t steps, double *ms)
+/* epsilon is the first half of what the network says */
+static int update_of(ft_walk *w, ft_graph *g, ft_t y, int64_t channels)
 {
-    int64_t n = ft_count(d->x);
-    double *alpha = ft_alloc((size_t)(steps + 1) * 2 * sizeof *alpha), *sigma = alpha ? alpha + steps + 1 : NULL;
-    float *x = ft_alloc((size_t)n * sizeof *x);
-    int rc = alpha && x ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory to sample");
-    for (int64_t i = 0; rc == FT_OK && i <= steps; i++) {
-        double t = 0.02 + 0.96 * (double)(steps - i) / (double)steps;
-        alpha[i] = 1 - t, sigma[i] = t;
-    }
-    for (int64_t k = -1; rc == FT_OK && k < runs; k++) {
+    return ft_walk_update(w, ft_slice(g, y, 4, 0, channels), NULL, NULL);
+}
+
+/* `runs` walks from noise, without the decoder */
+static int time_sampling(ft_walk *w, ft_plan *plan, int64_t runs, double *ms)
+{
+    const float *x;
+    for (int64_t k = -1; k < runs; k++) {
         double start = ft_now();
-        for (int64_t i = 0; i < n; i++) x[i] = (float)(i % 17) / 8 - 1;
-        rc = ft_sample_path(&(ft_path){.kind = FT_UNIPC, .steps = (int)steps, .alpha = alpha, .sigma = sigma}, x, n, denoise, d);
+        FT_TRY(ft_walk_run(w, plan, 1, 0, NULL, &x));
         if (k >= 0) ms[k] = 1000 * (ft_now() - start);
     }
-    ft_free(alpha);
-    ft_free(x);
-    if (rc == FT_OK) qsort(ms, (size_t)runs, sizeof *ms, by_value);
-    return rc;
+    qsort(ms, (size_t)runs, sizeof *ms, by_value);
+    return FT_OK;
 }
 
 static int run_model(ft_cli *c, const char *what, int64_t runs)
@@ -424,11 +419,12 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     if (!train && !sample && strcmp(what, "forward"))
         return FT_FAIL(FT_EUSAGE, "bench %s is not known: train-step, forward, sample, op", what);
     FT_TRY(ft_cli_int(c, "--batch", 1, 4096, &batch));
-    FT_TRY(ft_cli_int(c, "--steps", 1, 1000, &steps));
+    FT_TRY(ft_cli_int(c, "--steps", 1, MOST_STEPS, &steps));
     FT_TRY(ft_cli_config(c, NULL, &cfg));
     ft_params *params = ft_params_new(0);
     ft_graph *g = NULL;
     ft_plan *plan = NULL;
+    ft_walk *walk = NULL;
     double *ms = ft_alloc((size_t)runs * sizeof *ms);
     int rc = ft_precision(cfg, ft_model_work(model), &dtype);
     char whole[80];
@@ -447,6 +443,8 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     for (int i = 0; i < row->n_in; i++) {
         int64_t dim[FT_MAX_DIMS];
         shape_of(c, row, preset, cfg, i, batch, dim);
+        if (sample && i == 0) FT_TRY_TO(rc, done, sampling_of(&walk, g, steps, ft_model_dims(&row->in[0]), dim, &x[0], &x[1]));
+        if (sample) continue;
         x[i] = ft_input(g, row->in[i].name, FT_F32, ft_model_dims(&row->in[i]), dim);
         if (!ft_graph_error(g)) fill(x[i], 1);
     }
@@ -460,9 +458,10 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
         ft_backward(g, loss);
         ft_params_no_average(params); /* as the opponents': no EMA */
         ft_optimise(g, (ft_optim_opt){.no_ema = true});
-    } else ft_keep(y);
+    } else if (!sample) ft_keep(y);
+    else FT_TRY_TO(rc, done, update_of(walk, g, y, ft_dim(x[0], 4)));
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    if (sample) FT_TRY_TO(rc, done, time_sampling(&(denoiser){plan, x[0], x[1], y}, runs, steps, ms));
+    if (sample) FT_TRY_TO(rc, done, time_sampling(walk, plan, runs, ms));
     else FT_TRY_TO(rc, done, time_plan(plan, runs, ft_cli_flag(c, "--profile"), ms));
     ft_plan_info info = ft_plan_describe(plan);
     json_t *o =
@@ -481,6 +480,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     ft_plan_profile(plan);
 done:
     ft_plan_free(plan);
+    ft_walk_free(walk);
     ft_graph_free(g);
     ft_params_free(params);
     ft_free(ms);

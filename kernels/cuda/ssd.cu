@@ -164,6 +164,7 @@ extern "C" int ft_cuda_prepare_ssd(ft_call *c)
 {
     shape s = shape_of(c);
     c->work_size = (size_t)(s.seqs * s.t * s.heads) * sizeof(float);
+    if (ft_cuda_ssd_chunk_fits(c, false)) c->work_size = ft_cuda_ssd_chunk_work(c, false);
     return limits(&s);
 }
 
@@ -266,7 +267,7 @@ extern "C" int ft_cuda_prepare_ssd_bwd(ft_call *c)
     int64_t steps_ = s.seqs * s.t * s.heads;
     c->work_size =
         (size_t)(3 * steps_ + steps_ * s.n + s.seqs * 3 * s.heads + s.seqs * s.heads * ft_ceil(s.n, 32)) * sizeof(float);
-    if (ft_cuda_ssd_chunk_fits(c, true)) c->work_size = ft_cuda_ssd_chunk_work(c);
+    if (ft_cuda_ssd_chunk_fits(c, true)) c->work_size = ft_cuda_ssd_chunk_work(c, true);
     return limits(&s);
 }
 

@@ -1,7 +1,8 @@
-/* SSD of short sequences as products on tensor cores (Dao & Gu 2024, the quadratic form; MedSora's scans have 48 and 6 tokens).
+/* SSD as products on tensor cores (Dao & Gu 2024): within a chunk of 64 tokens the quadratic form (MedSora's scans have 48 and 6
+ * tokens), between chunks the state, which ssd_carry.cu makes.
  *
- * Per head, with s_i the running sum of dt A and G = C B^T, which all heads share:
- *   M_ij = exp(s_i - s_j) dt_j G_ij for j <= i,   y = M x + D x.
+ * Per chunk and head, with s_i the running sum of dt A and G = C B^T, which all heads share, H the state before:
+ *   M_ij = exp(s_i - s_j) dt_j G_ij for j <= i,   y_i = (M x)_i + exp(s_i) C_i H + D x_i.
  * Backward, with dM = dy x^T and r_ij = exp(s_i - s_j) G_ij dM_ij:
  *   dx = M^T dy + D dy,  dD = sum of dM_ii,  dG = sum over heads of exp(s_i - s_j) dt_j dM_ij,  dC = dG B,  dB = dG^T C,
  *   d(dt_t A) = sum over i >= t of (sum_j dt_j r_ij - dt_i sum_j r_ji),  and dt_j gets sum_i r_ij besides.
@@ -10,110 +11,23 @@
  * registers while it goes through the block's heads in order; M is made from G in registers and is the next product's operand as
  * it stands, in two halves so that nothing is rounded to bf16 on the way. x and dy of the next head arrive while this one is
  * worked on. Tokens behind the last are zeros, with dt = 0. */
-#include "kernels/cuda/ssd.h"
-#include "kernels/cuda/tensor.cuh"
-
-enum { MOST_TOKENS = 64, MOST_WARPS = 4, MOST_STATE = 256, SHARED = 96 << 10, PAD = 8 };
-
-struct chunk {
-    int seqs, t, heads, n, e, width; /* n: state, e = heads * p, width = e + 2 n */
-    int sides, each, parts;          /* sequences of a block, heads of a block, blocks that share a sequence */
-    const bf16 *x, *raw;             /* (seqs, t, width), (seqs, t, heads) */
-    const float *bias, *a_log, *d;
-};
-
-/* one sequence's share of shared memory */
-struct room {
-    bf16 *b, *c, *x, *dy, *dg;       /* (TP, n + PAD) twice; two heads' (TP, P + PAD) each; dG^T (TP, TP + PAD) */
-    float *cum, *dt;                 /* (each, TP) */
-    float *own, *diagonal, *columns; /* r summed over i, dM_jj (TP); sum of dt_j r_ij over a warp's tokens j (W, TP) */
-};
-template <int W, int P> static __host__ __device__ size_t room_bytes(const chunk &s, bool backward)
-{
-    size_t tp = W * 16, bytes = 2 * tp * (size_t)(s.n + PAD) * 2 + 2 * tp * (P + PAD) * 2 + 2 * (size_t)s.each * tp * 4;
-    if (backward) bytes += 2 * tp * (P + PAD) * 2 + tp * (tp + PAD) * 2 + (2 + W) * tp * 4;
-    return bytes;
-}
-template <int W, int P> FT_DEV room room_of(unsigned char *base, const chunk &s, bool backward)
-{
-    enum { TP = W * 16, TILE = TP * (P + PAD) };
-    room r;
-    bf16 *at = (bf16 *)base;
-    r.b = at, at += TP * (s.n + PAD);
-    r.c = at, at += TP * (s.n + PAD);
-    r.x = at, at += 2 * TILE;
-    r.dy = at, at += backward ? 2 * TILE : 0;
-    r.dg = at, at += backward ? TP * (TP + PAD) : 0;
-    r.cum = (float *)at, r.dt = r.cum + s.each * TP, r.own = r.dt + s.each * TP, r.diagonal = r.own + TP,
-    r.columns = r.diagonal + TP;
-    return r;
-}
-
-struct spot {                           /* of this warp */
-    int lane, tile, me, seq, h0, heads; /* its tokens; this thread in its sequence; the block's heads */
-    bool there;                         /* the sequence exists */
-};
-template <int W> FT_DEV spot spot_of(const chunk &s)
-{
-    spot p;
-    p.lane = (int)threadIdx.x % FT_WARP, p.tile = (int)threadIdx.x / FT_WARP % W, p.me = (int)threadIdx.x % (W * FT_WARP);
-    p.seq = (int)blockIdx.x * s.sides + (int)threadIdx.x / (W * FT_WARP);
-    p.there = p.seq < s.seqs;
-    p.h0 = (int)blockIdx.y * s.each, p.heads = s.heads - p.h0 < s.each ? s.heads - p.h0 : s.each;
-    return p;
-}
-
-/* rows of `columns` values, `stride` apart, of all tokens to shared memory */
-template <int W> FT_DEV void fetch(bf16 *to, const bf16 *from, int64_t stride, int columns, int t, const spot &p)
-{
-    int wide = columns / 8;
-    for (int e = p.me; e < W * 16 * wide; e += W * FT_WARP) {
-        int row = e / wide, at = e % wide * 8;
-        bool inside = p.there && row < t;
-        ft_copy(to + row * (columns + PAD) + at, inside ? from + row * stride + at : from, inside);
-    }
-}
-
-/* dt and the running sums of dt A of the block's heads, a warp each: token lane and token lane + 32 */
-template <int W> FT_DEV void make_steps(const room &r, const chunk &s, const spot &p)
-{
-    enum { TP = W * 16 };
-    for (int h = p.tile; h < p.heads; h += W) {
-        float a = -ft_exp1(s.a_log[p.h0 + h]), before = 0;
-#pragma unroll
-        for (int half = 0; half < (W + 1) / 2; half++) {
-            int t = half * FT_WARP + p.lane;
-            float dt = 0;
-            if (p.there && t < s.t)
-                dt = ft_softplus1(ft_get(s.raw + ((int64_t)p.seq * s.t + t) * s.heads + p.h0 + h) + s.bias[p.h0 + h]);
-            float sum = dt * a;
-#pragma unroll
-            for (int by = 1; by < FT_WARP; by *= 2) {
-                float left = __shfl_up_sync(0xFFFFFFFFu, sum, (unsigned)by);
-                if (p.lane >= by) sum += left;
-            }
-            sum += before;
-            before = __shfl_sync(0xFFFFFFFFu, sum, FT_WARP - 1);
-            if (t < TP) r.dt[h * TP + t] = dt, r.cum[h * TP + t] = sum;
-        }
-    }
-}
+#include "kernels/cuda/ssd_chunk.cuh"
 
 /* exp of a difference that is never positive where it counts; elsewhere 0, without a branch */
 FT_DEV float fade_of(float d, bool counts) { return ft_exp1(d > 0 ? 0.0f : d) * (counts ? 1.0f : 0.0f); }
 
-/* grid: (blocks of sequences, parts of the heads) */
+/* grid: (blocks of chunks, parts of the heads) */
 template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk(bf16 *y, chunk s)
 {
     FT_DYNAMIC_SHARED(unsigned char, shared);
     enum { TP = W * 16, LD = P + PAD };
     spot p = spot_of<W>(s);
     room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, false), s, false);
-    const bf16 *x = s.x + (int64_t)p.seq * s.t * s.width;
+    const bf16 *x = s.x + p.token * (int64_t)s.width;
     int ldn = s.n + PAD, i0 = p.tile * 16 + p.lane / 4;
-    fetch<W>(r.b, x + s.e, s.width, s.n, s.t, p);
-    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, s.t, p);
-    fetch<W>(r.x, x + p.h0 * P, s.width, P, s.t, p);
+    fetch<W>(r.b, x + s.e, s.width, s.n, p);
+    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, p);
+    fetch<W>(r.x, x + p.h0 * P, s.width, P, p);
     make_steps<W>(r, s, p);
     ft_copies_done();
     __syncthreads();
@@ -133,10 +47,14 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
             ft_copies_done();
             __syncthreads();
         }
-        if (h + 1 < p.heads) fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, s.t, p);
+        if (h + 1 < p.heads) fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, p);
         const bf16 *tile = r.x + (h & 1) * TP * LD;
         const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
         float out[P / 8][4] = {{0}}, ci[2] = {cum[i0], cum[i0 + 8]}, d = s.d[p.h0 + h];
+        if (s.carried) {
+            float fade[2] = {ft_exp1(ci[0]), ft_exp1(ci[1])};
+            times_state<P>(out, r.c + p.tile * 16 * ldn, s, p, h, fade);
+        }
 #pragma unroll
         for (int j = 0; j < W; j++) {
             if (j > p.tile) break;
@@ -160,8 +78,8 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 #pragma unroll
         for (int q = 0; q < 2; q++) {
             int i = i0 + q * 8;
-            if (!p.there || i >= s.t) continue;
-            bf16 *to = y + ((int64_t)p.seq * s.t + i) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+            if (i >= p.t) continue;
+            bf16 *to = y + (int64_t)(p.token + i) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
             const bf16 *own = tile + i * LD + p.lane % 4 * 2;
 #pragma unroll
             for (int c = 0; c < P / 8; c++) {
@@ -175,10 +93,32 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 }
 
 struct chunk_grads {
-    const bf16 *dy;     /* (seqs, t, e) */
-    bf16 *dx, *ddt;     /* like x and raw; ddt may be NULL */
-    float *sums, *part; /* (seqs, 3, heads) of dt_bias, A_log, D; (parts, seqs * t, 2 n) of dB and dC, if parts > 1 */
+    const bf16 *dy; /* (sequences, length, e) */
+    bf16 *dx, *ddt; /* like x and raw; ddt may be NULL */
+    int parts;      /* of dB and dC: what the blocks have, and behind it what comes from other chunks */
+    float *sums;    /* (seqs, 3, heads) of dt_bias, A_log, D */
+    float *part;    /* (parts, tokens, 2 n), if parts > 1 */
+    carried_grads carried;
 };
+
+/* What comes from the states to a head's r and to the first warp's columns; what all of its running sums get besides */
+template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const carried_grads &k, const spot &p, int h)
+{
+    enum { TP = W * 16 };
+    float end = 0;
+    for (int t = p.lane; t < p.t; t += FT_WARP) {
+        float own = 0, sum = 0;
+        for (int n = 0; n < s.n / 16; n++) { /* in order */
+            int64_t at = (n * s.tokens + p.token + t) * s.heads + p.h0 + h;
+            own += k.own[at], sum += k.sums[at];
+        }
+        r.own[t] += own;
+        r.columns[t] += sum;
+        end += r.dt[h * TP + t] * own;
+    }
+    __syncwarp();
+    return ft_warp_sum(end) + (p.t > 0 ? k.ends[(int64_t)p.seq * s.heads + p.h0 + h] : 0.0f);
+}
 
 /* what of a head remains when its products are done: a warp, token lane and token lane + 32 */
 template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const chunk_grads &k, const spot &p, int h)
@@ -187,10 +127,11 @@ template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const ch
     int head = p.h0 + h;
     const float *dt = r.dt + h * TP;
     float a = -ft_exp1(s.a_log[head]), later = 0, dbias = 0, da = 0, dd = 0;
+    if (s.carried) later = add_carried<W>(r, s, k.carried, p, h);
 #pragma unroll
     for (int half = (W + 1) / 2 - 1; half >= 0; half--) { /* from the last token */
         int t = half * FT_WARP + FT_WARP - 1 - p.lane;
-        bool inside = t < s.t;
+        bool inside = t < p.t;
         float own = inside ? r.own[t] : 0.0f, step = inside ? dt[t] : 0.0f, tail = -step * own;
 #pragma unroll
         for (int w = 0; w < W; w++)
@@ -202,14 +143,14 @@ template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const ch
         }
         tail += later;
         later = __shfl_sync(0xFFFFFFFFu, tail, FT_WARP - 1);
-        if (!inside || !p.there) continue;
-        int64_t at = ((int64_t)p.seq * s.t + t) * s.heads + head;
+        if (!inside) continue;
+        int64_t at = (int64_t)(p.token + t) * s.heads + head;
         float dr = (own + a * tail) * ft_sigmoid1(ft_get(s.raw + at) + s.bias[head]);
         if (k.ddt) ft_put(k.ddt + at, dr);
         dbias += dr, da += step * tail, dd += r.diagonal[t];
     }
     dbias = ft_warp_sum(dbias), da = ft_warp_sum(da), dd = ft_warp_sum(dd);
-    if (p.lane > 0 || !p.there) return;
+    if (p.lane > 0 || p.t == 0) return;
     k.sums[(p.seq * 3) * (int64_t)s.heads + head] = dbias;
     k.sums[(p.seq * 3 + 1) * (int64_t)s.heads + head] = a * da;
     k.sums[(p.seq * 3 + 2) * (int64_t)s.heads + head] = dd;
@@ -220,13 +161,13 @@ FT_DEV void store_shared_grads(const float d[2][4], int i0, int c, const chunk &
 {
 #pragma unroll
     for (int q = 0; q < 2; q++) {
-        int64_t token = (int64_t)p.seq * s.t + i0 + q * 8;
-        if (!p.there || i0 + q * 8 >= s.t) continue;
+        int64_t token = p.token + i0 + q * 8;
+        if (i0 + q * 8 >= p.t) continue;
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             int at = c + half * 8 + p.lane % 4 * 2;
             float v[2] = {d[half][2 * q], d[half][2 * q + 1]};
-            if (s.parts > 1) ft_write<2>(k.part + ((int64_t)blockIdx.y * s.seqs * s.t + token) * 2 * s.n + at, v);
+            if (k.parts > 1) ft_write<2>(k.part + (blockIdx.y * s.tokens + token) * 2 * s.n + at, v);
             else ft_write<2>(k.dx + token * s.width + s.e + at, v);
         }
     }
@@ -238,12 +179,12 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
     enum { TP = W * 16, LD = P + PAD, LDG = TP + PAD };
     spot p = spot_of<W>(s);
     room r = room_of<W, P>(shared + (threadIdx.x / (W * FT_WARP)) * room_bytes<W, P>(s, true), s, true);
-    const bf16 *x = s.x + (int64_t)p.seq * s.t * s.width, *dy = k.dy + (int64_t)p.seq * s.t * s.e;
+    const bf16 *x = s.x + p.token * (int64_t)s.width, *dy = k.dy + p.token * (int64_t)s.e;
     int ldn = s.n + PAD, j0 = p.tile * 16 + p.lane / 4;
-    fetch<W>(r.b, x + s.e, s.width, s.n, s.t, p);
-    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, s.t, p);
-    fetch<W>(r.x, x + p.h0 * P, s.width, P, s.t, p);
-    fetch<W>(r.dy, dy + p.h0 * P, s.e, P, s.t, p);
+    fetch<W>(r.b, x + s.e, s.width, s.n, p);
+    fetch<W>(r.c, x + s.e + s.n, s.width, s.n, p);
+    fetch<W>(r.x, x + p.h0 * P, s.width, P, p);
+    fetch<W>(r.dy, dy + p.h0 * P, s.e, P, p);
     make_steps<W>(r, s, p);
     ft_copies_done();
     __syncthreads();
@@ -265,13 +206,21 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
             __syncthreads();
         }
         if (h + 1 < p.heads) {
-            fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, s.t, p);
-            fetch<W>(r.dy + ((h + 1) & 1) * TP * LD, dy + (p.h0 + h + 1) * P, s.e, P, s.t, p);
+            fetch<W>(r.x + ((h + 1) & 1) * TP * LD, x + (p.h0 + h + 1) * P, s.width, P, p);
+            fetch<W>(r.dy + ((h + 1) & 1) * TP * LD, dy + (p.h0 + h + 1) * P, s.e, P, p);
         }
         const bf16 *tx = r.x + (h & 1) * TP * LD, *td = r.dy + (h & 1) * TP * LD;
         const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
         float out[P / 8][4] = {{0}}, cj[2] = {cum[j0], cum[j0 + 8]}, dj[2] = {dt[j0], dt[j0 + 8]}, own[2] = {0},
                       d = s.d[p.h0 + h];
+        if (s.carried)
+#pragma unroll
+            for (int q = 0; q < 2; q++) {
+                const float *from = k.carried.dx + (int64_t)(p.token + j0 + q * 8) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
+                if (j0 + q * 8 >= p.t) continue;
+#pragma unroll
+                for (int c = 0; c < P / 8; c++) ft_read<2>(out[c] + 2 * q, from + c * 8);
+            }
 #pragma unroll
         for (int i = 0; i < W; i++) {
             if (i < p.tile) continue;
@@ -318,8 +267,8 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
 #pragma unroll
             for (int by = 1; by < 4; by *= 2) own[q] += __shfl_xor_sync(0xFFFFFFFFu, own[q], by);
             if (p.lane % 4 == 0) r.own[j] = own[q];
-            if (!p.there || j >= s.t) continue;
-            bf16 *to = k.dx + ((int64_t)p.seq * s.t + j) * s.width + (p.h0 + h) * P + p.lane % 4 * 2;
+            if (j >= p.t) continue;
+            bf16 *to = k.dx + (int64_t)(p.token + j) * s.width + (p.h0 + h) * P + p.lane % 4 * 2;
             const bf16 *above = td + j * LD + p.lane % 4 * 2;
 #pragma unroll
             for (int c = 0; c < P / 8; c++) {
@@ -391,78 +340,118 @@ static chunk chunk_of(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
     chunk s;
-    s.seqs = (int)x->dim[0], s.t = (int)x->dim[1], s.width = (int)x->dim[2], s.heads = (int)c->attr->seq.heads,
-    s.n = (int)c->attr->seq.state, s.e = s.width - 2 * s.n;
-    int warps = (s.t + 15) / 16;
-    s.sides = warps <= MOST_WARPS ? MOST_WARPS / warps : 1;
+    int64_t length = x->dim[1], chunks = ft_ceil(length, MOST_TOKENS);
+    s.length = (int)length, s.chunks = (int)chunks, s.seqs = (int)(x->dim[0] * chunks), s.tokens = x->dim[0] * length;
+    s.t = length < MOST_TOKENS ? (int)length : (int)MOST_TOKENS;
+    s.width = (int)x->dim[2], s.heads = (int)c->attr->seq.heads, s.n = (int)c->attr->seq.state, s.e = s.width - 2 * s.n;
+    s.sides = MOST_WARPS / ((s.t + 15) / 16);
     int blocks = (s.seqs + s.sides - 1) / s.sides, parts = (enough_blocks() + blocks - 1) / blocks;
     parts = parts < s.heads ? parts : s.heads;
     s.each = (s.heads + parts - 1) / parts, s.parts = (s.heads + s.each - 1) / s.each;
     s.x = ft_as<const bf16>(x), s.raw = ft_as<const bf16>(c->in[1]), s.bias = ft_as<const float>(c->in[2]),
     s.a_log = ft_as<const float>(c->in[3]), s.d = ft_as<const float>(c->in[4]);
+    s.carried = NULL;
     return s;
 }
 
-/* Runs a statement with W and P */
-#define BY_TOKENS(t, ...)                                                                                                        \
-    do {                                                                                                                         \
-        if ((t) <= 16) {                                                                                                         \
-            enum { W = 1 };                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((t) <= 32) {                                                                                                  \
-            enum { W = 2 };                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        } else if ((t) <= 48) {                                                                                                  \
-            enum { W = 3 };                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        } else {                                                                                                                 \
-            enum { W = 4 };                                                                                                      \
-            __VA_ARGS__;                                                                                                         \
-        }                                                                                                                        \
-    } while (0)
+/* a state comes in, goes out or goes from chunk to chunk */
+static bool carries(const ft_call *c, const chunk &s, bool backward)
+{
+    return s.chunks > 1 || c->in[5] || (backward ? c->in[7] || c->out[5] : c->n_out > 1 && c->out[1]);
+}
 
 bool ft_cuda_ssd_chunk_fits(const ft_call *c, bool backward)
 {
-    const ft_buf *x = c->in[0], *last = backward ? c->in[7] : c->n_out > 1 ? c->out[1] : NULL;
+    const ft_buf *x = c->in[0];
+    int64_t chunks = x->dim[0] * ft_ceil(x->dim[1], MOST_TOKENS);
+    if (x->dtype != FT_BF16 || (backward && !c->out[0]) || chunks > INT32_MAX / 64) return false;
     chunk s = chunk_of(c);
     int p = s.e / s.heads;
-    if (x->dtype != FT_BF16 || s.t > MOST_TOKENS || c->in[5] || last || (backward && (!c->out[0] || c->out[5]))) return false;
-    if ((p != 16 && p != 32 && p != 64) || s.n % 16 || s.n > MOST_STATE || x->dim[0] > INT32_MAX / 4) return false;
+    if ((p != 16 && p != 32 && p != 64) || s.n % 16 || s.n > MOST_STATE) return false;
     if (!ft_aligned(x) || !ft_aligned(c->out[0]) || (backward && !ft_aligned(c->in[6]))) return false;
     size_t bytes = 0;
-    BY_TOKENS(s.t, FT_BY_HEAD(p, bytes = (room_bytes<W, P>(s, backward))));
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, bytes = (room_bytes<W, P>(s, backward))));
+    if (carries(c, s, backward) && backward && ft_cuda_ssd_carry_room(s, p) > SHARED) return false;
     return bytes * (size_t)s.sides <= SHARED;
+}
+
+/* scratch, each part of it a multiple of 16 bytes as far as it is read so */
+struct scratch {
+    float *states, *gradients, *part, *sums, *decay;
+    uint32_t *packed;
+    carried_grads carried;
+    size_t bytes;
+};
+static scratch scratch_of(const chunk &s, int p, bool carry, bool backward, void *work)
+{
+    scratch k = {};
+    float *at = (float *)work;
+    size_t pairs = (size_t)s.seqs * (size_t)s.heads, states = carry ? pairs * (size_t)(s.n * p) : 0,
+           rows = (size_t)s.tokens * (size_t)(2 * s.n), dots = (size_t)(s.n / 16 * s.tokens) * (size_t)s.heads;
+    k.states = at, at += states;
+    k.packed = (uint32_t *)at, at += states;
+    if (backward) {
+        k.gradients = at, at += states;
+        k.part = at, at += s.parts > 1 || carry ? (size_t)s.parts * rows : 0;
+        k.carried.part = at, at += carry ? rows : 0;
+        k.carried.dx = at, at += carry ? (size_t)s.tokens * (size_t)s.e : 0;
+        k.carried.own = at, at += carry ? dots : 0;
+        k.carried.sums = at, at += carry ? dots : 0;
+        k.carried.ends = at, at += carry ? pairs : 0;
+        k.sums = at, at += 3 * pairs;
+    }
+    k.decay = at, at += carry ? pairs : 0;
+    k.bytes = (size_t)((char *)at - (char *)work);
+    return k;
+}
+size_t ft_cuda_ssd_chunk_work(const ft_call *c, bool backward)
+{
+    chunk s = chunk_of(c);
+    return scratch_of(s, s.e / s.heads, carries(c, s, backward), backward, NULL).bytes;
 }
 
 void ft_cuda_ssd_chunk(const ft_call *c)
 {
     chunk s = chunk_of(c);
+    int p = s.e / s.heads;
+    if (carries(c, s, false)) {
+        scratch k = scratch_of(s, p, true, false, c->work);
+        ft_cuda_ssd_added(s, p, NULL, k.states, k.decay);
+        ft_cuda_ssd_pass(s, p, k.states, k.packed, k.decay, ft_as<const float>(c->in[5]),
+                         c->n_out > 1 ? ft_as<float>(c->out[1]) : (float *)NULL, false, false);
+        s.carried = k.packed;
+    }
     dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    BY_TOKENS(
-        s.t, FT_BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                     (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
-}
-
-size_t ft_cuda_ssd_chunk_work(const ft_call *c)
-{
-    chunk s = chunk_of(c);
-    size_t part = s.parts > 1 ? (size_t)s.parts * (size_t)s.seqs * (size_t)(s.t * 2 * s.n) : 0;
-    return (part + (size_t)(s.seqs * 3) * (size_t)s.heads) * sizeof(float);
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                  (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
 }
 
 /* in: xbc dt dt_bias a_log d state dy dfinal; out: dxbc ddt ddt_bias da_log dd dstate */
 void ft_cuda_ssd_chunk_bwd(const ft_call *c)
 {
     chunk s = chunk_of(c);
-    int64_t tokens = (int64_t)s.seqs * s.t, n2 = 2 * s.n;
+    int p = s.e / s.heads;
+    int64_t n2 = 2 * s.n;
+    bool carry = carries(c, s, true);
+    scratch room = scratch_of(s, p, carry, true, c->work);
     chunk_grads k;
     k.dy = ft_as<const bf16>(c->in[6]), k.dx = ft_as<bf16>(c->out[0]), k.ddt = ft_as<bf16>(c->out[1]);
-    k.part = (float *)c->work, k.sums = k.part + (s.parts > 1 ? s.parts * tokens * n2 : 0);
+    k.part = room.part, k.sums = room.sums, k.parts = s.parts + carry, k.carried = room.carried;
+    if (carry) {
+        ft_cuda_ssd_added(s, p, NULL, room.states, room.decay);
+        ft_cuda_ssd_pass(s, p, room.states, NULL, room.decay, ft_as<const float>(c->in[5]), NULL, false, true);
+        ft_cuda_ssd_added(s, p, k.dy, room.gradients, room.decay);
+        ft_cuda_ssd_pass(s, p, room.gradients, room.packed, room.decay, ft_as<const float>(c->in[7]), ft_as<float>(c->out[5]),
+                         true, true);
+        s.carried = room.packed;
+        ft_cuda_ssd_carry_bwd(s, p, k.dy, room.states, room.gradients, room.decay, room.carried);
+    }
     dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    BY_TOKENS(s.t, FT_BY_HEAD(s.e / s.heads, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                           (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
-    if (s.parts > 1)
-        FT_RUN((sum_parts), tokens * n2 / 4, k.dx, (const float *)k.part, tokens, s.parts, n2, (int64_t)s.width, (int64_t)s.e);
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                  (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
+    if (k.parts > 1)
+        FT_RUN((sum_parts), s.tokens * n2 / 4, k.dx, (const float *)k.part, s.tokens, k.parts, n2, (int64_t)s.width,
+               (int64_t)s.e);
     ft_sum_part sum[3];
     for (int q = 0; q < 3; q++) sum[q] = {ft_as<float>(c->out[2 + q]), k.sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads};
     ft_cuda_sum_rows_of(3, sum);

@@ -302,6 +302,7 @@ TWINS = {  # the longest name that the case begins with decides
     "q_sample": None,
     "randn": None,
     "uniform": None,
+    "combine": None,
     "timestep_embed": lambda i, p: (lambda a: torch.cat([a.cos(), a.sin()], 1))(i[0][:, None] * 10000.0 ** (-torch.arange(p[0] // 2) / (p[0] // 2))),
     "pseudo_label": lambda i, p: (lambda s: torch.cat([F.one_hot(s.argmax(-1), s.shape[-1]).double(), (s.max(-1, keepdim=True).values >= p[0] / 100).double()], 1))(torch.softmax(i[0], -1)),
     "matmul": lambda i, p: (i[0].transpose(1, 2) if p[0] else i[0]) @ (i[1].transpose(1, 2) if p[1] else i[1]),

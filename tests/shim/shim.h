@@ -17,6 +17,7 @@ typedef struct {
     unsigned clock;
     int64_t fail_alloc;                         /* the n-th device allocation from now fails */
     int64_t replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
+    int64_t copies, bytes;                      /* between host and device, both ways */
     bool count_only;                            /* nothing is computed or copied, only begun: networks of any size */
     int64_t launches;                           /* kernels begun, each call of a library as one */
 } ft_shim_settings;
