@@ -324,6 +324,14 @@ static int write_sheet(training *t, int64_t step)
 
 static void kept_file(char path[1200], const training *t) { snprintf(path, 1200, "%s/kept.safetensors", t->dir); }
 
+/* for run.json */
+static void note_kept(training *t)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)t->kept);
+    json_object_set_new(t->loop->metadata, "kept_step", json_string(text));
+}
+
 /* Keeps the EMA while its samples are no more copies than held-out clips are; at the first look that says otherwise it is enough.
  */
 static int look_for_copies(training *t, int64_t step)
@@ -338,10 +346,19 @@ static int look_for_copies(training *t, int64_t step)
            (long long)step, 100 * m.copies.value, 100 * m.copies_held_out.value, 100 * m.copies_held_out.low,
            100 * m.copies_held_out.high, 100 * m.coverage.value);
     t->loop->enough = m.copies.value > m.copies_held_out.high;
+    if (t->loop->enough) note_kept(t);
     if (t->loop->enough) return FT_OK;
     t->kept = step;
+    if (ft_this_rank() > 0) return FT_OK;
+    json_t *about = json_deep_copy(t->loop->metadata);
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)step);
+    json_object_set_new(about, "model", json_string(t->loop->model));
+    json_object_set_new(about, "step", json_string(text));
     kept_file(path, t);
-    return ft_this_rank() == 0 ? ft_weights_save(path, t->main.params, FT_EMA, t->loop->metadata) : FT_OK;
+    int rc = ft_weights_save(path, t->main.params, FT_EMA, about);
+    json_decref(about);
+    return rc;
 }
 
 static json_t *state_of(void *ctx)
@@ -365,6 +382,7 @@ static int restore_state(void *ctx, const json_t *extra)
     if (!text || sscanf(text, "%lld %d %la %la", &kept, &enough, &t->loop->noted[0], &t->loop->noted[1]) != 4)
         return FT_FAIL(FT_EDATA, "%s: a state without generator.stop. Remove it to begin again", t->dir);
     t->kept = kept, t->loop->enough = enough;
+    if (enough) note_kept(t);
     return FT_OK;
 }
 

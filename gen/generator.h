@@ -82,7 +82,7 @@ typedef struct {
 
 /* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets).
  * told: of which classes (conditions.h), kept as dir/conditions.csv; NULL: of none. held_out: what generator.stop looks at; may
- * be NULL without it. Stopped, ema.safetensors is that of the last look before, and run.json says which (memorisation). */
+ * be NULL without it. Stopped, ema.safetensors is that of the last look before, and run.json has its kept_step. */
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
                        const ft_held_out *held_out, const char *vae_dir, const char *latents, const char *dir, uint64_t seed,
                        bool resume);

@@ -32,4 +32,6 @@ import csv, glob
 rows = list(csv.DictReader(open(glob.glob("g/runs/generator-*/log.csv")[0])))
 assert len(rows) == 8 and rows[1]["copies"] == "" and 0 <= float(rows[7]["copies"]) <= 1 and 0 <= float(rows[7]["coverage"]) <= 1, rows
 P
+works "$F" experiment gc g.yaml -o g --set arms=supervised # its folder may be removed, with all that it holds
+ls g/runs | grep -q "^generator-" && die "a generator that was watched is not collected: $(ls g/runs/generator-*)"
 done_testing
