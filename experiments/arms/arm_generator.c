@@ -50,7 +50,7 @@ static double training_work(const ft_config *cfg)
     return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
 }
 
-static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_stage *vae = s->need[0];
     char latents[FT_PATH], held_out[FT_PATH];
@@ -73,7 +73,7 @@ static double sampling_work(const ft_config *cfg)
     return (double)(ft_config_int(cfg, "generated") * ft_config_int(cfg, "generator.sample_steps"));
 }
 
-static int sample(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int sample(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH], latents[FT_PATH];
     const ft_stage *generator = s->need[0], *vae = s->need[1];

@@ -100,7 +100,7 @@ static int frechet(const ft_clip_pool *real, const ft_clip_pool *other, double *
     return rc < 0 ? rc : FT_OK;
 }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_clipstore own = {0};
     ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store};
