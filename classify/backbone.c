@@ -10,7 +10,6 @@
 #include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
-#include "common/train/precision.h"
 #include "common/vision/dino.h"
 #include "gen/vae_train.h"
 
@@ -39,6 +38,23 @@ struct ft_backbone {
     ft_t rgb, view, cutout, out;
 };
 
+ft_backbone_opt ft_backbone_options(const ft_config *cfg)
+{
+    return (ft_backbone_opt){.model = ft_config_text(cfg, "features.model"),
+                             .weights = ft_config_text(cfg, "features.weights"),
+                             .frames = ft_config_int(cfg, "features.frames"),
+                             .size = ft_config_int(cfg, "features.size"),
+                             .grid = ft_config_int(cfg, "features.grid"),
+                             .offset = ft_config_real(cfg, "features.offset"),
+                             .precision = ft_precision_options(cfg),
+                             .settings = cfg};
+}
+
+static const char *origin(const ft_backbone_opt *o, const char *key)
+{
+    return o->settings ? ft_config_origin(o->settings, key) : "options";
+}
+
 /* ---- what a setting names -------------------------------------------------------------------------------------------------- */
 
 /* a stage of an experiment has no settings of its own: those of the experiment are its */
@@ -49,6 +65,7 @@ static int vae_run(source *from, const char *run, const ft_config *cfg)
     snprintf(path, sizeof path, "%s/config.yaml", run);
     int rc = FT_OK;
     if (ft_exists(path) && (rc = ft_config_new(&own)) == FT_OK) rc = ft_config_read(own, path);
+    if (rc == FT_OK && !own && !cfg) rc = FT_FAIL(FT_EDATA, "%s: is not there, so its settings are not known", path);
     if (rc == FT_OK) rc = ft_vae_of(own ? own : cfg, 1, 64, &from->coder);
     if (rc == FT_OK && strcmp(from->coder.name, from->preset))
         rc = FT_FAIL(FT_EDATA, "%s: its run.json says %s, its settings %s", run, from->preset, from->coder.name);
@@ -78,13 +95,13 @@ static int run_of(source *from, const char *run, const ft_config *cfg)
                    from->preset);
 }
 
-static int source_of(source *from, const ft_config *cfg)
+static int source_of(source *from, const ft_backbone_opt *o)
 {
-    const char *model = ft_config_text(cfg, "features.model"), *weights = ft_config_text(cfg, "features.weights");
+    const char *model = o->model ? o->model : "", *weights = o->weights ? o->weights : "";
     memset(from, 0, sizeof *from);
     if (!*model)
         return FT_FAIL(FT_ECONFIG, "features.model is missing: a preset such as dinov2-s14 with features.weights, or a run");
-    if (ft_is_dir(model)) return run_of(from, model, cfg);
+    if (ft_is_dir(model)) return run_of(from, model, o->settings);
     snprintf(from->preset, sizeof from->preset, "%s", model);
     from->dino = ft_dino_find(model);
     from->classifier = ft_classifier_find(model);
@@ -93,7 +110,7 @@ static int source_of(source *from, const ft_config *cfg)
         return FT_FAIL(FT_ECONFIG,
                        "%s: features.model %s is neither a preset (dinov2-s14, dino-vits16, x3d-s ...; `forty models`) nor the "
                        "folder of a run",
-                       ft_config_origin(cfg, "features.model"), model);
+                       origin(o, "features.model"), model);
     if (!*weights)
         return FT_FAIL(FT_ECONFIG,
                        "features.weights is missing: %s alone is an untrained network. `forty weights import` reads public ones",
@@ -102,11 +119,11 @@ static int source_of(source *from, const ft_config *cfg)
     return FT_OK;
 }
 
-int ft_backbone_identity(const ft_config *cfg, char hex[65])
+int ft_backbone_identity(const ft_backbone_opt *o, char hex[65])
 {
     source from;
     char file[65];
-    FT_TRY(source_of(&from, cfg));
+    FT_TRY(source_of(&from, o));
     FT_TRY(ft_sha256_file(from.weights, file));
     return ft_json_sha256(json_pack("{s:s,s:s}", "network", from.preset, "weights", file), hex);
 }
@@ -182,20 +199,20 @@ static int classes_in(const source *from, int64_t *classes)
 }
 
 /* frames, pixels and places, by the kind of network */
-static int measures(ft_backbone *b, const ft_config *cfg)
+static int measures(ft_backbone *b, const ft_backbone_opt *o)
 {
-    int64_t frames = ft_config_int(cfg, "features.frames"), side = ft_config_int(cfg, "features.size"), places;
-    b->looked = b->frames, b->clips = CLIPS, b->side = b->size, b->grid = ft_config_int(cfg, "features.grid");
+    int64_t frames = o->frames, side = o->size, places;
+    b->looked = b->frames, b->clips = CLIPS, b->side = b->size, b->grid = o->grid;
     if (b->from.classifier) return classes_in(&b->from, &b->classes);
     if (b->from.dino) {
         b->dino = *b->from.dino;
-        b->dino.offset = b->dino.scale ? ft_config_real(cfg, "features.offset") : b->dino.offset;
+        b->dino.offset = b->dino.scale ? o->offset : b->dino.offset;
         b->looked = frames > 0 && frames < b->frames ? frames : b->frames;
         b->clips = b->looked < PICTURES ? PICTURES / b->looked : 1;
         b->side = side > 0 ? side : b->size;
         if (b->side % b->dino.patch)
             return FT_FAIL(FT_ECONFIG, "%s: features.size: %s needs a multiple of %d pixels, not %lld",
-                           ft_config_origin(cfg, "features.size"), b->from.preset, b->dino.patch, (long long)b->side);
+                           origin(o, "features.size"), b->from.preset, b->dino.patch, (long long)b->side);
         places = b->side / b->dino.patch;
     } else {
         places = b->size / ft_vae_space_factor(&b->from.coder);
@@ -204,8 +221,8 @@ static int measures(ft_backbone *b, const ft_config *cfg)
             return FT_FAIL(FT_ECONFIG, "clips of %d pixels do not fit %s", b->size, b->from.preset);
     }
     if (b->grid > 0 && places % b->grid)
-        return FT_FAIL(FT_ECONFIG, "%s: features.grid: %lld places a side cannot be averaged to %lld",
-                       ft_config_origin(cfg, "features.grid"), (long long)places, (long long)b->grid);
+        return FT_FAIL(FT_ECONFIG, "%s: features.grid: %lld places a side cannot be averaged to %lld", origin(o, "features.grid"),
+                       (long long)places, (long long)b->grid);
     return FT_OK;
 }
 
@@ -225,21 +242,21 @@ static int name_all(ft_backbone *b)
     return rc;
 }
 
-int ft_backbone_open(ft_backbone **out, const ft_config *cfg, int frames, int size)
+int ft_backbone_open(ft_backbone **out, const ft_backbone_opt *o, int frames, int size)
 {
     ft_dtype dtype;
     source from;
     *out = NULL;
-    FT_TRY(source_of(&from, cfg));
-    FT_TRY(ft_precision(cfg,
-                        from.classifier ? from.classifier->work
-                        : from.vae      ? FT_WORK_CONVOLUTIONS
-                                        : FT_WORK_PRODUCTS,
-                        &dtype));
+    FT_TRY(source_of(&from, o));
+    FT_TRY(ft_precision_of(&o->precision,
+                           from.classifier ? from.classifier->work
+                           : from.vae      ? FT_WORK_CONVOLUTIONS
+                                           : FT_WORK_PRODUCTS,
+                           &dtype));
     ft_backbone *b = ft_alloc(sizeof *b);
     if (!b) return FT_FAIL(FT_ENOMEM, "no memory for %s", from.preset);
     b->from = from, b->frames = frames, b->size = size;
-    int rc = measures(b, cfg);
+    int rc = measures(b, o);
     if (rc == FT_OK && (!(b->params = ft_params_new(0)) || !(b->g = ft_graph_new(b->params, dtype, FT_GRAPH_NAMES))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %s", from.preset);
     if (rc == FT_OK) rc = ft_params_train_only(b->params, 0, NULL);

@@ -13,17 +13,26 @@
 #include "common/graph/graph.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
+#include "common/train/precision.h"
 
 typedef struct ft_backbone ft_backbone;
 
-/* features.model for clips of this many frames and pixels: a preset with features.weights, or the folder of a run of a classifier
- * or VAE. Without weights FT_ECONFIG: an untrained network tells nothing. */
-int ft_backbone_open(ft_backbone **b, const ft_config *cfg, int frames, int size);
+typedef struct {
+    const char *model, *weights; /* a preset with a file of weights, or the folder of a run of a classifier or VAE and "" */
+    int64_t frames, size, grid;  /* see above; frames and size 0: those of the clips */
+    double offset;               /* of DINOv2's positions */
+    ft_precision_opt precision;
+    const ft_config *settings; /* that say all this, for messages of where; those of the VAE if its folder has none. Or NULL */
+} ft_backbone_opt;
+ft_backbone_opt ft_backbone_options(const ft_config *cfg); /* features.*, of settings that live as long */
+
+/* For clips of this many frames and pixels. Without weights FT_ECONFIG: an untrained network tells nothing. */
+int ft_backbone_open(ft_backbone **b, const ft_backbone_opt *o, int frames, int size);
 void ft_backbone_free(ft_backbone *b);
 void ft_backbone_shape(const ft_backbone *b, int64_t dim[3]); /* frames, tokens, width */
 
 /* What makes its features what they are, besides features.*: the network and the SHA-256 of its weights, for keys of caches. */
-int ft_backbone_identity(const ft_config *cfg, char hex[65]);
+int ft_backbone_identity(const ft_backbone_opt *o, char hex[65]);
 
 /* Views of clips: clip[i] as it is (view NULL), or as view[i], cutout[i] show it (augment.h). out (n, frames, tokens, width) */
 typedef struct {

@@ -20,7 +20,6 @@
 #include "common/base/streams.h"
 #include "common/graph/layers.h"
 #include "common/io/weights.h"
-#include "common/train/precision.h"
 #include "common/train/train_loop.h"
 
 /* ---- training -------------------------------------------------------------------------------------------------------------- */
@@ -29,6 +28,7 @@ enum { MAX_PARTS = 64, MOST_AT_ONCE = 256 };
 
 typedef struct {
     const ft_training_set *set;
+    const ft_classifier_opt *opt;
     ft_params *params;
     int64_t batch, unlabelled, strong; /* clips a step: labelled, weak views, strong views */
     /* inputs of each part of the batch: clips in this order, their views; labels; the unlabelled clips' numbers */
@@ -47,7 +47,6 @@ typedef struct {
     ft_views views;
     /* what is watched during the training: validation videos, or the test list itself */
     ft_viewer viewer;
-    enum { WATCH, BY_BALANCE, BY_F1 } choice;
     int64_t steps, every, epoch, best_step, *first;
     double best, look[FT_MAX_LOOKS];
     int looks;
@@ -140,8 +139,9 @@ static int look(feeder *f, int64_t step)
     if (videos > 4096) return FT_FAIL(FT_EDATA, "%s: more than 4096 videos to validate on", s->watched_store->path);
     ft_scores v = ft_score(f->rows, label, videos, s->n_classes, s->positive);
     if (f->looks < FT_MAX_LOOKS) f->look[f->looks++] = v.f1;
-    double value = f->choice == BY_F1 ? v.f1 : v.balanced_accuracy + 1e-3 * v.auroc; /* AUROC breaks ties */
-    if (f->choice == WATCH || (f->best_step > 0 && value <= f->best)) return FT_OK;
+    double value =
+        f->opt->selection == FT_SELECT_BEST_ON_TEST ? v.f1 : v.balanced_accuracy + 1e-3 * v.auroc; /* AUROC breaks ties */
+    if (f->opt->selection == FT_SELECT_LAST || (f->best_step > 0 && value <= f->best)) return FT_OK;
     f->best = value;
     f->best_step = step;
     memcpy(f->best_rows, f->rows, (size_t)(videos * s->n_classes) * sizeof(float));
@@ -201,18 +201,6 @@ static int restore(void *ctx, const json_t *e)
     return FT_OK;
 }
 
-int ft_classifier_check(const ft_config *cfg, bool semi)
-{
-    const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = semi ? ft_config_text(cfg, "ssl.algorithm") : NULL;
-    if (!ft_classifier_find(model))
-        return FT_FAIL(FT_ECONFIG, "%s: classifier.model %s is not known. `forty models` lists the presets",
-                       ft_config_origin(cfg, "classifier.model"), model);
-    if (semi && !ft_ssl_find(algorithm))
-        return FT_FAIL(FT_ECONFIG, "%s: ssl.algorithm %s is not known. `forty models` lists the algorithms",
-                       ft_config_origin(cfg, "ssl.algorithm"), algorithm);
-    return FT_OK;
-}
-
 typedef struct {
     ft_t total, supervised, unsupervised; /* scalars; unsupervised, mask, weak: NULL where there are none */
     ft_t mask, weak;                      /* (U), (U,classes): of the unlabelled clips */
@@ -243,10 +231,10 @@ static ft_t sigmoid_xent(ft_graph *g, ft_t z, ft_t y)
 }
 
 /* The network and the losses for one part of the batch. ssl: NULL without unlabelled clips */
-static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl, int64_t k)
+static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
 {
     const ft_training_set *set = f->set;
-    const char *model = ft_config_text(cfg, "classifier.model");
+    const char *model = f->opt->model;
     int64_t B = f->batch / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts, U = S > W ? S : W, total = B + S + W,
             seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + S : total;
     part_losses l = {0};
@@ -254,7 +242,7 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const f
     ft_t x = set->features ? features_input(f, g, total, k) : pixels_input(f, g, total, k);
     /* what the teacher alone looks at stands behind */
     ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
-                                                ft_config_real(cfg, "classifier.dropout"), &before); /* (seen,classes) */
+                                                f->opt->dropout, &before); /* (seen,classes) */
     ft_t labelled = ft_slice(g, logits, 0, 0, B);
     l.total = l.supervised = set->positive == FT_MULTILABEL ? sigmoid_xent(g, labelled, f->target[k])
                                                             : ft_softmax_xent(g, labelled, f->target[k], NULL);
@@ -264,9 +252,9 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const f
         l.total = ft_add(g, l.total, ft_affine(g, ft_reshape(g, norm, 1, (int64_t[]){1}), (float)f->penalty, 0));
     }
     if (!ssl) return l;
-    double lambda = ft_config_real(cfg, "ssl.lambda_u"), from = ft_config_real(cfg, "ssl.from");
+    double lambda = f->opt->ssl.lambda_u, from = f->opt->ssl.from;
     f->index[k] = ft_input(g, "index", FT_I32, 1, &U);
-    ft_ssl_batch b = {.cfg = cfg,
+    ft_ssl_batch b = {.opt = &f->opt->ssl,
                       .classes = set->n_classes,
                       .clips = set->n_unlabelled,
                       .index = f->index[k],
@@ -292,10 +280,16 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_config *cfg, const f
     return l;
 }
 
-/* What cannot be trained, said before anything is made */
-static int check_set(const ft_config *cfg, const ft_training_set *set, bool semi, ft_evaluated how)
+/* where a setting was made, for messages */
+static const char *origin(const ft_classifier_opt *o, const char *key)
 {
-    const char *model = ft_config_text(cfg, "classifier.model");
+    return o->settings ? ft_config_origin(o->settings, key) : "options";
+}
+
+/* What cannot be trained, said before anything is made */
+static int check_set(const ft_classifier_opt *o, const ft_training_set *set, bool semi)
+{
+    const char *model = o->model;
     const ft_classifier *family = ft_classifier_find(model);
     const ft_clipstore *s = set->store, *u = set->unlabelled_store;
     if (u && (u->frames != s->frames || u->size != s->size))
@@ -303,62 +297,52 @@ static int check_set(const ft_config *cfg, const ft_training_set *set, bool semi
                        u->path, u->frames, u->size, s->frames, s->size);
     if (family->of_features && !set->features)
         return FT_FAIL(FT_ECONFIG, "%s: %s learns from features, in experiments only: set features.model",
-                       ft_config_origin(cfg, "classifier.model"), model);
+                       origin(o, "classifier.model"), model);
     if (semi && set->positive == FT_MULTILABEL)
         return FT_FAIL(FT_ECONFIG,
                        "data.multilabel: %s gives an unlabelled clip one class; classifiers of several labels learn from labels "
                        "alone. positive: NAME makes two classes of one label",
-                       ft_config_text(cfg, "ssl.algorithm"));
-    if (how == FT_EVAL_DROP_PATH && family->batchnorm)
+                       o->algorithm);
+    if (o->evaluated == FT_EVAL_DROP_PATH && family->batchnorm)
         return FT_FAIL(FT_ECONFIG,
                        "%s: classifier.evaluate: released leaves the network in training mode, which would move the "
                        "statistics of %s. Use a timesformer",
-                       ft_config_origin(cfg, "classifier.evaluate"), model);
-    if (!ft_config_int(cfg, "classifier.lora")) return FT_OK;
+                       origin(o, "classifier.evaluate"), model);
+    if (!o->lora) return FT_OK;
     if (!family->adapts)
         return FT_FAIL(FT_ECONFIG, "%s: classifier.lora: %s has no attention to adapt. Use a timesformer or a dinov2",
-                       ft_config_origin(cfg, "classifier.lora"), model);
-    if (!*ft_config_text(cfg, "classifier.weights"))
+                       origin(o, "classifier.lora"), model);
+    if (!o->weights || !*o->weights)
         return FT_FAIL(FT_ECONFIG,
                        "%s: classifier.lora: adapters learn beside a frozen %s, which must have learnt: set classifier.weights",
-                       ft_config_origin(cfg, "classifier.lora"), model);
+                       origin(o, "classifier.lora"), model);
     return FT_OK;
 }
 
-static ft_evaluated evaluated_as(const ft_config *cfg, bool semi)
-{
-    const char *evaluate = ft_config_text(cfg, "classifier.evaluate");
-    return !strcmp(evaluate, "ema") || (!strcmp(evaluate, "released") && semi) ? FT_EVAL_EMA
-           : !strcmp(evaluate, "raw")                                          ? FT_EVAL_WEIGHTS
-                                                                               : FT_EVAL_DROP_PATH;
-}
-
 /* Batch, steps, and how often is looked. ssl: NULL without unlabelled clips */
-static int begin(feeder *f, const ft_config *cfg, const ft_training_set *set, const ft_ssl *ssl, ft_evaluated how, uint64_t seed)
+static int begin(feeder *f, const ft_classifier_opt *o, const ft_training_set *set, const ft_ssl *ssl, uint64_t seed)
 {
     const ft_clipstore *s = set->store;
-    const char *selection = ft_config_text(cfg, "selection");
-    int64_t B = ft_config_int(cfg, "classifier.batch"), steps = ft_config_int(cfg, "classifier.steps");
-    if (ft_probe_is_linear(ft_config_text(cfg, "classifier.model"))) { /* all labels at once; from them alone it is solved */
+    int64_t B = o->batch, steps = o->steps;
+    if (ft_probe_is_linear(o->model)) { /* all labels at once; from them alone it is solved */
         for (int64_t i = B = 0; i < set->n; i++) B += i == 0 || s->clip[set->clip[i]].video != s->clip[set->clip[i - 1]].video;
         B = B < MOST_AT_ONCE ? B : MOST_AT_ONCE;
         if (!ssl) steps = 0;
     }
-    int64_t U = B * ft_config_int(cfg, "classifier.mu");
+    int64_t U = B * o->mu;
     *f = (feeder){.set = set,
+                  .opt = o,
                   .batch = B,
                   .unlabelled = ssl && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
                   .strong = ssl && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                   .seed = seed,
-                  .views = ft_views_of(ft_config_text(cfg, "classifier.augment")),
-                  .bank = how == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
-                  .choice = !strcmp(selection, "validation")     ? BY_BALANCE
-                            : !strcmp(selection, "best-on-test") ? BY_F1
-                                                                 : WATCH,
-                  .epoch = ft_config_int(cfg, "classifier.epoch"),
+                  .views = o->views,
+                  .bank = o->evaluated == FT_EVAL_EMA ? FT_EMA : FT_WEIGHTS,
+                  .parts = o->parts,
+                  .epoch = o->epoch,
                   .steps = steps,
                   .every = set->looks ? (steps + set->looks - 1) / set->looks : steps / 10 + 1};
-    FT_TRY(ft_batch_parts(cfg, "classifier.accumulate", B, &f->parts));
+    FT_TRY(ft_batch_parts(o->parts, B, o->settings, "classifier.accumulate"));
     f->video_first = ft_alloc((size_t)(set->n + 1) * 2 * sizeof *f->video_first);
     f->params = ft_params_new(seed);
     if (!f->video_first || !f->params) return FT_FAIL(FT_ENOMEM, "no memory for a classifier");
@@ -373,7 +357,7 @@ typedef struct {
 } losses;
 
 /* The network, its losses and the update, recorded. ssl: NULL without unlabelled clips */
-static losses record(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl *ssl)
+static losses record(feeder *f, ft_graph *g, const ft_ssl *ssl)
 {
     losses sum = {0};
     ft_t mask[MAX_PARTS], weak[MAX_PARTS];
@@ -385,7 +369,7 @@ static losses record(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl 
             ((float *)ft_data(f->prior))[f->set->label[f->video_first[v]]] += 1.0f / (float)f->videos;
     }
     for (int64_t k = 0; k < f->parts; k++) {
-        part_losses l = part_of(f, g, cfg, ssl, k);
+        part_losses l = part_of(f, g, ssl, k);
         ft_t share = ft_add_part(g, &sum.total, l.total, f->parts);
         ft_add_part(g, &sum.supervised, l.supervised, f->parts);
         if (ssl) ft_add_part(g, &sum.unsupervised, l.unsupervised, f->parts);
@@ -400,11 +384,10 @@ static losses record(feeder *f, ft_graph *g, const ft_config *cfg, const ft_ssl 
         ft_keep(f->weak = ft_join(g, 0, (int)f->parts, weak));
         ft_keep(f->utilisation = ft_reduce(g, f->mask, 1, true));
     }
-    bool linear = ft_probe_is_linear(ft_config_text(cfg, "classifier.model"));
-    sum.grad_norm =
-        ft_optimise(g, (ft_optim_opt){.sgd = !strcmp(ft_config_text(cfg, "classifier.optimizer"), "sgd"),
-                                      .weight_decay = linear ? 0 : (float)ft_config_real(cfg, "classifier.weight_decay"),
-                                      .clip = (float)ft_config_real(cfg, "classifier.clip")});
+    bool linear = ft_probe_is_linear(f->opt->model);
+    sum.grad_norm = ft_optimise(g, (ft_optim_opt){.sgd = f->opt->sgd,
+                                                  .weight_decay = linear ? 0 : (float)f->opt->weight_decay,
+                                                  .clip = (float)f->opt->clip});
     return sum;
 }
 
@@ -413,7 +396,7 @@ static int watch(feeder *f, const char *model, ft_evaluated how, bool *watched)
 {
     const ft_training_set *set = f->set;
     size_t rows = (size_t)(set->n_watched * set->n_classes + 1) * sizeof(float);
-    *watched = set->n_watched > 0 && (f->choice != WATCH || set->looks);
+    *watched = set->n_watched > 0 && (f->opt->selection != FT_SELECT_LAST || set->looks);
     if (!*watched) return FT_OK;
     FT_TRY(ft_viewer_new(&f->viewer, f->params, model, set->watched_store, set->features, set->n_classes, how));
     f->viewer.multilabel = set->positive == FT_MULTILABEL;
@@ -464,24 +447,23 @@ static int keep_best(feeder *f, const char *dir, const json_t *meta, ft_training
     return rc;
 }
 
-static int run_training(feeder *f, const ft_config *cfg, const losses *l, ft_plan *plan, const char *dir, bool resume,
-                        json_t *meta, double *seconds)
+static int run_training(feeder *f, const losses *l, ft_plan *plan, const char *dir, bool resume, json_t *meta, double *seconds)
 {
     ft_trainer t = {.dir = dir,
                     .what = "classifier",
-                    .model = ft_config_text(cfg, "classifier.model"),
+                    .model = f->opt->model,
                     .params = f->params,
                     .main = {.plan = plan,
-                             .lr = ft_config_real(cfg, "classifier.lr"),
+                             .lr = f->opt->lr,
                              .lr_every = f->epoch,
                              .logged = {l->total, l->supervised, l->unsupervised, f->utilisation},
                              .grad_norm = l->grad_norm},
                     .steps = f->steps,
-                    .warmup = ceil(ft_config_real(cfg, "classifier.warmup") * (double)f->steps),
-                    .save_every = ft_config_int(cfg, "save_every"),
-                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-                    .ema = ft_config_real(cfg, "classifier.ema"),
-                    .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
+                    .warmup = ceil(f->opt->warmup * (double)f->steps),
+                    .save_every = f->opt->save_every,
+                    .tensorboard = f->opt->tensorboard,
+                    .ema = f->opt->ema,
+                    .ema_cold = f->opt->ema_cold,
                     .seed = f->seed,
                     .resume = resume,
                     .feed = feed,
@@ -500,40 +482,41 @@ static int run_training(feeder *f, const ft_config *cfg, const losses *l, ft_pla
     return rc;
 }
 
-int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
+int ft_classifier_train(const ft_classifier_opt *o, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result)
 {
-    bool semi = set->unlabelled_store && set->n_unlabelled > 0, watched = false;
-    FT_TRY(ft_classifier_check(cfg, semi));
-    const char *model = ft_config_text(cfg, "classifier.model"), *start = ft_config_text(cfg, "classifier.weights");
-    const ft_classifier *family = ft_classifier_find(model);
-    const ft_ssl *ssl = semi ? ft_ssl_find(ft_config_text(cfg, "ssl.algorithm")) : NULL;
-    ft_evaluated how = evaluated_as(cfg, semi);
+    bool semi = ft_training_is_semi(set), watched = false;
+    const char *model = o->model;
+    const ft_classifier *family = model ? ft_classifier_find(model) : NULL;
+    const ft_ssl *ssl = semi && o->algorithm ? ft_ssl_find(o->algorithm) : NULL;
     ft_dtype dtype;
-    FT_TRY(ft_precision(cfg, family->work, &dtype));
-    FT_TRY(check_set(cfg, set, semi, how));
+    if (!family || (semi && !ssl))
+        return FT_FAIL(FT_ECONFIG, "options: the %s %s is not known", family ? "algorithm" : "classifier",
+                       family ? o->algorithm : model);
+    if (o->steps < 1 || o->batch < 1 || o->parts < 1 || o->parts > MAX_PARTS || (semi && o->mu < 1))
+        return FT_FAIL(FT_ECONFIG, "options: steps, batch, parts (at most %d) and mu are 1 or more", MAX_PARTS);
+    FT_TRY(ft_precision_of(&o->precision, family->work, &dtype));
+    FT_TRY(check_set(o, set, semi));
     feeder f = {0};
     ft_graph *g = NULL;
     ft_plan *plan = NULL;
     json_t *meta = NULL;
     double strength[FT_MAX_CLASSES];
     int rc = FT_OK;
-    FT_TRY_TO(rc, done, begin(&f, cfg, set, ssl, how, seed));
+    FT_TRY_TO(rc, done, begin(&f, o, set, ssl, seed));
     g = ft_graph_new(f.params, dtype, FT_GRAPH_CLASSIFIER);
-    meta = ft_classifier_describe(cfg, set, how);
+    meta = ft_classifier_describe(o, set);
     if (!g || !meta) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", model));
-    FT_TRY_TO(rc, done,
-              ft_params_adapt(f.params, (int)ft_config_int(cfg, "classifier.lora"), ft_config_real(cfg, "classifier.lora_alpha"),
-                              "head."));
-    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(f.params, model, cfg, set, seed, &f.penalty, strength));
+    FT_TRY_TO(rc, done, ft_params_adapt(f.params, o->lora, o->lora_alpha, "head."));
+    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(f.params, model, o->strength, set, seed, &f.penalty, strength));
     if (ft_probe_is_linear(model))
         FT_TRY_TO(rc, done, ft_classifier_note_strength(meta, strength, set->positive == FT_MULTILABEL ? set->n_classes : 1));
-    losses l = record(&f, g, cfg, ssl);
+    losses l = record(&f, g, ssl);
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
-    if (*start) FT_TRY_TO(rc, done, ft_weights_load_some(start, f.params));
-    FT_TRY_TO(rc, done, watch(&f, model, how, &watched));
+    if (o->weights && *o->weights) FT_TRY_TO(rc, done, ft_weights_load_some(o->weights, f.params));
+    FT_TRY_TO(rc, done, watch(&f, model, o->evaluated, &watched));
     /* looks so far and their best weights are not in the state: with them it begins again */
-    FT_TRY_TO(rc, done, run_training(&f, cfg, &l, plan, dir, resume && !watched, meta, &result->seconds));
+    FT_TRY_TO(rc, done, run_training(&f, &l, plan, dir, resume && !watched, meta, &result->seconds));
     judge_pseudo_labels(&f, result);
     rc = keep_best(&f, dir, meta, result);
 done:

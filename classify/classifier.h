@@ -11,8 +11,9 @@
 #include "common/base/names.h"
 #include "classify/scores.h"
 #include "common/graph/graph.h"
-#include "common/train/rates.h"
+#include "common/train/precision.h"
 #include "classify/clip_features.h"
+#include "classify/ssl.h"
 #include "common/io/clipstore.h"
 #include "common/io/config.h"
 
@@ -84,8 +85,40 @@ typedef struct {
     float *chosen; /* answers for the watched videos at the chosen look, (videos, classes); NULL without selection. ft_free */
 } ft_training_result;
 
+/* Are there unlabelled clips to learn from? */
+static inline bool ft_training_is_semi(const ft_training_set *s) { return s->unlabelled_store && s->n_unlabelled > 0; }
+
+/* What is watched decides: nothing, the last weights are taken; the best balanced accuracy of validation videos; the best F1 of
+ * the test list */
+typedef enum { FT_SELECT_LAST, FT_SELECT_VALIDATION, FT_SELECT_BEST_ON_TEST } ft_selection;
+
+typedef struct {
+    const char *model, *weights; /* a preset; a file to begin with, NULL or "": none */
+    const char *algorithm;       /* of ssl.h; where there are unlabelled clips */
+    int64_t batch, parts;        /* labelled clips a step; computed in so many parts, 1 or more */
+    int64_t mu;                  /* unlabelled clips for each labelled one */
+    int64_t steps, epoch;        /* epoch: steps of one; 0: none */
+    int64_t save_every;          /* steps; 0: at the end */
+    int lora;                    /* rank of adapters; 0: all is trained */
+    int test_clips;              /* of a video that is predicted, for run.json; 0: all */
+    double lr, warmup;           /* the rate; the share of the steps in which it grows */
+    double ema, dropout, weight_decay, clip, lora_alpha;
+    double strength;                 /* of a linear probe: C, 0: chosen */
+    bool ema_cold, sgd, tensorboard; /* the decay without warm-up; SGD instead of AdamW; the log also as event files */
+    ft_views views;
+    ft_selection selection;
+    ft_evaluated evaluated;
+    ft_precision_opt precision;
+    ft_ssl_opt ssl;
+    json_t *described;         /* more strings for run.json: "data.stride" ..., "features.*"; NULL: none */
+    const ft_config *settings; /* that say all this, for messages of where; NULL: the caller says it */
+} ft_classifier_opt;
+
 int ft_classifier_check(const ft_config *cfg, bool semi); /* are its model and its algorithm known? */
-int ft_classifier_train(const ft_config *cfg, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
+/* classifier.*, ssl.* with unlabelled clips, and what belongs to them, of settings that live as long. */
+int ft_classifier_options(ft_classifier_opt *o, const ft_config *cfg, bool semi);
+void ft_classifier_options_free(ft_classifier_opt *o);
+int ft_classifier_train(const ft_classifier_opt *o, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result);
 
 /* Class probabilities (n, classes) of clips, from a run folder's weights. Reads model, classes and clip shape from its

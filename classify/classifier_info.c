@@ -15,21 +15,19 @@
 #include "common/io/picture.h"
 #include "common/io/video.h"
 
-/* How the clips were made that it learns from: the store's own word, or, where it has none, the settings data.* */
-static int describe_sampling(json_t *m, const ft_config *cfg, const ft_clipstore *s)
+/* How the clips were made that it learns from: the store's own word, or, where it has none, what the options say */
+static int describe_sampling(json_t *m, const ft_classifier_opt *o, const ft_clipstore *s)
 {
     static const char *const names[] = {"stride", "fps", "clips_per_video", "sampler", "view", "crop", "overlap"};
     json_t *own = s->config ? json_loads(s->config, 0, NULL) : NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *key = ft_format("data.%s", names[i]);
         if (!key) return json_decref(own), FT_ENOMEM;
-        const char *const one[] = {key, NULL};
-        json_t *all = ft_config_json(cfg, one), *v = json_object_get(own, names[i]);
-        if (!v) v = json_object_get(all, key);
+        json_t *v = json_object_get(own, names[i]);
+        if (!v) v = json_object_get(o->described, key);
         if (json_is_string(v)) json_object_set(m, names[i], v);
         else if (json_is_integer(v)) json_object_set_new(m, names[i], json_sprintf("%lld", (long long)json_integer_value(v)));
         else if (json_is_real(v)) json_object_set_new(m, names[i], json_sprintf("%.17g", json_real_value(v)));
-        json_decref(all);
         ft_free(key);
     }
     const char *clips = json_string_value(json_object_get(m, "clips_per_video"));
@@ -38,7 +36,7 @@ static int describe_sampling(json_t *m, const ft_config *cfg, const ft_clipstore
     return FT_OK;
 }
 
-json_t *ft_classifier_describe(const ft_config *cfg, const ft_training_set *s, ft_evaluated how)
+json_t *ft_classifier_describe(const ft_classifier_opt *o, const ft_training_set *s)
 {
     json_t *m = json_object();
     ft_text names;
@@ -51,33 +49,27 @@ json_t *ft_classifier_describe(const ft_config *cfg, const ft_training_set *s, f
     char number[3][32];
     snprintf(number[0], 32, "%d", s->store->frames);
     snprintf(number[1], 32, "%d", s->store->size);
-    snprintf(number[2], 32, "%lld", (long long)ft_config_int(cfg, "data.test_clips"));
+    snprintf(number[2], 32, "%d", o->test_clips);
     json_object_set_new(m, "test_clips", json_string(number[2]));
     json_object_set_new(m, "classes", json_string(names.text));
     if (s->positive == FT_MULTILABEL) json_object_set_new(m, "multilabel", json_string("true"));
     else json_object_set_new(m, "positive", json_string(s->classes[s->positive]));
-    if (ft_config_int(cfg, "classifier.lora")) {
-        json_object_set_new(m, "lora", json_sprintf("%lld", (long long)ft_config_int(cfg, "classifier.lora")));
-        json_object_set_new(m, "lora_alpha", json_sprintf("%.17g", ft_config_real(cfg, "classifier.lora_alpha")));
+    if (o->lora) {
+        json_object_set_new(m, "lora", json_sprintf("%d", o->lora));
+        json_object_set_new(m, "lora_alpha", json_sprintf("%.17g", o->lora_alpha));
     }
-    json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[how]));
+    json_object_set_new(m, "evaluated", json_string(ft_evaluated_names[o->evaluated]));
     json_object_set_new(m, "frames", json_string(number[0]));
     json_object_set_new(m, "size", json_string(number[1]));
-    if (describe_sampling(m, cfg, s->store) < 0) {
+    if (describe_sampling(m, o, s->store) < 0) {
         ft_text_free(&names);
         return json_decref(m), NULL;
     }
     if (s->features) {
-        static const char *const features[] = {"features.", NULL};
-        json_t *all = ft_config_json(cfg, features), *v;
+        json_t *v;
         const char *name;
-        json_object_foreach(all, name, v)
-            json_object_set_new(m, name,
-                                json_is_string(v)    ? json_incref(v)
-                                : json_is_integer(v) ? json_sprintf("%lld", (long long)json_integer_value(v))
-                                                     : json_sprintf("%.17g", json_number_value(v)));
+        json_object_foreach(o->described, name, v) if (!strncmp(name, "features.", 9)) json_object_set(m, name, v);
         json_object_set_new(m, "features.network", json_string(s->network));
-        json_decref(all);
     }
     ft_text_free(&names);
     return m;
@@ -119,7 +111,7 @@ static int read_sampling(ft_classifier_info *info, const json_t *m, const char *
     if (!view) view = "centre";
     if (!crop) crop = "none";
     FT_TRY(word(path, "sampler", sampler, ft_clip_sampler_known(sampler), info->sampler, sizeof info->sampler));
-    FT_TRY(word(path, "view", view, ft_clip_view_known(view), info->view, sizeof info->view));
+    FT_TRY(word(path, "view", view, ft_view_known(view), info->view, sizeof info->view));
     FT_TRY(word(path, "crop", crop, ft_video_crop_known(crop), info->crop, sizeof info->crop));
     info->fps = fps ? atof(fps) : 0, info->overlap = overlap ? atof(overlap) : 0;
     if (info->fps >= 0 && info->fps <= 1000 && info->overlap >= 0 && info->overlap <= 0.99) return FT_OK;

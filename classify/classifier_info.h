@@ -4,7 +4,7 @@
 
 #include "classify/classifier.h"
 
-json_t *ft_classifier_describe(const ft_config *cfg, const ft_training_set *s, ft_evaluated how); /* NULL: no memory */
+json_t *ft_classifier_describe(const ft_classifier_opt *o, const ft_training_set *s); /* NULL: no memory */
 /* of a linear probe: the penalties that were chosen, one for each of n */
 int ft_classifier_note_strength(json_t *meta, const double *strength, int n);
 

@@ -42,7 +42,17 @@ ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t vide
 /* S snippets (S,D) into T segments (T,D): averages between trunc(i S / T); an empty segment is the snippet it begins at. */
 void ft_mil_segments(const float *x, int64_t S, int64_t D, int64_t T, float *out);
 
-/* Trains on videos (label 1: abnormal) with keys mil.*, into a run folder. */
+typedef struct {
+    const ft_mil_preset *preset;
+    ft_mil_tokens tokens;
+    ft_mil_weights loss;
+    int64_t batch, steps, save_every; /* batch: videos of each kind */
+    double lr, weight_decay;
+    bool tensorboard;
+} ft_mil_opt;
+int ft_mil_options(ft_mil_opt *o, const ft_config *cfg); /* mil.*. FT_ECONFIG: no such preset */
+
+/* Trains on videos (label 1: abnormal), into a run folder. */
 typedef struct {
     const ft_features *features;
     const int64_t *video; /* rows of `features` */
@@ -50,11 +60,11 @@ typedef struct {
     int64_t n;
     json_t *describe; /* strings for run.json; borrowed */
 } ft_mil_set;
-int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, uint64_t seed, bool resume);
+int ft_mil_train(const ft_mil_opt *o, const ft_mil_set *set, const char *dir, uint64_t seed, bool resume);
 
 /* With a run's weights: p(abnormal) of each video, and the scores of its snippets one behind another, in order of
  * `video`. */
-int ft_mil_score(const ft_config *cfg, const char *dir, const ft_features *features, const int64_t *video, int64_t n,
+int ft_mil_score(const ft_mil_opt *o, const char *dir, const ft_features *features, const int64_t *video, int64_t n,
                  float *p_video, float *p_snippet);
 
 #endif

@@ -11,15 +11,24 @@
 #include "common/io/weights.h"
 #include "common/train/train_loop.h"
 
-static ft_mil_tokens tokens_of(const ft_config *cfg)
-{
-    return strcmp(ft_config_text(cfg, "mil.tokens"), "snippet") ? FT_MIL_CHANNEL : FT_MIL_SNIPPET;
-}
-
-static int preset_of(const ft_config *cfg, const ft_mil_preset **p)
+int ft_mil_options(ft_mil_opt *o, const ft_config *cfg)
 {
     const char *name = ft_config_text(cfg, "mil.model");
-    if (!(*p = ft_mil_find(name)))
+    *o = (ft_mil_opt){
+        .preset = ft_mil_find(name),
+        .tokens = strcmp(ft_config_text(cfg, "mil.tokens"), "snippet") ? FT_MIL_CHANNEL : FT_MIL_SNIPPET,
+        .loss = {.margin = ft_config_real(cfg, "mil.margin"),
+                 .smooth = ft_config_real(cfg, "mil.smooth"),
+                 .sparse = ft_config_real(cfg, "mil.sparse"),
+                 .contrast = ft_config_real(cfg, "mil.contrast")},
+        .batch = ft_config_int(cfg, "mil.batch"),
+        .steps = ft_config_int(cfg, "mil.steps"),
+        .save_every = ft_config_int(cfg, "save_every"),
+        .lr = ft_config_real(cfg, "mil.lr"),
+        .weight_decay = ft_config_real(cfg, "mil.weight_decay"),
+        .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+    };
+    if (!o->preset)
         return FT_FAIL(FT_ECONFIG, "%s: mil.model %s is not known. `forty models` lists the presets",
                        ft_config_origin(cfg, "mil.model"), name);
     return FT_OK;
@@ -65,11 +74,10 @@ static int prepare(feeder *f, const ft_mil_preset *p)
     return FT_OK;
 }
 
-int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, uint64_t seed, bool resume)
+int ft_mil_train(const ft_mil_opt *o, const ft_mil_set *set, const char *dir, uint64_t seed, bool resume)
 {
-    const ft_mil_preset *p;
-    FT_TRY(preset_of(cfg, &p));
-    feeder f = {.set = set, .batch = ft_config_int(cfg, "mil.batch"), .seed = seed};
+    const ft_mil_preset *p = o->preset;
+    feeder f = {.set = set, .batch = o->batch, .seed = seed};
     int64_t T = p->segments, D = set->features->width;
     ft_params *params = ft_params_new(seed);
     ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_MIL) : NULL;
@@ -78,21 +86,17 @@ int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, u
     if (rc < 0) goto done;
     f.x = ft_input(g, "x", FT_F32, 3, (int64_t[]){2 * f.batch, T, D});
     ft_t e = ft_mil_embed(g, f.x), score = ft_unary(g, FT_SIGMOID, ft_mil_snippets(g, p, e));
-    ft_mil_loss_terms l = ft_mil_loss(g, e, score, ft_mil_video(g, p, tokens_of(cfg), e),
-                                      (ft_mil_weights){.margin = ft_config_real(cfg, "mil.margin"),
-                                                       .smooth = ft_config_real(cfg, "mil.smooth"),
-                                                       .sparse = ft_config_real(cfg, "mil.sparse"),
-                                                       .contrast = ft_config_real(cfg, "mil.contrast")});
+    ft_mil_loss_terms l = ft_mil_loss(g, e, score, ft_mil_video(g, p, o->tokens, e), o->loss);
     ft_t term[] = {l.total, l.video, l.ranking, l.contrast};
     static const char *const name[] = {"loss", "video", "ranking", "contrast"};
     ft_trainer t = {.dir = dir,
                     .what = "mil",
                     .model = p->name,
                     .params = params,
-                    .main = {.lr = ft_config_real(cfg, "mil.lr"), .constant = true},
-                    .steps = ft_config_int(cfg, "mil.steps"),
-                    .save_every = ft_config_int(cfg, "save_every"),
-                    .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+                    .main = {.lr = o->lr, .constant = true},
+                    .steps = o->steps,
+                    .save_every = o->save_every,
+                    .tensorboard = o->tensorboard,
                     .seed = seed,
                     .resume = resume,
                     .feed = feed,
@@ -101,7 +105,7 @@ int ft_mil_train(const ft_config *cfg, const ft_mil_set *set, const char *dir, u
     for (int i = 0; i < 4; i++)
         if (term[i]) ft_keep(term[i]), t.logged_name[t.n_logged] = name[i], t.main.logged[t.n_logged++] = term[i];
     ft_backward(g, l.total);
-    t.main.grad_norm = ft_optimise(g, (ft_optim_opt){.weight_decay = (float)ft_config_real(cfg, "mil.weight_decay")});
+    t.main.grad_norm = ft_optimise(g, (ft_optim_opt){.weight_decay = (float)o->weight_decay});
     FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
     t.main.plan = plan;
     rc = ft_train(&t);
@@ -115,13 +119,12 @@ done:
     return rc;
 }
 
-int ft_mil_score(const ft_config *cfg, const char *dir, const ft_features *features, const int64_t *video, int64_t n,
+int ft_mil_score(const ft_mil_opt *o, const char *dir, const ft_features *features, const int64_t *video, int64_t n,
                  float *p_video, float *p_snippet)
 {
-    const ft_mil_preset *p;
+    const ft_mil_preset *p = o->preset;
     char path[1100];
     int64_t D = features->width, longest = 1;
-    FT_TRY(preset_of(cfg, &p));
     for (int64_t i = 0; i < n; i++)
         if (features->video[video[i]].snippets > longest) longest = features->video[video[i]].snippets;
     ft_params *params = ft_params_new(0);
@@ -132,7 +135,7 @@ int ft_mil_score(const ft_config *cfg, const char *dir, const ft_features *featu
     ft_training(g, false);
     ft_t x = ft_input(g, "x", FT_F32, 3, (int64_t[]){1, p->segments, D});
     ft_t whole = ft_input(g, "snippets", FT_F32, 3, (int64_t[]){1, longest, D}); /* zeros behind the last, as the padding is */
-    ft_t a = ft_unary(g, FT_SIGMOID, ft_mil_video(g, p, tokens_of(cfg), ft_mil_embed(g, x)));
+    ft_t a = ft_unary(g, FT_SIGMOID, ft_mil_video(g, p, o->tokens, ft_mil_embed(g, x)));
     ft_t b = ft_unary(g, FT_SIGMOID, ft_mil_snippets(g, p, ft_mil_embed(g, whole)));
     ft_keep(a);
     ft_keep(b);

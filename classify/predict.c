@@ -126,11 +126,12 @@ static int look_through(const char *dir, const ft_classifier_info *info, const f
         if (rc == FT_OK) rc = text ? ft_config_set(cfg, text, dir) : FT_FAIL(FT_ENOMEM, "no memory");
         ft_free(text);
     }
-    if (rc == FT_OK) rc = ft_backbone_identity(cfg, now);
+    ft_backbone_opt o = rc == FT_OK ? ft_backbone_options(cfg) : (ft_backbone_opt){0};
+    if (rc == FT_OK) rc = ft_backbone_identity(&o, now);
     if (rc == FT_OK && strcmp(now, info->network))
         rc = FT_FAIL(FT_EDATA, "%s: was trained on features of other weights than those that stand in %s now", dir,
-                     ft_config_text(cfg, *ft_config_text(cfg, "features.weights") ? "features.weights" : "features.model"));
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, s->frames, s->size);
+                     *o.weights ? o.weights : o.model);
+    if (rc == FT_OK) rc = ft_backbone_open(&b, &o, s->frames, s->size);
     if (rc == FT_OK) {
         ft_backbone_shape(b, f->dim);
         *clean = ft_alloc_n(n + 1, (size_t)(f->dim[0] * f->dim[1] * f->dim[2]) * sizeof(float));

@@ -140,12 +140,11 @@ static void rows_of(const ft_training_set *set, int64_t looks, int class, int *l
 }
 
 /* class: that of sets which is told from the rest, w (2,d), b (2); -1: all classes from each other */
-static int solve(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, int class,
-                 uint64_t seed, double *w, double *b, double *strength)
+static int solve(double given, const ft_training_set *set, const float *x, int64_t looks, int64_t d, int class, uint64_t seed,
+                 double *w, double *b, double *strength)
 {
     static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100};
     enum { STRENGTHS = sizeof grid / sizeof *grid };
-    double given = ft_config_real(cfg, "classifier.strength");
     int64_t n = set->n * looks;
     int *group = ft_alloc_n(2 * n + 1, sizeof *group), *label = group ? group + n : NULL;
     double *weight = ft_alloc_n(n + 1, sizeof *weight);
@@ -161,13 +160,13 @@ static int solve(const ft_config *cfg, const ft_training_set *set, const float *
 }
 
 /* Of sets: for each class the regression that tells it from the rest, each with a strength of its own. */
-static int solve_sets(const ft_config *cfg, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
+static int solve_sets(double given, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
                       double *w, double *b, double *strength)
 {
     double *two = ft_alloc_n(2 * d + 1, sizeof *two), bias[2];
     int rc = two ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
     for (int c = 0; rc == FT_OK && c < set->n_classes; c++) {
-        rc = solve(cfg, set, x, looks, d, c, seed, two, bias, &strength[c]);
+        rc = solve(given, set, x, looks, d, c, seed, two, bias, &strength[c]);
         for (int64_t i = 0; rc == FT_OK && i < d; i++) w[c * d + i] = two[d + i] - two[i]; /* the log odds */
         b[c] = bias[1] - bias[0];
     }
@@ -183,7 +182,7 @@ static int64_t videos_of(const ft_training_set *set)
     return n;
 }
 
-int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, const ft_training_set *set, uint64_t seed,
+int ft_probe_begin(ft_params *params, const char *preset, double given, const ft_training_set *set, uint64_t seed,
                    double *penalty, double strength[FT_MAX_CLASSES])
 {
     const ft_clip_features *f = set->features;
@@ -212,8 +211,8 @@ int ft_probe_begin(ft_params *params, const char *preset, const ft_config *cfg, 
     if (rc == FT_OK && linear) {
         float *w = table + 2 * d, *b = w + C * d;
         for (int64_t i = 0; i < n * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
-        rc = sets ? solve_sets(cfg, set, x, looks, d, seed, solution, solution + C * d, strength)
-                  : solve(cfg, set, x, looks, d, -1, seed, solution, solution + C * d, strength);
+        rc = sets ? solve_sets(given, set, x, looks, d, seed, solution, solution + C * d, strength)
+                  : solve(given, set, x, looks, d, -1, seed, solution, solution + C * d, strength);
         for (int64_t i = 0; i < C * (d + 1); i++) w[i] = (float)solution[i];
         if (rc == FT_OK) {
             ft_param(g, "head.weight", 2, (int64_t[]){C, d}, (ft_init){FT_INIT_VALUES, 0, w});

@@ -24,6 +24,20 @@ const ft_ssl *ft_ssl_find(const char *name)
     return NULL;
 }
 
+ft_ssl_opt ft_ssl_options(const ft_config *cfg)
+{
+    const char *to = ft_config_text(cfg, "ssl.alignment");
+    return (ft_ssl_opt){.threshold = ft_config_real(cfg, "ssl.threshold"),
+                        .momentum = ft_config_real(cfg, "ssl.momentum"),
+                        .ramp = ft_config_real(cfg, "ssl.ramp"),
+                        .from = ft_config_real(cfg, "ssl.from"),
+                        .fairness = ft_config_real(cfg, "ssl.fairness"),
+                        .lambda_u = ft_config_real(cfg, "ssl.lambda_u"),
+                        .alignment = !strcmp(to, "none")       ? FT_ALIGN_NONE
+                                     : !strcmp(to, "labelled") ? FT_ALIGN_LABELLED
+                                                               : FT_ALIGN_UNIFORM};
+}
+
 /* ---- parts -------------------------------------------------------------------------------------------------------------- */
 
 ft_t ft_ssl_over_classes(ft_graph *g, ft_t x) { return ft_reduce(g, x, 2, false); }
@@ -58,7 +72,7 @@ ft_t ft_ssl_state(ft_graph *g, const char *name, int64_t n, int64_t columns, dou
 
 ft_t ft_ssl_blend(ft_graph *g, const ft_ssl_batch *b, ft_t state, ft_t value)
 {
-    double m = ft_config_real(b->cfg, "ssl.momentum");
+    double m = b->opt->momentum;
     value = ft_add(g, ft_affine(g, state, (float)m, 0), ft_affine(g, value, (float)(1 - m), 0));
     ft_assign(g, state, value);
     return value;
@@ -66,13 +80,12 @@ ft_t ft_ssl_blend(ft_graph *g, const ft_ssl_batch *b, ft_t state, ft_t value)
 
 ft_t ft_ssl_aligned(ft_graph *g, const ft_ssl_batch *b, ft_t logits)
 {
-    const char *to = ft_config_text(b->cfg, "ssl.alignment");
-    if (!strcmp(to, "none")) return logits;
+    if (b->opt->alignment == FT_ALIGN_NONE) return logits;
     ft_t p = ft_softmax(g, ft_stop_grad(g, logits));
     ft_t mean = ft_ssl_blend(g, b, ft_ssl_state(g, "alignment.mean", 1, b->classes, 1.0 / (double)b->classes),
                              ft_ssl_over_clips(g, p, true));
     p = ft_div(g, p, ft_affine(g, mean, 1, 1e-12f));
-    if (!strcmp(to, "labelled")) p = ft_mul(g, p, b->prior);
+    if (b->opt->alignment == FT_ALIGN_LABELLED) p = ft_mul(g, p, b->prior);
     return ft_unary(g, FT_LOG, ft_affine(g, p, 1, 1e-30f)); /* made to add up to 1 by the next softmax */
 }
 
@@ -94,7 +107,7 @@ ft_t ft_ssl_mask(ft_graph *g, ft_t mask) { return ft_reshape(g, mask, 1, (int64_
 
 ft_t ft_ssl_ramped(ft_graph *g, const ft_ssl_batch *b, ft_t loss)
 {
-    double ramp = ft_config_real(b->cfg, "ssl.ramp");
+    double ramp = b->opt->ramp;
     if (!(ramp > 0)) return loss;
     ft_t r = ft_clamp(g, ft_affine(g, b->progress, (float)(1 / ramp), 0), 0, 1);
     return ft_mul(g, loss, ft_reshape(g, r, 1, (int64_t[]){1}));

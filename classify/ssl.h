@@ -7,9 +7,18 @@
 #include "common/graph/graph.h"
 #include "common/io/config.h"
 
+typedef struct {
+    double threshold, momentum; /* of pseudo-labels; of running means */
+    double ramp, from;          /* shares of the training: over which a weight grows; until which the labels are alone */
+    double fairness;            /* weight of FreeMatch's term */
+    double lambda_u;            /* weight of the unlabelled loss; negative: the algorithm's own */
+    enum { FT_ALIGN_NONE, FT_ALIGN_UNIFORM, FT_ALIGN_LABELLED } alignment;
+} ft_ssl_opt;
+ft_ssl_opt ft_ssl_options(const ft_config *cfg); /* ssl.* */
+
 /* What the loss of a step is made of: U unlabelled clips. */
 typedef struct {
-    const ft_config *cfg;
+    const ft_ssl_opt *opt;
     int64_t classes, clips; /* clips of the unlabelled pool */
     ft_t weak, strong;      /* logits (U,classes) f32 of both views; NULL where the row does not ask for them */
     ft_t teacher;           /* (U,classes): the running average's logits of the weak view, without gradient; NULL likewise */
@@ -23,7 +32,7 @@ enum { FT_SSL_WEAK = 1, FT_SSL_STRONG = 2, FT_SSL_TEACHER = 4 };
 typedef struct {
     const char *name, *help;
     int uses;        /* FT_SSL_*: views that are forwarded */
-    double lambda_u; /* weight of the unlabelled loss as published; ssl.lambda_u says otherwise */
+    double lambda_u; /* weight of the unlabelled loss as published; opt.lambda_u says otherwise */
     /* The unlabelled loss, a scalar. *mask (U): weight of each clip's pseudo-label; its mean is logged as the utilisation. NULL
      * is left there by algorithms without pseudo-labels. */
     ft_t (*loss)(ft_graph *g, const ft_ssl_batch *b, ft_t *mask);
@@ -38,9 +47,9 @@ const ft_ssl *ft_ssl_at(int i);
 ft_t ft_ssl_predict(ft_graph *g, ft_t logits, ft_t *label, ft_t *top);
 /* A state of the algorithm, saved with the run and resumed bit by bit: (rows,columns), at first all `start` */
 ft_t ft_ssl_state(ft_graph *g, const char *name, int64_t rows, int64_t columns, double start);
-/* state <- m state + (1 - m) value, m: ssl.momentum; returns the new value */
+/* state <- m state + (1 - m) value, m: opt.momentum; returns the new value */
 ft_t ft_ssl_blend(ft_graph *g, const ft_ssl_batch *b, ft_t state, ft_t value);
-/* Logits of p * wanted / running mean of p (ssl.alignment; the logits as they are with `none`): distribution alignment */
+/* Logits of p * wanted / running mean of p (opt.alignment; the logits as they are with NONE): distribution alignment */
 ft_t ft_ssl_aligned(ft_graph *g, const ft_ssl_batch *b, ft_t logits);
 /* Largest of each row (n,C) -> (n,1); sum and mean over clips, (U,C) -> (1,C); sum over classes, (n,C) -> (n,1) */
 ft_t ft_ssl_largest(ft_graph *g, ft_t x);
@@ -53,7 +62,7 @@ ft_t ft_ssl_ratio(ft_graph *g, ft_t x, ft_t y);
 ft_t ft_ssl_at_least(ft_graph *g, ft_t x, ft_t bound);
 /* the mask (U,1) as (U) */
 ft_t ft_ssl_mask(ft_graph *g, ft_t mask);
-/* loss * min(progress / ssl.ramp, 1); ssl.ramp 0: none */
+/* loss * min(progress / opt.ramp, 1); 0: none */
 ft_t ft_ssl_ramped(ft_graph *g, const ft_ssl_batch *b, ft_t loss);
 
 #endif

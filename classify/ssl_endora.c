@@ -16,7 +16,7 @@ static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
     ft_assign(g, filled, there);
     ft_t mean = ft_div(g, ft_ssl_over_clips(g, ft_mul(g, rows, there), false), ft_ssl_over_clips(g, there, false)); /* (1,C) */
     ft_t aligned = ft_unary(g, FT_LOG, ft_affine(g, ft_div(g, p, mean), 1, 1e-30f)); /* made to add up to 1 by the next softmax */
-    ft_t label = ft_pseudo_label(g, aligned, (float)ft_config_real(b->cfg, "ssl.threshold"), mask);
+    ft_t label = ft_pseudo_label(g, aligned, (float)b->opt->threshold, mask);
     return ft_softmax_xent(g, b->weak, label, *mask);
 }
 

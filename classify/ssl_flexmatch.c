@@ -5,7 +5,7 @@
 
 static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
 {
-    double threshold = ft_config_real(b->cfg, "ssl.threshold");
+    double threshold = b->opt->threshold;
     ft_t label, top, known = ft_ssl_state(g, "flexmatch.labels", b->clips, b->classes, 0); /* one-hot rows; zeros: not yet */
     ft_ssl_predict(g, b->weak, &label, &top);
     ft_t count = ft_reduce(g, known, 1, false), most = ft_ssl_largest(g, count);                /* (1,C), (1,1) */

@@ -20,7 +20,7 @@ static ft_t fairness(ft_graph *g, const ft_ssl_batch *b, ft_t p, ft_t h, ft_t ma
 
 static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
 {
-    double share = 1.0 / (double)b->classes, weight = ft_config_real(b->cfg, "ssl.fairness");
+    double share = 1.0 / (double)b->classes, weight = b->opt->fairness;
     ft_t label, top, p = ft_ssl_predict(g, b->weak, &label, &top);
     ft_t bound = ft_ssl_blend(g, b, ft_ssl_state(g, "freematch.threshold", 1, 1, share), ft_reduce(g, top, 1, true));
     ft_t mean = ft_ssl_blend(g, b, ft_ssl_state(g, "freematch.mean", 1, b->classes, share), ft_ssl_over_clips(g, p, true));

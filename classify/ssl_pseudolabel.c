@@ -5,7 +5,7 @@
 
 static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
 {
-    ft_t label = ft_pseudo_label(g, ft_ssl_aligned(g, b, b->weak), (float)ft_config_real(b->cfg, "ssl.threshold"), mask);
+    ft_t label = ft_pseudo_label(g, ft_ssl_aligned(g, b, b->weak), (float)b->opt->threshold, mask);
     return ft_ssl_ramped(g, b, ft_softmax_xent(g, b->weak, label, *mask));
 }
 

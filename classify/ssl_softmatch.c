@@ -5,7 +5,7 @@
 
 static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
 {
-    double C = (double)b->classes, m = ft_config_real(b->cfg, "ssl.momentum");
+    double C = (double)b->classes, m = b->opt->momentum;
     int64_t U = ft_dim(b->weak, 0);
     if (U < 2) return ft_graph_fail(g, "softmatch needs two unlabelled clips a step at least: its variance is over a batch");
     ft_t label, top, p = ft_ssl_predict(g, b->weak, &label, &top), now = ft_ssl_over_clips(g, p, true); /* (1,C) */

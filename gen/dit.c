@@ -15,6 +15,15 @@ ft_t ft_dit_xavier(ft_graph *g, const char *name, ft_t x, int64_t out, bool bias
     return ft_dit_linear(g, name, x, out, bias, ft_init_xavier(ft_dim(x, -1), out));
 }
 
+ft_t ft_dit_group(ft_graph *g, int n, const char *const *name, ft_t x, int64_t out)
+{
+    int64_t in = ft_dim(x, -1), rows = ft_count(x) / in;
+    ft_t w =
+        ft_reshape(g, ft_param_group(g, n, name, 2, (int64_t[]){out, in}, ft_init_xavier(in, out)), 2, (int64_t[]){n * out, in});
+    x = ft_reshape(g, x, 2, (int64_t[]){rows, in});
+    return ft_permute(g, ft_reshape(g, ft_linear(g, x, w, NULL), 3, (int64_t[]){rows, n, out}), (int[]){1, 0, 2});
+}
+
 ft_t ft_dit_patches(ft_graph *g, ft_t z, int64_t patch, int64_t width)
 {
     int64_t B = ft_dim(z, 0), n = ft_dim(z, 1), grid = ft_dim(z, 2) / patch, c = ft_dim(z, 4), k = c * patch * patch;
@@ -60,27 +69,65 @@ ft_t ft_dit_frames(ft_graph *g, int64_t frames, int64_t width)
     return table(g, "temp_embed", v, frames, width, (int64_t[]){1, frames, 1, 1, width});
 }
 
-ft_t ft_dit_time(ft_graph *g, ft_t t, int64_t width, double gain)
+void ft_label_row(ft_t label, int64_t b, int class)
+{
+    int64_t wide = ft_dim(label, 1);
+    float *row = (float *)ft_data(label) + b * wide;
+    for (int64_t k = 0; k < wide; k++) row[k] = k == (class < 0 ? wide - 1 : class);
+}
+
+ft_t ft_class_embedding(ft_graph *g, const char *name, ft_t label, int64_t width)
 {
     ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
-    ft_t e = ft_cast(g, ft_timestep_embed(g, t, 256), ft_compute(g)); /* (B,256) */
+    ft_t table = ft_param(g, ft_name(g, "%s.weight", name), 2, (int64_t[]){ft_dim(label, 1), width}, small);
+    return ft_linear(g, ft_cast(g, label, ft_compute(g)), ft_permute(g, table, (int[]){1, 0}), NULL);
+}
+
+ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain)
+{
+    ft_init small = {FT_INIT_NORMAL, 0.02, NULL};
+    ft_t e = ft_cast(g, ft_timestep_embed(g, told.t, 256), ft_compute(g)); /* (B,256) */
     e = ft_unary(g, FT_SILU, ft_dit_linear(g, "t_embedder.mlp.0", e, width, true, small));
     if (gain != 1) e = ft_affine(g, e, (float)gain, 0);
-    return ft_dit_linear(g, "t_embedder.mlp.2", e, width, true, small);
+    e = ft_dit_linear(g, "t_embedder.mlp.2", e, width, true, small);
+    return told.label ? ft_add(g, e, ft_class_embedding(g, "y_embedder.embedding_table", told.label, width)) : e;
+}
+
+/* of NAME, or of STEM.0 .. STEM.count-1 */
+static ft_t modulations(ft_graph *g, const char *name, bool numbered, int count, ft_t c, int64_t n, ft_init init)
+{
+    int64_t B = ft_dim(c, 0), d = ft_dim(c, -1), out = n * d, all = count * out;
+    const char **weight = ft_alloc((size_t)(2 * count) * sizeof *weight), **bias = weight ? weight + count : NULL;
+    if (!weight) return ft_graph_fail(g, "no memory for %d modulations", count);
+    for (int i = 0; i < count; i++) {
+        const char *stem = numbered ? ft_name(g, "%s.%d", name, i) : name;
+        weight[i] = ft_name(g, "%s.adaLN_modulation.1.weight", stem);
+        bias[i] = ft_name(g, "%s.adaLN_modulation.1.bias", stem);
+    }
+    ft_t w = ft_reshape(g, ft_param_group(g, count, weight, 2, (int64_t[]){out, d}, init), 2, (int64_t[]){all, d});
+    ft_t b = ft_reshape(g, ft_param_group(g, count, bias, 1, &out, FT_ZERO), 1, &all);
+    ft_free(weight);
+    ft_t m = ft_reshape(g, ft_cast(g, ft_linear(g, c, w, b), FT_F32), 4, (int64_t[]){B, count, n, d});
+    return ft_reshape(g, ft_permute(g, m, (int[]){2, 1, 0, 3}), 3, (int64_t[]){n * count, B, d});
 }
 
 ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init)
 {
-    return ft_cast(g, ft_dit_linear(g, ft_name(g, "%s.adaLN_modulation.1", name), c, n * ft_dim(c, -1), true, init), FT_F32);
+    return modulations(g, name, false, 1, c, n, init);
 }
 
-ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t k, int64_t width) { return ft_slice(g, modulation, 1, k * width, width); }
+ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_t n, ft_init init)
+{
+    return modulations(g, stem, true, count, c, n, init);
+}
+
+ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row) { return ft_select(g, modulation, 0, row); }
 
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out)
 {
-    int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), grid = ft_dim(x, 2), d = ft_dim(x, 4);
+    int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), grid = ft_dim(x, 2);
     ft_t mod = ft_dit_modulation(g, "final_layer", c, 2, FT_ZERO); /* shift, scale */
-    x = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 0, d), ft_dit_part(g, mod, 1, d), 1e-6f);
+    x = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 0), ft_dit_part(g, mod, 1), 1e-6f);
     x = ft_dit_linear(g, "final_layer.linear", x, patch * patch * out, true, FT_ZERO); /* (B,n,grid,grid,p*q*out) */
     x = ft_reshape(g, x, 6, (int64_t[]){B * n, grid, grid, patch, patch, out});
     x = ft_permute(g, x, (int[]){0, 1, 3, 2, 4, 5});

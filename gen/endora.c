@@ -29,51 +29,61 @@ static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t T, int64_t 
     return ft_dit_xavier(g, ft_name(g, "%s.proj", name), ft_reshape(g, y, ft_ndim(h), dim), d, true);
 }
 
-/* x (B,...,d) whose last T rows are the tokens of a sequence, c (B,d): adaLN-zero around attention and MLP */
-static ft_t block(ft_graph *g, const char *name, ft_t x, ft_t c, int64_t T, int64_t heads)
+/* shift, scale, gate of attention, the same of the MLP: part k of this block is row k * depth + block of all (6 depth,B,d) */
+typedef struct {
+    ft_t all;
+    int depth, block;
+} modulation;
+static ft_t part(ft_graph *g, const modulation *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
+
+/* x (B,...,d) whose last T rows are the tokens of a sequence: adaLN-zero around attention and MLP */
+static ft_t block(ft_graph *g, const char *name, ft_t x, const modulation *m, int64_t T, int64_t heads)
 {
     int64_t d = ft_dim(x, -1);
-    ft_t mod = ft_dit_modulation(g, name, c, 6, FT_ZERO); /* shift, scale, gate of attention; the same of the MLP */
-    ft_t h = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 0, d), ft_dit_part(g, mod, 1, d), 1e-6f);
-    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, T, heads), ft_dit_part(g, mod, 2, d));
-    h = ft_layernorm(g, x, NULL, NULL, ft_dit_part(g, mod, 3, d), ft_dit_part(g, mod, 4, d), 1e-6f);
+    ft_t h = ft_layernorm(g, x, NULL, NULL, part(g, m, 0), part(g, m, 1), 1e-6f);
+    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, T, heads), part(g, m, 2));
+    h = ft_layernorm(g, x, NULL, NULL, part(g, m, 3), part(g, m, 4), 1e-6f);
     h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, true));
     h = ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true);
-    return ft_gate_residual(g, x, h, ft_dit_part(g, mod, 5, d));
+    return ft_gate_residual(g, x, h, part(g, m, 5));
 }
 
 /* x (B,n,grid,grid,d): attention over the clip's frames at each position; images stay as they are */
-static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, ft_t c, ft_t embedding, int64_t heads)
+static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, const modulation *m, ft_t embedding, int64_t heads)
 {
     ft_t clip = ft_clip_frames(g, x, frames);
     if (embedding) clip = ft_add(g, clip, embedding);
     clip = ft_permute(g, clip, (int[]){0, 2, 3, 1, 4}); /* (B,grid,grid,frames,d) */
-    clip = ft_permute(g, block(g, name, clip, c, frames, heads), (int[]){0, 3, 1, 2, 4});
+    clip = ft_permute(g, block(g, name, clip, m, frames, heads), (int[]){0, 3, 1, 2, 4});
     return ft_with_images(g, clip, x);
 }
 
-ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t d = p->width, grid = ft_dim(z, 2) / p->patch;
     ft_t x = ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, grid, d)); /* (B,n,grid,grid,d) */
     ft_t embedding = ft_dit_frames(g, frames, d);                                        /* (1,frames,1,1,d) */
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, d, 1));
+    modulation m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
     for (int i = 0; i < p->depth; i += 2) {
-        x = block(g, ft_name(g, "blocks.%d", i), x, c, grid * grid, p->heads);
+        m.block = i;
+        x = block(g, ft_name(g, "blocks.%d", i), x, &m, grid * grid, p->heads);
         if (tap) tap[i / 2] = x;
-        x = temporal(g, ft_name(g, "blocks.%d", i + 1), x, frames, c, i == 0 ? embedding : NULL, p->heads);
+        m.block = i + 1;
+        x = temporal(g, ft_name(g, "blocks.%d", i + 1), x, frames, &m, i == 0 ? embedding : NULL, p->heads);
     }
     return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)cfg;
     const ft_endora_preset *p = preset;
     taps->n = p->depth / 2;
-    return ft_endora(g, p, z, frames, t, taps->at);
+    return ft_endora(g, p, z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_endora = {"endora", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};
+const ft_generator ft_generator_endora = {"endora", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
+                                          false,    FT_WORK_PRODUCTS,    network};

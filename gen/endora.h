@@ -11,8 +11,8 @@ typedef struct {
     int depth, width, heads, patch; /* depth: spatial and temporal blocks together */
 } ft_endora_preset;
 
-/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
- * 0..999 -> (B,n,s,s,2c) f32. tap (depth / 2 tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
-ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_t t, ft_t *tap);
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by
+ * -> (B,n,s,s,2c) f32. tap (depth / 2 tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
+ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap);
 
 #endif

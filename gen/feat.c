@@ -49,18 +49,10 @@ static ft_t pointwise(ft_graph *g, const char *name, ft_t x, int64_t out)
     return ft_linear(g, x, ft_reshape(g, w, 2, (int64_t[]){out, c}), NULL);
 }
 
-/* row k of a (rows,d) parameter, as what is broadcast over tokens (1,1,1,1,d) in the graph's dtype */
+/* row k of a (rows,d) parameter, as what is broadcast over tokens: (1,1,1,1,d) f32 */
 static ft_t per_channel(ft_graph *g, ft_t w, int64_t k)
 {
-    int64_t d = ft_dim(w, 1);
-    return ft_cast(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 5, (int64_t[]){1, 1, 1, 1, d}), ft_compute(g));
-}
-
-/* row k of decay or first, divided by the length of the sequence: (d) */
-static ft_t by_length(ft_graph *g, ft_t w, int64_t k, int64_t T)
-{
-    int64_t d = ft_dim(w, 1);
-    return ft_affine(g, ft_reshape(g, ft_slice(g, w, 0, k, 1), 1, &d), 1.0f / (float)T, 0);
+    return ft_reshape(g, ft_slice(g, w, 0, k, 1), 5, (int64_t[]){1, 1, 1, 1, ft_dim(w, 1)});
 }
 
 /* Gated depth-wise feed-forward (Restormer): Wout(gelu(g1) * g2), g = DW(Win h) */
@@ -129,21 +121,22 @@ static ft_t wkv_attention(ft_graph *g, const shape *s, const char *name, ft_t h,
     if (temporal) h = ft_add(g, h, depthwise(g, ft_name(g, "%s.dwconv1d", name), h, true));
     else /* in the public state dict, used by nobody */
         ft_buffer(g, ft_name(g, "%s.dwconv1d.weight", name), 3, (int64_t[]){s->d, 1, 3}, ft_init_uniform_fan(3));
-    ft_t k = ft_dit_xavier(g, ft_name(g, "%s.key", name), h, s->d, false);
-    ft_t v = ft_dit_xavier(g, ft_name(g, "%s.value", name), h, s->d, false);
-    ft_t r = ft_dit_xavier(g, ft_name(g, "%s.receptance", name), h, s->d, false);
-    ft_t decay = ft_param(g, ft_name(g, "%s.spatial_decay", name), 2, (int64_t[]){passes, s->d}, normal);
-    ft_t first = ft_param(g, ft_name(g, "%s.spatial_first", name), 2, (int64_t[]){passes, s->d}, normal);
+    const char *const names[] = {ft_name(g, "%s.key.weight", name), ft_name(g, "%s.value.weight", name),
+                                 ft_name(g, "%s.receptance.weight", name)};
+    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, space[3] = {s->B * s->n, T, s->d},
+            time[4] = {s->B, s->n, s->grid * s->grid, s->d};
+    ft_t all = ft_dit_group(g, 3, names, h, s->d), k = ft_slice(g, all, 0, 0, 1);
+    ft_t v = ft_reshape(g, ft_slice(g, all, 0, 1, 1), 5, dim), r = ft_reshape(g, ft_slice(g, all, 0, 2, 1), 5, dim);
+    const char *const pace[] = {ft_name(g, "%s.spatial_decay", name), ft_name(g, "%s.spatial_first", name)};
+    ft_t decay = ft_affine(g, ft_param_group(g, 2, pace, 2, (int64_t[]){passes, s->d}, normal), 1.0f / (float)T, 0);
+    decay = ft_reshape(g, decay, 2, (int64_t[]){2 * passes, s->d}); /* decays, then firsts, each by the length of the sequence */
     ft_t guide = ft_param(g, ft_name(g, "%s.alpha", name), 2, (int64_t[]){2, s->d}, FT_ZERO);
     ft_t left = ft_sub(g, Z, v); /* what the values lack, before guidance */
     ft_t y = ft_add(g, v, ft_mul(g, Z, per_channel(g, guide, 0)));
-
-    int64_t dim[5] = {s->B, s->n, s->grid, s->grid, s->d}, space[3] = {s->B * s->n, T, s->d},
-            time[4] = {s->B, s->n, s->grid * s->grid, s->d};
     k = temporal ? ft_reshape(g, k, 4, time) : ft_reshape(g, k, 3, space);
     y = temporal ? ft_reshape(g, y, 4, time) : ft_reshape(g, y, 3, space);
     for (int64_t i = 0; i < passes; i++)
-        y = (released ? released_wkv : ft_wkv)(g, k, y, by_length(g, decay, i, T), by_length(g, first, i, T),
+        y = (released ? released_wkv : ft_wkv)(g, k, y, ft_select(g, decay, 0, i), ft_select(g, decay, 0, passes + i),
                                                i == 1 ? s->grid : 0);
     y = ft_add(g, ft_reshape(g, y, 5, dim), ft_mul(g, left, per_channel(g, guide, 1)));
     return ft_dit_xavier(g, ft_name(g, "%s.output", name), ft_mul(g, ft_unary(g, FT_SIGMOID, r), y), s->d, false);
@@ -174,54 +167,68 @@ static ft_t channel_attention(ft_graph *g, const shape *s, const char *name, ft_
 
 typedef enum { SPATIAL, TEMPORAL, CHANNEL } kind;
 
-/* LayerNorm with weights, modulated by part k and k + 1 */
-static ft_t norm(ft_graph *g, const char *name, ft_t x, ft_t mod, int64_t k)
+/* Of all blocks of a kind (spatial and temporal ones count as one): shift, scale, gate of attention, the same of the
+ * feed-forward, part k of block i in row k * count + i of (6 count,B,d); the two gates (count,B,d), times the layer scale where
+ * there is one. */
+typedef struct {
+    ft_t all, gate[2];
+    int count;
+} modulation;
+
+static modulation modulate(ft_graph *g, const char *stem, int count, ft_t c, bool scaled)
+{
+    int64_t d = ft_dim(c, 1), one[] = {count, 1, d};
+    /* the channel blocks' modulation is not zeroed in the public code: they act from the first step */
+    modulation m = {ft_dit_modulations(g, stem, count, c, 6, scaled ? FT_ZERO : ft_init_xavier(d, 6 * d)), {NULL, NULL}, count};
+    const char **name = ft_alloc((size_t)count * sizeof *name);
+    for (int k = 0; k < 2 && name; k++) {
+        m.gate[k] = ft_slice(g, m.all, 0, (2 + 3 * k) * count, count);
+        for (int i = 0; i < count; i++) name[i] = ft_name(g, "%s.%d.gamma%d", stem, i, k + 1);
+        if (scaled) m.gate[k] = ft_mul(g, m.gate[k], ft_reshape(g, ft_param_group(g, count, name, 1, &d, FT_ONE), 3, one));
+    }
+    if (!name) ft_graph_fail(g, "no memory for %d layer scales", count);
+    ft_free(name);
+    return m;
+}
+
+/* LayerNorm with weights, modulated by parts k and k + 1 of block i */
+static ft_t norm(ft_graph *g, const char *name, ft_t x, const modulation *m, int i, int k)
 {
     int64_t d = ft_dim(x, -1);
     ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 1, &d, FT_ONE),
          b = ft_param(g, ft_name(g, "%s.bias", name), 1, &d, FT_ZERO);
-    return ft_layernorm(g, x, w, b, ft_dit_part(g, mod, k, d), ft_dit_part(g, mod, k + 1, d), 1e-5f);
+    return ft_layernorm(g, x, w, b, ft_dit_part(g, m->all, k * m->count + i), ft_dit_part(g, m->all, (k + 1) * m->count + i),
+                        1e-5f);
 }
 
-/* the gate, times the layer scale of spatial and temporal blocks: (B,d) */
-static ft_t gate(ft_graph *g, const char *name, ft_t mod, int64_t k, int64_t d, bool scaled)
-{
-    ft_t part = ft_dit_part(g, mod, k, d);
-    if (!scaled) return part;
-    return ft_mul(g, part, ft_reshape(g, ft_param(g, name, 1, &d, FT_ONE), 2, (int64_t[]){1, d}));
-}
-
-/* x, Z (B,n,grid,grid,d), tau (B,d) the time before its activation */
-static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, const char *name, kind what, ft_t x, ft_t Z, ft_t tau)
+/* x, Z (B,n,grid,grid,d); the block is the i-th of its kind */
+static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, int i, kind what, ft_t x, ft_t Z, const modulation *m)
 {
     shape s = {ft_dim(x, 0), ft_dim(x, 1), ft_dim(x, 2), ft_dim(x, 4)};
-    ft_t c = ft_unary(g, FT_SILU, tau), h;
-    if (what != CHANNEL) c = ft_affine(g, c, (float)PRESERVE, 0);
-    /* the channel blocks' modulation is not zeroed in the public code: they act from the first step */
-    ft_t mod = ft_dit_modulation(g, name, c, 6, what == CHANNEL ? ft_init_xavier(s.d, 6 * s.d) : FT_ZERO);
-    const char *ln = what == CHANNEL ? "norm" : "ln";
-    h = norm(g, ft_name(g, "%s.%s1", name, ln), x, mod, 0);
+    const char *name = ft_name(g, what == CHANNEL ? "restormers.%d" : "blocks.%d", i), *ln = what == CHANNEL ? "norm" : "ln";
+    ft_t h = norm(g, ft_name(g, "%s.%s1", name, ln), x, m, i, 0);
     h = what == CHANNEL ? channel_attention(g, &s, ft_name(g, "%s.attn", name), h, Z, p->heads, opt.channel_guidance)
                         : wkv_attention(g, &s, ft_name(g, "%s.att", name), h, Z, what == TEMPORAL, opt.released_kernel);
-    x = ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma1", name), mod, 2, s.d, what != CHANNEL));
-    h = norm(g, ft_name(g, "%s.%s2", name, ln), x, mod, 3);
-    h = feed_forward(g, ft_name(g, "%s.ffn", name), h);
-    return ft_gate_residual(g, x, h, gate(g, ft_name(g, "%s.gamma2", name), mod, 5, s.d, what != CHANNEL));
+    x = ft_gate_residual(g, x, h, ft_dit_part(g, m->gate[0], i));
+    h = norm(g, ft_name(g, "%s.%s2", name, ln), x, m, i, 3);
+    return ft_gate_residual(g, x, feed_forward(g, ft_name(g, "%s.ffn", name), h), ft_dit_part(g, m->gate[1], i));
 }
 
-ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap)
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t c = ft_dim(z, 4), out = 2 * c;
     ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
-    ft_t tau = ft_dit_time(g, t, p->width, PRESERVE);
+    ft_t time = ft_unary(g, FT_SILU, ft_dit_time(g, told, p->width, PRESERVE)), kept = ft_affine(g, time, (float)PRESERVE, 0);
+    modulation tokens = modulate(g, "blocks", 2 * p->groups, kept, true),
+               channels = modulate(g, "restormers", p->groups, time, false);
     for (int i = 0; i < p->groups; i++) {
-        x = block(g, p, opt, ft_name(g, "blocks.%d", 2 * i), SPATIAL, x, Z, tau);
+        x = block(g, p, opt, 2 * i, SPATIAL, x, Z, &tokens);
         if (tap) tap[i] = x;
         ft_t clip = ft_clip_frames(g, x, frames), guide = ft_clip_frames(g, Z, frames);
-        x = ft_with_images(g, block(g, p, opt, ft_name(g, "blocks.%d", 2 * i + 1), TEMPORAL, clip, guide, tau), x);
-        x = block(g, p, opt, ft_name(g, "restormers.%d", i), CHANNEL, x, Z, tau);
+        x = ft_with_images(g, block(g, p, opt, 2 * i + 1, TEMPORAL, clip, guide, &tokens), x);
+        x = block(g, p, opt, i, CHANNEL, x, Z, &channels);
     }
-    x = ft_dit_head(g, x, ft_affine(g, ft_unary(g, FT_SILU, tau), (float)PRESERVE, 0), p->patch, out);
+    x = ft_dit_head(g, x, kept, p->patch, out);
     /* input skip: a 1x1 convolution of the noised latent */
     ft_init any = ft_init_uniform_fan(c);
     ft_t w = ft_param(g, "res_conv.weight", 4, (int64_t[]){out, c, 1, 1}, any), b = ft_param(g, "res_conv.bias", 1, &out, any);
@@ -230,11 +237,12 @@ ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int6
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     const ft_feat_preset *p = preset;
     taps->n = p->groups;
-    return ft_feat(g, p, ft_feat_options(cfg), z, frames, t, taps->at);
+    return ft_feat(g, p, ft_feat_options(cfg), z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, FT_WORK_PRODUCTS, network};
+const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
+                                        false,  FT_WORK_PRODUCTS,    network};

@@ -20,8 +20,8 @@ typedef struct {
 } ft_feat_opt;
 ft_feat_opt ft_feat_options(const ft_config *cfg); /* generator.guidance, generator.kernel */
 
-/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by; t (B) f32 in steps
- * 0..999 -> (B,n,s,s,2c) f32. tap (`groups` tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
-ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_t t, ft_t *tap);
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which temporal blocks pass by
+ * -> (B,n,s,s,2c) f32. tap (`groups` tensors, or NULL): tokens behind each spatial block, (B,n,s/patch,s/patch,width) */
+ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_told told, ft_t *tap);
 
 #endif

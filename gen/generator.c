@@ -25,11 +25,16 @@
 
 static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
 
+static bool is_flow(const ft_config *cfg, const ft_generator *f)
+{
+    return is(cfg, "generator.objective", "preset") ? f->flow : is(cfg, "generator.objective", "flow");
+}
+
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
 {
     const ft_generator *f = ft_generator_find(preset);
     return (ft_generator_opt){
-        .flow = is(cfg, "generator.objective", "flow"),
+        .flow = is_flow(cfg, f),
         .logit_normal = is(cfg, "generator.flow_time", "logit-normal"),
         .vlb = ft_config_bool(cfg, "generator.vlb"),
         .min_snr = is(cfg, "generator.weighting", "min-snr"),
@@ -58,21 +63,25 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .constant = is(cfg, "generator.schedule", "constant"),
         .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+        .class_drop = ft_config_real(cfg, "generator.class_drop"),
         .sampler = is(cfg, "generator.sampler", "ddim")   ? FT_DDIM
                    : is(cfg, "generator.sampler", "ddpm") ? FT_DDPM
                                                           : FT_UNIPC,
         .sample_steps = (int)ft_config_int(cfg, "generator.sample_steps"),
-        .objective = ft_config_text(cfg, "generator.objective"),
+        .guidance = ft_config_real(cfg, "generator.class_guidance"),
+        .guidance_from = ft_config_real(cfg, "generator.class_from"),
+        .guidance_until = ft_config_real(cfg, "generator.class_until"),
+        .objective = is_flow(cfg, f) ? "flow" : "eps",
         .scan = ft_config_text(cfg, "generator.scan"),
         .mixer = ft_config_text(cfg, "generator.mixer"),
     };
 }
 
-ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t)
+ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told)
 {
     ft_prediction y = {0};
     int64_t c = ft_dim(z, 4);
-    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, t, &y.taps);
+    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, told, &y.taps);
     bool learned = ft_dim(out, -1) == 2 * c;
     y.eps = learned ? ft_slice(g, out, 4, 0, c) : out;
     y.variance = learned ? ft_slice(g, out, 4, c, c) : NULL;
@@ -91,6 +100,7 @@ typedef struct {
     ft_generator_opt opt;
     const ft_latents *l;
     const ft_align *align;
+    ft_conditions told;
     const char *preset;
     bool training;
     int64_t batch, parts; /* parts: of a batch, computed one after the other */
@@ -99,8 +109,8 @@ typedef struct {
     ft_params *params;
     ft_graph *g;
     ft_plan *plan;
-    ft_t mean, std, t, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
-    ft_prediction net;                                    /* of the part built last */
+    ft_t mean, std, t, label, mix, weight, bound, target, decay; /* inputs; mix (B,2): factors of z0 and of the noise */
+    ft_prediction net;                                           /* of the part built last */
     /* scalars, means over the parts; error: mean squared error, in scores on the clips alone */
     ft_t total, error, vlb_loss, align_loss, align_measure;
 } problem;
@@ -121,7 +131,8 @@ static int problem_part(problem *p, int64_t k)
     for (int i = 0; i < 5; i++) dim[i] = ft_dim(mean, i);
     ft_t z0 = ft_add(g, mean, ft_mul(g, std, ft_randn(g, FT_F32, 5, dim)));
     ft_t eps, zt = ft_q_sample(g, z0, ft_slice(g, p->mix, 0, k * n, n), &eps);
-    p->net = ft_generator_predict(g, p->preset, p->cfg, zt, frames, ft_slice(g, p->t, 0, k * n, n));
+    ft_told told = {ft_slice(g, p->t, 0, k * n, n), p->label ? ft_slice(g, p->label, 0, k * n, n) : NULL};
+    p->net = ft_generator_predict(g, p->preset, p->cfg, zt, frames, told);
     ft_t y = p->net.eps, want = p->opt.flow ? ft_sub(g, eps, z0) : eps;
     if (p->opt.min_snr) p->total = ft_loss_weighted(g, y, want, ft_slice(g, p->weight, 0, k * n, n), p->opt.loss, 1);
     else p->total = ft_loss_mean(g, y, want, p->opt.loss);
@@ -154,7 +165,8 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
     p->parts = 1;
-    if (training) FT_TRY(ft_batch_parts(p->cfg, "generator.accumulate", B, &p->parts));
+    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
     else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;
     p->training = training;
@@ -166,6 +178,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->mean = ft_input(g, "mean", FT_F32, 5, dim);
     p->std = ft_input(g, "std", FT_F32, 5, dim);
     p->t = ft_input(g, "t", FT_F32, 1, &B);
+    if (p->told.n > 0) p->label = ft_input(g, "label", FT_F32, 2, (int64_t[]){B, p->told.n + 1});
     p->mix = ft_input(g, "mix", FT_F32, 2, (int64_t[]){B, 2});
     if (p->opt.min_snr) p->weight = ft_input(g, "weight", FT_F32, 1, &B);
     if (p->opt.vlb) p->bound = ft_input(g, "bound", FT_F32, 2, (int64_t[]){B, 8});
@@ -231,6 +244,14 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
             ((float *)ft_data(p->target))[b * p->align->each + i] = ft_from_bf16(p->align->target[k * p->align->each + i]);
 }
 
+/* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
+static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
+{
+    ft_rng r = ft_rng_make(p->seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
+    bool dropped = ft_rng_uniform(&r) < p->opt.class_drop;
+    ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
+}
+
 /* mirrored clips are the second half */
 static int64_t clips(const problem *p) { return p->opt.flip ? p->l->n : p->l->n / 2; }
 
@@ -239,7 +260,9 @@ static void feed_problem(problem *p, int64_t step)
     int64_t n = clips(p), first = p->base + ft_first_sample(step - p->begin, p->batch);
     for (int64_t b = 0; b < p->batch; b++) {
         ft_rng r = ft_rng_make(p->seed, FT_STREAM_TIMES, (uint64_t)(first + b));
-        feed_clip(p, b, ft_shuffled(p->seed, FT_STREAM_GENERATOR_ORDER, n, first + b), &r);
+        int64_t k = ft_shuffled(p->seed, FT_STREAM_GENERATOR_ORDER, n, first + b);
+        feed_clip(p, b, k, &r);
+        if (p->label) feed_class(p, b, k, first + b);
         if (!p->opt.flow) feed_time(p, b, (double)ft_rng_below(&r, FT_T));
         else feed_time(p, b, p->opt.logit_normal ? 1 / (1 + exp(-ft_rng_normal(&r))) : ft_rng_uniform(&r));
     }
@@ -357,13 +380,30 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
     ft_align_text(cfg, aligned, sizeof aligned);
     loop.metadata =
         json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", o->objective, "scan", o->scan, "mixer", o->mixer);
-    int rc = ft_train(&loop);
+    char *classes = t->main.label ? ft_conditions_text(&t->main.told) : NULL;
+    if (classes) json_object_set_new(loop.metadata, "classes", json_string(classes));
+    int rc = classes || !t->main.label ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");
+    ft_free(classes);
     json_decref(loop.metadata);
     return rc;
 }
 
-int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir, const char *path,
-                       const char *dir, uint64_t seed, bool resume)
+/* What it is told of, as a list in its folder; FT_EDATA when that is nothing. */
+static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_pool *pool, const char *dir)
+{
+    char path[1200];
+    int64_t known = 0;
+    if (!told || told->n == 0) return FT_OK;
+    for (int64_t k = 0; k < pool->n; k++) known += told->of_clip[k] >= 0;
+    if (known == 0) return FT_FAIL(FT_EDATA, "%s: no clip of the pool has a label to be told", pool->store->path);
+    FT_ASSERT(p->l->n == 2 * pool->n); /* clips and their mirror images, in the pool's order */
+    p->told = *told;
+    snprintf(path, sizeof path, "%s/conditions.csv", dir);
+    return ft_this_rank() == 0 ? ft_conditions_save(told, pool, path) : FT_OK;
+}
+
+int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
+                       const char *vae_dir, const char *path, const char *dir, uint64_t seed, bool resume)
 {
     ft_dtype dtype;
     ft_latents l = {0};
@@ -378,14 +418,15 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
                   .size = pool->store->size};
     problem like = {.cfg = cfg, .opt = o, .l = &l, .seed = seed, .params = ft_params_new(seed)};
     ft_phase phase[2] = {{.lr = o.first_lr, .constant = true}, {.lr = o.lr, .constant = o.constant}};
-    int rc = like.params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    int rc = like.params ? take_conditions(&like, told, pool, dir) : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     t.first = t.main = like;
     t.first.batch = o.first_batch, t.main.batch = o.batch;
     t.main.begin = t.first_steps, t.main.base = t.first_steps * t.first.batch;
     if (rc == FT_OK && t.first_steps > 0) rc = make_phase(&t, &t.first, preset, dtype, pool, vae_dir, &phase[0]);
     if (rc == FT_OK) rc = make_phase(&t, &t.main, preset, dtype, pool, vae_dir, &phase[1]);
     if (rc == FT_OK && t.sheet_every > 0)
-        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size);
+        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
+                                 (ft_sampled_class){like.told.n, -1});
     if (rc == FT_OK) rc = run_training(&t, cfg, preset, like.params, phase, seed, resume);
     ft_clip_sampler_free(t.sampler);
     problem_free(&t.first);
@@ -409,10 +450,19 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     enum { RUNS = 10, BATCH = 20 };
     ft_dtype dtype;
     ft_latents l;
+    ft_class_names classes;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
+    FT_TRY(ft_class_names_read(&classes, dir));
+    int known = classes.n;
+    ft_class_names_free(&classes);
     FT_TRY(ft_latents_read(&l, cfg, path, pool_latents));
-    problem p = {.cfg = cfg, .opt = ft_generator_options(cfg, preset), .l = &l, .batch = BATCH, .params = ft_params_new(0)};
+    problem p = {.cfg = cfg,
+                 .opt = ft_generator_options(cfg, preset),
+                 .l = &l,
+                 .told.n = known,
+                 .batch = BATCH,
+                 .params = ft_params_new(0)};
     double sum = 0;
     int rc = p.params ? problem_new(&p, preset, dtype, FT_GRAPH_GENERATOR_SCORE, false)
                       : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
@@ -424,6 +474,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
         for (int64_t b = 0; b < BATCH; b++) {
             double part = ((double)(i * BATCH + b) + (p.opt.flow ? 0.5 : 0)) / (RUNS * BATCH);
             feed_clip(&p, b, (i * BATCH + b) % clips(&p), &r);
+            if (p.label) ft_label_row(p.label, b, -1);
             feed_time(&p, b, p.opt.flow ? part : floor(part * FT_T + 0.5));
         }
         rc = ft_run(p.plan, &s);
@@ -439,14 +490,16 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
 /* ---- sampling ----------------------------------------------------------------------------------------------------------- */
 
 /* names every parameter, so that a weights file can be read */
-static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l)
+static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes)
 {
     ft_graph *g = NULL;
     if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
         !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
-    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], ft_input(g, "t", FT_F32, 1, dim));
+    ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};
+    if (classes > 0) told.label = ft_input(g, "label", FT_F32, 2, (int64_t[]){1, classes + 1});
+    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], told);
     int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
     ft_graph_free(g);
     return rc;
@@ -458,19 +511,23 @@ void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
 }
 
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
-                        int64_t n, int frames, int size, uint64_t seed, const char *path)
+                        const char *class, int64_t n, int frames, int size, uint64_t seed, const char *path)
 {
-    ft_latents l;
+    ft_latents l = {0};
+    ft_class_names classes;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_latents_read(&l, cfg, pool_latents, pool_latents));
+    FT_TRY(ft_class_names_read(&classes, dir));
+    ft_sampled_class of = {classes.n, -1};
     ft_params *params = NULL;
     ft_clip_sampler *s = NULL;
     ft_clipwriter *w = NULL;
     int64_t clip = (int64_t)frames * size * size * 3;
     uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
-    int rc = pixels ? network_store(&params, cfg, preset, &l) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    int rc = pixels ? ft_class_names_find(&classes, class, dir, &of.class) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    if (rc == FT_OK) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
+    if (rc == FT_OK) rc = network_store(&params, cfg, preset, &l, of.n);
     if (rc == FT_OK) rc = load_ema(params, dir);
-    if (rc == FT_OK) rc = ft_clip_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size);
+    if (rc == FT_OK) rc = ft_clip_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);
@@ -480,8 +537,9 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
         for (int64_t b = 0; rc == FT_OK && b < now; b++) {
             char name[FT_SAMPLE_NAME];
             ft_sample_name(preset, at + b, name);
-            int v = ft_clipwriter_video(
-                w, &(ft_store_video){.name = name, .group = name, .source = preset, .frames = frames, .fps = 8});
+            ft_store_video row = {.name = name, .group = name, .source = preset, .frames = frames, .fps = 8};
+            if (of.n > 0) row.label = classes.name[ft_class_of_sample(of, at + b)], row.split = "train";
+            int v = ft_clipwriter_video(w, &row);
             rc = v < 0 ? v : ft_clipwriter_clip(w, v, 0, 1, pixels + b * clip);
         }
         ft_progress_step(&bar, at + now);
@@ -495,6 +553,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     ft_clip_sampler_free(s);
     ft_params_free(params);
     ft_latents_free(&l);
+    ft_class_names_free(&classes);
     ft_free(pixels);
     return rc;
 }

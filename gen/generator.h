@@ -7,7 +7,9 @@
 
 #include "common/graph/graph.h"
 #include "common/train/rates.h"
+#include "gen/conditions.h"
 #include "gen/diffusion.h"
+#include "gen/dit.h"
 #include "gen/latents.h"
 
 enum { FT_TAPS = 64 };
@@ -28,12 +30,14 @@ typedef struct {
     const void *presets;  /* the table, */
     size_t n, row;        /* its rows and the bytes of one: FT_PRESETS(table) */
     bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
-    ft_schedule schedule; /* as published; generator.beta and generator.loss say otherwise */
+    ft_schedule schedule; /* as published; generator.beta, generator.loss and generator.objective say otherwise */
     ft_loss_kind loss;
+    bool flow;    /* a rectified flow's velocity, else noise */
     ft_work work; /* most of it; what precision: auto asks */
-    /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images; t (B) in steps 0..999
-     * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone. Latent sizes come from z. */
-    ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps);
+    /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images
+     * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone, or velocity. Latent sizes come from
+     * z. */
+    ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps);
 } ft_generator;
 
 typedef struct {
@@ -41,7 +45,7 @@ typedef struct {
     ft_t variance; /* the variance's logit, same shape; NULL if the network has none */
     ft_taps taps;
 } ft_prediction;
-ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t);
+ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told);
 
 const ft_generator *ft_generator_find(const char *preset); /* its family; NULL if unknown */
 const ft_generator *ft_generator_at(int i);
@@ -60,24 +64,30 @@ typedef struct {
     int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every;
     double lr, first_lr, ema, clip, weight_decay;
     bool constant, ema_cold, tensorboard; /* constant: the rate of the main phase; cold: the EMA's decay from step 0 */
+    double class_drop;                    /* share of labels left out while training */
     ft_sampler sampler;
     int sample_steps;
-    const char *objective, *scan, *mixer; /* for the weights' metadata */
+    double guidance, guidance_from, guidance_until; /* see ft_clip_sampler_new */
+    const char *objective, *scan, *mixer;           /* for the weights' metadata */
 } ft_generator_opt;
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);
 
-/* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets). */
-int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir,
-                       const char *latents, const char *dir, uint64_t seed, bool resume);
+/* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets).
+ * told: of which classes (conditions.h), kept as dir/conditions.csv; NULL: of none. */
+int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
+                       const char *vae_dir, const char *latents, const char *dir, uint64_t seed, bool resume);
 
-/* Mean squared error of the EMA network's prediction over held-out latents, averaged over t. Of epsilon: 1 = predicting zero. */
+/* Mean squared error of the EMA network's prediction over held-out latents, averaged over t. Of epsilon: 1 = predicting zero.
+ * One that knows classes takes them as clips of none: no held-out label is looked at. */
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents,
                          double *mse);
 
-/* Samples n clips with the EMA weights into a clip store; its videos are called as ft_sample_name says: PRESET-00000. */
+/* Samples n clips with the EMA weights into a clip store; its videos are called as ft_sample_name says: PRESET-00000. Of a
+ * generator that knows classes clips are of `class`, or for NULL of every class in turn; a clip's label is its class then, and
+ * its split "train", so that it can be learned from but never tested on. */
 enum { FT_SAMPLE_NAME = 64 };
 void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME]);
 int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
-                        int64_t n, int frames, int size, uint64_t seed, const char *path);
+                        const char *class, int64_t n, int frames, int size, uint64_t seed, const char *path);
 
 #endif

@@ -26,7 +26,7 @@ typedef struct {
     const ft_lvdm_preset *p;
     ft_lvdm_opt opt;
     int64_t frames; /* of the clip */
-    ft_t time;      /* SiLU of the time embedding (B, 4 width) */
+    ft_t time;      /* SiLU of the embedding of time and class (B, 4 width) */
 } net;
 
 /* a convolution of every frame: NAME.weight (out,c,1,3,3). zero: the branch begins as nothing */
@@ -99,16 +99,18 @@ static ft_t space_and_time(ft_graph *g, const net *u, const char *name, ft_t x)
     return ft_with_images(g, clip, x);
 }
 
-ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_t t)
+ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_told told)
 {
     enum { MOST = 64 };
     ft_t skip[MOST];
     int n = 0, k = 0;
     net u = {p, opt, frames, NULL};
     if (p->levels * (p->blocks + 1) > MOST) return ft_graph_fail(g, "%s: too many levels", p->base.name);
-    ft_t e = ft_cast(g, ft_timestep_embed(g, t, p->width), ft_compute(g)); /* (B,width) */
+    ft_t e = ft_cast(g, ft_timestep_embed(g, told.t, p->width), ft_compute(g)); /* (B,width) */
     e = ft_unary(g, FT_SILU, ft_layer_linear(g, "time_embed.0", e, 4 * p->width, true));
-    u.time = ft_unary(g, FT_SILU, ft_layer_linear(g, "time_embed.2", e, 4 * p->width, true));
+    e = ft_layer_linear(g, "time_embed.2", e, 4 * p->width, true);
+    if (told.label) e = ft_add(g, e, ft_class_embedding(g, "label_emb", told.label, 4 * p->width));
+    u.time = ft_unary(g, FT_SILU, e);
 
     ft_t x = conv(g, "input_blocks.0.0", ft_cast(g, z, ft_compute(g)), p->width, 1, false); /* (B,n,s,s,width) */
     skip[n++] = x;
@@ -143,10 +145,11 @@ ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int6
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     taps->n = 0;
-    return ft_lvdm(g, preset, ft_lvdm_options(cfg), z, frames, t);
+    return ft_lvdm(g, preset, ft_lvdm_options(cfg), z, frames, told);
 }
 
-const ft_generator ft_generator_lvdm = {"lvdm", FT_PRESETS(presets), true, FT_BETA_SQRT, FT_L1, FT_WORK_CONVOLUTIONS, network};
+const ft_generator ft_generator_lvdm = {"lvdm", FT_PRESETS(presets),  true,   FT_BETA_SQRT, FT_L1,
+                                        false,  FT_WORK_CONVOLUTIONS, network};

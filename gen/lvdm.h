@@ -17,8 +17,8 @@ typedef struct {
 } ft_lvdm_opt;
 ft_lvdm_opt ft_lvdm_options(const ft_config *cfg); /* generator.relative */
 
-/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which attention over time passes by; t (B) f32 in
- * steps 0..999 -> (B,n,s,s,c) f32. s is a multiple of 2^(levels - 1). */
-ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_t t);
+/* z (B,n,s,s,c), its first `frames` frames a clip, the rest single images, which attention over time passes by ->
+ * (B,n,s,s,c) f32. s is a multiple of 2^(levels - 1). */
+ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int64_t frames, ft_told told);
 
 #endif

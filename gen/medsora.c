@@ -196,37 +196,38 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     mamba m = mamba_weights(g, s, name);
     int64_t tokens = s->n * s->grid * s->grid;
     projected in = in_proj(g, s, name, u); /* (B,n,grid,grid,...) */
-    int32_t *order = ft_alloc((size_t)(10 * tokens + 2) * sizeof *order);
+    int32_t *order = ft_alloc((size_t)(8 * tokens + 6 * s->B * tokens + 2) * sizeof *order);
     if (!order || s->n * s->grid > 4096) {
         ft_free(order);
         return ft_graph_fail(g, "medsora: no room for a scan of %lld tokens", (long long)tokens);
     }
-    int32_t *count = order + 4 * tokens, *back = count + 4 * tokens + 1; /* permute before the convolution, as Eq 8 needs */
+    int32_t *count = order + 4 * tokens, *twice = count + 4 * tokens + 1, *back = twice + 2 * s->B * tokens + 1;
+    /* permuted before the convolution, as Eq 8 needs */
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
     if (s->opt.recompute) ft_remat_begin(g);
     in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
                      to_scans(g, s, in.dt, order, count)};
-    ft_t out = mamba_core(g, s, &m, in), view[2];
-    out = ft_reshape(g, out, 3, (int64_t[]){s->B, 4 * tokens, s->E});
-    for (int32_t k = 0; k <= tokens; k++) count[k] = 2 * k;
-    /* Back to the grid, both directions added on the way. out_proj is linear, so it comes behind the sum: half the products. */
-    for (int v = 0; v < 2; v++) {
+    ft_t out = ft_reshape(g, mamba_core(g, s, &m, in), 2, (int64_t[]){s->B * 4 * tokens, s->E}), gate[2];
+    for (int64_t k = 0; k <= 2 * s->B * tokens; k++) twice[k] = (int32_t)(2 * k);
+    /* Back to the grid, the two views one behind the other, both directions added on the way. out_proj is linear, so it comes
+     * behind the sum: half the products. */
+    for (int v = 0; v < 2; v++)
         for (int r = 0; r < 2; r++)
-            for (int32_t k = 0; k < tokens; k++) {
-                int32_t at = (2 * v + r) * (int32_t)tokens + k;
-                back[2 * order[at] + r] = at;
+            for (int64_t k = 0; k < s->B * tokens; k++) {
+                int64_t at = (2 * v + r) * tokens + k % tokens, clip = k / tokens;
+                back[2 * ((v * s->B + clip) * tokens + order[at]) + r] = (int32_t)(4 * clip * tokens + at);
             }
-        view[v] = ft_resample(g, out, 1, &(ft_sparse){tokens, count, back, NULL}); /* (B,n*grid*grid,E) */
-    }
+    out = ft_resample(g, out, 0, &(ft_sparse){2 * s->B * tokens, twice, back, NULL});
     if (s->opt.recompute) ft_remat_end(g);
     ft_free(order);
+    out = out_proj(g, s, &m, ft_reshape(g, out, 6, (int64_t[]){2, s->B, s->n, s->grid, s->grid, s->E}));
     for (int v = 0; v < 2; v++) {
-        ft_t y = out_proj(g, s, &m, ft_reshape(g, view[v], 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->E}));
         snprintf(key, sizeof key, "%s.gated_fusion.gate_F%d", name, v + 1);
-        view[v] = ft_mul(g, y, ft_unary(g, FT_SIGMOID, ft_dit_xavier(g, key, y, s->d, true))); /* Eq (9) */
+        gate[v] = ft_dit_xavier(g, key, ft_slice(g, out, 0, v, 1), s->d, true);
     }
-    return ft_add(g, view[0], view[1]);
+    out = ft_mul(g, out, ft_unary(g, FT_SIGMOID, ft_concat(g, 0, 2, gate))); /* Eq (9) */
+    return ft_add(g, ft_select(g, out, 0, 0), ft_select(g, out, 0, 1));
 }
 
 /* u (B,n,grid,grid,d) -> same; causal over the frames of each position */
@@ -246,13 +247,11 @@ static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u
 /* Single head as wide as the model, no output projection; a window is one row of the grid. */
 static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
-    ft_t qkv[3];
-    static const char *const names[] = {"query_matrix", "key_matrix", "value_matrix"};
-    for (int i = 0; i < 3; i++) {
-        snprintf(key, sizeof key, "%s.%s", name, names[i]);
-        qkv[i] = ft_reshape(g, ft_dit_xavier(g, key, u, s->d, false), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
-    }
+    const char *const names[] = {ft_name(g, "%s.query_matrix.weight", name), ft_name(g, "%s.key_matrix.weight", name),
+                                 ft_name(g, "%s.value_matrix.weight", name)};
+    ft_t all = ft_dit_group(g, 3, names, u, s->d), qkv[3];
+    for (int i = 0; i < 3; i++)
+        qkv[i] = ft_reshape(g, ft_slice(g, all, 0, i, 1), 3, (int64_t[]){s->B * s->n, s->grid * s->grid, s->d});
     ft_t y = ft_attention_local(g, qkv[0], qkv[1], qkv[2], (int)s->grid, (float)s->p->dropout);
     return ft_reshape(g, y, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
@@ -271,16 +270,17 @@ static ft_t mix_by_attention(ft_graph *g, const shape *s, const char *name, ft_t
     return ft_reshape(g, x, 5, (int64_t[]){s->B, s->n, s->grid, s->grid, s->d});
 }
 
-/* x (B,n,grid,grid,d), c = SiLU(t embedding) (B,d); *tap: behind the spatial part, what alignment looks at */
-static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
+/* x (B,n,grid,grid,d), mod (9 depth,B,d): shift, scale, gate of each sub-layer for all blocks; *tap: behind the spatial part,
+ * what alignment looks at */
+static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t mod, ft_t *tap)
 {
     char name[96], key[160];
     snprintf(name, sizeof name, "blocks.%d", s->block);
-    ft_t mod = ft_dit_modulation(g, name, c, 9, FT_ZERO); /* (B,9d): shift, scale, gate of each sub-layer */
+    int64_t depth = s->p->depth;
     static const char *const part[] = {"", "mamba_hw", "mamba_f"};
     for (int i = 0; i < 3; i++) {
-        ft_t shift = ft_dit_part(g, mod, 3 * i, s->d), scale = ft_dit_part(g, mod, 3 * i + 1, s->d),
-             gate = ft_dit_part(g, mod, 3 * i + 2, s->d);
+        ft_t shift = ft_dit_part(g, mod, 3 * i * depth + s->block), scale = ft_dit_part(g, mod, (3 * i + 1) * depth + s->block),
+             gate = ft_dit_part(g, mod, (3 * i + 2) * depth + s->block);
         snprintf(key, sizeof key, "%s.norm%d.weight", name, i + 1);
         ft_t gamma = ft_param(g, key, 1, &s->d, FT_ONE);
         snprintf(key, sizeof key, "%s.norm%d.bias", name, i + 1);
@@ -295,7 +295,7 @@ static ft_t block(ft_graph *g, const shape *s, ft_t x, ft_t c, ft_t *tap)
     return x;
 }
 
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap)
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_told told, ft_t *tap)
 {
     shape s = {.p = p,
                .opt = opt,
@@ -308,10 +308,11 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
                .H = p->expand * p->width / p->headdim};
     ft_t x = ft_dit_patches(g, z, p->patch, s.d); /* (B,n,grid,grid,d) */
     x = ft_add(g, x, ft_dit_positions(g, s.grid, s.d));
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, t, s.d, 1));
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, s.d, 1));
+    ft_t mod = ft_dit_modulations(g, "blocks", p->depth, c, 9, FT_ZERO); /* (9 depth,B,d) */
     for (s.block = 0; s.block < p->depth; s.block++) {
         ft_t h = x;
-        x = block(g, &s, x, c, &h);
+        x = block(g, &s, x, mod, &h);
         if (tap) tap[s.block] = h;
     }
     return ft_dit_head(g, x, c, p->patch, 2 * ft_dim(z, 4));
@@ -319,13 +320,13 @@ ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */
 
-static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_t t, ft_taps *taps)
+static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps)
 {
     (void)frames; /* its scans run over clip and images alike, as published */
     const ft_medsora_preset *p = preset;
     taps->n = p->depth;
-    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, t, taps->at);
+    return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR,
-                                           FT_MSE,    FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR, FT_MSE,
+                                           false,     FT_WORK_PRODUCTS,    network};

@@ -26,9 +26,9 @@ typedef struct {
 /* generator.scan, generator.mixer, generator.recompute */
 ft_medsora_opt ft_medsora_options(const ft_config *cfg, const ft_medsora_preset *p);
 
-/* z (B,n,s,s,c), t (B) f32 in steps 0..999 -> (B,n,s,s,2c) f32. tap (depth tensors, or NULL): tokens behind the spatial part of
- * each block, (B,n,s/patch,s/patch,width) */
-ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_t t, ft_t *tap);
+/* z (B,n,s,s,c) -> (B,n,s,s,2c) f32. tap (depth tensors, or NULL): tokens behind the spatial part of each block,
+ * (B,n,s/patch,s/patch,width) */
+ft_t ft_medsora(ft_graph *g, const ft_medsora_preset *p, ft_medsora_opt opt, ft_t z, ft_told told, ft_t *tap);
 
 /* Gather index of one scan over an R x C grid (frames x columns): variant 0..7 as block i mod 8, forward or reverse.
  * order[k] = raster index of the k-th token of the sequence. */

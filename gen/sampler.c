@@ -13,7 +13,9 @@
 struct ft_clip_sampler {
     ft_graph *g;
     ft_plan *plan;
-    ft_t z, t;
+    ft_t z, t, label;
+    ft_sampled_class of;
+    float *without; /* prediction without a class */
     ft_prediction net;
     ft_vae_runner decoder;
     const ft_latents *stats;
@@ -34,8 +36,11 @@ void ft_clip_sampler_free(ft_clip_sampler *s)
     ft_free(s->tau);
     ft_free(s->alpha);
     ft_free(s->x);
+    ft_free(s->without);
     ft_free(s);
 }
+
+int ft_class_of_sample(ft_sampled_class c, int64_t clip) { return c.class < 0 ? (int)(clip % c.n) : c.class; }
 
 /* the points of the walk: respaced training steps, or even times of a flow from 1 to 0 */
 static int points(ft_clip_sampler *s)
@@ -56,7 +61,7 @@ static int points(ft_clip_sampler *s)
 }
 
 int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char *preset, ft_params *params, const char *vae_dir,
-                        const ft_latents *stats, int frames, int size)
+                        const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     ft_vae_preset p;
@@ -69,7 +74,11 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
     int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(s->opt.images, &p);
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
-    s->stats = stats;
+    s->stats = stats, s->of = of;
+    if (of.n == 0 && s->opt.guidance != 1)
+        FT_TRY_TO(rc, done,
+                  FT_FAIL(FT_ECONFIG, "generator.class_guidance is %g, and %s was not told of classes (generator.condition)",
+                          s->opt.guidance, preset));
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
@@ -86,11 +95,13 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
     s->x = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->x);
     s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
-    if (!s->x || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
+    s->without = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->without);
+    if (!s->x || !s->without || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);
     s->z = ft_input(s->g, "z", FT_F32, 5, dim);
     s->t = ft_input(s->g, "t", FT_F32, 1, dim);
-    s->net = ft_generator_predict(s->g, preset, cfg, s->z, clip, s->t);
+    if (of.n > 0) s->label = ft_input(s->g, "label", FT_F32, 2, (int64_t[]){FT_SAMPLE_BATCH, of.n + 1});
+    s->net = ft_generator_predict(s->g, preset, cfg, s->z, clip, (ft_told){s->t, s->label});
     ft_keep(s->net.eps);
     if (s->path.learned && !s->net.variance)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "%s has no learned variance. Set generator.vlb: false", preset));
@@ -102,6 +113,20 @@ done:
     return rc;
 }
 
+/* the network at the inputs that stand there, told the clips' classes or that they have none */
+static int predict(ft_clip_sampler *s, bool none)
+{
+    for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++)
+        ft_label_row(s->label, b, none ? -1 : ft_class_of_sample(s->of, s->path.first + b));
+    return ft_run(s->plan, &(ft_step){0});
+}
+
+static bool guided(const ft_clip_sampler *s, double alpha, double sigma)
+{
+    bool early = s->opt.guidance_until > 0 && sigma > s->opt.guidance_until * alpha;
+    return s->label && s->opt.guidance != 1 && !early && sigma >= s->opt.guidance_from * alpha;
+}
+
 static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
 {
     ft_clip_sampler *s = ctx;
@@ -110,10 +135,17 @@ static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
     memcpy(ft_data(s->z), x, (size_t)n * 4);
     for (int64_t b = 0; b < ft_count(s->t); b++)
         ((float *)ft_data(s->t))[b] = s->opt.flow ? (float)(1000 * sigma) : (float)s->tau[i];
-    FT_TRY(ft_run(s->plan, &(ft_step){0}));
-    const float *y = ft_data(s->net.eps);
-    for (int64_t k = 0; k < n; k++)
-        x0[k] = s->opt.flow ? (float)((double)x[k] - sigma * (double)y[k]) : (float)(((double)x[k] - sigma * (double)y[k]) / a);
+    bool both = guided(s, a, sigma);
+    if (both) {
+        FT_TRY(predict(s, true));
+        memcpy(s->without, ft_data(s->net.eps), (size_t)n * sizeof *s->without);
+    }
+    FT_TRY(predict(s, false));
+    const float *y = ft_data(s->net.eps), *u = s->without;
+    for (int64_t k = 0; k < n; k++) {
+        double e = both ? (double)u[k] + s->opt.guidance * ((double)y[k] - (double)u[k]) : (double)y[k];
+        x0[k] = s->opt.flow ? (float)((double)x[k] - sigma * e) : (float)(((double)x[k] - sigma * e) / a);
+    }
     if (fraction) {
         const float *v = ft_data(s->net.variance);
         for (int64_t k = 0; k < n; k++) fraction[k] = (v[k] + 1) / 2;

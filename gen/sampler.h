@@ -8,10 +8,20 @@
 enum { FT_SAMPLE_BATCH = 8 };
 typedef struct ft_clip_sampler ft_clip_sampler;
 
+/* Which class clips are of: `class`, or -1: clip i of class i mod n. n = 0: the network knows none. */
+typedef struct {
+    int n, class;
+} ft_sampled_class;
+int ft_class_of_sample(ft_sampled_class c, int64_t clip);
+
 /* With the EMA bank of `params` (of the network; the caller's) and the VAE of vae_dir; sampler and steps as cfg says. `stats`:
- * how latents were normalised. FT_ECONFIG where settings do not go together. */
+ * how latents were normalised. FT_ECONFIG where settings do not go together.
+ *
+ * Guidance: e_none + s (e_class - e_none) with s = generator.class_guidance, two passes of the network (Ho & Salimans 2022); a
+ * learned variance is the class's. Where the noise, sigma / alpha, is outside of generator.class_from .. class_until, and for
+ * s = 1, the class's prediction alone (Kynkaanniemi et al. 2024). */
 int ft_clip_sampler_new(ft_clip_sampler **s, const ft_config *cfg, const char *preset, ft_params *params, const char *vae_dir,
-                        const ft_latents *stats, int frames, int size);
+                        const ft_latents *stats, int frames, int size, ft_sampled_class of);
 void ft_clip_sampler_free(ft_clip_sampler *s);
 
 /* Clips first .. first + n - 1 (n <= FT_SAMPLE_BATCH) as pixels (n,F,S,S,3): each depends on (seed, its number) only. */

@@ -179,7 +179,8 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     int64_t parts = 1;
     int rc = FT_OK;
     bool as_is = o.steps == 0;
-    FT_TRY_TO(rc, done, ft_batch_parts(cfg, "vae.accumulate", feed.batch, &parts));
+    parts = ft_config_int(cfg, "vae.accumulate");
+    FT_TRY_TO(rc, done, ft_batch_parts(parts, feed.batch, cfg, "vae.accumulate"));
     if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
     if (as_is && !*o.weights)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));

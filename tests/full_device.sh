@@ -6,7 +6,7 @@ repository=$(cd "$(dirname "$0")/.." && pwd)
 B=$repository/build/device-shim
 cmake -S "$repository/tests/device" -B "$B" -G Ninja -DSHIM=ON >build.log 2>&1 && cmake --build "$B" >>build.log 2>&1 || { tail -20 build.log >&2; die "it does not build"; }
 (cd "$repository" && . tests/device_lib.sh && sources) >"$B/sources"
-for model in x3d-tiny r2plus1d-tiny medsora-tiny feat-tiny endora-tiny; do works "$B/device_models" parity $model; done
+for model in x3d-tiny r2plus1d-tiny medsora-tiny feat-tiny endora-tiny forty-tiny; do works "$B/device_models" parity $model; done
 works "$B/device_models" doctor
 grep -q "^passed doctor bf16" out || die "doctor: $(cat out)"
 works "$B/device_models" steps x3d-tiny 2 bf16 12 state

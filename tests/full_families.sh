@@ -4,7 +4,7 @@ set -euo pipefail
 works "$F" phantom -o p.h5 --videos 16 --size 32
 # the other families, on their own VAEs and on others', with images beside the clip
 other() { printf '%s\n' "task: generator" "data: {clips: p.h5}" "vae: {model: $2, steps: 3, batch: 2, gan: 0.5, gan_from: 1}" "generator: {model: $1, steps: 4, batch: 2, images: $3}" >e.yaml; }
-for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvdm-vae-tiny 0" "lvdm-tiny vae-tiny 2"; do
+for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvdm-vae-tiny 0" "lvdm-tiny vae-tiny 2" "forty-tiny vae-tiny 3"; do
   other $spec
   works "$F" train e.yaml -o family --force
   works "$F" generate family -n 2 -o s.h5 --force --steps 3

@@ -44,6 +44,11 @@ P
 # a second run only reports; a classifier key reruns classifier stages only
 works "$F" experiment run e.yaml -o a
 grep -q "(0 stages computed" out || die "the second run computed again: $(tail -1 out)"
+# without -o the folder has the file's name
+mkdir results && mv a results/e
+works "$F" experiment run e.yaml
+grep -q "^results/e/report.html (0 stages" out || die "without -o: $(tail -1 out)"
+mv results/e a && rmdir results
 works "$F" experiment run e.yaml -o a --set classifier.lr=0.001
 grep -q "(10 stages computed" out || die "a classifier key reran other stages: $(tail -1 out)"
 works "$F" experiment run e.yaml -o a --set seed=7
@@ -238,7 +243,7 @@ assert len(labelled()) == 12 and len(labelled("-more-labels-18")) == 18 and len(
 assert labelled("-curve-4-labels") < labelled() < labelled("-more-labels-18"), "labels of a split are not among those of more"
 assert len({l["config_hash"] for l in lines}) == 2 * (6 + 1)
 columns = open("w/summary.csv").readline().strip()
-assert columns.endswith(",p_value,p_holm,power_mde,worth_labels,worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict"), columns
+assert ",p_value,p_holm,power_mde,worth_labels,worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict," in columns + ",", columns
 rows = {r["arm"]: r for r in csv.DictReader(open("w/summary.csv"))}
 assert set(rows) == {a["arm"] for a in o["arms"]}, "a point of the curve stands among the arms"
 for a in o["arms"][1:]:

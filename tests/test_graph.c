@@ -14,6 +14,7 @@
 #include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/graph/graph.h"
+#include "common/graph/layers.h"
 #include "golden_value.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
@@ -223,6 +224,41 @@ static ft_t c_dw(ft_graph *g)
                    (ft_conv_opt){.pad_front = {1, 1, 1}, .pad_back = {1, 1, 1}, .groups = 16});
 }
 
+/* parameters as one tensor: side by side (4 x 8 values each), with one of them used by itself too; joined (3 x 5 values) */
+static ft_t grouped(ft_graph *g, int64_t out, int64_t in, bool group)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "h", "i", "j"};
+    enum { N = sizeof names / sizeof *names };
+    ft_t x = P("x", 7, in), w, part[N];
+    if (group) w = ft_param_group(g, N, names, 2, (int64_t[]){out, in}, (ft_init){FT_INIT_NORMAL, 0.5, NULL});
+    for (int i = 0; i < N && !group; i++) part[i] = VIEW(P(names[i], out, in), 1, out, in);
+    if (!group) w = ft_join(g, 0, N, part);
+    if (group && out * in % 16 == 0) assert_true(w->kind == FT_IS_PARAM && ft_dim(w, 0) == N);
+    ft_t y = ft_linear(g, x, VIEW(w, N * out, in), NULL);
+    return ft_add(g, y, ft_reduce(g, ft_linear(g, x, P("d", out, in), NULL), 2, false));
+}
+static ft_t f_side(ft_graph *g) { return grouped(g, 4, 8, true); }
+static ft_t c_side(ft_graph *g) { return grouped(g, 4, 8, false); }
+static ft_t f_joined(ft_graph *g) { return grouped(g, 3, 5, true); }
+static ft_t c_joined(ft_graph *g) { return grouped(g, 3, 5, false); }
+
+/* Gradients that are sums: of three linear layers and a norm (each adds to what the one before left), and of a and b that get
+ * the same gradient while a has one of its own, which b must not see. `apart`: every use has a copy, so sums are nodes. */
+static ft_t use(ft_graph *g, ft_t x, bool apart) { return apart ? ft_affine(g, x, 1, 0) : x; }
+static ft_t summed(ft_graph *g, bool apart)
+{
+    ft_t a = P("a", 6, 16), b = P("b", 6, 16),
+         x = use(g, ft_unary(g, FT_SILU, ft_add(g, use(g, a, apart), use(g, b, apart))), apart);
+    ft_t y = ft_layernorm(g, use(g, x, apart), P("g", 16), P("n", 16), NULL, NULL, 1e-5f);
+    static const char *const names[] = {"w0", "w1", "w2"};
+    for (int i = 0; i < 3; i++) y = ft_mul(g, y, ft_linear(g, use(g, x, apart), P(names[i], 16, 16), NULL));
+    ft_t h = ft_add(g, use(g, a, apart), use(g, b, apart));
+    y = ft_add(g, y, ft_linear(g, use(g, h, apart), P("v", 16, 16), NULL));
+    return ft_add(g, y, ft_linear(g, use(g, a, apart), P("u", 16, 16), NULL));
+}
+static ft_t f_summed(ft_graph *g) { return summed(g, false); }
+static ft_t c_summed(ft_graph *g) { return summed(g, true); }
+
 static const struct {
     const char *name;
     form *fused, *composed;
@@ -244,7 +280,10 @@ static const struct {
              {"gauss_kl", f_kl, c_kl, 200},
              {"pearson", f_pearson, c_pearson, 200},
              {"conv_transpose", f_convt, c_convt, 150},
-             {"conv_dw", f_dw, c_dw, 300}};
+             {"conv_dw", f_dw, c_dw, 300},
+             {"parameters side by side", f_side, c_side, 40},
+             {"parameters joined", f_joined, c_joined, 40},
+             {"summed gradients", f_summed, c_summed, 120}};
 
 static void compare(const char *name, const char *what, const float *a, const float *b, int64_t n, double unit)
 {

@@ -47,7 +47,9 @@ tiles.h known
 video.c complaints
 video.c once
 END
-  objdump -t "$build"/libforty_core.a $(find "$build" -name libforty.a -o -name libforty_lib.a) |
+  lib=$build/static/libforty.a
+  [ -e "$lib" ] || lib=$build/libforty_lib.a
+  objdump -t "$build/libforty_core.a" "$lib" |
     awk '/file format/ { file = $1; sub(/\.o:$/, "", file) }
          $4 ~ /^(\.l?(bss|data)$|\.l?(bss|data)\.[^r]|\*COM\*)/ && $3 == "O" { sub(/\.[0-9]+$/, "", $6); print (($6 == "known") ? "tiles.h" : file), $6 }' |
     sort -u >found

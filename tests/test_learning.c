@@ -220,7 +220,8 @@ static void unlabelled_gradients(const char *algorithm, double *weak, double *st
     int64_t dim[2] = {4, 2};
     ft_t a = ft_param(g, "weak", 2, dim, (ft_init){FT_INIT_VALUES, 0, w}),
          b = ft_param(g, "strong", 2, dim, (ft_init){FT_INIT_VALUES, 0, s}), mask;
-    ft_ssl_batch batch = {.cfg = cfg, .classes = 2, .clips = 4, .weak = a, .strong = b};
+    ft_ssl_opt opt = ft_ssl_options(cfg);
+    ft_ssl_batch batch = {.opt = &opt, .classes = 2, .clips = 4, .weak = a, .strong = b};
     batch.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
     *(float *)ft_data(batch.progress) = 0.2f; /* half of the ramp */
     ft_t loss = ft_ssl_find(algorithm)->loss(g, &batch, &mask);

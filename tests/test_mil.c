@@ -77,7 +77,9 @@ static void train(const ft_config *cfg, const ft_features *f, const char *run, b
     for (int v = 0; v < VIDEOS; v++) video[v] = v, label[v] = v % 2;
     json_t *about = json_pack("{s:s}", "task", "mil");
     ft_mil_set set = {f, video, label, VIDEOS, about};
-    if (ft_mil_train(cfg, &set, in(run), 3, resume) < 0) fail_msg("%s", ft_error_message());
+    ft_mil_opt opt;
+    assert_int_equal(ft_mil_options(&opt, cfg), FT_OK);
+    if (ft_mil_train(&opt, &set, in(run), 3, resume) < 0) fail_msg("%s", ft_error_message());
     json_decref(about);
 }
 
@@ -91,7 +93,9 @@ static double judge(const ft_config *cfg, const char *run)
     for (int v = 0; v < VIDEOS; v++) video[v] = v;
     float p[VIDEOS], *score = ft_alloc((size_t)n * sizeof *score), *row = ft_alloc((size_t)n * 2 * sizeof *row);
     int *label = ft_alloc((size_t)n * sizeof *label);
-    if (ft_mil_score(cfg, in(run), &f, video, VIDEOS, p, score) < 0) fail_msg("%s", ft_error_message());
+    ft_mil_opt opt;
+    assert_int_equal(ft_mil_options(&opt, cfg), FT_OK);
+    if (ft_mil_score(&opt, in(run), &f, video, VIDEOS, p, score) < 0) fail_msg("%s", ft_error_message());
     for (int64_t i = 0; i < n; i++) row[2 * i + 1] = score[i], row[2 * i] = 1 - score[i], label[i] = truth[i];
     double auroc = ft_score(row, label, n, 2, 1).auroc;
     ft_free(score);

@@ -23,6 +23,7 @@
 #include "common/vision/dino.h"
 #include "gen/endora.h"
 #include "gen/feat.h"
+#include "gen/forty.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"
 #include "gen/lvdm.h"
@@ -105,7 +106,7 @@ static ft_t build_medsora(ft_graph *g)
     ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     fill_input(z, "z");
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
-    return ft_medsora(g, ft_generator_preset_of("medsora-tiny"), (ft_medsora_opt){0}, z, t, NULL);
+    return ft_medsora(g, ft_generator_preset_of("medsora-tiny"), (ft_medsora_opt){0}, z, (ft_told){t, NULL}, NULL);
 }
 
 /* four frames of a clip and two images */
@@ -120,34 +121,60 @@ static ft_t clip_and_images(ft_graph *g, ft_t *t)
 static ft_t build_endora(ft_graph *g)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_endora(g, ft_generator_preset_of("endora-tiny"), z, 4, t, NULL);
+    return ft_endora(g, ft_generator_preset_of("endora-tiny"), z, 4, (ft_told){t, NULL}, NULL);
+}
+static ft_t build_forty(ft_graph *g)
+{
+    ft_t t, z = clip_and_images(g, &t);
+    return ft_forty(g, ft_generator_preset_of("forty-tiny"), z, 4, (ft_told){t, NULL}, NULL);
 }
 static ft_t feat(ft_graph *g, bool guided)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.channel_guidance = guided}, z, 4, t, NULL);
+    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.channel_guidance = guided}, z, 4, (ft_told){t, NULL},
+                   NULL);
 }
 static ft_t build_feat_released(ft_graph *g) /* 64 tokens in a frame: chunks of 4 */
 {
     ft_t z = filled(g, "z", 5, (int64_t[]){1, 2, 16, 16, 4}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){1});
     ((float *)ft_data(t))[0] = 17;
-    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.released_kernel = true}, z, 2, t, NULL);
+    return ft_feat(g, ft_generator_preset_of("feat-tiny"), (ft_feat_opt){.released_kernel = true}, z, 2, (ft_told){t, NULL},
+                   NULL);
 }
 static ft_t lvdm(ft_graph *g, bool transposed)
 {
     ft_t t, z = clip_and_images(g, &t);
-    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, t);
+    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){transposed}, z, 4, (ft_told){t, NULL});
 }
 static ft_t build_lvdm_public(ft_graph *g) /* a clip alone: images beside it are an idea of ours */
 {
     ft_t z = filled(g, "z", 5, (int64_t[]){2, 4, 8, 8, 16}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2});
     ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
-    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){true}, z, 4, t);
+    return ft_lvdm(g, ft_generator_preset_of("lvdm-tiny"), (ft_lvdm_opt){true}, z, 4, (ft_told){t, NULL});
 }
 static ft_t build_lvdm(ft_graph *g) { return lvdm(g, false); }
 static ft_t build_lvdm_released(ft_graph *g) { return lvdm(g, true); }
 static ft_t build_feat(ft_graph *g) { return feat(g, false); }
 static ft_t build_feat_guided(ft_graph *g) { return feat(g, true); }
+
+/* two clips, told of three classes: the second, and none */
+static ft_t told(ft_graph *g, const char *preset)
+{
+    ft_taps taps = {0};
+    ft_t z = filled(g, "z", 5, (int64_t[]){2, 4, 8, 8, 4}), t = ft_input(g, "t", FT_F32, 1, (int64_t[]){2}),
+         label = ft_input(g, "label", FT_F32, 2, (int64_t[]){2, 4});
+    ((float *)ft_data(t))[0] = 17, ((float *)ft_data(t))[1] = 900;
+    ft_label_row(label, 0, 1), ft_label_row(label, 1, -1);
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    ft_t y = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, 4, (ft_told){t, label}, &taps);
+    ft_config_free(cfg);
+    return y;
+}
+static ft_t build_medsora_told(ft_graph *g) { return told(g, "medsora-tiny"); }
+static ft_t build_endora_told(ft_graph *g) { return told(g, "endora-tiny"); }
+static ft_t build_feat_told(ft_graph *g) { return told(g, "feat-tiny"); }
+static ft_t build_lvdm_told(ft_graph *g) { return told(g, "lvdm-tiny"); }
 
 /* public networks, made narrow: the same code as the presets */
 static const ft_vae_preset narrow_vae = {&ft_vae_causal,   "narrow",     4,         1,         4, 1,    2,         2, 8,
@@ -231,6 +258,7 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"vae-tiny", build_vae, false, false},
                                {"medsora-tiny", build_medsora, false, false},
                                {"endora-tiny", build_endora, false, false},
+                               {"forty-tiny", build_forty, false, false},
                                {"feat-tiny", build_feat, false, false},
                                {"feat-tiny-guided", build_feat_guided, false, false},
                                {"feat-tiny-released", build_feat_released, false, false},
@@ -238,6 +266,10 @@ static const model models[] = {{"x3d-tiny", build_x3d, false, false},
                                {"lvdm-tiny", build_lvdm, false, false},
                                {"lvdm-tiny-released", build_lvdm_released, false, false},
                                {"lvdm-public", build_lvdm_public, false, false},
+                               {"medsora-tiny-told", build_medsora_told, false, false},
+                               {"endora-tiny-told", build_endora_told, false, false},
+                               {"feat-tiny-told", build_feat_told, false, false},
+                               {"lvdm-tiny-told", build_lvdm_told, false, false},
                                {"cogvideox-encode", build_cog_encode, true, false},
                                {"cogvideox-decode", build_cog_decode, true, false},
                                {"medsora-vae-encode", build_fc_encode, true, false},
@@ -353,6 +385,9 @@ static void test_manifests(void **state)
                 {NULL, "medsora-s", 43758784},
                 {NULL, "medsora-b", 86466304},
                 {NULL, "medsora-l", 171881344},
+                {"forty_tiny", "forty-tiny", 1226016},
+                {NULL, "forty-small", 15452960},
+                {NULL, "forty-base", 133300488},
                 {NULL, "endora-s", 32511392},
                 {NULL, "endora-b", 129608480},
                 {NULL, "endora-l", 456897568},

@@ -181,6 +181,12 @@ static void go_on(ft_backbone *b, const ft_clipstore *s, const bool *viewed, con
     free(part);
 }
 
+static int open_backbone(ft_backbone **b, const ft_config *cfg)
+{
+    ft_backbone_opt o = ft_backbone_options(cfg);
+    return ft_backbone_open(b, &o, 8, 32);
+}
+
 static void test_features(void **state)
 {
     (void)state;
@@ -192,12 +198,12 @@ static void test_features(void **state)
     bool viewed[6] = {false, true, false, false, true, true};
     assert_int_equal(ft_config_new(&cfg), FT_OK);
     set(cfg, "precision", "f32");
-    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* no network */
+    assert_int_equal(open_backbone(&b, cfg), FT_ECONFIG); /* no network */
     set(cfg, "features.model", "x3d-tiny");
-    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* no weights */
+    assert_int_equal(open_backbone(&b, cfg), FT_ECONFIG); /* no weights */
     set(cfg, "features.weights", in("x3d.safetensors"));
     assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
-    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_OK);
+    assert_int_equal(open_backbone(&b, cfg), FT_OK);
     ft_backbone_shape(b, dim);
     assert_int_equal(dim[0] * dim[1], 1);
     assert_int_equal(ft_clip_features_make(b, &s, viewed, 2, FT_VIEWS_DIHEDRAL, in("f.safetensors")), FT_OK);
@@ -247,7 +253,7 @@ static void test_pictures(void **state)
     set(cfg, "features.frames", "2");
     set(cfg, "features.grid", "2");
     assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
-    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_OK);
+    assert_int_equal(open_backbone(&b, cfg), FT_OK);
     ft_backbone_shape(b, dim);
     assert_int_equal(dim[0], 2);
     assert_int_equal(dim[1], 5);
@@ -264,7 +270,7 @@ static void test_pictures(void **state)
     assert_memory_not_equal(one + 5 * 384, two + 5 * 384, 5 * 384 * sizeof *one);
     ft_backbone_free(b);
     set(cfg, "features.size", "40");
-    assert_int_equal(ft_backbone_open(&b, cfg, 8, 32), FT_ECONFIG); /* not whole patches */
+    assert_int_equal(open_backbone(&b, cfg), FT_ECONFIG); /* not whole patches */
     free(one);
     free(two);
     ft_clipstore_free(&s);
@@ -292,11 +298,80 @@ static void answers(const char *model, const char *name, const ft_clipstore *s, 
                          .n_classes = n_classes,
                          .watched_store = s,
                          .positive = positive};
-    if (ft_classifier_train(cfg, &t, in(name), 0, false, &r) < 0) fail_msg("%s", ft_error_message());
+    ft_classifier_opt o;
+    assert_int_equal(ft_classifier_options(&o, cfg, false), FT_OK);
+    if (ft_classifier_train(&o, &t, in(name), 0, false, &r) < 0) fail_msg("%s", ft_error_message());
+    ft_classifier_options_free(&o);
     assert_int_equal(ft_classifier_info_read(&info, in(name)), FT_OK);
     assert_int_equal(info.multilabel, positive == FT_MULTILABEL);
     if (ft_classifier_predict(in(name), &info, s, f, clip, 6, prob) < 0) fail_msg("%s", ft_error_message());
     ft_classifier_info_free(&info);
+    ft_config_free(cfg);
+}
+
+/* A classifier without settings: what options say by hand, they say as settings do. */
+static void test_without_settings(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"no", "yes"};
+    static const int label[6] = {0, 1, 0, 1, 0, 1};
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5};
+    float prob[2][12];
+    ft_clipstore s;
+    ft_config *cfg;
+    ft_classifier_opt o[2] = {{0},
+                              {.model = "x3d-tiny",
+                               .algorithm = "fixmatch",
+                               .batch = 2,
+                               .parts = 2,
+                               .mu = 2,
+                               .steps = 2,
+                               .lr = 0.02,
+                               .ema = 0.5,
+                               .clip = 1,
+                               .weight_decay = 0.01,
+                               .views = FT_VIEWS_HORIZONTAL,
+                               .precision.take = {FT_PRECISION_F32, FT_PRECISION_F32, FT_PRECISION_F32},
+                               .ssl = {.threshold = 0.4, .momentum = 0.9, .lambda_u = -1, .alignment = FT_ALIGN_LABELLED}}};
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    set(cfg, "precision", "f32"), set(cfg, "classifier.model", "x3d-tiny"), set(cfg, "ssl.algorithm", "fixmatch");
+    set(cfg, "classifier.batch", "2"), set(cfg, "classifier.accumulate", "2"), set(cfg, "classifier.mu", "2");
+    set(cfg, "classifier.steps", "2"), set(cfg, "classifier.lr", "0.02"), set(cfg, "classifier.ema", "0.5");
+    set(cfg, "classifier.clip", "1"), set(cfg, "classifier.weight_decay", "0.01"), set(cfg, "classifier.warmup", "0");
+    set(cfg, "classifier.augment", "horizontal"), set(cfg, "classifier.dropout", "0"), set(cfg, "ssl.threshold", "0.4");
+    set(cfg, "ssl.momentum", "0.9"), set(cfg, "ssl.alignment", "labelled"), set(cfg, "ssl.ramp", "0");
+    assert_int_equal(ft_classifier_options(&o[0], cfg, true), FT_OK);
+    ft_training_set t = {.store = &s,
+                         .clip = clip,
+                         .label = label,
+                         .n = 6,
+                         .unlabelled_store = &s,
+                         .unlabelled = clip,
+                         .n_unlabelled = 6,
+                         .classes = names,
+                         .n_classes = 2,
+                         .positive = 1};
+    for (int k = 0; k < 2; k++) {
+        const char *run = in(k ? "by-hand" : "by-settings");
+        ft_training_result r = {0};
+        ft_classifier_info info;
+        if (ft_classifier_train(&o[k], &t, run, 0, false, &r) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_classifier_info_read(&info, run), FT_OK);
+        assert_int_equal(ft_classifier_predict(run, &info, &s, NULL, clip, 6, prob[k]), FT_OK);
+        ft_classifier_info_free(&info);
+    }
+    assert_memory_equal(prob[0], prob[1], sizeof prob[0]);
+    o[1].parts = 3; /* says what is wrong, without a place */
+    assert_int_equal(ft_classifier_train(&o[1], &t, in("by-hand"), 0, false, &(ft_training_result){0}), FT_ECONFIG);
+    assert_non_null(strstr(ft_error_message(), "accumulate 3"));
+    o[1].parts = 0;
+    assert_int_equal(ft_classifier_train(&o[1], &t, in("by-hand"), 0, false, &(ft_training_result){0}), FT_ECONFIG);
+    o[1].model = "no-such";
+    assert_int_equal(ft_classifier_train(&o[1], &t, in("by-hand"), 0, false, &(ft_training_result){0}), FT_ECONFIG);
+    assert_non_null(strstr(ft_error_message(), "no-such"));
+    ft_classifier_options_free(&o[0]);
+    ft_clipstore_free(&s);
     ft_config_free(cfg);
 }
 
@@ -330,8 +405,8 @@ static void test_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic), cmocka_unit_test(test_choice),
-                                       cmocka_unit_test(test_features), cmocka_unit_test(test_pictures),
-                                       cmocka_unit_test(test_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic),         cmocka_unit_test(test_choice),
+                                       cmocka_unit_test(test_features),         cmocka_unit_test(test_pictures),
+                                       cmocka_unit_test(test_without_settings), cmocka_unit_test(test_sets)};
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -65,8 +65,9 @@ static void test_rule(void **state)
     ft_t view[3];
     static const char *const names[] = {"weak", "strong", "teacher"};
     for (int k = 0; k < 3; k++) ft_need_grad(view[k] = ft_input(g, names[k], FT_F32, 2, dim));
+    ft_ssl_opt opt = ft_ssl_options(cfg);
     ft_ssl_batch b = {
-        .cfg = cfg, .classes = C, .clips = N, .weak = view[0], .strong = view[1], .teacher = ft_stop_grad(g, view[2])};
+        .opt = &opt, .classes = C, .clips = N, .weak = view[0], .strong = view[1], .teacher = ft_stop_grad(g, view[2])};
     b.index = ft_input(g, "index", FT_I32, 1, dim);
     b.progress = ft_input(g, "progress", FT_F32, 2, (int64_t[]){1, 1});
     b.fresh = ft_input(g, "fresh", FT_F32, 2, (int64_t[]){1, 1});

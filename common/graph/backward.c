@@ -2,7 +2,8 @@
  *
  * Nodes are visited from last to first; each node's rule (op_grad.c) gives the gradients of its inputs. Three things happen
  * outside the rules, each in one place:
- *   - `accumulate` adds gradients; nothing else does.
+ *   - `accumulate` adds gradients; nothing else does. Where the op that made the later one can add the earlier one as it writes,
+ * it does (linear: beta = 1), so most sums are no node of their own.
  *   - Gradients of slices of one tensor wait as `parts` until the tensor's maker is visited, then become one concat if they
  *     tile it: four slices cost one pass, not four paddings and three sums.
  *   - A region marked by ft_remat_begin/end is cloned when the walk reaches its end; the rules see the clone, so the first
@@ -12,6 +13,7 @@
 #include "common/base/memory.h"
 #include "common/graph/layers.h"
 #include "common/graph/op_grad.h"
+#include "common/graph/plan.h"
 
 struct ft_part {
     int axis;
@@ -42,10 +44,44 @@ static grad_rule *const rules[] = {
 #undef OP
 };
 
+/* The input that a backward op adds to its first output; 0: it adds nothing. */
+static int addend_of(ft_op op)
+{
+    switch (op) {
+        case FT_OP_linear_bwd_x: return 2;
+        case FT_OP_layernorm_bwd: return 7;
+        default: return 0;
+    }
+}
+
+/* The node that made d, if it can add what is there already: nobody else reads d, and `sum` was made before it. */
+static ft_node *can_add(const ft_graph *g, ft_t d, ft_t sum)
+{
+    ft_t from = ft__owner(d), with = ft__owner(sum);
+    ft_node *n = from->maker;
+    int at = n ? addend_of(n->op) : 0;
+    if (!at || from != n->out[0] || from->given || from->count != d->count || from->dtype != sum->dtype || from == with)
+        return NULL;
+    if ((n->n_in > at && n->in[at]) || (with->maker && with->maker->id >= n->id) || (!with->maker && with->id > from->id))
+        return NULL;
+    for (int i = n->id + 1; i < g->n_node; i++)
+        for (int k = 0; k < g->node[i]->n_in; k++)
+            if (g->node[i]->in[k] && ft__owner(g->node[i]->in[k]) == from) return NULL;
+    return n;
+}
+
 static void accumulate(ft_graph *g, ft_t t, ft_t d)
 {
     if (g->failed || !t->needs_grad) return;
-    t->grad = t->grad ? ft_add(g, t->grad, d) : d;
+    ft_node *n = t->grad ? can_add(g, d, t->grad) : NULL;
+    if (n) {
+        while (n->n_in <= addend_of(n->op)) n->in[n->n_in++] = NULL;
+        n->in[addend_of(n->op)] = t->grad;
+        ft__owner(d)->needs_grad |= t->grad->needs_grad;
+        d->needs_grad |= t->grad->needs_grad;
+        t->grad = d;
+    } else t->grad = t->grad ? ft_add(g, t->grad, d) : d;
+    ft__owner(t->grad)->given++;
 }
 
 void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
@@ -59,9 +95,10 @@ void ft__part(ft_graph *g, ft_t x, int axis, int64_t start, ft_t dy)
     while (*at && (*at)->start <= start) at = &(*at)->next; /* in order of start */
     *p = (struct ft_part){axis, start, dy, *at};
     *at = p;
+    ft__owner(dy)->given++;
 }
 
-enum { MAX_PARTS = 64 };
+enum { MAX_PARTS = 1024 };
 
 /* Puts a tensor's gradient together when no more can come: parts first; a view hands it to what it looks at. */
 static void settle(ft_graph *g, ft_t t)
@@ -83,7 +120,9 @@ static void settle(ft_graph *g, ft_t t)
         for (struct ft_part *p = parts; p; p = p->next)
             accumulate(g, t, ft_pad(g, p->d, p->axis, p->start, t->dim[p->axis] - p->start - p->d->dim[p->axis]));
     if (t->base == t || !t->grad) return;
-    if (t->base->needs_grad) accumulate(g, t->base, ft_reshape(g, t->grad, t->base->ndim, t->base->dim));
+    if (!t->base->needs_grad) return;
+    ft__owner(t->grad)->given--; /* handed on whole */
+    accumulate(g, t->base, ft_reshape(g, t->grad, t->base->ndim, t->base->dim));
 }
 
 static void visit(ft_graph *g, ft_node *n)
@@ -239,10 +278,11 @@ static void land(ft_graph *g, ft_t t)
         t->landed = t->landed ? ft_add(g, t->landed, d) : d;
         return;
     }
+    while (d->base != d && d->base->count == d->count) d = d->base; /* a reshaped weight's: where it was made */
     bool shared = d->base != d || !d->maker || d->kind == FT_IS_GRAD;
     if (d->dtype != FT_F32) d = ft_cast(g, d, FT_F32);
     else if (shared && !t->landed) d = ft_affine(g, d, 1, 0);
-    if (t->landed) d = ft_add(g, t->landed, d);
+    if (t->landed) d = ft_add(g, ft_reshape(g, t->landed, d->ndim, d->dim), d);
     if (g->failed) return;
     d->kind = FT_IS_GRAD;
     d->param = -1;

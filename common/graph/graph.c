@@ -8,6 +8,7 @@
 #include "common/base/context.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/graph/layers.h"
 #include "common/graph/node.h"
 
 ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream)
@@ -168,21 +169,39 @@ ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const v
     return t;
 }
 
+/* The tensor of this graph that parameter i is, or is a part of */
+static ft_t holder(const ft_graph *g, const ft_params *store, int i)
+{
+    for (int k = 0; k < g->n_tensor; k++) {
+        ft_t t = g->tensor[k];
+        if (t->kind == FT_IS_PARAM && t->param <= i && i < t->param + t->members && t->store == store && t->average == g->average)
+            return t;
+    }
+    return NULL;
+}
+
+static ft_t leaf(ft_graph *g, ft_params *store, int i, int members, int ndim, const int64_t *dim)
+{
+    ft_t t = tensor(g, FT_IS_PARAM, FT_F32, ndim, dim);
+    if (g->failed) return t;
+    t->param = i;
+    t->members = members;
+    t->store = store;
+    t->name = ft_params_at(store, i)->name;
+    t->average = g->average;
+    t->needs_grad = !g->lender && !g->average && ft_params_at(store, i)->trained;
+    return t;
+}
+
 static ft_t param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained)
 {
     if (g->failed) return &g->dead;
     ft_params *store = g->lender ? g->lender : g->params;
     int i = ft__params_find(store, name, ndim, dim, init, trained);
     if (i < 0) return ft__fail(g, "param", "%s", ft_error_message());
-    for (int k = 0; k < g->n_tensor; k++) /* one tensor per graph, so that gradients of shared weights add up */
-        if (g->tensor[k]->param == i && g->tensor[k]->store == store && g->tensor[k]->average == g->average) return g->tensor[k];
-    ft_t t = tensor(g, FT_IS_PARAM, FT_F32, ndim, dim);
-    t->param = i;
-    t->store = store;
-    t->name = ft_params_at(store, i)->name;
-    t->average = g->average;
-    t->needs_grad = !g->lender && !g->average && ft_params_at(store, i)->trained;
-    return t;
+    ft_t t = holder(g, store, i); /* one tensor per graph, so that gradients of shared weights add up */
+    if (!t) return leaf(g, store, i, 1, ndim, dim);
+    return t->members == 1 ? t : ft_reshape(g, ft_slice(g, t, 0, i - t->param, 1), ndim, dim);
 }
 
 void ft_borrow(ft_graph *g, ft_params *lender)
@@ -213,6 +232,30 @@ ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_in
 ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init)
 {
     return param(g, name, ndim, dim, init, false);
+}
+
+ft_t ft_param_group(ft_graph *g, int n, const char *const *name, int ndim, const int64_t *dim, ft_init init)
+{
+    if (g->failed) return &g->dead;
+    ft_params *store = g->lender ? g->lender : g->params;
+    int64_t all[FT_MAX_DIMS] = {n};
+    int first = 0;
+    bool side = true;
+    memcpy(all + 1, dim, (size_t)ndim * sizeof *dim);
+    for (int k = 0; k < n; k++) {
+        int i = ft__params_find(store, name[k], ndim, dim, init, true);
+        if (i < 0) return ft__fail(g, "param", "%s", ft_error_message());
+        if (k == 0) first = i;
+        ft_t h = holder(g, store, i);
+        if (h && h->param == first && h->members == n) return h;
+        side &= !h && ft__params_follow(store, first, i, k);
+    }
+    if (side) return leaf(g, store, first, n, ndim + 1, all);
+    ft_t *one = ft_arena_alloc(g->arena, (size_t)n * sizeof *one);
+    if (!one) return ft__fail(g, "param", "no memory");
+    all[0] = 1;
+    for (int k = 0; k < n; k++) one[k] = ft_reshape(g, param(g, name[k], ndim, dim, init, true), ndim + 1, all);
+    return ft_join(g, 0, n, one);
 }
 
 void ft_keep(ft_t t) { t->kept = true; }

@@ -105,6 +105,10 @@ ft_t ft_const(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim, const v
 /* The parameter of that name: made at first use, found again by later graphs (shape must agree). */
 ft_t ft_param(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
 ft_t ft_buffer(ft_graph *g, const char *name, int ndim, const int64_t *dim, ft_init init);
+/* n parameters of one shape as one tensor (n, dims), for one wide product instead of n. Where they are made by this call and hold
+ * a multiple of 16 values they lie side by side in the store, and nothing is copied; otherwise they are joined. Each keeps its
+ * name, its first values and its place in files. */
+ft_t ft_param_group(ft_graph *g, int n, const char *const *name, int ndim, const int64_t *dim, ft_init init);
 /* Parameters named from now on are those of another store, with its weights of the moment and without gradients: a frozen
  * judge inside a training graph (LPIPS, a discriminator). NULL: the graph's own again. The lender lives as long as the graph. */
 void ft_borrow(ft_graph *g, ft_params *lender);

@@ -77,9 +77,11 @@ ft_t ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts)
 
 ft_t ft_join(ft_graph *g, int axis, int n, const ft_t *x)
 {
+    int64_t each = FT_MAX_IN; /* tensors of a group */
     ft_t group[FT_MAX_IN];
     int groups = 0;
     if (n <= FT_MAX_IN) return n == 1 ? x[0] : ft_concat(g, axis, n, x);
-    for (int i = 0; i < n; i += FT_MAX_IN) group[groups++] = ft_join(g, axis, n - i < FT_MAX_IN ? n - i : FT_MAX_IN, x + i);
+    while (each * FT_MAX_IN < n) each *= FT_MAX_IN;
+    for (int64_t i = 0; i < n; i += each) group[groups++] = ft_join(g, axis, (int)(n - i < each ? n - i : each), x + i);
     return ft_join(g, axis, groups, group);
 }

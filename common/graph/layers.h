@@ -24,7 +24,7 @@ ft_t ft_layer_batchnorm(ft_graph *g, const char *name, ft_t x, int64_t first, ft
 /* *sum += x / parts: the mean of scalars over the parts of a batch. *sum is NULL at first. Returns x / parts. */
 ft_t ft_add_part(ft_graph *g, ft_t *sum, ft_t x, int64_t parts);
 
-/* n tensors end to end, in as many concats as FT_MAX_IN asks for; n up to 64 */
+/* n tensors end to end, in as many concats as FT_MAX_IN asks for */
 ft_t ft_join(ft_graph *g, int axis, int n, const ft_t *x);
 
 /* The same on each side of H and W. */

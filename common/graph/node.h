@@ -20,6 +20,7 @@ struct ft_tensor {
     ft_node *maker;   /* node that writes it; NULL for leaves and views */
     ft_tensor *base;  /* storage owner: itself unless a view or an in-place result */
     int param;        /* index in the store; -1 if none */
+    int members;      /* of a parameter: how many of the store it is, from `param` on (ft_param_group) */
     ft_params *store; /* that holds it: the graph's own or a lender's */
     size_t shift;     /* where in the base's storage it begins, in bytes (slices of the outermost axis, parts of a concat) */
     bool average;     /* of the running average of the weights, not of the weights */
@@ -27,6 +28,7 @@ struct ft_tensor {
     ft_tensor *grad;       /* set by ft_backward */
     ft_tensor *landed;     /* of a leaf: the sum of its gradients so far; of a parameter where the optimiser reads it */
     struct ft_part *parts; /* gradients of slices of it, not yet put together */
+    int given;             /* of a gradient: how many tensors it is, or is a part of, the gradient of (owners only) */
     int first, last;       /* positions in the list between which the storage lives (owners only) */
     size_t offset;         /* in the slab (owners only) */
     void *host;            /* plans on a device: what the host fills or reads (owners only); NULL: not yet made */
@@ -72,7 +74,8 @@ ft_unary_kind ft__unary_of(ft_act act); /* not of FT_ACT_NONE; op_build.c */
 
 /* The store (params.c). */
 int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim, ft_init init, bool trained);
-ft_store *ft__params_store(ft_params *p); /* the host's */
+bool ft__params_follow(const ft_params *p, int first, int i, int k); /* i lies k sizes of `first` behind it, padded by nothing */
+ft_store *ft__params_store(ft_params *p);                            /* the host's */
 
 /* Its twin on a device. Each array has one side that is newer; reading on the host (ft_params_flat and the like) fetches what is.
  */

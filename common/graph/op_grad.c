@@ -261,6 +261,7 @@ void ft_grad_linear(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 void ft_grad_linear_bwd_x(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din) /* dx = d w; dy is the gradient of dx */
 {
     ft_t d = n->in[0], w = n->in[1];
+    if (n->n_in > 2) din[2] = dy[0];
     if (d->needs_grad) din[0] = ft_linear(g, dy[0], w, NULL);
     if (w->needs_grad) din[1] = weight_grads(g, n, FT_OP_linear_bwd_w, dy[0], d, w, NULL, NULL);
 }

@@ -140,6 +140,12 @@ int ft__params_find(ft_params *p, const char *name, int ndim, const int64_t *dim
     return p->n++;
 }
 
+bool ft__params_follow(const ft_params *p, int first, int i, int k)
+{
+    const ft_param_info *a = &p->list[first].info, *b = &p->list[i].info;
+    return i == first + k && a->count % 16 == 0 && a->count == b->count && a->trained == b->trained;
+}
+
 static void fill(const ft_params *p, const entry *e, float *v)
 {
     /* the stream is the name, so adding a layer does not change how the others start */

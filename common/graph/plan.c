@@ -307,7 +307,7 @@ static void make_buckets(ft_plan *p)
             ft_t t = g->node[i]->out[k];
             if (g->node[i]->dead || !t || t->kind != FT_IS_GRAD) continue;
             const ft_param_info *q = ft_params_at(g->params, (int)t->offset);
-            for (int64_t b = q->offset / each; b * each < q->offset + q->count && b < p->buckets; b++)
+            for (int64_t b = q->offset / each; b * each < q->offset + t->count && b < p->buckets; b++)
                 if (p->bucket[b].ready < i) p->bucket[b].ready = i;
         }
     qsort(p->bucket, (size_t)p->buckets, sizeof *p->bucket, by_ready);

@@ -128,7 +128,8 @@
     KEY("generator.posterior", CHOICE, "sample", 0, 0, "sample|mean: a latent is drawn from the VAE's posterior, or its mean")   \
     KEY("generator.latent_scale", REAL, "0", 0, 1000,                                                                            \
         "of latents; 0: each channel by its own mean and deviation (CogVideoX: 1.15258426)")                                     \
-    KEY("generator.objective", CHOICE, "eps", 0, 0, "eps|flow: noise prediction, or the velocity of a rectified flow")           \
+    KEY("generator.objective", CHOICE, "preset", 0, 0,                                                                           \
+        "preset|eps|flow: noise, or a rectified flow's velocity; forty's is flow")                                               \
     KEY("generator.flow_time", CHOICE, "logit-normal", 0, 0, "logit-normal|uniform: times that a rectified flow is trained at")  \
     KEY("generator.loss", CHOICE, "preset", 0, 0, "preset|mse|l1: of the prediction; LVDM's is l1")                              \
     KEY("generator.beta", CHOICE, "preset", 0, 0, "preset|linear|sqrt: noise schedule; LVDM's is sqrt")                          \
@@ -138,6 +139,15 @@
     KEY("generator.images", INT, "0", 0, 64, "frames of other videos beside each clip; the paper has 8")                         \
     KEY("generator.image_mode", CHOICE, "single", 0, 0,                                                                          \
         "single|pairs: each its own latent, or encoded as one clip, as published")                                               \
+    KEY("generator.condition", CHOICE, "none", 0, 0,                                                                             \
+        "none|labels: the generator learns clips as they are, or is told the class of labelled videos; in an experiment, of "    \
+        "the "                                                                                                                   \
+        "split's labelled videos alone")                                                                                         \
+    KEY("generator.class_drop", REAL, "0.1", 0, 1, "share of labels that it is not told, so that it learns clips of no class")   \
+    KEY("generator.class_guidance", REAL, "1", 1, 100,                                                                           \
+        "clips lean so many times towards their class, away from clips of none; 1: as learned, 2 to 4: more")                    \
+    KEY("generator.class_from", REAL, "0", 0, 1e6, "least noise, sigma / alpha, at which they lean")                             \
+    KEY("generator.class_until", REAL, "0", 0, 1e6, "most noise at which they lean; 0: any")                                     \
     KEY("generator.scan", CHOICE, "true", 0, 0,                                                                                  \
         "true|released|raster: spiral of the paper, gather of the released code, row by row")                                    \
     KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \

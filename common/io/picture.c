@@ -116,13 +116,13 @@ static int scale(ft_scaler *s, const part *p, int64_t w, int64_t h)
 static void turn(uint8_t *to, const uint8_t *from, int w, int h, const ft_view *v)
 {
     bool lying = v->rotation == 90 || v->rotation == 270;
-    int W = lying ? h : w, H = lying ? w : h;
+    int stored_w = lying ? h : w, stored_h = lying ? w : h;
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
-            int sx = v->rotation == 90 ? y : v->rotation == 180 ? W - 1 - x : v->rotation == 270 ? W - 1 - y : x;
-            int sy = v->rotation == 90 ? H - 1 - x : v->rotation == 180 ? H - 1 - y : v->rotation == 270 ? x : y;
-            if (v->mirrored) sx = W - 1 - sx;
-            memcpy(to + ((size_t)y * (size_t)w + (size_t)x) * 3, from + ((size_t)sy * (size_t)W + (size_t)sx) * 3, 3);
+            int sx = v->rotation == 90 ? y : v->rotation == 180 ? stored_w - 1 - x : v->rotation == 270 ? stored_w - 1 - y : x;
+            int sy = v->rotation == 90 ? stored_h - 1 - x : v->rotation == 180 ? stored_h - 1 - y : v->rotation == 270 ? x : y;
+            if (v->mirrored) sx = stored_w - 1 - sx;
+            memcpy(to + ((size_t)y * (size_t)w + (size_t)x) * 3, from + ((size_t)sy * (size_t)stored_w + (size_t)sx) * 3, 3);
         }
 }
 

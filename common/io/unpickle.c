@@ -199,15 +199,15 @@ static int persistent(ft_unpickler *m)
     return push(m, s);
 }
 
-static int numbers(ft_unpickler *m, const ft_pickled *n, int64_t *v, int *count)
+static int numbers(ft_unpickler *m, const ft_pickled *list, int64_t *v, int *count)
 {
-    if (n->kind != FT_PICKLE_SEQUENCE || n->n > DIMS) return ft_unpickler_bad(m, "a tensor of more than %d dims", DIMS);
-    for (int i = 0; i < n->n; i++) {
-        if (n->item[i]->kind != FT_PICKLE_INT || n->item[i]->value < 0)
+    if (list->kind != FT_PICKLE_SEQUENCE || list->n > DIMS) return ft_unpickler_bad(m, "a tensor of more than %d dims", DIMS);
+    for (int i = 0; i < list->n; i++) {
+        if (list->item[i]->kind != FT_PICKLE_INT || list->item[i]->value < 0)
             return ft_unpickler_bad(m, "a tensor with an impossible dim or stride");
-        v[i] = n->item[i]->value;
+        v[i] = list->item[i]->value;
     }
-    *count = n->n;
+    *count = list->n;
     return FT_OK;
 }
 

@@ -122,6 +122,19 @@ static float *state_part(ft_params *p, int i, int64_t *count)
     return i < 2 ? ft_params_flat(p, (ft_bank)i) : ft_params_moment(p, i - 2);
 }
 
+/* A number of the names in the order in which the store keeps them: what a flat array means. */
+static void order_of(const ft_params *p, const ft_params *companion, char text[17])
+{
+    uint64_t h = 14695981039346656037u;
+    for (int which = 0; which < 2; which++)
+        for (int i = 0; i < (which ? companion ? ft_params_count(companion) : 0 : ft_params_count(p)); i++)
+            for (const char *s = ft_params_at(which ? companion : p, i)->name;; s++) {
+                h = (h ^ (unsigned char)*s) * 1099511628211u;
+                if (!*s) break;
+            }
+    snprintf(text, 17, "%016llx", (unsigned long long)h);
+}
+
 int ft_state_save(const char *path, ft_params *p, ft_params *companion, const json_t *extra)
 {
     ft_st_tensor t[8];
@@ -133,18 +146,30 @@ int ft_state_save(const char *path, ft_params *p, ft_params *companion, const js
             .name = (char *)state_names[i], .dtype = "F32", .ndim = 1, .dim = {n}, .count = n, .data = v, .bytes = (size_t)n * 4};
     }
     json_t *m = json_copy((json_t *)(uintptr_t)extra);
+    char order[17];
+    order_of(p, companion, order);
     json_object_set_new(m, "layout", json_string(FT_WEIGHTS_LAYOUT));
+    json_object_set_new(m, "order", json_string(order));
     int rc = ft_safetensors_write(path, t, parts, m);
     json_decref(m);
     return rc;
 }
 
-/* Whether the flat arrays hold what lay otherwise in layout 1: their moments cannot be turned, as those of weights can. */
-static bool turned_since(const ft_params *p)
+/* Whether flat arrays of today mean what those of the file meant. LVDM's relative positions were turned in layout 1, and a
+ * moment cannot be turned as a weight can; files that do not name their order are older than the diffusion transformers' of
+ * today, which keep weights of one shape side by side. */
+static bool same_order(const ft_params *p, const ft_params *companion, const json_t *metadata)
 {
-    bool hit = false;
-    for (int i = 0; i < ft_params_count(p); i++) hit |= strstr(ft_params_at(p, i)->name, ".relative_position_k.") != NULL;
-    return hit;
+    const char *order = json_string_value(json_object_get(metadata, "order"));
+    char now[17];
+    order_of(p, companion, now);
+    if (order) return !strcmp(order, now);
+    for (int i = 0; i < ft_params_count(p); i++) {
+        const char *name = ft_params_at(p, i)->name;
+        if (strstr(name, ".adaLN_modulation.") || (strstr(name, ".relative_position_k.") && !json_object_get(metadata, "layout")))
+            return false;
+    }
+    return true;
 }
 
 int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t **extra)
@@ -154,8 +179,9 @@ int ft_state_load(const char *path, ft_params *p, ft_params *companion, json_t *
     if (companion) FT_TRY(ft_params_seal(companion));
     FT_TRY(ft_safetensors_read(&st, path));
     int rc = FT_OK;
-    if (turned_since(p) && !json_object_get(st.metadata, "layout"))
-        rc = FT_FAIL(FT_EDATA, "%s: begun by an earlier version, whose LVDM computed otherwise. Remove it to start again", path);
+    if (!same_order(p, companion, st.metadata))
+        rc = FT_FAIL(FT_EDATA,
+                     "%s: begun by an earlier version, which kept its arrays in another order. Remove it to start again", path);
     for (int i = 0; i < (companion ? 8 : 4) && rc == FT_OK; i++) {
         int64_t n;
         float *v = state_part(i < 4 ? p : companion, i % 4, &n);

@@ -21,22 +21,39 @@ static const char *setting(ft_work work) /* its key */
     return key[work];
 }
 
-int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype)
+ft_precision_opt ft_precision_options(const ft_config *cfg)
 {
-    const char *wish = ft_config_text(cfg, "precision"), *from = ft_config_origin(cfg, "precision");
+    const char *all = ft_config_text(cfg, "precision");
+    ft_precision_opt o;
+    for (int w = 0; w < FT_WORKS; w++) {
+        const char *key = strcmp(all, "auto") ? "precision" : setting((ft_work)w), *wish = ft_config_text(cfg, key);
+        o.take[w] = !strcmp(wish, "bf16") ? FT_PRECISION_BF16 : !strcmp(wish, "f32") ? FT_PRECISION_F32 : FT_PRECISION_MEASURED;
+        o.from[w] = ft_config_origin(cfg, key);
+    }
+    return o;
+}
+
+int ft_precision_of(const ft_precision_opt *o, ft_work work, ft_dtype *dtype)
+{
     ft_rates r;
     FT_TRY(ft_backend_open());
-    if (!strcmp(wish, "auto")) wish = ft_config_text(cfg, setting(work)), from = setting(work);
-    if (!strcmp(wish, "measure") && ft_backend_now()->device) wish = "bf16";
-    if (!strcmp(wish, "measure") && !ft_backend_has_bf16()) wish = "f32";
-    if (!strcmp(wish, "measure")) {
+    bool half = o->take[work] == FT_PRECISION_BF16;
+    if (o->take[work] == FT_PRECISION_MEASURED && ft_backend_now()->device) half = true;
+    else if (o->take[work] == FT_PRECISION_MEASURED && ft_backend_has_bf16()) {
         FT_TRY(ft_rates_here(&r));
-        wish = ft_bf16_wins(&r, work) ? "bf16" : "f32";
+        half = ft_bf16_wins(&r, work);
     }
-    *dtype = !strcmp(wish, "bf16") ? FT_BF16 : FT_F32;
-    if (*dtype == FT_BF16 && !ft_backend_has_bf16())
-        return FT_FAIL(FT_EDEVICE, "%s: bf16 needs a processor with AVX-512, which this one has not. Use --precision f32", from);
+    *dtype = half ? FT_BF16 : FT_F32;
+    if (half && !ft_backend_has_bf16())
+        return FT_FAIL(FT_EDEVICE, "%s: bf16 needs a processor with AVX-512, which this one has not. Use --precision f32",
+                       o->from[work] ? o->from[work] : "precision");
     return FT_OK;
+}
+
+int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype)
+{
+    ft_precision_opt o = ft_precision_options(cfg);
+    return ft_precision_of(&o, work, dtype);
 }
 
 static int choose(ft_config *cfg, ft_work work, const char *what, const char *origin)

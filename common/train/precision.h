@@ -7,8 +7,16 @@
 #include "common/io/config.h"
 #include "kernels/kernel.h"
 
+/* What is wanted for each kind of work, zeros: what is faster; and where that was said, for messages, or NULL */
+typedef struct {
+    enum { FT_PRECISION_MEASURED, FT_PRECISION_F32, FT_PRECISION_BF16 } take[FT_WORKS];
+    const char *from[FT_WORKS];
+} ft_precision_opt;
+ft_precision_opt ft_precision_options(const ft_config *cfg); /* which lives as long */
+
 /* The storage of activations for a network of this kind of work. FT_EDEVICE: it is bf16, and this processor has no products of
  * it. */
+int ft_precision_of(const ft_precision_opt *o, ft_work work, ft_dtype *dtype);
 int ft_precision(const ft_config *cfg, ft_work work, ft_dtype *dtype);
 
 /* Which one auto takes by these rates: bf16 must win by more than two runs of one measurement differ. */

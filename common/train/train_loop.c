@@ -18,12 +18,11 @@
 #include "common/io/weights.h"
 #include "common/train/tensorboard.h"
 
-int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts)
+int ft_batch_parts(int64_t parts, int64_t batch, const ft_config *settings, const char *key)
 {
-    *parts = ft_config_int(cfg, key);
-    if (batch % *parts == 0) return FT_OK;
-    return FT_FAIL(FT_ECONFIG, "%s: %s %lld does not cut a batch of %lld into equal parts", ft_config_origin(cfg, key), key,
-                   (long long)*parts, (long long)batch);
+    if (parts > 0 && batch % parts == 0) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "%s: %s %lld does not cut a batch of %lld into equal parts",
+                   settings ? ft_config_origin(settings, key) : "options", key, (long long)parts, (long long)batch);
 }
 
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k)
@@ -281,8 +280,9 @@ int ft_train(ft_trainer *t)
         FT_TRY_TO(rc, out, begin_step(&l, p->step));
         p->step++;
         if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p->step));
-        if (l.stop || p->step == t->steps || p->step % t->save_every == 0) FT_TRY_TO(rc, out, settle(&l, 0));
-        if (!l.stop && p->step % t->save_every == 0 && p->step < t->steps) FT_TRY_TO(rc, out, save(t, p));
+        bool due = t->save_every > 0 && p->step % t->save_every == 0;
+        if (l.stop || p->step == t->steps || due) FT_TRY_TO(rc, out, settle(&l, 0));
+        if (!l.stop && due && p->step < t->steps) FT_TRY_TO(rc, out, save(t, p));
     }
     if (rc == FT_OK && l.stop) { /* also after the last step: an interrupted run says so */
         FT_TRY_TO(rc, out, save(t, p));

@@ -29,7 +29,7 @@ typedef struct {
     ft_params *params;
     ft_params *companion; /* a second store that the hooks train (a discriminator): saved and resumed with the first; or NULL */
     ft_phase first, main; /* first: of the steps before first_steps (another batch and rate), if any */
-    int64_t first_steps, steps, warmup, save_every;
+    int64_t first_steps, steps, warmup, save_every; /* save_every 0: at the end alone */
     double ema;
     bool ema_cold; /* the decay holds from step 0, without warm-up */
     uint64_t seed;
@@ -54,9 +54,10 @@ typedef struct {
 /* FT_OK; FT_EINTERRUPTED after SIGINT or SIGTERM with the state saved; FT_EDATA when the loss stays NaN. */
 int ft_train(ft_trainer *t);
 
-/* The setting `key`: into how many parts a batch is cut, each with a backward pass of its own, whose gradients are added (less
- * memory, the same step but for statistics of a batch). FT_ECONFIG if they would not be equal. */
-int ft_batch_parts(const ft_config *cfg, const char *key, int64_t batch, int64_t *parts);
+/* The parts that a batch is cut into, each with a backward pass of its own, whose gradients are added (less memory, the same step
+ * but for statistics of a batch). FT_ECONFIG if they would not be equal; it names `key`, and where settings (may be NULL) say it.
+ */
+int ft_batch_parts(int64_t parts, int64_t batch, const ft_config *settings, const char *key);
 
 /* Index of the k-th draw in an endless sequence of shuffled passes over n items (seeded). */
 int64_t ft_shuffled(uint64_t seed, uint32_t stream, int64_t n, int64_t k);

@@ -41,13 +41,37 @@ static const char *const training_keys[] = {"generator.steps",
                                             "align.",
                                             "precision",
                                             NULL};
-/* of the clips that are looked at while it trains */
-static const char *const sheet_keys[] = {"generator.sampler", "generator.sample_steps", NULL};
+static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
+/* Of the clips that are looked at while it trains; what it is told of stands in its key, if it is told of anything. */
+#define SHEET_KEYS                                                                                                               \
+    "generator.sampler", "generator.sample_steps", "generator.condition", "generator.class_drop", "generator.class_guidance",    \
+        "generator.class_from", "generator.class_until"
+static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
+/* the key holds who is labelled, and as what */
+static const char *const told_keys[] = {SHEET_KEYS, "data.multilabel", "positive", "labels", "labels_from", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
+static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
 
 static double training_work(const ft_config *cfg)
 {
     return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
+}
+
+/* Of the split's labelled videos the class of each clip; nothing without generator.condition. Fresh memory. */
+static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip)
+{
+    bool wanted;
+    ft_videos labelled, rest;
+    const ft_fold *f = &x->folds[s->fold];
+    *told = (ft_conditions){.n = 0}, *of_clip = NULL;
+    FT_TRY(ft_conditions_wanted(s->own, &wanted));
+    if (!wanted) return FT_OK;
+    FT_TRY(ft_split_make(&labelled, &rest, s->own, &x->store, &x->classes, f, s->split));
+    int rc = ft_conditions_of(of_clip, &x->store, &x->classes, f, &labelled, pool->clip, pool->n);
+    *told = (ft_conditions){(const char *const *)x->classes.name, x->classes.n, *of_clip};
+    ft_free(labelled.video);
+    ft_free(rest.video);
+    return rc;
 }
 
 static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
@@ -56,12 +80,16 @@ static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
     char latents[FT_PATH], held_out[FT_PATH];
     double mse = NAN;
     int64_t *clip = NULL, n = 0;
+    int *of_clip;
+    ft_conditions told;
     ft_stage_file(latents, vae, "latents.safetensors");
     ft_stage_file(held_out, vae, "held-out.safetensors");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
     ft_clip_pool pool = {&x->store, clip, n};
-    int rc = ft_generator_train(s->own, s->arm, &pool, vae->folder, latents, s->folder, 0, true);
+    int rc = conditions(x, s, &pool, &told, &of_clip);
+    if (rc == FT_OK) rc = ft_generator_train(s->own, s->arm, &pool, &told, vae->folder, latents, s->folder, 0, true);
     ft_free(clip);
+    ft_free(of_clip);
     FT_TRY(rc);
     if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->own, s->arm, held_out, s->folder, latents, &mse));
     json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
@@ -80,25 +108,49 @@ static int sample(const ft_experiment *x, const ft_stage *s, json_t *facts)
     (void)facts;
     ft_stage_file(path, s, "clips.h5");
     ft_stage_file(latents, vae, "latents.safetensors");
-    return ft_generator_sample(s->own, s->arm, generator->folder, vae->folder, latents, ft_config_int(s->own, "generated"),
+    return ft_generator_sample(s->own, s->arm, generator->folder, vae->folder, latents, NULL, ft_config_int(s->own, "generated"),
                                x->store.frames, x->store.size, 0, path);
 }
 
 static const ft_stage_kind generator_kind = {"generator", train, training_work},
                            samples_kind = {"samples", sample, sampling_work};
 
+/* What a generator that is told of classes depends on beside the pool: the split's labelled videos with their classes. Without
+ * classes nothing stands in the key, and all splits of a fold share one. */
+static int add_conditions(json_t *key, const ft_arm_context *c)
+{
+    json_t *settings, *told = json_object();
+    const ft_experiment *x = c->x;
+    FT_TRY(ft_key_settings(c->cfg, condition_keys, &settings));
+    for (int64_t i = 0; i < c->labelled.n; i++) {
+        int64_t v = c->labelled.video[i];
+        json_object_set_new(told, x->store.video[v].name, json_string(x->classes.name[x->classes.of_video[v]]));
+    }
+    json_object_set_new(key, "told", told);
+    json_object_set_new(key, "classes", ft_classes_names(&x->classes));
+    json_object_set_new(key, "condition", settings);
+    return FT_OK;
+}
+
 static int plan(ft_arm_context *c)
 {
     ft_experiment *x = c->x;
+    bool told;
     ft_stage like = {.cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *vae, *generator;
-    json_t *settings;
+    json_t *settings, *key;
+    FT_TRY(ft_conditions_wanted(c->cfg, &told));
     FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
-    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = sheet_keys;
-    FT_TRY(ft_stage_add(x, &like, json_pack("{s:s,s:o}", "preset", c->arm, "config", settings), &generator));
-    like.by_content = NULL;
+    like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
+    key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
+    if (told) like.split = c->split;
+    int rc = told ? add_conditions(key, c) : FT_OK;
+    if (rc < 0) return json_decref(key), rc;
+    FT_TRY(ft_stage_add(x, &like, key, &generator));
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
-    return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys)), &c->made);
+    key = json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys));
+    if (told) json_object_set_new(key, "guidance", ft_config_json(c->cfg, guidance_keys));
+    return ft_stage_add(x, &like, key, &c->made);
 }
 
 static void facts(const ft_arm_context *c, ft_arm_result *r)

@@ -104,7 +104,9 @@ int ft_mil_task(const ft_config *cfg, const char *dir, bool resume)
     about =
         json_pack("{s:s,s:s,s:s}", "task", "mil", "positive", d.classes.name[d.classes.positive], "frames_per_snippet", frames);
     ft_mil_set set = {&d.features, video, label, n, about};
-    rc = ft_mil_train(cfg, &set, dir, (uint64_t)ft_config_int(cfg, "seed"), resume);
+    ft_mil_opt o;
+    rc = ft_mil_options(&o, cfg);
+    if (rc == FT_OK) rc = ft_mil_train(&o, &set, dir, (uint64_t)ft_config_int(cfg, "seed"), resume);
 done:
     json_decref(about);
     ft_free(video);
@@ -323,7 +325,9 @@ static int judge(judged *j, const mil_data *d, const ft_config *cfg, const char 
     if (!j->n) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: no videos in the split %s. Use --split all", d->videos.path, split));
     if (!(j->score = ft_alloc((size_t)j->snippets * sizeof *j->score)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for scores"));
-    FT_TRY_TO(rc, done, ft_mil_score(cfg, run, &d->features, row, j->n, j->p, j->score));
+    ft_mil_opt o;
+    FT_TRY_TO(rc, done, ft_mil_options(&o, cfg));
+    FT_TRY_TO(rc, done, ft_mil_score(&o, run, &d->features, row, j->n, j->p, j->score));
     for (int64_t i = 0; i < j->n; i++) j->rows[2 * i + 1] = j->p[i], j->rows[2 * i] = 1 - j->p[i];
 done:
     ft_free(row);

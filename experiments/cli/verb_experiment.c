@@ -110,7 +110,7 @@ static int run_experiment(ft_cli *c)
     return rc;
 }
 static const ft_option experiment_options[] = {
-    {"-o", "DIR", "results/NAME", "results folder"},
+    {"-o", "DIR", NULL, "results folder; without: results/ and the name of the file"},
     {"-j", "N", "1", "processes that share the work; each gets its part of the threads"},
     {"--launcher", "local|slurm", "local", "slurm: submit the stages as arrays of jobs (slurm.* settings), then end"},
     {"--dry-run", NULL, NULL, "check everything, run every kind of stage for a few steps, say how long and how large, and end"},

@@ -112,7 +112,10 @@ static int run_features(ft_cli *c)
                      FT_SNIPPET_MOST);
     if (rc == FT_OK && !(clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
     for (int64_t i = 0; rc == FT_OK && i < s.n_clip; i++) clip[i] = i;
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, s.frames, s.size);
+    if (rc == FT_OK) {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        rc = ft_backbone_open(&b, &o, s.frames, s.size);
+    }
     if (rc == FT_OK) rc = look_at(b, &s, clip, dim, &value);
     if (rc == FT_OK) {
         f.width = dim[1] * dim[2];

@@ -686,6 +686,44 @@ int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, 
     return rc;
 }
 
+int ft_sides_of_clips(ft_fold *fold, const ft_clipstore *s, const int64_t *clip, int64_t n)
+{
+    int *side = ft_alloc_n(s->n_video + 1, sizeof *side);
+    memset(fold, 0, sizeof *fold);
+    if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
+    for (int64_t i = 0; i < s->n_video; i++) side[i] = TEST;
+    for (int64_t k = 0; k < n; k++) side[s->clip[clip[k]].video] = POOL;
+    int rc = collect(&fold->pool, s, side, POOL);
+    if (rc == FT_OK) rc = collect(&fold->test, s, side, TEST);
+    ft_free(side);
+    return rc;
+}
+
+int ft_conditions_of(int **of_clip, const ft_clipstore *s, const ft_classes *c, const ft_fold *fold, const ft_videos *labelled,
+                     const int64_t *clip, int64_t n)
+{
+    enum { OUTSIDE, IN_POOL, TOLD };
+    *of_clip = NULL;
+    FT_TRY(check_split(s, fold, labelled, NULL));
+    char *side = ft_alloc_n(s->n_video + 1, sizeof *side);
+    if (!side || !(*of_clip = ft_alloc_n(n + 1, sizeof **of_clip))) {
+        ft_free(side);
+        return FT_FAIL(FT_ENOMEM, "no memory for labels");
+    }
+    for (int64_t i = 0; i < fold->pool.n; i++) side[fold->pool.video[i]] = IN_POOL;
+    for (int64_t i = 0; i < labelled->n; i++) {
+        FT_ASSERT(side[labelled->video[i]] == IN_POOL); /* neither of the validation nor of the test list */
+        side[labelled->video[i]] = TOLD;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        int64_t v = s->clip[clip[k]].video;
+        FT_ASSERT(side[v] != OUTSIDE);
+        (*of_clip)[k] = side[v] == TOLD ? c->of_video[v] : -1;
+    }
+    ft_free(side);
+    return FT_OK;
+}
+
 int ft_clips_of(const ft_clipstore *s, const ft_videos *v, int64_t **clip, int64_t *n)
 {
     return ft_first_clips_of(s, v, 0, clip, n);

@@ -46,6 +46,13 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
 /* Checks once more that no group is on two sides and writes names of all videos as JSON. */
 int ft_split_save(const char *path, const ft_clipstore *store, const ft_fold *fold, const ft_videos *labelled, int split);
 
+/* A fold of which the videos of some clips are the pool and all others the test list; both to be freed. */
+int ft_sides_of_clips(ft_fold *fold, const ft_clipstore *store, const int64_t *clip, int64_t n);
+/* What a generator may be told of the pool's clips: of those of `labelled` videos their class, of all others -1. Fresh memory.
+ * Labelled videos are of the pool, no other side shares a group with it: FT_EDATA, or a fault of forty. */
+int ft_conditions_of(int **of_clip, const ft_clipstore *store, const ft_classes *classes, const ft_fold *fold,
+                     const ft_videos *labelled, const int64_t *clip, int64_t n);
+
 /* Clips of some videos, in order of the store. Fresh memory. */
 int ft_clips_of(const ft_clipstore *store, const ft_videos *videos, int64_t **clip, int64_t *n);
 /* The first `most` clips of each (0: all): those that are scored, data.test_clips. */

@@ -54,8 +54,8 @@ static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, con
     ft_taps taps = {0};
     int64_t images = ft_config_int(cfg, "generator.images"), n = ft_dim(in[0], 1);
     (void)classes;
-    return ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, in[0], images < n ? n - images : n, in[1],
-                                              &taps);
+    return ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, in[0], images < n ? n - images : n,
+                                              (ft_told){in[1], NULL}, &taps);
 }
 static void generator_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {

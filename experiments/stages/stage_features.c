@@ -51,7 +51,10 @@ static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
     const ft_clipstore *clips = made || *s->file ? &own : &x->store;
     if (rc == FT_OK) rc = ft_features_settings(s, s->own, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
-    if (rc == FT_OK) rc = ft_backbone_open(&b, cfg, clips->frames, clips->size);
+    if (rc == FT_OK) {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        rc = ft_backbone_open(&b, &o, clips->frames, clips->size);
+    }
     ft_stage_file(path, s, "features.safetensors");
     if (rc == FT_OK)
         rc = ft_clip_features_make(b, clips, viewed, (int)ft_config_int(s->own, "features.views"),
@@ -90,7 +93,10 @@ int ft_stage_features(ft_experiment *x, const ft_config *cfg, const char *label,
     bool of_data = !made && !*file;
     json_t *settings, *of_file = NULL;
     if (own_vae(cfg)) FT_TRY(ft_stage_vae(x, cfg, label, fold, &like.need[like.needs++]));
-    else FT_TRY(ft_backbone_identity(cfg, network));
+    else {
+        ft_backbone_opt o = ft_backbone_options(cfg);
+        FT_TRY(ft_backbone_identity(&o, network));
+    }
     if (made) like.need[like.needs++] = made;
     if (*file) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
     int rc = ft_key_settings(cfg, keys, &settings);

@@ -111,7 +111,8 @@ static int features_read(run_features *r, const ft_experiment *x, const ft_stage
     char path[FT_PATH];
     if (!run->seen) return FT_OK;
     FT_TRY(ft_features_settings(run->seen, s->own, &r->cfg));
-    FT_TRY(ft_backbone_identity(r->cfg, r->network));
+    ft_backbone_opt o = ft_backbone_options(r->cfg);
+    FT_TRY(ft_backbone_identity(&o, r->network));
     ft_stage_file(path, run->seen, "features.safetensors");
     FT_TRY(ft_clip_features_read(&r->data, path, x->store.n_clip));
     if (!run->seen_own) return FT_OK;
@@ -243,7 +244,9 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     if (rc == FT_OK) rc = truth_of(x, u, &truth);
     set.truth = truth;
     set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
-    if (rc == FT_OK) rc = ft_classifier_train(cfg, &set, s->folder, (uint64_t)s->seed, true, &r);
+    ft_classifier_opt o = {0};
+    if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
+    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
     if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
     else if (rc == FT_OK) rc = predict_videos(x, s->folder, seen, &f->test, prob); /* without `looks` the only one at the list */
     ft_stage_file(path, s, "test.csv");
@@ -256,6 +259,7 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
         json_object_set_new(facts, "step", json_integer(r.best_step));
         json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, u->store != NULL));
     }
+    ft_classifier_options_free(&o);
     ft_free(r.chosen);
     ft_free(prob);
     ft_free(clip);

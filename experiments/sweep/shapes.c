@@ -67,7 +67,7 @@ static int generator(const ft_config *cfg, const char *preset, int frames, int s
         int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames), batch = 2;
         ft_t z = ft_input(s.g, "z", FT_F32, 5,
                           (int64_t[]){batch, clip + ft_image_frames(ft_image_options(cfg), &p), side, side, p.latent});
-        ft_generator_predict(s.g, preset, cfg, z, clip, ft_input(s.g, "t", FT_F32, 1, &batch));
+        ft_generator_predict(s.g, preset, cfg, z, clip, (ft_told){ft_input(s.g, "t", FT_F32, 1, &batch), NULL});
     }
     return sketch_end(&s, preset, frames, size, rc);
 }

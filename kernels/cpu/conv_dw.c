@@ -21,7 +21,8 @@ enum { LANES = 16 };
 #endif
 
 typedef struct {
-    int64_t in[3], out[3], box[3], k[3], s[3], pf[3]; /* sizes T H W of input, output, padded input; kernel, stride, front pad */
+    int64_t in[3], out[3], box[3];  /* T H W of input, output, padded input */
+    int64_t k[3], stride[3], pf[3]; /* kernel, stride, front pad */
     int64_t c, taps, samples;
     int64_t wide;        /* vectors of a position: channels of a task / 16 */
     int64_t rows, bands; /* of outputs */
@@ -36,13 +37,13 @@ static shape shape_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
         s.in[i] = x->dim[1 + i];
         s.out[i] = y->dim[1 + i];
         s.k[i] = o->kernel[i];
-        s.s[i] = o->stride[i];
+        s.stride[i] = o->stride[i];
         s.pf[i] = o->pad_front[i];
-        s.box[i] = FT_MAX(s.in[i] + o->pad_front[i] + o->pad_back[i], (s.out[i] - 1) * s.s[i] + s.k[i]);
+        s.box[i] = FT_MAX(s.in[i] + o->pad_front[i] + o->pad_back[i], (s.out[i] - 1) * s.stride[i] + s.k[i]);
         s.taps *= s.k[i];
     }
-    s.box[2] += 4 * s.s[2]; /* the four-at-a-time loop may read past the row */
-    if (s.k[0] == 1 && s.s[0] == 1 && s.in[0] == s.out[0]) {
+    s.box[2] += 4 * s.stride[2]; /* the four-at-a-time loop may read past the row */
+    if (s.k[0] == 1 && s.stride[0] == 1 && s.in[0] == s.out[0]) {
         s.samples *= s.in[0];
         s.in[0] = s.out[0] = s.box[0] = 1;
     }
@@ -54,12 +55,12 @@ static void cut(shape *s)
 {
     for (s->wide = FT_MIN(WIDE, (s->c + LANES - 1) / LANES);; s->wide /= 2) {
         int64_t line = s->k[0] * s->box[2] * s->wide * (int64_t)sizeof(v16);
-        s->rows = FT_MAX(1, FT_MIN((RING / line - s->k[1]) / s->s[1] + 1, s->out[1]));
+        s->rows = FT_MAX(1, FT_MIN((RING / line - s->k[1]) / s->stride[1] + 1, s->out[1]));
         if (s->rows >= FT_MIN(8, s->out[1]) || s->wide == 1) break;
     }
     s->bands = (s->out[1] + s->rows - 1) / s->rows;
     s->rows = (s->out[1] + s->bands - 1) / s->bands;
-    s->box[1] = (s->rows - 1) * s->s[1] + s->k[1];
+    s->box[1] = (s->rows - 1) * s->stride[1] + s->k[1];
 }
 
 /* vectors of a padded frame, one plane (H+,W+) behind another; the ring has k[0] frames, frame f of the padded sample in place
@@ -119,7 +120,7 @@ static void load_weights(v16 *w, const float *weights, int64_t c0, int64_t n, in
 /* Channels [c0, c0 + 16 wide) of frame f, counted from the padding, as the outputs from row h0 on see it; W borders are zero */
 static void fill_frame(v16 *ring, const shape *s, const ft_buf *x, int64_t b, int64_t f, int64_t h0, int64_t c0)
 {
-    int64_t n = channels_of(s, c0), t = f - s->pf[0], first = h0 * s->s[1] - s->pf[1];
+    int64_t n = channels_of(s, c0), t = f - s->pf[0], first = h0 * s->stride[1] - s->pf[1];
     v16 *to = ring_at(ring, s, f);
     for (int64_t r = 0; r < s->box[1]; r++, to += s->box[2]) {
         int64_t h = first + r, at = ((b * s->in[0] + t) * s->in[1] + h) * s->in[2] * s->c + c0;
@@ -190,7 +191,7 @@ static inline __attribute__((always_inline)) void row3(const v16 *up, const v16 
         for (int j = 0; j < 3; j++)
             for (int k = 0; k < 3; k++) y[q * ystep] += row[j][(q * sw + k) * step] * w[3 * j + k];
 }
-static bool is_3x3(const shape *s) { return s->k[1] == 3 && s->k[2] == 3 && s->s[2] <= 2; }
+static bool is_3x3(const shape *s) { return s->k[1] == 3 && s->k[2] == 3 && s->stride[2] <= 2; }
 
 /* A band of output frame t, made in `out` (rows, W, channels / 16). w: taps vectors of each group of 16 channels; bias: one */
 static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, v16 *out, const ft_buf *y, int64_t b, int64_t t,
@@ -202,17 +203,18 @@ static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, 
         for (int64_t h = 0; h < rows; h++) {
             v16 *to = out + h * line + g;
             const v16 *in[DEEPEST], *wg = w + g * s->taps;
-            for (int64_t i = 0; i < s->k[0]; i++) in[i] = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
+            for (int64_t i = 0; i < s->k[0]; i++)
+                in[i] = ring_at(ring, s, t * s->stride[0] + i) + g * plane_of(s) + h * s->stride[1] * row;
             if (is_3x3(s)) {
                 for (int64_t q = 0; q < s->out[2]; q++) to[q * wide] = bias[g];
                 for (int64_t i = 0; i < s->k[0]; i++, wg += 9)
-                    if (s->s[2] == 1) row3(in[i], in[i] + row, in[i] + 2 * row, 1, 1, s->out[2], wg, to, wide);
+                    if (s->stride[2] == 1) row3(in[i], in[i] + row, in[i] + 2 * row, 1, 1, s->out[2], wg, to, wide);
                     else row3(in[i], in[i] + row, in[i] + 2 * row, 1, 2, s->out[2], wg, to, wide);
             } else
                 for (int64_t q = 0; q < s->out[2]; q += 4) {
                     v16 acc[4] = {bias[g], bias[g], bias[g], bias[g]};
                     for (int64_t i = 0; i < s->k[0]; i++)
-                        taps4(in[i] + q * s->s[2], wg + i * plane_taps, acc, s->k[1], s->k[2], row, s->s[2]);
+                        taps4(in[i] + q * s->stride[2], wg + i * plane_taps, acc, s->k[1], s->k[2], row, s->stride[2]);
                     for (int64_t k = 0; k < FT_MIN(4, s->out[2] - q); k++) to[(q + k) * wide] = acc[k];
                 }
         }
@@ -226,8 +228,8 @@ static void correlate(v16 *ring, const shape *s, const v16 *w, const v16 *bias, 
 
 static bool is_plane(const shape *s)
 {
-    return s->in[0] == 1 && s->k[0] == 1 && s->k[1] == 3 && s->k[2] == 3 && s->s[0] == 1 && s->s[1] == 1 && s->s[2] == 1 &&
-           s->pf[0] == 0 && s->pf[1] == 1 && s->pf[2] == 1 && s->out[1] == s->in[1] && s->out[2] == s->in[2];
+    return s->in[0] == 1 && s->k[0] == 1 && s->k[1] == 3 && s->k[2] == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
+           s->stride[2] == 1 && s->pf[0] == 0 && s->pf[1] == 1 && s->pf[2] == 1 && s->out[1] == s->in[1] && s->out[2] == s->in[2];
 }
 
 /* Channels of a task: so many that memory is read in long runs, so few that four rows of them stay in the cache */
@@ -374,7 +376,7 @@ static void plane_gradients(const ft_call *c, const shape *s)
 static bool reversed(shape *r, const shape *s)
 {
     *r = *s;
-    bool unit = s->s[0] == 1 && s->s[1] == 1 && s->s[2] == 1;
+    bool unit = s->stride[0] == 1 && s->stride[1] == 1 && s->stride[2] == 1;
     for (int i = 0; unit && i < 3; i++) {
         r->in[i] = s->out[i], r->out[i] = s->in[i];
         r->pf[i] = s->k[i] - 1 - s->pf[i];
@@ -457,7 +459,7 @@ static void correlate_all(const ft_call *c, const shape *s, const ft_buf *x, con
         memset(ring, 0, ring_bytes(s));
         for (int64_t b = ft_part(s->samples, part, parts); b < ft_part(s->samples, part + 1, parts); b++)
             for (int64_t t = 0, f = 0; t < s->out[0]; t++) {
-                for (; f < t * s->s[0] + s->k[0]; f++) fill_frame(ring, s, x, b, f, h0, c0);
+                for (; f < t * s->stride[0] + s->k[0]; f++) fill_frame(ring, s, x, b, f, h0, c0);
                 correlate(ring, s, w, vb, out, y, b, t, h0, c0);
             }
     }
@@ -498,15 +500,15 @@ static void scatter(const ft_call *c, const shape *s)
         load_weights(w, c->in[1]->data, c0, n, s->taps);
         memset(ring, 0, ring_bytes(s));
         for (int64_t t = 0; t < s->out[0]; t++) {
-            for (; done < t * s->s[0]; done++) take_frame(ring, s, c->out[0], b, done, c0);
+            for (; done < t * s->stride[0]; done++) take_frame(ring, s, c->out[0], b, done, c0);
             for (int64_t h = 0; h < s->out[1]; h++) {
                 int64_t at = ((b * s->out[0] + t) * s->out[1] + h) * s->out[2] * s->c + c0;
                 for (int64_t q = 0; q < s->out[2]; q++) d[q] = load_lanes(dy, at + q * s->c, n);
                 for (int64_t i = 0; i < s->k[0]; i++)
                     for (int64_t j = 0; j < s->k[1]; j++) {
-                        v16 *to = ring_at(ring, s, t * s->s[0] + i) + (h * s->s[1] + j) * s->box[2];
+                        v16 *to = ring_at(ring, s, t * s->stride[0] + i) + (h * s->stride[1] + j) * s->box[2];
                         const v16 *p = w + (i * s->k[1] + j) * s->k[2];
-                        if (s->k[2] == 3 && s->s[2] == 2) { /* the column that two outputs share stays in a register */
+                        if (s->k[2] == 3 && s->stride[2] == 2) { /* the column that two outputs share stays in a register */
                             v16 both = to[0], w0 = p[0], w1 = p[1], w2 = p[2];
                             for (int64_t q = 0; q < s->out[2]; q++) {
                                 to[2 * q] = both + d[q] * w0;
@@ -516,7 +518,7 @@ static void scatter(const ft_call *c, const shape *s)
                             to[2 * s->out[2]] = both;
                         } else
                             for (int64_t q = 0; q < s->out[2]; q++)
-                                for (int64_t k = 0; k < s->k[2]; k++) to[q * s->s[2] + k] += d[q] * p[k];
+                                for (int64_t k = 0; k < s->k[2]; k++) to[q * s->stride[2] + k] += d[q] * p[k];
                     }
             }
         }
@@ -565,14 +567,14 @@ static void frame_weights(v16 *ring, const shape *s, const ft_buf *dy, v16 *d, i
         for (int64_t h = 0; h < rows; h++) {
             const v16 *from = d + g * each + h * s->out[2];
             for (int64_t i = 0; i < s->k[0]; i++) {
-                const v16 *in = ring_at(ring, s, t * s->s[0] + i) + g * plane_of(s) + h * s->s[1] * row;
+                const v16 *in = ring_at(ring, s, t * s->stride[0] + i) + g * plane_of(s) + h * s->stride[1] * row;
                 v16 *a = acc + g * s->taps + i * plane_taps;
-                if (sliding && s->s[2] == 1) row3_weights(in, in + row, in + 2 * row, 1, 1, s->out[2], from, sum[i]);
+                if (sliding && s->stride[2] == 1) row3_weights(in, in + row, in + 2 * row, 1, 1, s->out[2], from, sum[i]);
                 else if (sliding) row3_weights(in, in + row, in + 2 * row, 1, 2, s->out[2], from, sum[i]);
                 else
                     for (int64_t j = 0; j < s->k[1]; j++)
-                        if (s->k[2] == 1) weight_row(in + j * row, from, a + j, 1, s->out[2], s->s[2]);
-                        else weight_row(in + j * row, from, a + j * s->k[2], s->k[2], s->out[2], s->s[2]);
+                        if (s->k[2] == 1) weight_row(in + j * row, from, a + j, 1, s->out[2], s->stride[2]);
+                        else weight_row(in + j * row, from, a + j * s->k[2], s->k[2], s->out[2], s->stride[2]);
             }
             for (int64_t q = 0; !sliding && q < s->out[2]; q++) bias[g] += from[q];
         }
@@ -607,7 +609,7 @@ void FT_CPU(conv_dw_bwd_w)(const ft_call *c)
         for (int64_t b = ft_part(s.samples, part, parts); b < ft_part(s.samples, part + 1, parts); b++)
             for (int64_t h0 = 0; h0 < s.out[1]; h0 += s.rows)
                 for (int64_t t = 0, f = 0; t < s.out[0]; t++) {
-                    for (; f < t * s.s[0] + s.k[0]; f++) fill_frame(ring, &s, x, b, f, h0, c0);
+                    for (; f < t * s.stride[0] + s.k[0]; f++) fill_frame(ring, &s, x, b, f, h0, c0);
                     memset(acc, 0, sizeof(v16) * (size_t)(s.taps * s.wide));
                     frame_weights(ring, &s, dy, d, b, t, h0, c0, acc, bias);
                     for (int64_t k = 0; k < s.taps * s.wide; k++) total[k] += acc[k];

@@ -44,10 +44,10 @@ int FT_PREPARE(layernorm_bwd)(ft_call *c)
     return FT_OK;
 }
 
-/* in: x gamma beta shift scale stat dy; out: dx dgamma dbeta dshift dscale */
+/* in: x gamma beta shift scale stat dy, and what dx is added to; out: dx dgamma dbeta dshift dscale */
 void FT_CPU(layernorm_bwd)(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *dy = c->in[6];
+    const ft_buf *x = c->in[0], *dy = c->in[6], *plus = c->n_in > 7 ? c->in[7] : NULL;
     const float *gamma = c->in[1] ? c->in[1]->data : NULL, *beta = c->in[2] ? c->in[2]->data : NULL;
     const float *scale = c->in[4] ? c->in[4]->data : NULL, *stat = c->in[5]->data;
     int64_t n = ft_last(x), rows = x->count / n, samples = x->dim[0], per_sample = rows / samples, parts = parts_per_sample(x);
@@ -81,6 +81,10 @@ void FT_CPU(layernorm_bwd)(const ft_call *c)
             float m1 = ft_sum(dn, n) / (float)n, m2 = ft_dot(dn, hat, n) / (float)n;
             float *dx = ft_into(tx, c->out[0], r * n);
             for (int64_t i = 0; i < n; i++) dx[i] = rstd * (dn[i] - m1 - hat[i] * m2);
+            if (plus) {
+                const float *p = ft_load(td, plus, r * n, n);
+                for (int64_t i = 0; i < n; i++) dx[i] += p[i];
+            }
             ft_store_at(c->out[0], r * n, dx, n);
         }
     }

@@ -73,7 +73,7 @@ static bool one_condition(const ft_buf *map) { return map && map->count == map->
 typedef struct {
     const ft_call *c;
     const ft_buf *x, *scale, *shift;
-    const float *by, *to; /* of the row at hand */
+    const float *times, *plus; /* of the row at hand */
     bool one;
     float scales[CHANNELS], shifts[CHANNELS];
 } condition;
@@ -81,7 +81,7 @@ typedef struct {
 static void load_condition(condition *k, int64_t row)
 {
     int64_t n = ft_last(k->x);
-    k->by = ft_load(k->scales, k->scale, row * n, n), k->to = ft_load(k->shifts, k->shift, row * n, n);
+    k->times = ft_load(k->scales, k->scale, row * n, n), k->plus = ft_load(k->shifts, k->shift, row * n, n);
 }
 static void sample_condition(condition *k, const ft_call *c, int64_t sample)
 {
@@ -161,7 +161,7 @@ void FT_CPU(groupnorm)(const ft_call *c)
             float *y = ft_into(ty, c->out[0], r * n);
             if (by.scale) {
                 row_condition(&by, r);
-                const float *sc = by.by, *sh = by.to;
+                const float *sc = by.times, *sh = by.plus;
                 for (int64_t i = 0; i < n; i++) y[i] = (v[i] * a[i] + b[i]) * sc[i] + sh[i];
                 act_inplace(c->attr->norm.act, y, n);
             } else if (c->attr->norm.act == FT_ACT_SILU)
@@ -218,7 +218,7 @@ static void back_to_norm(condition *by, const ft_buf *dy, int64_t r, const float
         return;
     }
     row_condition(by, r);
-    const float *sc = by->by, *sh = by->to;
+    const float *sc = by->times, *sh = by->plus;
     for (int64_t i = 0; i < n; i++) out[i] = pre[i] * sc[i] + sh[i];
     act_grad(act, out, d, dcond, n);
     for (int64_t i = 0; i < n; i++) dpre[i] = dcond[i] * sc[i];

@@ -383,7 +383,14 @@ int ft_prepare_linear_bwd_x(ft_call *c)
     FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
     return finish(c);
 }
-void ft_cpu_linear_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
+void ft_cpu_linear_bwd_x(const ft_call *c)
+{
+    run(c, c->in[1]->data);
+    if (c->n_in < 3) return;
+    ft_attr attr = {.scalar.kind = FT_ADD}; /* the library adds nothing to a gradient */
+    ft_call add_to = {.n_in = 2, .n_out = 1, .in = {c->out[0], c->in[2]}, .out = {c->out[0]}, .attr = &attr};
+    ft_backend_cpu()->kernel[FT_OP_binary](&add_to);
+}
 
 int ft_prepare_linear_bwd_w(ft_call *c)
 {

@@ -16,10 +16,10 @@ void FT_CPU(grid_sample)(const ft_call *c)
             int64_t m = FT_MIN(FT_BLOCK, n - k);
             for (int corner = 0; inside && corner < 4; corner++) {
                 int64_t xi = (int64_t)fx + corner % 2, yi = (int64_t)fy + corner / 2;
-                float w = (corner % 2 ? ax : 1 - ax) * (corner / 2 ? ay : 1 - ay);
+                float share = (corner % 2 ? ax : 1 - ax) * (corner / 2 ? ay : 1 - ay);
                 if (xi < 0 || yi < 0 || xi >= W || yi >= H) continue;
                 const float *v = ft_load(tmp, x, ((r / per_sample * H + yi) * W + xi) * n + k, m);
-                for (int64_t i = 0; i < m; i++) sum[i] += w * v[i];
+                for (int64_t i = 0; i < m; i++) sum[i] += share * v[i];
             }
             ft_store_at(c->out[0], r * n + k, sum, m);
         }

@@ -47,13 +47,16 @@ static int need(ft_call *c, int64_t floats)
     return FT_OK;
 }
 
-/* y = R(position) x * scale as f32; a thread for each pair */
-template <typename T> static __global__ void rotate(float *y, const T *x, local s, int64_t offset, float scale)
+/* R(position) q * scale and R(position) k as f32; a thread for each pair of both */
+template <typename T> static __global__ void rotate(float *qr, float *kr, const T *q, const T *key, local s)
 {
-    int64_t half = s.c / 2;
-    FT_EACH(i, s.seqs * s.t * half)
+    int64_t half = s.c / 2, rows = s.seqs * s.t;
+    FT_EACH(i, 2 * rows * half)
     {
-        int64_t row = i / half, k = i % half;
+        bool first = i < rows * half;
+        int64_t row = i / half % rows, k = i % half, offset = first ? s.reach : 0;
+        float scale = first ? s.scale : 1.0f, *y = first ? qr : kr;
+        const T *x = first ? q : key;
         const float *co = s.table + (row % s.t + offset) * s.c, *si = co + half;
         float a = ft_get(x + row * s.c + k), b = ft_get(x + row * s.c + k + half);
         y[row * s.c + k] = scale * (a * co[k] - b * si[k]);
@@ -63,16 +66,20 @@ template <typename T> static __global__ void rotate(float *y, const T *x, local 
 static void rotate_both(const ft_call *c, const local &s, float *qr, float *kr)
 {
     const ft_buf *q = c->in[0];
-    FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count / 2, qr, ft_as<const T>(q), s, s.reach, s.scale);
-               FT_RUN((rotate<T>), q->count / 2, kr, ft_as<const T>(c->in[1]), s, (int64_t)0, 1.0f));
+    FT_BY_TYPE(q->dtype, FT_RUN((rotate<T>), q->count, qr, kr, ft_as<const T>(q), ft_as<const T>(c->in[1]), s));
 }
-/* undone, from f32 */
-template <typename T> static __global__ void unrotate(T *x, const float *y, local s, int64_t offset, float scale)
+/* undone, from f32; either may be unwanted */
+template <typename T> static __global__ void unrotate(T *to_q, T *to_k, const float *dq, const float *dk, local s)
 {
-    int64_t half = s.c / 2;
-    FT_EACH(i, s.seqs * s.t * half)
+    int64_t half = s.c / 2, rows = s.seqs * s.t;
+    FT_EACH(i, 2 * rows * half)
     {
-        int64_t row = i / half, k = i % half;
+        bool first = i < rows * half;
+        int64_t row = i / half % rows, k = i % half, offset = first ? s.reach : 0;
+        float scale = first ? s.scale : 1.0f;
+        const float *y = first ? dq : dk;
+        T *x = first ? to_q : to_k;
+        if (!x) continue;
         const float *co = s.table + (row % s.t + offset) * s.c, *si = co + half;
         float a = y[row * s.c + k], b = y[row * s.c + k + half];
         ft_put(x + row * s.c + k, scale * (a * co[k] + b * si[k]));
@@ -209,10 +216,10 @@ extern "C" void ft_cuda_attention_local_bwd(const ft_call *c)
     float *qr = (float *)c->work, *kr = qr + q->count, *dq = kr + q->count, *dk = dq + q->count, *ds = dk + q->count,
           *mixed = ds + c->in[3]->count;
     rotate_both(c, s, qr, kr);
-    FT_BY_TYPE(q->dtype, FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
-                                   ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
-               FT_RUN((local_gather<T>), q->count, dq, dk, ft_as<T>(c->out[2]), (const float *)ds, (const float *)mixed,
-                      (const float *)qr, (const float *)kr, ft_as<const T>(dy), s);
-               if (c->out[0]) FT_RUN((unrotate<T>), q->count / 2, ft_as<T>(c->out[0]), (const float *)dq, s, s.reach, s.scale);
-               if (c->out[1]) FT_RUN((unrotate<T>), q->count / 2, ft_as<T>(c->out[1]), (const float *)dk, s, (int64_t)0, 1.0f));
+    FT_BY_TYPE(
+        q->dtype, FT_LAUNCH((local_logits<T>), ft_blocks(s.seqs * s.t, FT_WARPS), FT_THREADS, 0, ft_cuda_stream, ds, mixed,
+                            ft_as<const float>(c->in[3]), ft_as<const T>(c->in[2]), ft_as<const T>(dy), s);
+        FT_RUN((local_gather<T>), q->count, dq, dk, ft_as<T>(c->out[2]), (const float *)ds, (const float *)mixed,
+               (const float *)qr, (const float *)kr, ft_as<const T>(dy), s);
+        FT_RUN((unrotate<T>), q->count, ft_as<T>(c->out[0]), ft_as<T>(c->out[1]), (const float *)dq, (const float *)dk, s));
 }

@@ -83,7 +83,8 @@ extern "C" void ft_cuda_conv_causal(const ft_call *c)
 }
 
 /* dx[t] = sum over j of w[j] dp[t + j], dw[j] = sum over t of dp[t] x[t - j], db = sum of dp. The stretch is walked from its end,
- * with K - 1 tokens behind it whose dp is made again. part (S * stretches, C, k + 1): the sums of each stretch. */
+ * with K - 1 tokens behind it whose dp is made again. part (S * stretches, C k + C): the sums of each
+ * stretch, dw before db. */
 template <typename T, int K>
 static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const float *weight, const float *bias, const T *dy,
                                        int64_t k, sequence s)
@@ -118,28 +119,18 @@ static __global__ void conv_causal_bwd(T *dx, float *part, const T *x, const flo
             for (int j = 0; j < K; j++)
                 if (K > k && j == k - 1) window[j] = next;
         }
-        float *to = part + task * (k + 1);
+        float *to = part + task / s.C * (k + 1) * s.C;
 #pragma unroll
         for (int j = 0; j < K; j++)
-            if (j < k) to[k - 1 - j] = dw[j];
-        to[k] = db;
-    }
-}
-
-static __global__ void split_sums(float *dw, float *db, const float *total, int64_t C, int64_t k)
-{
-    FT_EACH(i, C * (k + 1))
-    {
-        int64_t c = i / (k + 1), j = i % (k + 1);
-        if (j < k && dw) dw[c * k + j] = total[i];
-        if (j == k && db) db[c] = total[i];
+            if (j < k) to[c * k + k - 1 - j] = dw[j];
+        to[k * s.C + c] = db;
     }
 }
 
 extern "C" int ft_cuda_prepare_conv_causal_bwd(ft_call *c)
 {
     sequence s = sequence_of(c);
-    c->work_size = (size_t)((s.S * s.stretches + 1) * s.C * (c->in[1]->count / s.C + 1)) * sizeof(float);
+    c->work_size = (size_t)(s.S * s.stretches * s.C * (c->in[1]->count / s.C + 1)) * sizeof(float);
     return FT_OK;
 }
 
@@ -149,11 +140,11 @@ extern "C" void ft_cuda_conv_causal_bwd(const ft_call *c)
     const ft_buf *x = c->in[0];
     sequence s = sequence_of(c);
     int64_t k = c->in[1]->count / s.C, n = s.C * (k + 1);
-    float *total = (float *)c->work, *part = total + n;
+    float *part = (float *)c->work;
     FT_BY_TYPE(x->dtype,
                BY_K(k, FT_RUN((conv_causal_bwd<T, K>), s.S * s.stretches * s.C, ft_as<T>(c->out[0]), part, ft_as<const T>(x),
                               ft_as<const float>(c->in[1]), ft_as<const float>(c->in[2]), ft_as<const T>(c->in[3]), k, s)));
-    if (!c->out[1] && !c->out[2]) return;
-    ft_cuda_sum_rows(total, FT_F32, part, 1, s.S * s.stretches, n, n, 1);
-    FT_RUN((split_sums), n, ft_as<float>(c->out[1]), ft_as<float>(c->out[2]), total, s.C, k);
+    ft_sum_part sum[] = {{ft_as<float>(c->out[1]), part, 1, s.S * s.stretches, n, s.C * k},
+                         {ft_as<float>(c->out[2]), part + s.C * k, 1, s.S * s.stretches, n, s.C}};
+    ft_cuda_sum_rows_of(2, sum);
 }

@@ -305,5 +305,13 @@ FT_FN int64_t ft_part_of(int64_t n, int64_t part, int64_t parts) { return n * pa
 /* out[b][i] = scale * sum over r of part[(b * rows + r) * stride + i], i < n, in order; out in storage `dtype`. reduce.cu */
 void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n,
                       float scale);
+/* Several of these in one launch, f32, unscaled; those whose `out` is NULL are left out */
+enum { FT_SUMS = 4 };
+struct ft_sum_part {
+    float *out;
+    const float *part;
+    int64_t batch, rows, stride, n;
+};
+void ft_cuda_sum_rows_of(int count, const ft_sum_part *sum);
 
 #endif

@@ -102,14 +102,15 @@ static void say_what(char *text, const ft_product_opt *o)
              (double)o->alpha, (double)o->beta, (int)o->epilogue, o->align);
 }
 
-static cublasStatus_t launch(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work)
+/* y = op(a) op(b) + beta c */
+static cublasStatus_t launch(const ft_product *p, void *y, const void *c, const void *a, const void *b, void *bias, void *work)
 {
     float one = p->opt.alpha, beta = p->opt.beta;
     cublasStatus_t st = CUBLAS_STATUS_SUCCESS;
     if (p->opt.epilogue != FT_PLAIN)
         st = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, y, p->y, y, p->y, &p->algo, work, p->work,
+        st = cublasLtMatmul(handle, p->op, &one, b, p->a, a, p->b, &beta, c, p->y, y, p->y, &p->algo, work, p->work,
                             ft_cuda_stream);
     return st;
 }
@@ -122,7 +123,7 @@ typedef struct {
 static bool try_it(void *context)
 {
     trial *t = context;
-    return launch(t->p, t->y, t->a, t->b, t->bias, t->work) == CUBLAS_STATUS_SUCCESS;
+    return launch(t->p, t->y, t->y, t->a, t->b, t->bias, t->work) == CUBLAS_STATUS_SUCCESS;
 }
 
 static size_t extent(int64_t rows, int64_t ld, int64_t batch, int64_t step, ft_dtype d)
@@ -259,7 +260,12 @@ size_t ft_product_work(const ft_product *p) { return p ? (p->work + 255) / 256 *
 
 void ft_product_run(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work)
 {
-    cublasStatus_t st = launch(p, y, a, b, bias, work);
+    ft_product_add(p, y, y, a, b, bias, work);
+}
+
+void ft_product_add(const ft_product *p, void *y, const void *c, const void *a, const void *b, void *bias, void *work)
+{
+    cublasStatus_t st = launch(p, y, c, a, b, bias, work);
     if (st != CUBLAS_STATUS_SUCCESS)
         ft_cuda_fault("cuBLASLt failed at a product of %lld x %lld x %lld (status %d)", (long long)p->opt.m, (long long)p->opt.n,
                       (long long)p->opt.k, (int)st);

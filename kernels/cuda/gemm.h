@@ -30,6 +30,8 @@ const char *ft_product_what(const ft_product *p);       /* all that its numbers 
 double ft_product_seconds(const ft_product *p);         /* measured now; negative: it fails, or there is no memory to try it */
 size_t ft_product_work(const ft_product *p);            /* bytes of scratch that a run needs */
 void ft_product_run(const ft_product *p, void *y, const void *a, const void *b, void *bias, void *work);
+/* ... + beta c instead of beta y */
+void ft_product_add(const ft_product *p, void *y, const void *c, const void *a, const void *b, void *bias, void *work);
 void ft_product_free(void *p);
 unsigned ft_cuda_alignment(const void *a, const void *b, const void *c); /* 1 .. FT_PRODUCT_ALIGN; NULL counts as that */
 

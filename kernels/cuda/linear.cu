@@ -145,7 +145,7 @@ extern "C" void ft_cuda_linear(const ft_call *c)
         ft_cuda_bias_act(y->data, y->dtype, ft_as<const float>(b), y->count, y->dim[y->ndim - 1], c->attr->matmul.act);
 }
 
-/* in: dy w; out: dx = dy w */
+/* in: dy w, and maybe what is added; out: dx = dy w */
 extern "C" int ft_cuda_prepare_linear_bwd_x(ft_call *c)
 {
     linear_state *s = begin(c);
@@ -155,6 +155,10 @@ extern "C" int ft_cuda_prepare_linear_bwd_x(ft_call *c)
     memset(&o, 0, sizeof o);
     o.a = o.b = o.y = dx->dtype, o.k = w->dim[0], o.n = w->count / o.k, o.m = dy->count / o.k;
     o.align = ft_cuda_alignment(dy->data, dx->data, dx->dtype == FT_F32 ? w->data : w->half);
+    if (c->n_in > 2) {
+        unsigned align = ft_cuda_alignment(c->in[2]->data, NULL, NULL);
+        o.beta = 1, o.align = align < o.align ? align : o.align;
+    }
     FT_TRY(ft_product_new(&s->main, o));
     c->work_size = ft_product_work(s->main);
     room_for_weights(c, dx->dtype, &s->weights_at);
@@ -163,7 +167,8 @@ extern "C" int ft_cuda_prepare_linear_bwd_x(ft_call *c)
 extern "C" void ft_cuda_linear_bwd_x(const ft_call *c)
 {
     const linear_state *s = (const linear_state *)c->state;
-    ft_product_run(s->main, c->out[0]->data, c->in[0]->data, weights(c, c->out[0]->dtype, s->weights_at), NULL, c->work);
+    ft_product_add(s->main, c->out[0]->data, c->n_in > 2 ? c->in[2]->data : c->out[0]->data, c->in[0]->data,
+                   weights(c, c->out[0]->dtype, s->weights_at), NULL, c->work);
 }
 
 /* in: x dy; out: dw = dy^T x, db */

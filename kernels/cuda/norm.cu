@@ -58,8 +58,8 @@ extern "C" void ft_cuda_layernorm(const ft_call *c)
 }
 
 template <typename T, int N, int G>
-static __global__ void layernorm_dx(T *dx, const T *x, const T *dy, const float *gamma, const float *scale, const float *stat,
-                                    int64_t rows, int64_t per_sample, int64_t n)
+static __global__ void layernorm_dx(T *dx, const T *x, const T *dy, const T *plus, const float *gamma, const float *scale,
+                                    const float *stat, int64_t rows, int64_t per_sample, int64_t n)
 {
     FT_EACH_ROW(r, rows)
     {
@@ -83,7 +83,12 @@ static __global__ void layernorm_dx(T *dx, const T *x, const T *dy, const float 
                     if (pass == 0) m1 += d[k], m2 += d[k] * hat;
                     else d[k] = rstd * (d[k] - m1 - hat * m2);
                 }
-                if (pass == 1) ft_write<N>(dx + r * n + i, d);
+                if (pass == 0) continue;
+                if (plus) {
+                    ft_read<N>(v, plus + r * n + i);
+                    for (int k = 0; k < N; k++) d[k] += v[k];
+                }
+                ft_write<N>(dx + r * n + i, d);
             }
             if (pass == 0) m1 = ft_sum<G>(m1) / (float)n, m2 = ft_sum<G>(m2) / (float)n;
         }
@@ -137,28 +142,28 @@ extern "C" int ft_cuda_prepare_layernorm_bwd(ft_call *c)
     return FT_OK;
 }
 
-/* in: x gamma beta shift scale stat dy; out: dx dgamma dbeta dshift dscale */
+/* in: x gamma beta shift scale stat dy, and what dx is added to; out: dx dgamma dbeta dshift dscale */
 extern "C" void ft_cuda_layernorm_bwd(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0];
+    const ft_buf *x = c->in[0], *dy = c->in[6], *dx = c->out[0], *plus = c->n_in > 7 ? c->in[7] : NULL;
     const float *gamma = ft_as<const float>(c->in[1]), *beta = ft_as<const float>(c->in[2]),
                 *scale = ft_as<const float>(c->in[4]), *stat = ft_as<const float>(c->in[5]);
     int64_t n = x->dim[x->ndim - 1], samples = samples_of(c), per_sample = x->count / n / samples,
             parts = parts_per_sample(x, samples);
-    bool wide = ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx) && ft_wide_vectors(c, 1, 4, n);
+    bool wide = ft_wide(x, n) && ft_aligned(dy) && ft_aligned(dx) && ft_aligned(plus) && ft_wide_vectors(c, 1, 4, n);
     float *part = (float *)c->work;
     if (dx)
         FT_BY_ROWS(x, n, wide,
-                   FT_RUN_ROWS((layernorm_dx<T, N, G>), rows, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy), gamma, scale,
-                               stat, rows, per_sample, n));
+                   FT_RUN_ROWS((layernorm_dx<T, N, G>), rows, ft_as<T>(dx), ft_as<const T>(x), ft_as<const T>(dy),
+                               ft_as<const T>(plus), gamma, scale, stat, rows, per_sample, n));
     if (!c->out[1] && !c->out[2] && !c->out[3] && !c->out[4]) return;
     FT_BY_TYPE(x->dtype, FT_BY_WIDTH(wide, FT_LAUNCH((layernorm_columns<T, N>), FT_COLUMN_GRID(samples * parts, n), FT_THREADS, 0,
                                                      ft_cuda_stream, part, ft_as<const T>(x), ft_as<const T>(dy), gamma, beta,
                                                      scale, stat, per_sample, parts, n)));
-    for (int q = 0; q < 4; q++) /* dgamma and dbeta over all, dshift and dscale per sample */
-        if (c->out[1 + q])
-            ft_cuda_sum_rows(c->out[1 + q]->data, FT_F32, part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts,
-                             4 * n, n, 1);
+    ft_sum_part sum[4]; /* dgamma and dbeta over all, dshift and dscale per sample */
+    for (int q = 0; q < 4; q++)
+        sum[q] = {ft_as<float>(c->out[1 + q]), part + q * n, q < 2 ? 1 : samples, q < 2 ? samples * parts : parts, 4 * n, n};
+    ft_cuda_sum_rows_of(4, sum);
 }
 
 /* ---- gate + residual ---------------------------------------------------------------------------------------------------- */

@@ -5,11 +5,12 @@
 
 enum { AHEAD = 8 }; /* rows that a thread asks for at once: few blocks must wait for memory as seldom as they can */
 
-/* grid: batch * tiles of FT_WARP columns, in one axis, since either may be long */
+/* block: one of batch * tiles of FT_WARP columns, in one axis, since either may be long */
 template <typename T>
-static __global__ void sum_rows(T *out, const float *part, unsigned tiles, int64_t rows, int64_t stride, int64_t n, float scale)
+FT_DEV void sum_tile(T *out, const float *part, unsigned block, unsigned tiles, int64_t rows, int64_t stride, int64_t n,
+                     float scale)
 {
-    int64_t column = (int64_t)(blockIdx.x % tiles) * FT_WARP + threadIdx.x % FT_WARP, b = blockIdx.x / tiles;
+    int64_t column = (int64_t)(block % tiles) * FT_WARP + threadIdx.x % FT_WARP, b = block / tiles;
     float acc[1] = {0};
     for (int64_t r0 = FT_COLUMN_ROW; column < n && r0 < rows; r0 += FT_WARPS * AHEAD) {
         float v[AHEAD];
@@ -25,12 +26,47 @@ static __global__ void sum_rows(T *out, const float *part, unsigned tiles, int64
     if (FT_COLUMN_ROW == 0 && column < n) ft_put(out + b * n + column, acc[0] * scale);
 }
 
+template <typename T>
+static __global__ void sum_rows(T *out, const float *part, unsigned tiles, int64_t rows, int64_t stride, int64_t n, float scale)
+{
+    sum_tile(out, part, blockIdx.x, tiles, rows, stride, n, scale);
+}
+
 void ft_cuda_sum_rows(void *out, ft_dtype dtype, const float *part, int64_t batch, int64_t rows, int64_t stride, int64_t n,
                       float scale)
 {
     unsigned tiles = (unsigned)ft_ceil(n, FT_WARP);
     FT_BY_TYPE(dtype, FT_LAUNCH((sum_rows<T>), (unsigned)batch * tiles, FT_THREADS, 0, ft_cuda_stream, (T *)out, part, tiles,
                                 rows, stride, n, scale));
+}
+
+struct sums {
+    ft_sum_part of[FT_SUMS];
+    unsigned end[FT_SUMS]; /* the block behind its last */
+};
+
+static __global__ void sum_rows_of(sums s)
+{
+    unsigned first = 0;
+#pragma unroll
+    for (int i = 0; i < FT_SUMS; i++) { /* an index that is known: the arrays stay in constant memory */
+        if (blockIdx.x >= first && blockIdx.x < s.end[i])
+            sum_tile(s.of[i].out, s.of[i].part, blockIdx.x - first, (unsigned)ft_ceil(s.of[i].n, FT_WARP), s.of[i].rows,
+                     s.of[i].stride, s.of[i].n, 1.0f);
+        first = s.end[i];
+    }
+}
+
+void ft_cuda_sum_rows_of(int count, const ft_sum_part *sum)
+{
+    sums s;
+    unsigned end = 0;
+    memset(&s, 0, sizeof s);
+    for (int i = 0; i < FT_SUMS; i++) {
+        if (i < count && sum[i].out) s.of[i] = sum[i], end += (unsigned)(sum[i].batch * ft_ceil(sum[i].n, FT_WARP));
+        s.end[i] = end;
+    }
+    if (end) FT_LAUNCH((sum_rows_of), end, FT_THREADS, 0, ft_cuda_stream, s);
 }
 
 /* ---- column sums of a matrix (rows, n) ---------------------------------------------------------------------------------- */

@@ -186,18 +186,55 @@ static void split_at(const ft_buf *b, int axis, int64_t *before, int64_t *after)
 }
 static char *at(const ft_buf *b, int64_t i) { return (char *)b->data + (size_t)i * size_of(b); }
 
+struct pieces { /* what a concat copies: of each input its address, the length of a row and where it goes, in units */
+    const void *from[FT_MAX_IN];
+    int64_t run[FT_MAX_IN], at[FT_MAX_IN], end[FT_MAX_IN]; /* end: of its units among those of all */
+    int n;
+};
+
+template <typename U> static __global__ void copy_pieces(U *y, pieces p, int64_t all, int64_t whole)
+{
+    FT_EACH(i, all)
+    {
+        int64_t begin = 0;
+#pragma unroll
+        for (int k = 0; k < FT_MAX_IN; k++) { /* an index that is known: the arrays stay in constant memory */
+            if (k < p.n && i >= begin && i < p.end[k]) {
+                int64_t e = i - begin, r = e / p.run[k];
+                y[r * whole + p.at[k] + e - r * p.run[k]] = ((const U *)p.from[k])[e];
+            }
+            if (k < p.n) begin = p.end[k];
+        }
+    }
+}
+
 extern "C" void ft_cuda_concat(const ft_call *c)
 {
     const ft_buf *y = c->out[0];
+    ft_buf all_in = *y; /* its address is aligned as the least aligned of all */
+    uintptr_t bits = 0;
     int axis = c->attr->span.axis;
-    int64_t before, after, start = 0;
+    int64_t before, after, start = 0, unit = 0, all = 0;
+    pieces p;
+    memset(&p, 0, sizeof p);
     split_at(y, axis, &before, &after);
     for (int i = 0; i < c->n_in; i++) {
         int64_t n = c->in[i]->dim[axis] * after;
-        if (at(y, start) != (char *)c->in[i]->data) /* else it was made in place (plan.c) */
-            copy(y, c->in[i], before, n, y->dim[axis] * after, start, n, 0);
+        if (at(y, start) != (char *)c->in[i]->data) { /* else it was made in place (plan.c) */
+            p.from[p.n] = c->in[i]->data, p.run[p.n] = n, p.at[p.n++] = start;
+            unit = common(common(unit, n), start);
+            bits |= (uintptr_t)c->in[i]->data;
+        }
         start += n;
     }
+    if (!p.n) return;
+    all_in.data = (void *)bits;
+    size_t e = size_of(y);
+    BY_UNIT((size_t)common(unit, y->dim[axis] * after) * e, y, &all_in, {
+        int64_t per = sizeof(U) < e ? 1 : (int64_t)(sizeof(U) / e);
+        for (int k = 0; k < p.n; k++) p.run[k] /= per, p.at[k] /= per, all += before * p.run[k], p.end[k] = all;
+        FT_RUN((copy_pieces<U>), all, ft_as<U>(y), p, all, y->dim[axis] * after / per);
+    });
 }
 
 extern "C" void ft_cuda_slice(const ft_call *c)

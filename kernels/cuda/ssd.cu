@@ -314,6 +314,7 @@ extern "C" void ft_cuda_ssd_bwd(const ft_call *c)
                                    ft_as<T>(c->out[1]), sums, dt, ft_as<const T>(c->in[1]), ft_as<const float>(c->in[2]),
                                    ft_as<const float>(c->in[3]), y_dot, x_dot, c->in[7] ? end_dot : (const float *)NULL,
                                    tiles_of(&k), ft_as<const T>(x), s.width, ft_as<const T>(dy), s.seqs, s.t, s.heads, s.p));
-    for (int q = 0; q < 3; q++)
-        if (c->out[2 + q]) ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads, 1);
+    ft_sum_part sum[3];
+    for (int q = 0; q < 3; q++) sum[q] = {ft_as<float>(c->out[2 + q]), sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads};
+    ft_cuda_sum_rows_of(3, sum);
 }

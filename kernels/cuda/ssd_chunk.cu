@@ -463,7 +463,7 @@ void ft_cuda_ssd_chunk_bwd(const ft_call *c)
                                                            (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
     if (s.parts > 1)
         FT_RUN((sum_parts), tokens * n2 / 4, k.dx, (const float *)k.part, tokens, s.parts, n2, (int64_t)s.width, (int64_t)s.e);
-    for (int q = 0; q < 3; q++)
-        if (c->out[2 + q])
-            ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, k.sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads, 1);
+    ft_sum_part sum[3];
+    for (int q = 0; q < 3; q++) sum[q] = {ft_as<float>(c->out[2 + q]), k.sums + q * s.heads, 1, s.seqs, 3 * s.heads, s.heads};
+    ft_cuda_sum_rows_of(3, sum);
 }

@@ -189,6 +189,7 @@ extern "C" void ft_cuda_wkv_bwd(const ft_call *c)
                FT_LAUNCH((wkv_bwd<T>), ft_blocks(s.seqs * s.c, THREADS), THREADS, 0, ft_cuda_stream, ft_as<T>(c->out[0]),
                          ft_as<T>(c->out[1]), part, kept, ft_as<const T>(c->in[0]), ft_as<const T>(c->in[1]),
                          ft_as<const float>(c->in[2]), ft_as<const float>(c->in[3]), ft_as<const T>(c->in[4]), s));
-    for (int q = 0; q < 2; q++)
-        if (c->out[2 + q]) ft_cuda_sum_rows(c->out[2 + q]->data, FT_F32, part + q * s.c, 1, s.seqs, 2 * s.c, s.c, 1);
+    ft_sum_part sum[2];
+    for (int q = 0; q < 2; q++) sum[q] = {ft_as<float>(c->out[2 + q]), part + q * s.c, 1, s.seqs, 2 * s.c, s.c};
+    ft_cuda_sum_rows_of(2, sum);
 }

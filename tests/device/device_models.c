@@ -25,10 +25,10 @@
 #include "gen/vae.h"
 
 extern const ft_backend ft_backend_cuda;
-extern const ft_generator ft_generator_medsora, ft_generator_feat, ft_generator_endora, ft_generator_lvdm;
+extern const ft_generator ft_generator_medsora, ft_generator_feat, ft_generator_endora, ft_generator_lvdm, ft_generator_forty;
 extern const ft_classifier ft_classifier_x3d, ft_classifier_r2plus1d, ft_classifier_timesformer;
 static const ft_generator *const generators[] = {&ft_generator_medsora, &ft_generator_feat, &ft_generator_endora,
-                                                 &ft_generator_lvdm};
+                                                 &ft_generator_lvdm, &ft_generator_forty};
 static const ft_classifier *const classifiers[] = {&ft_classifier_x3d, &ft_classifier_r2plus1d, &ft_classifier_timesformer};
 
 static const void *row(const void *table, size_t n, size_t size, const char *name)
@@ -84,7 +84,7 @@ static ft_t network(problem *q, const char *name, int64_t batch)
         ft_taps taps;
         q->x = ft_input(q->g, "z", FT_F32, 5, (int64_t[]){batch, p->frames, p->size, p->size, p->channels});
         q->t = ft_input(q->g, "t", FT_F32, 1, &batch);
-        return f->network(q->g, p, NULL, ft_cast(q->g, q->x, ft_compute(q->g)), p->frames, q->t, &taps);
+        return f->network(q->g, p, NULL, ft_cast(q->g, q->x, ft_compute(q->g)), p->frames, (ft_told){q->t, NULL}, &taps);
     }
     for (size_t i = 0; i < 3; i++) {
         const void *p = row(classifiers[i]->presets, classifiers[i]->n, classifiers[i]->row, name);

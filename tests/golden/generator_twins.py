@@ -1,4 +1,4 @@
-"""PyTorch twins of Endora, FEAT and LVDM, from their papers and public code, not for speed: the WKV is
+"""PyTorch twins of Endora, FEAT, LVDM and our own forty, from their papers and public code, not for speed: the WKV is
 its definition, a sum over all pairs of tokens. Latents are (B,n,s,s,c) as in forty; the first `frames` frames are a clip, the rest
 single images. Linear layers of the modulation stand behind an nn.Identity, so that names are those of the public files."""
 import math
@@ -24,9 +24,12 @@ def table(pos, width):  # (...) -> (..., width): sin half, cos half
 
 
 class Base(nn.Module):
-    def __init__(self, d, channels):
+    def __init__(self, d, channels, classes):
         super().__init__()
         self.d, self.channels = d, channels
+        if classes:  # DiT's, the last row for clips of no class
+            self.y_embedder = nn.Module()
+            self.y_embedder.embedding_table = nn.Embedding(classes + 1, d)
         self.x_embedder = nn.Module()
         self.x_embedder.proj = nn.Conv2d(channels, d, 2, 2)
         self.t_embedder = nn.Module()
@@ -34,6 +37,9 @@ class Base(nn.Module):
         self.final_layer = nn.Module()
         self.final_layer.adaLN_modulation = nn.Sequential(nn.Identity(), nn.Linear(d, 2 * d))
         self.final_layer.linear = nn.Linear(d, 4 * 2 * channels)
+
+    def label(self, y):
+        return 0 if y is None else self.y_embedder.embedding_table(y)
 
     def head(self, x, c):
         B, n, g, _, d = x.shape
@@ -67,17 +73,17 @@ class EndoraBlock(nn.Module):
 
 
 class Endora(Base):
-    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4):
-        super().__init__(d, channels)
+    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4, classes=0):
+        super().__init__(d, channels, classes)
         self.frames = frames
         self.blocks = nn.ModuleList(EndoraBlock(d, heads) for _ in range(depth))
         y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
         self.register_buffer("pos_embed", torch.cat([table(x, d // 2), table(y, d // 2)], -1))
         self.register_buffer("temp_embed", table(torch.arange(frames), d))
 
-    def forward(self, z, t):
+    def forward(self, z, t, y=None):
         e = self.t_embedder.mlp
-        c = F.silu(e[2](F.silu(e[0](embed(t)))))
+        c = F.silu(e[2](F.silu(e[0](embed(t)))) + self.label(y))
         x = patches(self.x_embedder.proj, z) + self.pos_embed
         B, n, g, _, d = x.shape
         f = self.frames
@@ -232,16 +238,16 @@ class FeatBlock(nn.Module):
 
 
 class Feat(Base):
-    def __init__(self, groups=2, d=128, heads=2, channels=16, frames=4, guided=False, released=False):
-        super().__init__(d, channels)
+    def __init__(self, groups=2, d=128, heads=2, channels=16, frames=4, guided=False, released=False, classes=0):
+        super().__init__(d, channels, classes)
         self.frames = frames
         self.blocks = nn.ModuleList(FeatBlock(d, k, heads, guided, released) for _ in range(groups) for k in ("spatial", "temporal"))
         self.restormers = nn.ModuleList(FeatBlock(d, "channel", heads, guided, False) for _ in range(groups))
         self.res_conv = nn.Conv2d(channels, 2 * channels, 1)
 
-    def forward(self, z, t):
+    def forward(self, z, t, y=None):
         e, f = self.t_embedder.mlp, self.frames
-        tau = e[2](phi(e[0](embed(t))))
+        tau = e[2](phi(e[0](embed(t)))) + self.label(y)
         Z = x = patches(self.x_embedder.proj, z)
         for i, channel in enumerate(self.restormers):
             x = self.blocks[2 * i](x, Z, tau)
@@ -250,6 +256,107 @@ class Feat(Base):
         B, n, s, _, c = z.shape
         skip = self.res_conv(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(B, n, s, s, 2 * c)
         return self.head(x, phi(tau)) + skip
+
+
+# ---- forty ------------------------------------------------------------------------------------------------------------------------
+
+
+class Frames(nn.Conv2d):
+    """of every frame, 3x3: (B,n,h,w,c)"""
+
+    def __init__(self, cin, cout, groups=1):
+        super().__init__(cin, cout, 3, padding=1, groups=groups)
+
+    def forward(self, x):
+        return super().forward(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+
+
+def modulation(n, d):
+    return nn.Sequential(nn.Identity(), nn.Linear(d, n * d))
+
+
+class Mlp(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+def modulated(x, shift, scale):
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class Fine(nn.Module):
+    def __init__(self, e):
+        super().__init__()
+        self.adaLN_modulation, self.local, self.mlp = modulation(3, e), Frames(e, e, e), Mlp(e)
+
+    def forward(self, x, c):
+        shift, scale, gate = self.adaLN_modulation(c)[:, None, None, None].chunk(3, -1)
+        return x + gate * self.mlp(modulated(self.local(x), shift, scale))
+
+
+class Middle(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads = heads
+        self.adaLN_modulation, self.local, self.attn, self.mlp = modulation(6, d), Frames(d, d, d), nn.Module(), Mlp(d)
+        self.attn.qkv, self.attn.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+
+    def attend(self, h):  # (sequences,frames,g,g,d)
+        S, d = h.shape[0], h.shape[-1]
+        q, k, v = self.attn.qkv(h).reshape(S, -1, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        y = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(d // self.heads), -1) @ v
+        return self.attn.proj(y.transpose(1, 2).reshape(h.shape))
+
+    def forward(self, x, c, frames):
+        m = self.adaLN_modulation(c)[:, None, None, None].chunk(6, -1)
+        h = modulated(x, m[0], m[1])
+        h = h + self.local(h)
+        images = h[:, frames:]  # each by itself
+        alone = self.attend(images.reshape(-1, 1, *images.shape[2:])).view(images.shape)
+        x = x + m[2] * torch.cat([self.attend(h[:, :frames]), alone], 1)
+        return x + m[5] * self.mlp(modulated(x, m[3], m[4]))
+
+
+class Forty(nn.Module):
+    def __init__(self, fine=2, e=64, depth=3, d=128, heads=4, grid=4, channels=16, frames=4):
+        super().__init__()
+        self.frames = frames
+        self.conv_in, self.fine_time = Frames(channels, e), nn.Linear(d, e)
+        self.t_embedder = nn.Module()
+        self.t_embedder.mlp = nn.ModuleList([nn.Linear(256, d), nn.Identity(), nn.Linear(d, d)])
+        self.down, self.up = (nn.ModuleList(Fine(e) for _ in range(fine)) for _ in range(2))
+        self.x_embedder = nn.Module()
+        self.x_embedder.proj = nn.Conv2d(e, d, 2, 2)
+        self.blocks = nn.ModuleList(Middle(d, heads) for _ in range(depth))
+        self.unpatch = nn.Linear(d, 4 * e)
+        self.final_layer = nn.Module()
+        self.final_layer.adaLN_modulation, self.final_layer.linear = modulation(2, e), nn.Linear(e, channels)
+        self.latent_skip = nn.Linear(d, channels)
+        y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+        self.register_buffer("pos_embed", torch.cat([table(x, d // 2), table(y, d // 2)], -1))
+        self.register_buffer("temp_embed", table(torch.arange(frames), d))
+
+    def forward(self, z, t):
+        m, f = self.t_embedder.mlp, self.frames
+        c = F.silu(m[2](F.silu(m[0](embed(t)))))
+        fine = F.silu(self.fine_time(c))
+        around = self.conv_in(z)
+        for b in self.down:
+            around = b(around, fine)
+        x = patches(self.x_embedder.proj, around) + self.pos_embed
+        x = torch.cat([x[:, :f] + self.temp_embed[:, None, None], x[:, f:]], 1)
+        for b in self.blocks:
+            x = b(x, c, f)
+        B, n, g, _, _ = x.shape
+        x = self.unpatch(x).view(B, n, g, g, 2, 2, -1).permute(0, 1, 2, 4, 3, 5, 6).reshape(around.shape) + around
+        for b in self.up:
+            x = b(x, fine)
+        x = self.final_layer.linear(modulated(x, *self.final_layer.adaLN_modulation(fine)[:, None, None, None].chunk(2, -1)))
+        return x + z * self.latent_skip(c)[:, None, None, None]
 
 
 # ---- LVDM's U-Net, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------
@@ -345,8 +452,10 @@ class Plain(nn.Conv3d):
 
 
 class Lvdm(nn.Module):
-    def __init__(self, width=32, multiple=(1, 2), blocks=1, heads=2, groups=8, channels=16, frames=4, released=False):
+    def __init__(self, width=32, multiple=(1, 2), blocks=1, heads=2, groups=8, channels=16, frames=4, released=False, classes=0):
         super().__init__()
+        if classes:  # as in guided-diffusion's U-Net, with a last row for clips of no class
+            self.label_emb = nn.Embedding(classes + 1, 4 * width)
         self.width, self.frames, time = width, frames, 4 * width
         self.time_embed = nn.Sequential(nn.Linear(width, time), nn.SiLU(), nn.Linear(time, time))
         block = lambda a, b: LvdmRes(a, b, time, groups)
@@ -370,9 +479,10 @@ class Lvdm(nn.Module):
                 self.output_blocks.append(nn.ModuleList(layers + ([Up(c)] if i and k == blocks else [])))
         self.out = nn.Sequential(norm(groups, c), nn.SiLU(), frame_conv(c, channels))
 
-    def forward(self, z, t):
+    def forward(self, z, t, y=None):
         a = torch.exp(-math.log(10000.0) * torch.arange(self.width // 2) / (self.width // 2)) * t[:, None]
         e = self.time_embed(torch.cat([a.cos(), a.sin()], -1))
+        e = e if y is None else e + self.label_emb(y)
         x, kept = z.permute(0, 4, 1, 2, 3), []
         for layers in self.input_blocks:
             for layer in layers:

@@ -17,7 +17,7 @@ from torchvision.utils import flow_to_image
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from formula_torch import golden, value
-from generator_twins import Endora, Feat, Lvdm, LvdmVAE
+from generator_twins import Endora, Feat, Forty, Lvdm, LvdmVAE
 from public_twins import LPIPS, Dino, PatchGAN, medsora_vae
 from twins import VAE, X3D, Eye, MedSora, Mil, R2Plus1D, TimeSformer, mil_loss
 
@@ -42,8 +42,12 @@ golden("mil-loss", MilLoss(), lambda m: mil_loss(m.embedding, torch.sigmoid(m.sc
 golden("medsora-tiny", MedSora(), lambda m: m(value("z", 2 * 4 * 8 * 8 * 16).view(2, 4, 8, 8, 16), torch.tensor([17.0, 900.0])))
 clip_and_images = value("z", 2 * 6 * 8 * 8 * 16).view(2, 6, 8, 8, 16)  # 4 frames, 2 images
 for name, model in (("endora-tiny", Endora()), ("feat-tiny", Feat()), ("feat-tiny-guided", Feat(guided=True)), ("lvdm-tiny", Lvdm()),
-                    ("lvdm-tiny-released", Lvdm(released=True))):
+                    ("lvdm-tiny-released", Lvdm(released=True)), ("forty-tiny", Forty())):
     golden(name, model, lambda m: m(clip_and_images, torch.tensor([17.0, 900.0])))
+told = value("z", 2 * 4 * 8 * 8 * 4).view(2, 4, 8, 8, 4)  # two clips of three classes: the second, and none
+three = {"channels": 4, "classes": 3}
+for name, model in (("medsora-tiny", MedSora(**three)), ("endora-tiny", Endora(**three)), ("feat-tiny", Feat(**three)), ("lvdm-tiny", Lvdm(**three))):
+    golden(name + "-told", model, lambda m: m(told, torch.tensor([17.0, 900.0]), torch.tensor([1, 3])))
 wide = value("z", 2 * 16 * 16 * 4).view(1, 2, 16, 16, 4)  # 64 tokens in a frame: the released WKV's chunks have 4
 golden("feat-tiny-released", Feat(channels=4, frames=2, released=True), lambda m: m(wide, torch.tensor([17.0])))
 golden("lvdm-vae-tiny", LvdmVAE(), lambda m: m.decode(m.encode(clip)[..., :4]))

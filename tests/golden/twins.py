@@ -215,8 +215,11 @@ class MedSoraBlock(nn.Module):
 
 
 class MedSora(nn.Module):
-    def __init__(self, depth=4, d=128, expand=2, headdim=32, state=32, grid=4, channels=16):
+    def __init__(self, depth=4, d=128, expand=2, headdim=32, state=32, grid=4, channels=16, classes=0):
         super().__init__()
+        if classes:  # DiT's, the last row for clips of no class
+            self.y_embedder = nn.Module()
+            self.y_embedder.embedding_table = nn.Embedding(classes + 1, d)
         self.d, self.grid, self.channels = d, grid, channels
         self.x_embedder = nn.Module()
         self.x_embedder.proj = nn.Conv2d(channels, d, 2, 2)
@@ -232,13 +235,14 @@ class MedSora(nn.Module):
         table = [f(p[..., None] * w) for p in (x, y) for f in (torch.sin, torch.cos)]
         self.register_buffer("pos_embed", torch.cat(table, -1).reshape(1, grid * grid, d))
 
-    def forward(self, z, t):  # z (B,n,s,s,c)
+    def forward(self, z, t, y=None):  # z (B,n,s,s,c)
         B, n, s, _, c = z.shape
         g, d = self.grid, self.d
         x = self.x_embedder.proj(z.reshape(B * n, s, s, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(B, n, g, g, d)
         x = x + self.pos_embed.view(g, g, d)
         f = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(128) / 128) * t[:, None]
-        e = F.silu(self.t_embedder.mlp(torch.cat([f.cos(), f.sin()], -1)))
+        e = self.t_embedder.mlp(torch.cat([f.cos(), f.sin()], -1))
+        e = F.silu(e if y is None else e + self.y_embedder.embedding_table(y))
         for b in self.blocks:
             x = b(x, e)
         shift, scale = self.final_layer.adaLN_modulation(e)[:, None, None, None].chunk(2, -1)

@@ -435,10 +435,16 @@ static void flush(ft_shim_stream *s)
     }
 }
 
-void ft_shim_enqueue(cudaStream_t s, std::function<void()> f)
+static void begin(cudaStream_t s, std::function<void()> f)
 {
     if (!s) die("work on the default stream: forty has its own");
-    (s->capturing ? s->captured : s->queue).push_back(std::move(f));
+    if (!settings.count_only) (s->capturing ? s->captured : s->queue).push_back(std::move(f));
+}
+
+void ft_shim_enqueue(cudaStream_t s, std::function<void()> f)
+{
+    settings.launches++;
+    begin(s, std::move(f));
 }
 
 /* A device takes 65535; what grows with the batch has no place there, and tests are small. */
@@ -494,7 +500,7 @@ cudaError_t cudaMalloc(void **p, size_t size)
     if (capture_forbids()) return failed(cudaErrorStreamCaptureUnsupported);
     if (settings.fail_alloc > 0 && --settings.fail_alloc == 0) return failed(cudaErrorMemoryAllocation);
     if (posix_memalign(p, 256, size ? size : 1)) return failed(cudaErrorMemoryAllocation);
-    memset(*p, 0xFF, size);
+    if (!settings.count_only) memset(*p, 0xFF, size);
     settings.allocations++;
     return cudaSuccess;
 }
@@ -517,12 +523,12 @@ cudaError_t cudaFreeHost(void *p)
 }
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, cudaMemcpyKind, cudaStream_t s)
 {
-    ft_shim_enqueue(s, [=] { memcpy(dst, src, n); });
+    begin(s, [=] { memcpy(dst, src, n); });
     return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t n, cudaStream_t s)
 {
-    ft_shim_enqueue(s, [=] { memset(dst, value, n); });
+    begin(s, [=] { memset(dst, value, n); });
     return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
@@ -566,7 +572,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     settings.replays++;
-    ft_shim_enqueue(s, [list = exec->list] {
+    begin(s, [list = exec->list] {
         for (auto &f : list) f();
     });
     return cudaSuccess;
@@ -577,8 +583,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = new
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     e->stream = s;
-    ft_shim_enqueue(s,
-                    [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
+    begin(s, [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
     return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e)

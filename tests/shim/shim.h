@@ -17,13 +17,15 @@ typedef struct {
     unsigned clock;
     int64_t fail_alloc;                         /* the n-th device allocation from now fails */
     int64_t replays, allocations, steps, calls; /* steps: how often a thread was let run; calls: of libraries */
+    bool count_only;                            /* nothing is computed or copied, only begun: networks of any size */
+    int64_t launches;                           /* kernels begun, each call of a library as one */
 } ft_shim_settings;
 
 #ifdef __cplusplus
 #include <functional>
 
 #include "cuda_runtime_api.h"
-void ft_shim_enqueue(cudaStream_t s, std::function<void()> f);
+void ft_shim_enqueue(cudaStream_t s, std::function<void()> f); /* a kernel, or what a library does */
 extern "C" {
 #endif
 ft_shim_settings *ft_shim(void);

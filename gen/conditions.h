@@ -1,0 +1,34 @@
+/* Classes that a generator is told of (Ho & Salimans 2022): a clip's own while it learns, a wanted one while it samples.
+ *
+ * A clip of no class is one more condition, learned from clips without a label and, now and then, from all others
+ * (generator.class_drop). Samples lean towards a class by the difference between both predictions (gen/sampler.h). */
+#ifndef FT_CONDITIONS_H
+#define FT_CONDITIONS_H
+
+#include "gen/latents.h"
+
+typedef struct {
+    const char *const *name;
+    int n;              /* 0: it is told of none */
+    const int *of_clip; /* class of each clip of the pool; -1: none is known */
+} ft_conditions;
+
+/* Is generator.condition something? FT_ECONFIG: the images beside a clip (generator.images) would be told its class, or a video
+ * has several labels (data.multilabel). */
+int ft_conditions_wanted(const ft_config *cfg, bool *wanted);
+
+/* The pool's videos with a class, as a list: video,label. Nothing else was told. */
+int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path);
+char *ft_conditions_text(const ft_conditions *c); /* names for the weights' metadata, one a line; fresh, NULL: no memory */
+
+/* The classes that the generator in `dir` knows; n = 0: none. */
+typedef struct {
+    char **name;
+    int n;
+} ft_class_names;
+int ft_class_names_read(ft_class_names *c, const char *dir);
+void ft_class_names_free(ft_class_names *c);
+/* Its number, -1 for name = NULL: every class in turn. FT_ECONFIG with the names there are. dir: for messages */
+int ft_class_names_find(const ft_class_names *c, const char *name, const char *dir, int *class);
+
+#endif

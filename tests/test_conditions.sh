@@ -1,0 +1,77 @@
+# Generators that are told a clip's class: training, resume, clips of a class, who is told in an experiment, errors.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/lib.sh"
+
+works "$F" phantom -o p.h5 --videos 16 --size 32 --frames 8
+conf() { printf '%s\n' "$@" >e.yaml; }
+conf "task: generator" "data: {clips: p.h5}" "precision: f32" "vae: {steps: 2, batch: 2}" \
+  "generator: {model: medsora-tiny, steps: 8, batch: 4, condition: labels, class_drop: 0.3, sheet_every: 4, sample_steps: 3}"
+works "$F" train e.yaml -o whole
+[ -e whole/samples/000008.png ] || die "no sheet of samples"
+
+# its labels are those of the clips it learned from: no test video's, no validation video's
+python3 - <<'P' || die "conditions.csv"
+import csv, json
+told = {r["video"]: r["label"] for r in csv.DictReader(open("whole/conditions.csv"))}
+assert len(told) == 10 and set(told.values()) == {"normal", "polyp"}, told
+assert json.load(open("whole/run.json"))["classes"] == "normal\npolyp"
+head = open("whole/ema.safetensors", "rb").read()
+n = int.from_bytes(head[:8], "little")
+table = json.loads(head[8 : 8 + n])
+assert table["y_embedder.embedding_table.weight"]["shape"] == [3, 128]
+assert table["__metadata__"]["classes"] == "normal\npolyp"
+P
+
+# a killed and resumed run is told the same
+"$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
+pid=$!
+for i in $(seq 1200); do [ -e part/state.safetensors ] && break; sleep 0.02; done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+[ -e part/run.json ] || works "$F" train e.yaml -o part --resume
+for f in weights.safetensors ema.safetensors log.csv conditions.csv samples/000008.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
+
+# clips carry their class, in turn or the one that is asked for, and cannot be tested on
+works "$F" generate whole -n 3 -o turn.h5
+works "$F" generate whole -n 3 -o one.h5 --class polyp --guidance 3 --sampler ddim
+works "$F" info turn.h5 --json
+python3 -c 'import json; i = json.load(open("out")); assert i["labels"] == {"normal": 2, "polyp": 1} and i["splits"] == {"train": 3}, i'
+works "$F" info one.h5 --json
+python3 -c 'import json; i = json.load(open("out")); assert i["labels"] == {"polyp": 3}, i'
+
+fails 1 "no class cyst" "normal, polyp" -- "$F" generate whole -n 1 -o x.h5 --class cyst
+fails 1 "--guidance" "between 1 and 100" -- "$F" generate whole -n 1 -o x.h5 --guidance 0
+fails 1 "generator.images" -- "$F" train e.yaml -o no --set generator.images=2
+works "$F" train e.yaml -o plain --set generator.condition=none --set generator.steps=2 --set generator.sheet_every=0
+[ ! -e plain/conditions.csv ] || die "a generator that is told nothing has a list of it"
+fails 1 "plain" "knows no classes" "generator.condition" -- "$F" generate plain -n 1 -o x.h5 --class polyp
+fails 1 "generator.class_guidance" "medsora-tiny" -- "$F" generate plain -n 1 -o x.h5 --guidance 2
+
+# In an experiment a generator is told the labels of its split alone, once for all arms that only sample otherwise; one that is told
+# nothing is the same for all splits.
+cat >e.yaml <<'Y'
+data: {phantom: true, size: 32, frames: 8}
+phantom: {videos: 24}
+labels: 4
+generated: 3
+splits: 2
+rehearse: never
+precision: f32
+arms: [supervised, "medsora-tiny name=plain", "medsora-tiny generator.condition=labels name=told",
+  "medsora-tiny generator.condition=labels generator.class_guidance=2 name=guided"]
+bootstrap: 100
+vae: {steps: 2, batch: 2}
+generator: {steps: 2, batch: 2, sample_steps: 2}
+classifier: {model: x3d-tiny, steps: 2, batch: 4}
+Y
+works "$F" experiment run e.yaml -o x
+python3 - <<'P' || die "who is told in an experiment"
+import csv, glob, json, os
+told = sorted(sorted(csv.reader(open(f)))[:-1] for f in glob.glob("x/runs/generator-*/conditions.csv"))
+split = [json.load(open(f"x/splits/split-{i}.json")) for i in range(2)]
+assert [sorted(v for v, _ in t) for t in told] == sorted(sorted(s["labelled"]) for s in split), told
+assert not {v for t in told for v, _ in t} & set(split[0]["validation"] + split[0]["test"])
+assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 5
+P
+done_testing
