@@ -28,7 +28,7 @@ echo "forty: half a minute of fuzzing for each reader" >&2
 FORTY_FUZZ_JOBS=$((5 * $(nproc))) tests/fuzz/run.sh 30
 if [ $full = yes ]; then
   echo "forty: the compute core compiles for aarch64" >&2
-  install_missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross slurmctld slurmd chromium
+  install_missing gcc-aarch64-linux-gnu libc6-dev-arm64-cross slurmctld slurmd chromium valgrind
   for file in kernels/cpu/*.c common/graph/*.c common/base/*.c; do
     aarch64-linux-gnu-gcc -std=c11 -D_GNU_SOURCE -DFT_VERSION='"x"' -DFT_ISA=base -O1 -fopenmp -Wall -Wextra -Werror -Wno-psabi \
       -Wno-maybe-uninitialized -I. -idirafter /usr/include -c "$file" -o /dev/null

@@ -7,7 +7,9 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
+#include "common/base/rng.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 int ft_conditions_wanted(const ft_config *cfg, bool *wanted)
 {
@@ -24,6 +26,12 @@ int ft_conditions_wanted(const ft_config *cfg, bool *wanted)
                        "makes two classes of one label",
                        where, key);
     return FT_OK;
+}
+
+bool ft_label_dropped(uint64_t seed, int64_t draw, double share)
+{
+    ft_rng r = ft_rng_make(seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
+    return ft_rng_uniform(&r) < share;
 }
 
 int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path)

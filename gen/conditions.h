@@ -17,6 +17,9 @@ typedef struct {
  * has several labels (data.multilabel). */
 int ft_conditions_wanted(const ft_config *cfg, bool *wanted);
 
+/* Whether the label of the training's `draw`-th clip is left out, which befalls this share of them. */
+bool ft_label_dropped(uint64_t seed, int64_t draw, double share);
+
 /* The pool's videos with a class, as a list: video,label. Nothing else was told. */
 int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path);
 char *ft_conditions_text(const ft_conditions *c); /* names for the weights' metadata, one a line; fresh, NULL: no memory */

@@ -7,19 +7,19 @@
 /* one row, one line */
 /* clang-format off */
 static const ft_forty_preset presets[] = {
-    /* name, latent (frames, size, channels); fine blocks, fine width; depth, width, heads */
-    {{"forty-base",  16, 16, 4},  2, 256, 12, 768, 12},
-    {{"forty-tiny",  4,  8,  16}, 2, 64,  3,  128, 4},
-    {{"forty-small", 4,  8,  16}, 2, 128, 12, 256, 4},
+    /* name, latent (frames, size, channels); depth, width, heads, patch */
+    {{"forty-base",  16, 16, 4},  12, 768, 12, 2},
+    {{"forty-tiny",  4,  8,  16}, 6,  128, 4,  2},
+    {{"forty-small", 4,  8,  16}, 12, 256, 4,  2},
 };
 /* clang-format on */
 
-/* part k of block i of `count`, whose modulations are all: see ft_dit_modulations */
+/* shift, scale, gate of attention, the same of the MLP: part k of this block is row k * depth + block of all (6 depth,B,d) */
 typedef struct {
     ft_t all;
-    int count, block;
+    int depth, block;
 } modulation;
-static ft_t part(ft_graph *g, const modulation *m, int k) { return ft_dit_part(g, m->all, k * m->count + m->block); }
+static ft_t part(ft_graph *g, const modulation *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
 
 /* x (B,n,h,w,c): 3x3 of every frame and channel. NAME.weight (c,1,3,3) */
 static ft_t depthwise(ft_graph *g, const char *name, ft_t x)
@@ -28,29 +28,6 @@ static ft_t depthwise(ft_graph *g, const char *name, ft_t x)
     ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 4, (int64_t[]){c, 1, 3, 3}, ft_init_uniform_fan(9));
     ft_t b = ft_param(g, ft_name(g, "%s.bias", name), 1, &c, FT_ZERO);
     return ft_conv_dw(g, x, ft_reshape(g, w, 5, (int64_t[]){c, 1, 1, 3, 3}), b, FT_SAME(3));
-}
-
-static ft_t mlp(ft_graph *g, const char *name, ft_t h)
-{
-    int64_t d = ft_dim(h, -1);
-    h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.fc1", name), h, 4 * d, true));
-    return ft_dit_xavier(g, ft_name(g, "%s.fc2", name), h, d, true);
-}
-
-/* x (B,n,s,s,e) at the latents' own resolution */
-static ft_t fine_block(ft_graph *g, const char *name, ft_t x, const modulation *m)
-{
-    ft_t h = depthwise(g, ft_name(g, "%s.local", name), x);
-    h = ft_layernorm(g, h, NULL, NULL, part(g, m, 0), part(g, m, 1), 1e-6f);
-    return ft_gate_residual(g, x, mlp(g, ft_name(g, "%s.mlp", name), h), part(g, m, 2));
-}
-
-/* STEM.0 .. of x (B,n,s,s,e), told the time by c (B,e) */
-static ft_t fine_blocks(ft_graph *g, const ft_forty_preset *p, const char *stem, ft_t x, ft_t c)
-{
-    modulation m = {ft_dit_modulations(g, stem, p->fine_blocks, c, 3, FT_ZERO), p->fine_blocks, 0}; /* shift, scale, gate */
-    for (; m.block < m.count; m.block++) x = fine_block(g, ft_name(g, "%s.%d", stem, m.block), x, &m);
-    return x;
 }
 
 /* qkv (B,n,grid,grid,3d) -> (B,n,grid,grid,d): `count` frames from `first` as sequences of `each` frames */
@@ -76,41 +53,29 @@ static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t frames, int
 /* x (B,n,grid,grid,d): adaLN-zero around attention and MLP */
 static ft_t block(ft_graph *g, const char *name, ft_t x, const modulation *m, int64_t frames, int64_t heads)
 {
+    int64_t d = ft_dim(x, 4);
     ft_t h = ft_layernorm(g, x, NULL, NULL, part(g, m, 0), part(g, m, 1), 1e-6f);
     h = ft_add(g, h, depthwise(g, ft_name(g, "%s.local", name), h));
     x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, frames, heads), part(g, m, 2));
     h = ft_layernorm(g, x, NULL, NULL, part(g, m, 3), part(g, m, 4), 1e-6f);
-    return ft_gate_residual(g, x, mlp(g, ft_name(g, "%s.mlp", name), h), part(g, m, 5));
+    h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, true));
+    return ft_gate_residual(g, x, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true), part(g, m, 5));
 }
 
-/* x (B,n,s,s,e) -> same: patches, positions, the blocks, and back */
-static ft_t middle(ft_graph *g, const ft_forty_preset *p, ft_t x, int64_t frames, ft_t c, ft_t *tap)
+ft_t ft_forty(ft_graph *g, const ft_forty_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
-    int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), s = ft_dim(x, 2), e = ft_dim(x, 4), grid = s / 2;
-    x = ft_add(g, ft_dit_patches(g, x, 2, p->width), ft_dit_positions(g, grid, p->width)); /* (B,n,grid,grid,d) */
-    x = ft_with_images(g, ft_add(g, ft_clip_frames(g, x, frames), ft_dit_frames(g, frames, p->width)), x);
+    int64_t ch = ft_dim(z, 4), d = p->width;
+    ft_t x =
+        ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, ft_dim(z, 2) / p->patch, d)); /* (B,n,grid,grid,d) */
+    x = ft_with_images(g, ft_add(g, ft_clip_frames(g, x, frames), ft_dit_frames(g, frames, d)), x);
+    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, d, 1)); /* (B,d) */
     modulation m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
     for (; m.block < p->depth; m.block++) {
         x = block(g, ft_name(g, "blocks.%d", m.block), x, &m, frames, p->heads);
         if (tap) tap[m.block] = x;
     }
-    x = ft_dit_xavier(g, "unpatch", x, 4 * e, true); /* (B,n,grid,grid,2*2*e) */
-    x = ft_permute(g, ft_reshape(g, x, 6, (int64_t[]){B * n, grid, grid, 2, 2, e}), (int[]){0, 1, 3, 2, 4, 5});
-    return ft_reshape(g, x, 5, (int64_t[]){B, n, s, s, e});
-}
-
-ft_t ft_forty(ft_graph *g, const ft_forty_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap)
-{
-    int64_t ch = ft_dim(z, 4), e = p->fine_width, frame[3] = {0, 3, 3};
-    if (ft_dim(z, 2) % 2)
-        return ft_graph_fail(g, "%s: latents of %lld pixels, an even number is needed", p->base.name, (long long)ft_dim(z, 2));
-    ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, p->width, 1));                               /* (B,d) */
-    ft_t fine = ft_unary(g, FT_SILU, ft_dit_xavier(g, "fine_time", c, e, true));                    /* (B,e) */
-    ft_t x = ft_layer_conv(g, "conv_in", ft_cast(g, z, ft_compute(g)), e, frame, FT_SAME(3), true); /* (B,n,s,s,e) */
-    x = fine_blocks(g, p, "down", x, fine);
-    x = ft_add(g, middle(g, p, x, frames, c, tap), x);
-    x = ft_dit_head(g, fine_blocks(g, p, "up", x, fine), fine, 1, ch); /* (B,n,s,s,c) f32 */
-    /* a velocity is mostly a multiple of the noised latent that depends on the time alone; the network need not carry it */
+    x = ft_dit_head(g, x, c, p->patch, ch); /* (B,n,s,s,c) f32 */
+    /* a velocity is mostly a multiple of the noised latent that depends on the time alone; the tokens need not carry it */
     ft_t share = ft_cast(g, ft_dit_linear(g, "latent_skip", c, ch, true, FT_ZERO), FT_F32);
     return ft_add(g, x, ft_mul(g, z, ft_reshape(g, share, 5, (int64_t[]){ft_dim(z, 0), 1, 1, 1, ch})));
 }

@@ -1,8 +1,7 @@
 /* Our own generator: a rectified flow (Liu et al., arXiv 2209.03003; times as in Esser et al., arXiv 2403.03206) through a
- * network of two resolutions. Fine blocks see the latents as they are: a depth-wise 3x3 convolution of every frame and an MLP, as
- * in ConvNeXt (Liu et al. 2022). Between them, over patches of 2x2, attention over all tokens of the clip at once, space and time
- * together, with another depth-wise convolution before it. The fine tokens pass round the middle (U-Net), the latents round all
- * of it. What each part is worth: results/generators. */
+ * transformer whose attention sees all tokens of the clip at once, space and time together, behind a depth-wise 3x3 convolution
+ * of every frame. The noised latents pass round it, times a factor that depends on the time. What each part is worth:
+ * results/generators/forty.md. */
 #ifndef FT_FORTY_H
 #define FT_FORTY_H
 
@@ -10,12 +9,11 @@
 
 typedef struct {
     ft_generator_preset base;
-    int fine_blocks, fine_width; /* before the middle, and as many behind it */
-    int depth, width, heads;     /* of the middle */
+    int depth, width, heads, patch;
 } ft_forty_preset;
 
-/* z (B,n,s,s,c), s even, its first `frames` frames a clip, the rest single images that see themselves alone -> velocity
- * (B,n,s,s,c) f32. tap (depth tensors, or NULL): tokens behind each block of the middle, (B,n,s/2,s/2,width) */
+/* z (B,n,s,s,c), s a multiple of the patch, its first `frames` frames a clip, the rest single images that see themselves alone
+ * -> velocity (B,n,s,s,c) f32. tap (depth tensors, or NULL): tokens behind each block, (B,n,s/patch,s/patch,width) */
 ft_t ft_forty(ft_graph *g, const ft_forty_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap);
 
 #endif

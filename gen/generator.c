@@ -19,6 +19,7 @@
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/align.h"
+#include "gen/copy_watch.h"
 #include "gen/diffusion.h"
 #include "gen/sampler.h"
 #include "kernels/elem.h"
@@ -55,6 +56,8 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .clip_from = ft_config_int(cfg, "generator.clip_from"),
         .save_every = ft_config_int(cfg, "save_every"),
         .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
+        .stop = is(cfg, "generator.stop", "memorisation"),
+        .stop_every = ft_config_int(cfg, "generator.stop_every"),
         .lr = ft_config_real(cfg, "generator.lr"),
         .first_lr = ft_config_real(cfg, "generator.first_lr"),
         .ema = ft_config_real(cfg, "generator.ema"),
@@ -247,8 +250,7 @@ static void feed_clip(problem *p, int64_t b, int64_t k, ft_rng *r)
 /* clip k's class, now and then left out, so that the network learns what clips of no class look like, too */
 static void feed_class(problem *p, int64_t b, int64_t k, int64_t draw)
 {
-    ft_rng r = ft_rng_make(p->seed, FT_STREAM_CLASS_DROP, (uint64_t)draw);
-    bool dropped = ft_rng_uniform(&r) < p->opt.class_drop;
+    bool dropped = ft_label_dropped(p->seed, draw, p->opt.class_drop);
     ft_label_row(p->label, b, dropped ? -1 : p->told.of_clip[k % (p->l->n / 2)]);
 }
 
@@ -275,6 +277,9 @@ typedef struct {
     int64_t first_steps, sheet_every;
     const char *dir;
     ft_clip_sampler *sampler;
+    ft_copy_watch *watch; /* NULL: nobody looks for copies */
+    int64_t kept;         /* step of the weights in kept.safetensors; 0: none yet */
+    ft_trainer *loop;
     ft_align align;
     int frames, size;
 } training;
@@ -314,9 +319,78 @@ static int write_sheet(training *t, int64_t step)
     return rc;
 }
 
+/* ---- generator.stop ---------------------------------------------------------------------------------------------------------
+ */
+
+static void kept_file(char path[1200], const training *t) { snprintf(path, 1200, "%s/kept.safetensors", t->dir); }
+
+/* Keeps the EMA while its samples are no more copies than held-out clips are; at the first look that says otherwise it is enough.
+ */
+static int look_for_copies(training *t, int64_t step)
+{
+    ft_memorisation m;
+    char path[1200];
+    FT_TRY(ft_copy_watch_look(t->watch, &m));
+    t->loop->noted[0] = m.copies.value, t->loop->noted[1] = m.coverage.value;
+    ft_log("step %lld: %.0f %% of 64 quick samples are copies (held-out real clips: %.0f %% [%.0f, %.0f]), of %.0f %% of the "
+           "training "
+           "videos",
+           (long long)step, 100 * m.copies.value, 100 * m.copies_held_out.value, 100 * m.copies_held_out.low,
+           100 * m.copies_held_out.high, 100 * m.coverage.value);
+    t->loop->enough = m.copies.value > m.copies_held_out.high;
+    if (t->loop->enough) return FT_OK;
+    t->kept = step;
+    kept_file(path, t);
+    return ft_this_rank() == 0 ? ft_weights_save(path, t->main.params, FT_EMA, t->loop->metadata) : FT_OK;
+}
+
+static json_t *state_of(void *ctx)
+{
+    const training *t = ctx;
+    json_t *o = json_object();
+    char text[120];
+    if (!t->watch) return o;
+    snprintf(text, sizeof text, "%lld %d %a %a", (long long)t->kept, t->loop->enough, t->loop->noted[0], t->loop->noted[1]);
+    json_object_set_new(o, "memorisation", json_string(text));
+    return o;
+}
+
+static int restore_state(void *ctx, const json_t *extra)
+{
+    training *t = ctx;
+    const char *text = json_string_value(json_object_get(extra, "memorisation"));
+    long long kept;
+    int enough;
+    if (!t->watch) return FT_OK;
+    if (!text || sscanf(text, "%lld %d %la %la", &kept, &enough, &t->loop->noted[0], &t->loop->noted[1]) != 4)
+        return FT_FAIL(FT_EDATA, "%s: a state without generator.stop. Remove it to begin again", t->dir);
+    t->kept = kept, t->loop->enough = enough;
+    return FT_OK;
+}
+
+/* what stands in ema.safetensors of a run that was stopped */
+static int use_kept(training *t)
+{
+    char path[1200], *data;
+    size_t size;
+    if (!t->loop->enough || ft_this_rank() > 0) return FT_OK;
+    if (t->kept == 0)
+        return ft_warn("it copied its training clips at the first look already: its last weights count. Look earlier: "
+                       "generator.stop_every"),
+               FT_OK;
+    kept_file(path, t);
+    FT_TRY(ft_read_file(path, 0, &data, &size));
+    snprintf(path, sizeof path, "%s/ema.safetensors", t->dir);
+    int rc = ft_write_file(path, data, size);
+    ft_free(data);
+    if (rc == FT_OK) ft_log("the weights of step %lld count, the last before it copied", (long long)t->kept);
+    return rc;
+}
+
 static int after_step(void *ctx, int64_t done)
 {
     training *t = ctx;
+    if (t->watch && done % t->main.opt.stop_every == 0) FT_TRY(look_for_copies(t, done));
     return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
 }
 
@@ -369,6 +443,8 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
                        .resume = resume,
                        .feed = feed_training,
                        .after = after_step,
+                       .extra = state_of,
+                       .restore = restore_state,
                        .ctx = t,
                        .n_logged = 2,
                        .logged_name = {"loss", o->flow ? "flow_mse" : "eps_mse"}};
@@ -377,12 +453,16 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
                        (long long)loop.first_steps, (long long)loop.steps);
     if (t->main.vlb_loss) loop.logged_name[loop.n_logged++] = "vlb";
     if (t->main.align_loss) loop.logged_name[loop.n_logged++] = "align", loop.logged_name[loop.n_logged++] = "align_distance";
+    if (t->watch) loop.n_noted = 2, loop.noted_name[0] = "copies", loop.noted_name[1] = "coverage";
+    loop.noted[0] = loop.noted[1] = NAN;
+    t->loop = &loop;
     ft_align_text(cfg, aligned, sizeof aligned);
     loop.metadata =
         json_pack("{s:s,s:s,s:s,s:s}", "alignment", aligned, "objective", o->objective, "scan", o->scan, "mixer", o->mixer);
     char *classes = t->main.label ? ft_conditions_text(&t->main.told) : NULL;
     if (classes) json_object_set_new(loop.metadata, "classes", json_string(classes));
     int rc = classes || !t->main.label ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");
+    if (rc == FT_OK) rc = use_kept(t);
     ft_free(classes);
     json_decref(loop.metadata);
     return rc;
@@ -403,7 +483,8 @@ static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_
 }
 
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
-                       const char *vae_dir, const char *path, const char *dir, uint64_t seed, bool resume)
+                       const ft_held_out *held_out, const char *vae_dir, const char *path, const char *dir, uint64_t seed,
+                       bool resume)
 {
     ft_dtype dtype;
     ft_latents l = {0};
@@ -427,7 +508,10 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     if (rc == FT_OK && t.sheet_every > 0)
         rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
                                  (ft_sampled_class){like.told.n, -1});
+    if (rc == FT_OK && o.stop)
+        rc = ft_copy_watch_new(&t.watch, cfg, preset, like.params, vae_dir, &l, path, pool, held_out, like.told.n);
     if (rc == FT_OK) rc = run_training(&t, cfg, preset, like.params, phase, seed, resume);
+    ft_copy_watch_free(t.watch);
     ft_clip_sampler_free(t.sampler);
     problem_free(&t.first);
     problem_free(&t.main);

@@ -58,10 +58,11 @@ typedef struct {
     bool flow;         /* generator.objective: the velocity of a rectified flow, else noise */
     bool logit_normal; /* generator.flow_time */
     bool vlb, min_snr, flip, align;
+    bool stop; /* generator.stop: memorisation */
     ft_loss_kind loss;
     ft_schedule schedule;
     ft_image_opt images;
-    int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every;
+    int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every, stop_every;
     double lr, first_lr, ema, clip, weight_decay;
     bool constant, ema_cold, tensorboard; /* constant: the rate of the main phase; cold: the EMA's decay from step 0 */
     double class_drop;                    /* share of labels left out while training */
@@ -72,10 +73,18 @@ typedef struct {
 } ft_generator_opt;
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);
 
+/* Real clips that no generator sees, and the file of their latents. */
+typedef struct {
+    ft_clip_pool pool;
+    const char *latents;
+} ft_held_out;
+
 /* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets).
- * told: of which classes (conditions.h), kept as dir/conditions.csv; NULL: of none. */
+ * told: of which classes (conditions.h), kept as dir/conditions.csv; NULL: of none. held_out: what generator.stop looks at; may
+ * be NULL without it. Stopped, ema.safetensors is that of the last look before, and run.json says which (memorisation). */
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
-                       const char *vae_dir, const char *latents, const char *dir, uint64_t seed, bool resume);
+                       const ft_held_out *held_out, const char *vae_dir, const char *latents, const char *dir, uint64_t seed,
+                       bool resume);
 
 /* Mean squared error of the EMA network's prediction over held-out latents, averaged over t. Of epsilon: 1 = predicting zero.
  * One that knows classes takes them as clips of none: no held-out label is looked at. */

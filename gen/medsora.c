@@ -137,17 +137,22 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     return m;
 }
 
-/* in_proj of u (...,d), whose rows are z | x B C | dt: one product for each, so that nothing is cut up afterwards. */
+/* in_proj of u (...,d), whose rows are z | x B C | dt */
 typedef struct {
     ft_t z, xbc, dt; /* (...,E) (...,E+2N) (...,H) */
 } projected;
 
+static ft_t in_proj_weight(ft_graph *g, const shape *s, const char *name)
+{
+    int64_t all = 2 * s->E + 2 * s->N + s->H;
+    return ft_param(g, ft_name(g, "%s.in_proj.weight", name), 2, (int64_t[]){all, s->d}, ft_init_xavier(s->d, all));
+}
+
+/* one product for each, so that nothing is cut up afterwards */
 static projected in_proj(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
-    char key[160];
-    int64_t wide = s->E + 2 * s->N, all = s->E + wide + s->H;
-    snprintf(key, sizeof key, "%s.in_proj.weight", name);
-    ft_t w = ft_param(g, key, 2, (int64_t[]){all, s->d}, ft_init_xavier(s->d, all));
+    ft_t w = in_proj_weight(g, s, name);
+    int64_t wide = s->E + 2 * s->N;
     return (projected){ft_linear(g, u, ft_slice(g, w, 0, 0, s->E), NULL), ft_linear(g, u, ft_slice(g, w, 0, s->E, wide), NULL),
                        ft_linear(g, u, ft_slice(g, w, 0, s->E + wide, s->H), NULL)};
 }
@@ -181,12 +186,15 @@ static void scan_order(const shape *s, int32_t *order)
         }
 }
 
-/* tokens x (B,n*grid*grid,c) -> (4 B grid, T, c), gathered once */
-static ft_t to_scans(ft_graph *g, const shape *s, ft_t x, const int32_t *order, const int32_t *count)
+/* tokens x (B,n,grid,grid,z | xbc | dt) -> (4 B grid, T, ...) of each, gathered and cut up in one pass */
+static projected to_scans(ft_graph *g, const shape *s, ft_t x, const int32_t *order, const int32_t *count)
 {
-    int64_t tokens = s->n * s->grid * s->grid, c = ft_dim(x, -1);
-    x = ft_resample(g, ft_reshape(g, x, 3, (int64_t[]){s->B, tokens, c}), 1, &(ft_sparse){4 * tokens, count, order, NULL});
-    return ft_reshape(g, x, 3, (int64_t[]){s->B * 4 * s->grid, s->n * s->grid, c});
+    int64_t tokens = s->n * s->grid * s->grid, width[] = {s->E, s->E + 2 * s->N, s->H};
+    ft_t y[3];
+    x = ft_reshape(g, x, 3, (int64_t[]){s->B, tokens, ft_dim(x, -1)});
+    ft_resample_parts(g, x, 1, &(ft_sparse){4 * tokens, count, order, NULL}, 3, width, y);
+    for (int i = 0; i < 3; i++) y[i] = ft_reshape(g, y[i], 3, (int64_t[]){s->B * 4 * s->grid, s->n * s->grid, width[i]});
+    return (projected){y[0], y[1], y[2]};
 }
 
 /* u (B,n,grid,grid,d) -> same. One set of weights for both views and both directions, so all four scans are one batch. */
@@ -195,7 +203,7 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     char key[160];
     mamba m = mamba_weights(g, s, name);
     int64_t tokens = s->n * s->grid * s->grid;
-    projected in = in_proj(g, s, name, u); /* (B,n,grid,grid,...) */
+    ft_t x = ft_linear(g, u, in_proj_weight(g, s, name), NULL); /* (B,n,grid,grid,z | xbc | dt) */
     int32_t *order = ft_alloc((size_t)(8 * tokens + 6 * s->B * tokens + 2) * sizeof *order);
     if (!order || s->n * s->grid > 4096) {
         ft_free(order);
@@ -206,8 +214,7 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
     scan_order(s, order);
     for (int32_t k = 0; k <= 4 * tokens; k++) count[k] = k;
     if (s->opt.recompute) ft_remat_begin(g);
-    in = (projected){to_scans(g, s, in.z, order, count), to_scans(g, s, in.xbc, order, count),
-                     to_scans(g, s, in.dt, order, count)};
+    projected in = to_scans(g, s, x, order, count);
     ft_t out = ft_reshape(g, mamba_core(g, s, &m, in), 2, (int64_t[]){s->B * 4 * tokens, s->E}), gate[2];
     for (int64_t k = 0; k <= 2 * s->B * tokens; k++) twice[k] = (int32_t)(2 * k);
     /* Back to the grid, the two views one behind the other, both directions added on the way. out_proj is linear, so it comes

@@ -6,8 +6,8 @@
 #include "common/base/memory.h"
 #include "common/base/quantiles.h"
 #include "common/base/rng.h"
-#include "common/base/streams.h"
 #include "common/base/status.h"
+#include "common/base/streams.h"
 
 /* A vector without what is common: its mean, and its length around that. */
 typedef struct {
@@ -24,6 +24,24 @@ struct ft_copy_ruler {
     double tau, correlation;
     ft_share copies, ratio; /* of the held-out clips */
 };
+
+int ft_number_videos(const ft_clip_pool *pool, int64_t **video, int64_t *videos)
+{
+    *video = ft_alloc_n(pool->n + 1, sizeof **video);
+    *videos = 0;
+    int64_t *number = pool->n > 0 ? ft_alloc_n(pool->store->n_video + 1, sizeof *number) : NULL; /* 0: not seen yet */
+    if (!*video || (pool->n > 0 && !number)) {
+        ft_free(number);
+        return FT_FAIL(FT_ENOMEM, "no memory to compare clips");
+    }
+    for (int64_t i = 0; i < pool->n; i++) {
+        int64_t *of = &number[pool->store->clip[pool->clip[i]].video];
+        if (*of == 0) *of = ++*videos;
+        (*video)[i] = *of - 1;
+    }
+    ft_free(number);
+    return FT_OK;
+}
 
 /* ---- shares -------------------------------------------------------------------------------------------------------------- */
 

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/latents.h"
+
 /* Clips as vectors of d numbers. */
 typedef struct {
     const float *value;   /* (n, d) */
@@ -19,6 +21,9 @@ typedef struct {
     const int64_t *video; /* (n), 0 .. videos - 1: clips of a video are no independent draws */
     int64_t n, videos;
 } ft_embedded;
+
+/* The videos of a pool's clips, numbered from 0, in fresh memory (the caller's in any case). */
+int ft_number_videos(const ft_clip_pool *pool, int64_t **video, int64_t *videos);
 
 typedef struct {
     double value, low, high; /* 95 % interval */

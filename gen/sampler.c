@@ -23,7 +23,7 @@ struct ft_clip_sampler {
     ft_path path;
     int *tau;
     double *alpha, *sigma;
-    float *x;
+    float *x, *clips;   /* a batch of latents; those of its clips alone */
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
 };
 
@@ -36,6 +36,7 @@ void ft_clip_sampler_free(ft_clip_sampler *s)
     ft_free(s->tau);
     ft_free(s->alpha);
     ft_free(s->x);
+    ft_free(s->clips);
     ft_free(s->without);
     ft_free(s);
 }
@@ -94,9 +95,10 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     if (s->opt.flow && s->path.kind == FT_DDPM)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
     s->x = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->x);
+    s->clips = ft_alloc_n(FT_SAMPLE_BATCH * s->kept, sizeof *s->clips);
     s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
     s->without = ft_alloc((size_t)(FT_SAMPLE_BATCH * s->each) * sizeof *s->without);
-    if (!s->x || !s->without || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
+    if (!s->x || !s->clips || !s->without || !s->g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
     ft_training(s->g, false);
     s->z = ft_input(s->g, "z", FT_F32, 5, dim);
     s->t = ft_input(s->g, "t", FT_F32, 1, dim);
@@ -153,16 +155,25 @@ static int denoise(void *ctx, int i, const float *x, float *x0, float *fraction)
     return FT_OK;
 }
 
-int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
+int ft_clip_sample_latents(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents)
 {
-    int64_t total = FT_SAMPLE_BATCH * s->each, z = s->stats->z, clip = ft_count(s->decoder.out);
+    int64_t total = FT_SAMPLE_BATCH * s->each;
     ft_clip_noise(seed, 0, first, s->each, s->x, total);
     s->path.seed = seed, s->path.first = first;
     FT_TRY(ft_sample_path(&s->path, s->x, total, denoise, s));
-    for (int64_t b = 0; b < n; b++) { /* latents of images stand behind the clip's and are left */
+    for (int64_t b = 0; b < n; b++) /* latents of images stand behind the clip's and are left */
+        memcpy(latents + b * s->kept, s->x + b * s->each, (size_t)s->kept * sizeof *latents);
+    return FT_OK;
+}
+
+int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
+{
+    int64_t z = s->stats->z, clip = ft_count(s->decoder.out);
+    FT_TRY(ft_clip_sample_latents(s, seed, first, n, s->clips));
+    for (int64_t b = 0; b < n; b++) {
         float *to = ft_data(s->decoder.in);
         for (int64_t i = 0; i < s->kept; i++)
-            to[i] = s->x[b * s->each + i] * s->stats->channel[z + i % z] + s->stats->channel[i % z];
+            to[i] = s->clips[b * s->kept + i] * s->stats->channel[z + i % z] + s->stats->channel[i % z];
         FT_TRY(ft_run(s->decoder.plan, &(ft_step){0}));
         ft_to_pixels(pixels + b * clip, ft_data(s->decoder.out), clip);
     }

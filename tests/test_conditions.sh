@@ -1,4 +1,4 @@
-# Generators that are told a clip's class: training, resume, clips of a class, who is told in an experiment, errors.
+# Generators that are told a clip's class: training, resume, clips of a class, errors. In an experiment: full_conditions.sh.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/lib.sh"
@@ -47,31 +47,4 @@ works "$F" train e.yaml -o plain --set generator.condition=none --set generator.
 [ ! -e plain/conditions.csv ] || die "a generator that is told nothing has a list of it"
 fails 1 "plain" "knows no classes" "generator.condition" -- "$F" generate plain -n 1 -o x.h5 --class polyp
 fails 1 "generator.class_guidance" "medsora-tiny" -- "$F" generate plain -n 1 -o x.h5 --guidance 2
-
-# In an experiment a generator is told the labels of its split alone, once for all arms that only sample otherwise; one that is told
-# nothing is the same for all splits.
-cat >e.yaml <<'Y'
-data: {phantom: true, size: 32, frames: 8}
-phantom: {videos: 24}
-labels: 4
-generated: 3
-splits: 2
-rehearse: never
-precision: f32
-arms: [supervised, "medsora-tiny name=plain", "medsora-tiny generator.condition=labels name=told",
-  "medsora-tiny generator.condition=labels generator.class_guidance=2 name=guided"]
-bootstrap: 100
-vae: {steps: 2, batch: 2}
-generator: {steps: 2, batch: 2, sample_steps: 2}
-classifier: {model: x3d-tiny, steps: 2, batch: 4}
-Y
-works "$F" experiment run e.yaml -o x
-python3 - <<'P' || die "who is told in an experiment"
-import csv, glob, json, os
-told = sorted(sorted(csv.reader(open(f)))[:-1] for f in glob.glob("x/runs/generator-*/conditions.csv"))
-split = [json.load(open(f"x/splits/split-{i}.json")) for i in range(2)]
-assert [sorted(v for v, _ in t) for t in told] == sorted(sorted(s["labelled"]) for s in split), told
-assert not {v for t in told for v, _ in t} & set(split[0]["validation"] + split[0]["test"])
-assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 5
-P
 done_testing

@@ -2,7 +2,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-small="--videos 48 --size 32 --frames 4 --threads 1"
+small="--videos 48 --size 32 --frames 8 --threads 1"
 works "$F" phantom -o known.h5 $small
 works "$F" phantom -o held.h5 $small --seed 3
 works "$F" phantom -o new.h5 $small --seed 5
@@ -24,33 +24,58 @@ grep -q "cannot be told without held-out" out || die "copies without held-out cl
 fails 2 "same clips" -- "$F" copies --train known.h5 --held-out known.h5 new.h5
 fails 2 "TRAIN.h5" -- "$F" copies new.h5
 
-# in the report: one arm shows the training pool again, the other is new
+# in the report: one arm shows the training pool again, others are new; filters leave what breaks no rule, or nothing
 cat >e.yaml <<'Y'
 threads: 1
-data: {phantom: true, size: 32, frames: 4}
+data: {phantom: true, size: 32, frames: 8}
 phantom: {videos: 48}
 positive: polyp
 labels: 12
 splits: 1
+generated: 8
 bootstrap: 100
-arms: [supervised, "clips: known.h5", "clips: new.h5"]
+features: {model: vae, frames: 0, views: 1}
+vae: {steps: 4, batch: 2}
+arms:
+  - supervised
+  - "clips: known.h5"
+  - "clips: new.h5"
+  - "clips: known.h5 clips.filter=likeness,copies unlabelled.clips=5 name=left"
+  - "clips: new.h5 clips.filter=agreement name=half"
+  - "clips: new.h5 clips.filter=agreement clips.agreement=1 name=sure"
+  - "noise clips.filter=agreement,likeness name=none"
 classifier: {model: x3d-tiny, steps: 2, batch: 4}
 Y
 works "$F" experiment run e.yaml -o a
 grep -q "^known copies its training videos: " out || die "the first line does not name the copies: $(cat out)"
 grep -q "^new: copies of training clips" out || die "no passport of the new clips"
 grep -q "new copies its training" out && die "new phantoms are called copies: $(cat out)"
+grep -q "^none: no clip passed its filter" out || die "an arm without clips is not called so: $(cat out)"
+grep -q "^none: 8 clips drawn, 0 dropped by agreement, 8 by likeness; none is left" out || die "the filter does not count: $(cat out)"
 grep -q "most like a training clip" a/report.html || die "the page shows no closest pairs"
+grep -q "none is left" a/report.html || die "the page does not say what the filter left"
 grep -q "<p class=lead>known copies its training videos" a/report.html || die "the page's first line does not name the copies"
 works "$F" experiment report e.yaml -o a --json
 python3 - <<'P'
 import csv, json
 o = json.load(open("out"))
-known, new = (next(a for a in o["arms"] if a["arm"] == n) for n in ("known", "new"))
-assert o["verdict"].startswith("known copies") and known["memorisation"]["copying"] and not new["memorisation"]["copying"], o
-assert o["arms"][0]["memorisation"] is None
+arm = {a["arm"]: a for a in o["arms"]}
+known, new = (arm[n]["memorisation"] for n in ("known", "new"))
+assert o["verdict"].startswith("known copies") and known["copying"] and not new["copying"], o
+assert arm["supervised"]["memorisation"] is arm["known"]["filter"] is None
 row = next(r for r in csv.DictReader(open("a/summary.csv")) if r["arm"] == "known")
-assert abs(float(row["copies"]) - known["memorisation"]["copies"][0]) < 1e-5 and float(row["coverage"]) == 1, row
+assert abs(float(row["copies"]) - known["copies"][0]) < 1e-5 and float(row["coverage"]) == 1, row
 assert next(r for r in csv.DictReader(open("a/summary.csv")) if r["arm"] == "supervised")["copies"] == ""
+for a in o["arms"]:
+    f = a["filter"]
+    if f: assert f["drawn"] == f["kept"] + sum(f["dropped"].values()) and f["used"] <= f["kept"], a
+f = arm["left"]["filter"]
+assert f["dropped"]["copies"] + f["dropped"]["likeness"] >= round(48 * known["copies"][0]) and f["used"] == 5, f
+assert 0 < arm["half"]["filter"]["kept"] < 48 and arm["sure"]["filter"]["kept"] == 0, o
+assert arm["none"]["delta_f1"] == 0  # from labels alone: the same classifier as the baseline's
+line = [l for l in map(json.loads, open("a/results.jsonl")) if l["arm"] == "left"][0]
+assert line["filter"] == [{**line["filter"][0], "drawn": 48, "used": 5}], line
 P
+fails 1 "similar is no rule" -- "$F" experiment run e.yaml -o b --set clips.filter=similar
+fails 1 features.model -- "$F" experiment run e.yaml -o b --set features.model=
 done_testing

@@ -242,6 +242,26 @@ static ft_t c_side(ft_graph *g) { return grouped(g, 4, 8, false); }
 static ft_t f_joined(ft_graph *g) { return grouped(g, 3, 5, true); }
 static ft_t c_joined(ft_graph *g) { return grouped(g, 3, 5, false); }
 
+/* rows of weighted pairs, the columns in parts of 8, 3 and 5 (or 8 and 8, 16 bytes wide); one part without a gradient */
+static ft_t in_parts(ft_graph *g, bool fused, int n, const int64_t *width)
+{
+    static const int32_t begin[] = {0, 2, 3, 5, 7}, index[] = {0, 4, 2, 1, 1, 3, 0};
+    static const float weight[] = {1, 0.5f, 1, 2, -1, 0.25f, 1};
+    ft_sparse map = {4, begin, index, weight};
+    ft_t x = P("x", 2, 5, 16), y[3], sum = NULL;
+    if (fused) ft_resample_parts(g, x, 1, &map, n, width, y);
+    for (int64_t i = 0, at = 0; i < n; at += width[i++]) {
+        if (!fused) y[i] = ft_resample(g, ft_slice(g, x, 2, at, width[i]), 1, &map);
+        ft_t z = ft_reduce(g, ft_unary(g, FT_SIN, i == 2 ? ft_stop_grad(g, y[i]) : y[i]), 4, false);
+        sum = sum ? ft_mul(g, sum, z) : z;
+    }
+    return sum;
+}
+static ft_t f_parts(ft_graph *g) { return in_parts(g, true, 3, (int64_t[]){8, 3, 5}); }
+static ft_t c_parts(ft_graph *g) { return in_parts(g, false, 3, (int64_t[]){8, 3, 5}); }
+static ft_t f_halves(ft_graph *g) { return in_parts(g, true, 2, (int64_t[]){8, 8}); }
+static ft_t c_halves(ft_graph *g) { return in_parts(g, false, 2, (int64_t[]){8, 8}); }
+
 /* Gradients that are sums: of three linear layers and a norm (each adds to what the one before left), and of a and b that get
  * the same gradient while a has one of its own, which b must not see. `apart`: every use has a copy, so sums are nodes. */
 static ft_t use(ft_graph *g, ft_t x, bool apart) { return apart ? ft_affine(g, x, 1, 0) : x; }
@@ -283,6 +303,8 @@ static const struct {
              {"conv_dw", f_dw, c_dw, 300},
              {"parameters side by side", f_side, c_side, 40},
              {"parameters joined", f_joined, c_joined, 40},
+             {"resample in parts", f_parts, c_parts, 60},
+             {"resample in halves", f_halves, c_halves, 60},
              {"summed gradients", f_summed, c_summed, 120}};
 
 static void compare(const char *name, const char *what, const float *a, const float *b, int64_t n, double unit)

@@ -1,5 +1,5 @@
-/* Copies of training clips: golden numbers of NumPy (tests/golden/memorisation.h), intervals whose ends are known, and two
- * generators of phantoms: one that knows its training clips by heart, and the phantom itself. */
+/* Copies of training clips: golden numbers of NumPy and scikit-learn (tests/golden/memorisation.h), intervals whose ends are
+ * known, and two generators of phantoms: one that knows its training clips by heart, and the phantom itself. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "classify/prdc.h"
 #include "common/base/memory.h"
 #include "common/base/quantiles.h"
 #include "common/base/rng.h"
@@ -33,6 +34,17 @@ static const int64_t own[64] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 
                                 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
                                 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
+/* of which the first six are training clips with ever more noise, every other one mirrored */
+static void copies(float *made, const float *train)
+{
+    rows(made, 4, MADE);
+    for (int i = 0; i < 6 * D; i++) {
+        int clip = i / D, at = i % D;
+        float noise = (float)(0.2 * (double)clip * (double)far_value((uint32_t)(5 + clip), at));
+        made[i] = train[5 * clip % TRAIN * D + (clip % 2 ? D - 1 - at : at)] + noise;
+    }
+}
+
 static void test_golden(void **state)
 {
     (void)state;
@@ -41,12 +53,10 @@ static void test_golden(void **state)
     ft_recall recall[MADE];
     ft_memorisation m;
     ft_copy_ruler *r;
-    rows(train, 2, TRAIN), rows(held, 3, HELD), rows(made, 4, MADE);
+    rows(train, 2, TRAIN), rows(held, 3, HELD);
     for (int i = 0; i < TRAIN; i++) video[i] = i / 3;
     for (int i = 0; i < TRAIN * D; i++) mirror[i] = train[i / D * D + D - 1 - i % D];
-    for (int i = 0; i < 6 * D; i++)
-        made[i] = (i / D % 2 ? mirror : train)[5 * (i / D) % TRAIN * D + i % D] +
-                  (float)(0.2 * (double)(i / D) * (double)far_value((uint32_t)(5 + i / D), i % D));
+    copies(made, train);
     ft_embedded t = {train, mirror, video, TRAIN, 4}, h = {held, NULL, own, HELD, HELD}, g = {made, NULL, own, MADE, MADE};
     assert_int_equal(ft_copy_ruler_new(&r, &t, &h, D, SAMPLES), FT_OK);
     assert_int_equal(ft_copies_find(r, &g, recall, &m), FT_OK);
@@ -69,6 +79,35 @@ static void test_golden(void **state)
     ft_copy_ruler_free(r);
     t.n = 0;
     assert_int_equal(ft_copy_ruler_new(&r, &t, &h, D, SAMPLES), FT_EDATA);
+}
+
+static void test_prdc(void **state)
+{
+    (void)state;
+    static float train[2 * TRAIN * D], made[MADE * D];
+    int64_t video[2 * TRAIN];
+    bool within[MADE];
+    ft_prdc_scores s, twice;
+    rows(train, 2, TRAIN), copies(made, train);
+    ft_feature_set t = {train, NULL, TRAIN}, g = {made, NULL, MADE};
+    for (size_t i = 0; i < sizeof golden_prdc / sizeof *golden_prdc; i++) {
+        const double *want = golden_prdc[i];
+        assert_int_equal(ft_prdc(&t, &g, D, (int)want[0], within, &s), FT_OK);
+        NEAR(s.precision, want[1], 1e-12), NEAR(s.recall, want[2], 1e-12);
+        NEAR(s.density, want[3], 1e-12), NEAR(s.coverage, want[4], 1e-12);
+        int64_t in = 0;
+        for (int k = 0; k < MADE; k++) in += within[k];
+        NEAR((double)in / MADE, want[1], 1e-12);
+    }
+    /* a second clip of each video, the same: neighbours are other videos, so nothing changes but the count of balls */
+    for (int i = 0; i < TRAIN * D; i++) train[TRAIN * D + i] = train[i];
+    for (int i = 0; i < 2 * TRAIN; i++) video[i] = i % TRAIN;
+    t = (ft_feature_set){train, video, 2 * TRAIN};
+    assert_int_equal(ft_prdc(&t, &g, D, 5, NULL, &twice), FT_OK);
+    NEAR(twice.precision, s.precision, 1e-12), NEAR(twice.recall, s.recall, 1e-12), NEAR(twice.coverage, s.coverage, 1e-12);
+    NEAR(twice.density, 2 * s.density, 1e-12);
+    g.n = 1;
+    assert_int_equal(ft_prdc(&t, &g, D, 5, NULL, &s), FT_EDATA);
 }
 
 static void test_shares(void **state)
@@ -153,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_prdc),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_phantom),
     };

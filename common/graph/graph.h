@@ -139,8 +139,11 @@ ft_t ft_pad(ft_graph *g, ft_t x, int axis, int64_t front, int64_t back);     /* 
 ft_t ft_pad_front(ft_graph *g, ft_t x, int axis, int64_t n, bool replicate); /* n copies of the first slice, or zeros */
 ft_t ft_roll(ft_graph *g, ft_t x, int axis, int64_t shift);                  /* y[i] = x[i - shift mod n] */
 ft_t ft_flip(ft_graph *g, ft_t x, int axis);
-ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation);    /* (..., T, C): y[k] = x[permutation[k]] */
-ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map);   /* copied; the general form of the four above */
+ft_t ft_gather_rows(ft_graph *g, ft_t x, const int32_t *permutation); /* (..., T, C): y[k] = x[permutation[k]] */
+ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map);
+/* The same along the last axis but one, and the last cut into n parts of these widths, in one pass: y[0..n-1]. Returns y[0]. */
+ft_t ft_resample_parts(ft_graph *g, ft_t x, int axis, const ft_sparse *map, int n, const int64_t *width,
+                       ft_t *y);                                         /* copied; the general form of the four above */
 ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);          /* nearest, (B,T,H,W,C) */
 ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt where); /* (B,T,H,W,C); kernel, stride, padding of `where` */
 typedef enum { FT_NEAREST, FT_LINEAR, FT_LINEAR_CORNERS, FT_CUBIC } ft_resize_kind; /* PyTorch's interpolate, no antialias */

@@ -115,20 +115,35 @@ static bool transpose_map(ft_graph *g, ft_sparse *to, const ft_sparse *from, int
     return true;
 }
 
-ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map)
+ft_t ft_resample_parts(ft_graph *g, ft_t x, int axis, const ft_sparse *map, int n, const int64_t *width, ft_t *y)
 {
+    int64_t all = 0;
+    for (int i = 0; i < n; i++) y[i] = &g->dead;
     if (axis < 0) axis += x->ndim;
     NEED(axis >= 0 && axis < x->ndim && map->rows > 0, "axis %d of %s", axis, ft__shape(x));
+    for (int i = 0; i < n; i++) all += width[i];
+    NEED(n >= 1 && n <= FT_MAX_OUT && (n == 1 || axis == x->ndim - 2) && all == x->dim[x->ndim - 1],
+         "%d parts of %lld along the last axis of %s, axis %d", n, (long long)all, ft__shape(x), axis);
     for (int32_t e = 0; e < map->begin[map->rows]; e++)
         NEED(map->index[e] >= 0 && map->index[e] < x->dim[axis], "entry %d reads row %d of %s", e, map->index[e], ft__shape(x));
-    ft_node *n = ft__node(g, FT_OP_resample, 1, &x);
-    NEED(n && copy_map(g, &n->attr.resample.map, map) && transpose_map(g, &n->attr.resample.back, map, x->dim[axis]),
+    ft_node *node = ft__node(g, FT_OP_resample, 1, &x);
+    NEED(node && copy_map(g, &node->attr.resample.map, map) && transpose_map(g, &node->attr.resample.back, map, x->dim[axis]),
          "no memory");
-    n->attr.resample.axis = axis;
+    node->attr.resample.axis = axis;
     int64_t dim[FT_MAX_DIMS];
     memcpy(dim, x->dim, sizeof dim);
     dim[axis] = map->rows;
-    return ft__out(g, n, x->dtype, x->ndim, dim);
+    for (int i = 0; i < n; i++) {
+        if (n > 1) dim[x->ndim - 1] = width[i];
+        y[i] = ft__out(g, node, x->dtype, x->ndim, dim);
+    }
+    return y[0];
+}
+
+ft_t ft_resample(ft_graph *g, ft_t x, int axis, const ft_sparse *map)
+{
+    ft_t y;
+    return ft_resample_parts(g, x, axis, map, 1, &x->dim[x->ndim - 1], &y);
 }
 
 /* row r reads row index[r] */

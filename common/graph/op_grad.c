@@ -55,11 +55,14 @@ void ft_grad_pad(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
     din[0] = ft_slice(g, dy[0], axis, n->attr.span.start, n->in[0]->dim[axis]);
 }
 
+/* One input and parts of its columns out, or the other way round: the gradient is the other one, with the transposed map. */
 void ft_grad_resample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
-    ft_node *b = bwd(g, n, FT_OP_resample, 1, dy);
+    ft_t d[FT_MAX_OUT];
+    for (int i = 0; i < n->n_out; i++) d[i] = dy[i] ? dy[i] : ft_affine(g, n->out[i], 0, 0);
+    ft_node *b = bwd(g, n, FT_OP_resample, n->n_out, d);
     if (b) b->attr.resample.map = n->attr.resample.back, b->attr.resample.back = n->attr.resample.map;
-    din[0] = ft__out(g, b, dy[0]->dtype, n->in[0]->ndim, n->in[0]->dim);
+    for (int i = 0; i < n->n_in; i++) din[i] = ft__out(g, b, d[0]->dtype, n->in[i]->ndim, n->in[i]->dim);
 }
 
 void ft_grad_pool(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)

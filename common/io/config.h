@@ -1,5 +1,6 @@
 /* Settings: a typed table (config_keys.h), YAML files, and --set. Unknown keys, wrong types, duplicates and values out of range
- * are errors with file, line and column. Every value remembers where it came from. */
+ * are errors (FT_ECONFIG, FT_EIO for a file) with file, line and column. Every value remembers where it came from.
+ * docs/settings.md lists the keys. Texts and lists belong to the configuration and live as long as it does. */
 #ifndef FT_CONFIG_H
 #define FT_CONFIG_H
 

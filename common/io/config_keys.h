@@ -70,6 +70,10 @@
     KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
         "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
     KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
+    KEY("clips.filter", LIST, "", 0, 0,                                                                                          \
+        "which clips of an arm are used, rule by rule: [agreement, likeness, copies] drop those whose label a probe doubts, "    \
+        "that are unlike real ones, that show a training clip again")                                                            \
+    KEY("clips.agreement", REAL, "0.5", 0, 1, "least probability that the probe, taught by the split's labels, gives the label") \
     KEY("generated", INT, "200", 1, 1e6, "clips sampled from a generator, and of its controls")                                  \
     KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \
@@ -160,6 +164,10 @@
     KEY("generator.recompute", CHOICE, "preset", 0, 0,                                                                           \
         "preset|none|mixers: mixers are computed again in the backward pass, not kept: half the activations")                    \
     KEY("generator.sheet_every", INT, "0", 0, 1e8, "steps between sheets of samples (PNG and GIF) in the run folder; 0: none")   \
+    KEY("generator.stop", CHOICE, "none", 0, 0,                                                                                  \
+        "none|memorisation: training ends when quick samples copy more training clips than held-out clips do; those weights "    \
+        "count that were the last before")                                                                                       \
+    KEY("generator.stop_every", INT, "500", 1, 1e8, "steps between these looks")                                                 \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
     KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \
         "paper|released|spatial|trd|endora: Eq 14, its code, a spatially right form, token relations, Endora's prior")           \

@@ -1,4 +1,7 @@
-/* Parameter stores to and from safetensors, under the public tensor names. */
+/* Parameter stores to and from safetensors (f32, row-major, as PyTorch reads them), under the public tensor names.
+ *
+ * Functions return FT_OK or a negative status; ft_error_message() names the file: FT_EIO, FT_EDATA (no safetensors, or another
+ * network's), FT_ENOMEM. Files appear under their name when they are complete. */
 #ifndef FT_WEIGHTS_IO_H
 #define FT_WEIGHTS_IO_H
 

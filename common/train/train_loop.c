@@ -118,7 +118,9 @@ static int begin(ft_trainer *t, position *p)
     char head[512];
     int n = snprintf(head, sizeof head, "step,lr");
     for (int i = 0; i < t->n_logged; i++) n += snprintf(head + n, sizeof head - (size_t)n, ",%s", t->logged_name[i]);
-    snprintf(head + n, sizeof head - (size_t)n, ",grad_norm\n");
+    n += snprintf(head + n, sizeof head - (size_t)n, ",grad_norm");
+    for (int i = 0; i < t->n_noted; i++) n += snprintf(head + n, sizeof head - (size_t)n, ",%s", t->noted_name[i]);
+    snprintf(head + n, sizeof head - (size_t)n, "\n");
     return append(p, head);
 }
 
@@ -230,7 +232,10 @@ static int settle_one(loop *l)
         int n = snprintf(row, sizeof row, "%lld,%.6g", (long long)s.step, (double)s.lr);
         for (int i = 0; i < t->n_logged; i++) n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)seen[i]);
         if (l->board) FT_TRY(to_board(l->board, t, s.step, &s, seen, norm));
-        snprintf(row + n, sizeof row - (size_t)n, ",%.6g\n", (double)norm);
+        n += snprintf(row + n, sizeof row - (size_t)n, ",%.6g", (double)norm);
+        for (int i = 0; i < t->n_noted; i++)
+            n += snprintf(row + n, sizeof row - (size_t)n, isnan(t->noted[i]) ? "," : ",%.6g", t->noted[i]);
+        snprintf(row + n, sizeof row - (size_t)n, "\n");
         FT_TRY(append(&l->at, row));
     }
     if (s.step >= t->steps - (t->steps + 9) / 10 && isfinite(loss)) l->at.tail += (double)loss, l->at.tail_n++;
@@ -271,7 +276,7 @@ int ft_train(ft_trainer *t)
     ft_progress_start(&l.bar, t->what, t->steps);
     ft_interruptible(true);
     if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&l.board, t->dir, p->step);
-    while (rc == FT_OK && p->step < t->steps && !l.stop) {
+    while (rc == FT_OK && p->step < t->steps && !l.stop && !t->enough) {
         if (p->step == from + 1) second = ft_now(); /* the first one also makes kernels */
         if (!ft_leases_kept()) {
             rc = FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", t->dir);
@@ -281,7 +286,7 @@ int ft_train(ft_trainer *t)
         p->step++;
         if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p->step));
         bool due = t->save_every > 0 && p->step % t->save_every == 0;
-        if (l.stop || p->step == t->steps || due) FT_TRY_TO(rc, out, settle(&l, 0));
+        if (l.stop || t->enough || p->step == t->steps || due) FT_TRY_TO(rc, out, settle(&l, 0));
         if (!l.stop && due && p->step < t->steps) FT_TRY_TO(rc, out, save(t, p));
     }
     if (rc == FT_OK && l.stop) { /* also after the last step: an interrupted run says so */
@@ -290,6 +295,7 @@ int ft_train(ft_trainer *t)
                      (long long)p->step, (long long)t->steps, t->dir);
         goto out;
     }
+    if (t->enough) t->steps = p->step; /* so many were done */
     t->mean_loss = p->tail_n ? p->tail / (double)p->tail_n : 0;
     t->seconds = ft_now() - start;
     if (p->step > from + 1) t->step_seconds = (ft_now() - second) / (double)(p->step - from - 1);

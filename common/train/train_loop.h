@@ -10,7 +10,7 @@
 #include "common/graph/graph.h"
 #include "common/io/config.h"
 
-enum { FT_LOGGED = 8 };
+enum { FT_LOGGED = 8, FT_NOTED = 2 };
 
 /* What is run, over a stretch of the steps. */
 typedef struct {
@@ -44,6 +44,10 @@ typedef struct {
     void *ctx;
     int n_logged; /* FT_LOGGED at most */
     const char *logged_name[FT_LOGGED];
+    int n_noted; /* numbers that the hooks find, behind these in log.csv: NaN until they do. Kept by `extra` */
+    const char *noted_name[FT_NOTED];
+    double noted[FT_NOTED];
+    bool enough;         /* set by `after` or `restore`: the training is done, whatever is left of its steps */
     json_t *metadata;    /* for the weights files and run.json; borrowed */
     double mean_loss;    /* out: mean of the loss over the last tenth */
     double seconds;      /* out: of this call */

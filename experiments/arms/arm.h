@@ -15,6 +15,7 @@ typedef struct {
     ft_videos labelled, unlabelled; /* of the split; an arm may replace them */
     ft_stage *made;                 /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
     const char *file;               /* or a clip store of somebody else; "": none */
+    ft_stage *filter;               /* which of these clips are used; NULL: all */
     int64_t *clips, n_clips;        /* or which of the experiment's clips; fresh memory. NULL: none, supervised */
 } ft_arm_context;
 

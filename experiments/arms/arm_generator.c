@@ -37,6 +37,7 @@ static const char *const training_keys[] = {"generator.steps",
                                             "generator.image",
                                             "generator.scan",
                                             "generator.mixer",
+                                            "generator.stop",
                                             "scan",
                                             "align.",
                                             "precision",
@@ -79,16 +80,19 @@ static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
     const ft_stage *vae = s->need[0];
     char latents[FT_PATH], held_out[FT_PATH];
     double mse = NAN;
-    int64_t *clip = NULL, n = 0;
-    int *of_clip;
+    int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
+    int *of_clip = NULL;
     ft_conditions told;
     ft_stage_file(latents, vae, "latents.safetensors");
     ft_stage_file(held_out, vae, "held-out.safetensors");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
+    int rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &held, &m);
     ft_clip_pool pool = {&x->store, clip, n};
-    int rc = conditions(x, s, &pool, &told, &of_clip);
-    if (rc == FT_OK) rc = ft_generator_train(s->own, s->arm, &pool, &told, vae->folder, latents, s->folder, 0, true);
+    ft_held_out rest = {{&x->store, held, m}, held_out};
+    if (rc == FT_OK) rc = conditions(x, s, &pool, &told, &of_clip);
+    if (rc == FT_OK) rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae->folder, latents, s->folder, 0, true);
     ft_free(clip);
+    ft_free(held);
     ft_free(of_clip);
     FT_TRY(rc);
     if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->own, s->arm, held_out, s->folder, latents, &mse));

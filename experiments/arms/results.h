@@ -3,6 +3,7 @@
 #define FT_RESULTS_H
 
 #include "experiments/stages/stage.h"
+#include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_confounds.h"
 #include "experiments/statistics/stats.h"
 #include "gen/memorisation.h"
@@ -36,6 +37,7 @@ typedef struct ft_arm_result {
     double frechet;       /* from there */
     bool passport;        /* has it a memorisation passport? Only where somebody made its clips */
     ft_memorisation copies;
+    ft_filtered filtered;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */
     double seconds, classifier_seconds, teraflop, joules, memory_mib; /* memory: of the largest */
     char log[FT_PATH], generator_log[FT_PATH], vae_log[FT_PATH];      /* log.csv of one run, of the generator, of its VAE */

@@ -177,6 +177,18 @@ static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
     return FT_OK;
 }
 
+static void filtered(FILE *f, const ft_arm_result *a)
+{
+    char text[300];
+    ft_filtered_text(&a->filtered, text);
+    if (!*text) return;
+    fputs("<p><b>", f);
+    ft_html_text(f, a->name);
+    fputs("</b>: ", f);
+    ft_html_text(f, text);
+    fputs(".</p>\n", f);
+}
+
 static void checks(FILE *f, const ft_result *r)
 {
     ft_html_table t = ft_html_table_begin(f, "check on held-out videos|value|compare with");
@@ -220,6 +232,7 @@ int ft_report_clips(FILE *f, const ft_result *r)
         bool same = false; /* arms that differ in their settings often share their clips */
         for (int k = 0; k < i; k++) same |= !strcmp(r->arm[k].clips, r->arm[i].clips);
         if (*r->arm[i].clips && !same) rc = arm_clips(f, x, &r->arm[i]);
+        filtered(f, &r->arm[i]);
     }
     return rc;
 }

@@ -184,6 +184,11 @@ void ft_summary_print(const ft_result *r, FILE *f)
         ft_passport_text(&r->arm[i].copies, text);
         fprintf(f, "%s: %s\n", r->arm[i].name, text);
     }
+    for (int i = 0; i < r->n; i++) {
+        char text[300];
+        ft_filtered_text(&r->arm[i].filtered, text);
+        if (*text) fprintf(f, "%s: %s\n", r->arm[i].name, text);
+    }
     if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
 }
 
@@ -195,20 +200,31 @@ static json_t *labels(double v)
     return isinf(v) ? json_string(v > 0 ? "more than the curve" : "less than the curve") : real(v);
 }
 
+/* means over runs; null: nothing was filtered */
+static json_t *filtered_json(const ft_filtered *f)
+{
+    if (f->runs == 0) return json_null();
+    json_t *dropped = json_object();
+    for (int i = 0; i < FT_FILTER_RULES; i++)
+        if (f->ruled[i]) json_object_set_new(dropped, ft_filter_rule[i], json_real(f->dropped[i] / f->runs));
+    return json_pack("{s:f,s:o,s:f,s:f}", "drawn", f->drawn / f->runs, "dropped", dropped, "kept", f->kept / f->runs, "used",
+                     f->used / f->runs);
+}
+
 static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
 {
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
     return json_pack(
-        "{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "arm",
-        a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high", a->f1.high,
-        "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high", real(a->delta.high), "p_value",
-        real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet), "delta_sd",
+        "{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o}",
+        "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high",
+        a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high", real(a->delta.high),
+        "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet), "delta_sd",
         real(a->delta_sd), "mcnemar_p", real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test",
         json_boolean(a->looked), "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm),
         "verdict", ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
         labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high), "memorisation",
-        a->passport ? ft_memorisation_json(&a->copies) : json_null());
+        a->passport ? ft_memorisation_json(&a->copies) : json_null(), "filter", filtered_json(&a->filtered));
 }
 
 static json_t *curve_json(const ft_result *r)

@@ -157,7 +157,9 @@ void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100])
 /* clips of an arm that has clips of its own, those that unlabelled.clips takes; NaN: it has none */
 static double clips_of(const ft_arm_result *a)
 {
-    double n = ft_stage_number(a->likeness, "clips"), most = (double)ft_config_int(a->cfg, "unlabelled.clips");
+    const ft_filtered *f = &a->filtered;
+    double n = f->runs > 0 ? f->kept / f->runs : ft_stage_number(a->likeness, "clips"),
+           most = (double)ft_config_int(a->cfg, "unlabelled.clips");
     return most > 0 && most < n ? most : n;
 }
 
@@ -196,6 +198,8 @@ static void say_not_shown(const ft_result *r, const ft_arm_result *a, char text[
 void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE])
 {
     text[0] = 0;
+    if (a->verdict != FT_NOT_COMPARED && a->filtered.runs > 0 && a->filtered.kept == 0)
+        say(text, "no clip passed its filter, so it learned from its labels alone: ");
     switch (a->verdict) {
         case FT_NOT_COMPARED: return;
         case FT_COULD_NOT: say(text, "this run could not have shown it"); return;
@@ -270,7 +274,8 @@ static void say_copies(const ft_result *r, char text[FT_SENTENCE])
         bool said = false; /* arms that differ in their settings often share their clips */
         for (int k = 0; k < i; k++) said |= r->arm[k].likeness == a->likeness;
         ft_passport_head(&a->copies, copies);
-        if (*copies && !said) say(text, "%s %s. ", a->name, copies);
+        const char *dropped = ft_filters(&a->filtered, "copies") ? ", which its filter drops" : "";
+        if (*copies && !said) say(text, "%s %s%s. ", a->name, copies, dropped);
     }
 }
 

@@ -13,25 +13,6 @@ enum { SAMPLES = 2000 };
 
 /* ---- clips as vectors ------------------------------------------------------------------------------------------------------ */
 
-/* video of each clip, numbered from 0 */
-static int number_videos(const ft_clip_pool *pool, int64_t **video, int64_t *videos)
-{
-    int64_t *number = ft_alloc_n(pool->store->n_video + 1, sizeof *number);
-    *video = ft_alloc_n(pool->n + 1, sizeof **video);
-    *videos = 0;
-    if (!number || !*video) {
-        ft_free(number);
-        return FT_FAIL(FT_ENOMEM, "no memory to compare clips");
-    }
-    for (int64_t i = 0; i < pool->n; i++) {
-        int64_t *of = &number[pool->store->clip[pool->clip[i]].video]; /* 0: not seen yet */
-        if (*of == 0) *of = ++*videos;
-        (*video)[i] = *of - 1;
-    }
-    ft_free(number);
-    return FT_OK;
-}
-
 /* (n, FT_THUMBNAIL); mirrored: the mirror images behind them */
 static int thumbnails(const ft_clip_pool *pool, bool mirrored, float **value)
 {
@@ -81,9 +62,9 @@ int ft_passport_make(const ft_passport *p, ft_recall **of_clip, ft_memorisation 
     *of_clip = ft_alloc_n(p->clips.n + 1, sizeof **of_clip);
     int rc = *of_clip ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory to compare clips");
     if (rc == FT_OK) rc = p->vae ? embed_latents(p, &v) : embed_pixels(p, &v);
-    if (rc == FT_OK) rc = number_videos(&p->train, &video[0], &videos[0]);
-    if (rc == FT_OK) rc = number_videos(&p->held_out, &video[1], &videos[1]);
-    if (rc == FT_OK) rc = number_videos(&p->clips, &video[2], &videos[2]);
+    if (rc == FT_OK) rc = ft_number_videos(&p->train, &video[0], &videos[0]);
+    if (rc == FT_OK) rc = ft_number_videos(&p->held_out, &video[1], &videos[1]);
+    if (rc == FT_OK) rc = ft_number_videos(&p->clips, &video[2], &videos[2]);
     if (rc == FT_OK) {
         ft_embedded train = {v.train, v.train + p->train.n * v.d, video[0], p->train.n, videos[0]},
                     held = {v.held_out, NULL, video[1], p->held_out.n, videos[1]},

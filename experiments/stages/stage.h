@@ -16,7 +16,7 @@
 #include "common/io/config.h"
 #include "experiments/data/splits.h"
 
-enum { FT_PATH = 1200, FT_NEEDS = 3 };
+enum { FT_PATH = 1200, FT_NEEDS = 4 };
 
 typedef struct ft_experiment ft_experiment;
 typedef struct ft_stage ft_stage;

@@ -1,6 +1,6 @@
-/* How like the pool's real clips a set of clips is: self-feature Frechet distance, and the memorisation passport, which shows
- * whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are the measure of both.
- * clips.json holds what was found of each clip, pairs.h5 those clips that are most like a training clip. */
+/* How like the pool's real clips a set of clips is: self-feature Frechet distance, precision and its kin, and the memorisation
+ * passport, which shows whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are
+ * the measure of both. clips.json holds what was found of each clip, pairs.h5 those clips that are most like a training clip. */
 #include "experiments/stages/stage_likeness.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "classify/classifier.h"
+#include "classify/prdc.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -25,17 +26,17 @@ static const ft_stage *vae_of(const ft_stage *made)
 }
 
 /* of each clip, in the order of the store */
-static int write_clips(const ft_stage *s, const ft_recall *of_clip, const ft_clip_pool *train, int64_t n)
+static int write_clips(const ft_stage *s, const ft_recall *of_clip, const bool *within, const ft_clip_pool *train, int64_t n)
 {
     char path[FT_PATH];
-    json_t *copy = json_array(), *nearest = json_array(), *correlation = json_array(), *ratio = json_array();
+    json_t *copy = json_array(), *likely = json_array(), *nearest = json_array(), *correlation = json_array();
     for (int64_t i = 0; i < n; i++) {
         json_array_append_new(copy, json_boolean(of_clip[i].copy));
+        json_array_append_new(likely, json_boolean(within[i]));
         json_array_append_new(nearest, json_integer(train->clip[of_clip[i].nearest]));
         json_array_append_new(correlation, json_real(of_clip[i].correlation));
-        json_array_append_new(ratio, isnan(of_clip[i].ratio) ? json_null() : json_real(of_clip[i].ratio));
     }
-    json_t *o = json_pack("{s:o,s:o,s:o,s:o}", "copy", copy, "nearest", nearest, "correlation", correlation, "ratio", ratio);
+    json_t *o = json_pack("{s:o,s:o,s:o,s:o}", "copy", copy, "likely", likely, "nearest", nearest, "correlation", correlation);
     ft_stage_file(path, s, "clips.json");
     int rc = ft_write_json(path, o, 0);
     json_decref(o);
@@ -64,9 +65,10 @@ static int write_pairs(const ft_stage *s, const ft_clipstore *from, const json_t
     return rc;
 }
 
-static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool train, ft_clip_pool clips, bool alike, json_t *facts)
+static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool train, ft_clip_pool clips, const bool *within,
+                    json_t *facts)
 {
-    const ft_stage *vae = alike && s->needs ? vae_of(s->need[0]) : NULL;
+    const ft_stage *vae = s->needs ? vae_of(s->need[0]) : NULL;
     char latents[FT_PATH], held_out[FT_PATH];
     int64_t *held, m;
     ft_recall *of_clip = NULL;
@@ -80,7 +82,7 @@ static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool trai
         json_t *o = ft_passport_json(&p, of_clip, &found);
         json_object_update(facts, o);
         json_decref(o);
-        rc = write_clips(s, of_clip, &train, clips.n);
+        rc = write_clips(s, of_clip, within, &train, clips.n);
         if (rc == FT_OK) rc = write_pairs(s, clips.store, json_object_get(facts, "pairs"));
     }
     ft_free(of_clip);
@@ -88,15 +90,30 @@ static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool trai
     return rc;
 }
 
-static int frechet(const ft_clip_pool *real, const ft_clip_pool *other, double *distance)
+/* Frechet distance and precision, of two clips or more; within: room for all of `other` */
+static int distances(const ft_clip_pool *real, const ft_clip_pool *other, bool *within, json_t *facts)
 {
     float *a = NULL, *b = NULL;
-    int d, rc = d = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, real->store, real->clip, real->n, &a);
+    int64_t *video = ft_alloc_n(real->n + 1, sizeof *video);
+    double distance = NAN;
+    ft_prdc_scores q = {0};
+    int d = 0, rc = video ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; rc == FT_OK && i < real->n; i++) video[i] = real->store->clip[real->clip[i]].video;
+    if (rc == FT_OK)
+        rc = d = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, real->store, real->clip, real->n, &a);
     if (rc >= 0)
         rc = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, other->store, other->clip, other->n, &b);
-    if (rc >= 0) rc = ft_frechet(a, real->n, b, other->n, d, distance);
+    if (rc >= 0) rc = ft_frechet(a, real->n, b, other->n, d, &distance);
+    if (rc >= 0)
+        rc = ft_prdc(&(ft_feature_set){a, video, real->n}, &(ft_feature_set){b, NULL, other->n}, d, FT_PRDC_NEIGHBOURS, within,
+                     &q);
+    if (rc >= 0) {
+        json_object_set_new(facts, "frechet", json_real(distance));
+        json_object_set_new(facts, "prdc", json_pack("[f,f,f,f]", q.precision, q.recall, q.density, q.coverage));
+    }
     ft_free(a);
     ft_free(b);
+    ft_free(video);
     return rc < 0 ? rc : FT_OK;
 }
 
@@ -105,24 +122,23 @@ static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
     ft_clipstore own = {0};
     ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store};
     int64_t *pool = NULL, *clip = NULL;
+    bool *within = NULL, of_arm = s->needs || *s->file;
     char path[FT_PATH];
-    double d = NAN;
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].pool, &pool, &train.n);
-    bool of_arm = s->needs || *s->file;
+    if (s->needs) ft_stage_file(path, s->need[0], "clips.h5");
     if (rc == FT_OK && of_arm) {
-        if (s->needs) ft_stage_file(path, s->need[0], "clips.h5");
-        rc = ft_clipstore_read(&own, s->needs ? path : s->file);
+        rc = ft_clips_alike(&own, x, s->needs ? path : s->file);
         clips.store = &own, clips.n = own.n_clip;
         if (rc == FT_OK && !(clip = ft_alloc_n(clips.n + 1, sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
         for (int64_t i = 0; rc == FT_OK && i < clips.n; i++) clip[i] = i;
     } else if (rc == FT_OK) rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &clip, &clips.n);
     train.clip = pool, clips.clip = clip;
-    bool alike = clips.store->frames == x->store.frames && clips.store->size == x->store.size; /* clips of files may be longer */
-    if (rc == FT_OK && alike && clips.n > 1) rc = frechet(&train, &clips, &d);
-    if (rc == FT_OK && of_arm && clips.n > 0) rc = passport(x, s, train, clips, alike, facts);
-    json_object_set_new(facts, "frechet", isnan(d) ? json_null() : json_real(d));
+    if (rc == FT_OK && !(within = ft_alloc_n(clips.n + 1, sizeof *within))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
+    if (rc == FT_OK && clips.n > 1) rc = distances(&train, &clips, within, facts);
+    if (rc == FT_OK && of_arm) rc = passport(x, s, train, clips, within, facts);
     ft_free(pool);
     ft_free(clip);
+    ft_free(within);
     ft_clipstore_free(&own);
     return rc;
 }
@@ -131,6 +147,8 @@ static const ft_stage_kind likeness = {"likeness", compute, NULL};
 int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label, int fold, ft_stage *made, const char *file,
                       ft_stage **stage)
 {
+    static const char *const keys[] = {"unlabelled.sampler", "unlabelled.fps", NULL};
+    static const char *const by_content[] = {"data.sampler", "data.stride", NULL}; /* how the clips of a file are made alike */
     const ft_fold *f = &x->folds[fold];
     ft_stage like = {.kind = &likeness,
                      .cfg = cfg,
@@ -139,10 +157,12 @@ int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label,
                      .file = file,
                      .fold = fold,
                      .need = {made},
-                     .needs = made != NULL};
-    char hex[65] = "";
-    if (*file) FT_TRY(ft_sha256_file(file, hex));
-    json_t *key = json_pack("{s:s,s:s,s:s,s:o,s:o}", "passport", "1", "store", x->store.id, "file", hex, "pool",
+                     .needs = made != NULL,
+                     .by_content = by_content};
+    json_t *of_file = NULL;
+    if (*file) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
+    json_t *key = json_pack("{s:s,s:o,s:s,s:o,s:o,s:o}", "measures", "frechet, prdc, passport", "config",
+                            ft_config_json(cfg, keys), "store", x->store.id, "file", of_file ? of_file : json_string(""), "pool",
                             ft_video_names(&x->store, &f->pool), "validation", ft_video_names(&x->store, &f->validation));
     return ft_stage_add(x, &like, key, stage);
 }

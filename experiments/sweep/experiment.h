@@ -21,6 +21,9 @@ typedef struct {
     bool force; /* also where the folder's tables are of other videos */
 } ft_run_opt;
 
+/* Both return FT_OK or a negative status: FT_ECONFIG, FT_EDATA, FT_EIO, FT_ENOMEM, FT_EDEVICE, or FT_EINTERRUPTED after SIGINT or
+ * SIGTERM: called again, they go on. `dir`: the results folder, made if it is not there. */
+
 /* Everything: stages that are not there yet (each continues from its saved state), tables, report. */
 int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt);
 /* The stages alone, as one of many workers. `stage`: that one, by the name of its folder; NULL: all that are left. */

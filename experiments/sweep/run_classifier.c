@@ -12,6 +12,7 @@
 #include "common/base/streams.h"
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_filter.h"
 #include "experiments/sweep/predictions.h"
 
 /* ---- unlabelled clips ------------------------------------------------------------------------------------------------------ */
@@ -39,6 +40,8 @@ static int unlabelled_read(unlabelled *u, const ft_experiment *x, const ft_arm_c
     } else if (c->clips) u->store = &x->store, u->n = c->n_clips;
     if (!(u->clip = ft_alloc_n(u->n + 1, sizeof *u->clip))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
     for (int64_t i = 0; i < u->n; i++) u->clip[i] = u->store == &u->own ? i : c->clips[i];
+    if (c->filter) FT_TRY(ft_filter_apply(c->filter, u->clip, &u->n));
+    if (u->n == 0) u->store = NULL; /* from its labels alone */
     return FT_OK;
 }
 
@@ -117,7 +120,7 @@ static int features_read(run_features *r, const ft_experiment *x, const ft_stage
     FT_TRY(ft_clip_features_read(&r->data, path, x->store.n_clip));
     if (!run->seen_own) return FT_OK;
     ft_stage_file(path, run->seen_own, "features.safetensors");
-    return ft_clip_features_read(&r->own, path, u->store->n_clip);
+    return ft_clip_features_read(&r->own, path, u->own.n_clip);
 }
 
 static void features_free(run_features *r)

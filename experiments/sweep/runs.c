@@ -10,6 +10,7 @@
 #include "common/base/status.h"
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_likeness.h"
 #include "experiments/sweep/predictions.h"
 #include "experiments/sweep/run_classifier.h"
@@ -28,7 +29,8 @@ static int context_of(ft_arm_context *c, ft_experiment *x, const ft_arm_result *
     *c = (ft_arm_context){.x = x, .arm = arm->arm, .label = arm->name, .cfg = arm->cfg, .fold = fold, .split = split, .file = ""};
     FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, c->cfg, &x->store, &x->classes, &x->folds[fold], split));
     if (row->plan) FT_TRY(row->plan(c));
-    return ft_arm_brings_clips(c) ? FT_OK : row->prepare(c);
+    if (!ft_arm_brings_clips(c)) return row->prepare(c);
+    return ft_stage_filter(x, c->cfg, c->label, fold, split, &c->labelled, c->made, c->file, &c->filter);
 }
 
 static void context_free(ft_arm_context *c)
@@ -89,6 +91,7 @@ static int plan_classifier(ft_run_fold *run, int seed)
         if (run->seen) like.need[like.needs++] = run->seen;
         if (run->seen_own) like.need[like.needs++] = run->seen_own;
     }
+    if (c->filter) like.need[like.needs++] = c->filter;
     if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
     if (rc == FT_OK && semi && x->classes.positive == FT_MULTILABEL)
         rc = FT_FAIL(
@@ -178,7 +181,7 @@ typedef struct {
     bool pointed;
     double utilisation, seconds;
     int64_t steps, folds;
-    json_t *pseudo, *looks; /* one for each fold */
+    json_t *pseudo, *looks, *filter; /* one for each fold */
     char hash[200];
 } run_sum;
 
@@ -217,6 +220,23 @@ static void add_cost(ft_arm_result *arm, ft_stage *s)
     for (int i = 0; i < s->needs; i++) add_cost(arm, s->need[i]);
 }
 
+/* what the filter left, and how many of these the classifier learned from */
+static void read_filter(run_sum *r, ft_arm_result *arm, const ft_stage *s)
+{
+    json_t *facts = ft_stage_facts(s), *dropped = json_object_get(facts, "dropped");
+    double kept = json_number_value(json_object_get(facts, "kept")), most = (double)ft_config_int(arm->cfg, "unlabelled.clips"),
+           used = most > 0 && most < kept ? most : kept;
+    ft_filtered *f = &arm->filtered;
+    f->runs++, f->kept += kept, f->used += used, f->drawn += json_number_value(json_object_get(facts, "drawn"));
+    for (int i = 0; i < FT_FILTER_RULES; i++) {
+        const json_t *n = json_object_get(dropped, ft_filter_rule[i]);
+        f->ruled[i] |= n != NULL, f->dropped[i] += json_number_value(n);
+    }
+    json_array_append_new(r->filter, json_pack("{s:O,s:O,s:O,s:I}", "drawn", json_object_get(facts, "drawn"), "dropped", dropped,
+                                               "kept", json_object_get(facts, "kept"), "used", (json_int_t)used));
+    json_decref(facts);
+}
+
 static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, const ft_planned_run *run, const ft_run_fold *f)
 {
     char path[FT_PATH + 64];
@@ -228,6 +248,7 @@ static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, const ft_
     FT_TRY(ft_predictions_read(x, path, &fold->test, r->prob + r->test.n * x->classes.n));
     read_facts(r, arm, x, f->classifier, fold);
     add_cost(arm, f->classifier);
+    if (c->filter) read_filter(r, arm, c->filter);
     if (c->made && !*arm->clips) ft_stage_file(arm->clips, c->made, "clips.h5");
     if (*c->file && !*arm->clips) snprintf(arm->clips, sizeof arm->clips, "%s", c->file);
     if (c->made && isnan(arm->eps_mse) && ft_arm_find(arm->arm)->facts) ft_arm_find(arm->arm)->facts(c, arm);
@@ -249,6 +270,7 @@ static json_t *line_of(const ft_experiment *x, const ft_arm_result *arm, const f
         json_object_set_new(line, "operating_point",
                             json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
     }
+    if (json_array_size(r->filter) > 0) json_object_set(line, "filter", r->filter);
     if (r->folds == 1 && json_array_size(json_array_get(r->looks, 0)) > 0) looked(line, json_array_get(r->looks, 0));
     return line;
 }
@@ -280,11 +302,13 @@ int ft_runs_read(ft_experiment *x, ft_arm_result *arm)
                      .label = ft_alloc((size_t)(total + 1) * sizeof(int)),
                      .pointed = ft_two_classes(x),
                      .pseudo = json_array(),
-                     .looks = json_array()};
+                     .looks = json_array(),
+                     .filter = json_array()};
         bool room = r.test.video && r.prob && r.point && r.label;
         rc = room ? read_run(&r, x, arm, run) : FT_FAIL(FT_ENOMEM, "no memory for scores");
         json_decref(r.pseudo);
         json_decref(r.looks);
+        json_decref(r.filter);
         ft_free(r.prob);
         ft_free(r.label);
         ft_free(r.point);

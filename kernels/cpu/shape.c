@@ -134,35 +134,51 @@ void FT_CPU(pad)(const ft_call *c)
     }
 }
 
-/* y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes */
-void FT_CPU(resample)(const ft_call *c)
+/* A part of the columns: where it begins in a row of x and of y, how wide it and the rows are */
+typedef struct {
+    int64_t width, x_at, x_row, y_at, y_row;
+} columns;
+
+static void resample(ft_buf *y, const ft_buf *x, const ft_sparse *m, int64_t before, int64_t x_rows, columns p)
 {
-    const ft_buf *x = c->in[0];
-    ft_buf *y = c->out[0];
-    const ft_sparse *m = &c->attr->resample.map;
-    int axis = c->attr->resample.axis;
-    int64_t before, after, rows = m->rows;
-    split_at(x, axis, &before, &after);
-    int64_t from = x->dim[axis] * after, to = rows * after;
-    int64_t block = after < 4 * FT_BLOCK ? after : FT_BLOCK, blocks = (after + block - 1) / block; /* long slices in pieces */
+    int64_t rows = m->rows, block = p.width < 4 * FT_BLOCK ? p.width : FT_BLOCK,
+            blocks = (p.width + block - 1) / block; /* long slices in pieces */
 #pragma omp parallel for if (y->count > FT_SMALL)
     for (int64_t task = 0; task < before * rows * blocks; task++) {
-        int64_t r = task / blocks % rows, b = task / blocks / rows, at = task % blocks * block, n = FT_MIN(block, after - at);
+        int64_t r = task / blocks % rows, b = task / blocks / rows, at = task % blocks * block, n = FT_MIN(block, p.width - at),
+                to = (b * rows + r) * p.y_row + p.y_at + at, from = b * x_rows * p.x_row + p.x_at + at;
         int32_t first = m->begin[r], last = m->begin[r + 1];
         if (last - first == 1 && (!m->weight || m->weight[first] == 1.0f)) {
-            memcpy(ft_at(y, b * to + r * after + at), ft_at(x, b * from + m->index[first] * after + at),
-                   (size_t)n * ft_size(x->dtype));
+            memcpy(ft_at(y, to), ft_at(x, from + m->index[first] * p.x_row), (size_t)n * ft_size(x->dtype));
             continue;
         }
         for (int64_t k = 0; k < n; k += FT_BLOCK) {
             float sum[FT_BLOCK] = {0}, tmp[FT_BLOCK];
             int64_t len = FT_MIN(FT_BLOCK, n - k);
             for (int32_t e = first; e < last; e++) {
-                const float *v = ft_load(tmp, x, b * from + m->index[e] * after + at + k, len);
+                const float *v = ft_load(tmp, x, from + m->index[e] * p.x_row + k, len);
                 float w = m->weight ? m->weight[e] : 1.0f;
                 for (int64_t i = 0; i < len; i++) sum[i] += w * v[i];
             }
-            ft_store_at(y, b * to + r * after + at + k, sum, len);
+            ft_store_at(y, to + k, sum, len);
         }
+    }
+}
+
+/* y row r = sum of weight[e] * x row index[e]: gathers, rolls, replicated padding, resizing, and their transposes. Of several
+ * outputs each gets a part of x's columns; several inputs are such parts. */
+void FT_CPU(resample)(const ft_call *c)
+{
+    int axis = c->attr->resample.axis;
+    int64_t before, after, x_at = 0, y_at = 0;
+    split_at(c->in[0], axis, &before, &after);
+    for (int i = 0; i < c->n_in || i < c->n_out; i++) {
+        const ft_buf *x = c->in[c->n_in > 1 ? i : 0];
+        ft_buf *y = c->out[c->n_out > 1 ? i : 0];
+        int64_t width = c->n_in > 1 ? ft_last(x) : c->n_out > 1 ? ft_last(y) : after;
+        resample(y, x, &c->attr->resample.map, before, x->dim[axis],
+                 (columns){width, x_at, c->n_out > 1 ? ft_last(x) : width, y_at, c->n_in > 1 ? ft_last(y) : width});
+        if (c->n_out > 1) x_at += width;
+        if (c->n_in > 1) y_at += width;
     }
 }

@@ -302,34 +302,59 @@ extern "C" int ft_cuda_prepare_resample(ft_call *c)
     return FT_OK;
 }
 
+/* The columns of a row in parts: each a buffer of its own on one side or on both, where it begins among all columns */
+struct column_parts {
+    const void *x[FT_MAX_OUT];
+    void *y[FT_MAX_OUT];
+    int64_t x_row[FT_MAX_OUT], y_row[FT_MAX_OUT], begin[FT_MAX_OUT];
+    int n;
+};
+
 template <typename T, int N>
-static __global__ void resample(T *y, const T *x, const int32_t *begin, const int32_t *index, const float *weight, int64_t n,
+static __global__ void resample(column_parts p, const int32_t *begin, const int32_t *index, const float *weight, int64_t n,
                                 int64_t rows, int64_t from, int64_t after)
 {
     FT_EACH(i, n / N)
     {
-        int64_t k = i * N % after, r = i * N / after % rows, b = i * N / after / rows;
+        int64_t k = i * N % after, r = i * N / after % rows, b = i * N / after / rows, x_row = p.x_row[0], y_row = p.y_row[0];
+        const T *x = (const T *)p.x[0];
+        T *y = (T *)p.y[0];
+#pragma unroll
+        for (int q = 1; q < FT_MAX_OUT; q++) /* an index that is known: the arrays stay in constant memory */
+            if (q < p.n && k >= p.begin[q]) x = (const T *)p.x[q], y = (T *)p.y[q], x_row = p.x_row[q], y_row = p.y_row[q];
         float sum[N], v[N];
 #pragma unroll
         for (int j = 0; j < N; j++) sum[j] = 0;
         for (int32_t e = begin[r]; e < begin[r + 1]; e++) {
             float w = weight ? weight[e] : 1.0f;
-            ft_read<N>(v, x + (b * from + index[e]) * after + k);
+            ft_read<N>(v, x + (b * from + index[e]) * x_row + k);
 #pragma unroll
             for (int j = 0; j < N; j++) sum[j] += w * v[j];
         }
-        ft_write<N>(y + i * N, sum);
+        ft_write<N>(y + (b * rows + r) * y_row + k, sum);
     }
 }
 
 extern "C" void ft_cuda_resample(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *y = c->out[0];
+    const ft_buf *first = c->in[0];
     const map_table *m = (const map_table *)c->state;
-    int64_t before, after, rows = c->attr->resample.map.rows;
-    split_at(x, c->attr->resample.axis, &before, &after);
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, after) && ft_aligned(y),
-                                     FT_RUN((resample<T, N>), y->count / N, ft_as<T>(y), ft_as<const T>(x),
-                                            (const int32_t *)m->begin, (const int32_t *)m->index, (const float *)m->weight,
-                                            y->count, rows, x->dim[c->attr->resample.axis], after)));
+    int64_t before, after, rows = c->attr->resample.map.rows, at = 0;
+    column_parts p;
+    memset(&p, 0, sizeof p);
+    p.n = c->n_in > c->n_out ? c->n_in : c->n_out;
+    split_at(c->n_in > 1 ? c->out[0] : first, c->attr->resample.axis, &before, &after);
+    bool wide = true;
+    for (int i = 0; i < p.n; i++) { /* an address is that of the row's first column, though a part may begin behind it */
+        const ft_buf *x = c->in[c->n_in > 1 ? i : 0], *y = c->out[c->n_out > 1 ? i : 0];
+        int64_t width = p.n == 1 ? after : (c->n_in > 1 ? x : y)->dim[x->ndim - 1];
+        p.begin[i] = at, p.x_row[i] = c->n_in > 1 ? width : after, p.y_row[i] = c->n_out > 1 ? width : after;
+        p.x[i] = (const char *)x->data - (c->n_in > 1 ? (size_t)at * size_of(x) : 0);
+        p.y[i] = (char *)y->data - (c->n_out > 1 ? (size_t)at * size_of(y) : 0);
+        wide = wide && ft_wide(x, width) && ft_wide(y, width);
+        at += width;
+    }
+    FT_BY_TYPE(first->dtype, FT_BY_WIDTH(wide, FT_RUN((resample<T, N>), before * rows * after / N, p, (const int32_t *)m->begin,
+                                                      (const int32_t *)m->index, (const float *)m->weight, before * rows * after,
+                                                      rows, first->dim[c->attr->resample.axis], after)));
 }

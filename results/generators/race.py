@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
-"""Four generators on the same latents: the same wall time, and the same multiplications. Seeds, held-out scores, a control.
+"""Five generators on the same latents: the same wall time, the same multiplications. Seeds, held-out scores, a control.
 
     venv/bin/python results/generators/race.py build/release/forty CLIPS.h5 WORK_FOLDER NAME [--seconds 75 --seeds 3 --page]
+                                                              [--races wall,half,flow,flops --dino DINOV2-S14.safetensors]
                                                                               (needs h5py, numpy and, for --page, pillow)
 
 CLIPS.h5 has videos with the split `test`. For each seed one VAE, whose latents every generator is trained on. Steps of a generator:
---seconds by its measured step time; and, as the second race, as many as make the multiplications of medsora's steps. Control: the
-same pipeline with a generator of one step. Writes results/generators/NAME.json, NAME.md and with --page NAME.html (only for data
+--seconds by its measured step time (`wall`); half of forty's (`half`); the same time, but everybody a rectified flow (`flow`); as many
+as make the multiplications of medsora's steps (`flops`). Control: the same pipeline with a generator of one step. Writes results/generators/NAME.json, NAME.md and with --page NAME.html (only for data
 that may be shown).
 
-Scores: the EMA's epsilon error on held-out clips, averaged over t (all trained on the linear schedule, so that it means the same);
+Scores: the EMA's epsilon error on held-out clips, averaged over t (all trained on the linear schedule, so that it means the same;
+a flow has none);
 Frechet distance and nearest training clip as in results/medsora/samplers.py: 32 principal components of 8x8 colours at 4 times.
+DINOv2 (with --dino, imported weights): unbiased kernel distance (x.y / d + 1)^3 of class tokens, by `forty features` at --dino-size
+pixels, to the held-out clips as that seed's VAE rebuilds them, so that the generator is measured and not the VAE. (To the clips
+themselves the VAE's own blur is the largest part, and specks that no clip has come nearer than the rebuilt clips.)
 `copies`: how near samples come to training clips, relative to how near held-out clips come (1: as near; towards 0: copies)."""
 import argparse
 import base64
@@ -33,8 +38,10 @@ a.add_argument("forty"), a.add_argument("clips"), a.add_argument("work"), a.add_
 a.add_argument("--seconds", type=float, default=75), a.add_argument("--seeds", type=int, default=3), a.add_argument("--batch", type=int, default=16)
 a.add_argument("--vae-steps", type=int, default=400), a.add_argument("--samples", type=int, default=64), a.add_argument("--size", default="tiny")
 a.add_argument("--page", action="store_true"), a.add_argument("--races", default="wall,flops")
+a.add_argument("--dino"), a.add_argument("--dino-size", type=int, default=224)
 o = a.parse_args()
-FAMILIES = ("medsora", "endora", "feat", "lvdm")
+FAMILIES = ("forty", "medsora", "endora", "feat", "lvdm")
+RACES = o.races.split(",")
 here = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -47,6 +54,62 @@ def run(*args):
 
 def nearest(p, q):
     return float(np.median(np.sqrt(((p[:, None] - q[None]) ** 2).sum(-1)).min(1)))
+
+
+def tensors(path):
+    with open(path, "rb") as f:
+        head = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        body = f.read()
+    head.pop("__metadata__", None)
+    return {k: np.frombuffer(body[slice(*v["data_offsets"])], np.float32).reshape(v["shape"]).astype(float) for k, v in head.items()}
+
+
+def seen(store, name):
+    """what DINOv2 sees in each clip of a store"""
+    path = os.path.join(o.work, name)
+    if not os.path.exists(path):
+        run("features", store, "--model", "dinov2-s14", "--weights", o.dino, "--set", f"features.size={o.dino_size}", "-o", path)
+    return np.concatenate(list(tensors(path).values()))
+
+
+def write_tensors(path, tensors):
+    head, at = {}, 0
+    for k, v in tensors.items():
+        head[k] = {"dtype": "F32", "shape": list(v.shape), "data_offsets": [at, at + v.nbytes]}
+        at += v.nbytes
+    text = json.dumps(head).encode()
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text + b"".join(v.tobytes() for v in tensors.values()))
+
+
+def forward(model, weights, x):
+    a, b = os.path.join(o.work, "in.safetensors"), os.path.join(o.work, "out.safetensors")
+    write_tensors(a, {"x": np.ascontiguousarray(x, np.float32)})
+    run("forward", model, "--weights", weights, "--input", a, "-o", b, "--force")
+    return tensors(b)["output"]
+
+
+def rebuild(vae, path):
+    """the held-out clips as the VAE rebuilds them: a clip store"""
+    weights, some = os.path.join(vae, "ema.safetensors"), []
+    for clip in real[test]:
+        moments = forward("vae-tiny-encode", weights, clip[None].transpose(0, 4, 1, 2, 3) / 127.5 - 1)
+        y = forward("vae-tiny-decode", weights, moments[:, : moments.shape[1] // 2])
+        some.append(((y[0].transpose(1, 2, 3, 0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+    with h5py.File(o.clips) as old, h5py.File(path, "w") as new:
+        for k, v in old.attrs.items():
+            new.attrs[k] = v
+        for k, v in old["video"].items():
+            new["video/" + k] = v[:]
+        for k, v in old["clip"].items():
+            new["clip/" + k] = v[:][test]
+        new["clips"] = np.stack(some)
+
+
+def kernel_distance(x, y):
+    k = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
+    inside = [(m.sum() - np.trace(m)) / len(m) / (len(m) - 1) for m in (k(x, x), k(y, y))]
+    return float(sum(inside) - 2 * k(x, y).mean())
 
 
 os.makedirs(o.work, exist_ok=True)
@@ -71,9 +134,9 @@ for family in FAMILIES:
 json.dump(bench, open(kept, "w"))
 wall = {f: max(2, round(o.seconds * 1000 / bench[f]["ms"])) for f in FAMILIES}
 flops = {f: max(2, round(wall["medsora"] * bench["medsora"]["gmac"] / bench[f]["gmac"])) for f in FAMILIES}
-arms = [(f, "wall", wall[f]) for f in FAMILIES] + [("medsora", "control", 1)]
-if "flops" in o.races:
-    arms += [(f, "flops", flops[f]) for f in FAMILIES[1:]]
+steps_of = {"wall": wall, "half": {"forty": wall["forty"] // 2}, "flow": wall, "flops": flops}
+SAME = {("forty", "flow"), ("medsora", "flops")}  # are that family's `wall`
+arms = [("medsora", "control", 1)] + [(f, r, steps_of[r][f]) for r in RACES for f in FAMILIES if f in steps_of[r] and (f, r) not in SAME]
 
 base = os.path.join(o.work, "base.yaml")
 with open(base, "w") as f:
@@ -84,6 +147,9 @@ for seed in range(o.seeds):
     vae, latents = os.path.join(o.work, f"vae-{seed}"), None
     if not os.path.exists(os.path.join(vae, "run.json")):
         run("train", base, "-o", vae, "--resume", "--set", "task=vae", "--set", f"seed={seed}")
+    rebuilt = os.path.join(o.work, f"rebuilt-{seed}.h5")
+    if o.dino and not os.path.exists(rebuilt):
+        rebuild(vae, rebuilt)
     for family, race, steps in arms:
         d = os.path.join(o.work, f"{family}-{race}-{seed}")
         out = os.path.join(d, "scores.json")
@@ -92,12 +158,15 @@ for seed in range(o.seeds):
             shutil.copytree(vae, os.path.join(d, "vae"))
             if latents:
                 shutil.copy(latents, d)
-            run("train", base, "-o", d, "--resume", "--set", f"seed={seed}", "--set", f"generator.model={family}-{o.size}", "--set", f"generator.steps={steps}")
+            run("train", base, "-o", d, "--resume", "--set", f"seed={seed}", "--set", f"generator.model={family}-{o.size}", "--set", f"generator.steps={steps}",
+                *(["--set", "generator.objective=flow"] if race == "flow" else []))
             s = json.loads(run("evaluate", d, "--data", o.clips, "--split", "test", "--samples", "16", "--json"))
             run("generate", d, "-n", str(o.samples), "-o", os.path.join(d, "samples.h5"), "--force")
             with h5py.File(os.path.join(d, "samples.h5")) as f:
                 x = (look(f["clips"][:]) - mean) @ basis
             s |= {"frechet": frechet(x, held), "copies": nearest(x, train) / apart, "seconds": json.load(open(os.path.join(d, "run.json")))["seconds"]}
+            if o.dino:
+                s["dino"] = kernel_distance(seen(os.path.join(d, "samples.h5"), f"seen-{family}-{race}-{seed}.safetensors"), seen(rebuilt, f"seen-rebuilt-{seed}.safetensors"))
             json.dump(s, open(out, "w"))
         latents = os.path.join(d, "latents.safetensors")
         rows.append({"family": family, "race": race, "steps": steps, "seed": seed, **json.load(open(out))})
@@ -107,27 +176,32 @@ json.dump({"bench": bench, "real_frechet": floor, "batch": o.batch, "size": o.si
 
 
 def values(family, race, key):
-    race = "wall" if (family, race) == ("medsora", "flops") else race
+    race = "wall" if (family, race) in SAME else race
+    if key == "denoising_mse" and (family == "forty" or race == "flow"):
+        return []
     return [r[key] for r in rows if r["family"] == family and r["race"] == race]
 
 
 def show(v, digits=3):
-    return f"{statistics.mean(v):.{digits}f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.{digits}f}"
+    return "" if not v else f"{statistics.mean(v):.{digits}f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.{digits}f}"
 
 
-TITLES = {"wall": f"The same wall time ({o.seconds:.0f} s of training steps)", "flops": "The same multiplications (those of medsora above)"}
+TITLES = {"wall": f"The same wall time ({o.seconds:.0f} s of training steps)", "half": "Half of it", "flow": "The same wall time, all of them rectified flows",
+          "flops": "The same multiplications (those of medsora above)"}
+SHORT = {"wall": "same time", "half": "half of it", "flow": "as a flow", "flops": "same MAC"}
 LABELS = {"denoising_mse": "epsilon error, held out", "frechet": "Frechet distance to held-out clips", "consistency_samples": "frames correlate, %", "copies": "copies"}
+LABELS |= {"dino": "DINOv2 distance to rebuilt held-out clips"} if o.dino else {}
 text = [f"# {o.name}: {int(test.sum())} held-out clips, {o.seeds} seeds, `*-{o.size}`, batch {o.batch}, {frames} frames of {pixels} pixels", "",
         "Mean ± standard deviation over seeds. Columns: see results/generators/race.py.", ""]
-TITLES = {k: v for k, v in TITLES.items() if k in o.races.split(",")}
+TITLES = {k: v for k, v in TITLES.items() if k in RACES}
 for race, title in TITLES.items():
     text += [f"## {title}", "", "| generator | steps | seconds | TMAC | " + " | ".join(LABELS.values()) + " |", "|---" * (4 + len(LABELS)) + "|"]
-    for f in FAMILIES:
-        steps = wall[f] if race == "wall" else flops[f]
+    for f in (f for f in FAMILIES if f in steps_of[race]):
+        steps = steps_of[race][f]
         cells = [f"{f}-{o.size}", str(steps), f"{statistics.mean(values(f, race, 'seconds')):.0f}", f"{steps * bench[f]['gmac'] / 1000:.1f}"]
         text.append("| " + " | ".join(cells + [show(values(f, race, k), 1 if k[0] == "c" and k != "copies" else 3) for k in LABELS]) + " |")
     text += ["| control: one step | 1 | | | " + " | ".join(show(values("medsora", "control", k), 1 if k[0] == "c" and k != "copies" else 3) for k in LABELS) + " |",
-             f"| real training clips | | | | | {floor:.3f} | {rows[0]['consistency_real']:.1f} | |", ""]
+             f"| real training clips | | | | | {floor:.3f} | {rows[0]['consistency_real']:.1f} | |" + (" |" if o.dino else ""), ""]
 text += ["## A step", "", "| generator | parameters | GMAC a step | ms a step | steps/s | peak memory, MiB |", "|---|---|---|---|---|---|"]
 for f in FAMILIES:
     b = bench[f]
@@ -150,7 +224,7 @@ def gif(clips):
 
 def dots(key):
     """every seed as a dot, the mean as a line, for both races; the control in words, since it is far off"""
-    kinds = [(f, r) for r in TITLES for f in FAMILIES]
+    kinds = [(f, r) for r in TITLES for f in FAMILIES if values(f, r, key)]
     every, ref = [v for f, r in kinds for v in values(f, r, key)], floor if key == "frechet" else None
     low, high = min(every + ([ref] if ref else [])), max(every)
     low, high = (0, high) if low < high / 2 else (low - (high - low) / 8, high)
@@ -159,7 +233,7 @@ def dots(key):
     for i, (f, r) in enumerate(kinds):
         y, v = 36 + 22 * i, values(f, r, key)
         m = statistics.mean(v)
-        s.append(f'<text x="0" y="{y + 4}">{f}, {"same time" if r == "wall" else "same MAC"}</text><line x1="125" x2="325" y1="{y}" y2="{y}" class="g"/>')
+        s.append(f'<text x="0" y="{y + 4}">{f}, {SHORT[r]}</text><line x1="125" x2="325" y1="{y}" y2="{y}" class="g"/>')
         s.append(f'<line x1="{x(m):.1f}" x2="{x(m):.1f}" y1="{y - 7}" y2="{y + 7}" class="m"/>' + "".join(f'<circle cx="{x(q):.1f}" cy="{y}" r="3.5"/>' for q in v))
         s.append(f'<text x="380" y="{y + 4}" text-anchor="end">{m:.3f}</text>')
     end = 22 * len(kinds) + 30
@@ -181,7 +255,7 @@ if o.page:
 body{{font:16px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:46rem;margin:2rem auto;padding:0 1rem}}figure{{margin:0 0 1.2rem}}img{{width:100%;image-rendering:pixelated;border-radius:4px}}
 figcaption{{color:var(--soft);font-size:.9rem}}svg{{display:block;width:100%;max-width:34rem;height:auto;margin:1.5rem 0}}svg text{{font-size:12px;fill:var(--fg)}}svg .t{{font-weight:600}}circle{{fill:var(--dot);fill-opacity:.75}}.g{{stroke:var(--line)}}.m{{stroke:var(--dot);stroke-width:2}}.r{{stroke:var(--ref);stroke-dasharray:4 3}}
 .w{{overflow-x:auto}}table{{border-collapse:collapse;font-size:.9rem}}td,th{{padding:.25rem .5rem;border-bottom:1px solid var(--line);text-align:right}}td:first-child,th:first-child{{text-align:left}}</style>
-<h1>Four generators, the same latents</h1><p>The procedural {o.name}: {int((~test).sum())} training and {int(test.sum())} held-out clips of {frames} frames at {pixels} pixels, {o.seeds} seeds; one VAE for each seed.
+<h1>Five generators, the same latents</h1><p>The procedural {o.name}: {int((~test).sum())} training and {int(test.sum())} held-out clips of {frames} frames at {pixels} pixels, {o.seeds} seeds; one VAE for each seed.
 Written by <code>results/generators/race.py</code>; numbers as text in <code>{o.name}.md</code>.</p>{cards}{dots("denoising_mse")}{dots("frechet")}
 <h2>A training step, batch {o.batch}</h2><div class="w"><table><tr><th>generator</th><th>parameters</th><th>GMAC</th><th>steps/s</th><th>MiB</th></tr>{steps}</table></div></html>
 """

@@ -262,48 +262,27 @@ class Feat(Base):
 
 
 class Frames(nn.Conv2d):
-    """of every frame, 3x3: (B,n,h,w,c)"""
+    """depth-wise, of every frame: (B,n,h,w,c)"""
 
-    def __init__(self, cin, cout, groups=1):
-        super().__init__(cin, cout, 3, padding=1, groups=groups)
+    def __init__(self, c):
+        super().__init__(c, c, 3, padding=1, groups=c)
 
     def forward(self, x):
         return super().forward(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
-
-
-def modulation(n, d):
-    return nn.Sequential(nn.Identity(), nn.Linear(d, n * d))
-
-
-class Mlp(nn.Module):
-    def __init__(self, d):
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
-
-    def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
 def modulated(x, shift, scale):
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
 
 
-class Fine(nn.Module):
-    def __init__(self, e):
-        super().__init__()
-        self.adaLN_modulation, self.local, self.mlp = modulation(3, e), Frames(e, e, e), Mlp(e)
-
-    def forward(self, x, c):
-        shift, scale, gate = self.adaLN_modulation(c)[:, None, None, None].chunk(3, -1)
-        return x + gate * self.mlp(modulated(self.local(x), shift, scale))
-
-
-class Middle(nn.Module):
+class FortyBlock(nn.Module):
     def __init__(self, d, heads):
         super().__init__()
         self.heads = heads
-        self.adaLN_modulation, self.local, self.attn, self.mlp = modulation(6, d), Frames(d, d, d), nn.Module(), Mlp(d)
+        self.adaLN_modulation, self.local = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d)), Frames(d)
+        self.attn, self.mlp = nn.Module(), nn.Module()
         self.attn.qkv, self.attn.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.mlp.fc1, self.mlp.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
 
     def attend(self, h):  # (sequences,frames,g,g,d)
         S, d = h.shape[0], h.shape[-1]
@@ -318,45 +297,24 @@ class Middle(nn.Module):
         images = h[:, frames:]  # each by itself
         alone = self.attend(images.reshape(-1, 1, *images.shape[2:])).view(images.shape)
         x = x + m[2] * torch.cat([self.attend(h[:, :frames]), alone], 1)
-        return x + m[5] * self.mlp(modulated(x, m[3], m[4]))
+        return x + m[5] * self.mlp.fc2(F.gelu(self.mlp.fc1(modulated(x, m[3], m[4])), approximate="tanh"))
 
 
-class Forty(nn.Module):
-    def __init__(self, fine=2, e=64, depth=3, d=128, heads=4, grid=4, channels=16, frames=4):
-        super().__init__()
-        self.frames = frames
-        self.conv_in, self.fine_time = Frames(channels, e), nn.Linear(d, e)
-        self.t_embedder = nn.Module()
-        self.t_embedder.mlp = nn.ModuleList([nn.Linear(256, d), nn.Identity(), nn.Linear(d, d)])
-        self.down, self.up = (nn.ModuleList(Fine(e) for _ in range(fine)) for _ in range(2))
-        self.x_embedder = nn.Module()
-        self.x_embedder.proj = nn.Conv2d(e, d, 2, 2)
-        self.blocks = nn.ModuleList(Middle(d, heads) for _ in range(depth))
-        self.unpatch = nn.Linear(d, 4 * e)
-        self.final_layer = nn.Module()
-        self.final_layer.adaLN_modulation, self.final_layer.linear = modulation(2, e), nn.Linear(e, channels)
+class Forty(Endora):  # its parts, but for the blocks
+    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4):
+        super().__init__(0, d, heads, grid, channels, frames)
+        self.blocks = nn.ModuleList(FortyBlock(d, heads) for _ in range(depth))
+        self.final_layer.linear = nn.Linear(d, 4 * channels)
         self.latent_skip = nn.Linear(d, channels)
-        y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
-        self.register_buffer("pos_embed", torch.cat([table(x, d // 2), table(y, d // 2)], -1))
-        self.register_buffer("temp_embed", table(torch.arange(frames), d))
 
     def forward(self, z, t):
-        m, f = self.t_embedder.mlp, self.frames
-        c = F.silu(m[2](F.silu(m[0](embed(t)))))
-        fine = F.silu(self.fine_time(c))
-        around = self.conv_in(z)
-        for b in self.down:
-            around = b(around, fine)
-        x = patches(self.x_embedder.proj, around) + self.pos_embed
+        e, f = self.t_embedder.mlp, self.frames
+        c = F.silu(e[2](F.silu(e[0](embed(t)))))
+        x = patches(self.x_embedder.proj, z) + self.pos_embed.view(z.shape[2] // 2, z.shape[3] // 2, -1)
         x = torch.cat([x[:, :f] + self.temp_embed[:, None, None], x[:, f:]], 1)
         for b in self.blocks:
             x = b(x, c, f)
-        B, n, g, _, _ = x.shape
-        x = self.unpatch(x).view(B, n, g, g, 2, 2, -1).permute(0, 1, 2, 4, 3, 5, 6).reshape(around.shape) + around
-        for b in self.up:
-            x = b(x, fine)
-        x = self.final_layer.linear(modulated(x, *self.final_layer.adaLN_modulation(fine)[:, None, None, None].chunk(2, -1)))
-        return x + z * self.latent_skip(c)[:, None, None, None]
+        return self.head(x, c) + z * self.latent_skip(c)[:, None, None, None]
 
 
 # ---- LVDM's U-Net, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------

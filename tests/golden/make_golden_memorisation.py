@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes memorisation.h: copies of training clips by NumPy, on vectors that test_memorisation.c makes by the same formula.
-venv/bin/python tests/golden/make_golden_memorisation.py (numpy)"""
+"""Writes memorisation.h: copies of training clips by NumPy, precision and its kin by scikit-learn's neighbours, on vectors that test_memorisation.c makes by the same formula.
+venv/bin/python tests/golden/make_golden_memorisation.py (numpy, scikit-learn)"""
 import os
 import subprocess
 
 import numpy as np
 from formula import value
+from sklearn.metrics import pairwise_distances
 
 D, TRAIN, HELD, MADE = 24, 12, 8, 10
 
@@ -61,6 +62,20 @@ out = ["/* by make_golden_memorisation.py: NumPy */",
        "/* nearest training clip, correlation, ratio of each made clip */",
        "static const double golden_recall[][3] = {"]
 out += ["    {%d, %.16g, %.16g}," % (c[i].argmax(), c[i].max(), ratio(made)[i]) for i in range(MADE)]
+out.append("};")
+
+
+def prdc(real, made, k):
+    """Naeem et al. 2020, as their code has it."""
+    def balls(x):
+        return np.sort(pairwise_distances(x), 1)[:, k]  # behind itself
+    d = pairwise_distances(real, made)
+    inside = d <= balls(real)[:, None]
+    return inside.any(0).mean(), (d <= balls(made)).any(1).mean(), inside.sum(0).mean() / k, inside.any(1).mean()
+
+
+out += ["/* k, precision, recall, density, coverage of the made clips against the training clips */", "static const double golden_prdc[][5] = {"]
+out += ["    {%d, %s}," % (k, ", ".join("%.16g" % v for v in prdc(train, made, k))) for k in (1, 3, 5)]
 out.append("};")
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "memorisation.h")
 with open(path, "w") as f:

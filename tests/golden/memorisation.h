@@ -14,3 +14,9 @@ static const double golden_recall[][3] = {
     {5, 0.8468564555862819, 0.9731079548342987},
     {7, 0.9059805058758854, 0.8386430684494751},
 };
+/* k, precision, recall, density, coverage of the made clips against the training clips */
+static const double golden_prdc[][5] = {
+    {1, 0.6, 0.9166666666666666, 0.7, 0.4166666666666667},
+    {3, 0.7, 1, 0.7333333333333334, 1},
+    {5, 0.7, 1, 0.72, 1},
+};
