@@ -111,7 +111,7 @@ static int read_sampling(ft_classifier_info *info, const json_t *m, const char *
     if (!view) view = "centre";
     if (!crop) crop = "none";
     FT_TRY(word(path, "sampler", sampler, ft_clip_sampler_known(sampler), info->sampler, sizeof info->sampler));
-    FT_TRY(word(path, "view", view, ft_clip_view_known(view), info->view, sizeof info->view));
+    FT_TRY(word(path, "view", view, ft_view_known(view), info->view, sizeof info->view));
     FT_TRY(word(path, "crop", crop, ft_video_crop_known(crop), info->crop, sizeof info->crop));
     info->fps = fps ? atof(fps) : 0, info->overlap = overlap ? atof(overlap) : 0;
     if (info->fps >= 0 && info->fps <= 1000 && info->overlap >= 0 && info->overlap <= 0.99) return FT_OK;

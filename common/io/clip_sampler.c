@@ -22,8 +22,6 @@ ft_clip_sampler ft_clip_sampler_of(const char *name)
 
 const char *ft_clip_sampler_name(ft_clip_sampler how) { return names[how]; }
 
-bool ft_clip_view_known(const char *name) { return !strcmp(name, "centre") || !strcmp(name, "left") || !strcmp(name, "3crop"); }
-
 static double clamp(double v, double low, double high) { return v < low ? low : v > high ? high : v; }
 
 /* view k of K over `slack` frames: from the front, as the released test loader; stride clips are spread to both ends */

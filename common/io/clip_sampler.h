@@ -24,7 +24,6 @@ typedef struct {
 ft_clip_sampler ft_clip_sampler_of(const char *name);
 const char *ft_clip_sampler_name(ft_clip_sampler how);
 bool ft_clip_sampler_known(const char *name);
-bool ft_clip_view_known(const char *name); /* "centre", "left", "3crop": which square of the picture */
 
 int ft_sample_count(const ft_sampling *s, int64_t total, double fps); /* how many clips a video of `total` frames gives */
 

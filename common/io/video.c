@@ -600,6 +600,28 @@ static bool rectangle(const char *text, ft_rect *r)
            r->w > 0 && r->h > 0;
 }
 
+static const struct {
+    const char *name;
+    bool takes[FT_CROP_LAST + 1];
+} views[] = {{"centre", {[FT_CROP_CENTRE] = true}}, {"left", {[FT_CROP_FIRST] = true}}, {"3crop", {true, true, true}}};
+
+static int view_of(const char *name) /* -1: not known */
+{
+    for (int i = 0; i < (int)(sizeof views / sizeof *views); i++)
+        if (!strcmp(views[i].name, name)) return i;
+    return -1;
+}
+
+bool ft_view_known(const char *view) { return view_of(view) >= 0; }
+bool ft_view_takes(const char *view, ft_crop crop) { return views[ft_view_known(view) ? view_of(view) : 0].takes[crop]; }
+
+int ft_view_crops(const char *view)
+{
+    int n = 0;
+    for (int crop = FT_CROP_FIRST; crop <= FT_CROP_LAST; crop++) n += ft_view_takes(view, (ft_crop)crop);
+    return n;
+}
+
 bool ft_video_crop_known(const char *crop)
 {
     ft_rect r;

@@ -45,6 +45,9 @@ bool ft_video_crop_known(const char *crop);
 
 /* Which square of the upright picture: the left or upper end of its long side, the middle, the other end */
 typedef enum { FT_CROP_FIRST, FT_CROP_CENTRE, FT_CROP_LAST } ft_crop;
+bool ft_view_known(const char *view); /* "centre", "left": one of them, "3crop": all three; another word is "centre" */
+bool ft_view_takes(const char *view, ft_crop crop);
+int ft_view_crops(const char *view); /* how many it takes */
 
 /* Frames `index` (rising, n of them) as RGB, (n, size, size, 3): by the stream's colour matrix and range, cropped to v->crop,
  * pixels made square, rotated upright, short side scaled to `size` (bilinear), cropped to a square. A second pass of decoding. */

@@ -26,6 +26,8 @@ const ft_arm *ft_arm_find(const char *arm)
     return NULL;
 }
 
+bool ft_arm_brings_clips(const ft_arm_context *c) { return c->made || *c->file; }
+
 /* Settings that an arm may have of its own. All others belong to the experiment: arms on other videos could not be compared. */
 static const char *const own[] = {"classifier.", "ssl.",   "unlabelled.", "clips.", "vae.",      "generator.", "align.",
                                   "generated",   "labels", "selection",   "looks",  "precision", NULL};

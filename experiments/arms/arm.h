@@ -12,13 +12,11 @@ typedef struct {
     const char *arm, *label; /* a row's name, a preset, `clips: FILE`; what tables call it */
     const ft_config *cfg;    /* the experiment's with this arm's own settings */
     int fold, split;
-    ft_videos labelled, unlabelled;       /* of the split; an arm may replace them */
-    ft_stage *made;                       /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
-    const char *file;                     /* or a clip store of somebody else; "": none */
-    ft_stage *filter;                     /* which of these clips are used; NULL: all */
-    const ft_clipstore *unlabelled_store; /* where unlabelled clips come from; NULL: supervised */
-    int64_t *clips, n_clips;              /* which; fresh memory */
-    ft_clipstore own;                     /* holds unlabelled_store when it is a file of this arm */
+    ft_videos labelled, unlabelled; /* of the split; an arm may replace them */
+    ft_stage *made;                 /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */
+    const char *file;               /* or a clip store of somebody else; "": none */
+    ft_stage *filter;               /* which of these clips are used; NULL: all */
+    int64_t *clips, n_clips;        /* or which of the experiment's clips; fresh memory. NULL: none, supervised */
 } ft_arm_context;
 
 typedef struct {
@@ -27,8 +25,8 @@ typedef struct {
     /* Adds the stages that make its clips and sets `made`, or sets `file`, or replaces `labelled`. Nothing is computed yet; may
      * be NULL. */
     int (*plan)(ft_arm_context *c);
-    /* Without `made` and `file`, whose clips are taken whole: sets unlabelled_store, clips and n_clips of the context, or leaves
-     * them for a supervised arm. */
+    /* Without `made` and `file`, whose clips are taken whole: sets clips and n_clips of the context, or leaves them for a
+     * supervised arm. */
     int (*prepare)(ft_arm_context *c);
     /* Facts for the report about what was generated (psnr, eps_mse, logs); may be NULL. */
     void (*facts)(const ft_arm_context *c, ft_arm_result *result);
@@ -37,6 +35,8 @@ typedef struct {
 /* Reads an entry of `arms`, ARM [key=value ...] [name=LABEL], into arm, name and cfg of `a`. Without a label the name in tables
  * is the arm with the last words of its settings: "noise clips=50". */
 int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry);
+
+bool ft_arm_brings_clips(const ft_arm_context *c); /* of its own, made or in a file */
 
 const ft_arm *ft_arm_find(const char *arm); /* NULL if no row fits */
 const ft_arm *ft_arm_at(int i);

@@ -11,24 +11,17 @@
 enum { PREFIX = 7 };
 static bool is_clips(const char *arm) { return !strncmp(arm, "clips: ", PREFIX); }
 
-static const char *sampler_of(const ft_config *cfg)
-{
-    const char *own = ft_config_text(cfg, "unlabelled.sampler");
-    return strcmp(own, "same") ? own : ft_config_text(cfg, "data.sampler");
-}
-
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_config *cfg = s->own;
     char path[FT_PATH];
-    ft_ingest_opt o = {
-        .videos = s->arm + PREFIX,
-        .sampling = {ft_clip_sampler_of(sampler_of(cfg)), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1, 0},
-        .view = ft_config_text(cfg, "data.view"),
-        .size = x->store.size,
-        .fps = ft_config_real(cfg, "data.fps"),
-        .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
-        .list = {.as = "unlabelled"}};
+    ft_ingest_opt o = {.videos = s->arm + PREFIX,
+                       .sampling = {ft_alike_sampler(cfg), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1, 0},
+                       .view = ft_config_text(cfg, "data.view"),
+                       .size = x->store.size,
+                       .fps = ft_config_real(cfg, "data.fps"),
+                       .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                       .list = {.as = "unlabelled"}};
     ft_ingest_result r;
     ft_stage_file(path, s, "clips.h5");
     FT_TRY(ft_ingest(&o, path, &r));
@@ -43,7 +36,8 @@ static int check_shape(const ft_arm_context *c)
 {
     ft_clipstore head = {0}, *of = &c->x->store;
     if (ft_clipstore_head(&head, c->file, 1) < 0) return FT_OK;
-    bool sampled = strcmp(sampler_of(c->cfg), "stride"), alike = head.size == of->size && (head.frames == of->frames || sampled);
+    bool sampled = ft_alike_sampler(c->cfg) != FT_SAMPLE_STRIDE,
+         alike = head.size == of->size && (head.frames == of->frames || sampled);
     int frames = head.frames, size = head.size;
     ft_clipstore_free(&head);
     return alike ? FT_OK
@@ -63,7 +57,7 @@ static int plan(ft_arm_context *c)
     json_t *files = json_array();
     int rc = ft_folder_identity(path, files);
     json_t *key = json_pack("{s:o,s:i,s:i,s:s,s:o}", "files", files, "frames", x->store.frames, "size", x->store.size, "sampler",
-                            sampler_of(c->cfg), "config", ft_config_json(c->cfg, keys));
+                            ft_clip_sampler_name(ft_alike_sampler(c->cfg)), "config", ft_config_json(c->cfg, keys));
     if (rc == FT_OK)
         return ft_stage_add(
             c->x,

@@ -15,7 +15,6 @@ static int prepare(ft_arm_context *c)
     for (int64_t i = 0; i < want; i++) c->clips[i] = labelled[i * n / want]; /* each as often as any other, whatever `want` is */
     ft_free(labelled);
     c->n_clips = want;
-    c->unlabelled_store = &c->x->store;
     return FT_OK;
 }
 

@@ -59,7 +59,7 @@ static double training_work(const ft_config *cfg)
 }
 
 /* Of the split's labelled videos the class of each clip; nothing without generator.condition. Fresh memory. */
-static int conditions(ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip)
+static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip)
 {
     bool wanted;
     ft_videos labelled, rest;
@@ -75,7 +75,7 @@ static int conditions(ft_experiment *x, const ft_stage *s, const ft_clip_pool *p
     return rc;
 }
 
-static int train(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_stage *vae = s->need[0];
     char latents[FT_PATH], held_out[FT_PATH];
@@ -105,7 +105,7 @@ static double sampling_work(const ft_config *cfg)
     return (double)(ft_config_int(cfg, "generated") * ft_config_int(cfg, "generator.sample_steps"));
 }
 
-static int sample(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int sample(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH], latents[FT_PATH];
     const ft_stage *generator = s->need[0], *vae = s->need[1];

@@ -32,7 +32,6 @@ static int rest_of_pool(ft_arm_context *c)
         return FT_FAIL(
             FT_EDATA,
             "the arm real-unlabelled has no videos: all of the pool are labelled. Lower labels, or name data.unlabelled");
-    c->unlabelled_store = &c->x->store;
     return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
 }
 const ft_arm ft_arm_real_unlabelled = {
@@ -47,7 +46,6 @@ static int whole_pool(ft_arm_context *c)
     memcpy(all.video, pool->video, (size_t)pool->n * sizeof(int64_t));
     ft_free(c->unlabelled.video);
     c->unlabelled = all;
-    c->unlabelled_store = &c->x->store;
     return ft_clips_of(&c->x->store, &all, &c->clips, &c->n_clips);
 }
 const ft_arm ft_arm_training_clips = {

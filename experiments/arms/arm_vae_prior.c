@@ -4,7 +4,7 @@
 #include "experiments/stages/stage_vae.h"
 #include "gen/controls.h"
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_stage *vae = s->need[0];
     char path[FT_PATH], latents[FT_PATH];

@@ -5,7 +5,7 @@
 #include "experiments/stages/stage_vae.h"
 #include "gen/controls.h"
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH];
     int64_t *clip, n;

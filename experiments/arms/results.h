@@ -10,10 +10,13 @@
 
 typedef enum { FT_NOT_COMPARED, FT_COULD_NOT, FT_BETTER, FT_WORSE, FT_EQUIVALENT, FT_NOT_SHOWN } ft_verdict; /* see verdict.h */
 
+typedef struct ft_planned_run ft_planned_run; /* runs.h */
+
 typedef struct ft_arm_result {
     char arm[600], name[128]; /* see ft_arm_context; what tables call it */
     ft_config *cfg;
-    int n; /* runs: (split, seed) */
+    ft_planned_run *plan; /* every (split, seed) */
+    int planned, n;       /* n: of them read */
     ft_run_scores *run;
     json_t **line;         /* as in results.jsonl */
     ft_interval f1, delta; /* delta against the baseline; NaN without it */

@@ -62,7 +62,7 @@ static int ingest_with(ft_cli *c, ft_config *cfg)
     const char *sampler = ft_cli_text(c, "--sampler"), *view = ft_cli_text(c, "--view");
     if (!ft_clip_sampler_known(sampler))
         return FT_FAIL(FT_EUSAGE, "--sampler is %s; stride, released, uniform or dense is needed", sampler);
-    if (!ft_clip_view_known(view)) return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
+    if (!ft_view_known(view)) return FT_FAIL(FT_EUSAGE, "--view is %s; centre, left or 3crop is needed", view);
     FT_TRY(ft_claim_output(out, ft_cli_flag(c, "--force")));
     ft_ingest_opt o = {videos,
                        ft_cli_text(c, "--labels"),

@@ -172,9 +172,8 @@ static int take_frame(void *of, int64_t k, const uint8_t *rgb)
 static int store(work *x)
 {
     const ft_ingest_opt *o = x->o;
-    bool three = !strcmp(o->view, "3crop");
     for (int crop = FT_CROP_FIRST; crop <= FT_CROP_LAST; crop++) {
-        if (!three && crop != (strcmp(o->view, "left") ? FT_CROP_CENTRE : FT_CROP_FIRST)) continue;
+        if (!ft_view_takes(o->view, (ft_crop)crop)) continue;
         x->next = 0, x->at = 0;
         FT_TRY(ft_video_each(&x->video, x->wanted, x->n_wanted, o->size, (ft_crop)crop, take_frame, x));
         FT_TRY(write_clips(x, x->n_wanted));
@@ -280,7 +279,7 @@ static void count(const part *p, const ft_ingest_opt *o, ft_ingest_result *resul
     enum { SAID = 5 }; /* of windows, which there are many of, all alike */
     bool say = !p->label->frames || result->shortened + result->repeating < SAID;
     result->videos++;
-    result->clips += p->n * (strcmp(o->view, "3crop") ? 1 : 3);
+    result->clips += p->n * ft_view_crops(o->view);
     if (o->sampling.how == FT_SAMPLE_STRIDE && p->used < o->sampling.stride) {
         result->shortened++;
         if (say)
@@ -341,7 +340,7 @@ static int of_one_file(const ft_labels *l, int i, const ft_ingest_opt *o)
 {
     int n = 1;
     const ft_label *e = &l->row[i];
-    while (e->frames && e->file && i + n < l->n && strcmp(o->view, "3crop") && l->row[i + n].frames && l->row[i + n].file &&
+    while (e->frames && e->file && i + n < l->n && ft_view_crops(o->view) == 1 && l->row[i + n].frames && l->row[i + n].file &&
            !strcmp(l->row[i + n].file, e->file) && l->row[i + n].from >= l->row[i + n - 1].from + l->row[i + n - 1].frames)
         n++;
     return n;

@@ -222,7 +222,9 @@ static int compute(ft_experiment *x, ft_stage *s, const ft_lease *lease)
     FT_TRY(ft_remove_file(path));
     ft_stage_file(path, s, "log.txt");
     ft_log_copy(path);
-    int rc = s->kind->compute(x, s, facts);
+    ft_experiment scoped = *x; /* a setting that no key holds is not read, wherever one looks for it */
+    scoped.cfg = s->own;
+    int rc = s->kind->compute(&scoped, s, facts);
     x->lost |= !(kept = ft_lease_kept(lease));
     if (!kept) ft_log_copy(NULL); /* the log is somebody else's now */
     if (rc < 0 && rc != FT_EINTERRUPTED) ft_warn("%s failed: %s", s->name, ft_error_message());
@@ -262,7 +264,7 @@ int ft_stage_compute(ft_experiment *x, ft_stage *s)
 
 /* ---- estimates ------------------------------------------------------------------------------------------------------------- */
 
-static double work_of(const ft_stage *s) { return s->kind->work ? s->kind->work(s->cfg) : 1; }
+double ft_stage_work(const ft_stage *s) { return s->kind->work ? s->kind->work(s->own) : 1; }
 
 double ft_stage_gpu_memory(const ft_experiment *x, const ft_stage *s)
 {
@@ -284,10 +286,10 @@ double ft_stage_gpu_memory(const ft_experiment *x, const ft_stage *s)
 
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib)
 {
-    double sum[2] = {0, 0}, n[2] = {0, 0}, memory[2] = {0, 0}, work = work_of(s);
+    double sum[2] = {0, 0}, n[2] = {0, 0}, memory[2] = {0, 0}, work = ft_stage_work(s);
     for (int i = 0; i < x->stages; i++) { /* [0]: of the same arm, [1]: of any */
         const ft_stage *d = x->stage[i];
-        double done = work_of(d);
+        double done = ft_stage_work(d);
         if (d->kind != s->kind || d->state != FT_STAGE_DONE || done <= 0) continue;
         for (int k = strcmp(d->label, s->label) != 0; k < 2; k++) {
             sum[k] += d->seconds * work / done, n[k]++;

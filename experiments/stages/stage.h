@@ -23,8 +23,9 @@ typedef struct ft_stage ft_stage;
 
 typedef struct {
     const char *name;
-    /* Fills the folder; continues what an earlier process left there. `facts` go into done.json. */
-    int (*compute)(ft_experiment *x, const ft_stage *s, json_t *facts);
+    /* Fills the folder; continues what an earlier process left there. `facts` go into done.json. The settings of `x` are here
+     * those of `s` alone (`own`). */
+    int (*compute)(const ft_experiment *x, const ft_stage *s, json_t *facts);
     /* How much of it there is, in units that cost the same (steps, clips), for estimates. NULL: always as much. */
     double (*work)(const ft_config *cfg);
 } ft_stage_kind;
@@ -38,7 +39,7 @@ typedef enum {
 
 struct ft_stage {
     const ft_stage_kind *kind;
-    const ft_config *cfg; /* of the first arm that asks for it: for planning and messages */
+    const ft_config *cfg; /* of the first arm that asks for it */
     const char *arm;      /* of that arm: a row's name or a preset; "" for stages of the data */
     const char *label;    /* what tables call the arm */
     const char *file;     /* a clip store that it reads and no stage makes; "": none */
@@ -46,6 +47,7 @@ struct ft_stage {
     const char *const *by_content; /* settings that the key holds otherwise: files by their content. NULL: none; ends with NULL */
     ft_stage *need[FT_NEEDS];      /* what it reads */
     int needs;
+    const void *plan; /* what its kind made while planning and computes from; outlives it. NULL: settings are enough */
     /* filled by ft_stage_add */
     ft_config *own; /* the settings that its key and those of the stages it reads hold: nothing else decides its result */
     char name[64], folder[FT_PATH];
@@ -92,6 +94,7 @@ void ft_stage_file(char path[FT_PATH], const ft_stage *s, const char *name);
 ft_stage_state ft_stage_look(const ft_experiment *x, ft_stage *s);
 /* Computes it here. FT_OK also when it is done already; FT_EBUSY when another process is at it. */
 int ft_stage_compute(ft_experiment *x, ft_stage *s);
+double ft_stage_work(const ft_stage *s); /* in the units of its kind; 1 where there are none */
 /* Seconds and MiB that it should take, from stages of its kind that are done, else from the rehearsal; NaN when nothing is known.
  */
 double ft_stage_expected(const ft_experiment *x, const ft_stage *s, double *memory_mib);

@@ -35,7 +35,7 @@ static int twins_of(const ft_experiment *x, json_t *pairs)
     return rc;
 }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_confound *c = NULL;
     int n = 0;

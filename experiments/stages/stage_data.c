@@ -26,18 +26,21 @@ static ft_sampling sampling(const ft_config *cfg)
                          (int)ft_config_int(cfg, "data.stride"), (int)ft_config_int(cfg, "data.clips_per_video"), 0};
 }
 
-/* Clips of another length go through the sampler of the labelled videos, or that of unlabelled.sampler. */
-static int resample(ft_clipstore *s, const ft_experiment *x, const ft_config *cfg)
+ft_clip_sampler ft_alike_sampler(const ft_config *cfg)
 {
-    ft_sampling how = sampling(x->cfg);
     const char *own = ft_config_text(cfg, "unlabelled.sampler");
-    if (strcmp(own, "same")) how.how = ft_clip_sampler_of(own);
+    return ft_clip_sampler_of(strcmp(own, "same") ? own : ft_config_text(cfg, "data.sampler"));
+}
+
+/* Clips of another length go through the sampler. */
+static int resample(ft_clipstore *s, const ft_experiment *x)
+{
+    ft_sampling how = {ft_alike_sampler(x->cfg), x->store.frames, (int)ft_config_int(x->cfg, "data.stride"), 1, 0};
     int64_t index[256], frame = (int64_t)s->size * s->size * 3;
     int one;
     double used;
-    how.clips = 1;
     if (how.how == FT_SAMPLE_STRIDE || s->n_clip == 0) return FT_OK;
-    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(cfg, "unlabelled.fps"), index, 1, &one, &used));
+    FT_TRY(ft_sample_clips(&how, s->path, s->frames, ft_config_real(x->cfg, "unlabelled.fps"), index, 1, &one, &used));
     uint8_t *pixels = ft_alloc((size_t)(s->n_clip * how.frames * frame));
     if (!pixels) return FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)s->n_clip);
     for (int64_t i = 0; i < s->n_clip; i++)
@@ -49,14 +52,27 @@ static int resample(ft_clipstore *s, const ft_experiment *x, const ft_config *cf
     return FT_OK;
 }
 
-int ft_clips_alike(ft_clipstore *s, const ft_experiment *x, const ft_config *cfg, const char *path)
+int ft_clips_alike(ft_clipstore *s, const ft_experiment *x, const char *path)
 {
     FT_TRY(ft_clipstore_read(s, path));
-    if (s->frames != x->store.frames) FT_TRY(resample(s, x, cfg));
+    if (s->frames != x->store.frames) FT_TRY(resample(s, x));
     if (s->frames != x->store.frames || s->size != x->store.size)
         return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels; the labelled videos have %d and %d. Make them alike",
                        path, s->frames, s->size, x->store.frames, x->store.size);
     if (s->n_clip == 0) return FT_FAIL(FT_EDATA, "%s: holds no clips", path);
+    return FT_OK;
+}
+
+int ft_alike_key(const ft_experiment *x, const ft_config *cfg, const char *file, json_t **key)
+{
+    ft_clipstore head = {0};
+    char hex[65];
+    *key = NULL;
+    FT_TRY(ft_sha256_file(file, hex));
+    bool alike = ft_clipstore_head(&head, file, 1) < 0 || head.frames == x->store.frames; /* what cannot be read is said later */
+    ft_clipstore_free(&head);
+    *key = alike ? json_string(hex)
+                 : json_pack("[s,s,i]", hex, ft_clip_sampler_name(ft_alike_sampler(cfg)), (int)ft_config_int(cfg, "data.stride"));
     return FT_OK;
 }
 
@@ -88,7 +104,7 @@ static int folder_identity(const char *dir, int depth, json_t *list)
 
 int ft_folder_identity(const char *dir, json_t *list) { return folder_identity(dir, 0, list); }
 
-static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int make_phantom(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_config *cfg = s->own;
     char path[FT_PATH];
@@ -106,7 +122,7 @@ static int make_phantom(ft_experiment *x, const ft_stage *s, json_t *facts)
     return ft_phantom_write(&o, path);
 }
 
-static int ingest(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int ingest(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_config *cfg = s->own;
     char path[FT_PATH];

@@ -37,7 +37,7 @@ static int which_are_viewed(const ft_experiment *x, const ft_clipstore *s, bool 
     return FT_OK;
 }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH];
     ft_clipstore own = {0};
@@ -47,7 +47,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     const ft_stage *made = s->needs > own_vae(s->own) ? s->need[s->needs - 1] : NULL;
     int rc = FT_OK;
     if (made) ft_stage_file(path, made, "clips.h5");
-    if (made || *s->file) rc = ft_clips_alike(&own, x, s->own, made ? path : s->file);
+    if (made || *s->file) rc = ft_clips_alike(&own, x, made ? path : s->file);
     const ft_clipstore *clips = made || *s->file ? &own : &x->store;
     if (rc == FT_OK) rc = ft_features_settings(s, s->own, &cfg);
     if (rc == FT_OK) rc = which_are_viewed(x, clips, &viewed);
@@ -86,26 +86,27 @@ int ft_stage_features(ft_experiment *x, const ft_config *cfg, const char *label,
 {
     static const char *const keys[] = {"features.",          "classifier.augment", "precision",
                                        "unlabelled.sampler", "unlabelled.fps",     NULL};
-    static const char *const by_content[] = {"features.model", "features.weights",
-                                             NULL}; /* the network's identity is in the key */
+    /* the identities of network and file are in the key */
+    static const char *const by_content[] = {"features.model", "features.weights", "data.sampler", "data.stride", NULL};
     ft_stage like = {.kind = &features, .cfg = cfg, .arm = "", .label = "", .file = file, .fold = fold, .by_content = by_content};
-    char network[65] = "", hex[65] = "";
+    char network[65] = "";
     bool of_data = !made && !*file;
-    json_t *settings;
+    json_t *settings, *of_file = NULL;
     if (own_vae(cfg)) FT_TRY(ft_stage_vae(x, cfg, label, fold, &like.need[like.needs++]));
     else {
         ft_backbone_opt o = ft_backbone_options(cfg);
         FT_TRY(ft_backbone_identity(&o, network));
     }
     if (made) like.need[like.needs++] = made;
-    if (*file) FT_TRY(ft_sha256_file(file, hex));
-    FT_TRY(ft_key_settings(cfg, keys, &settings));
+    if (*file) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
+    int rc = ft_key_settings(cfg, keys, &settings);
+    if (rc < 0) return json_decref(of_file), rc;
     json_object_del(settings, "features.model"); /* the identity stands for both */
     json_object_del(settings, "features.weights");
     json_t *pools = json_array();
     for (int f = 0; of_data && f < x->n_folds; f++) json_array_append_new(pools, ft_video_names(&x->store, &x->folds[f].pool));
     return ft_stage_add(x, &like,
-                        json_pack("{s:s,s:o,s:s,s:s,s:o}", "network", network, "config", settings, "file", hex, "store",
-                                  of_data ? x->store.id : "", "viewed", pools),
+                        json_pack("{s:s,s:o,s:o,s:s,s:o}", "network", network, "config", settings, "file",
+                                  of_file ? of_file : json_string(""), "store", of_data ? x->store.id : "", "viewed", pools),
                         stage);
 }

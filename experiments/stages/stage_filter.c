@@ -68,7 +68,7 @@ static int probe_settings(const ft_stage *s, const ft_config *of, ft_config **cf
     return FT_OK;
 }
 
-static int train_probe(ft_experiment *x, const ft_stage *s, const ft_config *cfg, const ft_clip_features *data)
+static int train_probe(const ft_experiment *x, const ft_stage *s, const ft_config *cfg, const ft_clip_features *data)
 {
     ft_videos labelled = {0}, rest = {0};
     ft_training_set set = {.store = &x->store,
@@ -79,7 +79,7 @@ static int train_probe(ft_experiment *x, const ft_stage *s, const ft_config *cfg
     ft_training_result r = {0};
     char network[65];
     int64_t *clip = NULL;
-    int *label = NULL, rc = ft_split_make(&labelled, &rest, s->cfg, &x->store, &x->classes, &x->folds[s->fold], s->split);
+    int *label = NULL, rc = ft_split_make(&labelled, &rest, s->own, &x->store, &x->classes, &x->folds[s->fold], s->split);
     ft_backbone_opt seen = ft_backbone_options(cfg);
     ft_classifier_opt o = {0};
     if (rc == FT_OK) rc = ft_backbone_identity(&seen, network);
@@ -99,7 +99,7 @@ static int train_probe(ft_experiment *x, const ft_stage *s, const ft_config *cfg
 }
 
 /* breaks (n): clips with a condition that the probe gives less than clips.agreement */
-static int disagree(ft_experiment *x, const ft_stage *s, const ft_clip_pool *clips, bool *breaks)
+static int disagree(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *clips, bool *breaks)
 {
     const ft_stage *of_data = s->need[s->needs - 3], *of_arm = s->need[s->needs - 2];
     char path[FT_PATH];
@@ -157,7 +157,7 @@ static int write_kept(const ft_stage *s, const bool *dropped, int64_t n, int64_t
     return rc;
 }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_clipstore own = {0};
     const ft_stage *likeness = s->need[s->needs - 1];
@@ -167,7 +167,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     bool *dropped = NULL, *breaks = NULL;
     json_t *by_rule = json_object();
     if (!*s->file) ft_stage_file(path, s->need[0], "clips.h5");
-    if (rc == FT_OK) rc = ft_clips_alike(&own, x, s->own, *s->file ? s->file : path);
+    if (rc == FT_OK) rc = ft_clips_alike(&own, x, *s->file ? s->file : path);
     int64_t m = own.n_clip;
     clip = ft_alloc_n(m + 1, sizeof *clip), dropped = ft_alloc_n(m + 1, 1), breaks = ft_alloc_n(m + 1, 1);
     if (rc == FT_OK && (!clip || !dropped || !breaks)) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
@@ -198,9 +198,19 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
     static const char *const keys[] = {"clips.", "unlabelled.sampler", "unlabelled.fps", NULL};
     static const char *const of_probe[] = {"classifier.", "selection", "looks", "data.test_clips",
                                            "features.",   "precision", NULL};
-    ft_stage like = {.kind = &filtering, .cfg = cfg, .arm = "", .label = label, .file = file, .fold = fold, .split = split};
+    /* who is labelled, and how the clips of a file are made alike, stand in the key */
+    static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
+                                             "data.sampler",    "data.stride", NULL};
+    ft_stage like = {.kind = &filtering,
+                     .cfg = cfg,
+                     .arm = "",
+                     .label = label,
+                     .file = file,
+                     .fold = fold,
+                     .split = split,
+                     .by_content = by_content};
     int rule[FT_FILTER_RULES], n = rules_of(cfg, rule);
-    char hex[65] = "";
+    json_t *of_file = NULL;
     *stage = NULL;
     if (n < 0) return n;
     if (n == 0 || (!made && !*file)) return FT_OK;
@@ -213,15 +223,15 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
         return FT_FAIL(FT_ECONFIG, "%s: clips.filter: copies are told by held-out real clips, and there are no validation videos",
                        ft_config_origin(cfg, "clips.filter"));
     if (made) like.need[like.needs++] = made;
-    else FT_TRY(ft_sha256_file(file, hex));
     if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[like.needs++]));
     if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     FT_TRY(ft_stage_likeness(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     json_t *probe = NULL;
+    if (!made) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
     if (agreement) FT_TRY(ft_key_settings(cfg, of_probe, &probe));
     json_t *key =
-        json_pack("{s:o,s:s,s:o,s:o}", "config", ft_config_json(cfg, keys), "file", hex, "probe", probe ? probe : json_null(),
-                  "labelled", agreement ? ft_video_names(&x->store, labelled) : json_null());
+        json_pack("{s:o,s:o,s:o,s:o}", "config", ft_config_json(cfg, keys), "file", of_file ? of_file : json_string(""), "probe",
+                  probe ? probe : json_null(), "labelled", agreement ? ft_video_names(&x->store, labelled) : json_null());
     return ft_stage_add(x, &like, key, stage);
 }
 

@@ -117,7 +117,7 @@ static int distances(const ft_clip_pool *real, const ft_clip_pool *other, bool *
     return rc < 0 ? rc : FT_OK;
 }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_clipstore own = {0};
     ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store};
@@ -127,7 +127,7 @@ static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].pool, &pool, &train.n);
     if (s->needs) ft_stage_file(path, s->need[0], "clips.h5");
     if (rc == FT_OK && of_arm) {
-        rc = ft_clips_alike(&own, x, s->own, s->needs ? path : s->file);
+        rc = ft_clips_alike(&own, x, s->needs ? path : s->file);
         clips.store = &own, clips.n = own.n_clip;
         if (rc == FT_OK && !(clip = ft_alloc_n(clips.n + 1, sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
         for (int64_t i = 0; rc == FT_OK && i < clips.n; i++) clip[i] = i;
@@ -148,6 +148,7 @@ int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label,
                       ft_stage **stage)
 {
     static const char *const keys[] = {"unlabelled.sampler", "unlabelled.fps", NULL};
+    static const char *const by_content[] = {"data.sampler", "data.stride", NULL}; /* how the clips of a file are made alike */
     const ft_fold *f = &x->folds[fold];
     ft_stage like = {.kind = &likeness,
                      .cfg = cfg,
@@ -156,11 +157,12 @@ int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label,
                      .file = file,
                      .fold = fold,
                      .need = {made},
-                     .needs = made != NULL};
-    char hex[65] = "";
-    if (*file) FT_TRY(ft_sha256_file(file, hex));
-    json_t *key = json_pack("{s:s,s:o,s:s,s:s,s:o,s:o}", "measures", "frechet, prdc, passport", "config",
-                            ft_config_json(cfg, keys), "store", x->store.id, "file", hex, "pool",
+                     .needs = made != NULL,
+                     .by_content = by_content};
+    json_t *of_file = NULL;
+    if (*file) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
+    json_t *key = json_pack("{s:s,s:o,s:s,s:o,s:o,s:o}", "measures", "frechet, prdc, passport", "config",
+                            ft_config_json(cfg, keys), "store", x->store.id, "file", of_file ? of_file : json_string(""), "pool",
                             ft_video_names(&x->store, &f->pool), "validation", ft_video_names(&x->store, &f->validation));
     return ft_stage_add(x, &like, key, stage);
 }

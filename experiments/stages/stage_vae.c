@@ -10,7 +10,7 @@
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "vae.steps"); }
 
-static int compute(ft_experiment *x, const ft_stage *s, json_t *facts)
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_fold *f = &x->folds[s->fold];
     char latents[FT_PATH], held_out[FT_PATH];

@@ -88,11 +88,9 @@ static int link_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
 static int read_results(ft_result *r)
 {
     ft_experiment *x = r->x;
-    int splits = (int)ft_config_int(x->cfg, "splits"), seeds = (int)ft_config_int(x->cfg, "seeds");
     for (int i = 0; i < r->n; i++) {
         ft_arm_result *a = &r->arm[i];
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_read(x, a, split, seed));
+        FT_TRY(ft_runs_read(x, a));
         a->frechet = ft_stage_number(a->likeness, "frechet");
         json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL;
         a->passport = ft_passport_read(facts, &a->copies);
@@ -100,9 +98,7 @@ static int read_results(ft_result *r)
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }
-    for (int i = 0; i < r->curve_n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_read(x, &r->curve[i], split, seed));
+    for (int i = 0; i < r->curve_n; i++) FT_TRY(ft_runs_read(x, &r->curve[i]));
     r->frechet_real = ft_stage_number(r->held_out, "frechet");
     return ft_compare(r);
 }

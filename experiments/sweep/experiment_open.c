@@ -14,18 +14,22 @@
 #include "experiments/sweep/runs.h"
 #include "experiments/sweep/shapes.h"
 
-static int plan_runs(ft_result *r)
+static int plan_runs(ft_experiment *x, ft_arm_result *arm, int n)
+{
+    int splits = (int)ft_config_int(x->cfg, "splits"), seeds = (int)ft_config_int(x->cfg, "seeds");
+    for (int i = 0; i < n; i++)
+        for (int split = 0; split < splits; split++)
+            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &arm[i], split, seed));
+    return FT_OK;
+}
+
+static int plan_all(ft_result *r)
 {
     ft_experiment *x = r->x;
-    int splits = (int)ft_config_int(x->cfg, "splits"), seeds = (int)ft_config_int(x->cfg, "seeds");
     bool generated = false;
     FT_TRY(ft_stage_confounds(x, &r->checked));
-    for (int i = 0; i < r->n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->arm[i], split, seed));
-    for (int i = 0; i < r->curve_n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &r->curve[i], split, seed));
+    FT_TRY(plan_runs(x, r->arm, r->n));
+    FT_TRY(plan_runs(x, r->curve, r->curve_n));
     for (int i = 0; i < r->n; i++) generated |= r->arm[i].likeness != NULL;
     return generated ? ft_stage_likeness(x, x->cfg, "", 0, NULL, "", &r->held_out) : FT_OK;
 }
@@ -49,17 +53,19 @@ int ft_experiment_open(ft_result *r)
     FT_TRY(ft_classes_make(&x->classes, x->cfg, &x->store));
     FT_TRY(ft_folds_make(&x->folds, &x->n_folds, x->cfg, &x->store, &x->classes));
     FT_TRY(ft_curve_read(r));
-    return plan_runs(r);
+    return plan_all(r);
 }
 
 void ft_experiment_close(ft_result *r)
 {
     ft_experiment *x = r->x;
-    ft_arms_free(r->curve, r->curve_n); /* their settings borrow from those of an arm */
-    ft_arms_free(r->arm, r->n);
     ft_free(r->point);
     ft_findings_free(&r->found);
-    ft_stages_free(x);
+    ft_stages_free(x); /* they borrow from arms and runs */
+    for (int i = 0; i < r->curve_n; i++) ft_runs_free(&r->curve[i]);
+    for (int i = 0; i < r->n; i++) ft_runs_free(&r->arm[i]);
+    ft_arms_free(r->curve, r->curve_n); /* their settings borrow from those of an arm */
+    ft_arms_free(r->arm, r->n);
     ft_free(x->rehearsal);
     ft_folds_free(x->folds, x->n_folds);
     ft_classes_free(&x->classes);

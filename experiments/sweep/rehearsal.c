@@ -89,7 +89,7 @@ static int write(ft_experiment *x, const ft_experiment *small)
     FT_TRY(key_of(x, hex));
     for (int i = 0; i < small->stages; i++) {
         const ft_stage *s = small->stage[i];
-        double work = s->kind->work ? s->kind->work(s->cfg) : 1;
+        double work = ft_stage_work(s);
         double unit = !s->kind->work ? 0 : s->unit_seconds > 0 ? s->unit_seconds : s->seconds / work;
         json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:f,s:f,s:f,s:f}", "stage", s->kind->name, "arm", s->label, "seconds",
                                               s->seconds, "work", work, "unit_seconds", unit, "memory_mib", s->memory_mib,
@@ -122,9 +122,12 @@ static int perform(ft_result *r, const char *dir)
     if (rc == FT_OK) rc = ft_experiment_work(&small, NULL);
     ft_log_quiet(before);
     if (rc == FT_OK) rc = write(r->x, &small);
-    for (int i = 0; i < all.n; i++) ft_config_free(all.arm[i].cfg);
-    ft_free(all.arm);
     ft_stages_free(&small);
+    for (int i = 0; i < all.n; i++) {
+        ft_runs_free(&all.arm[i]);
+        ft_config_free(all.arm[i].cfg);
+    }
+    ft_free(all.arm);
     return rc;
 }
 
@@ -145,7 +148,7 @@ static bool worth_it(ft_experiment *x)
         }
         if (known) continue;
         kinds += new;
-        steps += s->kind->work(s->cfg);
+        steps += ft_stage_work(s);
     }
     return steps > kinds * 4.0 * WORTH;
 }

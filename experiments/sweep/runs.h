@@ -1,13 +1,14 @@
-/* A run of an arm: one split and seed. */
+/* A run of an arm: one split and seed. It is planned once; its stages compute from the plan, and its results are read by it. */
 #ifndef FT_RUNS_H
 #define FT_RUNS_H
 
 #include "experiments/arms/results.h"
 
-/* Adds the stages of one (split, seed) of an arm to the graph. With cross-validation its test videos are those of all folds of a
- * repeat. */
+/* Adds a (split, seed) to arm->plan, and its stages to the graph. With cross-validation its test videos are those of all folds of
+ * a repeat. */
 int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed);
-/* Reads its results, appended to arm->run. Its stages must be done. */
-int ft_run_read(ft_experiment *x, ft_arm_result *arm, int split, int seed);
+/* Reads the results of all that is planned, in order, into arm->run and arm->line. The stages must be done. */
+int ft_runs_read(ft_experiment *x, ft_arm_result *arm);
+void ft_runs_free(ft_arm_result *arm); /* the plan; after the stages, which point to it */
 
 #endif

@@ -1,0 +1,290 @@
+#include "experiments/sweep/run_classifier.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "classify/classifier.h"
+#include "classify/scores.h"
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/base/streams.h"
+#include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_features.h"
+#include "experiments/stages/stage_filter.h"
+#include "experiments/sweep/predictions.h"
+
+/* ---- unlabelled clips ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    const ft_clipstore *store; /* NULL: none, supervised */
+    ft_clipstore own;          /* what `store` is unless it holds the labelled videos */
+    int64_t *clip, n;
+} unlabelled;
+
+static void unlabelled_free(unlabelled *u)
+{
+    ft_clipstore_free(&u->own);
+    ft_free(u->clip);
+}
+
+/* Of the arm's own clips all, of the labelled videos' those that it chose. */
+static int unlabelled_read(unlabelled *u, const ft_experiment *x, const ft_arm_context *c)
+{
+    char path[FT_PATH];
+    if (ft_arm_brings_clips(c)) {
+        if (c->made) ft_stage_file(path, c->made, "clips.h5");
+        FT_TRY(ft_clips_alike(&u->own, x, c->made ? path : c->file));
+        u->store = &u->own, u->n = u->own.n_clip;
+    } else if (c->clips) u->store = &x->store, u->n = c->n_clips;
+    if (!(u->clip = ft_alloc_n(u->n + 1, sizeof *u->clip))) return FT_FAIL(FT_ENOMEM, "no memory for clips");
+    for (int64_t i = 0; i < u->n; i++) u->clip[i] = u->store == &u->own ? i : c->clips[i];
+    if (c->filter) FT_TRY(ft_filter_apply(c->filter, u->clip, &u->n));
+    if (u->n == 0) u->store = NULL; /* from its labels alone */
+    return FT_OK;
+}
+
+/* unlabelled.clips takes a part of them, the same part of a larger part */
+static void take_part(unlabelled *u, const ft_stage *s, int64_t most)
+{
+    if (most <= 0 || most >= u->n) return;
+    ft_rng r = ft_rng_make((uint64_t)s->split, FT_STREAM_UNLABELLED_CLIPS, (uint64_t)s->fold);
+    ft_rng_shuffle(&r, u->clip, u->n);
+    u->n = most;
+}
+
+/* unlabelled.frames spoils their motion: copies of the clips, all of one frame (frozen) or in any order */
+static int spoil(unlabelled *u, bool frozen)
+{
+    const ft_clipstore *from = u->store;
+    ft_clipstore s = {.frames = from->frames, .size = from->size, .stride = from->stride, .n_clip = u->n};
+    int64_t frame = (int64_t)s.size * s.size * 3, order[256];
+    memcpy(s.id, from->id, sizeof s.id);
+    s.pixels = ft_alloc((size_t)(s.n_clip * s.frames * frame));
+    s.clip = ft_alloc((size_t)(s.n_clip + 1) * sizeof *s.clip);
+    if (!s.pixels || !s.clip) {
+        ft_clipstore_free(&s);
+        return FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)u->n);
+    }
+    for (int64_t i = 0; i < s.n_clip; i++) {
+        ft_rng r = ft_rng_make((uint64_t)u->clip[i], FT_STREAM_FRAME_ORDER, 0);
+        for (int f = 0; f < s.frames; f++) order[f] = frozen ? 0 : f;
+        if (!frozen) ft_rng_shuffle(&r, order, s.frames);
+        for (int f = 0; f < s.frames; f++)
+            memcpy(s.pixels + (i * s.frames + f) * frame, ft_clip_pixels(from, u->clip[i]) + order[f] * frame, (size_t)frame);
+        u->clip[i] = i;
+    }
+    ft_clipstore_free(&u->own);
+    u->own = s;
+    u->store = &u->own;
+    return FT_OK;
+}
+
+static int restrict_unlabelled(unlabelled *u, const ft_stage *s)
+{
+    if (!u->store) return FT_OK;
+    const char *frames = ft_config_text(s->own, "unlabelled.frames");
+    take_part(u, s, ft_config_int(s->own, "unlabelled.clips"));
+    if (!strcmp(frames, "whole")) return FT_OK;
+    if (ft_is_probe(s->own))
+        return FT_FAIL(FT_ECONFIG, "%s: unlabelled.frames: features are of whole clips; a probe cannot look at others",
+                       ft_config_origin(s->own, "unlabelled.frames"));
+    return spoil(u, !strcmp(frames, "frozen"));
+}
+
+/* ---- what probes look at --------------------------------------------------------------------------------------------------- */
+
+bool ft_is_probe(const ft_config *cfg)
+{
+    const ft_classifier *f = ft_classifier_find(ft_config_text(cfg, "classifier.model"));
+    return f && f->of_features;
+}
+
+/* Features of a run: of the labelled videos' clips, and of those that the arm brings. */
+typedef struct {
+    ft_clip_features data, own;
+    ft_config *cfg; /* with the backbone where it is */
+    char network[65];
+} run_features;
+
+static int features_read(run_features *r, const ft_experiment *x, const ft_stage *s, const unlabelled *u)
+{
+    const ft_run_fold *run = s->plan;
+    char path[FT_PATH];
+    if (!run->seen) return FT_OK;
+    FT_TRY(ft_features_settings(run->seen, s->own, &r->cfg));
+    ft_backbone_opt o = ft_backbone_options(r->cfg);
+    FT_TRY(ft_backbone_identity(&o, r->network));
+    ft_stage_file(path, run->seen, "features.safetensors");
+    FT_TRY(ft_clip_features_read(&r->data, path, x->store.n_clip));
+    if (!run->seen_own) return FT_OK;
+    ft_stage_file(path, run->seen_own, "features.safetensors");
+    return ft_clip_features_read(&r->own, path, u->own.n_clip);
+}
+
+static void features_free(run_features *r)
+{
+    ft_clip_features_free(&r->data);
+    ft_clip_features_free(&r->own);
+    ft_config_free(r->cfg);
+}
+
+/* ---- answers --------------------------------------------------------------------------------------------------------------- */
+
+/* clips and their labels; `most` of a video, 0: all */
+static int labels_of(const ft_experiment *x, const ft_videos *v, int64_t most, int64_t **clip, int **label, int64_t *n)
+{
+    FT_TRY(ft_first_clips_of(&x->store, v, most, clip, n));
+    if (!(*label = ft_alloc((size_t)(*n + 1) * sizeof **label))) return FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int64_t i = 0; i < *n; i++) (*label)[i] = x->classes.of_video[x->store.clip[(*clip)[i]].video];
+    return FT_OK;
+}
+
+/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. features: of a probe */
+static int predict_videos(const ft_experiment *x, const char *run, const ft_clip_features *features, const ft_videos *v,
+                          float *rows)
+{
+    ft_classifier_info info;
+    int64_t *clip = NULL, n;
+    int C = x->classes.n;
+    FT_TRY(ft_classifier_info_read(&info, run));
+    int rc = ft_first_clips_of(&x->store, v, ft_config_int(x->cfg, "data.test_clips"), &clip, &n);
+    float *prob = rc == FT_OK ? ft_alloc((size_t)(n * C + 1) * sizeof *prob) : NULL;
+    if (rc == FT_OK && !prob) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK) rc = ft_classifier_predict(run, &info, &x->store, features, clip, n, prob);
+    int64_t *first = ft_alloc((size_t)(n + 1) * sizeof *first), videos;
+    if (rc == FT_OK && !first) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK) {
+        videos = ft_video_means(&x->store, clip, n, prob, C, rows, first);
+        FT_ASSERT(videos == v->n); /* both in the store's order, and every video has clips */
+    }
+    ft_free(first);
+    ft_free(prob);
+    ft_free(clip);
+    ft_classifier_info_free(&info);
+    return rc;
+}
+
+/* what is known of the pool's own clips, for the log: how many pseudo-labels were right */
+static int truth_of(const ft_experiment *x, const unlabelled *u, int **truth)
+{
+    *truth = NULL;
+    if (u->store != &x->store) return FT_OK;
+    if (!(*truth = ft_alloc((size_t)(u->n + 1) * sizeof **truth))) return FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int64_t i = 0; i < u->n; i++) (*truth)[i] = x->classes.of_video[x->store.clip[u->clip[i]].video];
+    return FT_OK;
+}
+
+static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r, bool semi)
+{
+    if (!semi) return json_null();
+    json_t *share = json_object();
+    for (int k = 0; k < x->classes.n; k++) json_object_set_new(share, x->classes.name[k], json_real(r->pseudo[k]));
+    return json_pack("{s:o,s:o}", "share", share, "accuracy",
+                     isnan(r->pseudo_accuracy) ? json_null() : json_real(r->pseudo_accuracy));
+}
+
+bool ft_two_classes(const ft_experiment *x) { return x->classes.n == 2 && x->classes.positive != FT_MULTILABEL; }
+
+/* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
+static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, const ft_clip_features *features,
+                           double *threshold)
+{
+    const ft_videos *v = &f->validation;
+    if (!ft_two_classes(x) || v->n == 0) return FT_OK;
+    float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
+    int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
+    int rc = prob && label ? predict_videos(x, run, features, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    for (int64_t i = 0; rc == FT_OK && i < v->n; i++) label[i] = x->classes.of_video[v->video[i]];
+    if (rc == FT_OK) *threshold = ft_operating_point(prob, label, v->n, x->classes.positive);
+    ft_free(prob);
+    ft_free(label);
+    return rc;
+}
+
+static json_t *looks_of(const ft_training_result *r, bool looked)
+{
+    if (!looked) return json_null();
+    json_t *a = json_array();
+    for (int i = 0; i < r->looks; i++) json_array_append_new(a, json_real(r->look[i]));
+    return a;
+}
+
+/* ---- the stage ------------------------------------------------------------------------------------------------------------- */
+
+static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
+
+static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u, const run_features *features, json_t *facts)
+{
+    const ft_run_fold *run = s->plan;
+    const ft_fold *f = &x->folds[s->fold];
+    bool best_on_test = !strcmp(ft_config_text(s->own, "selection"), "best-on-test");
+    char path[FT_PATH];
+    ft_training_set set = {.store = &x->store,
+                           .unlabelled_store = u->store,
+                           .unlabelled = u->clip,
+                           .n_unlabelled = u->n,
+                           .classes = (const char *const *)x->classes.name,
+                           .n_classes = x->classes.n,
+                           .watched_store = &x->store,
+                           .looks = (int)ft_config_int(s->own, "looks"),
+                           .positive = x->classes.positive};
+    const ft_config *cfg = features->cfg ? features->cfg : s->own;
+    const ft_clip_features *seen = features->cfg ? &features->data : NULL;
+    if (seen)
+        set.features = seen, set.unlabelled_features = ft_arm_brings_clips(&run->c) ? &features->own : seen,
+        set.network = features->network;
+    int64_t *clip = NULL, *held = NULL;
+    int *label = NULL, *held_label = NULL, *truth = NULL;
+    ft_training_result r = {0};
+    double threshold = NAN;
+    float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
+    int rc = prob ? labels_of(x, &run->c.labelled, 0, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK)
+        rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(s->own, "data.test_clips"), &held, &held_label,
+                       &set.n_watched);
+    if (rc == FT_OK) rc = truth_of(x, u, &truth);
+    set.truth = truth;
+    set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
+    ft_classifier_opt o = {0};
+    if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
+    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
+    if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
+    else if (rc == FT_OK) rc = predict_videos(x, s->folder, seen, &f->test, prob); /* without `looks` the only one at the list */
+    ft_stage_file(path, s, "test.csv");
+    if (rc == FT_OK) rc = ft_predictions_write(x, path, &f->test, prob);
+    if (rc == FT_OK) rc = operating_point(x, f, s->folder, seen, &threshold);
+    if (rc == FT_OK) {
+        json_object_set_new(facts, "threshold", isnan(threshold) ? json_null() : json_real(threshold));
+        json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
+        json_object_set_new(facts, "utilisation", json_real(r.utilisation));
+        json_object_set_new(facts, "step", json_integer(r.best_step));
+        json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, u->store != NULL));
+    }
+    ft_classifier_options_free(&o);
+    ft_free(r.chosen);
+    ft_free(prob);
+    ft_free(clip);
+    ft_free(held);
+    ft_free(label);
+    ft_free(held_label);
+    ft_free(truth);
+    return rc;
+}
+
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
+{
+    const ft_run_fold *run = s->plan;
+    unlabelled u = {0};
+    run_features features = {0};
+    int rc = unlabelled_read(&u, x, &run->c);
+    if (rc == FT_OK) rc = features_read(&features, x, s, &u);
+    if (rc == FT_OK) rc = restrict_unlabelled(&u, s);
+    if (rc == FT_OK) rc = train(x, s, &u, &features, facts);
+    features_free(&features);
+    unlabelled_free(&u);
+    return rc;
+}
+
+const ft_stage_kind ft_run_classifier = {"classifier", compute, work};
