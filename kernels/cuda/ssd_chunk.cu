@@ -106,8 +106,10 @@ template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const c
 {
     enum { TP = W * 16 };
     float end = 0;
+#pragma unroll 1 /* registers */
     for (int t = p.lane; t < p.t; t += FT_WARP) {
         float own = 0, sum = 0;
+#pragma unroll 1
         for (int n = 0; n < s.n / 16; n++) { /* in order */
             int64_t at = (n * s.tokens + p.token + t) * s.heads + p.h0 + h;
             own += k.own[at], sum += k.sums[at];
