@@ -115,7 +115,7 @@ def tree(place, paths):
 
 FIRST = {  # the cases that a file's mutants most likely fail
     "attention.c": "sdpa", "attention_channel.c": "attention_channel", "attention_local.c": "attention_local", "ssd.c": "ssd", "wkv.c": "wkv",
-    "attention_short.c": "sdpa", "ssd_chunk.c": "ssd", "tensor.h": "ssd sdpa attention_channel",
+    "attention_short.c": "sdpa", "ssd_chunk.c": "ssd", "ssd_chunk.h": "ssd", "ssd_carry.c": "ssd_long ssd_state", "combine.c": "combine", "tensor.h": "ssd sdpa attention_channel",
     "gemm.h": "sdpa ssd attention_channel", "gemm_bf16.h": "sdpa", "norm.c": "layernorm rms gate", "conv_dw.c": "dw_", "vision.c": "grid corr",
     "norm_channel.c": "group spatial instance batch", "fourier.c": "focal", "softmax.c": "softmax l2", "pool.c": "pool upsample",
     "loss.c": "mse l1 huber bce hinge softmax_xent xent pseudo gauss vlb pearson", "shape.c": "permute concat slice pad roll resize",

@@ -106,8 +106,10 @@ template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const c
 {
     enum { TP = W * 16 };
     float end = 0;
+#pragma unroll 1 /* registers */
     for (int t = p.lane; t < p.t; t += FT_WARP) {
         float own = 0, sum = 0;
+#pragma unroll 1
         for (int n = 0; n < s.n / 16; n++) { /* in order */
             int64_t at = (n * s.tokens + p.token + t) * s.heads + p.h0 + h;
             own += k.own[at], sum += k.sums[at];
@@ -121,13 +123,13 @@ template <int W> FT_DEV float add_carried(const room &r, const chunk &s, const c
 }
 
 /* what of a head remains when its products are done: a warp, token lane and token lane + 32 */
-template <int W> FT_DEV void finish_head(const room &r, const chunk &s, const chunk_grads &k, const spot &p, int h)
+template <int W, bool CARRIED> FT_DEV void finish_head(const room &r, const chunk &s, const chunk_grads &k, const spot &p, int h)
 {
     enum { TP = W * 16 };
     int head = p.h0 + h;
     const float *dt = r.dt + h * TP;
     float a = -ft_exp1(s.a_log[head]), later = 0, dbias = 0, da = 0, dd = 0;
-    if (s.carried) later = add_carried<W>(r, s, k.carried, p, h);
+    if (CARRIED) later = add_carried<W>(r, s, k.carried, p, h);
 #pragma unroll
     for (int half = (W + 1) / 2 - 1; half >= 0; half--) { /* from the last token */
         int t = half * FT_WARP + FT_WARP - 1 - p.lane;
@@ -173,7 +175,9 @@ FT_DEV void store_shared_grads(const float d[2][4], int i0, int c, const chunk &
     }
 }
 
-template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk_bwd(chunk s, chunk_grads k)
+/* made twice: CARRIED where states come from other chunks or from outside, whose code would make the loop a quarter longer */
+template <int W, int P, bool CARRIED>
+static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk_bwd(chunk s, chunk_grads k)
 {
     FT_DYNAMIC_SHARED(unsigned char, shared);
     enum { TP = W * 16, LD = P + PAD, LDG = TP + PAD };
@@ -213,7 +217,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
         const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
         float out[P / 8][4] = {{0}}, cj[2] = {cum[j0], cum[j0 + 8]}, dj[2] = {dt[j0], dt[j0 + 8]}, own[2] = {0},
                       d = s.d[p.h0 + h];
-        if (s.carried)
+        if (CARRIED)
 #pragma unroll
             for (int q = 0; q < 2; q++) {
                 const float *from = k.carried.dx + (int64_t)(p.token + j0 + q * 8) * s.e + (p.h0 + h) * P + p.lane % 4 * 2;
@@ -279,7 +283,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
             }
         }
         __syncthreads();
-        if (p.tile == h % W) finish_head<W>(r, s, k, p, h);
+        if (p.tile == h % W) finish_head<W, CARRIED>(r, s, k, p, h);
     }
     /* dG^T where every warp can read it */
 #pragma unroll
@@ -426,6 +430,13 @@ void ft_cuda_ssd_chunk(const ft_call *c)
                                                   (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
 }
 
+template <bool CARRIED> static void chunks_bwd(const chunk &s, int p, const chunk_grads &k)
+{
+    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P, CARRIED>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                  (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
+}
+
 /* in: xbc dt dt_bias a_log d state dy dfinal; out: dxbc ddt ddt_bias da_log dd dstate */
 void ft_cuda_ssd_chunk_bwd(const ft_call *c)
 {
@@ -446,9 +457,8 @@ void ft_cuda_ssd_chunk_bwd(const ft_call *c)
         s.carried = room.packed;
         ft_cuda_ssd_carry_bwd(s, p, k.dy, room.states, room.gradients, room.decay, room.carried);
     }
-    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk_bwd<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                  (room_bytes<W, P>(s, true)) * (size_t)s.sides, s, k)));
+    if (carry) chunks_bwd<true>(s, p, k);
+    else chunks_bwd<false>(s, p, k);
     if (k.parts > 1)
         FT_RUN((sum_parts), s.tokens * n2 / 4, k.dx, (const float *)k.part, s.tokens, k.parts, n2, (int64_t)s.width,
                (int64_t)s.e);
