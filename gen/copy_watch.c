@@ -51,9 +51,11 @@ int ft_copy_watch_new(ft_copy_watch **out, const ft_config *cfg, const char *pre
 {
     ft_copy_watch *w = *out = NULL;
     if (!held_out || held_out->pool.n == 0)
-        return FT_FAIL(FT_ECONFIG,
-                       "%s: generator.stop: memorisation is told by held-out clips: in an experiment that has validation videos",
-                       ft_config_origin(cfg, "generator.stop"));
+        return FT_FAIL(
+            FT_ECONFIG,
+            "%s: generator.stop: memorisation is told by held-out clips, which only an experiment with validation videos has. "
+            "Set generator.stop: none",
+            ft_config_origin(cfg, "generator.stop"));
     if (!(w = *out = ft_alloc(sizeof *w))) return FT_FAIL(FT_ENOMEM, "no memory to watch %s", preset);
     w->each = l->each;
     w->latents = ft_alloc_n(CLIPS * l->each, sizeof *w->latents);

@@ -217,7 +217,7 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
     *stage = NULL;
     if (n < 0) return n;
     if (n == 0 || (!made && !*file)) return FT_OK;
-    bool agreement = has(rule, n, AGREEMENT);
+    bool agreement = like.of_split = has(rule, n, AGREEMENT);
     if (agreement && !*ft_config_text(cfg, "features.model"))
         return FT_FAIL(FT_ECONFIG,
                        "%s: clips.filter: agreement asks a probe, which looks through a frozen network. Set features.model",
