@@ -8,7 +8,7 @@ enum { CLIPS = 64, BOOTSTRAP = 1000, SEED = 1 }; /* seed 0 is that of the clips 
 
 struct ft_copy_watch {
     ft_config *quick; /* settings with a quick sampler */
-    ft_clip_sampler *sampler;
+    ft_generator_sampler *sampler;
     ft_copy_ruler *ruler;
     float *latents;
     int64_t each;
@@ -17,7 +17,7 @@ struct ft_copy_watch {
 void ft_copy_watch_free(ft_copy_watch *w)
 {
     if (!w) return;
-    ft_clip_sampler_free(w->sampler);
+    ft_generator_sampler_free(w->sampler);
     ft_copy_ruler_free(w->ruler);
     ft_config_free(w->quick);
     ft_free(w->latents);
@@ -51,9 +51,11 @@ int ft_copy_watch_new(ft_copy_watch **out, const ft_config *cfg, const char *pre
 {
     ft_copy_watch *w = *out = NULL;
     if (!held_out || held_out->pool.n == 0)
-        return FT_FAIL(FT_ECONFIG,
-                       "%s: generator.stop: memorisation is told by held-out clips: in an experiment that has validation videos",
-                       ft_config_origin(cfg, "generator.stop"));
+        return FT_FAIL(
+            FT_ECONFIG,
+            "%s: generator.stop: memorisation is told by held-out clips, which only an experiment with validation videos has. "
+            "Set generator.stop: none",
+            ft_config_origin(cfg, "generator.stop"));
     if (!(w = *out = ft_alloc(sizeof *w))) return FT_FAIL(FT_ENOMEM, "no memory to watch %s", preset);
     w->each = l->each;
     w->latents = ft_alloc_n(CLIPS * l->each, sizeof *w->latents);
@@ -62,8 +64,8 @@ int ft_copy_watch_new(ft_copy_watch **out, const ft_config *cfg, const char *pre
     if (rc == FT_OK) rc = ft_config_set(w->quick, "generator.sample_steps=10", "generator.stop");
     if (rc == FT_OK) rc = make_ruler(w, cfg, l, latents, pool, held_out);
     if (rc == FT_OK)
-        rc = ft_clip_sampler_new(&w->sampler, w->quick, preset, params, vae_dir, l, pool->store->frames, pool->store->size,
-                                 (ft_sampled_class){classes, -1});
+        rc = ft_generator_sampler_new(&w->sampler, w->quick, preset, params, vae_dir, l, pool->store->frames, pool->store->size,
+                                      (ft_sampled_class){classes, -1});
     if (rc < 0) ft_copy_watch_free(w), *out = NULL;
     return rc;
 }
@@ -73,7 +75,7 @@ int ft_copy_watch_look(ft_copy_watch *w, ft_memorisation *m)
     int64_t video[CLIPS];
     ft_recall of_clip[CLIPS];
     for (int64_t at = 0; at < CLIPS; at += FT_SAMPLE_BATCH)
-        FT_TRY(ft_clip_sample_latents(w->sampler, SEED, at, FT_SAMPLE_BATCH, w->latents + at * w->each));
+        FT_TRY(ft_generator_sampler_latents(w->sampler, SEED, at, FT_SAMPLE_BATCH, w->latents + at * w->each));
     for (int64_t i = 0; i < CLIPS; i++) video[i] = i;
     return ft_copies_find(w->ruler, &(ft_embedded){w->latents, NULL, video, CLIPS, CLIPS}, of_clip, m);
 }
