@@ -26,7 +26,7 @@ works "$F" experiment run e.yaml -o few
 grep "of 64 quick samples\|weights of step" err
 works "$F" experiment report e.yaml -o few --json
 cp out few.json
-many=(--set validation=12 --set generator.steps=40 --set "arms=[supervised, forty-tiny name=brief]")
+many=(--set validation=12 --set generator.steps=40 --set "arms=supervised,forty-tiny name=brief")
 works "$F" experiment run e.yaml -o many "${many[@]}"
 works "$F" experiment report e.yaml -o many "${many[@]}" --json
 cp out many.json
