@@ -86,29 +86,21 @@ static int passport(const ft_stage *s, ft_clip_pool train, ft_clip_pool held, ft
     return rc;
 }
 
-/* features of clips, and whose they are: each its own where all are of one video */
-static int features(const ft_clip_pool *real, const ft_clip_pool *of, ft_feature_set *set, float **value, int64_t **video)
-{
-    int64_t videos;
-    FT_TRY(ft_number_videos(of, video, &videos));
-    int d = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, of->store, of->clip, of->n, value);
-    for (int64_t i = 0; videos == 1 && i < of->n; i++) (*video)[i] = i;
-    *set = (ft_feature_set){*value, *video, of->n};
-    return d;
-}
-
 /* of two clips or more; within: room for all of `other` */
 static int distances(const ft_clip_pool *real, const ft_clip_pool *other, const ft_clip_pool *held_out, bool *within,
                      json_t *facts)
 {
-    const ft_clip_pool *pool[3] = {real, other, held_out};
+    const ft_clip_pool pool[3] = {*real, *other, *held_out};
     float *value[3] = {NULL};
-    int64_t *video[3] = {NULL}, same;
+    int64_t *video[3] = {NULL}, videos, same;
     ft_feature_set set[3] = {{0}};
     ft_set_distance of[FT_SET_DISTANCES];
-    int d = 0, rc = FT_OK;
-    for (int i = 0; rc >= 0 && i < 3; i++)
-        if (pool[i]->n > 0) rc = d = features(real, pool[i], &set[i], &value[i], &video[i]);
+    int sets = held_out->n > 0 ? 3 : 2, d = ft_classifier_features("x3d-tiny", pool, sets, value), rc = d;
+    for (int i = 0; rc >= 0 && i < sets; i++) {
+        rc = ft_number_videos(&pool[i], &video[i], &videos);
+        for (int64_t k = 0; rc == FT_OK && videos == 1 && k < pool[i].n; k++) video[i][k] = k; /* of one video: each its own */
+        set[i] = (ft_feature_set){value[i], video[i], pool[i].n};
+    }
     if (rc >= 0) rc = ft_set_distances(&set[0], &set[1], &set[2], d, within, of, &same);
     if (rc >= 0) {
         json_object_set_new(facts, "frechet", json_real(of[FT_DISTANCE_frechet].value));
