@@ -15,6 +15,7 @@
 #include "classify/clip_features.h"
 #include "classify/ssl.h"
 #include "common/io/clipstore.h"
+#include "gen/latents.h"
 #include "common/io/config.h"
 
 typedef struct {
@@ -142,9 +143,9 @@ void ft_classifier_info_free(ft_classifier_info *info);
 int64_t ft_video_means(const ft_clipstore *store, const int64_t *clip, int64_t n, const float *prob, int classes, float *rows,
                        int64_t *first);
 
-/* Pooled features (n, D) of clips from a fixed random network (seed 0) of this preset, whose BatchNorm statistics are those of
- * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
-                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features);
+/* Pooled features (n, D) of the clips of each set from a fixed random network (seed 0) of this preset, whose BatchNorm statistics
+ * are those of the first: a neutral ruler for distances between sets of clips. Returns D, or a negative status. features (sets):
+ * fresh, the caller's in any case. */
+int ft_classifier_features(const char *preset, const ft_clip_pool *set, int sets, float **features);
 
 #endif

@@ -131,18 +131,19 @@ static int known(const char *preset)
                : FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
 }
 
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
-                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
+int ft_classifier_features(const char *preset, const ft_clip_pool *set, int sets, float **features)
 {
+    for (int i = 0; i < sets; i++) features[i] = NULL;
     FT_TRY(known(preset));
     ft_params *params = ft_params_new(0);
     int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
     for (int pass = 0; rc >= 0 && pass < 3; pass++) {
-        rc = features_of(params, preset, 2, true, reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, features);
+        rc = features_of(params, preset, 2, true, set->store, set->clip, set->n / EVAL_BATCH * EVAL_BATCH, features);
         ft_free(*features), *features = NULL;
     }
-    if (rc >= 0) rc = features_of(params, preset, 2, false, store, clip, n, features);
+    for (int i = 0; rc >= 0 && i < sets; i++)
+        rc = features_of(params, preset, 2, false, set[i].store, set[i].clip, set[i].n, &features[i]);
     ft_params_free(params);
     return rc;
 }

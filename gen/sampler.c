@@ -134,14 +134,6 @@ static int walk(ft_generator_sampler *s, uint64_t seed, int64_t first, const flo
     return ft_walk_run(s->walk, s->plan, seed, first, NULL, x);
 }
 
-int ft_generator_sampler_latents(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents)
-{
-    const float *x;
-    FT_TRY(walk(s, seed, first, &x));
-    for (int64_t b = 0; b < n; b++) memcpy(latents + b * s->kept, x + b * s->each, (size_t)s->kept * sizeof *latents);
-    return FT_OK;
-}
-
 int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
 {
     int64_t z = s->stats->z, clip = ft_count(s->decoder.out);

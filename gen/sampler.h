@@ -27,7 +27,4 @@ void ft_generator_sampler_free(ft_generator_sampler *s);
 /* Clips first .. first + n - 1 (n <= FT_SAMPLE_BATCH) as pixels (n,F,S,S,3): each depends on (seed, its number) only. */
 int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels);
 
-/* The same as normalised latents (n, values of ft_latents.each), before the VAE sees them. */
-int ft_generator_sampler_latents(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents);
-
 #endif
