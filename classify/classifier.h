@@ -15,6 +15,7 @@
 #include "classify/clip_features.h"
 #include "classify/ssl.h"
 #include "common/io/clipstore.h"
+#include "gen/latents.h"
 #include "common/io/config.h"
 
 typedef struct {
@@ -121,8 +122,7 @@ void ft_classifier_options_free(ft_classifier_opt *o);
 int ft_classifier_train(const ft_classifier_opt *o, const ft_training_set *set, const char *dir, uint64_t seed, bool resume,
                         ft_training_result *result);
 
-/* Class probabilities (n, classes) of clips, from a run folder's weights. Reads model, classes and clip shape from its
- * run.json; a store of another shape is an error. */
+/* What the run.json of a trained classifier says of it. */
 typedef struct {
     char model[64], positive[FT_NAME_MOST + 1];
     char **classes;
@@ -138,18 +138,14 @@ typedef struct {
 } ft_classifier_info;
 int ft_classifier_info_read(ft_classifier_info *info, const char *dir);
 void ft_classifier_info_free(ft_classifier_info *info);
-/* features: of the store's clips, for probes; NULL: their backbone is opened and looks at the pixels */
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store,
-                          const ft_clip_features *features, const int64_t *clip, int64_t n, float *prob);
-
 /* Means over the clips of each video, which stand together in `clip`: rows (videos, classes), and where each video begins in
  * `clip`. Returns the number of videos; rows and first have room for n. */
 int64_t ft_video_means(const ft_clipstore *store, const int64_t *clip, int64_t n, const float *prob, int classes, float *rows,
                        int64_t *first);
 
-/* Pooled features (n, D) of clips from a fixed random network (seed 0) of this preset, whose BatchNorm statistics are those of
- * `reference`: a neutral ruler for distances between sets of clips. Returns D, or a negative status. *features is fresh. */
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
-                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features);
+/* Pooled features (n, D) of the clips of each set from a fixed random network (seed 0) of this preset, whose BatchNorm statistics
+ * are those of the first: a neutral ruler for distances between sets of clips. Returns D, or a negative status. features (sets):
+ * fresh, the caller's in any case. */
+int ft_classifier_features(const char *preset, const ft_clip_pool *set, int sets, float **features);
 
 #endif

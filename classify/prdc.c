@@ -42,7 +42,8 @@ static int balls(const ft_feature_set *s, int64_t d, int k, double *radius)
     return failed ? FT_FAIL(FT_ENOMEM, "no memory for neighbours") : FT_OK;
 }
 
-int ft_prdc(const ft_feature_set *real, const ft_feature_set *made, int64_t d, int k, bool *within, ft_prdc_scores *scores)
+int ft_prdc(const ft_feature_set *real, const ft_feature_set *made, int64_t d, int k, ft_prdc_clips of_clip,
+            ft_prdc_scores *scores)
 {
     int64_t n = real->n, m = made->n, in = 0, recalled = 0, covered = 0, total = 0;
     double *around = ft_alloc_n(n + 1, sizeof *around), *around_made = ft_alloc_n(m + 1, sizeof *around_made);
@@ -61,9 +62,11 @@ int ft_prdc(const ft_feature_set *real, const ft_feature_set *made, int64_t d, i
             inside[j]++;
         }
         recalled += recalls, covered += covers;
+        if (of_clip.recalled) of_clip.recalled[i] = recalls;
+        if (of_clip.covered) of_clip.covered[i] = covers;
     }
     for (int64_t j = 0; rc == FT_OK && j < m; j++) in += inside[j] > 0, total += inside[j];
-    for (int64_t j = 0; rc == FT_OK && within && j < m; j++) within[j] = inside[j] > 0;
+    for (int64_t j = 0; rc == FT_OK && of_clip.inside && j < m; j++) of_clip.inside[j] = inside[j];
     if (rc == FT_OK)
         *scores = (ft_prdc_scores){(double)in / (double)m, (double)recalled / (double)n, (double)total / (double)(k * m),
                                    (double)covered / (double)n};

@@ -23,8 +23,15 @@ typedef struct {
     int64_t n;
 } ft_feature_set;
 
-/* within (made.n, may be NULL): lies it in the ball of a real clip? The radius of a ball is the distance to the k-th nearest
- * video of its own set, or to the last where there are fewer. FT_EDATA with less than two videos on a side. */
-int ft_prdc(const ft_feature_set *real, const ft_feature_set *made, int64_t d, int k, bool *within, ft_prdc_scores *scores);
+/* Of each clip, what the scores are means of; each may be NULL. */
+typedef struct {
+    int *inside;              /* (made.n) balls of real clips that it lies in */
+    bool *recalled, *covered; /* (real.n) lies it in the ball of a clip? Does its own hold one? */
+} ft_prdc_clips;
+
+/* The radius of a ball is the distance to the k-th nearest video of its own set, or to the last where there are fewer. FT_EDATA
+ * with less than two videos on a side. */
+int ft_prdc(const ft_feature_set *real, const ft_feature_set *made, int64_t d, int k, ft_prdc_clips of_clip,
+            ft_prdc_scores *scores);
 
 #endif

@@ -1,20 +1,12 @@
-/* Trained classifiers at work: probabilities and features of clips, means over a video's clips. */
+/* Classifiers at work on clips: their probabilities and features, means over the clips of a video. */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "classify/classifier.h"
 #include "classify/viewer.h"
-#include "common/base/files.h"
 #include "common/base/memory.h"
-#include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
-#include "common/io/clip_sampler.h"
-#include "common/io/safetensors.h"
-#include "common/io/video.h"
-#include "common/io/weights.h"
 
 enum { EVAL_BATCH = 8 };
 
@@ -109,76 +101,6 @@ int64_t ft_video_means(const ft_clipstore *s, const int64_t *clip, int64_t n, co
 
 const char *const ft_evaluated_names[] = {"ema", "weights", "weights with drop path"};
 
-/* What the probe's backbone sees in the clips: the one of its run, by the settings that run.json keeps. */
-static int look_through(const char *dir, const ft_classifier_info *info, const ft_clipstore *s, const int64_t *clip, int64_t n,
-                        ft_clip_features *f, float **clean)
-{
-    char now[65];
-    ft_config *cfg;
-    ft_backbone *b = NULL;
-    FT_TRY(ft_config_new(&cfg));
-    int rc = FT_OK;
-    const char *name;
-    json_t *value;
-    json_object_foreach(info->features, name, value)
-    {
-        char *text = ft_format("%s=%s", name, json_string_value(value));
-        if (rc == FT_OK) rc = text ? ft_config_set(cfg, text, dir) : FT_FAIL(FT_ENOMEM, "no memory");
-        ft_free(text);
-    }
-    ft_backbone_opt o = rc == FT_OK ? ft_backbone_options(cfg) : (ft_backbone_opt){0};
-    if (rc == FT_OK) rc = ft_backbone_identity(&o, now);
-    if (rc == FT_OK && strcmp(now, info->network))
-        rc = FT_FAIL(FT_EDATA, "%s: was trained on features of other weights than those that stand in %s now", dir,
-                     *o.weights ? o.weights : o.model);
-    if (rc == FT_OK) rc = ft_backbone_open(&b, &o, s->frames, s->size);
-    if (rc == FT_OK) {
-        ft_backbone_shape(b, f->dim);
-        *clean = ft_alloc_n(n + 1, (size_t)(f->dim[0] * f->dim[1] * f->dim[2]) * sizeof(float));
-        rc = *clean ? ft_backbone_run(b, s, clip, NULL, n, *clean) : FT_FAIL(FT_ENOMEM, "no memory for features");
-        f->clean = *clean, f->n = n;
-    }
-    ft_backbone_free(b);
-    ft_config_free(cfg);
-    return rc;
-}
-
-int ft_classifier_predict(const char *dir, const ft_classifier_info *info, const ft_clipstore *store,
-                          const ft_clip_features *features, const int64_t *clip, int64_t n, float *prob)
-{
-    char path[1100];
-    if (store->frames != info->frames || store->size != info->size)
-        return FT_FAIL(
-            FT_EDATA,
-            "%s: clips of %d frames and %d pixels, the classifier was trained on %d and %d. Ingest with --frames %d --size %d",
-            store->path, store->frames, store->size, info->frames, info->size, info->frames, info->size);
-    ft_clip_features own = {0};
-    float *clean = NULL;
-    int64_t *order = NULL;
-    ft_params *params = ft_params_new(0);
-    ft_viewer v = {0};
-    int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
-    if (!ft_classifier_find(info->model)->of_features) features = NULL;
-    else if (rc == FT_OK && !features) {
-        order = ft_alloc_n(n + 1, sizeof *order); /* row i of the features is clip[i] */
-        rc = order ? look_through(dir, info, store, clip, n, &own, &clean) : FT_FAIL(FT_ENOMEM, "no memory for features");
-        for (int64_t i = 0; rc == FT_OK && i < n; i++) order[i] = i;
-        clip = order, features = &own;
-    }
-    if (rc == FT_OK) rc = ft_params_adapt(params, info->lora, info->alpha, "head.");
-    if (rc == FT_OK) rc = ft_viewer_new(&v, params, info->model, store, features, info->n_classes, info->evaluated);
-    v.multilabel = info->multilabel;
-    bool average = info->evaluated == FT_EVAL_EMA;
-    snprintf(path, sizeof path, "%s/%s.safetensors", dir, average ? "ema" : "weights");
-    if (rc == FT_OK) rc = ft_weights_load(path, params, average ? FT_EMA : FT_WEIGHTS, NULL);
-    if (rc == FT_OK) rc = ft_viewer_run(&v, store, features, clip, n, prob);
-    ft_viewer_free(&v);
-    ft_params_free(params);
-    ft_free(clean);
-    ft_free(order);
-    return rc;
-}
-
 /* Features (n,D) of the weights in `params`, in whole batches; training: batch statistics, which move the running ones. Returns
  * D, or a negative status. *out is fresh and has room for the last batch. */
 static int features_of(ft_params *params, const char *preset, int64_t classes, bool training, const ft_clipstore *s,
@@ -209,18 +131,19 @@ static int known(const char *preset)
                : FT_FAIL(FT_ECONFIG, "the classifier %s is not known. `forty models` lists the presets", preset);
 }
 
-int ft_classifier_features(const char *preset, const ft_clipstore *reference, const int64_t *ref_clip, int64_t n_ref,
-                           const ft_clipstore *store, const int64_t *clip, int64_t n, float **features)
+int ft_classifier_features(const char *preset, const ft_clip_pool *set, int sets, float **features)
 {
+    for (int i = 0; i < sets; i++) features[i] = NULL;
     FT_TRY(known(preset));
     ft_params *params = ft_params_new(0);
     int rc = params ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
     /* whole batches only; the running statistics forget at 0.1 a batch, so a few passes settle them */
     for (int pass = 0; rc >= 0 && pass < 3; pass++) {
-        rc = features_of(params, preset, 2, true, reference, ref_clip, n_ref / EVAL_BATCH * EVAL_BATCH, features);
+        rc = features_of(params, preset, 2, true, set->store, set->clip, set->n / EVAL_BATCH * EVAL_BATCH, features);
         ft_free(*features), *features = NULL;
     }
-    if (rc >= 0) rc = features_of(params, preset, 2, false, store, clip, n, features);
+    for (int i = 0; rc >= 0 && i < sets; i++)
+        rc = features_of(params, preset, 2, false, set[i].store, set[i].clip, set[i].n, &features[i]);
     ft_params_free(params);
     return rc;
 }

@@ -14,7 +14,8 @@ int ft_copy_watch_new(ft_copy_watch **w, const ft_config *cfg, const char *prese
                       int classes);
 void ft_copy_watch_free(ft_copy_watch *w);
 
-/* 64 samples of the EMA as it is now by ten steps of DDIM, always from the same noise, held against the training latents. */
+/* 64 samples of the EMA as it is now by ten steps of DDIM, always from the same noise, decoded and encoded again as those of the
+ * passport are, and held against the training latents. */
 int ft_copy_watch_look(ft_copy_watch *w, ft_memorisation *m);
 
 #endif

@@ -279,7 +279,7 @@ typedef struct {
     problem first, main;
     int64_t first_steps, sheet_every;
     const char *dir;
-    ft_clip_sampler *sampler;
+    ft_generator_sampler *sampler;
     ft_copy_watch *watch; /* NULL: nobody looks for copies */
     int64_t kept;         /* step of the weights in kept.safetensors; 0: none yet */
     ft_trainer *loop;
@@ -304,7 +304,7 @@ static int write_sheet(training *t, int64_t step)
     uint8_t *pixels = ft_alloc((size_t)(CLIPS * clip)), *wide = ft_alloc((size_t)(CLIPS * clip)), *rgb = NULL, *png = NULL;
     size_t size;
     int w, h, rc = pixels && wide ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a sheet");
-    if (rc == FT_OK) rc = ft_clip_sample(t->sampler, 0, 0, CLIPS, pixels);
+    if (rc == FT_OK) rc = ft_generator_sampler_clips(t->sampler, 0, 0, CLIPS, pixels);
     const uint8_t *clips[CLIPS];
     for (int i = 0; i < CLIPS; i++) clips[i] = pixels + i * clip;
     if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, t->frames, t->size, t->frames < 8 ? t->frames : 8, 2, &rgb, &w, &h);
@@ -529,13 +529,13 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     if (rc == FT_OK && t.first_steps > 0) rc = make_phase(&t, &t.first, preset, dtype, pool, vae_dir, &phase[0]);
     if (rc == FT_OK) rc = make_phase(&t, &t.main, preset, dtype, pool, vae_dir, &phase[1]);
     if (rc == FT_OK && t.sheet_every > 0)
-        rc = ft_clip_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
-                                 (ft_sampled_class){like.told.n, -1});
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
+                                      (ft_sampled_class){like.told.n, -1});
     if (rc == FT_OK && o.stop)
         rc = ft_copy_watch_new(&t.watch, cfg, preset, like.params, vae_dir, &l, path, pool, held_out, like.told.n);
     if (rc == FT_OK) rc = run_training(&t, cfg, preset, like.params, phase, seed, resume);
     ft_copy_watch_free(t.watch);
-    ft_clip_sampler_free(t.sampler);
+    ft_generator_sampler_free(t.sampler);
     problem_free(&t.first);
     problem_free(&t.main);
     ft_params_free(like.params);
@@ -626,7 +626,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     FT_TRY(ft_class_names_read(&classes, dir));
     ft_sampled_class of = {classes.n, -1};
     ft_params *params = NULL;
-    ft_clip_sampler *s = NULL;
+    ft_generator_sampler *s = NULL;
     ft_clipwriter *w = NULL;
     int64_t clip = (int64_t)frames * size * size * 3;
     uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
@@ -634,13 +634,13 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     if (rc == FT_OK) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
     if (rc == FT_OK) rc = network_store(&params, cfg, preset, &l, of.n);
     if (rc == FT_OK) rc = load_ema(params, dir);
-    if (rc == FT_OK) rc = ft_clip_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
+    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);
     for (int64_t at = 0; rc == FT_OK && at < n; at += FT_SAMPLE_BATCH) {
         int64_t now = n - at < FT_SAMPLE_BATCH ? n - at : FT_SAMPLE_BATCH;
-        rc = ft_clip_sample(s, seed, at, now, pixels);
+        rc = ft_generator_sampler_clips(s, seed, at, now, pixels);
         for (int64_t b = 0; rc == FT_OK && b < now; b++) {
             char name[FT_SAMPLE_NAME];
             ft_sample_name(preset, at + b, name);
@@ -657,7 +657,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
         w = NULL;
     }
     ft_clipwriter_abort(w);
-    ft_clip_sampler_free(s);
+    ft_generator_sampler_free(s);
     ft_params_free(params);
     ft_latents_free(&l);
     ft_class_names_free(&classes);

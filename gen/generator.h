@@ -69,7 +69,7 @@ typedef struct {
     double class_drop;                    /* share of labels left out while training */
     ft_sampler sampler;
     int sample_steps;
-    double guidance, guidance_from, guidance_until; /* see ft_clip_sampler_new */
+    double guidance, guidance_from, guidance_until; /* see ft_generator_sampler_new */
     const char *objective, *scan, *mixer;           /* for the weights' metadata */
 } ft_generator_opt;
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);

@@ -10,7 +10,7 @@
 #include "common/train/train_loop.h"
 #include "gen/walk.h"
 
-struct ft_clip_sampler {
+struct ft_generator_sampler {
     ft_graph *g;
     ft_plan *plan;
     ft_walk *walk;
@@ -21,7 +21,7 @@ struct ft_clip_sampler {
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
 };
 
-void ft_clip_sampler_free(ft_clip_sampler *s)
+void ft_generator_sampler_free(ft_generator_sampler *s)
 {
     if (!s) return;
     ft_vae_runner_free(&s->decoder);
@@ -60,7 +60,7 @@ static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
 }
 
 /* The network with the EMA bank, told the clips' classes and, where that is weighed, that they have none; and the walk over it */
-static int make_walk(ft_clip_sampler *s, const ft_config *cfg, const char *preset, const ft_path *path, const int64_t dim[5],
+static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *preset, const ft_path *path, const int64_t dim[5],
                      int64_t clip)
 {
     ft_t z, t, without = NULL;
@@ -80,8 +80,8 @@ static int make_walk(ft_clip_sampler *s, const ft_config *cfg, const char *prese
     return FT_OK;
 }
 
-int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char *preset, ft_params *params, const char *vae_dir,
-                        const ft_latents *stats, int frames, int size, ft_sampled_class of)
+int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, const char *preset, ft_params *params,
+                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     ft_vae_preset p;
@@ -92,7 +92,7 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
                     .steps = opt.sample_steps,
                     .lower_order_final = true,
                     .learned = opt.vlb};
-    ft_clip_sampler *s = *out = ft_alloc(sizeof *s);
+    ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK;
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
@@ -123,26 +123,18 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);
 done:
     ft_free(memory);
-    if (rc < 0) ft_clip_sampler_free(s), *out = NULL;
+    if (rc < 0) ft_generator_sampler_free(s), *out = NULL;
     return rc;
 }
 
 /* The walk of a batch: *x, its clips at every s->each values; latents of images stand behind a clip's. */
-static int walk(ft_clip_sampler *s, uint64_t seed, int64_t first, const float **x)
+static int walk(ft_generator_sampler *s, uint64_t seed, int64_t first, const float **x)
 {
     for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->label, b, ft_class_of_sample(s->of, first + b));
     return ft_walk_run(s->walk, s->plan, seed, first, NULL, x);
 }
 
-int ft_clip_sample_latents(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents)
-{
-    const float *x;
-    FT_TRY(walk(s, seed, first, &x));
-    for (int64_t b = 0; b < n; b++) memcpy(latents + b * s->kept, x + b * s->each, (size_t)s->kept * sizeof *latents);
-    return FT_OK;
-}
-
-int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
+int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
 {
     int64_t z = s->stats->z, clip = ft_count(s->decoder.out);
     const float *x;

@@ -6,7 +6,7 @@
 #include "gen/vae_train.h"
 
 enum { FT_SAMPLE_BATCH = 8 };
-typedef struct ft_clip_sampler ft_clip_sampler;
+typedef struct ft_generator_sampler ft_generator_sampler;
 
 /* Which class clips are of: `class`, or -1: clip i of class i mod n. n = 0: the network knows none. */
 typedef struct {
@@ -20,14 +20,11 @@ int ft_class_of_sample(ft_sampled_class c, int64_t clip);
  * Guidance: e_none + s (e_class - e_none) with s = generator.class_guidance, two passes of the network (Ho & Salimans 2022); a
  * learned variance is the class's. Where the noise, sigma / alpha, is outside of generator.class_from .. class_until, and for
  * s = 1, the class's prediction alone (Kynkaanniemi et al. 2024). */
-int ft_clip_sampler_new(ft_clip_sampler **s, const ft_config *cfg, const char *preset, ft_params *params, const char *vae_dir,
-                        const ft_latents *stats, int frames, int size, ft_sampled_class of);
-void ft_clip_sampler_free(ft_clip_sampler *s);
+int ft_generator_sampler_new(ft_generator_sampler **s, const ft_config *cfg, const char *preset, ft_params *params,
+                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of);
+void ft_generator_sampler_free(ft_generator_sampler *s);
 
 /* Clips first .. first + n - 1 (n <= FT_SAMPLE_BATCH) as pixels (n,F,S,S,3): each depends on (seed, its number) only. */
-int ft_clip_sample(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels);
-
-/* The same as normalised latents (n, values of ft_latents.each), before the VAE sees them. */
-int ft_clip_sample_latents(ft_clip_sampler *s, uint64_t seed, int64_t first, int64_t n, float *latents);
+int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels);
 
 #endif

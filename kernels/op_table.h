@@ -98,8 +98,7 @@
     /* optimiser: works on the flat store */                                                                                     \
     OP(grad_norm, NOGRAD_OPTIMISER, NOPREP, COPY, DEV)                                                                           \
     OP(adamw, NOGRAD_OPTIMISER, NOPREP, COPY, NODEV)                                                                             \
-    OP(sgd, NOGRAD_OPTIMISER, NOPREP, COPY, NODEV)                                                                               \
-    OP(ema, NOGRAD_OPTIMISER, NOPREP, COPY, NODEV)
+    OP(sgd, NOGRAD_OPTIMISER, NOPREP, COPY, NODEV)
 
 typedef enum {
 #define OP(name, grad, prep, place, dev) FT_OP_##name,

@@ -35,7 +35,7 @@ static int64_t count(const char *model, int64_t batch, int64_t frames, int64_t s
 {
     const ft_model *row;
     const char *preset;
-    ft_t x[FT_MODEL_INPUTS];
+    ft_t x[FT_MODEL_INPUTS] = {NULL};
     ft_config *cfg;
     if (ft_model_find(model, &row, &preset) < 0 || ft_config_new(&cfg) < 0) fail_msg("%s", ft_error_message());
     ft_params *params = ft_params_new(1);

@@ -45,8 +45,48 @@ fails 1 "--guidance" "between 1 and 100" -- "$F" generate whole -n 1 -o x.h5 --g
 fails 1 "generator.class_guidance" "generator.condition: labels" -- "$F" train e.yaml -o no --set generator.condition=none \
   --set generator.class_guidance=2
 fails 1 "generator.images" -- "$F" train e.yaml -o no --set generator.images=2
+fails 1 "generator.stop" "validation videos" "generator.stop: none" -- "$F" train e.yaml -o no --set generator.stop=memorisation
 works "$F" train e.yaml -o plain --set generator.condition=none --set generator.steps=2 --set generator.sheet_every=0
 [ ! -e plain/conditions.csv ] || die "a generator that is told nothing has a list of it"
 fails 1 "plain" "knows no classes" "generator.condition" -- "$F" generate plain -n 1 -o x.h5 --class polyp
 fails 1 "generator.class_guidance" "medsora-tiny" -- "$F" generate plain -n 1 -o x.h5 --guidance 2
+
+# weights are checked, imported, exported and looked through with the table of classes; a file of inputs says which class
+works "$F" init medsora-tiny -o fresh.safetensors --classes 2 --set generator.condition=labels
+python3 - <<'P'
+import json, struct
+
+b = open("fresh.safetensors", "rb").read()
+n = int.from_bytes(b[:8], "little")
+head = json.loads(b[8 : 8 + n])
+assert head["y_embedder.embedding_table.weight"]["shape"] == [3, 128], head["y_embedder.embedding_table.weight"]
+data = [(0.05 * (i * 31 % 41 - 20)) if v == 0 else v for i, v in enumerate(struct.unpack(f"<{(len(b) - 8 - n) // 4}f", b[8 + n :]))]
+open("w.safetensors", "wb").write(b[: 8 + n] + struct.pack(f"<{len(data)}f", *data))
+
+
+def write(path, **tensor):
+    head, data = {}, b""
+    for name, (shape, v) in tensor.items():
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 4 * len(v)]}
+        data += struct.pack(f"<{len(v)}f", *v)
+    text = json.dumps(head).encode()
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+
+
+x, t = ([1, 4, 16, 8, 8], [i * 37 % 101 / 50 - 1 for i in range(4096)]), ([1], [500.0])
+for name, label in ("normal", [1, 0, 0]), ("none", [0, 0, 1]), ("short", [1, 0]):
+    write(f"{name}.in.safetensors", x=x, t=t, label=([1, len(label)], label))
+write("untold.in.safetensors", x=x, t=t)
+P
+works "$F" weights check w.safetensors --as medsora-tiny --json
+python3 -c 'import json; o = json.load(open("out")); assert o["left_over"] == 0 and not o["notes"], o'
+works "$F" weights import w.safetensors --as medsora-tiny -o imported.safetensors
+works "$F" weights export w.safetensors -o exported.safetensors
+for w in w imported exported; do
+  for c in normal none; do works "$F" forward medsora-tiny --weights $w.safetensors --input $c.in.safetensors -o $w-$c.safetensors; done
+  cmp w-normal.safetensors $w-normal.safetensors || die "$w is not what it was made from"
+  cmp -s $w-normal.safetensors $w-none.safetensors && die "the class changes nothing in $w"
+done
+fails 1 "short.in" "label has 2 columns" -- "$F" forward medsora-tiny --weights w.safetensors --input short.in.safetensors -o x.safetensors
+fails 1 "untold.in" "label is missing" -- "$F" forward medsora-tiny --weights w.safetensors --input untold.in.safetensors -o x.safetensors
 done_testing

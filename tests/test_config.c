@@ -405,10 +405,39 @@ static void test_many_videos(void **state)
     ft_config_free(cfg);
 }
 
+/* Lists name 10 of 40 videos as validation: they stand, unless another number is asked for. */
+static void test_validation_asked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set;
+        int64_t validation, pool;
+    } of[] = {{"validation=-1", 10, 20}, {"validation=10", 10, 20}, {"validation=0", 0, 30}, {"validation=24", 24, 6}};
+    ft_clipstore s;
+    ft_classes c;
+    ft_fold *fold;
+    int n;
+    store_make(&s, 40, 40, false);
+    for (int i = 0; i < 40; i++) s.video[i].split = i < 10 ? "test" : i < 20 ? "val" : "train";
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        ft_config *cfg = settings((const char *const[]){"labels=4", of[i].set, NULL});
+        assert_int_equal(ft_classes_make(&c, cfg, &s), FT_OK);
+        assert_int_equal(ft_folds_make(&fold, &n, cfg, &s, &c), FT_OK);
+        assert_int_equal(fold[0].test.n, 10);
+        assert_int_equal(fold[0].validation.n, of[i].validation);
+        assert_int_equal(fold[0].pool.n, of[i].pool);
+        for (int64_t k = 0; i < 2 && k < 10; k++) assert_int_equal(fold[0].validation.video[k], 10 + k);
+        ft_folds_free(fold, n);
+        ft_classes_free(&c);
+        ft_config_free(cfg);
+    }
+    store_free(&s);
+}
+
 static void test_sides_share_nothing(void **state)
 {
     (void)state;
-    ft_config *cfg = settings((const char *const[]){"labels=4", "validation=0", NULL});
+    ft_config *cfg = settings((const char *const[]){"labels=4", NULL});
     ft_clipstore s;
     ft_classes c;
     ft_fold *fold;
@@ -635,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_zero_bytes),          cmocka_unit_test(test_written_reads_back),
         cmocka_unit_test(test_nothing_is_cut),      cmocka_unit_test(test_bombs),
         cmocka_unit_test(test_include_bomb),        cmocka_unit_test(test_many_videos),
+        cmocka_unit_test(test_validation_asked),    cmocka_unit_test(test_validation_asked),
         cmocka_unit_test(test_sides_share_nothing), cmocka_unit_test(test_many_clips),
         cmocka_unit_test(test_long_facts),          cmocka_unit_test(test_arms),
         cmocka_unit_test(test_lack_of_memory),

@@ -55,6 +55,9 @@ grep -q "^none: 8 clips drawn, 0 dropped by agreement, 8 by likeness; none is le
 grep -q "most like a training clip" a/report.html || die "the page shows no closest pairs"
 grep -q "none is left" a/report.html || die "the page does not say what the filter left"
 grep -q "<p class=lead>known copies its training videos" a/report.html || die "the page's first line does not name the copies"
+grep -q "Clips are compared as thumbnails" a/report.html || die "the page does not say what clips are compared as"
+grep -q "MMD, squared and unbiased" a/report.html || die "the page shows no distances"
+[ "$(grep -c "how like real clips (held-out real clips): frechet" out)" = 3 ] || die "distances are not told once for all arms of the same clips: $(cat out)"
 works "$F" experiment report e.yaml -o a --json
 python3 - <<'P'
 import csv, json
@@ -66,6 +69,13 @@ assert arm["supervised"]["memorisation"] is arm["known"]["filter"] is None
 row = next(r for r in csv.DictReader(open("a/summary.csv")) if r["arm"] == "known")
 assert abs(float(row["copies"]) - known["copies"][0]) < 1e-5 and float(row["coverage"]) == 1, row
 assert next(r for r in csv.DictReader(open("a/summary.csv")) if r["arm"] == "supervised")["copies"] == ""
+near, far = (arm[n]["distances"] for n in ("new", "none"))
+for name, d in near.items():
+    assert name == "frechet" or d["ci_low"] <= d["value"] <= d["ci_high"], (name, d)
+    assert d["floor"] == far[name]["floor"], name  # of the same held-out clips
+    assert float(row["real_%s_floor" % name]) == float("%.6g" % d["floor"]), name
+assert near["mmd"]["value"] < far["mmd"]["ci_low"] and near["precision"]["value"] > 0.9 > far["precision"]["ci_high"], (near, far)
+assert near["frechet"]["alike"] < far["frechet"]["alike"] and arm["new"]["alike_clips"] == 6 and arm["supervised"]["alike_clips"] == 0, o
 for a in o["arms"]:
     f = a["filter"]
     if f: assert f["drawn"] == f["kept"] + sum(f["dropped"].values()) and f["used"] <= f["kept"], a

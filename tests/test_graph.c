@@ -693,6 +693,13 @@ static void test_many_samples(void **state)
     ft_params_free(params);
 }
 
+/* FT_PLAN_GUARD=1 reuses no memory, so sizes of slabs say nothing then */
+static bool reuses_memory(void)
+{
+    const char *guard = getenv("FT_PLAN_GUARD");
+    return !guard || *guard != '1';
+}
+
 /* ---- recompute ---------------------------------------------------------------------------------------------------------- */
 
 static ft_t block(ft_graph *g, ft_t x, int i)
@@ -739,7 +746,7 @@ static void test_remat(void **state)
                         ft_params_flat(params[1], FT_WEIGHTS), /* running statistics: moved once */
                         (size_t)ft_params_flat_size(params[0]) * sizeof(float));
     size_t kept = ft_plan_describe(plan[0]).act_bytes, again = ft_plan_describe(plan[1]).act_bytes;
-    if (!(again * 2 < kept)) fail_msg("recompute needs %zu bytes, keeping everything %zu", again, kept);
+    if (reuses_memory() && !(again * 2 < kept)) fail_msg("recompute needs %zu bytes, keeping everything %zu", again, kept);
     for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
 }
 
@@ -812,7 +819,7 @@ static void test_parts(void **state)
     const float *xa = ft_data(ft_grad(graph[0], input[0])), *xb = ft_data(ft_grad(graph[1], input[1]));
     for (int i = 0; i < 8 * 30 * 64; i++) assert_true(fabs((double)xa[i] - (double)xb[i]) <= 1e-4 * (1 + fabs((double)xa[i])));
     size_t one = ft_plan_describe(plan[0]).act_bytes, parts = ft_plan_describe(plan[1]).act_bytes;
-    if (!(parts * 2 < one)) fail_msg("parts need %zu bytes, all at once %zu", parts, one);
+    if (reuses_memory() && !(parts * 2 < one)) fail_msg("parts need %zu bytes, all at once %zu", parts, one);
     for (int k = 0; k < 2; k++) ft_plan_free(plan[k]), ft_graph_free(graph[k]), ft_params_free(params[k]);
 }
 

@@ -145,11 +145,12 @@ static void test_rows(void **state)
 /* The first n clips of a network with weights by formula, as the settings have it */
 static void sample(ft_params *p, const ft_latents *l, int class, int64_t n, uint8_t *pixels)
 {
-    ft_clip_sampler *s;
-    if (ft_clip_sampler_new(&s, cfg, "endora-tiny", p, in_dir("vae"), l, FRAMES, SIZE, (ft_sampled_class){CLASSES, class}) < 0)
+    ft_generator_sampler *s;
+    if (ft_generator_sampler_new(&s, cfg, "endora-tiny", p, in_dir("vae"), l, FRAMES, SIZE, (ft_sampled_class){CLASSES, class}) <
+        0)
         fail_msg("%s", ft_error_message());
-    assert_int_equal(ft_clip_sample(s, 9, 0, n, pixels), FT_OK);
-    ft_clip_sampler_free(s);
+    assert_int_equal(ft_generator_sampler_clips(s, 9, 0, n, pixels), FT_OK);
+    ft_generator_sampler_free(s);
 }
 
 typedef struct {
@@ -257,9 +258,9 @@ static void test_guidance(void **state)
     sample(p, &l, 1, 2, pair);
     assert_memory_equal(turn + CLIP, pair + CLIP, CLIP);
     assert_memory_not_equal(turn, pair, CLIP);
-    ft_clip_sampler *none;
+    ft_generator_sampler *none;
     assert_int_equal(
-        ft_clip_sampler_new(&none, cfg, "endora-tiny", p, in_dir("vae"), &l, FRAMES, SIZE, (ft_sampled_class){0, -1}),
+        ft_generator_sampler_new(&none, cfg, "endora-tiny", p, in_dir("vae"), &l, FRAMES, SIZE, (ft_sampled_class){0, -1}),
         FT_ECONFIG);
     ft_plan_free(u.plan);
     ft_graph_free(u.g);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "classify/mmd.h"
 #include "classify/prdc.h"
 #include "common/base/memory.h"
 #include "common/base/quantiles.h"
@@ -86,28 +87,67 @@ static void test_prdc(void **state)
     (void)state;
     static float train[2 * TRAIN * D], made[MADE * D];
     int64_t video[2 * TRAIN];
-    bool within[MADE];
+    int inside[MADE];
+    bool recalled[TRAIN], covered[TRAIN];
     ft_prdc_scores s, twice;
     rows(train, 2, TRAIN), copies(made, train);
     ft_feature_set t = {train, NULL, TRAIN}, g = {made, NULL, MADE};
     for (size_t i = 0; i < sizeof golden_prdc / sizeof *golden_prdc; i++) {
         const double *want = golden_prdc[i];
-        assert_int_equal(ft_prdc(&t, &g, D, (int)want[0], within, &s), FT_OK);
+        assert_int_equal(ft_prdc(&t, &g, D, (int)want[0], (ft_prdc_clips){inside, recalled, covered}, &s), FT_OK);
         NEAR(s.precision, want[1], 1e-12), NEAR(s.recall, want[2], 1e-12);
         NEAR(s.density, want[3], 1e-12), NEAR(s.coverage, want[4], 1e-12);
-        int64_t in = 0;
-        for (int k = 0; k < MADE; k++) in += within[k];
-        NEAR((double)in / MADE, want[1], 1e-12);
+        int in = 0, balls = 0, there = 0, held = 0; /* the scores are means over clips */
+        for (int k = 0; k < MADE; k++) in += inside[k] > 0, balls += inside[k];
+        for (int k = 0; k < TRAIN; k++) there += recalled[k], held += covered[k];
+        NEAR((double)in / MADE, want[1], 1e-12), NEAR((double)there / TRAIN, want[2], 1e-12);
+        NEAR(balls / (want[0] * MADE), want[3], 1e-12), NEAR((double)held / TRAIN, want[4], 1e-12);
     }
     /* a second clip of each video, the same: neighbours are other videos, so nothing changes but the count of balls */
     for (int i = 0; i < TRAIN * D; i++) train[TRAIN * D + i] = train[i];
     for (int i = 0; i < 2 * TRAIN; i++) video[i] = i % TRAIN;
     t = (ft_feature_set){train, video, 2 * TRAIN};
-    assert_int_equal(ft_prdc(&t, &g, D, 5, NULL, &twice), FT_OK);
+    assert_int_equal(ft_prdc(&t, &g, D, 5, (ft_prdc_clips){0}, &twice), FT_OK);
     NEAR(twice.precision, s.precision, 1e-12), NEAR(twice.recall, s.recall, 1e-12), NEAR(twice.coverage, s.coverage, 1e-12);
     NEAR(twice.density, 2 * s.density, 1e-12);
     g.n = 1;
-    assert_int_equal(ft_prdc(&t, &g, D, 5, NULL, &s), FT_EDATA);
+    assert_int_equal(ft_prdc(&t, &g, D, 5, (ft_prdc_clips){0}, &s), FT_EDATA);
+}
+
+static void test_mmd(void **state)
+{
+    (void)state;
+    enum { MANY = 40 };
+    static float train[2 * TRAIN * D], made[MADE * D], more[2 * MANY * D];
+    int64_t video[2 * TRAIN];
+    double v, low, high, was, low2, high2;
+    rows(train, 2, TRAIN), copies(made, train);
+    ft_feature_set t = {train, NULL, TRAIN}, g = {made, NULL, MADE};
+    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_OK);
+    NEAR(v, golden_mmd[0], 1e-12 * golden_mmd[2]); /* sums in double; golden_mmd[2]: the mean that they cancel from */
+    for (int i = 0; i < TRAIN; i++) video[i] = i / 3;
+    t.video = video;
+    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_OK);
+    NEAR(v, golden_mmd[1], 1e-12 * golden_mmd[2]);
+    t.video = NULL;
+    assert_int_equal(ft_mmd(&t, &g, D, 500, &was, &low, &high), FT_OK);
+    assert_true(low < was && was < high);
+    /* a second clip of each video, the same: its videos say no more than before */
+    for (int i = 0; i < TRAIN * D; i++) train[TRAIN * D + i] = train[i];
+    for (int i = 0; i < 2 * TRAIN; i++) video[i] = i % TRAIN;
+    t = (ft_feature_set){train, video, 2 * TRAIN};
+    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low2, &high2), FT_OK);
+    NEAR(v, was, 1e-12 * golden_mmd[2]), NEAR(low2, low, 1e-12 * golden_mmd[2]), NEAR(high2, high, 1e-12 * golden_mmd[2]);
+    /* unbiased: of one distribution it is 0 within its interval, of two it is not */
+    for (int i = 0; i < 2 * MANY * D; i++) more[i] = far_value(20, i);
+    t = (ft_feature_set){more, NULL, MANY}, g = (ft_feature_set){more + MANY * D, NULL, MANY};
+    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low, &high), FT_OK);
+    assert_true(low < 0 && 0 < high);
+    for (int i = MANY * D; i < 2 * MANY * D; i++) more[i] += 0.5f;
+    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low, &high), FT_OK);
+    assert_true(low > 0 && low < v && v < high);
+    g.n = 1;
+    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_EDATA);
 }
 
 static void test_shares(void **state)
@@ -191,10 +231,8 @@ static void test_phantom(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_prdc),
-        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_phantom),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_prdc),    cmocka_unit_test(test_mmd),
+        cmocka_unit_test(test_shares), cmocka_unit_test(test_phantom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

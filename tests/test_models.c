@@ -571,7 +571,7 @@ static void test_vae_judges(void **state)
     ft_t w = ft_param(g, "decoder.conv_out.conv.weight", 5, (int64_t[]){3, 16, 3, 3, 3}, FT_ZERO);
     ft_t adversary = ft_gradient(g, l.gan, w), perceptual = ft_gradient(g, l.lpips, w),
          all = ft_gradient(g, ft_add(g, l.l1, l.lpips), w);
-    ft_keep(adversary), ft_keep(perceptual), ft_keep(all);
+    ft_keep(adversary), ft_keep(perceptual), ft_keep(all), ft_keep(l.gan_weight);
     ft_backward(g, l.total);
     ft_plan *plan = run_once(g);
     double a = 0, b = 0, r = 0;

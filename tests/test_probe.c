@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "classify/classifier.h"
 #include "classify/clip_features.h"
 #include "classify/logistic.h"
+#include "classify/predictor.h"
 #include "common/base/files.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"
@@ -277,6 +277,22 @@ static void test_pictures(void **state)
     ft_config_free(cfg);
 }
 
+/* What a trained classifier says of the store's six clips: of all at once, and again of the last four, by one opened network. */
+static void predict(const char *run, const ft_classifier_info *info, const ft_clipstore *s, const ft_clip_features *f,
+                    const int64_t *clip, float *prob)
+{
+    ft_predictor *p;
+    float again[12], alone[12];
+    if (ft_predictor_open(&p, run, info, s, f) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_predictor_run(p, clip, 6, prob), FT_OK);
+    assert_int_equal(ft_predictor_run(p, clip + 2, 4, again), FT_OK);
+    ft_predictor_close(p);
+    assert_int_equal(ft_predictor_open(&p, run, info, s, f), FT_OK);
+    assert_int_equal(ft_predictor_run(p, clip + 2, 4, alone), FT_OK);
+    ft_predictor_close(p);
+    assert_memory_equal(again, alone, (size_t)(4 * info->n_classes) * sizeof *again);
+}
+
 /* Trains a probe on the store's six clips and their made-up features, and gives its answers for them. */
 static void answers(const char *model, const char *name, const ft_clipstore *s, const ft_clip_features *f, const int *label,
                     const char *const *classes, int n_classes, int positive, float *prob)
@@ -304,7 +320,7 @@ static void answers(const char *model, const char *name, const ft_clipstore *s, 
     ft_classifier_options_free(&o);
     assert_int_equal(ft_classifier_info_read(&info, in(name)), FT_OK);
     assert_int_equal(info.multilabel, positive == FT_MULTILABEL);
-    if (ft_classifier_predict(in(name), &info, s, f, clip, 6, prob) < 0) fail_msg("%s", ft_error_message());
+    predict(in(name), &info, s, f, clip, prob);
     ft_classifier_info_free(&info);
     ft_config_free(cfg);
 }
@@ -358,7 +374,7 @@ static void test_without_settings(void **state)
         ft_classifier_info info;
         if (ft_classifier_train(&o[k], &t, run, 0, false, &r) < 0) fail_msg("%s", ft_error_message());
         assert_int_equal(ft_classifier_info_read(&info, run), FT_OK);
-        assert_int_equal(ft_classifier_predict(run, &info, &s, NULL, clip, 6, prob[k]), FT_OK);
+        predict(run, &info, &s, NULL, clip, prob[k]);
         ft_classifier_info_free(&info);
     }
     assert_memory_equal(prob[0], prob[1], sizeof prob[0]);
@@ -373,6 +389,38 @@ static void test_without_settings(void **state)
     ft_classifier_options_free(&o[0]);
     ft_clipstore_free(&s);
     ft_config_free(cfg);
+}
+
+/* A network that drops paths at test draws by the number of a batch: what was asked before changes nothing. */
+static void test_drops_at_test(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"no", "yes"};
+    static const int label[6] = {0, 1, 0, 1, 0, 1};
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5}, same[9] = {0};
+    float prob[18];
+    ft_clipstore s;
+    ft_classifier_info info;
+    ft_predictor *p;
+    ft_training_result r = {0};
+    ft_classifier_opt o = {.model = "timesformer-small",
+                           .batch = 2,
+                           .parts = 1,
+                           .steps = 1,
+                           .lr = 0.1,
+                           .evaluated = FT_EVAL_DROP_PATH,
+                           .precision.take = {FT_PRECISION_F32, FT_PRECISION_F32, FT_PRECISION_F32}};
+    ft_training_set t = {.store = &s, .clip = clip, .label = label, .n = 6, .classes = names, .n_classes = 2, .positive = 1};
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    if (ft_classifier_train(&o, &t, in("drops"), 0, false, &r) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_classifier_info_read(&info, in("drops")), FT_OK);
+    predict(in("drops"), &info, &s, NULL, clip, prob);
+    assert_int_equal(ft_predictor_open(&p, in("drops"), &info, &s, NULL), FT_OK);
+    assert_int_equal(ft_predictor_run(p, same, 9, prob), FT_OK);
+    assert_memory_not_equal(prob, prob + 16, 2 * sizeof *prob); /* one clip, first of two batches */
+    ft_predictor_close(p);
+    ft_classifier_info_free(&info);
+    ft_clipstore_free(&s);
 }
 
 /* Several labels: each is told from the rest as if it stood alone, and a head that is trained learns all of them. */
@@ -405,8 +453,9 @@ static void test_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic),         cmocka_unit_test(test_choice),
-                                       cmocka_unit_test(test_features),         cmocka_unit_test(test_pictures),
-                                       cmocka_unit_test(test_without_settings), cmocka_unit_test(test_sets)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logistic), cmocka_unit_test(test_choice),           cmocka_unit_test(test_features),
+        cmocka_unit_test(test_pictures), cmocka_unit_test(test_without_settings), cmocka_unit_test(test_drops_at_test),
+        cmocka_unit_test(test_sets)};
     return cmocka_run_group_tests(tests, make, clean);
 }

@@ -25,6 +25,7 @@
     ROW(BOOTSTRAP_RUNS, 0xB007, 1, "1", "sample", "splits and seeds of a bootstrap sample")                                      \
     ROW(BOOTSTRAP_VIDEOS, 0xB008, 1, "1", "sample", "test videos of a bootstrap sample")                                         \
     ROW(BOOTSTRAP_SHARES, 0xB009, 1, "1", "sample", "videos of a share's bootstrap sample")                                      \
+    ROW(BOOTSTRAP_SETS, 0xB00A, 1, "1", "sample", "videos of two sets, to compare them")                                         \
     ROW(SIGN_FLIPS, 0xF11B, 1, "2", "0", "signs, where there are too many to try all")                                           \
     ROW(CLIP_OF_VIDEO, 0xC119, 1, "run", "draw", "which clip of a labelled video")                                               \
     ROW(UNLABELLED_ORDER, 0x00B1, 1, "run", "pass", "the order of unlabelled clips")                                             \

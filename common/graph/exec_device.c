@@ -297,6 +297,7 @@ void *ft__device_data(ft_t t)
 {
     ft_plan *p = t->graph->plan;
     ft_t o = ft__owner(t);
+    FT_ASSERT(!ft__on_slab(o) || o->first < 0 || o->last == p->g->n_node); /* kept: else another tensor may lie there by now */
     if (!p->backend->device) return t->data;
     size_t shift = ft__distance(t);
     if (is_leaf(o)) return (char *)o->host + shift;

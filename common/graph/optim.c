@@ -1,4 +1,5 @@
-/* Optimiser nodes and schedules. The update works on the flat store (params.c), so a model of any size is five nodes. */
+/* Optimiser nodes and schedules. The update works on the flat store (params.c), so a model of any size is two nodes:
+ * the norm of the gradients, and the update with the average of the weights. */
 #include <math.h>
 
 #include "common/graph/node.h"
@@ -13,7 +14,6 @@ ft_t ft_optimise(ft_graph *g, ft_optim_opt opt)
     ft_keep(total);
     ft_node *update = ft__node(g, opt.sgd ? FT_OP_sgd : FT_OP_adamw, 1, &total);
     if (update) update->attr.optim = opt;
-    if (!opt.no_ema) ft__node(g, FT_OP_ema, 1, &total);
     return total;
 }
 

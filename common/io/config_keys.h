@@ -78,7 +78,8 @@
     KEY("protocol", TEXT, "strict", 0, 0, "strict|endora-paper|endora-repo|quickstart: a set of settings, see `forty models`")   \
     KEY("evaluation", CHOICE, "test-list", 0, 0, "test-list|cross-validation: a fixed test list, or repeated grouped folds")     \
     KEY("test_fraction", REAL, "0.25", 0.05, 0.9, "share of videos drawn as test list where the data name none")                 \
-    KEY("validation", INT, "-1", -1, 1e6, "validation videos; -1: those the data name, else as many as fit, at most `labels`")   \
+    KEY("validation", INT, "-1", -1, 1e6,                                                                                        \
+        "validation videos, drawn; -1: those the data name, else as many as fit, at most `labels`; 0: none")                     \
     KEY("folds", INT, "5", 2, 100, "folds of cross-validation")                                                                  \
     KEY("splits", INT, "3", 1, 1000, "label splits (repeats in cross-validation)")                                               \
     KEY("seeds", INT, "1", 1, 1000, "training seeds for each split")                                                             \

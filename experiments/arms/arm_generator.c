@@ -147,7 +147,7 @@ static int plan(ft_arm_context *c)
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
-    if (told) like.split = c->split;
+    if (told) like.split = c->split, like.of_split = true;
     int rc = told ? add_conditions(key, c) : FT_OK;
     if (rc < 0) return json_decref(key), rc;
     FT_TRY(ft_stage_add(x, &like, key, &generator));

@@ -5,6 +5,7 @@
 #include "experiments/stages/stage.h"
 #include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_confounds.h"
+#include "experiments/statistics/set_distances.h"
 #include "experiments/statistics/stats.h"
 #include "gen/memorisation.h"
 
@@ -34,8 +35,9 @@ typedef struct ft_arm_result {
     char clips[FT_PATH];  /* clip store of its unlabelled clips; "" if none */
     double psnr, eps_mse; /* of a generator, NaN otherwise */
     ft_stage *likeness;   /* of its clips to the pool's real ones; NULL: it has none */
-    double frechet;       /* from there */
-    bool passport;        /* has it a memorisation passport? Only where somebody made its clips */
+    ft_set_distance distance[FT_SET_DISTANCES]; /* from there, as is: */
+    int64_t alike;                              /* clips that `alike` and `floor` are of; 0: none */
+    bool passport;                              /* has it a memorisation passport? Only where somebody made its clips */
     ft_memorisation copies;
     ft_filtered filtered;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */

@@ -439,7 +439,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     if (rc < 0) goto done;
     if (row->frozen || !train) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL)); /* no gradients, no moments */
     ft_training(g, train);
-    ft_t x[FT_MODEL_INPUTS], y;
+    ft_t x[FT_MODEL_INPUTS] = {NULL}, y;
     for (int i = 0; i < row->n_in; i++) {
         int64_t dim[FT_MAX_DIMS];
         shape_of(c, row, preset, cfg, i, batch, dim);

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "classify/classifier.h"
+#include "classify/predictor.h"
 #include "classify/scores.h"
 #include "common/base/files.h"
 #include "common/base/log.h"
@@ -164,6 +164,7 @@ static int run_evaluate(ft_cli *c)
     if (ft_exists(path)) return evaluate_generator(c, arg[0], data, split);
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
     int rc = FT_OK, C = info.n_classes;
+    ft_predictor *network = NULL;
     int64_t *clip = NULL, *first = NULL, n = 0, videos = 0;
     float *prob = NULL, *rows = NULL;
     int *label = NULL;
@@ -178,7 +179,8 @@ static int run_evaluate(ft_cli *c)
     label = ft_alloc((size_t)(s.n_video + 1) * sizeof *label);
     prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
     if (!rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    FT_TRY_TO(rc, done, ft_classifier_predict(arg[0], &info, &s, NULL, clip, n, prob));
+    FT_TRY_TO(rc, done, ft_predictor_open(&network, arg[0], &info, &s, NULL));
+    FT_TRY_TO(rc, done, ft_predictor_run(network, clip, n, prob));
     first = ft_alloc((size_t)(n + 1) * sizeof *first);
     if (!first) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     videos = ft_video_means(&s, clip, n, prob, C, rows, first);
@@ -201,6 +203,7 @@ static int run_evaluate(ft_cli *c)
                  (long long)videos, info.positive, 100 * sc.f1, 100 * sc.accuracy, 100 * sc.balanced_accuracy,
                  100 * sc.sensitivity, 100 * sc.specificity, sc.mcc, sc.auroc, sc.auprc, sc.brier, sc.ece);
 done:
+    ft_predictor_close(network);
     ft_free(clip);
     ft_free(first);
     ft_free(rows);

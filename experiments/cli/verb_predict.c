@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "classify/classifier.h"
+#include "classify/predictor.h"
 #include "common/base/files.h"
 #include "common/base/interrupt.h"
 #include "common/base/log.h"
@@ -16,11 +16,11 @@
 #include "common/io/video.h"
 #include "experiments/cli/cli.h"
 
-/* Clips of one or several videos that are looked at together: a network is opened once for all of them. */
+/* Clips of one or several videos that are looked at together. */
 enum { CLIPS_TOGETHER = 32 };
 typedef struct {
-    const char *run;
     const ft_classifier_info *info;
+    ft_predictor *network;
     ft_clipstore s; /* pixels alone */
     int video[CLIPS_TOGETHER], *views;
     float *sum;   /* (videos, classes) */
@@ -34,7 +34,7 @@ static int judge(prediction *p)
     float prob[CLIPS_TOGETHER * FT_MAX_CLASSES];
     for (int64_t i = 0; i < n; i++) clip[i] = i;
     p->s.n_clip = 0;
-    int rc = n > 0 ? ft_classifier_predict(p->run, p->info, &p->s, NULL, clip, n, prob) : FT_OK;
+    int rc = n > 0 ? ft_predictor_run(p->network, clip, n, prob) : FT_OK;
     p->stopped = rc < 0;
     for (int64_t i = 0; rc == FT_OK && i < n; i++) {
         p->views[p->video[i]]++;
@@ -81,14 +81,13 @@ static int look_at_video(prediction *p, const char *path, int video)
 static int predict_videos(const char *run, const ft_classifier_info *info, const char *const *path, int videos, float *mean,
                           bool *read)
 {
-    prediction p = {.run = run,
-                    .info = info,
-                    .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size},
-                    .sum = mean};
+    prediction p = {
+        .info = info, .s = {.path = (char *)(uintptr_t)path[0], .frames = info->frames, .size = info->size}, .sum = mean};
     if (info->frames > 256) return FT_FAIL(FT_EDATA, "%s: more than 256 frames a clip", run);
     p.views = ft_alloc_n(videos, sizeof *p.views);
     p.s.pixels = ft_alloc_n(CLIPS_TOGETHER, (size_t)ft_clip_bytes(&p.s));
     int rc = p.views && p.s.pixels ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for clips");
+    if (rc == FT_OK) rc = ft_predictor_open(&p.network, run, info, &p.s, NULL);
     for (int i = 0; rc == FT_OK && i < videos; i++) {
         rc = look_at_video(&p, path[i], i);
         read[i] = rc == FT_OK;
@@ -99,6 +98,7 @@ static int predict_videos(const char *run, const ft_classifier_info *info, const
     if (rc == FT_OK) rc = judge(&p);
     for (int i = 0; rc == FT_OK && i < videos; i++)
         for (int q = 0; q < info->n_classes; q++) mean[i * info->n_classes + q] /= (float)(p.views[i] ? p.views[i] : 1);
+    ft_predictor_close(p.network);
     ft_free(p.views);
     ft_free(p.s.pixels);
     return rc;

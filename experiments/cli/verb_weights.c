@@ -196,16 +196,22 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
     return rc;
 }
 
-static int64_t classes_in(const char *preset, const ft_safetensors *file, int n_files)
+/* How many classes the files' model has. A generator that is told of classes says so in `cfg`. */
+static int classes_in(const char *preset, ft_config *cfg, const ft_safetensors *file, int n_files, int64_t *classes)
 {
     const ft_classifier *family = ft_classifier_find(preset);
-    for (int f = 0; family && f < n_files; f++)
+    *classes = 2;
+    for (int f = 0; f < n_files; f++)
         for (int i = 0; i < file[f].n; i++) {
+            const ft_st_tensor *t = &file[f].tensor[i];
             char name[256];
-            our_name(preset, &file[f].tensor[i], name);
-            if (!strcmp(name, family->head) && file[f].tensor[i].count > 0) return file[f].tensor[i].count;
+            our_name(preset, t, name);
+            if (family && !strcmp(name, family->head) && t->count > 0) return *classes = t->count, FT_OK;
+            if (!ft_model_is_table(preset, name) || t->ndim != 2 || t->dim[0] < 2) continue;
+            *classes = t->dim[0] - 1;
+            return ft_config_set(cfg, "generator.condition=labels", "the weights");
         }
-    return 2;
+    return FT_OK;
 }
 
 enum { MAX_FILES = 8 };
@@ -218,6 +224,7 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
     ft_config *cfg = NULL;
     ft_params *params = NULL;
     char used[64] = "";
+    int64_t classes;
     int got = 0, rc = FT_OK;
     bool public = false; /* written by other code than forty */
     json_t *meta = json_object();
@@ -232,7 +239,8 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
         FT_TRY_TO(rc, done, ft_weights_today(&file[f], path[f]));
         public |= !json_object_get(file[f].metadata, "forty_version") || json_object_get(file[f].metadata, "settings");
     }
-    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, file, n), 0));
+    FT_TRY_TO(rc, done, classes_in(preset, cfg, file, n, &classes));
+    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes, 0));
     FT_TRY_TO(rc, done, match(preset, params, file, n, &d));
     size_t i;
     json_t *line;
@@ -453,6 +461,23 @@ static int read_input(const ft_safetensors *st, const char *path, const ft_model
     return rc;
 }
 
+/* x (FT_MODEL_INPUTS): those of the row; of a generator that knows classes also the label */
+static int read_inputs(const ft_safetensors *st, const char *path, const ft_model *row, const char *preset, const ft_config *cfg,
+                       int64_t classes, ft_graph *g, ft_t *x)
+{
+    int64_t dim[FT_MAX_DIMS];
+    for (int i = 0; i < row->n_in; i++) {
+        const char *channel = strchr(row->in[i].axes, 'c');
+        ft_model_example(row, preset, cfg, i, dim);
+        FT_TRY(read_input(st, path, &row->in[i], channel ? dim[channel - row->in[i].axes] : 0, g, &x[i]));
+    }
+    if (!ft_model_told(row, cfg)) return FT_OK;
+    FT_TRY(read_input(st, path, &ft_model_label, 0, g, &x[2]));
+    if (ft_dim(x[2], 1) == classes + 1) return FT_OK;
+    return FT_FAIL(FT_EDATA, "%s: label has %lld columns; for %lld classes and for none it needs %lld", path,
+                   (long long)ft_dim(x[2], 1), (long long)classes, (long long)classes + 1);
+}
+
 /* tensors to be written, in the file's order of axes */
 typedef struct {
     ft_st_tensor *t;
@@ -509,25 +534,22 @@ static int run_forward(ft_cli *c)
     ft_plan *plan = NULL;
     results r = {0};
     ft_dtype dtype;
-    ft_t x[FT_MODEL_INPUTS], dy = NULL;
+    ft_t x[FT_MODEL_INPUTS] = {NULL}, dy = NULL;
     char name[300];
-    int64_t dim[FT_MAX_DIMS];
+    int64_t dim[FT_MAX_DIMS], classes;
     int rc = FT_OK;
     FT_TRY_TO(rc, done, ft_cli_config(c, NULL, &cfg));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_model_work(preset), &dtype));
     FT_TRY_TO(rc, done, ft_safetensors_read(&w, weights));
     FT_TRY_TO(rc, done, apply_settings(cfg, preset, &w, weights));
     FT_TRY_TO(rc, done, ft_safetensors_read(&in, input));
-    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes_in(preset, &w, 1), 0));
+    FT_TRY_TO(rc, done, classes_in(preset, cfg, &w, 1, &classes));
+    FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes, 0));
     if (!(g = ft_graph_new(params, dtype, FT_GRAPH_ALONE))) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", arg[0]));
     ft_training(g, ft_config_bool(cfg, "train"));
-    for (int i = 0; i < row->n_in; i++) {
-        const char *channel = strchr(row->in[i].axes, 'c');
-        ft_model_example(row, preset, cfg, i, dim);
-        FT_TRY_TO(rc, done, read_input(&in, input, &row->in[i], channel ? dim[channel - row->in[i].axes] : 0, g, &x[i]));
-    }
+    FT_TRY_TO(rc, done, read_inputs(&in, input, row, preset, cfg, classes, g, x));
     if (grad) ft_need_grad(x[0]);
-    ft_t y = ft_cast(g, row->build(g, preset, cfg, x, classes_in(preset, &w, 1)), FT_F32);
+    ft_t y = ft_cast(g, row->build(g, preset, cfg, x, classes), FT_F32);
     ft_keep(y);
     if (grad && !ft_graph_error(g)) {
         ft_model_input o = {"grad_output", row->file_axes, row->axes, {0}};
@@ -571,7 +593,9 @@ done:
 }
 static const ft_option forward_options[] = {
     {"--weights", "W.safetensors", NULL, "all weights of the model (a VAE's: of both halves)"},
-    {"--input", "IN.safetensors", NULL, "the inputs by name, in the reference's order of axes; grad_output for --grad"},
+    {"--input", "IN.safetensors", NULL,
+     "the inputs by name, in the reference's order of axes (of a generator that knows classes also label); grad_output for "
+     "--grad"},
     {"-o", "OUT.safetensors", NULL, "output, and grad.NAME"},
     {"--grad", NULL, NULL, "also the gradients of all parameters and of the input"},
     {NULL, NULL, NULL, NULL}};

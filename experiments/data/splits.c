@@ -442,7 +442,8 @@ static bool numbered(const ft_clipstore *s)
 
 static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
 {
-    bool named = false, named_validation = false;
+    bool named = false;
+    int64_t validation = 0; /* videos that the lists name */
     if (numbered(s))
         return FT_FAIL(
             FT_EDATA,
@@ -455,7 +456,7 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
         if (*w && side[i] == POOL && strcmp(w, "train"))
             return FT_FAIL(FT_EDATA, "%s: the split of %s is '%s'; train, validation and test are known", s->path,
                            s->video[i].name, w);
-        named |= side[i] == TEST, named_validation |= side[i] == VALIDATION;
+        named |= side[i] == TEST, validation += side[i] == VALIDATION;
     }
     if (!named) {
         double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
@@ -463,7 +464,13 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
         rename_side(side, s->n_video, 100, POOL);
         rename_side(side, s->n_video, 101, TEST);
     }
-    if (!named_validation) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
+    int64_t want = ft_config_int(cfg, "validation");
+    if (validation > 0 && want >= 0 && want != validation) {
+        ft_log("%s: the %lld validation videos of its lists join the pool, as validation: %lld asks (-1 keeps them)", s->path,
+               (long long)validation, (long long)want);
+        rename_side(side, s->n_video, VALIDATION, POOL), validation = 0;
+    }
+    if (validation == 0) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
     return add_fold(folds, n, s, side, 0, 0);
 }
 

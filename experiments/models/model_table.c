@@ -55,7 +55,7 @@ static ft_t generator(ft_graph *g, const char *preset, const ft_config *cfg, con
     int64_t images = ft_config_int(cfg, "generator.images"), n = ft_dim(in[0], 1);
     (void)classes;
     return ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, in[0], images < n ? n - images : n,
-                                              (ft_told){in[1], NULL}, &taps);
+                                              (ft_told){in[1], in[2]}, &taps);
 }
 static void generator_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
@@ -249,6 +249,17 @@ static const ft_model rows[] = {
      .build = patchgan},
 };
 
+const ft_model_input ft_model_label = {"label", "bk", "bk", {0}};
+bool ft_model_told(const ft_model *row, const ft_config *cfg)
+{
+    return !strcmp(row->kind, "generator") && !strcmp(ft_config_text(cfg, "generator.condition"), "labels");
+}
+bool ft_model_is_table(const char *preset, const char *tensor)
+{
+    return ft_generator_find(preset) &&
+           (!strcmp(tensor, "y_embedder.embedding_table.weight") || !strcmp(tensor, "label_emb.weight"));
+}
+
 const ft_model *ft_model_at(int i) { return i < (int)(sizeof rows / sizeof *rows) ? &rows[i] : NULL; }
 int ft_model_dims(const ft_model_input *in) { return (int)strlen(in->axes); }
 
@@ -282,12 +293,14 @@ int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg,
             known = true;
             ft_graph *g = ft_graph_new(*params, FT_F32, FT_GRAPH_NAMES);
             if (!g) rc = FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
-            ft_t in[FT_MODEL_INPUTS];
+            ft_t in[FT_MODEL_INPUTS] = {NULL};
             for (int j = 0; rc == FT_OK && j < rows[i].n_in; j++) {
                 int64_t dim[FT_MAX_DIMS];
                 ft_model_example(&rows[i], preset, cfg, j, dim);
                 in[j] = ft_input(g, rows[i].in[j].name, FT_F32, ft_model_dims(&rows[i].in[j]), dim);
             }
+            if (rc == FT_OK && ft_model_told(&rows[i], cfg))
+                in[2] = ft_input(g, ft_model_label.name, FT_F32, 2, (int64_t[]){1, classes + 1});
             if (rc == FT_OK) rows[i].build(g, preset, cfg, in, classes);
             if (rc == FT_OK && ft_graph_error(g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g));
             if (g) ft_graph_free(g);

@@ -7,7 +7,7 @@
 #include "common/io/config.h"
 #include "common/io/safetensors.h"
 
-enum { FT_MODEL_INPUTS = 2 };
+enum { FT_MODEL_INPUTS = 3 };
 typedef struct {
     const char *name;             /* as in the reference implementation */
     const char *file_axes, *axes; /* order of axes in files ("bcfhw", the reference's) and here ("bfhwc") */
@@ -22,9 +22,16 @@ typedef struct {
     ft_model_input in[FT_MODEL_INPUTS];
     const char *file_axes, *axes; /* of the output */
     bool frozen;                  /* forward only */
+    /* in: FT_MODEL_INPUTS, NULL behind the row's own. A generator's third is ft_model_label; NULL: it is told of no classes */
     ft_t (*build)(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes);
     void (*shape)(const char *preset, const ft_config *cfg, int input, int64_t *dim); /* replaces `example`; may be NULL */
 } ft_model;
+
+/* With generator.condition: labels, of a generator: (b, classes + 1), one in the column of a clip's class; the last: of none */
+extern const ft_model_input ft_model_label;
+bool ft_model_told(const ft_model *row, const ft_config *cfg);
+/* The tensor of a generator that holds a row for each class, and one for none */
+bool ft_model_is_table(const char *preset, const char *tensor);
 
 const ft_model *ft_model_at(int i); /* rows; NULL past the end */
 /* The row of a name such as "medsora-b" or "sd-vae-encode", and its preset. FT_ECONFIG if unknown. */

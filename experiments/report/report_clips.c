@@ -161,6 +161,26 @@ static int closest_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a
     return rc;
 }
 
+/* how like real clips: a row a distance */
+static void likeness(FILE *f, const ft_arm_result *a)
+{
+    char heads[200];
+    if (isnan(a->distance[0].value)) return;
+    snprintf(heads, sizeof heads, "how like real clips|all clips [95 %% interval]|the first %lld|%lld held-out real clips|best",
+             (long long)a->alike, (long long)a->alike);
+    ft_html_table t = ft_html_table_begin(f, a->alike ? heads : "how like real clips|all clips [95 % interval]|best");
+    for (int i = 0; i < FT_SET_DISTANCES; i++) {
+        const ft_set_distance *d = &a->distance[i];
+        ft_html_row(&t, false);
+        ft_html_name(&t, ft_set_distance_names[i].title, "");
+        if (isnan(d->low)) ft_html_cell(&t, "%.3g", d->value);
+        else ft_html_cell(&t, "%.3g [%.3g, %.3g]", d->value, d->low, d->high);
+        if (a->alike) ft_html_cell(&t, "%.3g", d->alike), ft_html_cell(&t, "%.3g", d->floor);
+        ft_html_name(&t, ft_set_distance_names[i].best, "");
+    }
+    ft_html_table_end(&t);
+}
+
 static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
 {
     char text[FT_PASSPORT_TEXT];
@@ -173,7 +193,13 @@ static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
     ft_passport_text(&a->copies, text);
     fprintf(f, "<p%s>", a->copies.copying ? " class=bad" : "");
     ft_html_text(f, text);
+    json_t *facts = ft_stage_facts(a->likeness);
+    const char *embedding = json_string_value(json_object_get(facts, "embedding"));
+    fputs(". Clips are compared as ", f);
+    ft_html_text(f, embedding ? embedding : "they are");
     fputs(".</p>\n", f);
+    json_decref(facts);
+    likeness(f, a);
     return FT_OK;
 }
 
@@ -193,11 +219,12 @@ static void checks(FILE *f, const ft_result *r)
 {
     ft_html_table t = ft_html_table_begin(f, "check on held-out videos|value|compare with");
     char aligned[300];
-    ft_html_row(&t, false);
-    ft_html_name(&t, "VAE reconstruction, PSNR", "");
-    if (isnan(r->psnr)) ft_html_cell(&t, "%s", "");
-    else ft_html_cell(&t, "%.1f dB", r->psnr);
-    ft_html_cell(&t, "%s", "");
+    if (!isnan(r->psnr)) {
+        ft_html_row(&t, false);
+        ft_html_name(&t, "VAE reconstruction, PSNR", "");
+        ft_html_cell(&t, "%.1f dB", r->psnr);
+        ft_html_cell(&t, "%s", "");
+    }
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         if (!isnan(a->eps_mse)) {
@@ -207,27 +234,26 @@ static void checks(FILE *f, const ft_result *r)
             ft_html_cell(&t, "%.3f", a->eps_mse);
             ft_html_cell(&t, "1 for predicting zero; alignment: %s", aligned);
         }
-        if (isnan(a->frechet)) continue;
-        ft_html_row(&t, false);
-        ft_html_name(&t, a->name, ": self-feature Fr&eacute;chet distance to the pool");
-        ft_html_cell(&t, "%.3g", a->frechet);
-        if (isnan(r->frechet_real)) ft_html_cell(&t, "%s", "");
-        else ft_html_cell(&t, "%.3g for held-out real clips", r->frechet_real);
     }
     ft_html_table_end(&t);
-    fputs("<p class=soft>Self-feature: pooled features of a fixed random X3D whose normalisation is that of the real pool. It is "
-          "not FVD "
-          "and compares only within this page.</p>\n",
-          f);
 }
 
 int ft_report_clips(FILE *f, const ft_result *r)
 {
     const ft_experiment *x = r->x;
     int rc = FT_OK;
+    bool checked = !isnan(r->psnr), measured = false;
     fputs("<h2>Clips</h2>\n", f);
     for (int c = 0; rc == FT_OK && c < x->classes.n; c++) rc = real_clips(f, x, c);
-    if (r->held_out) checks(f, r);
+    for (int i = 0; i < r->n; i++) checked |= !isnan(r->arm[i].eps_mse);
+    if (checked) checks(f, r);
+    for (int i = 0; i < r->n; i++) measured |= !isnan(r->arm[i].distance[0].value);
+    if (measured)
+        fputs("<p class=soft>How like real clips: distances to the training pool in pooled features of a fixed random X3D whose "
+              "normalisation is that of the pool. None is FVD, and they compare only within this page. Most depend on how many "
+              "clips there are, so hold the first clips against as many held-out real ones. Balls reach to the fifth "
+              "neighbour.</p>\n",
+              f);
     for (int i = 0; rc == FT_OK && i < r->n; i++) {
         bool same = false; /* arms that differ in their settings often share their clips */
         for (int k = 0; k < i; k++) same |= !strcmp(r->arm[k].clips, r->arm[i].clips);

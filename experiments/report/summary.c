@@ -57,7 +57,12 @@ static void csv(const ft_result *r, FILE *f)
         f,
         "arm,runs,f1_mean,f1_std,f1_ci_low,f1_ci_high,delta_f1,delta_ci_low,delta_ci_high,p_value,p_holm,power_mde,worth_labels,"
         "worth_low,worth_high,equivalent,tost_p,tost_p_holm,verdict,copies,copies_ci_low,copies_ci_high,copies_held_out,"
-        "coverage,coverage_ci_low,coverage_ci_high,ratio_test\n");
+        "coverage,coverage_ci_low,coverage_ci_high,ratio_test");
+    for (int i = 0; i < FT_SET_DISTANCES; i++) {
+        const char *d = ft_set_distance_names[i].name;
+        fprintf(f, ",real_%s,real_%s_ci_low,real_%s_ci_high,real_%s_alike,real_%s_floor", d, d, d, d, d);
+    }
+    fputc('\n', f);
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
         const double scores[] = {a->f1.mean,   a->f1.std,     a->f1.low, a->f1.high, a->delta.mean,
@@ -74,6 +79,10 @@ static void csv(const ft_result *r, FILE *f)
                                  m->coverage.value, m->coverage.low, m->coverage.high, m->ratio.value};
         if (a->passport) numbers(f, copies, sizeof copies / sizeof *copies, "%.6f");
         else fputs(",,,,,,,,", f);
+        for (int k = 0; k < FT_SET_DISTANCES; k++) {
+            const ft_set_distance *d = &a->distance[k];
+            numbers(f, (double[]){d->value, d->low, d->high, d->alike, d->floor}, 5, "%.6g");
+        }
         fputc('\n', f);
     }
 }
@@ -146,6 +155,19 @@ static void verdicts(const ft_result *r, FILE *f, const char *item, const char *
     }
 }
 
+/* a line: "medsora-tiny: like real clips, and as many held-out real clips: frechet 3.1 (1.2), mmd 0.4 [0.2, 0.6] (0.01), ..." */
+static void likeness(const ft_arm_result *a, FILE *f)
+{
+    if (isnan(a->distance[0].value)) return;
+    fprintf(f, "%s: how like real clips%s:", a->name, a->alike ? " (held-out real clips)" : "");
+    for (int i = 0; i < FT_SET_DISTANCES; i++) {
+        const ft_set_distance *d = &a->distance[i];
+        fprintf(f, "%s %s %.3g", i ? "," : "", ft_set_distance_names[i].name, a->alike ? d->alike : d->value);
+        if (a->alike) fprintf(f, " (%.3g)", d->floor);
+    }
+    fputc('\n', f);
+}
+
 void ft_summary_print(const ft_result *r, FILE *f)
 {
     int width = 20;
@@ -175,9 +197,11 @@ void ft_summary_print(const ft_result *r, FILE *f)
         if (!isnan(r->arm[i].eps_mse))
             fprintf(f, "%s: epsilon MSE on held-out videos %.3f (predicting zero: 1)\n", r->arm[i].name, r->arm[i].eps_mse);
     if (!isnan(r->psnr)) fprintf(f, "VAE: %.1f dB PSNR on held-out videos\n", r->psnr);
-    for (int i = 0; i < r->n; i++)
-        if (!isnan(r->arm[i].frechet))
-            fprintf(f, "%s: self-feature Frechet distance to real clips %.3g\n", r->arm[i].name, r->arm[i].frechet);
+    for (int i = 0; i < r->n; i++) {
+        bool said = false; /* of the same clips */
+        for (int k = 0; k < i; k++) said |= r->arm[k].likeness == r->arm[i].likeness;
+        if (!said) likeness(&r->arm[i], f);
+    }
     for (int i = 0; i < r->n; i++) {
         char text[FT_PASSPORT_TEXT];
         if (!r->arm[i].passport) continue;
@@ -189,7 +213,6 @@ void ft_summary_print(const ft_result *r, FILE *f)
         ft_filtered_text(&r->arm[i].filtered, text);
         if (*text) fprintf(f, "%s: %s\n", r->arm[i].name, text);
     }
-    if (!isnan(r->frechet_real)) fprintf(f, "held-out real clips: %.3g\n", r->frechet_real);
 }
 
 static json_t *real(double v) { return isnan(v) ? json_null() : json_real(v); }
@@ -215,16 +238,19 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
 {
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
-    return json_pack(
-        "{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:o}",
-        "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low, "f1_ci_high",
-        a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low), "delta_ci_high", real(a->delta.high),
-        "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse", real(a->eps_mse), "frechet", real(a->frechet), "delta_sd",
-        real(a->delta_sd), "mcnemar_p", real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test",
-        json_boolean(a->looked), "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm", real(a->tost_holm),
-        "verdict", ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text", text, "worth_labels",
-        labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high", labels(a->worth.high), "memorisation",
-        a->passport ? ft_memorisation_json(&a->copies) : json_null(), "filter", filtered_json(&a->filtered));
+    return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:"
+                     "o,s:o,s:o,s:I}",
+                     "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low,
+                     "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
+                     "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse",
+                     real(a->eps_mse), "frechet", real(a->distance[FT_DISTANCE_frechet].value), "delta_sd", real(a->delta_sd),
+                     "mcnemar_p", real(a->p_mcnemar), "operating_point_f1", real(a->point_f1), "chosen_on_test",
+                     json_boolean(a->looked), "power_mde", real(a->smallest), "tost_p", real(a->tost), "tost_p_holm",
+                     real(a->tost_holm), "verdict", ft_verdict_word(a), "equivalent", ft_equivalent_word(r, a), "verdict_text",
+                     text, "worth_labels", labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high",
+                     labels(a->worth.high), "memorisation", a->passport ? ft_memorisation_json(&a->copies) : json_null(),
+                     "filter", filtered_json(&a->filtered), "distances", ft_set_distances_json(a->distance), "alike_clips",
+                     (json_int_t)a->alike);
 }
 
 static json_t *curve_json(const ft_result *r)

@@ -44,6 +44,7 @@ struct ft_stage {
     const char *label;    /* what tables call the arm */
     const char *file;     /* a clip store that it reads and no stage makes; "": none */
     int fold, split, seed;
+    bool of_split;                 /* another for each split: its key holds the split's labelled videos */
     const char *const *by_content; /* settings that the key holds otherwise: files by their content. NULL: none; ends with NULL */
     ft_stage *need[FT_NEEDS];      /* what it reads */
     int needs;

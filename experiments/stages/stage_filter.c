@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "classify/backbone.h"
-#include "classify/classifier.h"
+#include "classify/predictor.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -105,6 +105,7 @@ static int disagree(const ft_experiment *x, const ft_stage *s, const ft_clip_poo
     char path[FT_PATH];
     ft_clip_features data = {0}, own = {0};
     ft_classifier_info info = {0};
+    ft_predictor *network = NULL;
     ft_config *cfg = NULL;
     int C = x->classes.n, *class = ft_alloc_n(clips->n + 1, sizeof *class);
     float *prob = ft_alloc_n(clips->n * C + 1, sizeof *prob);
@@ -118,8 +119,10 @@ static int disagree(const ft_experiment *x, const ft_stage *s, const ft_clip_poo
     if (rc == FT_OK) rc = ft_clip_features_read(&own, path, clips->n);
     if (rc == FT_OK) rc = train_probe(x, s, cfg, &data);
     if (rc == FT_OK) rc = ft_classifier_info_read(&info, s->folder);
-    if (rc == FT_OK) rc = ft_classifier_predict(s->folder, &info, clips->store, &own, clips->clip, clips->n, prob);
+    if (rc == FT_OK) rc = ft_predictor_open(&network, s->folder, &info, clips->store, &own);
+    if (rc == FT_OK) rc = ft_predictor_run(network, clips->clip, clips->n, prob);
     for (int64_t i = 0; rc == FT_OK && i < clips->n; i++) breaks[i] = class[i] >= 0 && (double)prob[i * C + class[i]] < least;
+    ft_predictor_close(network);
     ft_classifier_info_free(&info);
     ft_clip_features_free(&data);
     ft_clip_features_free(&own);
@@ -214,7 +217,7 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
     *stage = NULL;
     if (n < 0) return n;
     if (n == 0 || (!made && !*file)) return FT_OK;
-    bool agreement = has(rule, n, AGREEMENT);
+    bool agreement = like.of_split = has(rule, n, AGREEMENT);
     if (agreement && !*ft_config_text(cfg, "features.model"))
         return FT_FAIL(FT_ECONFIG,
                        "%s: clips.filter: agreement asks a probe, which looks through a frozen network. Set features.model",

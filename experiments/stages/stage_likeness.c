@@ -1,5 +1,5 @@
-/* How like the pool's real clips a set of clips is: self-feature Frechet distance, precision and its kin, and the memorisation
- * passport, which shows whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are
+/* How like the pool's real clips a set of clips is: distances between sets of self-features, and the memorisation passport,
+ * which shows whether a generator has learnt clips by heart. Clips of the validation videos, without their labels, are
  * the measure of both. clips.json holds what was found of each clip, pairs.h5 those clips that are most like a training clip. */
 #include "experiments/stages/stage_likeness.h"
 
@@ -9,13 +9,12 @@
 #include <string.h>
 
 #include "classify/classifier.h"
-#include "classify/prdc.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/stages/passport.h"
 #include "experiments/stages/stage_data.h"
-#include "experiments/statistics/stats.h"
+#include "experiments/statistics/set_distances.h"
 
 /* the VAE that the arm's clips come from; NULL: none */
 static const ft_stage *vae_of(const ft_stage *made)
@@ -65,16 +64,14 @@ static int write_pairs(const ft_stage *s, const ft_clipstore *from, const json_t
     return rc;
 }
 
-static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool train, ft_clip_pool clips, const bool *within,
+static int passport(const ft_stage *s, ft_clip_pool train, ft_clip_pool held, ft_clip_pool clips, const bool *within,
                     json_t *facts)
 {
     const ft_stage *vae = s->needs ? vae_of(s->need[0]) : NULL;
     char latents[FT_PATH], held_out[FT_PATH];
-    int64_t *held, m;
     ft_recall *of_clip = NULL;
     ft_memorisation found;
-    FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].validation, &held, &m));
-    ft_passport p = {train, {&x->store, held, m}, clips, s->own, vae ? vae->folder : NULL, latents, held_out};
+    ft_passport p = {train, held, clips, s->own, vae ? vae->folder : NULL, latents, held_out};
     if (vae) ft_stage_file(latents, vae, "latents.safetensors");
     if (vae) ft_stage_file(held_out, vae, "held-out.safetensors");
     int rc = ft_passport_make(&p, &of_clip, &found);
@@ -86,58 +83,58 @@ static int passport(const ft_experiment *x, const ft_stage *s, ft_clip_pool trai
         if (rc == FT_OK) rc = write_pairs(s, clips.store, json_object_get(facts, "pairs"));
     }
     ft_free(of_clip);
-    ft_free(held);
     return rc;
 }
 
-/* Frechet distance and precision, of two clips or more; within: room for all of `other` */
-static int distances(const ft_clip_pool *real, const ft_clip_pool *other, bool *within, json_t *facts)
+/* of two clips or more; within: room for all of `other` */
+static int distances(const ft_clip_pool *real, const ft_clip_pool *other, const ft_clip_pool *held_out, bool *within,
+                     json_t *facts)
 {
-    float *a = NULL, *b = NULL;
-    int64_t *video = ft_alloc_n(real->n + 1, sizeof *video);
-    double distance = NAN;
-    ft_prdc_scores q = {0};
-    int d = 0, rc = video ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for clips");
-    for (int64_t i = 0; rc == FT_OK && i < real->n; i++) video[i] = real->store->clip[real->clip[i]].video;
-    if (rc == FT_OK)
-        rc = d = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, real->store, real->clip, real->n, &a);
-    if (rc >= 0)
-        rc = ft_classifier_features("x3d-tiny", real->store, real->clip, real->n, other->store, other->clip, other->n, &b);
-    if (rc >= 0) rc = ft_frechet(a, real->n, b, other->n, d, &distance);
-    if (rc >= 0)
-        rc = ft_prdc(&(ft_feature_set){a, video, real->n}, &(ft_feature_set){b, NULL, other->n}, d, FT_PRDC_NEIGHBOURS, within,
-                     &q);
-    if (rc >= 0) {
-        json_object_set_new(facts, "frechet", json_real(distance));
-        json_object_set_new(facts, "prdc", json_pack("[f,f,f,f]", q.precision, q.recall, q.density, q.coverage));
+    const ft_clip_pool pool[3] = {*real, *other, *held_out};
+    float *value[3] = {NULL};
+    int64_t *video[3] = {NULL}, videos, same;
+    ft_feature_set set[3] = {{0}};
+    ft_set_distance of[FT_SET_DISTANCES];
+    int sets = held_out->n > 0 ? 3 : 2, d = ft_classifier_features("x3d-tiny", pool, sets, value), rc = d;
+    for (int i = 0; rc >= 0 && i < sets; i++) {
+        rc = ft_number_videos(&pool[i], &video[i], &videos);
+        for (int64_t k = 0; rc == FT_OK && videos == 1 && k < pool[i].n; k++) video[i][k] = k; /* of one video: each its own */
+        set[i] = (ft_feature_set){value[i], video[i], pool[i].n};
     }
-    ft_free(a);
-    ft_free(b);
-    ft_free(video);
+    if (rc >= 0) rc = ft_set_distances(&set[0], &set[1], &set[2], d, within, of, &same);
+    if (rc >= 0) {
+        json_object_set_new(facts, "frechet", json_real(of[FT_DISTANCE_frechet].value));
+        json_object_set_new(facts, "distances", ft_set_distances_json(of));
+        json_object_set_new(facts, "alike_clips", json_integer(same));
+    }
+    for (int i = 0; i < 3; i++) ft_free(value[i]), ft_free(video[i]);
     return rc < 0 ? rc : FT_OK;
 }
 
 static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     ft_clipstore own = {0};
-    ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store};
-    int64_t *pool = NULL, *clip = NULL;
+    ft_clip_pool train = {.store = &x->store}, clips = {.store = &x->store}, held = {.store = &x->store};
+    int64_t *pool = NULL, *clip = NULL, *held_out = NULL;
     bool *within = NULL, of_arm = s->needs || *s->file;
     char path[FT_PATH];
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].pool, &pool, &train.n);
+    if (rc == FT_OK) rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &held_out, &held.n);
     if (s->needs) ft_stage_file(path, s->need[0], "clips.h5");
     if (rc == FT_OK && of_arm) {
         rc = ft_clips_alike(&own, x, s->needs ? path : s->file);
         clips.store = &own, clips.n = own.n_clip;
         if (rc == FT_OK && !(clip = ft_alloc_n(clips.n + 1, sizeof *clip))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
         for (int64_t i = 0; rc == FT_OK && i < clips.n; i++) clip[i] = i;
-    } else if (rc == FT_OK) rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &clip, &clips.n);
-    train.clip = pool, clips.clip = clip;
+    }
+    train.clip = pool, held.clip = held_out, clips.clip = of_arm ? clip : held_out;
+    if (!of_arm) clips.n = held.n, held.n = 0;
     if (rc == FT_OK && !(within = ft_alloc_n(clips.n + 1, sizeof *within))) rc = FT_FAIL(FT_ENOMEM, "no memory for clips");
-    if (rc == FT_OK && clips.n > 1) rc = distances(&train, &clips, within, facts);
-    if (rc == FT_OK && of_arm) rc = passport(x, s, train, clips, within, facts);
+    if (rc == FT_OK && clips.n > 1) rc = distances(&train, &clips, &held, within, facts);
+    if (rc == FT_OK && of_arm) rc = passport(s, train, held, clips, within, facts);
     ft_free(pool);
     ft_free(clip);
+    ft_free(held_out);
     ft_free(within);
     ft_clipstore_free(&own);
     return rc;
@@ -161,8 +158,8 @@ int ft_stage_likeness(ft_experiment *x, const ft_config *cfg, const char *label,
                      .by_content = by_content};
     json_t *of_file = NULL;
     if (*file) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
-    json_t *key = json_pack("{s:s,s:o,s:s,s:o,s:o,s:o}", "measures", "frechet, prdc, passport", "config",
-                            ft_config_json(cfg, keys), "store", x->store.id, "file", of_file ? of_file : json_string(""), "pool",
+    json_t *key = json_pack("{s:s,s:o,s:s,s:o,s:o,s:o}", "measures", "distances, passport", "config", ft_config_json(cfg, keys),
+                            "store", x->store.id, "file", of_file ? of_file : json_string(""), "pool",
                             ft_video_names(&x->store, &f->pool), "validation", ft_video_names(&x->store, &f->validation));
     return ft_stage_add(x, &like, key, stage);
 }

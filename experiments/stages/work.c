@@ -49,13 +49,13 @@ static void say_left(const ft_experiment *x, char text[80])
 
 static void say_done(ft_experiment *x, const ft_stage *s)
 {
-    char left[80], time[32], what[200];
+    char left[80], time[32], what[200], split[32] = "", seed[32] = "";
     ft_show_time(time, sizeof time, s->seconds);
     say_left(x, left);
     snprintf(what, sizeof what, *s->label ? "%s of %s" : "%s", s->kind->name, s->label);
-    if (!strcmp(s->kind->name, "classifier"))
-        ft_log("%s, split %d, seed %d: done in %s; %s", what, s->split, s->seed - 1000 * s->split, time, left);
-    else ft_log("%s: done in %s; %s", what, time, left);
+    if (s->of_split) snprintf(split, sizeof split, ", split %d", s->split);
+    if (!strcmp(s->kind->name, "classifier")) snprintf(seed, sizeof seed, ", seed %d", s->seed - 1000 * s->split);
+    ft_log("%s%s%s: done in %s; %s", what, split, seed, time, left);
 }
 
 typedef struct {

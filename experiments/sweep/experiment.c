@@ -91,9 +91,10 @@ static int read_results(ft_result *r)
     for (int i = 0; i < r->n; i++) {
         ft_arm_result *a = &r->arm[i];
         FT_TRY(ft_runs_read(x, a));
-        a->frechet = ft_stage_number(a->likeness, "frechet");
         json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL;
         a->passport = ft_passport_read(facts, &a->copies);
+        ft_set_distances_read(json_object_get(facts, "distances"), a->distance);
+        a->alike = json_integer_value(json_object_get(facts, "alike_clips"));
         json_decref(facts);
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);

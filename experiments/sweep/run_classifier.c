@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "classify/classifier.h"
+#include "classify/predictor.h"
 #include "classify/scores.h"
 #include "common/base/memory.h"
 #include "common/base/rng.h"
@@ -141,28 +141,22 @@ static int labels_of(const ft_experiment *x, const ft_videos *v, int64_t most, i
     return FT_OK;
 }
 
-/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. features: of a probe */
-static int predict_videos(const ft_experiment *x, const char *run, const ft_clip_features *features, const ft_videos *v,
-                          float *rows)
+/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. */
+static int predict_videos(const ft_experiment *x, ft_predictor *p, const ft_videos *v, float *rows)
 {
-    ft_classifier_info info;
-    int64_t *clip = NULL, n;
-    int C = x->classes.n;
-    FT_TRY(ft_classifier_info_read(&info, run));
-    int rc = ft_first_clips_of(&x->store, v, ft_config_int(x->cfg, "data.test_clips"), &clip, &n);
+    int64_t *clip = NULL, *first = NULL, n;
+    int C = x->classes.n, rc = ft_first_clips_of(&x->store, v, ft_config_int(x->cfg, "data.test_clips"), &clip, &n);
     float *prob = rc == FT_OK ? ft_alloc((size_t)(n * C + 1) * sizeof *prob) : NULL;
-    if (rc == FT_OK && !prob) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
-    if (rc == FT_OK) rc = ft_classifier_predict(run, &info, &x->store, features, clip, n, prob);
-    int64_t *first = ft_alloc((size_t)(n + 1) * sizeof *first), videos;
-    if (rc == FT_OK && !first) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK) first = ft_alloc((size_t)(n + 1) * sizeof *first);
+    if (rc == FT_OK && (!prob || !first)) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK) rc = ft_predictor_run(p, clip, n, prob);
     if (rc == FT_OK) {
-        videos = ft_video_means(&x->store, clip, n, prob, C, rows, first);
+        int64_t videos = ft_video_means(&x->store, clip, n, prob, C, rows, first);
         FT_ASSERT(videos == v->n); /* both in the store's order, and every video has clips */
     }
     ft_free(first);
     ft_free(prob);
     ft_free(clip);
-    ft_classifier_info_free(&info);
     return rc;
 }
 
@@ -188,18 +182,40 @@ static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r
 bool ft_two_classes(const ft_experiment *x) { return x->classes.n == 2 && x->classes.positive != FT_MULTILABEL; }
 
 /* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
-static int operating_point(const ft_experiment *x, const ft_fold *f, const char *run, const ft_clip_features *features,
-                           double *threshold)
+static int operating_point(const ft_experiment *x, const ft_fold *f, ft_predictor *p, double *threshold)
 {
     const ft_videos *v = &f->validation;
     if (!ft_two_classes(x) || v->n == 0) return FT_OK;
     float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
     int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
-    int rc = prob && label ? predict_videos(x, run, features, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    int rc = prob && label ? predict_videos(x, p, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
     for (int64_t i = 0; rc == FT_OK && i < v->n; i++) label[i] = x->classes.of_video[v->video[i]];
     if (rc == FT_OK) *threshold = ft_operating_point(prob, label, v->n, x->classes.positive);
     ft_free(prob);
     ft_free(label);
+    return rc;
+}
+
+/* What the trained classifier says: of the test list, test.csv, and of the validation videos the threshold. chosen: what it said
+ * of the test list where that was looked at; NULL: this is the only look at it. */
+static int answer(const ft_experiment *x, const ft_stage *s, const ft_clip_features *seen, const float *chosen, double *threshold)
+{
+    const ft_fold *f = &x->folds[s->fold];
+    ft_classifier_info info;
+    ft_predictor *p = NULL;
+    char path[FT_PATH];
+    FT_TRY(ft_classifier_info_read(&info, s->folder));
+    int64_t values = f->test.n * x->classes.n;
+    float *prob = ft_alloc_n(values + 1, sizeof *prob);
+    int rc = prob ? ft_predictor_open(&p, s->folder, &info, &x->store, seen) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    if (rc == FT_OK && chosen) memcpy(prob, chosen, (size_t)values * sizeof *prob);
+    else if (rc == FT_OK) rc = predict_videos(x, p, &f->test, prob);
+    ft_stage_file(path, s, "test.csv");
+    if (rc == FT_OK) rc = ft_predictions_write(x, path, &f->test, prob);
+    if (rc == FT_OK) rc = operating_point(x, f, p, threshold);
+    ft_predictor_close(p);
+    ft_classifier_info_free(&info);
+    ft_free(prob);
     return rc;
 }
 
@@ -220,7 +236,6 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     const ft_run_fold *run = s->plan;
     const ft_fold *f = &x->folds[s->fold];
     bool best_on_test = !strcmp(ft_config_text(s->own, "selection"), "best-on-test");
-    char path[FT_PATH];
     ft_training_set set = {.store = &x->store,
                            .unlabelled_store = u->store,
                            .unlabelled = u->clip,
@@ -239,8 +254,7 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     int *label = NULL, *held_label = NULL, *truth = NULL;
     ft_training_result r = {0};
     double threshold = NAN;
-    float *prob = ft_alloc((size_t)(f->test.n * x->classes.n + 1) * sizeof *prob);
-    int rc = prob ? labels_of(x, &run->c.labelled, 0, &clip, &label, &set.n) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    int rc = labels_of(x, &run->c.labelled, 0, &clip, &label, &set.n);
     if (rc == FT_OK)
         rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(s->own, "data.test_clips"), &held, &held_label,
                        &set.n_watched);
@@ -250,11 +264,7 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     ft_classifier_opt o = {0};
     if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
     if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
-    if (rc == FT_OK && best_on_test) memcpy(prob, r.chosen, (size_t)(f->test.n * x->classes.n) * sizeof *prob);
-    else if (rc == FT_OK) rc = predict_videos(x, s->folder, seen, &f->test, prob); /* without `looks` the only one at the list */
-    ft_stage_file(path, s, "test.csv");
-    if (rc == FT_OK) rc = ft_predictions_write(x, path, &f->test, prob);
-    if (rc == FT_OK) rc = operating_point(x, f, s->folder, seen, &threshold);
+    if (rc == FT_OK) rc = answer(x, s, seen, best_on_test ? r.chosen : NULL, &threshold);
     if (rc == FT_OK) {
         json_object_set_new(facts, "threshold", isnan(threshold) ? json_null() : json_real(threshold));
         json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
@@ -264,7 +274,6 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     }
     ft_classifier_options_free(&o);
     ft_free(r.chosen);
-    ft_free(prob);
     ft_free(clip);
     ft_free(held);
     ft_free(label);

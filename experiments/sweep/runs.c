@@ -78,6 +78,7 @@ static int plan_classifier(ft_run_fold *run, int seed)
                      .file = c->file,
                      .fold = c->fold,
                      .split = c->split,
+                     .of_split = true,
                      .seed = seed_of(c->cfg, c->split, seed),
                      .need = {c->made},
                      .needs = c->made != NULL};

@@ -1,4 +1,4 @@
-/* Optimiser kernels over the flat parameter store. */
+/* Optimiser kernels over the flat parameter store: the update and the average of the weights in one pass. */
 #include "kernels/cpu/cpu.h"
 
 void FT_CPU(grad_norm)(const ft_call *c)
@@ -35,6 +35,21 @@ static int64_t run_end(const ft_store *st, int64_t from, int64_t stop)
     return end;
 }
 
+/* the average of trained weights, while they are in the cache */
+static void ema_row(float d, const float *restrict p, float *restrict e, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) e[i] = d * e[i] + (1 - d) * p[i];
+}
+
+/* Buffers (running statistics) are not averaged but copied. */
+static void finish(const ft_call *c)
+{
+    ft_store *st = c->store;
+    size_t buffers = (size_t)(st->total - st->trained) * sizeof(float);
+    if (!c->attr->optim.no_ema) memcpy(st->bank[1] + st->trained, st->bank[0] + st->trained, buffers);
+    st->version++;
+}
+
 typedef struct {
     float b1, b2, eps, scale, shrink, rate, fix2; /* of AdamW */
 } adamw_step;
@@ -68,9 +83,10 @@ void FT_CPU(adamw)(const ft_call *c)
             end = run_end(st, from, stop);
             s.shrink = st->decay[from] ? 1.0f - lr * o->weight_decay : 1.0f;
             adamw_row(&s, st->grad + i, st->bank[0] + i, st->moment[0] + i, st->moment[1] + i, (end - from) * 16);
+            if (!o->no_ema) ema_row(c->step->ema, st->bank[0] + i, st->bank[1] + i, (end - from) * 16);
         }
     }
-    st->version++;
+    finish(c);
 }
 
 /* PyTorch's SGD with Nesterov momentum; decay is added to the gradient */
@@ -98,20 +114,8 @@ void FT_CPU(sgd)(const ft_call *c)
             end = run_end(st, from, stop);
             sgd_row(o->nesterov, c->step->lr, o->beta1, st->decay[from] ? o->weight_decay : 0.0f, scale, st->grad + i,
                     st->bank[0] + i, st->moment[0] + i, (end - from) * 16);
+            if (!o->no_ema) ema_row(c->step->ema, st->bank[0] + i, st->bank[1] + i, (end - from) * 16);
         }
     }
-    st->version++;
-}
-
-/* trained values average, buffers (running statistics) are copied */
-void FT_CPU(ema)(const ft_call *c)
-{
-    ft_store *st = c->store;
-    float *restrict e = st->bank[1], d = c->step->ema;
-    const float *restrict p = st->bank[0];
-    if (!isfinite(*(const float *)c->in[0]->data)) return;
-#pragma omp parallel for if (st->trained > FT_SMALL)
-    for (int64_t i = 0; i < st->trained; i++) e[i] = d * e[i] + (1 - d) * p[i];
-    memcpy(e + st->trained, p + st->trained, (size_t)(st->total - st->trained) * sizeof(float));
-    st->version++;
+    finish(c);
 }

@@ -1,4 +1,5 @@
-/* Optimiser kernels over the flat parameter store: one launch for all tensors. */
+/* Optimiser kernels over the flat parameter store: one launch for all tensors, the average of the
+ * weights and their bf16 copy included. */
 #include "kernels/cuda/cuda.cuh"
 
 enum { PARTS = 1024 };
@@ -44,7 +45,18 @@ FT_DEV bool usable(const float *norm, const ft_step *step, const ft_optim_opt &o
     return isfinite(*norm);
 }
 
-static __global__ void adamw(ft_store st, ft_optim_opt o, const ft_step *step, const float *norm)
+/* quads of values to visit: buffers (running statistics, behind the trained values) are copied to the average */
+static int64_t quads(const ft_call *c) { return (c->attr->optim.no_ema ? c->store->trained : c->store->total) / 4; }
+
+FT_DEV void average(const ft_store &st, float d, int64_t i, const float p[4])
+{
+    float e[4];
+    ft_read<4>(e, st.bank[1] + i * 4);
+    for (int k = 0; k < 4; k++) e[k] = i * 4 < st.trained ? d * e[k] + (1 - d) * p[k] : p[k];
+    ft_write<4>(st.bank[1] + i * 4, e);
+}
+
+static __global__ void adamw(ft_store st, ft_optim_opt o, const ft_step *step, const float *norm, int64_t n)
 {
     FT_SHARED(float, fix, [2]);
     float scale, lr = step->lr;
@@ -57,77 +69,63 @@ static __global__ void adamw(ft_store st, ft_optim_opt o, const ft_step *step, c
     if (!usable(norm, step, o, &scale)) return;
     float rate = fix[0], fix2 = fix[1], *p = st.bank[0], *m = st.moment[0], *v = st.moment[1];
     bf16 *half = (bf16 *)st.half[0];
-    FT_EACH(i, st.trained / 4)
+    FT_EACH(i, n)
     {
-        float g[4], pp[4], mm[4], vv[4], shrink = st.decay[i / 4] ? 1.0f - lr * o.weight_decay : 1.0f;
-        ft_read<4>(g, st.grad + i * 4);
+        float g[4], pp[4], mm[4], vv[4];
         ft_read<4>(pp, p + i * 4);
-        ft_read<4>(mm, m + i * 4);
-        ft_read<4>(vv, v + i * 4);
-        for (int k = 0; k < 4; k++) {
-            g[k] *= scale;
-            mm[k] = o.beta1 * mm[k] + (1 - o.beta1) * g[k];
-            vv[k] = o.beta2 * vv[k] + (1 - o.beta2) * g[k] * g[k];
-            pp[k] = pp[k] * shrink - rate * mm[k] / (sqrtf(vv[k]) / fix2 + o.eps);
+        if (i * 4 < st.trained) {
+            float shrink = st.decay[i / 4] ? 1.0f - lr * o.weight_decay : 1.0f;
+            ft_read<4>(g, st.grad + i * 4);
+            ft_read<4>(mm, m + i * 4);
+            ft_read<4>(vv, v + i * 4);
+            for (int k = 0; k < 4; k++) {
+                g[k] *= scale;
+                mm[k] = o.beta1 * mm[k] + (1 - o.beta1) * g[k];
+                vv[k] = o.beta2 * vv[k] + (1 - o.beta2) * g[k] * g[k];
+                pp[k] = pp[k] * shrink - rate * mm[k] / (sqrtf(vv[k]) / fix2 + o.eps);
+            }
+            ft_write<4>(p + i * 4, pp);
+            ft_write<4>(m + i * 4, mm);
+            ft_write<4>(v + i * 4, vv);
+            if (half) ft_write<4>(half + i * 4, pp);
         }
-        ft_write<4>(p + i * 4, pp);
-        ft_write<4>(m + i * 4, mm);
-        ft_write<4>(v + i * 4, vv);
-        if (half) ft_write<4>(half + i * 4, pp);
+        if (!o.no_ema) average(st, step->ema, i, pp);
     }
 }
 
 extern "C" void ft_cuda_adamw(const ft_call *c)
 {
-    FT_RUN((adamw), c->store->trained / 4, *c->store, c->attr->optim, c->step, ft_as<const float>(c->in[0]));
+    FT_RUN((adamw), quads(c), *c->store, c->attr->optim, c->step, ft_as<const float>(c->in[0]), quads(c));
 }
 
 /* PyTorch's SGD with Nesterov momentum; decay is added to the gradient */
-static __global__ void sgd(ft_store st, ft_optim_opt o, const ft_step *step, const float *norm)
+static __global__ void sgd(ft_store st, ft_optim_opt o, const ft_step *step, const float *norm, int64_t n)
 {
     float scale, lr = step->lr, *p = st.bank[0], *m = st.moment[0];
     bf16 *half = (bf16 *)st.half[0];
     if (!usable(norm, step, o, &scale)) return;
-    FT_EACH(i, st.trained / 4)
+    FT_EACH(i, n)
     {
-        float g[4], pp[4], mm[4], decay = st.decay[i / 4] ? o.weight_decay : 0.0f;
-        ft_read<4>(g, st.grad + i * 4);
+        float g[4], pp[4], mm[4];
         ft_read<4>(pp, p + i * 4);
-        ft_read<4>(mm, m + i * 4);
-        for (int k = 0; k < 4; k++) {
-            g[k] = g[k] * scale + decay * pp[k];
-            mm[k] = o.beta1 * mm[k] + g[k];
-            pp[k] -= lr * (o.nesterov ? g[k] + o.beta1 * mm[k] : mm[k]);
+        if (i * 4 < st.trained) {
+            float decay = st.decay[i / 4] ? o.weight_decay : 0.0f;
+            ft_read<4>(g, st.grad + i * 4);
+            ft_read<4>(mm, m + i * 4);
+            for (int k = 0; k < 4; k++) {
+                g[k] = g[k] * scale + decay * pp[k];
+                mm[k] = o.beta1 * mm[k] + g[k];
+                pp[k] -= lr * (o.nesterov ? g[k] + o.beta1 * mm[k] : mm[k]);
+            }
+            ft_write<4>(p + i * 4, pp);
+            ft_write<4>(m + i * 4, mm);
+            if (half) ft_write<4>(half + i * 4, pp);
         }
-        ft_write<4>(p + i * 4, pp);
-        ft_write<4>(m + i * 4, mm);
-        if (half) ft_write<4>(half + i * 4, pp);
+        if (!o.no_ema) average(st, step->ema, i, pp);
     }
 }
 
 extern "C" void ft_cuda_sgd(const ft_call *c)
 {
-    FT_RUN((sgd), c->store->trained / 4, *c->store, c->attr->optim, c->step, ft_as<const float>(c->in[0]));
-}
-
-/* trained values average, buffers (running statistics) are copied */
-static __global__ void ema(ft_store st, const ft_step *step, const float *norm)
-{
-    float d = step->ema;
-    if (!isfinite(*norm)) return;
-    FT_EACH(i, st.total / 4)
-    {
-        float e[4], p[4];
-        ft_read<4>(p, st.bank[0] + i * 4);
-        if (i * 4 < st.trained) {
-            ft_read<4>(e, st.bank[1] + i * 4);
-            for (int k = 0; k < 4; k++) p[k] = d * e[k] + (1 - d) * p[k];
-        }
-        ft_write<4>(st.bank[1] + i * 4, p);
-    }
-}
-
-extern "C" void ft_cuda_ema(const ft_call *c)
-{
-    FT_RUN((ema), c->store->total / 4, *c->store, c->step, ft_as<const float>(c->in[0]));
+    FT_RUN((sgd), quads(c), *c->store, c->attr->optim, c->step, ft_as<const float>(c->in[0]), quads(c));
 }

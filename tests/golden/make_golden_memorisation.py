@@ -77,6 +77,18 @@ def prdc(real, made, k):
 out += ["/* k, precision, recall, density, coverage of the made clips against the training clips */", "static const double golden_prdc[][5] = {"]
 out += ["    {%d, %s}," % (k, ", ".join("%.16g" % v for v in prdc(train, made, k))) for k in (1, 3, 5)]
 out.append("};")
+
+
+def mmd(real, made, videos):
+    """Binkowski et al. 2018: means over pairs of different clips, and of different videos."""
+    def k(x, y):
+        return (x @ y.T / D + 1) ** 3
+    other = videos[:, None] != videos
+    return k(real, real)[other].mean() + k(made, made)[~np.eye(len(made), dtype=bool)].mean() - 2 * k(real, made).mean()
+
+
+out += ["/* MMD of the made clips and the training clips, each its own video; of four videos; mean of the kernel between them */",
+        "static const double golden_mmd[] = {%.16g, %.16g, %.16g};" % (mmd(train, made, np.arange(TRAIN)), mmd(train, made, videos), ((train @ made.T / D + 1) ** 3).mean())]
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "memorisation.h")
 with open(path, "w") as f:
     f.write("\n".join(out) + "\n")
