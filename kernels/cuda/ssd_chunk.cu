@@ -16,8 +16,9 @@
 /* exp of a difference that is never positive where it counts; elsewhere 0, without a branch */
 FT_DEV float fade_of(float d, bool counts) { return ft_exp1(d > 0 ? 0.0f : d) * (counts ? 1.0f : 0.0f); }
 
-/* grid: (blocks of chunks, parts of the heads) */
-template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk(bf16 *y, chunk s)
+/* grid: (blocks of chunks, parts of the heads). Made twice, as its backward is: CARRIED where states come from other chunks or
+ * from outside, whose code would make the loop longer. */
+template <int W, int P, bool CARRIED> static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk(bf16 *y, chunk s)
 {
     FT_DYNAMIC_SHARED(unsigned char, shared);
     enum { TP = W * 16, LD = P + PAD };
@@ -51,7 +52,7 @@ template <int W, int P> static __global__ void __launch_bounds__(MOST_WARPS *FT_
         const bf16 *tile = r.x + (h & 1) * TP * LD;
         const float *cum = r.cum + h * TP, *dt = r.dt + h * TP;
         float out[P / 8][4] = {{0}}, ci[2] = {cum[i0], cum[i0 + 8]}, d = s.d[p.h0 + h];
-        if (s.carried) {
+        if (CARRIED) {
             float fade[2] = {ft_exp1(ci[0]), ft_exp1(ci[1])};
             times_state<P>(out, r.c + p.tile * 16 * ldn, s, p, h, fade);
         }
@@ -175,7 +176,6 @@ FT_DEV void store_shared_grads(const float d[2][4], int i0, int c, const chunk &
     }
 }
 
-/* made twice: CARRIED where states come from other chunks or from outside, whose code would make the loop a quarter longer */
 template <int W, int P, bool CARRIED>
 static __global__ void __launch_bounds__(MOST_WARPS *FT_WARP, 2) ssd_chunk_bwd(chunk s, chunk_grads k)
 {
@@ -414,6 +414,12 @@ size_t ft_cuda_ssd_chunk_work(const ft_call *c, bool backward)
     return scratch_of(s, s.e / s.heads, carries(c, s, backward), backward, NULL).bytes;
 }
 
+template <bool CARRIED> static void chunks(bf16 *y, const chunk &s, int p)
+{
+    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
+    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk<W, P, CARRIED>), grid, (unsigned)(s.sides * W * FT_WARP),
+                                                  (room_bytes<W, P>(s, false)) * (size_t)s.sides, y, s)));
+}
 void ft_cuda_ssd_chunk(const ft_call *c)
 {
     chunk s = chunk_of(c);
@@ -425,9 +431,9 @@ void ft_cuda_ssd_chunk(const ft_call *c)
                          c->n_out > 1 ? ft_as<float>(c->out[1]) : (float *)NULL, false, false);
         s.carried = k.packed;
     }
-    dim3 grid((unsigned)ft_ceil(s.seqs, s.sides), (unsigned)s.parts);
-    FT_BY_TOKENS(s.t, FT_BY_HEAD(p, FT_LAUNCH_BIG((ssd_chunk<W, P>), grid, (unsigned)(s.sides * W * FT_WARP),
-                                                  (room_bytes<W, P>(s, false)) * (size_t)s.sides, ft_as<bf16>(c->out[0]), s)));
+    bf16 *y = ft_as<bf16>(c->out[0]);
+    if (s.carried) chunks<true>(y, s, p);
+    else chunks<false>(y, s, p);
 }
 
 template <bool CARRIED> static void chunks_bwd(const chunk &s, int p, const chunk_grads &k)
