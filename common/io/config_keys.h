@@ -70,6 +70,10 @@
     KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
         "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
     KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
+    KEY("clips.use", CHOICE, "unlabelled", 0, 0,                                                                                 \
+        "unlabelled|labelled|both: an arm's own clips as unlabelled ones, as published; their class taught as a label, in a "    \
+        "loss of their own; or both")                                                                                            \
+    KEY("clips.weight", REAL, "1", 0, 1000, "weight of that loss beside the labelled videos'; 0: these clips teach nothing")     \
     KEY("clips.filter", LIST, "", 0, 0,                                                                                          \
         "which clips of an arm are used, rule by rule: [agreement, likeness, copies] drop those whose label a probe doubts, "    \
         "that are unlike real ones, that show a training clip again")                                                            \

@@ -166,6 +166,8 @@ static void facts(const ft_arm_context *c, ft_arm_result *r)
     ft_stage_file(r->vae_log, vae, "log.csv");
 }
 
+static bool classed(const ft_arm_context *c) { return strcmp(ft_config_text(c->cfg, "generator.condition"), "none") != 0; }
+
 extern const ft_arm ft_arm_generator;
 const ft_arm ft_arm_generator = {
-    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts};
+    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts, classed};

@@ -11,6 +11,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "experiments/stages/clip_classes.h"
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_features.h"
 #include "experiments/stages/stage_likeness.h"
@@ -43,20 +44,6 @@ static bool has(const int *rule, int n, int what)
 }
 
 /* ---- agreement ------------------------------------------------------------------------------------------------------------- */
-
-/* What the clips are said to show: class of each, -1 where nothing is said. */
-static int conditions(const ft_experiment *x, const ft_clipstore *s, int *class)
-{
-    for (int64_t i = 0; i < s->n_clip; i++) {
-        const char *label = s->video[s->clip[i].video].label;
-        for (class[i] = x->classes.n - 1; class[i] >= 0 && strcmp(label, x->classes.name[class[i]]);) class[i]--;
-        if (class[i] < 0 && *label)
-            return FT_FAIL(FT_EDATA,
-                           "%s: a clip of the label %s, which is no class of this experiment. Name it as the classes are",
-                           s->path, label);
-    }
-    return FT_OK;
-}
 
 /* A linear probe on what the features of the labelled clips say: the same for every arm of this backbone. */
 static int probe_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
@@ -110,7 +97,7 @@ static int disagree(const ft_experiment *x, const ft_stage *s, const ft_clip_poo
     float *prob = ft_alloc_n(clips->n * C + 1, sizeof *prob);
     double least = ft_config_real(s->own, "clips.agreement");
     int rc = class && prob ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for predictions");
-    if (rc == FT_OK) rc = conditions(x, clips->store, class);
+    if (rc == FT_OK) rc = ft_clip_classes(x, clips->store, false, class);
     if (rc == FT_OK) rc = probe_settings(of_data, s->own, &cfg);
     ft_stage_file(path, of_data, "features.safetensors");
     if (rc == FT_OK) rc = ft_clip_features_read(&data, path, x->store.n_clip);
@@ -195,7 +182,7 @@ static const ft_stage_kind filtering = {"filter", compute, NULL};
 int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, int fold, int split, const ft_videos *labelled,
                     ft_stage *made, const char *file, ft_stage **stage)
 {
-    static const char *const keys[] = {"clips.", "unlabelled.sampler", "unlabelled.fps", NULL};
+    static const char *const keys[] = {"clips.filter", "clips.agreement", "unlabelled.sampler", "unlabelled.fps", NULL};
     static const char *const of_probe[] = {"classifier.", "selection", "looks", "data.test_clips",
                                            "features.",   "precision", NULL};
     /* who is labelled, and how the clips of a file are made alike, stand in the key */
