@@ -148,9 +148,10 @@
     KEY("generator.image_mode", CHOICE, "single", 0, 0,                                                                          \
         "single|pairs: each its own latent, or encoded as one clip, as published")                                               \
     KEY("generator.condition", CHOICE, "none", 0, 0,                                                                             \
-        "none|labels: the generator learns clips as they are, or is told the class of labelled videos; in an experiment, of "    \
-        "the "                                                                                                                   \
-        "split's labelled videos alone")                                                                                         \
+        "none|labels|pseudo-labels: the generator learns clips as they are, or is told the class of labelled videos; in an "     \
+        "experiment, of the split's labelled videos alone, or of the rest of the pool as well as a probe of these labels sees "  \
+        "it (features.model)")                                                                                                   \
+    KEY("generator.confidence", REAL, "0", 0, 1, "least probability of a pseudo-label that it is told; 0: all are told")         \
     KEY("generator.class_drop", REAL, "0.1", 0, 1, "share of labels that it is not told, so that it learns clips of no class")   \
     KEY("generator.class_guidance", REAL, "1", 1, 100,                                                                           \
         "clips lean so many times towards their class, away from clips of none; 1: as learned, 2 to 4: more")                    \
