@@ -174,7 +174,10 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     p->preset = preset;
     p->training = training;
     if (o->flow && (o->vlb || o->min_snr))
-        return FT_FAIL(FT_ECONFIG, "generator.objective flow goes neither with generator.vlb nor with generator.weighting");
+        return FT_FAIL(FT_ECONFIG,
+                       "%s learns a rectified flow, which goes neither with generator.vlb nor with generator.weighting. Set "
+                       "generator.objective: eps",
+                       preset);
     ft_graph *g = p->g = ft_graph_new(p->params, dtype, number);
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_training(g, training);

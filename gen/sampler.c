@@ -110,7 +110,11 @@ int ft_clip_sampler_new(ft_clip_sampler **out, const ft_config *cfg, const char 
         FT_TRY_TO(rc, done,
                   FT_FAIL(FT_EDATA, "the latents of this run do not fit clips of %d frames and %d pixels", frames, size));
     if (opt.flow && path.kind == FT_DDPM)
-        FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "generator.sampler ddpm needs generator.objective eps. Use unipc or ddim"));
+        FT_TRY_TO(
+            rc, done,
+            FT_FAIL(FT_ECONFIG,
+                    "%s learns a rectified flow, and generator.sampler ddpm needs generator.objective eps. Use unipc or ddim",
+                    preset));
     FT_TRY_TO(rc, done, points(&path, &opt, &memory));
     if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));

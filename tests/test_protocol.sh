@@ -99,12 +99,12 @@ grep -q "lr: 0.01  # repo.yaml" out || die "the file's value does not win over t
 works "$F" phantom -o gen.h5 --videos 6 --size 32 --frames 16 --mp4 videos
 works "$F" experiment run repo.yaml -o r --set "arms=supervised,clips: gen.h5,clips: gen.h5 unlabelled.sampler=uniform"
 fails 1 "Make them alike" -- "$F" experiment run e.yaml -o b --set "arms=supervised,clips: gen.h5"
-# the sampler that makes a file's clips alike is in the key of what saw them, and of nothing else
+# the sampler that makes a file's clips alike is in the keys of what saw them, classifier and likeness, and of nothing else
 works "$F" phantom -o few.h5 --videos 24 --size 32 --frames 8
 few=(--set data.clips=few.h5 --set data.phantom=false --set splits=1 --set labels=4 --set "arms=supervised,clips: gen.h5")
 works "$F" experiment run e.yaml -o s "${few[@]}" --set data.sampler=uniform
 works "$F" experiment run e.yaml -o s "${few[@]}" --set data.sampler=dense
-grep -q "(1 stages computed" out || die "clips of another sampler were taken from the cache: $(tail -n 1 out)"
+grep -q "(2 stages computed, 3 from the cache" out || die "clips of another sampler were taken from the cache: $(tail -n 1 out)"
 for view in centre left 3crop; do
   works "$F" ingest --videos videos --labels videos/labels.csv -o v-$view.h5 --size 32 --frames 8 --sampler uniform --view $view
 done

@@ -378,7 +378,7 @@ enum { MOST_STEPS = 1000 };
 /* UniPC-2 along a rectified flow, that of a network on *x and *t in g */
 static int sampling_of(ft_walk **w, ft_graph *g, int64_t steps, int ndim, const int64_t *dim, ft_t *x, ft_t *t)
 {
-    static double alpha[MOST_STEPS + 1], sigma[MOST_STEPS + 1], time[MOST_STEPS];
+    double alpha[MOST_STEPS + 1], sigma[MOST_STEPS + 1], time[MOST_STEPS];
     for (int64_t i = 0; i <= steps; i++) {
         sigma[i] = 0.02 + 0.96 * (double)(steps - i) / (double)steps;
         alpha[i] = 1 - sigma[i];

@@ -156,6 +156,7 @@ for seed in range(o.seeds):
         if not os.path.exists(out):
             shutil.rmtree(d, ignore_errors=True)
             shutil.copytree(vae, os.path.join(d, "vae"))
+            open(os.path.join(d, ".forty"), "w").close()  # the mark without which forty writes into no folder that holds something
             if latents:
                 shutil.copy(latents, d)
             run("train", base, "-o", d, "--resume", "--set", f"seed={seed}", "--set", f"generator.model={family}-{o.size}", "--set", f"generator.steps={steps}",

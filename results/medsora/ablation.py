@@ -56,6 +56,7 @@ for seed in range(o.seeds):
                 run("train", base, "-o", first, "--resume", "--set", "task=vae", *sets[:4])
             if not os.path.exists(os.path.join(d, "vae", "run.json")):
                 shutil.copytree(first, os.path.join(d, "vae"), dirs_exist_ok=True)
+                open(os.path.join(d, ".forty"), "a").close()  # the mark without which forty writes into no folder that holds something
             run("train", base, "-o", d, "--resume", *sets)
             scores = run("evaluate", d, "--data", o.clips, "--split", "test", "--samples", str(o.samples), "--json")
             with open(out, "w") as f:
