@@ -30,7 +30,7 @@ typedef struct {
     const ft_training_set *set;
     const ft_classifier_opt *opt;
     ft_params *params;
-    int64_t batch, unlabelled, strong; /* clips a step: labelled, weak views, strong views */
+    int64_t batch, generated, unlabelled, strong; /* clips a step: labelled, of a class that is said, weak views, strong views */
     /* inputs of each part of the batch: clips in this order, their views; labels; the unlabelled clips' numbers */
     int64_t parts;
     ft_t rgb[MAX_PARTS], view[MAX_PARTS], cutout[MAX_PARTS], target[MAX_PARTS], index[MAX_PARTS];
@@ -68,16 +68,24 @@ static int64_t unlabelled_at(const feeder *f, int64_t step, int64_t u) /* its pl
     return ft_shuffled(f->seed, FT_STREAM_UNLABELLED_ORDER, f->set->n_unlabelled, ft_first_sample(step, pool) + u);
 }
 
-/* One of the views that are kept of a clip; a labelled one as it is too. Both views of an unlabelled clip are of one number. */
-static void show_features(feeder *f, int64_t part, int64_t at, bool labelled, bool strong, int64_t clip, uint64_t step,
-                          uint32_t draw)
+/* A clip of a batch. */
+typedef struct {
+    const ft_clipstore *store;
+    const ft_clip_features *features;
+    int64_t clip;
+    uint32_t draw; /* its number in the step, over all ranks */
+    bool classed, strong;
+} drawn;
+
+/* One of the views that are kept of a clip; one with a class as it is too. Both views of an unlabelled clip are of one number. */
+static void show_features(feeder *f, int64_t part, int64_t at, const drawn *d, uint64_t step)
 {
-    const ft_clip_features *from = labelled ? f->set->features : f->set->unlabelled_features;
-    int64_t each = ft_clip_features_each(from), k;
-    ft_rng r = ft_rng_make(f->seed, FT_STREAM_KEPT_VIEW + draw, step);
-    k = ft_rng_below(&r, from->views + labelled) - labelled;
-    const float *x = k < 0 ? NULL : ft_clip_features_view(from, clip, strong, k);
-    memcpy((float *)ft_data(f->features[part]) + at * each, x ? x : ft_clip_features_at(from, clip), (size_t)each * sizeof *x);
+    int64_t each = ft_clip_features_each(d->features), k;
+    ft_rng r = ft_rng_make(f->seed, FT_STREAM_KEPT_VIEW + d->draw, step);
+    k = ft_rng_below(&r, d->features->views + d->classed) - d->classed;
+    const float *x = k < 0 ? NULL : ft_clip_features_view(d->features, d->clip, d->strong, k);
+    memcpy((float *)ft_data(f->features[part]) + at * each, x ? x : ft_clip_features_at(d->features, d->clip),
+           (size_t)each * sizeof *x);
 }
 
 static bool has(const ft_training_set *s, int64_t i, int class)
@@ -85,42 +93,55 @@ static bool has(const ft_training_set *s, int64_t i, int class)
     return s->positive == FT_MULTILABEL ? s->label[i] >> class & 1 : s->label[i] == class;
 }
 
+/* The clip at place b of part k: labelled clips, generated ones, strong views, weak views of the same clips. Its class goes into
+ * the part's targets, an unlabelled one's number into its index. */
+static drawn draw_clip(feeder *f, int64_t step, int64_t k, int64_t b)
+{
+    const ft_training_set *s = f->set;
+    int C = s->n_classes;
+    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, B = f->batch / f->parts, G = f->generated / f->parts,
+            S = f->strong / f->parts, U = f->unlabelled / f->parts, i;
+    uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
+             item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool),
+             item_generated = (uint32_t)(ft_ranks() * (f->batch + pool) + ft_this_rank() * f->generated);
+    float *target = ft_data(f->target[k]);
+    if (b < B) {
+        int64_t at = ft_first_sample(step, f->batch) + k * B + b, v = ft_shuffled(f->seed, FT_STREAM_LABELLED, f->videos, at);
+        ft_rng r = ft_rng_make(f->seed, FT_STREAM_CLIP_OF_VIDEO, (uint64_t)at);
+        i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
+        for (int c = 0; c < C; c++) target[b * C + c] = has(s, i, c);
+        return (drawn){s->store, s->features, s->clip[i], item + (uint32_t)(k * B + b), true, false};
+    }
+    if (b < B + G) {
+        int64_t whole = k * G + b - B;
+        i = ft_shuffled(f->seed, FT_STREAM_GENERATED_ORDER, s->n_generated, ft_first_sample(step, f->generated) + whole);
+        for (int c = 0; c < C; c++) target[b * C + c] = s->generated_label[i] == c;
+        return (drawn){s->generated_store, s->generated_features, s->generated[i], item_generated + (uint32_t)whole, true, false};
+    }
+    bool strong = b - B - G < S;
+    int64_t u = b - B - G - (strong ? 0 : S), whole = k * (strong ? S : U) + u;
+    i = unlabelled_at(f, step, whole);
+    if (!strong || U == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
+    return (drawn){s->unlabelled_store, s->unlabelled_features, s->unlabelled[i], item_of_pool + (uint32_t)whole, false, strong};
+}
+
 static int feed(void *ctx, int64_t step)
 {
     feeder *f = ctx;
     const ft_training_set *s = f->set;
     int frames = s->store->frames, size = s->store->size;
-    int64_t each = ft_clip_bytes(s->store), pool = f->strong > f->unlabelled ? f->strong : f->unlabelled,
-            first = ft_first_sample(step, f->batch), total = f->batch + f->strong + f->unlabelled, B = f->batch / f->parts,
-            S = f->strong / f->parts, U = f->unlabelled / f->parts;
-    uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
-             item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool);
+    int64_t each = ft_clip_bytes(s->store), total = f->batch + f->generated + f->strong + f->unlabelled,
+            of_part = total / f->parts;
 #pragma omp parallel for schedule(dynamic)
-    for (int64_t at = 0; at < total; at++) { /* a part: labelled clips, strong views, weak views of the same clips */
-        int64_t k = at / (B + S + U), b = at % (B + S + U), i;
-        bool labelled = b < B, strong = !labelled && b - B < S;
-        const uint8_t *from;
-        uint32_t draw;
-        if (labelled) {
-            int64_t v = ft_shuffled(f->seed, FT_STREAM_LABELLED, f->videos, first + k * B + b);
-            ft_rng r = ft_rng_make(f->seed, FT_STREAM_CLIP_OF_VIDEO, (uint64_t)(first + k * B + b));
-            i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
-            from = ft_clip_pixels(s->store, s->clip[i]);
-            draw = item + (uint32_t)(k * B + b);
-            for (int c = 0; c < s->n_classes; c++) ((float *)ft_data(f->target[k]))[b * s->n_classes + c] = has(s, i, c);
-        } else {
-            int64_t u = strong ? b - B : b - B - S, whole = k * (strong ? S : U) + u;
-            i = unlabelled_at(f, step, whole);
-            from = ft_clip_pixels(s->unlabelled_store, s->unlabelled[i]);
-            draw = item_of_pool + (uint32_t)whole;
-            if (!strong || U == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
-        }
+    for (int64_t at = 0; at < total; at++) {
+        int64_t k = at / of_part, b = at % of_part;
+        drawn d = draw_clip(f, step, k, b);
         if (s->features) {
-            show_features(f, k, b, labelled, strong, labelled ? s->clip[i] : s->unlabelled[i], (uint64_t)step, draw);
+            show_features(f, k, b, &d, (uint64_t)step);
             continue;
         }
-        memcpy((uint8_t *)ft_data(f->rgb[k]) + b * each, from, (size_t)each);
-        ft_draw_view(strong, f->views, frames, size, f->seed, (uint64_t)step, draw,
+        memcpy((uint8_t *)ft_data(f->rgb[k]) + b * each, ft_clip_pixels(d.store, d.clip), (size_t)each);
+        ft_draw_view(d.strong, f->views, frames, size, f->seed, (uint64_t)step, d.draw,
                      (float *)ft_data(f->view[k]) + b * FT_VIEW_NUMBERS, (float *)ft_data(f->cutout[k]) + b * frames * 3);
     }
     if (f->progress) *(float *)ft_data(f->progress) = (float)((double)step / (double)f->steps);
@@ -202,8 +223,9 @@ static int restore(void *ctx, const json_t *e)
 }
 
 typedef struct {
-    ft_t total, supervised, unsupervised; /* scalars; unsupervised, mask, weak: NULL where there are none */
-    ft_t mask, weak;                      /* (U), (U,classes): of the unlabelled clips */
+    ft_t total, supervised, unsupervised, generated; /* scalars; but for the first two, and mask and weak: NULL where there are
+                                                      * none */
+    ft_t mask, weak;                                 /* (U), (U,classes): of the unlabelled clips */
 } part_losses;
 
 /* clips in their views: (total,F,S,S,3) */
@@ -235,17 +257,21 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
 {
     const ft_training_set *set = f->set;
     const char *model = f->opt->model;
-    int64_t B = f->batch / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts, U = S > W ? S : W, total = B + S + W,
-            seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + S : total;
+    int64_t B = f->batch / f->parts, G = f->generated / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts,
+            U = S > W ? S : W, total = B + G + S + W, seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + G + S : total;
     part_losses l = {0};
-    f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){B, set->n_classes});
+    f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){B + G, set->n_classes});
     ft_t x = set->features ? features_input(f, g, total, k) : pixels_input(f, g, total, k);
     /* what the teacher alone looks at stands behind */
-    ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl ? B : 0,
+    ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl || G ? B : 0,
                                                 f->opt->dropout, &before); /* (seen,classes) */
-    ft_t labelled = ft_slice(g, logits, 0, 0, B);
-    l.total = l.supervised = set->positive == FT_MULTILABEL ? sigmoid_xent(g, labelled, f->target[k])
-                                                            : ft_softmax_xent(g, labelled, f->target[k], NULL);
+    ft_t labelled = ft_slice(g, logits, 0, 0, B), target = G ? ft_slice(g, f->target[k], 0, 0, B) : f->target[k];
+    l.total = l.supervised =
+        set->positive == FT_MULTILABEL ? sigmoid_xent(g, labelled, target) : ft_softmax_xent(g, labelled, target, NULL);
+    if (G) {
+        l.generated = ft_softmax_xent(g, ft_slice(g, logits, 0, B, G), ft_slice(g, f->target[k], 0, B, G), NULL);
+        l.total = ft_add(g, l.total, ft_affine(g, l.generated, (float)f->opt->lambda_g, 0));
+    }
     if (f->penalty > 0) {
         ft_t w = ft_param(g, "head.weight", 2, (int64_t[]){set->n_classes, ft_dim(before, 1)}, FT_ZERO);
         ft_t norm = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 3, false);
@@ -261,12 +287,12 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
                       .prior = f->prior,
                       .progress = f->progress,
                       .fresh = k == 0 ? f->fresh : ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){0})};
-    if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B, U);
-    if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + S, U);
+    if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B + G, U);
+    if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + G + S, U);
     if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
         ft_borrow_average(g, true);
         ft_training(g, false);
-        b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + S, U), set->n_classes, 0, 0, NULL);
+        b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + G + S, U), set->n_classes, 0, 0, NULL);
         ft_training(g, true);
         ft_borrow_average(g, false);
     }
@@ -291,13 +317,23 @@ static int check_set(const ft_classifier_opt *o, const ft_training_set *set, boo
 {
     const char *model = o->model;
     const ft_classifier *family = ft_classifier_find(model);
-    const ft_clipstore *s = set->store, *u = set->unlabelled_store;
-    if (u && (u->frames != s->frames || u->size != s->size))
-        return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike",
-                       u->path, u->frames, u->size, s->frames, s->size);
+    const ft_clipstore *s = set->store, *other[] = {set->unlabelled_store, set->generated_store};
+    for (int i = 0; i < 2; i++)
+        if (other[i] && (other[i]->frames != s->frames || other[i]->size != s->size))
+            return FT_FAIL(FT_EDATA, "%s: clips of %d frames and %d pixels, the labelled ones have %d and %d. Ingest them alike",
+                           other[i]->path, other[i]->frames, other[i]->size, s->frames, s->size);
+    for (int64_t i = 0; i < set->n_generated; i++)
+        if (set->generated_label[i] < 0 || set->generated_label[i] >= set->n_classes)
+            return FT_FAIL(FT_EDATA, "%s: a generated clip of the class %d, and there are %d", set->generated_store->path,
+                           set->generated_label[i], set->n_classes);
     if (family->of_features && !set->features)
         return FT_FAIL(FT_ECONFIG, "%s: %s learns from features, in experiments only: set features.model",
                        origin(o, "classifier.model"), model);
+    if (set->n_generated > 0 && set->positive == FT_MULTILABEL)
+        return FT_FAIL(
+            FT_ECONFIG,
+            "data.multilabel: a generated clip has one class, and videos here have several labels. positive: NAME makes "
+            "two classes of one label");
     if (semi && set->positive == FT_MULTILABEL)
         return FT_FAIL(FT_ECONFIG,
                        "data.multilabel: %s gives an unlabelled clip one class; classifiers of several labels learn from labels "
@@ -333,6 +369,7 @@ static int begin(feeder *f, const ft_classifier_opt *o, const ft_training_set *s
     *f = (feeder){.set = set,
                   .opt = o,
                   .batch = B,
+                  .generated = ft_training_is_told(set, o->lambda_g) ? B : 0,
                   .unlabelled = ssl && (ssl->uses & (FT_SSL_WEAK | FT_SSL_TEACHER)) ? U : 0,
                   .strong = ssl && (ssl->uses & FT_SSL_STRONG) ? U : 0,
                   .seed = seed,
@@ -351,9 +388,9 @@ static int begin(feeder *f, const ft_classifier_opt *o, const ft_training_set *s
     return FT_OK;
 }
 
-/* Means over the parts; unsupervised: NULL without unlabelled clips */
+/* Means over the parts; unsupervised, generated: NULL without such clips */
 typedef struct {
-    ft_t total, supervised, unsupervised, grad_norm;
+    ft_t total, supervised, unsupervised, generated, grad_norm;
 } losses;
 
 /* The network, its losses and the update, recorded. ssl: NULL without unlabelled clips */
@@ -373,12 +410,14 @@ static losses record(feeder *f, ft_graph *g, const ft_ssl *ssl)
         ft_t share = ft_add_part(g, &sum.total, l.total, f->parts);
         ft_add_part(g, &sum.supervised, l.supervised, f->parts);
         if (ssl) ft_add_part(g, &sum.unsupervised, l.unsupervised, f->parts);
+        if (l.generated) ft_add_part(g, &sum.generated, l.generated, f->parts);
         mask[k] = l.mask, weak[k] = l.weak;
         ft_backward(g, share);
     }
     ft_keep(sum.total);
     ft_keep(sum.supervised);
     if (ssl) ft_keep(sum.unsupervised);
+    if (sum.generated) ft_keep(sum.generated);
     if (mask[0]) {
         ft_keep(f->mask = ft_join(g, 0, (int)f->parts, mask));
         ft_keep(f->weak = ft_join(g, 0, (int)f->parts, weak));
@@ -453,11 +492,7 @@ static int run_training(feeder *f, const losses *l, ft_plan *plan, const char *d
                     .what = "classifier",
                     .model = f->opt->model,
                     .params = f->params,
-                    .main = {.plan = plan,
-                             .lr = f->opt->lr,
-                             .lr_every = f->epoch,
-                             .logged = {l->total, l->supervised, l->unsupervised, f->utilisation},
-                             .grad_norm = l->grad_norm},
+                    .main = {.plan = plan, .lr = f->opt->lr, .lr_every = f->epoch, .grad_norm = l->grad_norm},
                     .steps = f->steps,
                     .warmup = ceil(f->opt->warmup * (double)f->steps),
                     .save_every = f->opt->save_every,
@@ -472,11 +507,17 @@ static int run_training(feeder *f, const losses *l, ft_plan *plan, const char *d
                     .extra = extra,
                     .restore = restore,
                     .ctx = f,
-                    .n_logged = f->mask           ? 4
-                                : l->unsupervised ? 3
-                                                  : 2,
-                    .logged_name = {"loss", "supervised", "unsupervised", "utilisation"},
                     .metadata = meta};
+    const struct {
+        const char *name;
+        ft_t value;
+    } logged[] = {{"loss", l->total},
+                  {"supervised", l->supervised},
+                  {"unsupervised", l->unsupervised},
+                  {"utilisation", f->utilisation},
+                  {"generated", l->generated}};
+    for (size_t i = 0; i < sizeof logged / sizeof *logged; i++)
+        if (logged[i].value) t.main.logged[t.n_logged] = logged[i].value, t.logged_name[t.n_logged++] = logged[i].name;
     int rc = ft_train(&t);
     *seconds = t.seconds;
     return rc;
@@ -508,7 +549,7 @@ int ft_classifier_train(const ft_classifier_opt *o, const ft_training_set *set, 
     meta = ft_classifier_describe(o, set);
     if (!g || !meta) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for %s", model));
     FT_TRY_TO(rc, done, ft_params_adapt(f.params, o->lora, o->lora_alpha, "head."));
-    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(f.params, model, o->strength, set, seed, &f.penalty, strength));
+    if (family->of_features) FT_TRY_TO(rc, done, ft_probe_begin(f.params, model, o, set, seed, &f.penalty, strength));
     if (ft_probe_is_linear(model))
         FT_TRY_TO(rc, done, ft_classifier_note_strength(meta, strength, set->positive == FT_MULTILABEL ? set->n_classes : 1));
     losses l = record(&f, g, ssl);

@@ -63,7 +63,14 @@ typedef struct {
      * `store`. */
     const ft_clip_features *features, *unlabelled_features;
     const char *network; /* identity of the backbone (backbone.h) */
-    const int *truth;    /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
+    /* Generated clips with a class each: a part of the batch, as large as the labelled one, and a loss of their own (lambda_g);
+     * all are drawn equally often. None of them moves running statistics or is a labelled video. */
+    const ft_clipstore *generated_store; /* NULL: none */
+    const int64_t *generated;
+    const int *generated_label;
+    int64_t n_generated;
+    const ft_clip_features *generated_features;
+    const int *truth; /* class of each unlabelled clip, -1: not known; for the log alone. May be NULL */
     const char *const *classes;
     int n_classes;
     /* Clips looked at in the training: validation videos for selection: validation; the test list's for best-on-test. */
@@ -89,6 +96,12 @@ typedef struct {
 /* Are there unlabelled clips to learn from? */
 static inline bool ft_training_is_semi(const ft_training_set *s) { return s->unlabelled_store && s->n_unlabelled > 0; }
 
+/* Are there generated clips that teach their class? */
+static inline bool ft_training_is_told(const ft_training_set *s, double lambda_g)
+{
+    return s->generated_store && s->n_generated > 0 && lambda_g > 0;
+}
+
 /* What is watched decides: nothing, the last weights are taken; the best balanced accuracy of validation videos; the best F1 of
  * the test list */
 typedef enum { FT_SELECT_LAST, FT_SELECT_VALIDATION, FT_SELECT_BEST_ON_TEST } ft_selection;
@@ -105,6 +118,7 @@ typedef struct {
     double lr, warmup;           /* the rate; the share of the steps in which it grows */
     double ema, dropout, weight_decay, clip, lora_alpha;
     double strength;                 /* of a linear probe: C, 0: chosen */
+    double lambda_g;                 /* weight of the generated clips' cross-entropy; 0: it is as if there were none */
     bool ema_cold, sgd, tensorboard; /* the decay without warm-up; SGD instead of AdamW; the log also as event files */
     ft_views views;
     ft_selection selection;

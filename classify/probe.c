@@ -139,41 +139,6 @@ static void rows_of(const ft_training_set *set, int64_t looks, int class, int *l
     }
 }
 
-/* class: that of sets which is told from the rest, w (2,d), b (2); -1: all classes from each other */
-static int solve(double given, const ft_training_set *set, const float *x, int64_t looks, int64_t d, int class, uint64_t seed,
-                 double *w, double *b, double *strength)
-{
-    static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100};
-    enum { STRENGTHS = sizeof grid / sizeof *grid };
-    int64_t n = set->n * looks;
-    int *group = ft_alloc_n(2 * n + 1, sizeof *group), *label = group ? group + n : NULL;
-    double *weight = ft_alloc_n(n + 1, sizeof *weight);
-    int rc = group && weight ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
-    if (rc == FT_OK) rows_of(set, looks, class, label, weight, group);
-    ft_rows rows = {x, label, group, weight, n, d, class < 0 ? set->n_classes : 2};
-    *strength = given;
-    if (rc == FT_OK && given <= 0) rc = ft_logistic_choose(&rows, grid, STRENGTHS, seed, strength, NULL);
-    if (rc == FT_OK) rc = ft_logistic_fit(&rows, *strength, w, b);
-    ft_free(group);
-    ft_free(weight);
-    return rc;
-}
-
-/* Of sets: for each class the regression that tells it from the rest, each with a strength of its own. */
-static int solve_sets(double given, const ft_training_set *set, const float *x, int64_t looks, int64_t d, uint64_t seed,
-                      double *w, double *b, double *strength)
-{
-    double *two = ft_alloc_n(2 * d + 1, sizeof *two), bias[2];
-    int rc = two ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
-    for (int c = 0; rc == FT_OK && c < set->n_classes; c++) {
-        rc = solve(given, set, x, looks, d, c, seed, two, bias, &strength[c]);
-        for (int64_t i = 0; rc == FT_OK && i < d; i++) w[c * d + i] = two[d + i] - two[i]; /* the log odds */
-        b[c] = bias[1] - bias[0];
-    }
-    ft_free(two);
-    return rc;
-}
-
 static int64_t videos_of(const ft_training_set *set)
 {
     int64_t n = 0;
@@ -182,27 +147,76 @@ static int64_t videos_of(const ft_training_set *set)
     return n;
 }
 
-int ft_probe_begin(ft_params *params, const char *preset, double given, const ft_training_set *set, uint64_t seed,
+/* class: that of sets which is told from the rest, w (2,d), b (2); -1: all classes from each other. x: looks rows of each
+ * labelled clip, then of each generated one (`generated` clips) */
+static int solve(const ft_classifier_opt *o, const ft_training_set *set, const float *x, int64_t looks, int64_t generated,
+                 int64_t d, int class, uint64_t seed, double *w, double *b, double *strength)
+{
+    static const double grid[] = {1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100};
+    enum { STRENGTHS = sizeof grid / sizeof *grid };
+    int64_t n = set->n * looks, all = n + generated * looks;
+    int *group = ft_alloc_n(2 * all + 1, sizeof *group), *label = group ? group + all : NULL;
+    double *weight = ft_alloc_n(all + 1, sizeof *weight);
+    int rc = group && weight ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    if (rc == FT_OK) rows_of(set, looks, class, label, weight, group);
+    for (int64_t i = n; rc == FT_OK && i < all; i++) {
+        label[i] = set->generated_label[(i - n) / looks];
+        weight[i] = o->lambda_g * (double)videos_of(set) / (double)(all - n);
+    }
+    ft_rows rows = {x, label, group, weight, n, d, class < 0 ? set->n_classes : 2};
+    *strength = o->strength;
+    if (rc == FT_OK && o->strength <= 0) rc = ft_logistic_choose(&rows, grid, STRENGTHS, seed, strength, NULL);
+    rows.n = all;
+    if (rc == FT_OK) rc = ft_logistic_fit(&rows, *strength, w, b);
+    ft_free(group);
+    ft_free(weight);
+    return rc;
+}
+
+/* Of sets: for each class the regression that tells it from the rest, each with a strength of its own. */
+static int solve_sets(const ft_classifier_opt *o, const ft_training_set *set, const float *x, int64_t looks, int64_t d,
+                      uint64_t seed, double *w, double *b, double *strength)
+{
+    double *two = ft_alloc_n(2 * d + 1, sizeof *two), bias[2];
+    int rc = two ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
+    for (int c = 0; rc == FT_OK && c < set->n_classes; c++) {
+        rc = solve(o, set, x, looks, 0, d, c, seed, two, bias, &strength[c]);
+        for (int64_t i = 0; rc == FT_OK && i < d; i++) w[c * d + i] = two[d + i] - two[i]; /* the log odds */
+        b[c] = bias[1] - bias[0];
+    }
+    ft_free(two);
+    return rc;
+}
+
+/* the rows of a clip: as it is, then its weak views; linear: pooled, else all its tokens */
+static void rows_of_clip(const ft_clip_features *f, int64_t clip, int64_t looks, bool linear, int64_t d, float *x)
+{
+    for (int64_t k = 0; k < looks; k++) {
+        const float *from = k ? ft_clip_features_view(f, clip, false, k - 1) : ft_clip_features_at(f, clip);
+        if (!from) from = ft_clip_features_at(f, clip);
+        if (linear) pool(from, f->dim, x + k * d);
+        else memcpy(x, from, (size_t)ft_clip_features_each(f) * sizeof *x);
+    }
+}
+
+int ft_probe_begin(ft_params *params, const char *preset, const ft_classifier_opt *o, const ft_training_set *set, uint64_t seed,
                    double *penalty, double strength[FT_MAX_CLASSES])
 {
     const ft_clip_features *f = set->features;
     bool linear = ft_probe_is_linear(preset);
     int C = set->n_classes;
-    int64_t tokens = f->dim[0] * f->dim[1], looks = linear ? 1 + f->views : 1, n = set->n * (linear ? looks : tokens),
+    int64_t tokens = f->dim[0] * f->dim[1], looks = linear ? 1 + f->views : 1, of_clip = linear ? looks : tokens,
+            n = set->n * of_clip, more = linear && ft_training_is_told(set, o->lambda_g) ? set->n_generated : 0,
             d = linear ? f->dim[1] * f->dim[2] * (f->dim[0] > 1 ? 2 : 1) : f->dim[2];
-    float *x = ft_alloc_n(n * d + 1, sizeof *x), *table = ft_alloc_n(2 * d + C * (d + 1), sizeof *table);
+    float *x = ft_alloc_n((n + more * of_clip) * d + 1, sizeof *x), *table = ft_alloc_n(2 * d + C * (d + 1), sizeof *table);
     double *solution = ft_alloc_n(C * (d + 1), sizeof *solution);
     ft_graph *g = ft_graph_new(params, FT_F32, FT_GRAPH_NAMES);
     int rc = x && table && solution && g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a probe");
     bool sets = set->positive == FT_MULTILABEL;
     *penalty = *strength = 0;
-    for (int64_t i = 0; rc == FT_OK && i < set->n; i++)
-        for (int64_t k = 0; k < looks; k++) { /* as it is, then its weak views */
-            const float *from = k ? ft_clip_features_view(f, set->clip[i], false, k - 1) : ft_clip_features_at(f, set->clip[i]);
-            if (!from) from = ft_clip_features_at(f, set->clip[i]);
-            if (linear) pool(from, f->dim, x + (i * looks + k) * d);
-            else memcpy(x + i * tokens * d, from, (size_t)(tokens * d) * sizeof *x);
-        }
+    for (int64_t i = 0; rc == FT_OK && i < set->n; i++) rows_of_clip(f, set->clip[i], looks, linear, d, x + i * of_clip * d);
+    for (int64_t i = 0; rc == FT_OK && i < more; i++)
+        rows_of_clip(set->generated_features, set->generated[i], looks, linear, d, x + (n + i * of_clip) * d);
     if (rc == FT_OK) {
         standard(x, n, d, table, table + d);
         ft_buffer(g, "center", 1, &d, (ft_init){FT_INIT_VALUES, 0, table});
@@ -210,9 +224,9 @@ int ft_probe_begin(ft_params *params, const char *preset, double given, const ft
     }
     if (rc == FT_OK && linear) {
         float *w = table + 2 * d, *b = w + C * d;
-        for (int64_t i = 0; i < n * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
-        rc = sets ? solve_sets(given, set, x, looks, d, seed, solution, solution + C * d, strength)
-                  : solve(given, set, x, looks, d, -1, seed, solution, solution + C * d, strength);
+        for (int64_t i = 0; i < (n + more * of_clip) * d; i++) x[i] = (x[i] - table[i % d]) / table[d + i % d];
+        rc = sets ? solve_sets(o, set, x, looks, d, seed, solution, solution + C * d, strength)
+                  : solve(o, set, x, looks, more, d, -1, seed, solution, solution + C * d, strength);
         for (int64_t i = 0; i < C * (d + 1); i++) w[i] = (float)solution[i];
         if (rc == FT_OK) {
             ft_param(g, "head.weight", 2, (int64_t[]){C, d}, (ft_init){FT_INIT_VALUES, 0, w});

@@ -13,10 +13,12 @@
 bool ft_probe_is_linear(const char *preset);
 
 /* Names the probe's parameters in a fresh store with what the labelled clips make of them: standardisation, and of a linear probe
- * the solution. *penalty: times the squared norm of head.weight, what belongs to the mean loss of a labelled video; 0 for an
- * attentive probe. *strength: scikit-learn's C, which is `given` or, where that is 0, chosen; of sets of labels, whose classes
- * are solved one by one, that of each. */
-int ft_probe_begin(ft_params *params, const char *preset, double given, const ft_training_set *set, uint64_t seed,
+ * the solution. Generated clips with a class are rows of the regression too, which together weigh lambda_g times as much as all
+ * labelled videos; standardisation and strength are of the labelled videos alone: a generator has seen those, and its clips would
+ * tell of the ones that are held out. *penalty: times the squared norm of head.weight, what belongs to the mean loss of a
+ * labelled video; 0 for an attentive probe. *strength: scikit-learn's C, which is o->strength or, where that is 0, chosen; of
+ * sets of labels, whose classes are solved one by one, that of each. */
+int ft_probe_begin(ft_params *params, const char *preset, const ft_classifier_opt *o, const ft_training_set *set, uint64_t seed,
                    double *penalty, double strength[FT_MAX_CLASSES]);
 
 #endif

@@ -14,7 +14,7 @@
 int ft_conditions_wanted(const ft_config *cfg, bool *wanted)
 {
     const char *key = "generator.condition", *where = ft_config_origin(cfg, key);
-    *wanted = !strcmp(ft_config_text(cfg, key), "labels");
+    *wanted = strcmp(ft_config_text(cfg, key), "none") != 0;
     if (!*wanted && ft_config_real(cfg, "generator.class_guidance") != 1)
         return FT_FAIL(FT_ECONFIG, "%s: generator.class_guidance leads to a class, and without %s: labels there is none",
                        ft_config_origin(cfg, "generator.class_guidance"), key);
@@ -41,14 +41,14 @@ int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const c
 {
     ft_text t;
     FT_TRY(ft_text_begin(&t));
-    fprintf(t.f, "video,label\n");
+    fprintf(t.f, "video,label%s\n", c->pseudo ? ",source" : "");
     for (int64_t k = 0, last = -1; k < pool->n; k++) {
         int64_t video = pool->store->clip[pool->clip[k]].video;
         if (c->of_clip[k] < 0 || video == last) continue;
         ft_csv_field(t.f, pool->store->video[video].name);
         fputc(',', t.f);
         ft_csv_field(t.f, c->name[c->of_clip[k]]);
-        fputc('\n', t.f);
+        fprintf(t.f, "%s\n", !c->pseudo ? "" : c->pseudo[k] ? ",pseudo-label" : ",label");
         last = video;
     }
     return ft_text_write(&t, path);

@@ -11,6 +11,7 @@ typedef struct {
     const char *const *name;
     int n;              /* 0: it is told of none */
     const int *of_clip; /* class of each clip of the pool; -1: none is known */
+    const bool *pseudo; /* of which a classifier says it; NULL: of none */
 } ft_conditions;
 
 /* Is generator.condition something? FT_ECONFIG: it is not, and yet there is guidance; the images beside a clip (generator.images)
@@ -20,7 +21,7 @@ int ft_conditions_wanted(const ft_config *cfg, bool *wanted);
 /* Whether the label of the training's `draw`-th clip is left out, which befalls this share of them. */
 bool ft_label_dropped(uint64_t seed, int64_t draw, double share);
 
-/* The pool's videos with a class, as a list: video,label. Nothing else was told. */
+/* The pool's videos with a class, as a list: video,label and, where some are pseudo-labels, source. Nothing else was told. */
 int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path);
 char *ft_conditions_text(const ft_conditions *c); /* names for the weights' metadata, one a line; fresh, NULL: no memory */
 

@@ -1,4 +1,5 @@
-# In an experiment a generator is told the labels of its split alone; one that is told nothing is the same for all splits.
+# In an experiment a generator is told the labels of its split alone, and pseudo-labels of a probe that saw nothing else; one that
+# is told nothing is the same for all splits.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/lib.sh"
@@ -27,4 +28,41 @@ assert [sorted(v for v, _ in t) for t in told] == sorted(sorted(s["labelled"]) f
 assert not {v for t in told for v, _ in t} & set(split[0]["validation"] + split[0]["test"])
 assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 3
 P
+
+# DPT: a probe's labels for the rest of the pool, then clips of each class, which teach it
+sed -i 's/^arms:.*/arms: [supervised, "medsora-tiny generator.condition=pseudo-labels clips.use=labelled name=dpt", "medsora-tiny generator.condition=pseudo-labels generator.confidence=0.6 name=sure"]/; s/^baseline:.*/features: {model: vae, frames: 0, views: 1}/' e.yaml
+works "$F" experiment run e.yaml -o d
+python3 - <<'P' || die "pseudo-labels in an experiment"
+import csv, glob, json
+split = [json.load(open(f"d/splits/split-{i}.json")) for i in range(2)]
+hidden = set(split[0]["validation"] + split[0]["test"])
+pseudo = [json.load(open(f)) for f in glob.glob("d/runs/pseudo-*/pseudo.json")]
+assert len(pseudo) == 2 and len(glob.glob("d/runs/generator-*")) == 4, glob.glob("d/runs/*")
+labelled = [set(s["labelled"]) for s in split]
+for p in pseudo:
+    assert not {v for v, _, _ in p} & hidden and all(c in ("normal", "polyp") and 0.5 <= q <= 1 for _, c, q in p), p
+pool = {v for p in pseudo for v, _, _ in p} | set.union(*labelled)
+said = {frozenset(pool - {v for v, _, _ in p}): {v: (c, q) for v, c, q in p} for p in pseudo}
+assert set(said) == set(map(frozenset, labelled)), said
+sure = 0
+for f in glob.glob("d/runs/generator-*/conditions.csv"):
+    rows = list(csv.DictReader(open(f)))
+    p = said[frozenset(r["video"] for r in rows if r["source"] == "label")]
+    guessed = {r["video"]: r["label"] for r in rows if r["source"] == "pseudo-label"}
+    assert not {r["video"] for r in rows} & hidden and all(p[v][0] == c for v, c in guessed.items()), rows
+    if set(guessed) != set(p):
+        assert {v for v, (_, q) in p.items() if q >= 0.6} == set(guessed), (p, guessed)
+        sure += 1
+assert sure == 2, "the threshold leaves nobody out"
+line = [l for l in map(json.loads, open("d/results.jsonl")) if l["arm"] == "dpt"]
+assert all(l["labelled_clips"] == [{"clips": {"normal": 2, "polyp": 1}, "weight": 1}] for l in line) and len(line) == 2, line
+P
+fails 1 "features.model" -- "$F" experiment run e.yaml -o y --set features.model=
+cat >g.yaml <<'Y'
+task: generator
+data: {clips: p.h5}
+generator: {model: medsora-tiny, condition: pseudo-labels}
+Y
+works "$F" phantom -o p.h5 --videos 6 --size 32 --frames 8
+fails 1 "pseudo-labels" "in experiments only" -- "$F" train g.yaml -o z
 done_testing

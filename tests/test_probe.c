@@ -282,7 +282,7 @@ static void predict(const char *run, const ft_classifier_info *info, const ft_cl
                     const int64_t *clip, float *prob)
 {
     ft_predictor *p;
-    float again[12], alone[12];
+    float again[16], alone[16];
     if (ft_predictor_open(&p, run, info, s, f) < 0) fail_msg("%s", ft_error_message());
     assert_int_equal(ft_predictor_run(p, clip, 6, prob), FT_OK);
     assert_int_equal(ft_predictor_run(p, clip + 2, 4, again), FT_OK);
@@ -423,6 +423,173 @@ static void test_drops_at_test(void **state)
     ft_clipstore_free(&s);
 }
 
+/* A training of two labelled and three generated clips in a step. What of it is left: its last weights, by their names. */
+static void told_step(const ft_clipstore *s, double lambda, bool generated, ft_safetensors *weights)
+{
+    static const char *const names[] = {"no", "yes"};
+    static const int label[6] = {0, 1, 0, 1, 0, 1}, taught[3] = {1, 1, 0};
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5}, made[3] = {5, 2, 1};
+    ft_classifier_opt o = {.model = "x3d-tiny",
+                           .batch = 3,
+                           .parts = 1,
+                           .steps = 1,
+                           .lr = 1,
+                           .sgd = true,
+                           .lambda_g = lambda,
+                           .evaluated = FT_EVAL_WEIGHTS,
+                           .precision.take = {FT_PRECISION_F32, FT_PRECISION_F32, FT_PRECISION_F32}};
+    ft_training_set t = {.store = s,
+                         .clip = clip,
+                         .label = label,
+                         .n = 6,
+                         .generated_store = generated ? s : NULL,
+                         .generated = made,
+                         .generated_label = taught,
+                         .n_generated = generated ? 3 : 0,
+                         .classes = names,
+                         .n_classes = 2,
+                         .positive = 1};
+    if (ft_classifier_train(&o, &t, in("told"), 3, false, &(ft_training_result){0}) < 0) fail_msg("%s", ft_error_message());
+    assert_int_equal(ft_safetensors_read(weights, in("told/weights.safetensors")), FT_OK);
+}
+
+/* Generated clips that teach their class, one step of plain gradient descent at the rate 1, so that the weights moved by the
+ * gradient: it grows by lambda times that of the clips' own loss, and with lambda = 0 all is as without them. */
+static void test_generated_gradient(void **state)
+{
+    (void)state;
+    ft_clipstore s;
+    ft_safetensors without, with[3]; /* lambda 0, 1, 2 */
+    double moved = 0;
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    told_step(&s, 1, false, &without);
+    for (int k = 0; k < 3; k++) told_step(&s, k, true, &with[k]);
+    for (int64_t i = 0; i < without.n; i++) {
+        const ft_st_tensor *t = &without.tensor[i], *a[3];
+        bool statistics = strstr(t->name, "running_") || strstr(t->name, "num_batches");
+        for (int k = 0; k < 3; k++) assert_non_null(a[k] = ft_safetensors_find(&with[k], t->name));
+        assert_memory_equal(t->data, a[0]->data, t->bytes);
+        if (statistics) assert_memory_equal(t->data, a[2]->data, t->bytes); /* of the labelled clips alone */
+        for (int64_t j = 0; !statistics && j < t->count; j++) {
+            double w[3];
+            for (int k = 0; k < 3; k++) w[k] = (double)((const float *)a[k]->data)[j];
+            /* the mean gradient of a weight sums some thousand products in f32, each rounded by 2^-24 */
+            double room = 1e-4 * (fabs(w[0]) + fabs(w[1]) + fabs(w[2]) + 1e-3);
+            if (fabs((w[2] - w[0]) - 2 * (w[1] - w[0])) > room)
+                fail_msg("%s[%lld]: %g at lambda 0, %g at 1, %g at 2", t->name, (long long)j, w[0], w[1], w[2]);
+            moved = fmax(moved, fabs(w[1] - w[0]));
+        }
+    }
+    assert_true(moved > 1e-2);
+    ft_safetensors_free(&without);
+    for (int k = 0; k < 3; k++) ft_safetensors_free(&with[k]);
+    ft_clipstore_free(&s);
+}
+
+/* Rows of a linear probe that generated clips are: scikit-learn's optimum with their weights (make_golden_logistic.py). */
+static void test_generated(void **state)
+{
+    (void)state;
+    enum { D = 5 };
+    static const char *const names[] = {"no", "yes"};
+    static const int label[6] = {0, 1, 0, 1, 0, 1}, taught[4] = {1, 0, 1, 1};
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5};
+    float x[6 * D], y[4 * D], prob[3][12];
+    ft_clipstore s;
+    ft_safetensors golden;
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    for (int i = 0; i < 6 * D; i++) x[i] = value(3, i);
+    for (int i = 0; i < 4 * D; i++) y[i] = value(9, i);
+    ft_clip_features f = {.dim = {1, 1, D}, .n = 6, .clean = x}, of_made = {.dim = {1, 1, D}, .n = 4, .clean = y};
+    for (int k = 0; k < 3; k++) { /* with, with lambda = 0, without */
+        ft_config *cfg;
+        ft_classifier_opt o;
+        ft_classifier_info info;
+        assert_int_equal(ft_config_new(&cfg), FT_OK);
+        set(cfg, "precision", "f32"), set(cfg, "classifier.model", "linear-probe"), set(cfg, "classifier.strength", "0.7");
+        set(cfg, "features.model", "x3d-tiny");
+        assert_int_equal(ft_classifier_options(&o, cfg, false), FT_OK);
+        o.lambda_g = k == 1 ? 0 : 0.5;
+        ft_training_set t = {.store = &s,
+                             .clip = clip,
+                             .label = label,
+                             .n = 6,
+                             .features = &f,
+                             .network = "",
+                             .generated_store = k < 2 ? &s : NULL,
+                             .generated = clip,
+                             .generated_label = taught,
+                             .n_generated = k < 2 ? 4 : 0,
+                             .generated_features = &of_made,
+                             .classes = names,
+                             .n_classes = 2,
+                             .positive = 1};
+        if (ft_classifier_train(&o, &t, in("made"), 0, false, &(ft_training_result){0}) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_classifier_info_read(&info, in("made")), FT_OK);
+        predict(in("made"), &info, &s, &f, clip, prob[k]);
+        ft_classifier_info_free(&info);
+        ft_classifier_options_free(&o);
+        ft_config_free(cfg);
+    }
+    assert_int_equal(ft_safetensors_read(&golden, FT_TEST_DIR "/golden/logistic.safetensors"), FT_OK);
+    const float *want = ft_safetensors_find(&golden, "generated")->data;
+    for (int i = 0; i < 12; i++)
+        if (!(fabs((double)prob[0][i] - (double)want[i]) < 1e-5))
+            fail_msg("%d: %.7f, %.7f", i, (double)prob[0][i], (double)want[i]);
+    assert_memory_equal(prob[1], prob[2], sizeof prob[1]);
+    ft_safetensors_free(&golden);
+    ft_clipstore_free(&s);
+}
+
+/* Labelled clips that all look alike, and generated ones that tell: what is learned are the classes that these teach. */
+static void test_generated_classes(void **state)
+{
+    (void)state;
+    enum { D = 4 };
+    static const char *const names[] = {"a", "b", "c"};
+    static const int label[3] = {0, 1, 2}, taught[2][6] = {{0, 1, 2, 0, 1, 2}, {2, 0, 1, 2, 0, 1}};
+    int64_t clip[6] = {0, 1, 2, 3, 4, 5};
+    float x[6 * D] = {0}, y[6 * D], prob[18];
+    ft_clipstore s;
+    assert_int_equal(ft_clipstore_read(&s, in("p.h5")), FT_OK);
+    for (int i = 0; i < 6 * D; i++) y[i] = (float)(i % D == i / D % 3) + 0.1f * value(5, i);
+    ft_clip_features f = {.dim = {1, 1, D}, .n = 6, .clean = x}, of_made = {.dim = {1, 1, D}, .n = 6, .clean = y};
+    for (int k = 0; k < 2; k++) {
+        ft_config *cfg;
+        ft_classifier_opt o;
+        ft_classifier_info info;
+        assert_int_equal(ft_config_new(&cfg), FT_OK);
+        set(cfg, "precision", "f32"), set(cfg, "classifier.model", "attentive-probe"), set(cfg, "classifier.steps", "200");
+        set(cfg, "classifier.batch", "6"), set(cfg, "classifier.accumulate", "2"), set(cfg, "classifier.lr", "0.02");
+        set(cfg, "features.model", "x3d-tiny");
+        assert_int_equal(ft_classifier_options(&o, cfg, false), FT_OK);
+        o.lambda_g = 1;
+        ft_training_set t = {.store = &s,
+                             .clip = clip,
+                             .label = label,
+                             .n = 3,
+                             .features = &f,
+                             .network = "",
+                             .generated_store = &s,
+                             .generated = clip,
+                             .generated_label = taught[k],
+                             .n_generated = 6,
+                             .generated_features = &of_made,
+                             .classes = names,
+                             .n_classes = 3};
+        if (ft_classifier_train(&o, &t, in("taught"), 0, false, &(ft_training_result){0}) < 0) fail_msg("%s", ft_error_message());
+        assert_int_equal(ft_classifier_info_read(&info, in("taught")), FT_OK);
+        predict(in("taught"), &info, &s, &of_made, clip, prob);
+        for (int i = 0; i < 6; i++) assert_true(prob[3 * i + taught[k][i]] > 0.8f);
+        ft_classifier_info_free(&info);
+        t.generated_label = (const int[6]){0, 1, 3, 0, 1, 2};
+        assert_int_equal(ft_classifier_train(&o, &t, in("taught"), 0, false, &(ft_training_result){0}), FT_EDATA);
+        ft_classifier_options_free(&o);
+        ft_config_free(cfg);
+    }
+    ft_clipstore_free(&s);
+}
+
 /* Several labels: each is told from the rest as if it stood alone, and a head that is trained learns all of them. */
 static void test_sets(void **state)
 {
@@ -453,9 +620,15 @@ static void test_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logistic), cmocka_unit_test(test_choice),           cmocka_unit_test(test_features),
-        cmocka_unit_test(test_pictures), cmocka_unit_test(test_without_settings), cmocka_unit_test(test_drops_at_test),
-        cmocka_unit_test(test_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logistic),
+                                       cmocka_unit_test(test_choice),
+                                       cmocka_unit_test(test_features),
+                                       cmocka_unit_test(test_pictures),
+                                       cmocka_unit_test(test_without_settings),
+                                       cmocka_unit_test(test_drops_at_test),
+                                       cmocka_unit_test(test_sets),
+                                       cmocka_unit_test(test_generated_gradient),
+                                       cmocka_unit_test(test_generated),
+                                       cmocka_unit_test(test_generated_classes)};
     return cmocka_run_group_tests(tests, make, clean);
 }

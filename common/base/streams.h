@@ -7,8 +7,8 @@
  * - SAMPLE_NOISE writes the sampling step above bit 32 of `step`, where the stream is XORed in: step k draws from the stream
  *   0x5A3 ^ k << 8, which is one of VIEWS at k = 14 and 15, of KEPT_VIEW at 250, of nodes of graphs 1 and 3
  *   beyond. Noise of a sampler never meets one of these in one sum.
- * - VIEWS and KEPT_VIEW have room for 261 and 345 clips a step (batch and unlabelled, all ranks); beyond that they run into rows
- *   whose seeds are label splits or of other networks.
+ * - VIEWS and KEPT_VIEW have room for 261 and 345 clips a step (labelled, unlabelled, generated; all ranks); beyond that they run
+ * into rows whose seeds are label splits or of other networks.
  * - Nodes of graphs (below) come to the numbers of LABELLED, NOISE_CLIPS and PHANTOM_SCENE at node 44001, 350 and 260. */
 #ifndef FT_STREAMS_H
 #define FT_STREAMS_H
@@ -29,6 +29,7 @@
     ROW(SIGN_FLIPS, 0xF11B, 1, "2", "0", "signs, where there are too many to try all")                                           \
     ROW(CLIP_OF_VIDEO, 0xC119, 1, "run", "draw", "which clip of a labelled video")                                               \
     ROW(UNLABELLED_ORDER, 0x00B1, 1, "run", "pass", "the order of unlabelled clips")                                             \
+    ROW(GENERATED_ORDER, 0x6E4E, 1, "run", "pass", "the order of generated clips that teach their class")                        \
     ROW(VIEWS, 0x0A06, 2 * 261, "run", "training step", "weak, then strong view of each clip of a step")                         \
     ROW(KEPT_VIEW, 0xFEA7, 345, "run", "training step", "which kept view of each clip of a step")                                \
     ROW(MIL_ORDER, 0x0311, 2, "run", "pass", "the order of normal and of abnormal videos")                                       \

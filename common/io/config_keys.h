@@ -70,6 +70,10 @@
     KEY("unlabelled.sampler", CHOICE, "same", 0, 0,                                                                              \
         "same|released|uniform|dense: frames of unlabelled clips that are longer than the labelled ones; same: data.sampler")    \
     KEY("unlabelled.fps", REAL, "8", 0.1, 1000, "rate that files of generated clips claim, for the sampler released")            \
+    KEY("clips.use", CHOICE, "unlabelled", 0, 0,                                                                                 \
+        "unlabelled|labelled|both: an arm's own clips as unlabelled ones, as published; their class taught as a label, in a "    \
+        "loss of their own; or both")                                                                                            \
+    KEY("clips.weight", REAL, "1", 0, 1000, "weight of that loss beside the labelled videos'; 0: these clips teach nothing")     \
     KEY("clips.filter", LIST, "", 0, 0,                                                                                          \
         "which clips of an arm are used, rule by rule: [agreement, likeness, copies] drop those whose label a probe doubts, "    \
         "that are unlike real ones, that show a training clip again")                                                            \
@@ -145,9 +149,10 @@
     KEY("generator.image_mode", CHOICE, "single", 0, 0,                                                                          \
         "single|pairs: each its own latent, or encoded as one clip, as published")                                               \
     KEY("generator.condition", CHOICE, "none", 0, 0,                                                                             \
-        "none|labels: the generator learns clips as they are, or is told the class of labelled videos; in an experiment, of "    \
-        "the "                                                                                                                   \
-        "split's labelled videos alone")                                                                                         \
+        "none|labels|pseudo-labels: the generator learns clips as they are, or is told the class of labelled videos; in an "     \
+        "experiment, of the split's labelled videos alone, or of the rest of the pool as well as a probe of these labels sees "  \
+        "it (features.model)")                                                                                                   \
+    KEY("generator.confidence", REAL, "0", 0, 1, "least probability of a pseudo-label that it is told; 0: all are told")         \
     KEY("generator.class_drop", REAL, "0.1", 0, 1, "share of labels that it is not told, so that it learns clips of no class")   \
     KEY("generator.class_guidance", REAL, "1", 1, 100,                                                                           \
         "clips lean so many times towards their class, away from clips of none; 1: as learned, 2 to 4: more")                    \

@@ -30,6 +30,8 @@ typedef struct {
     int (*prepare)(ft_arm_context *c);
     /* Facts for the report about what was generated (psnr, eps_mse, logs); may be NULL. */
     void (*facts)(const ft_arm_context *c, ft_arm_result *result);
+    /* Does each of its own clips show a class, which it may teach (clips.use)? NULL: no */
+    bool (*classed)(const ft_arm_context *c);
 } ft_arm;
 
 /* Reads an entry of `arms`, ARM [key=value ...] [name=LABEL], into arm, name and cfg of `a`. Without a label the name in tables

@@ -67,6 +67,8 @@ static int plan(ft_arm_context *c)
     return rc;
 }
 
+static bool classed(const ft_arm_context *c) { return *c->file; } /* a folder's files have no labels */
+
 extern const ft_arm ft_arm_clips;
 const ft_arm ft_arm_clips = {
-    "clips: FILE", "clips of any origin, from a clip store or a folder of video files", is_clips, plan, NULL, NULL};
+    "clips: FILE", "clips of any origin, from a clip store or a folder of video files", is_clips, plan, NULL, NULL, classed};

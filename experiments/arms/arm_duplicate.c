@@ -20,4 +20,4 @@ static int prepare(ft_arm_context *c)
 
 extern const ft_arm ft_arm_duplicate;
 const ft_arm ft_arm_duplicate = {
-    "duplicate-labelled", "the labelled clips again, without their labels: a control", NULL, NULL, prepare, NULL};
+    "duplicate-labelled", "the labelled clips again, without their labels: a control", NULL, NULL, prepare, NULL, NULL};

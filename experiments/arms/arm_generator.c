@@ -7,6 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/stage_pseudo.h"
 #include "experiments/stages/stage_vae.h"
 #include "gen/generator.h"
 
@@ -43,6 +44,7 @@ static const char *const training_keys[] = {"generator.steps",
                                             "precision",
                                             NULL};
 static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
+static const char *const pseudo_keys[] = {"generator.condition", "generator.class_drop", "generator.confidence", NULL};
 /* Of the clips that are looked at while it trains; what it is told of stands in its key, if it is told of anything. */
 #define SHEET_KEYS                                                                                                               \
     "generator.sampler", "generator.sample_steps", "generator.condition", "generator.class_drop", "generator.class_guidance",    \
@@ -58,18 +60,28 @@ static double training_work(const ft_config *cfg)
     return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
 }
 
-/* Of the split's labelled videos the class of each clip; nothing without generator.condition. Fresh memory. */
-static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip)
+static bool is_pseudo(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.condition"), "pseudo-labels"); }
+
+/* Of the split's labelled videos the class of each clip, and pseudo-labels of all others; nothing without generator.condition.
+ * Fresh memory. */
+static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip,
+                      bool **pseudo)
 {
     bool wanted;
     ft_videos labelled, rest;
     const ft_fold *f = &x->folds[s->fold];
-    *told = (ft_conditions){.n = 0}, *of_clip = NULL;
+    *told = (ft_conditions){.n = 0}, *of_clip = NULL, *pseudo = NULL;
     FT_TRY(ft_conditions_wanted(s->own, &wanted));
     if (!wanted) return FT_OK;
     FT_TRY(ft_split_make(&labelled, &rest, s->own, &x->store, &x->classes, f, s->split));
     int rc = ft_conditions_of(of_clip, &x->store, &x->classes, f, &labelled, pool->clip, pool->n);
-    *told = (ft_conditions){(const char *const *)x->classes.name, x->classes.n, *of_clip};
+    if (rc == FT_OK && is_pseudo(s->own)) {
+        *pseudo = ft_alloc_n(pool->n + 1, sizeof **pseudo);
+        rc = *pseudo ? ft_pseudo_apply(x, s->need[1], ft_config_real(s->own, "generator.confidence"), pool->clip, pool->n,
+                                       *of_clip, *pseudo)
+                     : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    }
+    *told = (ft_conditions){(const char *const *)x->classes.name, x->classes.n, *of_clip, *pseudo};
     ft_free(labelled.video);
     ft_free(rest.video);
     return rc;
@@ -82,6 +94,7 @@ static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
     double mse = NAN;
     int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
     int *of_clip = NULL;
+    bool *pseudo = NULL;
     ft_conditions told;
     ft_stage_file(latents, vae, "latents.safetensors");
     ft_stage_file(held_out, vae, "held-out.safetensors");
@@ -89,11 +102,12 @@ static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &held, &m);
     ft_clip_pool pool = {&x->store, clip, n};
     ft_held_out rest = {{&x->store, held, m}, held_out};
-    if (rc == FT_OK) rc = conditions(x, s, &pool, &told, &of_clip);
+    if (rc == FT_OK) rc = conditions(x, s, &pool, &told, &of_clip, &pseudo);
     if (rc == FT_OK) rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae->folder, latents, s->folder, 0, true);
     ft_free(clip);
     ft_free(held);
     ft_free(of_clip);
+    ft_free(pseudo);
     FT_TRY(rc);
     if (x->folds[s->fold].validation.n > 0) FT_TRY(ft_generator_eps_mse(s->own, s->arm, held_out, s->folder, latents, &mse));
     json_object_set_new(facts, "eps_mse", isnan(mse) ? json_null() : json_real(mse));
@@ -125,7 +139,7 @@ static int add_conditions(json_t *key, const ft_arm_context *c)
 {
     json_t *settings, *told = json_object();
     const ft_experiment *x = c->x;
-    FT_TRY(ft_key_settings(c->cfg, condition_keys, &settings));
+    FT_TRY(ft_key_settings(c->cfg, is_pseudo(c->cfg) ? pseudo_keys : condition_keys, &settings));
     for (int64_t i = 0; i < c->labelled.n; i++) {
         int64_t v = c->labelled.video[i];
         json_object_set_new(told, x->store.video[v].name, json_string(x->classes.name[x->classes.of_video[v]]));
@@ -148,6 +162,10 @@ static int plan(ft_arm_context *c)
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
     if (told) like.split = c->split, like.of_split = true;
+    if (is_pseudo(c->cfg)) {
+        int rc = ft_stage_pseudo(x, c->cfg, c->label, c->fold, c->split, &c->labelled, &like.need[like.needs++]);
+        if (rc < 0) return json_decref(key), rc;
+    }
     int rc = told ? add_conditions(key, c) : FT_OK;
     if (rc < 0) return json_decref(key), rc;
     FT_TRY(ft_stage_add(x, &like, key, &generator));
@@ -166,6 +184,8 @@ static void facts(const ft_arm_context *c, ft_arm_result *r)
     ft_stage_file(r->vae_log, vae, "log.csv");
 }
 
+static bool classed(const ft_arm_context *c) { return strcmp(ft_config_text(c->cfg, "generator.condition"), "none") != 0; }
+
 extern const ft_arm ft_arm_generator;
 const ft_arm ft_arm_generator = {
-    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts};
+    "GENERATOR", "a generator preset (see `generator` above), trained on the pool", is_preset, plan, NULL, facts, classed};

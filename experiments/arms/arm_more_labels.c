@@ -42,4 +42,4 @@ static int nothing(ft_arm_context *c) { return (void)c, FT_OK; }
 
 extern const ft_arm ft_arm_more_labels;
 const ft_arm ft_arm_more_labels = {
-    "more-labels N", "N labelled videos, against the baseline with `labels`", is_more, plan, nothing, NULL};
+    "more-labels N", "N labelled videos, against the baseline with `labels`", is_more, plan, nothing, NULL, NULL};

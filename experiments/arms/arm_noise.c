@@ -29,4 +29,4 @@ static int plan(ft_arm_context *c)
 }
 
 extern const ft_arm ft_arm_noise;
-const ft_arm ft_arm_noise = {"noise", "Gaussian noise clips with the pool's colours: a control", NULL, plan, NULL, NULL};
+const ft_arm ft_arm_noise = {"noise", "Gaussian noise clips with the pool's colours: a control", NULL, plan, NULL, NULL, NULL};

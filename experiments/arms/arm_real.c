@@ -8,7 +8,7 @@
 static int nothing(ft_arm_context *c) { return (void)c, FT_OK; }
 
 extern const ft_arm ft_arm_supervised, ft_arm_fully_supervised, ft_arm_real_unlabelled, ft_arm_training_clips;
-const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, NULL, nothing, NULL};
+const ft_arm ft_arm_supervised = {"supervised", "the labelled videos alone", NULL, NULL, nothing, NULL, NULL};
 
 static int all_labels(ft_arm_context *c)
 {
@@ -22,7 +22,7 @@ static int all_labels(ft_arm_context *c)
     return FT_OK;
 }
 const ft_arm ft_arm_fully_supervised = {
-    "fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels, nothing, NULL};
+    "fully-supervised", "all labels of the training pool: the upper bound", NULL, all_labels, nothing, NULL, NULL};
 
 static int more_videos(ft_arm_context *c) { return c->file = ft_config_text(c->cfg, "data.unlabelled"), FT_OK; }
 
@@ -34,8 +34,13 @@ static int rest_of_pool(ft_arm_context *c)
             "the arm real-unlabelled has no videos: all of the pool are labelled. Lower labels, or name data.unlabelled");
     return ft_clips_of(&c->x->store, &c->unlabelled, &c->clips, &c->n_clips);
 }
-const ft_arm ft_arm_real_unlabelled = {
-    "real-unlabelled", "the rest of the pool without its labels, or data.unlabelled", NULL, more_videos, rest_of_pool, NULL};
+const ft_arm ft_arm_real_unlabelled = {"real-unlabelled",
+                                       "the rest of the pool without its labels, or data.unlabelled",
+                                       NULL,
+                                       more_videos,
+                                       rest_of_pool,
+                                       NULL,
+                                       NULL};
 
 /* Do generated clips add anything to the data that their generator saw? */
 static int whole_pool(ft_arm_context *c)
@@ -49,4 +54,4 @@ static int whole_pool(ft_arm_context *c)
     return ft_clips_of(&c->x->store, &all, &c->clips, &c->n_clips);
 }
 const ft_arm ft_arm_training_clips = {
-    "training-clips", "the whole pool without labels: what generators are trained on", NULL, NULL, whole_pool, NULL};
+    "training-clips", "the whole pool without labels: what generators are trained on", NULL, NULL, whole_pool, NULL, NULL};

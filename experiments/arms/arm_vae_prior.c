@@ -28,5 +28,5 @@ static int plan(ft_arm_context *c)
 }
 
 extern const ft_arm ft_arm_vae_prior;
-const ft_arm ft_arm_vae_prior = {"vae-prior", "Gaussian latents through the VAE, without diffusion: a control", NULL, plan, NULL,
-                                 NULL};
+const ft_arm ft_arm_vae_prior = {
+    "vae-prior", "Gaussian latents through the VAE, without diffusion: a control", NULL, plan, NULL, NULL, NULL};

@@ -33,4 +33,4 @@ static void facts(const ft_arm_context *c, ft_arm_result *r)
 
 extern const ft_arm ft_arm_vae_roundtrip;
 const ft_arm ft_arm_vae_roundtrip = {
-    "vae-roundtrip", "the pool's real clips through the VAE: the ceiling of any generator on it", NULL, plan, NULL, facts};
+    "vae-roundtrip", "the pool's real clips through the VAE: the ceiling of any generator on it", NULL, plan, NULL, facts, NULL};

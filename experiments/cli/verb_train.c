@@ -60,7 +60,7 @@ static int train_generator(const ft_config *cfg, train_data *d, const ft_clip_po
         FT_TRY_TO(rc, done, ft_classes_make(&d->classes, cfg, &d->store));
         FT_TRY_TO(rc, done, ft_sides_of_clips(&sides, &d->store, pool->clip, pool->n));
         FT_TRY_TO(rc, done, ft_conditions_of(&of_clip, &d->store, &d->classes, &sides, &sides.pool, pool->clip, pool->n));
-        told = (ft_conditions){(const char *const *)d->classes.name, d->classes.n, of_clip};
+        told = (ft_conditions){(const char *const *)d->classes.name, d->classes.n, of_clip, NULL};
     }
     rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), pool, &told, NULL, vae, latents, dir, seed, resume);
 done:
@@ -68,6 +68,18 @@ done:
     ft_free(sides.test.video);
     ft_free(of_clip);
     return rc;
+}
+
+/* Pseudo-labels are for experiments, where labels are of a split. */
+static int told_here(const ft_config *cfg, bool *told)
+{
+    FT_TRY(ft_conditions_wanted(cfg, told));
+    if (strcmp(ft_config_text(cfg, "generator.condition"), "pseudo-labels") != 0) return FT_OK;
+    return FT_FAIL(
+        FT_ECONFIG,
+        "%s: generator.condition: pseudo-labels are those of a split's probe, in experiments only. labels tells it the "
+        "labels of the clips",
+        ft_config_origin(cfg, "generator.condition"));
 }
 
 static int train_task(ft_config *cfg, const char *dir, bool resume)
@@ -83,7 +95,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     int rc = FT_OK;
     int64_t *clip = NULL, *held = NULL, n, m;
     int *label = NULL, *held_label = NULL;
-    if (!strcmp(task, "generator")) FT_TRY_TO(rc, done, ft_conditions_wanted(cfg, &d.told));
+    if (!strcmp(task, "generator")) FT_TRY_TO(rc, done, told_here(cfg, &d.told));
     FT_TRY_TO(rc, done,
               !strcmp(task, "classifier") ? ft_shapes_classifier(cfg, clips, d.store.frames, d.store.size)
               : !strcmp(task, "vae")

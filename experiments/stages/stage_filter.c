@@ -6,14 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "classify/backbone.h"
-#include "classify/predictor.h"
+#include "classify/clip_features.h"
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "experiments/stages/clip_classes.h"
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_features.h"
 #include "experiments/stages/stage_likeness.h"
+#include "experiments/stages/split_probe.h"
 #include "gen/latents.h"
 
 const char *const ft_filter_rule[FT_FILTER_RULES] = {"agreement", "likeness", "copies"};
@@ -44,89 +45,22 @@ static bool has(const int *rule, int n, int what)
 
 /* ---- agreement ------------------------------------------------------------------------------------------------------------- */
 
-/* What the clips are said to show: class of each, -1 where nothing is said. */
-static int conditions(const ft_experiment *x, const ft_clipstore *s, int *class)
-{
-    for (int64_t i = 0; i < s->n_clip; i++) {
-        const char *label = s->video[s->clip[i].video].label;
-        for (class[i] = x->classes.n - 1; class[i] >= 0 && strcmp(label, x->classes.name[class[i]]);) class[i]--;
-        if (class[i] < 0 && *label)
-            return FT_FAIL(FT_EDATA,
-                           "%s: a clip of the label %s, which is no class of this experiment. Name it as the classes are",
-                           s->path, label);
-    }
-    return FT_OK;
-}
-
-/* A linear probe on what the features of the labelled clips say: the same for every arm of this backbone. */
-static int probe_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
-{
-    static const char *const set[] = {"classifier.model=linear-probe", "classifier.weights=",     "classifier.lora=0",
-                                      "classifier.accumulate=1",       "classifier.evaluate=ema", "selection=last"};
-    FT_TRY(ft_features_settings(s, of, cfg));
-    for (size_t i = 0; i < sizeof set / sizeof *set; i++) FT_TRY(ft_config_set(*cfg, set[i], "the filter"));
-    return FT_OK;
-}
-
-static int train_probe(const ft_experiment *x, const ft_stage *s, const ft_config *cfg, const ft_clip_features *data)
-{
-    ft_videos labelled = {0}, rest = {0};
-    ft_training_set set = {.store = &x->store,
-                           .classes = (const char *const *)x->classes.name,
-                           .n_classes = x->classes.n,
-                           .features = data,
-                           .positive = x->classes.positive};
-    ft_training_result r = {0};
-    char network[65];
-    int64_t *clip = NULL;
-    int *label = NULL, rc = ft_split_make(&labelled, &rest, s->own, &x->store, &x->classes, &x->folds[s->fold], s->split);
-    ft_backbone_opt seen = ft_backbone_options(cfg);
-    ft_classifier_opt o = {0};
-    if (rc == FT_OK) rc = ft_backbone_identity(&seen, network);
-    if (rc == FT_OK) rc = ft_first_clips_of(&x->store, &labelled, 0, &clip, &set.n);
-    if (rc == FT_OK && !(label = ft_alloc_n(set.n + 1, sizeof *label))) rc = FT_FAIL(FT_ENOMEM, "no memory for labels");
-    for (int64_t i = 0; rc == FT_OK && i < set.n; i++) label[i] = x->classes.of_video[x->store.clip[clip[i]].video];
-    set.clip = clip, set.label = label, set.network = network;
-    if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, false);
-    if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, 0, true, &r);
-    ft_classifier_options_free(&o);
-    ft_free(r.chosen);
-    ft_free(clip);
-    ft_free(label);
-    ft_free(labelled.video);
-    ft_free(rest.video);
-    return rc;
-}
-
 /* breaks (n): clips with a condition that the probe gives less than clips.agreement */
 static int disagree(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *clips, bool *breaks)
 {
     const ft_stage *of_data = s->need[s->needs - 3], *of_arm = s->need[s->needs - 2];
     char path[FT_PATH];
-    ft_clip_features data = {0}, own = {0};
-    ft_classifier_info info = {0};
-    ft_predictor *network = NULL;
-    ft_config *cfg = NULL;
+    ft_clip_features own = {0};
     int C = x->classes.n, *class = ft_alloc_n(clips->n + 1, sizeof *class);
     float *prob = ft_alloc_n(clips->n * C + 1, sizeof *prob);
     double least = ft_config_real(s->own, "clips.agreement");
     int rc = class && prob ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for predictions");
-    if (rc == FT_OK) rc = conditions(x, clips->store, class);
-    if (rc == FT_OK) rc = probe_settings(of_data, s->own, &cfg);
-    ft_stage_file(path, of_data, "features.safetensors");
-    if (rc == FT_OK) rc = ft_clip_features_read(&data, path, x->store.n_clip);
+    if (rc == FT_OK) rc = ft_clip_classes(x, clips->store, false, class);
     ft_stage_file(path, of_arm, "features.safetensors");
     if (rc == FT_OK) rc = ft_clip_features_read(&own, path, clips->n);
-    if (rc == FT_OK) rc = train_probe(x, s, cfg, &data);
-    if (rc == FT_OK) rc = ft_classifier_info_read(&info, s->folder);
-    if (rc == FT_OK) rc = ft_predictor_open(&network, s->folder, &info, clips->store, &own);
-    if (rc == FT_OK) rc = ft_predictor_run(network, clips->clip, clips->n, prob);
+    if (rc == FT_OK) rc = ft_split_probe(x, s, of_data, clips, &own, prob);
     for (int64_t i = 0; rc == FT_OK && i < clips->n; i++) breaks[i] = class[i] >= 0 && (double)prob[i * C + class[i]] < least;
-    ft_predictor_close(network);
-    ft_classifier_info_free(&info);
-    ft_clip_features_free(&data);
     ft_clip_features_free(&own);
-    ft_config_free(cfg);
     ft_free(class);
     ft_free(prob);
     return rc;
@@ -198,9 +132,7 @@ static const ft_stage_kind filtering = {"filter", compute, NULL};
 int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, int fold, int split, const ft_videos *labelled,
                     ft_stage *made, const char *file, ft_stage **stage)
 {
-    static const char *const keys[] = {"clips.", "unlabelled.sampler", "unlabelled.fps", NULL};
-    static const char *const of_probe[] = {"classifier.", "selection", "looks", "data.test_clips",
-                                           "features.",   "precision", NULL};
+    static const char *const keys[] = {"clips.filter", "clips.agreement", "unlabelled.sampler", "unlabelled.fps", NULL};
     /* who is labelled, and how the clips of a file are made alike, stand in the key */
     static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
                                              "data.sampler",    "data.stride", NULL};
@@ -231,7 +163,7 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
     FT_TRY(ft_stage_likeness(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     json_t *probe = NULL;
     if (!made) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
-    if (agreement) FT_TRY(ft_key_settings(cfg, of_probe, &probe));
+    if (agreement) FT_TRY(ft_key_settings(cfg, ft_split_probe_keys, &probe));
     json_t *key =
         json_pack("{s:o,s:o,s:o,s:o}", "config", ft_config_json(cfg, keys), "file", of_file ? of_file : json_string(""), "probe",
                   probe ? probe : json_null(), "labelled", agreement ? ft_video_names(&x->store, labelled) : json_null());

@@ -13,24 +13,29 @@
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_features.h"
 #include "experiments/stages/stage_filter.h"
+#include "experiments/stages/clip_classes.h"
+#include "experiments/sweep/clip_use.h"
 #include "experiments/sweep/predictions.h"
 
-/* ---- unlabelled clips ------------------------------------------------------------------------------------------------------ */
+/* ---- clips beside the labelled videos -------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const ft_clipstore *store; /* NULL: none, supervised */
+    const ft_clipstore *store; /* NULL: none */
     ft_clipstore own;          /* what `store` is unless it holds the labelled videos */
     int64_t *clip, n;
-} unlabelled;
+    ft_clip_use use;
+    int *class; /* of each, to be taught; NULL: they are unlabelled alone */
+} more_clips;
 
-static void unlabelled_free(unlabelled *u)
+static void clips_free(more_clips *u)
 {
     ft_clipstore_free(&u->own);
     ft_free(u->clip);
+    ft_free(u->class);
 }
 
 /* Of the arm's own clips all, of the labelled videos' those that it chose. */
-static int unlabelled_read(unlabelled *u, const ft_experiment *x, const ft_arm_context *c)
+static int clips_read(more_clips *u, const ft_experiment *x, const ft_arm_context *c)
 {
     char path[FT_PATH];
     if (ft_arm_brings_clips(c)) {
@@ -42,11 +47,12 @@ static int unlabelled_read(unlabelled *u, const ft_experiment *x, const ft_arm_c
     for (int64_t i = 0; i < u->n; i++) u->clip[i] = u->store == &u->own ? i : c->clips[i];
     if (c->filter) FT_TRY(ft_filter_apply(c->filter, u->clip, &u->n));
     if (u->n == 0) u->store = NULL; /* from its labels alone */
+    u->use = ft_clip_use_of(c->cfg);
     return FT_OK;
 }
 
 /* unlabelled.clips takes a part of them, the same part of a larger part */
-static void take_part(unlabelled *u, const ft_stage *s, int64_t most)
+static void take_part(more_clips *u, const ft_stage *s, int64_t most)
 {
     if (most <= 0 || most >= u->n) return;
     ft_rng r = ft_rng_make((uint64_t)s->split, FT_STREAM_UNLABELLED_CLIPS, (uint64_t)s->fold);
@@ -55,7 +61,19 @@ static void take_part(unlabelled *u, const ft_stage *s, int64_t most)
 }
 
 /* unlabelled.frames spoils their motion: copies of the clips, all of one frame (frozen) or in any order */
-static int spoil(unlabelled *u, bool frozen)
+/* the class of each, as its store says it */
+static int read_classes(more_clips *u, const ft_experiment *x)
+{
+    int *all = ft_alloc_n(u->store->n_clip + 1, sizeof *all);
+    FT_ASSERT(u->store == &u->own); /* never a label of the experiment's videos */
+    u->class = ft_alloc_n(u->n + 1, sizeof *u->class);
+    int rc = all && u->class ? ft_clip_classes(x, u->store, true, all) : FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int64_t i = 0; rc == FT_OK && i < u->n; i++) u->class[i] = all[u->clip[i]];
+    ft_free(all);
+    return rc;
+}
+
+static int spoil(more_clips *u, bool frozen)
 {
     const ft_clipstore *from = u->store;
     ft_clipstore s = {.frames = from->frames, .size = from->size, .stride = from->stride, .n_clip = u->n};
@@ -81,11 +99,12 @@ static int spoil(unlabelled *u, bool frozen)
     return FT_OK;
 }
 
-static int restrict_unlabelled(unlabelled *u, const ft_stage *s)
+static int restrict_clips(more_clips *u, const ft_experiment *x, const ft_stage *s)
 {
     if (!u->store) return FT_OK;
     const char *frames = ft_config_text(s->own, "unlabelled.frames");
     take_part(u, s, ft_config_int(s->own, "unlabelled.clips"));
+    if (u->use.labelled) FT_TRY(read_classes(u, x));
     if (!strcmp(frames, "whole")) return FT_OK;
     if (ft_is_probe(s->own))
         return FT_FAIL(FT_ECONFIG, "%s: unlabelled.frames: features are of whole clips; a probe cannot look at others",
@@ -108,7 +127,7 @@ typedef struct {
     char network[65];
 } run_features;
 
-static int features_read(run_features *r, const ft_experiment *x, const ft_stage *s, const unlabelled *u)
+static int features_read(run_features *r, const ft_experiment *x, const ft_stage *s, const more_clips *u)
 {
     const ft_run_fold *run = s->plan;
     char path[FT_PATH];
@@ -161,7 +180,7 @@ static int predict_videos(const ft_experiment *x, ft_predictor *p, const ft_vide
 }
 
 /* what is known of the pool's own clips, for the log: how many pseudo-labels were right */
-static int truth_of(const ft_experiment *x, const unlabelled *u, int **truth)
+static int truth_of(const ft_experiment *x, const more_clips *u, int **truth)
 {
     *truth = NULL;
     if (u->store != &x->store) return FT_OK;
@@ -177,6 +196,19 @@ static json_t *pseudo_labels(const ft_experiment *x, const ft_training_result *r
     for (int k = 0; k < x->classes.n; k++) json_object_set_new(share, x->classes.name[k], json_real(r->pseudo[k]));
     return json_pack("{s:o,s:o}", "share", share, "accuracy",
                      isnan(r->pseudo_accuracy) ? json_null() : json_real(r->pseudo_accuracy));
+}
+
+/* how many clips taught which class, and with which weight */
+static json_t *labelled_clips(const ft_experiment *x, const more_clips *u, double weight)
+{
+    if (!u->class) return json_null();
+    json_t *count = json_object();
+    for (int k = 0; k < x->classes.n; k++) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < u->n; i++) n += u->class[i] == k;
+        json_object_set_new(count, x->classes.name[k], json_integer(n));
+    }
+    return json_pack("{s:o,s:f}", "clips", count, "weight", weight);
 }
 
 bool ft_two_classes(const ft_experiment *x) { return x->classes.n == 2 && x->classes.positive != FT_MULTILABEL; }
@@ -231,25 +263,25 @@ static json_t *looks_of(const ft_training_result *r, bool looked)
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
 
-static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u, const run_features *features, json_t *facts)
+static int train(const ft_experiment *x, const ft_stage *s, const more_clips *u, const run_features *features, json_t *facts)
 {
     const ft_run_fold *run = s->plan;
     const ft_fold *f = &x->folds[s->fold];
     bool best_on_test = !strcmp(ft_config_text(s->own, "selection"), "best-on-test");
     ft_training_set set = {.store = &x->store,
-                           .unlabelled_store = u->store,
-                           .unlabelled = u->clip,
-                           .n_unlabelled = u->n,
                            .classes = (const char *const *)x->classes.name,
                            .n_classes = x->classes.n,
                            .watched_store = &x->store,
                            .looks = (int)ft_config_int(s->own, "looks"),
                            .positive = x->classes.positive};
+    if (u->store && u->use.unlabelled) set.unlabelled_store = u->store, set.unlabelled = u->clip, set.n_unlabelled = u->n;
+    if (u->store && u->use.labelled)
+        set.generated_store = u->store, set.generated = u->clip, set.generated_label = u->class, set.n_generated = u->n;
     const ft_config *cfg = features->cfg ? features->cfg : s->own;
     const ft_clip_features *seen = features->cfg ? &features->data : NULL;
     if (seen)
         set.features = seen, set.unlabelled_features = ft_arm_brings_clips(&run->c) ? &features->own : seen,
-        set.network = features->network;
+        set.generated_features = &features->own, set.network = features->network;
     int64_t *clip = NULL, *held = NULL;
     int *label = NULL, *held_label = NULL, *truth = NULL;
     ft_training_result r = {0};
@@ -263,6 +295,7 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
     set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
     ft_classifier_opt o = {0};
     if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
+    if (u->class) o.lambda_g = ft_config_real(s->own, "clips.weight");
     if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
     if (rc == FT_OK) rc = answer(x, s, seen, best_on_test ? r.chosen : NULL, &threshold);
     if (rc == FT_OK) {
@@ -270,7 +303,8 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
         json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
         json_object_set_new(facts, "utilisation", json_real(r.utilisation));
         json_object_set_new(facts, "step", json_integer(r.best_step));
-        json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, u->store != NULL));
+        json_object_set_new(facts, "pseudo_labels", pseudo_labels(x, &r, set.unlabelled_store != NULL));
+        json_object_set_new(facts, "labelled_clips", labelled_clips(x, u, o.lambda_g));
     }
     ft_classifier_options_free(&o);
     ft_free(r.chosen);
@@ -285,14 +319,14 @@ static int train(const ft_experiment *x, const ft_stage *s, const unlabelled *u,
 static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_run_fold *run = s->plan;
-    unlabelled u = {0};
+    more_clips u = {0};
     run_features features = {0};
-    int rc = unlabelled_read(&u, x, &run->c);
+    int rc = clips_read(&u, x, &run->c);
     if (rc == FT_OK) rc = features_read(&features, x, s, &u);
-    if (rc == FT_OK) rc = restrict_unlabelled(&u, s);
+    if (rc == FT_OK) rc = restrict_clips(&u, x, s);
     if (rc == FT_OK) rc = train(x, s, &u, &features, facts);
     features_free(&features);
-    unlabelled_free(&u);
+    clips_free(&u);
     return rc;
 }
 

@@ -12,6 +12,7 @@
 #include "experiments/stages/stage_features.h"
 #include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_likeness.h"
+#include "experiments/sweep/clip_use.h"
 #include "experiments/sweep/predictions.h"
 #include "experiments/sweep/run_classifier.h"
 
@@ -29,7 +30,9 @@ static int context_of(ft_arm_context *c, ft_experiment *x, const ft_arm_result *
     *c = (ft_arm_context){.x = x, .arm = arm->arm, .label = arm->name, .cfg = arm->cfg, .fold = fold, .split = split, .file = ""};
     FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, c->cfg, &x->store, &x->classes, &x->folds[fold], split));
     if (row->plan) FT_TRY(row->plan(c));
-    if (!ft_arm_brings_clips(c)) return row->prepare(c);
+    if (!ft_arm_brings_clips(c)) FT_TRY(row->prepare(c));
+    FT_TRY(ft_clip_use_check(c));
+    if (!ft_arm_brings_clips(c)) return FT_OK;
     return ft_stage_filter(x, c->cfg, c->label, fold, split, &c->labelled, c->made, c->file, &c->filter);
 }
 
@@ -40,18 +43,18 @@ static void context_free(ft_arm_context *c)
     ft_free(c->clips);
 }
 
-/* the identity of an arm's clips, where no stage that is needed tells it; semi: are there any? */
-static int clips_key(const ft_arm_context *c, json_t **key, bool *semi)
+/* the identity of an arm's clips, where no stage that is needed tells it; any: are there any? */
+static int clips_key(const ft_arm_context *c, json_t **key, bool *any)
 {
     char hex[65];
-    *semi = ft_arm_brings_clips(c) || c->clips;
+    *any = ft_arm_brings_clips(c) || c->clips;
     if (c->made) *key = json_string("made");
     else if (*c->file) FT_TRY(ft_alike_key(c->x, c->cfg, c->file, key));
     else {
-        if (*semi) ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, hex);
-        *key = *semi ? json_string(hex) : json_null();
+        if (*any) ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, hex);
+        *key = *any ? json_string(hex) : json_null();
     }
-    if (ft_config_int(c->cfg, "unlabelled.clips") > 0 && *semi) /* a part of them, drawn for the split */
+    if (ft_config_int(c->cfg, "unlabelled.clips") > 0 && *any) /* a part of them, drawn for the split */
         *key = json_pack("[o,i,i]", *key, c->split, c->fold);
     return FT_OK;
 }
@@ -59,12 +62,21 @@ static int clips_key(const ft_arm_context *c, json_t **key, bool *semi)
 /* Initialisation and order vary with the split, in every arm alike. */
 static int seed_of(const ft_config *cfg, int split, int seed) { return (int)ft_config_int(cfg, "seed") + seed + 1000 * split; }
 
+static int add_settings(json_t *to, const ft_config *cfg, const char *const *prefix)
+{
+    json_t *more;
+    FT_TRY(ft_key_settings(cfg, prefix, &more));
+    json_object_update(to, more);
+    json_decref(more);
+    return FT_OK;
+}
+
 /* The classifier of a context, in the graph. */
 static int plan_classifier(ft_run_fold *run, int seed)
 {
-    static const char *const keys[] = {"classifier.",     "ssl.",      "unlabelled.", "selection", "looks",
-                                       "data.test_clips", "precision", NULL};
-    static const char *const plain[] = {"classifier.", "selection", "looks", "data.test_clips", "precision", NULL};
+    static const char *const plain[] = {"classifier.", "selection", "looks", "data.test_clips", "precision", NULL},
+                             *const of_clips[] = {"unlabelled.", NULL}, *const of_unlabelled[] = {"ssl.", NULL},
+                             *const of_labelled[] = {"clips.use", "clips.weight", NULL};
     static const char *const by_content[] = {"data.sampler", "data.stride", NULL}; /* of a file, where they count */
     ft_arm_context *c = &run->c;
     ft_experiment *x = c->x;
@@ -83,7 +95,8 @@ static int plan_classifier(ft_run_fold *run, int seed)
                      .need = {c->made},
                      .needs = c->made != NULL};
     json_t *unlabelled = NULL, *settings = NULL, *classes = ft_classes_names(&x->classes);
-    bool semi;
+    ft_clip_use use = ft_clip_use_of(c->cfg);
+    bool any;
     int rc = FT_OK;
     if (ft_is_probe(c->cfg)) {
         rc = ft_stage_features(x, c->cfg, c->label, c->fold, NULL, "", &run->seen);
@@ -93,16 +106,20 @@ static int plan_classifier(ft_run_fold *run, int seed)
         if (run->seen_own) like.need[like.needs++] = run->seen_own;
     }
     if (c->filter) like.need[like.needs++] = c->filter;
-    if (rc == FT_OK) rc = clips_key(c, &unlabelled, &semi);
-    if (rc == FT_OK && semi && x->classes.positive == FT_MULTILABEL)
+    if (rc == FT_OK) rc = clips_key(c, &unlabelled, &any);
+    if (rc == FT_OK && any && x->classes.positive == FT_MULTILABEL)
         rc = FT_FAIL(
             FT_ECONFIG,
             "%s: data.multilabel: the arm %s has unlabelled clips, to which %s gives one class each. Arms of labels alone "
             "(supervised, fully-supervised, more-labels, curve) are possible, and every arm with positive: NAME, which "
             "makes two classes of one label",
             ft_config_origin(x->cfg, "data.multilabel"), c->label, ft_config_text(c->cfg, "ssl.algorithm"));
-    if (rc == FT_OK) rc = ft_key_settings(c->cfg, semi ? keys : plain, &settings);
+    if (rc == FT_OK) rc = ft_key_settings(c->cfg, plain, &settings);
+    if (rc == FT_OK && any) rc = add_settings(settings, c->cfg, of_clips);
+    if (rc == FT_OK && any && use.unlabelled) rc = add_settings(settings, c->cfg, of_unlabelled);
+    if (rc == FT_OK && any && use.labelled) rc = add_settings(settings, c->cfg, of_labelled);
     if (rc < 0) {
+        json_decref(settings);
         json_decref(classes);
         json_decref(unlabelled);
         return rc;
@@ -182,7 +199,7 @@ typedef struct {
     bool pointed;
     double utilisation, seconds;
     int64_t steps, folds;
-    json_t *pseudo, *looks, *filter; /* one for each fold */
+    json_t *pseudo, *looks, *filter, *taught; /* one for each fold; filter, taught: [] without */
     char hash[200];
 } run_sum;
 
@@ -206,6 +223,8 @@ static void read_facts(run_sum *r, ft_arm_result *arm, const ft_experiment *x, c
     r->folds++;
     json_array_append(r->pseudo, json_object_get(facts, "pseudo_labels"));
     json_array_append(r->looks, json_object_get(facts, "looks"));
+    if (json_is_object(json_object_get(facts, "labelled_clips")))
+        json_array_append(r->taught, json_object_get(facts, "labelled_clips"));
     snprintf(r->hash + strlen(r->hash), sizeof r->hash - strlen(r->hash), "%s%s", *r->hash ? "+" : "", strrchr(s->name, '-') + 1);
     if (!*arm->log) ft_stage_file(arm->log, s, "log.csv");
     json_decref(facts);
@@ -272,6 +291,7 @@ static json_t *line_of(const ft_experiment *x, const ft_arm_result *arm, const f
                             json_pack("{s:f,s:f,s:f}", "f1", o.f1, "sensitivity", o.sensitivity, "specificity", o.specificity));
     }
     if (json_array_size(r->filter) > 0) json_object_set(line, "filter", r->filter);
+    if (json_array_size(r->taught) > 0) json_object_set(line, "labelled_clips", r->taught);
     if (r->folds == 1 && json_array_size(json_array_get(r->looks, 0)) > 0) looked(line, json_array_get(r->looks, 0));
     return line;
 }
@@ -304,12 +324,14 @@ int ft_runs_read(ft_experiment *x, ft_arm_result *arm)
                      .pointed = ft_two_classes(x),
                      .pseudo = json_array(),
                      .looks = json_array(),
-                     .filter = json_array()};
+                     .filter = json_array(),
+                     .taught = json_array()};
         bool room = r.test.video && r.prob && r.point && r.label;
         rc = room ? read_run(&r, x, arm, run) : FT_FAIL(FT_ENOMEM, "no memory for scores");
         json_decref(r.pseudo);
         json_decref(r.looks);
         json_decref(r.filter);
+        json_decref(r.taught);
         ft_free(r.prob);
         ft_free(r.label);
         ft_free(r.point);
