@@ -56,12 +56,12 @@ void ft_cpu_linear(const ft_call *c)
 }
 void ft_cpu_linear_bwd_x(const ft_call *c)
 {
-    const ft_buf *dy = c->in[0], *w = c->in[1], *dx = c->out[0];
+    const ft_buf *dy = c->in[0], *w = c->in[1], *before = c->n_in > 2 ? c->in[2] : NULL, *dx = c->out[0];
     int64_t n = ft_last(dy), k = ft_last(dx), m = dx->count / k;
 #pragma omp parallel for
     for (int64_t i = 0; i < m; i++)
         for (int64_t l = 0; l < k; l++) {
-            double s = 0;
+            double s = before ? (double)at(before, i * k + l) : 0;
             for (int64_t j = 0; j < n; j++) s += (double)at(dy, i * n + j) * weight(w, j * k + l, dx->dtype);
             set(dx, i * k + l, s);
         }
