@@ -128,7 +128,7 @@ static int cholec80_video(cholec *c, const char *folder, const char *list, const
     return rc;
 }
 
-int ft_cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     cholec c;
     char **list = NULL, *folder = ft_format("%s/%s", root, w->multilabel ? "tool_annotations" : "phase_annotations");
@@ -148,6 +148,11 @@ int ft_cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, con
     ft_free(folder);
     return rc;
 }
+
+const ft_dataset ft_dataset_cholec80 = {
+    .help = "Cholec80: videos/, phase_annotations/; windows of --window frames, the phase. With --multilabel: tool_annotations/",
+    .warning = "videos 1 to 40 train and 41 to 80 test, as usual. CholecT50 and Cholec80 share videos, by their numbers",
+    .read = cholec80_read};
 
 /* ---- CholecT50 ----------------------------------------------------------------------------------------------------------- */
 
@@ -235,7 +240,7 @@ static int cholect50_video(cholec *c, const char *list)
     return rc;
 }
 
-int ft_cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     cholec c;
     char **list = NULL, *folder = ft_format("%s/labels", root);
@@ -252,3 +257,10 @@ int ft_cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, co
     ft_free(folder);
     return rc;
 }
+
+const ft_dataset ft_dataset_cholect50 = {
+    .help = "CholecT50: videos/VIDNN/, labels/VIDNN.json; windows of --window frames, the phase. With --multilabel: the "
+            "instruments",
+    .warning = "its frames are one a second (--fps 1), those of views from outside the body black. CholecT50 and Cholec80 share "
+               "videos, by their numbers. Its five folds are those of evaluation: cross-validation",
+    .read = cholect50_read};

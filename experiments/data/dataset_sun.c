@@ -167,7 +167,7 @@ static int read_seg(ft_labels *l, const char *root, const char *part, bool *foun
     return rc;
 }
 
-int ft_sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     static const char *const parts[] = {"TrainDataset",           "TestEasyDataset", "TestEasyDataset/Seen",
                                         "TestEasyDataset/Unseen", "TestHardDataset", "TestHardDataset/Seen",
@@ -182,3 +182,10 @@ int ft_sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft
         root, l->n);
     return FT_OK;
 }
+
+const ft_dataset ft_dataset_sun = {
+    .help = "SUN: *positive*/caseN, *negative*/caseN; windows of --window frames, with a polyp or without. SUN-SEG: clips "
+            "with the class of their polyp",
+    .warning = "its normal frames are of 13 cases: what tells these cases tells the class. No list says which cases are of one "
+               "patient",
+    .read = sun_read};
