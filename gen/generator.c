@@ -50,6 +50,7 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .images = ft_image_options(cfg),
         .steps = ft_config_int(cfg, "generator.steps"),
         .batch = ft_config_int(cfg, "generator.batch"),
+        .parts = ft_config_int(cfg, "generator.accumulate"),
         .first_steps = ft_config_int(cfg, "generator.first_steps"),
         .first_batch = ft_config_int(cfg, "generator.first_batch"),
         .warmup = ft_config_int(cfg, "generator.warmup"),
@@ -167,8 +168,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     int64_t B = p->batch, images = o->images.n > 0 ? p->l->image_frames : 0;
     if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
-    p->parts = 1;
-    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    p->parts = training ? o->parts : 1;
     if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
     else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;

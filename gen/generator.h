@@ -63,7 +63,7 @@ typedef struct {
     ft_loss_kind loss;
     ft_schedule schedule;
     ft_image_opt images;
-    int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every, stop_every;
+    int64_t steps, batch, parts, first_steps, first_batch, warmup, clip_from, save_every, sheet_every, stop_every;
     double lr, first_lr, ema, clip, weight_decay;
     bool constant, ema_cold, tensorboard; /* constant: the rate of the main phase; cold: the EMA's decay from step 0 */
     double class_drop;                    /* share of labels left out while training */

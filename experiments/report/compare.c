@@ -39,7 +39,7 @@ static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes, in
 /* F1 and its difference from the baseline's, with intervals; false: no memory */
 static bool intervals(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
 {
-    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    int samples = r->opt.bootstrap, C = r->x->classes.n, positive = r->x->classes.positive;
     a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
     a->delta = (ft_interval){NAN, NAN, NAN, NAN};
     if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
@@ -57,7 +57,7 @@ static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base
     a->p = a->p_holm = ft_sign_flip(difference, units);
     for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
     if (units > 1) a->delta_sd = sqrt(square / (units - 1));
-    a->tost = ft_equivalence(difference, units, ft_config_real(r->x->cfg, "margin") / 100);
+    a->tost = ft_equivalence(difference, units, r->opt.margin / 100);
     if (r->x->n_folds == 1) discordant(a, base, r->x->classes.n, r->x->classes.positive);
     ft_free(difference);
     return FT_OK;
@@ -65,7 +65,7 @@ static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base
 
 static void looks_of(ft_arm_result *a)
 {
-    a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
+    a->looked = a->opt.best_on_test;
     a->point_f1 = a->best_look = 0;
     for (int k = 0; k < a->n; k++) {
         json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");

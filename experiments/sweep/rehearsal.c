@@ -116,7 +116,7 @@ static int perform(ft_result *r, const char *dir)
         snprintf(a->arm, sizeof a->arm, "%s", r->arm[i].arm);
         snprintf(a->name, sizeof a->name, "%s", r->arm[i].name);
         rc = little_config(&a->cfg, r->arm[i].cfg);
-        if (rc == FT_OK) rc = ft_run_plan(&small, a, 0, 0);
+        if (rc == FT_OK) a->opt = ft_arm_options_of(a->cfg), rc = ft_run_plan(&small, a, 0, 0);
     }
     bool before = ft_log_quiet(true);
     if (rc == FT_OK) rc = ft_experiment_work(&small, NULL);
