@@ -11,7 +11,6 @@
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "classify/viewer.h"
-#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"

@@ -10,376 +10,6 @@
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
-#include "common/io/lookup.h"
-
-/* ---- classes ---------------------------------------------------------------------------------------------------------- */
-
-static const char *mapped(const ft_config *cfg, const char *label)
-{
-    const char *const *map;
-    int n = ft_config_list(cfg, "data.map", &map);
-    size_t length = strlen(label);
-    for (int i = 0; i < n; i++)
-        if (!strncmp(map[i], label, length) && !strncmp(map[i] + length, ": ", 2)) return map[i] + length + 2;
-    return label;
-}
-
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static int index_of(const ft_classes *c, const char *name)
-{
-    for (int k = 0; k < c->n; k++)
-        if (!strcmp(c->name[k], name)) return k;
-    return -1;
-}
-
-static int add_class(ft_classes *c, const char *name, int most, const char *path)
-{
-    if (!*name || index_of(c, name) >= 0 || (c->positive == FT_MULTILABEL && !strcmp(name, FT_NO_LABEL))) return FT_OK;
-    if (c->n == most)
-        return FT_FAIL(FT_EDATA, "%s: more than %d classes%s. Join some with data.map", path, most,
-                       most == FT_MAX_CLASSES ? "" : " of data.multilabel");
-    FT_TRY(ft_grow(&c->name, (size_t)c->n, sizeof *c->name));
-    return (c->name[c->n++] = ft_strdup(name)) ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for classes");
-}
-
-/* The next class of a label that names several, as data.map calls it; fresh. NULL: no more of them, or no memory (*rc). */
-static char *next_part(const ft_config *cfg, const char **at, int *rc)
-{
-    size_t n;
-    const char *part = ft_label_part(at, &n);
-    char *one = part ? ft_format("%.*s", (int)n, part) : NULL, *name = one ? ft_strdup(mapped(cfg, one)) : NULL;
-    ft_free(one);
-    if (part && !name) *rc = FT_FAIL(FT_ENOMEM, "no memory for classes");
-    return name;
-}
-
-static int names_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
-{
-    int rc = FT_OK;
-    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
-        const char *at = store->video[i].label;
-        for (char *name; rc == FT_OK && (name = next_part(cfg, &at, &rc)); ft_free(name))
-            rc = add_class(c, name, FT_MAX_SET, store->path);
-    }
-    return rc;
-}
-
-/* bits of every video */
-static int sets_of_videos(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
-{
-    int rc = FT_OK;
-    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
-        const char *at = store->video[i].label;
-        c->of_video[i] = *at ? 0 : -1;
-        for (char *name; rc == FT_OK && (name = next_part(cfg, &at, &rc)); ft_free(name))
-            if (index_of(c, name) >= 0) c->of_video[i] |= 1 << index_of(c, name);
-    }
-    return rc;
-}
-
-static int check_some_lack(const ft_classes *c, const ft_clipstore *store, int class)
-{
-    for (int64_t i = 0; i < store->n_video; i++)
-        if (c->of_video[i] >= 0 && !ft_classes_has(c, i, class)) return FT_OK;
-    return FT_FAIL(FT_EDATA, "%s: all labelled videos have the label %s: there is nothing to tell apart", store->path,
-                   c->name[class]);
-}
-
-/* `positive` of several labels: who has it, and who does not */
-static int one_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
-{
-    const char *positive = ft_config_text(cfg, "positive");
-    int p = index_of(c, positive);
-    if (p < 0)
-        return FT_FAIL(FT_ECONFIG, "%s: positive is %s, which no video of %s has", ft_config_origin(cfg, "positive"), positive,
-                       store->path);
-    FT_TRY(check_some_lack(c, store, p));
-    char *without = ft_format("no %s", positive), *with = ft_strdup(positive);
-    for (int64_t i = 0; i < store->n_video; i++)
-        if (c->of_video[i] >= 0) c->of_video[i] = c->of_video[i] >> p & 1;
-    for (int k = 0; k < c->n; k++) ft_free(c->name[k]);
-    c->n = 2, c->positive = 1; /* ft_grow gave room for more */
-    c->name[0] = without, c->name[1] = with;
-    return without && with ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for classes");
-}
-
-static int classes_of_sets(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
-{
-    c->positive = FT_MULTILABEL;
-    FT_TRY(names_of_sets(c, cfg, store));
-    if (c->n == 0) return FT_FAIL(FT_EDATA, "%s: no video has a label: check the column label and data.map", store->path);
-    qsort(c->name, (size_t)c->n, sizeof *c->name, by_text);
-    FT_TRY(sets_of_videos(c, cfg, store));
-    if (*ft_config_text(cfg, "positive")) return one_of_sets(c, cfg, store);
-    if (c->n < 2)
-        return FT_FAIL(FT_EDATA, "%s: %s is the only label. positive: %s tells those that have it from the others", store->path,
-                       c->name[0], c->name[0]);
-    return FT_OK;
-}
-
-bool ft_classes_has(const ft_classes *c, int64_t video, int class)
-{
-    int of = c->of_video[video];
-    return of >= 0 && (c->positive == FT_MULTILABEL ? of >> class & 1 : of == class);
-}
-
-json_t *ft_classes_names(const ft_classes *c)
-{
-    json_t *names = json_array();
-    for (int k = 0; k < c->n; k++) json_array_append_new(names, json_string(c->name[k]));
-    return names;
-}
-
-char *ft_classes_text(const ft_classes *c, int label)
-{
-    ft_text t;
-    if (c->positive != FT_MULTILABEL) return ft_strdup(label < 0 ? "" : c->name[label]);
-    if (ft_text_begin(&t) < 0) return NULL;
-    for (int k = 0, some = 0; k < c->n; k++)
-        if (label >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", c->name[k]);
-    if (label == 0) fputs(FT_NO_LABEL, t.f);
-    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
-    ft_text_free(&t);
-    return text;
-}
-
-int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)
-{
-    memset(c, 0, sizeof *c);
-    int rc = FT_OK;
-    c->of_video = ft_alloc((size_t)(store->n_video + 1) * sizeof *c->of_video);
-    if (!c->of_video) return FT_FAIL(FT_ENOMEM, "no memory for classes");
-    if (ft_config_bool(cfg, "data.multilabel")) {
-        rc = classes_of_sets(c, cfg, store);
-        if (rc < 0) ft_classes_free(c);
-        return rc;
-    }
-    for (int64_t i = 0; i < store->n_video && rc == FT_OK; i++)
-        rc = add_class(c, mapped(cfg, store->video[i].label), FT_MAX_CLASSES, store->path);
-    if (rc == FT_OK && c->n < 2)
-        rc = FT_FAIL(FT_EDATA, "%s: %s%s. A classifier needs two classes: check the column label and data.map", store->path,
-                     c->n ? "all videos have the label " : "no video has a label", c->n ? c->name[0] : "");
-    if (rc == FT_OK) {
-        qsort(c->name, (size_t)c->n, sizeof *c->name, by_text);
-        const char *positive = ft_config_text(cfg, "positive");
-        c->positive = *positive ? index_of(c, positive) : c->n - 1;
-        if (c->positive < 0)
-            rc = FT_FAIL(FT_ECONFIG, "%s: positive is %s; the classes are %s, %s%s", ft_config_origin(cfg, "positive"), positive,
-                         c->name[0], c->name[1], c->n > 2 ? ", ..." : "");
-    }
-    for (int64_t i = 0; rc == FT_OK && i < store->n_video; i++) {
-        c->of_video[i] = index_of(c, mapped(cfg, store->video[i].label));
-    }
-    if (rc < 0) ft_classes_free(c);
-    return rc;
-}
-
-void ft_classes_free(ft_classes *c)
-{
-    for (int i = 0; i < c->n; i++) ft_free(c->name[i]);
-    ft_free(c->name);
-    ft_free(c->of_video);
-    memset(c, 0, sizeof *c);
-}
-
-/* What splits are balanced over: the classes, and, where a video may have several, those that have none. */
-static int strata(const ft_classes *c) { return c->n + (c->positive == FT_MULTILABEL); }
-
-static bool in_stratum(const ft_classes *c, int64_t video, int k)
-{
-    return k < c->n ? ft_classes_has(c, video, k) : c->of_video[video] == 0;
-}
-
-/* ---- groups -------------------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    int64_t *of_video, n; /* group number of every video, in order of the store; number of groups */
-} groups;
-
-static const char *group_of(const ft_store_video *v) { return v->group; }
-static const char *name_of(const ft_store_video *v) { return v->name; }
-
-/* Videos with the same text are a group. */
-static int number(groups *g, const ft_clipstore *s, const char *(*text)(const ft_store_video *))
-{
-    ft_lookup l = {0};
-    int64_t *of_last = ft_alloc_n(s->n_video + 1, sizeof *of_last); /* number + 1 of the group whose last video this is */
-    int rc = FT_OK;
-    *g = (groups){ft_alloc_n(s->n_video + 1, sizeof *g->of_video), 0};
-    if (!g->of_video || !of_last) rc = FT_FAIL(FT_ENOMEM, "no memory for groups");
-    for (int64_t i = 0; rc == FT_OK && i < s->n_video; i++)
-        rc = ft_lookup_add(&l, text(&s->video[i]), strlen(text(&s->video[i])), i);
-    if (rc == FT_OK) ft_lookup_sort(&l);
-    for (int64_t i = 0; rc == FT_OK && i < s->n_video; i++) {
-        int64_t *of = &of_last[ft_lookup_find(&l, text(&s->video[i]), strlen(text(&s->video[i])))];
-        if (!*of) *of = ++g->n;
-        g->of_video[i] = *of - 1;
-    }
-    ft_lookup_free(&l);
-    ft_free(of_last);
-    if (rc < 0) ft_free(g->of_video), g->of_video = NULL;
-    return rc;
-}
-
-/* The first two videos of one group (or name) on different sides; false: there are none. */
-static bool divided(const groups *g, const ft_videos *const *side, int sides, int64_t *first, int64_t pair[2])
-{
-    for (int64_t i = 0; i < g->n; i++) first[i] = -1;
-    for (int k = 0; k < sides; k++) {
-        for (int64_t i = 0; i < side[k]->n; i++) {
-            int64_t v = side[k]->video[i], was = first[g->of_video[v]];
-            if (was >= 0) {
-                pair[0] = was, pair[1] = v;
-                return true;
-            }
-        }
-        for (int64_t i = 0; i < side[k]->n; i++) first[g->of_video[side[k]->video[i]]] = side[k]->video[i];
-    }
-    return false;
-}
-
-typedef struct {
-    const ft_clipstore *s;
-    groups group, name;
-    int64_t *first;
-} leakage;
-
-static void leakage_free(leakage *l)
-{
-    ft_free(l->group.of_video);
-    ft_free(l->name.of_video);
-    ft_free(l->first);
-}
-
-static int leakage_make(leakage *l, const ft_clipstore *s)
-{
-    *l = (leakage){.s = s};
-    int rc = number(&l->group, s, group_of);
-    if (rc == FT_OK) rc = number(&l->name, s, name_of);
-    if (rc == FT_OK && !(l->first = ft_alloc_n(s->n_video + 1, sizeof *l->first)))
-        rc = FT_FAIL(FT_ENOMEM, "no memory for groups");
-    if (rc < 0) leakage_free(l);
-    return rc;
-}
-
-/* Lists that come with the data may divide a group: that is the data's word, and an error. */
-static int check_sides(const leakage *l, const ft_videos *const *side, int sides)
-{
-    int64_t pair[2];
-    const ft_store_video *v = l->s->video;
-    if (divided(&l->group, side, sides, l->first, pair))
-        return FT_FAIL(FT_EDATA, "%s: group %s has videos in two splits (%s, %s). Correct the column split", l->s->path,
-                       v[pair[0]].group, v[pair[0]].name, v[pair[1]].name);
-    if (divided(&l->name, side, sides, l->first, pair))
-        return FT_FAIL(FT_EDATA,
-                       "%s: the video %s stands in two splits, as of group %s and of group %s. Leave out one, or rename it",
-                       l->s->path, v[pair[0]].name, v[pair[0]].group, v[pair[1]].group);
-    return FT_OK;
-}
-
-static int check_fold(const leakage *l, const ft_fold *f)
-{
-    const ft_videos *const side[] = {&f->pool, &f->validation, &f->test};
-    return check_sides(l, side, 3);
-}
-
-/* Everything of one fold, for those who look at one alone. */
-static int check_split(const ft_clipstore *s, const ft_fold *f, const ft_videos *labelled, const ft_videos *unlabelled)
-{
-    const ft_videos *const learnt[] = {labelled, &f->validation, &f->test}, *const rest[] = {unlabelled, &f->validation,
-                                                                                             &f->test};
-    leakage l;
-    FT_TRY(leakage_make(&l, s));
-    int rc = check_fold(&l, f);
-    if (rc == FT_OK) rc = check_sides(&l, learnt, 3);
-    if (rc == FT_OK && unlabelled) rc = check_sides(&l, rest, 3);
-    leakage_free(&l);
-    return rc;
-}
-
-/* Videos of a side, group by group and in order of the store within each: those of group k are video[from[k]] to
- * video[from[k + 1] - 1]. */
-static void members(const groups *g, const int *side, int64_t n_video, int from_side, int64_t *from, int64_t *video)
-{
-    for (int64_t i = 0; i < n_video; i++)
-        if (side[i] == from_side) from[g->of_video[i] + 1]++;
-    for (int64_t k = 0; k < g->n; k++) from[k + 1] += from[k];
-    for (int64_t i = 0; i < n_video; i++)
-        if (side[i] == from_side) video[from[g->of_video[i]]++] = i;
-    for (int64_t k = g->n; k > 0; k--) from[k] = from[k - 1];
-    from[0] = 0;
-}
-
-typedef struct {
-    int64_t group, size, place;
-} turn;
-
-static int largest_first(const void *a, const void *b)
-{
-    const turn *x = a, *y = b;
-    if (x->size != y->size) return x->size < y->size ? 1 : -1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-/* Deals whole groups of the videos with side[i] == from into `sides` parts of given share, keeping the classes balanced: large
- * groups first (equal sizes in random order), each to the part that then lacks the most of its classes. */
-static int deal(const ft_clipstore *s, const ft_classes *c, int *side, int from, int sides, const double *share, ft_rng r)
-{
-    groups g;
-    FT_TRY(number(&g, s, group_of));
-    int64_t *order = ft_alloc_n(g.n + 1, sizeof *order), *start = ft_alloc_n(g.n + 2, sizeof *start),
-            *video = ft_alloc_n(s->n_video + 1, sizeof *video);
-    turn *turns = ft_alloc_n(g.n + 1, sizeof *turns);
-    int64_t apart = 0; /* groups of the videos that are dealt */
-    int kinds = strata(c);
-    double *have = ft_alloc_n((int64_t)sides * kinds, sizeof *have), *total = ft_alloc_n(kinds, sizeof *total);
-    int *to = ft_alloc_n(g.n + 1, sizeof *to),
-        rc = order && start && video && turns && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
-    if (rc < 0) goto done;
-    for (int64_t i = 0; i < g.n; i++) order[i] = i, to[i] = -1;
-    ft_rng_shuffle(&r, order, g.n);
-    members(&g, side, s->n_video, from, start, video);
-    for (int64_t i = 0; i < s->n_video; i++)
-        for (int k = 0; k < kinds && side[i] == from; k++) total[k] += in_stratum(c, i, k);
-    for (int64_t q = 0; q < g.n; q++) turns[q] = (turn){order[q], start[order[q] + 1] - start[order[q]], q};
-    qsort(turns, (size_t)g.n, sizeof *turns, largest_first);
-    while (apart < g.n && turns[apart].size) apart++; /* the largest stand first */
-    if (apart == 1 && turns[0].size == s->n_video && s->n_video > 1)
-        FT_TRY_TO(
-            rc, done,
-            FT_FAIL(
-                FT_EDATA,
-                "%s: all videos are of one group, %s. A group is never divided, so that nothing is left to test on: give each "
-                "patient a group of its own",
-                s->path, s->video[video[start[turns[0].group]]].group));
-    for (int64_t q = 0; q < g.n && turns[q].size; q++) {
-        int64_t group = turns[q].group;
-        double best = -1e30;
-        for (int p = 0; p < sides; p++) {
-            double lack = 0;
-            for (int64_t i = start[group]; i < start[group + 1]; i++)
-                for (int k = 0; k < kinds; k++)
-                    if (in_stratum(c, video[i], k))
-                        lack += (share[p] * total[k] - have[p * kinds + k]) / (share[p] * total[k] + 1e-9);
-            if (lack > best + 1e-12) best = lack, to[group] = p;
-        }
-        for (int64_t i = start[group]; i < start[group + 1]; i++)
-            for (int k = 0; k < kinds; k++) have[to[group] * kinds + k] += in_stratum(c, video[i], k);
-    }
-    for (int64_t i = 0; i < s->n_video; i++)
-        if (side[i] == from) side[i] = 100 + to[g.of_video[i]];
-done:
-    ft_free(g.of_video);
-    ft_free(order);
-    ft_free(start);
-    ft_free(video);
-    ft_free(turns);
-    ft_free(have);
-    ft_free(total);
-    ft_free(to);
-    return rc;
-}
 
 /* ---- folds -------------------------------------------------------------------------------------------------------------- */
 
@@ -412,7 +42,7 @@ static int take_validation(const ft_config *cfg, const ft_clipstore *s, const ft
     if (share[0] <= 0)
         return FT_FAIL(FT_EDATA, "%s: %lld validation videos asked of a pool of %lld. Lower validation", s->path, (long long)want,
                        (long long)pool);
-    FT_TRY(deal(s, c, side, POOL, 2, share, r));
+    FT_TRY(ft_groups_deal(s, c, side, POOL, 2, share, r));
     rename_side(side, s->n_video, 100, POOL);
     rename_side(side, s->n_video, 101, VALIDATION);
     return FT_OK;
@@ -460,7 +90,7 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
     }
     if (!named) {
         double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
-        FT_TRY(deal(s, c, side, POOL, 2, share, ft_rng_make(0, FT_STREAM_TEST_LIST, 0)));
+        FT_TRY(ft_groups_deal(s, c, side, POOL, 2, share, ft_rng_make(0, FT_STREAM_TEST_LIST, 0)));
         rename_side(side, s->n_video, 100, POOL);
         rename_side(side, s->n_video, 101, TEST);
     }
@@ -525,7 +155,7 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
     for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
     for (int repeat = 0; rc == FT_OK && repeat < repeats; repeat++) {
         for (int64_t i = 0; i < s->n_video && !given; i++) part[i] = POOL;
-        if (!given) rc = deal(s, c, part, POOL, k, share, ft_rng_make(0, FT_STREAM_FOLDS, (uint64_t)repeat));
+        if (!given) rc = ft_groups_deal(s, c, part, POOL, k, share, ft_rng_make(0, FT_STREAM_FOLDS, (uint64_t)repeat));
         for (int fold = 0; rc == FT_OK && fold < k; fold++) {
             for (int64_t i = 0; i < s->n_video; i++) side[i] = part[i] == 100 + fold ? TEST : POOL;
             rc = take_validation(cfg, s, c, side, ft_rng_make(1, FT_STREAM_VALIDATION, (uint64_t)(repeat * k + fold)));
@@ -554,19 +184,14 @@ int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipst
 {
     *folds = NULL;
     *n = 0;
-    leakage l;
     int *side = ft_alloc_n(s->n_video + 1, sizeof *side);
     if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
     int rc = FT_OK;
-    for (int k = 0; rc == FT_OK && c->positive == FT_MULTILABEL && k < c->n; k++) rc = check_some_lack(c, s, k);
+    for (int k = 0; rc == FT_OK && c->positive == FT_MULTILABEL && k < c->n; k++) rc = ft_classes_check_some_lack(c, s, k);
     bool cv = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation");
     if (rc == FT_OK) rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
     for (int i = 0; rc == FT_OK && !cv && i < *n; i++) rc = check_test_list(s, c, &(*folds)[i]);
-    if (rc == FT_OK) rc = leakage_make(&l, s);
-    if (rc == FT_OK) {
-        for (int i = 0; rc == FT_OK && i < *n; i++) rc = check_fold(&l, &(*folds)[i]);
-        leakage_free(&l);
-    }
+    if (rc == FT_OK) rc = ft_sides_check_folds(s, *folds, *n);
     ft_free(side);
     if (rc < 0) ft_folds_free(*folds, *n), *folds = NULL, *n = 0;
     return rc;
@@ -617,13 +242,13 @@ static int choose_in_turn(bool *chosen, const int64_t *order, int64_t want, cons
     while (labelled < want) {
         int k = -1;
         int64_t i = 0;
-        for (int q = 0; q < strata(c); q++)
+        for (int q = 0; q < ft_classes_strata(c); q++)
             if (!spent[q] && (k < 0 || taken[q] < taken[k])) k = q;
-        while (i < pool->n && (chosen[order[i]] || !in_stratum(c, pool->video[order[i]], k))) i++;
+        while (i < pool->n && (chosen[order[i]] || !ft_classes_in_stratum(c, pool->video[order[i]], k))) i++;
         spent[k] = i == pool->n; /* not all can be: as many videos as wanted are labelled */
         if (spent[k]) continue;
         chosen[order[i]] = true, labelled++;
-        for (int q = 0; q < strata(c); q++) taken[q] += in_stratum(c, pool->video[order[i]], q);
+        for (int q = 0; q < ft_classes_strata(c); q++) taken[q] += ft_classes_in_stratum(c, pool->video[order[i]], q);
     }
     for (int k = 0; k < c->n; k++)
         if (taken[k] == 0 || taken[k] == labelled)
@@ -661,7 +286,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
         ft_videos *to = chosen[i] ? labelled : unlabelled;
         to->video[to->n++] = fold->pool.video[i];
     }
-    rc = check_split(s, fold, labelled, unlabelled);
+    rc = ft_sides_check_split(s, fold, labelled, unlabelled);
 done:
     ft_free(order);
     ft_free(chosen);
@@ -683,7 +308,7 @@ static json_t *names(const ft_clipstore *s, const ft_videos *v)
 
 int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, const ft_videos *labelled, int split)
 {
-    FT_TRY(check_split(s, fold, labelled, NULL));
+    FT_TRY(ft_sides_check_split(s, fold, labelled, NULL));
     json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold,
                           "labelled", names(s, labelled), "pool", names(s, &fold->pool), "validation",
                           names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
@@ -711,7 +336,7 @@ int ft_conditions_of(int **of_clip, const ft_clipstore *s, const ft_classes *c, 
 {
     enum { OUTSIDE, IN_POOL, TOLD };
     *of_clip = NULL;
-    FT_TRY(check_split(s, fold, labelled, NULL));
+    FT_TRY(ft_sides_check_split(s, fold, labelled, NULL));
     char *side = ft_alloc_n(s->n_video + 1, sizeof *side);
     if (!side || !(*of_clip = ft_alloc_n(n + 1, sizeof **of_clip))) {
         ft_free(side);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "common/base/files.h"
-#include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/report/report_parts.h"
 
