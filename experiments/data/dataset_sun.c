@@ -14,6 +14,7 @@
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/io/lookup.h"
 #include "common/io/table.h"
 #include "experiments/data/datasets.h"
 #include "experiments/data/windows.h"
@@ -105,7 +106,8 @@ static int read_sun(ft_labels *l, const char *root, const ft_list_words *w)
 /* ---- SUN-SEG --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    ft_labels clip; /* names and labels of classification.txt */
+    ft_labels clip;      /* names and labels of classification.txt */
+    ft_lookup backwards; /* from the last row, so that of a clip that stands there twice the first counts */
     const char *path;
 } classes;
 
@@ -131,9 +133,8 @@ static int take_class(void *ctx, const ft_row *row)
 
 static int add_clip(ft_labels *l, const classes *c, const char *frames, const char *name)
 {
-    const ft_label *class = NULL;
-    for (int i = 0; i < c->clip.n && !class; i++)
-        if (!strcmp(c->clip.row[i].video, name)) class = &c->clip.row[i];
+    int64_t at = ft_lookup_find(&c->backwards, name, strlen(name));
+    const ft_label *class = at < 0 ? NULL : &c->clip.row[c->clip.n - 1 - at];
     if (!class) return FT_FAIL(FT_EDATA, "%s: has no class for %s/%s", c->path, frames, name);
     FT_TRY(ft_check_name(name, strlen(name), frames, "the name of the clip"));
     FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
@@ -158,10 +159,15 @@ static int read_seg(ft_labels *l, const char *root, const char *part, bool *foun
     if (rc == FT_OK && ft_is_dir(frames)) {
         *found = true;
         rc = ft_table_read(list, 64u << 20, 0, take_class, &c);
-        if (rc == FT_OK) rc = ft_numbered_names(frames, &name, &n);
+        for (int i = 0; rc == FT_OK && i < c.clip.n; i++) {
+            const char *clip = c.clip.row[c.clip.n - 1 - i].video;
+            rc = ft_lookup_add(&c.backwards, clip, strlen(clip), i);
+        }
+        if (rc == FT_OK) ft_lookup_sort(&c.backwards), rc = ft_numbered_names(frames, &name, &n);
         for (int i = 0; rc == FT_OK && i < n; i++) rc = add_clip(l, &c, frames, name[i]);
     }
     ft_free_names(name, n);
+    ft_lookup_free(&c.backwards);
     ft_labels_free(&c.clip);
     ft_free(frames), ft_free(list);
     return rc;
