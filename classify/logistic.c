@@ -198,22 +198,22 @@ static int newton(const problem *p, double *theta)
     return rc;
 }
 
-/* the direction -H g of the last `kept` steps: s and y (KEPT, m), in a ring that ends before `next` */
-enum { KEPT = 12 };
+/* the direction -H g of the last `kept` steps: s and y (MOST_KEPT, m), in a ring that ends before `next` */
+enum { MOST_KEPT = 12 };
 static void direction(const double *s, const double *y, int next, int kept, const double *g, int64_t m, double *d)
 {
-    double a[KEPT];
+    double a[MOST_KEPT];
     for (int64_t i = 0; i < m; i++) d[i] = -g[i];
     for (int k = 1; k <= kept; k++) {
-        int j = (next - k + KEPT) % KEPT;
+        int j = (next - k + MOST_KEPT) % MOST_KEPT;
         a[j] = dot(s + j * m, d, m) / dot(s + j * m, y + j * m, m);
         add_to(d, -a[j], y + j * m, m);
     }
-    int last = (next - 1 + KEPT) % KEPT;
+    int last = (next - 1 + MOST_KEPT) % MOST_KEPT;
     double scale = kept ? dot(s + last * m, y + last * m, m) / dot(y + last * m, y + last * m, m) : 1 / (1 + sqrt(dot(g, g, m)));
     for (int64_t i = 0; i < m; i++) d[i] *= scale;
     for (int k = kept; k >= 1; k--) {
-        int j = (next - k + KEPT) % KEPT;
+        int j = (next - k + MOST_KEPT) % MOST_KEPT;
         double b = dot(y + j * m, d, m) / dot(s + j * m, y + j * m, m);
         add_to(d, a[j] - b, s + j * m, m);
     }
@@ -222,8 +222,8 @@ static void direction(const double *s, const double *y, int next, int kept, cons
 static int lbfgs(const problem *p, double *theta, double tolerance)
 {
     int64_t m = p->K * (p->s->r + 1);
-    double *room = ft_alloc_n(m * (2 * KEPT + 4), sizeof *room), *s = room, *y = s + KEPT * m, *g = y + KEPT * m, *d = g + m,
-           *at = d + m, *then_g = at + m;
+    double *room = ft_alloc_n(m * (2 * MOST_KEPT + 4), sizeof *room), *s = room, *y = s + MOST_KEPT * m, *g = y + MOST_KEPT * m,
+           *d = g + m, *at = d + m, *then_g = at + m;
     if (!room) return FT_FAIL(FT_ENOMEM, "no memory for a regression of %lld values", (long long)m);
     double now = objective(p, theta, g);
     int kept = 0, next = 0;
@@ -241,7 +241,7 @@ static int lbfgs(const problem *p, double *theta, double tolerance)
         memcpy(g, then_g, (size_t)m * sizeof *g);
         now = then;
         if (dot(s + next * m, y + next * m, m) > 1e-14 * dot(y + next * m, y + next * m, m))
-            next = (next + 1) % KEPT, kept = kept < KEPT ? kept + 1 : KEPT;
+            next = (next + 1) % MOST_KEPT, kept = kept < MOST_KEPT ? kept + 1 : MOST_KEPT;
     }
     ft_free(room);
     return isfinite(now) ? FT_OK : FT_FAIL(FT_EDATA, "a regression on features that are not finite");
@@ -312,8 +312,8 @@ int ft_logistic_choose(const ft_rows *x, const double *grid, int n, uint64_t see
     span s;
     *strength = grid[n / 2];
     FT_TRY(span_of(x, &s));
-    int K = x->classes == 2 ? 1 : x->classes, *fold = ft_alloc_n(x->n + 1, sizeof *fold);
-    int64_t m = K * (s.r + 1), *order = ft_alloc_n(x->n + 1, sizeof *order);
+    int rows = x->classes == 2 ? 1 : x->classes, *fold = ft_alloc_n(x->n + 1, sizeof *fold);
+    int64_t m = rows * (s.r + 1), *order = ft_alloc_n(x->n + 1, sizeof *order);
     double *theta = ft_alloc_n(m + n, sizeof *theta), *sum = theta ? theta + m : NULL;
     bool *used = ft_alloc_n(x->n + 1, sizeof *used);
     int rc = fold && order && theta && used ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression"), folds = 0;
@@ -322,7 +322,7 @@ int ft_logistic_choose(const ft_rows *x, const double *grid, int n, uint64_t see
         for (int64_t i = 0; i < x->n; i++) used[i] = fold[i] != f;
         memset(theta, 0, (size_t)m * sizeof *theta);
         for (int k = 0; rc == FT_OK && k < n; k++) { /* each begins where a stronger penalty ended */
-            problem p = {x, &s, used, K, 1 / grid[k]};
+            problem p = {x, &s, used, rows, 1 / grid[k]};
             double score[64], prob[64];
             rc = minimise(&p, theta, true);
             for (int64_t i = 0; rc == FT_OK && i < x->n; i++) {

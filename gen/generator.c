@@ -225,23 +225,23 @@ static int feed_training(void *ctx, int64_t step)
  * time, so sheets can be compared. */
 static int write_sheet(training *t, int64_t step)
 {
-    enum { CLIPS = 4 };
+    enum { ROWS = 4 };
     int64_t clip = (int64_t)t->frames * t->size * t->size * 3, row = t->size * 3;
     char path[1200];
-    uint8_t *pixels = ft_alloc((size_t)(CLIPS * clip)), *wide = ft_alloc((size_t)(CLIPS * clip)), *rgb = NULL, *png = NULL;
+    uint8_t *pixels = ft_alloc((size_t)(ROWS * clip)), *wide = ft_alloc((size_t)(ROWS * clip)), *rgb = NULL, *png = NULL;
     size_t size;
     int w, h, rc = pixels && wide ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a sheet");
-    if (rc == FT_OK) rc = ft_generator_sampler_clips(t->sampler, 0, 0, CLIPS, pixels);
-    const uint8_t *clips[CLIPS];
-    for (int i = 0; i < CLIPS; i++) clips[i] = pixels + i * clip;
-    if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, t->frames, t->size, t->frames < 8 ? t->frames : 8, 2, &rgb, &w, &h);
+    if (rc == FT_OK) rc = ft_generator_sampler_clips(t->sampler, 0, 0, ROWS, pixels);
+    const uint8_t *clips[ROWS];
+    for (int i = 0; i < ROWS; i++) clips[i] = pixels + i * clip;
+    if (rc == FT_OK) rc = ft_contact_sheet(clips, ROWS, t->frames, t->size, t->frames < 8 ? t->frames : 8, 2, &rgb, &w, &h);
     if (rc == FT_OK) rc = ft_png_encode(rgb, w, h, &png, &size);
     snprintf(path, sizeof path, "%s/samples/%06lld.png", t->dir, (long long)step);
     if (rc == FT_OK) rc = ft_write_file(path, png, size);
     for (int64_t line = 0; rc == FT_OK && line < (int64_t)t->frames * t->size; line++)
-        for (int i = 0; i < CLIPS; i++) memcpy(wide + (line * CLIPS + i) * row, clips[i] + line * row, (size_t)row);
+        for (int i = 0; i < ROWS; i++) memcpy(wide + (line * ROWS + i) * row, clips[i] + line * row, (size_t)row);
     snprintf(path, sizeof path, "%s/samples/%06lld.gif", t->dir, (long long)step);
-    if (rc == FT_OK) rc = ft_video_write(path, wide, t->frames, CLIPS * t->size, t->size, 8);
+    if (rc == FT_OK) rc = ft_video_write(path, wide, t->frames, ROWS * t->size, t->size, 8);
     ft_free(pixels);
     ft_free(wide);
     ft_free(rgb);

@@ -248,7 +248,7 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE)) ||
                         !(r->g = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for the VAE");
-    if (rc < 0) goto done;
+    FT_TRY_TO(rc, done, rc);
     /* one graph names every parameter, so that the file must fit; the other is run */
     ft_vae_encode(whole, &p, ft_input(whole, "x", FT_F32, 5, (int64_t[]){1, frames, size, size, 3}));
     ft_vae_decode(whole, &p, ft_input(whole, "z", FT_F32, 5, (int64_t[]){1, f, s, s, p.latent}));

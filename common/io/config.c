@@ -13,7 +13,7 @@
 
 const char *const ft_setting_types[] = {"text", "one of", "a whole number", "a number", "true or false", "a list"};
 
-const ft_setting ft_settings[FT_SETTINGS] = {
+const ft_setting ft_settings[FT_N_SETTINGS] = {
 #define KEY(name, type, standard, low, high, help) {name, type, standard, low, high, help},
     FT_CONFIG_TABLE(KEY)
 #undef KEY
@@ -21,7 +21,7 @@ const ft_setting ft_settings[FT_SETTINGS] = {
 
 int ft_setting_index(const char *name)
 {
-    for (int i = 0; i < FT_SETTINGS; i++)
+    for (int i = 0; i < FT_N_SETTINGS; i++)
         if (!strcmp(ft_settings[i].name, name)) return i;
     return -1;
 }
@@ -49,7 +49,7 @@ static int distance(const char *a, const char *b)
 static const char *nearest(const char *name)
 {
     int best = 0;
-    for (int i = 1; i < FT_SETTINGS; i++)
+    for (int i = 1; i < FT_N_SETTINGS; i++)
         if (distance(name, ft_settings[i].name) < distance(name, ft_settings[best].name)) best = i;
     return ft_settings[best].name;
 }
@@ -147,7 +147,7 @@ int ft_config_new(ft_config **out)
         *out = NULL;
         return ft_settings_no_memory();
     }
-    for (int i = 0; i < FT_SETTINGS; i++) {
+    for (int i = 0; i < FT_N_SETTINGS; i++) {
         int rc = store_written(c, i, ft_settings[i].standard, "default");
         if (rc < 0) {
             ft_config_free(c);
@@ -183,7 +183,7 @@ int ft_config_scope(ft_config **out, const ft_config *c)
                                           "generator.recompute"}; /* they change no result */
     FT_TRY(ft_config_copy(out, c));
     (*out)->scoped = true;
-    for (int i = 0; i < FT_SETTINGS; i++)
+    for (int i = 0; i < FT_N_SETTINGS; i++)
         for (size_t k = 0; k < sizeof free_of / sizeof *free_of; k++)
             (*out)->open[i] |= !strncmp(ft_settings[i].name, free_of[k], strlen(free_of[k]));
     return FT_OK;
@@ -197,7 +197,7 @@ void ft_config_open(ft_config *scope, const char *name)
 
 void ft_config_open_like(ft_config *scope, const ft_config *other)
 {
-    for (int i = 0; i < FT_SETTINGS; i++) scope->open[i] |= other->open[i];
+    for (int i = 0; i < FT_N_SETTINGS; i++) scope->open[i] |= other->open[i];
 }
 
 void ft_config_free(ft_config *c)

@@ -21,10 +21,10 @@ typedef struct {
 
 enum {
 #define KEY(name, type, standard, low, high, help) +1
-    FT_SETTINGS = 0 FT_CONFIG_TABLE(KEY)
+    FT_N_SETTINGS = 0 FT_CONFIG_TABLE(KEY)
 #undef KEY
 };
-extern const ft_setting ft_settings[FT_SETTINGS];
+extern const ft_setting ft_settings[FT_N_SETTINGS];
 
 typedef struct {
     char *text;  /* as written; for lists NULL */
@@ -35,8 +35,8 @@ typedef struct {
 
 struct ft_config {
     ft_arena *arena;
-    ft_setting_value v[FT_SETTINGS];
-    bool scoped, open[FT_SETTINGS]; /* scoped: only what is open may be read */
+    ft_setting_value v[FT_N_SETTINGS];
+    bool scoped, open[FT_N_SETTINGS]; /* scoped: only what is open may be read */
 };
 
 int ft_setting_index(const char *name); /* -1: not known */

@@ -58,7 +58,7 @@ static void list_item(FILE *f, const char *s)
 static void print(const ft_config *c, FILE *f, bool origins)
 {
     char section[64] = "", origin[1200];
-    for (int i = 0; i < FT_SETTINGS; i++) {
+    for (int i = 0; i < FT_N_SETTINGS; i++) {
         const char *dot = strchr(ft_settings[i].name, '.');
         const char *leaf = dot ? dot + 1 : ft_settings[i].name;
         char mine[64];
@@ -97,7 +97,7 @@ int ft_config_write(const ft_config *c, const char *path)
 json_t *ft_config_json(const ft_config *c, const char *const *prefix)
 {
     json_t *o = json_object();
-    for (int i = 0; i < FT_SETTINGS; i++) {
+    for (int i = 0; i < FT_N_SETTINGS; i++) {
         bool take = !prefix;
         for (int k = 0; prefix && prefix[k]; k++) take |= !strncmp(ft_settings[i].name, prefix[k], strlen(prefix[k]));
         if (!take) continue;
@@ -121,7 +121,7 @@ json_t *ft_config_json(const ft_config *c, const char *const *prefix)
 void ft_config_help(FILE *f)
 {
     fprintf(f, "Keys of a configuration file (YAML; `data.size` is `size` under `data:`), also for --set KEY=VALUE:\n");
-    for (int i = 0; i < FT_SETTINGS; i++)
+    for (int i = 0; i < FT_N_SETTINGS; i++)
         fprintf(f, "  %-26s %s%s%s%s\n", ft_settings[i].name, ft_settings[i].help, *ft_settings[i].standard ? " [" : "",
                 ft_settings[i].standard, *ft_settings[i].standard ? "]" : "");
 }
@@ -129,7 +129,7 @@ void ft_config_help(FILE *f)
 json_t *ft_config_keys(void)
 {
     json_t *list = json_array();
-    for (int i = 0; i < FT_SETTINGS; i++) {
+    for (int i = 0; i < FT_N_SETTINGS; i++) {
         const ft_setting *k = &ft_settings[i];
         const char *text = k->type == CHOICE ? strchr(k->help, ':') : NULL; /* its values stand before it */
         json_t *o = json_pack("{s:s,s:s,s:s}", "name", k->name, "type", ft_setting_types[k->type], "default", k->standard);

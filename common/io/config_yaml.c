@@ -14,7 +14,7 @@ typedef struct {
     ft_config *c;
     yaml_document_t *doc;
     const char *path;
-    bool seen[FT_SETTINGS];
+    bool seen[FT_N_SETTINGS];
 } yaml_walk;
 
 static const char *at(yaml_walk *w, const yaml_node_t *n, char *out, size_t size)
@@ -79,7 +79,7 @@ static int mapping(yaml_walk *w, const yaml_node_t *node, const char *prefix)
         int i = ft_setting_index(name);
         if (i < 0) {
             bool section = false;
-            for (int q = 0; q < FT_SETTINGS; q++)
+            for (int q = 0; q < FT_N_SETTINGS; q++)
                 if (!strncmp(ft_settings[q].name, name, strlen(name)) && ft_settings[q].name[strlen(name)] == '.') section = true;
             if (!section) return ft_setting_unknown(where, name);
             if (v->type != YAML_MAPPING_NODE) return FT_FAIL(FT_ECONFIG, "%s: %s holds further keys, not a value", where, name);

@@ -157,9 +157,9 @@ static int check_numbers(const ft_labels *l, const int *first_of, int classes)
 }
 
 /* Every spelling is said once. */
-enum { SPELLINGS = 8 };
+enum { MOST_SPELLINGS = 8 };
 typedef struct {
-    char text[SPELLINGS][64];
+    char text[MOST_SPELLINGS][64];
     int n;
 } spellings;
 
@@ -167,7 +167,7 @@ static void say_spelling(spellings *s, const ft_label *e, const ft_label *as)
 {
     for (int i = 0; i < s->n; i++)
         if (!strncmp(s->text[i], e->label, sizeof s->text[i] - 1)) return;
-    if (s->n == SPELLINGS) return;
+    if (s->n == MOST_SPELLINGS) return;
     snprintf(s->text[s->n++], sizeof s->text[0], "%s", e->label);
     ft_warn("%s:%d: the label '%s' is taken for '%s' of line %d", e->list, e->line, e->label, as->label, as->line);
 }

@@ -16,12 +16,12 @@
 #include "common/io/lookup.h"
 #include "common/io/table.h"
 
-enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 };          /* MOST_FACTS: bytes; every row repeats the names of its columns */
-enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN, TOLD = 4096 }; /* TOLD: bytes of what --columns says of one */
-static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
-static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
+enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 };            /* MOST_FACTS: bytes; every row repeats the names of its columns */
+enum { VIDEO = 0, LABEL, GROUP, SPLIT, N_KNOWN, TOLD = 4096 }; /* TOLD: bytes of what --columns says of one */
+static const char *const column_names[N_KNOWN] = {"video", "label", "group", "split"};
+static const char *const field_names[N_KNOWN] = {"the name of the video", "the label", "the group", "the split"};
 /* What they are called elsewhere: small letters, without what stands between words. */
-static const char *const other_names[KNOWN][14] = {
+static const char *const other_names[N_KNOWN][14] = {
     {"filename", "file", "path", "filepath", "videoname", "videofile", "videopath", "videoid", "hashedfilename", "name"},
     {"class", "finding", "category", "diagnosis", "target", "classname", "labelname", "labels"},
     {"patient", "patientid", "subject", "subjectid", "participant", "participantid", "pid", "patientidname"},
@@ -30,8 +30,8 @@ static const char *const other_names[KNOWN][14] = {
 typedef struct {
     ft_labels *l;
     const ft_list_opt *opt;
-    const char *path;  /* l's own copy */
-    int column[KNOWN]; /* where each known column stands; -1: absent */
+    const char *path;    /* l's own copy */
+    int column[N_KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
     bool headerless;
     json_t *fact, *nothing;      /* of the row, kept from row to row with its columns; "" */
@@ -82,7 +82,7 @@ static int check_columns(const char *columns)
     for (const char *p = columns; p && *p; p += strcspn(p, ","), p += *p == ',') {
         bool known = false;
         p += strspn(p, " ");
-        for (int k = 0; k < KNOWN; k++)
+        for (int k = 0; k < N_KNOWN; k++)
             known |= !strncmp(p, column_names[k], strlen(column_names[k])) && p[strlen(column_names[k])] == '=';
         if (!known)
             return FT_FAIL(FT_EUSAGE,
@@ -189,7 +189,7 @@ static void say_columns(const reader *r, const ft_row *row)
 {
     char text[600];
     size_t at = 0;
-    for (int k = 0; k < KNOWN && at < 450; k++)
+    for (int k = 0; k < N_KNOWN && at < 450; k++)
         if (r->column[k] >= 0 && strcmp(row->field[r->column[k]], column_names[k]))
             at += (size_t)snprintf(text + at, sizeof text - at, "%s%s is the column %.100s", at ? ", " : "", field_names[k],
                                    row->field[r->column[k]]);
@@ -202,11 +202,11 @@ static int header(reader *r, const ft_row *row)
     bool any = false;
     for (int i = 0; i < row->fields; i++) FT_TRY(ft_row_name(row, i, "the name of a column"));
     r->expected = row->fields;
-    for (int k = 0; k < KNOWN; k++) {
+    for (int k = 0; k < N_KNOWN; k++) {
         FT_TRY(find_column(r, row, k));
         any |= r->column[k] >= 0;
     }
-    for (int k = 0; k < KNOWN && r->headerless; k++)
+    for (int k = 0; k < N_KNOWN && r->headerless; k++)
         if (!told(r->opt->columns, k, name)) r->column[k] = -1; /* what stands in the first row is no name */
     all_names(row, all);
     if (!any && row->fields == 2) {
@@ -218,7 +218,7 @@ static int header(reader *r, const ft_row *row)
             return FT_FAIL(
                 FT_EDATA, "%s:1: no column named %s. There are %s. Say which it is: --columns %s=NAME (data.columns)%s",
                 row->path, column_names[k], all, column_names[k], any ? "" : ", or, in a list without a header, video=1,label=2");
-    for (int k = 0; k < KNOWN; k++)
+    for (int k = 0; k < N_KNOWN; k++)
         for (int q = 0; q < k; q++)
             if (r->column[k] >= 0 && r->column[k] == r->column[q])
                 return FT_FAIL(FT_EDATA, "%s:1: the column %s is %s and %s. Say which: --columns (data.columns)", row->path,
@@ -261,7 +261,7 @@ static int facts(reader *r, const ft_row *row, char **text)
     snprintf(where, sizeof where, "%s:%d", row->path, row->line);
     for (int i = 0; i < row->fields && rc == FT_OK; i++) {
         bool known = false;
-        for (int k = 0; k < KNOWN; k++) known |= r->column[k] == i;
+        for (int k = 0; k < N_KNOWN; k++) known |= r->column[k] == i;
         for (int k = 0; k < r->kinds; k++) known |= r->kind[k] == i;
         if (!known && r->name[i]) rc = take_fact(r, row, i, where);
     }

@@ -43,11 +43,11 @@ bool ft_video_crop_known(const char *crop)
     return !strcmp(crop, "none") || !strcmp(crop, "auto") || !strcmp(crop, "dicom-region") || rectangle(crop, &r);
 }
 
-enum { LOOKS = 24 };
+enum { MOST_LOOKS = 24 };
 typedef struct {
     const ft_video *v;
     ft_scaler scaler;
-    uint8_t *rgb[LOOKS];
+    uint8_t *rgb[MOST_LOOKS];
     int n, w, h; /* only those of the first one's shape */
 } looks;
 
@@ -97,7 +97,7 @@ int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown)
     if (r.w > W || r.h > H || r.x > W - r.w || r.y > H - r.h)
         return FT_FAIL(FT_EDATA, "%s: the crop %s does not lie inside of its picture of %dx%d", v->path, crop, W, H);
     if (find || shown) {
-        int64_t index[LOOKS], n = !find ? 1 : v->frames < LOOKS ? v->frames : LOOKS;
+        int64_t index[MOST_LOOKS], n = !find ? 1 : v->frames < MOST_LOOKS ? v->frames : MOST_LOOKS;
         for (int64_t i = 0; i < n; i++) index[i] = n > 1 ? (v->frames - 1) * i / (n - 1) : 0;
         rc = ft_video_visit(v, index, n, look, &l);
         if (rc == FT_OK && find) rc = ft_content_box(l.rgb, l.n, l.w, l.h, &small);
@@ -111,7 +111,7 @@ int ft_video_crop(ft_video *v, const char *crop, uint8_t *shown)
     small = (ft_rect){r.x * l.w / W, r.y * l.h / H, 0, 0};
     small.w = (r.x + r.w) * l.w / W - small.x, small.h = (r.y + r.h) * l.h / H - small.y;
     if (rc == FT_OK && shown) show(&l, &small, shown);
-    for (int i = 0; i < LOOKS; i++) ft_free(l.rgb[i]);
+    for (int i = 0; i < MOST_LOOKS; i++) ft_free(l.rgb[i]);
     ft_scaler_free(&l.scaler);
     return rc;
 }

@@ -121,7 +121,7 @@ static int probe(ft_decoder *d, const char *path, const AVInputFormat **format)
 
 static int open_file(ft_decoder *d, const char *path)
 {
-    enum { BUFFER = 32768 };
+    enum { BUFFER_BYTES = 32768 };
     struct stat st;
     FT_TRY(ft_is_file(path));
     d->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* should it have become a pipe, it is not waited for */
@@ -129,8 +129,8 @@ static int open_file(ft_decoder *d, const char *path)
         return FT_FAIL(FT_EIO, "%s: cannot be read (%s)", path, strerror(errno));
     d->size = st.st_size;
     for (int64_t i = 0; i < d->dicom.n_part; i++) d->size = (i ? d->size : 0) + (int64_t)d->dicom.part[i].size;
-    uint8_t *buffer = av_malloc(BUFFER);
-    d->io = buffer ? avio_alloc_context(buffer, BUFFER, 0, d, read_bytes, NULL, seek_bytes) : NULL;
+    uint8_t *buffer = av_malloc(BUFFER_BYTES);
+    d->io = buffer ? avio_alloc_context(buffer, BUFFER_BYTES, 0, d, read_bytes, NULL, seek_bytes) : NULL;
     if (!d->io) av_free(buffer);
     d->format = avformat_alloc_context();
     if (!d->io || !d->format || !(d->format->protocol_whitelist = av_strdup("none")))

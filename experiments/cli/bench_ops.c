@@ -146,8 +146,8 @@ static ft_t o_reduce(bench *b) { return ft_reduce(b->g, X(3072, 2048), 1, false)
 static ft_t o_mse(bench *b) { return ft_loss_mean(b->g, X(3072, 2048), ft_stop_grad(b->g, X(3072, 2048)), FT_MSE); }
 static ft_t o_adamw(bench *b)
 {
-    ft_t w = W("w", 8192, 1024);
-    ft_t y = ft_reduce(b->g, w, 3, false);
+    ft_t weights = W("w", 8192, 1024);
+    ft_t y = ft_reduce(b->g, weights, 3, false);
     ft_backward(b->g, ft_reshape(b->g, y, 1, (int64_t[]){1}));
     ft_optimise(b->g, (ft_optim_opt){.weight_decay = 0.01f});
     return NULL;
@@ -267,8 +267,8 @@ static int bench_op(int k, ft_dtype dtype, bool both, int64_t runs, bool profile
     ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
     double *ms = ft_alloc((size_t)runs * sizeof *ms);
-    int rc = g && ms ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory");
-    if (rc < 0) goto done;
+    int rc;
+    FT_TRY_TO(rc, done, g && ms ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory"));
     bench b = {.g = g, .dtype = dtype};
     ft_t y = ops[k].make(&b);
     if (y && both && !ft_graph_error(g)) {

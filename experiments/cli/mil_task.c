@@ -85,8 +85,8 @@ int ft_mil_task(const ft_config *cfg, const char *dir, bool resume)
     int64_t *video = NULL, n = 0;
     int *label = NULL;
     json_t *about = NULL;
-    int rc = mil_data_read(&d, cfg, ft_config_text(cfg, "data.features"));
-    if (rc < 0) goto done;
+    int rc;
+    FT_TRY_TO(rc, done, mil_data_read(&d, cfg, ft_config_text(cfg, "data.features")));
     const ft_fold *fold = &d.folds[0];
     const ft_videos *part[] = {&fold->pool, &fold->validation}; /* nothing is chosen by validation: it may teach */
     video = ft_alloc((size_t)(d.videos.n_video + 1) * sizeof *video),

@@ -98,7 +98,7 @@ static int run_model(ft_cli *c, const char *what, int64_t runs)
     if (rc == FT_OK && train && row->frozen) rc = FT_FAIL(FT_EUSAGE, "%s is a frozen network: bench forward times it", model);
     if (rc == FT_OK && (!params || !ms || !(g = ft_graph_new(params, dtype, FT_GRAPH_ALONE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for %s", model);
-    if (rc < 0) goto done;
+    FT_TRY_TO(rc, done, rc);
     if (row->frozen || !train) FT_TRY_TO(rc, done, ft_params_train_only(params, 0, NULL)); /* no gradients, no moments */
     ft_training(g, train);
     ft_t x[FT_MODEL_INPUTS] = {NULL}, y;

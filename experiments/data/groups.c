@@ -157,7 +157,7 @@ int ft_groups_deal(const ft_clipstore *s, const ft_classes *c, int *side, int fr
     double *have = ft_alloc_n((int64_t)sides * kinds, sizeof *have), *total = ft_alloc_n(kinds, sizeof *total);
     int *to = ft_alloc_n(g.n + 1, sizeof *to),
         rc = order && start && video && turns && have && total && to ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for splits");
-    if (rc < 0) goto done;
+    FT_TRY_TO(rc, done, rc);
     for (int64_t i = 0; i < g.n; i++) order[i] = i, to[i] = -1;
     ft_rng_shuffle(&r, order, g.n);
     members(&g, side, s->n_video, from, start, video);

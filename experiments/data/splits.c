@@ -34,14 +34,14 @@ static void rename_side(int *side, int64_t n, int from, int to)
 /* A validation set from the pool, as many videos as asked or as leave the pool its labels. */
 static int take_validation(const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side, ft_rng r)
 {
-    int64_t want = ft_config_int(cfg, "validation"), labels = ft_config_int(cfg, "labels"), pool = 0;
-    for (int64_t i = 0; i < s->n_video; i++) pool += side[i] == POOL && c->of_video[i] >= 0;
-    if (want < 0) want = pool - labels < labels ? (pool - labels) / 2 : labels;
+    int64_t want = ft_config_int(cfg, "validation"), labels = ft_config_int(cfg, "labels"), in_pool = 0;
+    for (int64_t i = 0; i < s->n_video; i++) in_pool += side[i] == POOL && c->of_video[i] >= 0;
+    if (want < 0) want = in_pool - labels < labels ? (in_pool - labels) / 2 : labels;
     if (want <= 0) return FT_OK;
-    double share[2] = {1 - (double)want / (double)pool, (double)want / (double)pool};
+    double share[2] = {1 - (double)want / (double)in_pool, (double)want / (double)in_pool};
     if (share[0] <= 0)
         return FT_FAIL(FT_EDATA, "%s: %lld validation videos asked of a pool of %lld. Lower validation", s->path, (long long)want,
-                       (long long)pool);
+                       (long long)in_pool);
     FT_TRY(ft_groups_deal(s, c, side, POOL, 2, share, r));
     rename_side(side, s->n_video, 100, POOL);
     rename_side(side, s->n_video, 101, VALIDATION);
@@ -73,7 +73,7 @@ static bool numbered(const ft_clipstore *s)
 static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
 {
     bool named = false;
-    int64_t validation = 0; /* videos that the lists name */
+    int64_t given = 0; /* videos that the lists name */
     if (numbered(s))
         return FT_FAIL(
             FT_EDATA,
@@ -86,7 +86,7 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
         if (*w && side[i] == POOL && strcmp(w, "train"))
             return FT_FAIL(FT_EDATA, "%s: the split of %s is '%s'; train, validation and test are known", s->path,
                            s->video[i].name, w);
-        named |= side[i] == TEST, validation += side[i] == VALIDATION;
+        named |= side[i] == TEST, given += side[i] == VALIDATION;
     }
     if (!named) {
         double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
@@ -95,12 +95,12 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
         rename_side(side, s->n_video, 101, TEST);
     }
     int64_t want = ft_config_int(cfg, "validation");
-    if (validation > 0 && want >= 0 && want != validation) {
+    if (given > 0 && want >= 0 && want != given) {
         ft_log("%s: the %lld validation videos of its lists join the pool, as validation: %lld asks (-1 keeps them)", s->path,
-               (long long)validation, (long long)want);
-        rename_side(side, s->n_video, VALIDATION, POOL), validation = 0;
+               (long long)given, (long long)want);
+        rename_side(side, s->n_video, VALIDATION, POOL), given = 0;
     }
-    if (validation == 0) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
+    if (given == 0) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
     return add_fold(folds, n, s, side, 0, 0);
 }
 
@@ -277,7 +277,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
         rc = FT_FAIL(FT_EDATA,
                      "%s: %lld labelled videos asked (labels, %s), the training pool has %lld. Set labels: %lld, or add videos",
                      s->path, (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
-    if (rc < 0) goto done;
+    FT_TRY_TO(rc, done, rc);
     ft_rng r = ft_rng_make((uint64_t)split, FT_STREAM_LABELLED, (uint64_t)(fold->repeat * 1000 + fold->fold));
     if (!strcmp(ft_config_text(cfg, "labels_from"), "random")) ft_rng_shuffle(&r, order, n);
     FT_TRY_TO(rc, done,

@@ -78,28 +78,28 @@ static void looks_of(ft_arm_result *a)
 /* trivial answers on the first run's test videos */
 static int trivial_answers(ft_result *r)
 {
-    int C = r->x->classes.n, positive = r->x->classes.positive;
+    int classes = r->x->classes.n, positive = r->x->classes.positive;
     const ft_run_scores *t = &r->arm[0].run[0];
-    float *prob = ft_alloc((size_t)(t->n * C + 1) * sizeof *prob);
+    float *prob = ft_alloc((size_t)(t->n * classes + 1) * sizeof *prob);
     if (!prob) return FT_FAIL(FT_ENOMEM, "no memory for %lld answers", (long long)t->n);
     for (int kind = 0; kind < 2; kind++) {
         for (int64_t i = 0; i < t->n; i++)
-            for (int c = 0; c < C; c++)
-                prob[i * C + c] = positive == FT_MULTILABEL ? kind == 0
-                                  : C == 2                  ? (c == positive) == (kind == 0)
-                                                            : c == (kind ? 0 : positive);
-        *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
+            for (int c = 0; c < classes; c++)
+                prob[i * classes + c] = positive == FT_MULTILABEL ? kind == 0
+                                        : classes == 2            ? (c == positive) == (kind == 0)
+                                                                  : c == (kind ? 0 : positive);
+        *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, classes, positive);
     }
     ft_free(prob);
     double prevalence = 0; /* guessing positive at the rate of the training labels, which are balanced: 1 / classes */
     for (int64_t i = 0; i < t->n; i++) prevalence += t->label[i] == positive;
     prevalence /= (double)t->n;
-    r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
+    r->trivial_prior = classes == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / classes;
     if (positive == FT_MULTILABEL) { /* each label at its own rate p: F1 of p in the mean */
         double labels = 0;
         for (int64_t i = 0; i < t->n; i++)
-            for (int c = 0; c < C; c++) labels += t->label[i] >> c & 1;
-        r->trivial_prior = labels / (double)t->n / C;
+            for (int c = 0; c < classes; c++) labels += t->label[i] >> c & 1;
+        r->trivial_prior = labels / (double)t->n / classes;
     }
     r->test_videos = t->n;
     return FT_OK;
