@@ -165,17 +165,3 @@ ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t vide
     }
     return l;
 }
-
-void ft_mil_segments(const float *x, int64_t snippets, int64_t width, int64_t segments, float *out)
-{
-    for (int64_t t = 0; t < segments; t++) {
-        int64_t from = t * snippets / segments,
-                to = (t + 1) * snippets / segments; /* trunc(linspace(0, snippets, segments + 1)) */
-        if (to == from) to = from + 1;
-        for (int64_t d = 0; d < width; d++) {
-            double sum = 0;
-            for (int64_t s = from; s < to; s++) sum += (double)x[s * width + d];
-            out[t * width + d] = (float)(sum / (double)(to - from));
-        }
-    }
-}

@@ -6,6 +6,7 @@
 #include "classify/mil.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
+#include "common/base/ranges.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/io/weights.h"
@@ -65,7 +66,7 @@ static int prepare(feeder *f, const ft_mil_preset *p)
     if (!f->segments || !f->of_class[0] || !f->of_class[1]) return FT_FAIL(FT_ENOMEM, "no memory for features");
     for (int64_t i = 0; i < s->n; i++) {
         const ft_video_features *v = &s->features->video[s->video[i]];
-        ft_mil_segments(v->value, v->snippets, s->features->width, p->segments, f->segments + i * f->each);
+        ft_mean_ranges(v->value, v->snippets, s->features->width, p->segments, f->segments + i * f->each);
         f->of_class[s->label[i]][f->n_class[s->label[i]]++] = i;
     }
     for (int c = 0; c < 2; c++)
@@ -144,7 +145,7 @@ int ft_mil_score(const ft_mil_opt *o, const char *dir, const ft_features *featur
     FT_TRY_TO(rc, done, ft_weights_load(path, params, FT_WEIGHTS, NULL));
     for (int64_t i = 0; i < n; i++) {
         const ft_video_features *v = &features->video[video[i]];
-        ft_mil_segments(v->value, v->snippets, D, p->segments, ft_data(x));
+        ft_mean_ranges(v->value, v->snippets, D, p->segments, ft_data(x));
         memset(ft_data(whole), 0, (size_t)(longest * D) * sizeof(float));
         memcpy(ft_data(whole), v->value, (size_t)(v->snippets * D) * sizeof(float));
         FT_TRY_TO(rc, done, ft_run(plan, &(ft_step){0}));

@@ -222,6 +222,18 @@ const char *ft_label_part(const char **at, size_t *n)
     return *n ? from : NULL;
 }
 
+char *ft_label_of_bits(const char *const *name, int n, int bits, const char *none)
+{
+    ft_text t;
+    if (bits == 0) return ft_strdup(none);
+    if (ft_text_begin(&t) < 0) return NULL;
+    for (int k = 0, some = 0; k < n; k++)
+        if (bits >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", name[k]);
+    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
+    ft_text_free(&t);
+    return text;
+}
+
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* The row's parts, joined forms, in order and each once: "blood|polyp" */

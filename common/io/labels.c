@@ -458,15 +458,12 @@ static int add_video(ft_labels *l, const char *folder, const char *class, const 
 {
     if (class) FT_TRY(ft_check_name(class, strlen(class), folder, "the folder"));
     FT_TRY(ft_check_name(file, strlen(file), folder, "the file"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = class ? ft_format("%s/%s", class, file) : ft_strdup(file),
-                    .label = ft_strdup(class ? class : ""),
-                    .group = class ? ft_strdup("") : ft_strdup(file),
-                    .split = ft_strdup(""),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0]};
-    return e->video && e->label && e->group && e->split && e->facts ? FT_OK : no_memory(folder);
+    char *video = class ? ft_format("%s/%s", class, file) : ft_strdup(file);
+    int rc = video ? ft_labels_add(
+                         l, &(ft_label_texts){.video = video, .label = (char *)(uintptr_t) class, .group = class ? NULL : video})
+                   : no_memory(folder);
+    ft_free(video);
+    return rc;
 }
 
 /* Texts and tables that lie beside videos */
@@ -554,6 +551,24 @@ static void row_free(ft_label *e)
     ft_free(e->split);
     ft_free(e->facts);
     ft_free(e->file);
+}
+
+int ft_labels_add(ft_labels *l, const ft_label_texts *row)
+{
+    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
+    ft_label *e = &l->row[l->n++];
+    *e = (ft_label){.video = ft_strdup(row->video ? row->video : ""),
+                    .label = ft_strdup(row->label ? row->label : ""),
+                    .group = ft_strdup(row->group ? row->group : ""),
+                    .split = ft_strdup(row->split ? row->split : ""),
+                    .facts = ft_strdup(row->facts ? row->facts : "{}"),
+                    .file = row->file ? ft_strdup(row->file) : NULL,
+                    .list = l->list[0],
+                    .line = row->line,
+                    .from = row->from,
+                    .frames = row->frames};
+    bool room = e->video && e->label && e->group && e->split && e->facts && (e->file || !row->file);
+    return room ? FT_OK : no_memory(e->list);
 }
 
 void ft_labels_drop(ft_labels *l, int i)

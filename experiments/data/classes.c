@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/labels.h"
@@ -128,15 +127,8 @@ json_t *ft_classes_names(const ft_classes *c)
 
 char *ft_classes_text(const ft_classes *c, int label)
 {
-    ft_text t;
     if (c->positive != FT_MULTILABEL) return ft_strdup(label < 0 ? "" : c->name[label]);
-    if (ft_text_begin(&t) < 0) return NULL;
-    for (int k = 0, some = 0; k < c->n; k++)
-        if (label >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", c->name[k]);
-    if (label == 0) fputs(FT_NO_LABEL, t.f);
-    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
-    ft_text_free(&t);
-    return text;
+    return ft_label_of_bits((const char *const *)c->name, c->n, label, FT_NO_LABEL);
 }
 
 int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store)

@@ -189,16 +189,7 @@ static int add_video(ft_labels *l, const char *root, const char *path)
     const char *name = path + strlen(root);
     while (*name == '/') name++;
     FT_TRY(ft_check_name(name, strlen(name), root, "the file"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = ft_strdup(name),
-                    .label = ft_strdup(""),
-                    .group = ft_strdup(name),
-                    .split = ft_strdup(""),
-                    .file = ft_strdup(path),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0]};
-    return e->video && e->label && e->group && e->split && e->file && e->facts ? FT_OK : no_memory(root);
+    return ft_labels_add(l, &(ft_label_texts){.video = name, .group = name, .file = path});
 }
 
 static int dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)

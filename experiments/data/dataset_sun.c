@@ -137,17 +137,14 @@ static int add_clip(ft_labels *l, const classes *c, const char *frames, const ch
     const ft_label *class = at < 0 ? NULL : &c->clip.row[c->clip.n - 1 - at];
     if (!class) return FT_FAIL(FT_EDATA, "%s: has no class for %s/%s", c->path, frames, name);
     FT_TRY(ft_check_name(name, strlen(name), frames, "the name of the clip"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = ft_strdup(name),
-                    .label = ft_strdup(class->label),
-                    .group = ft_format("%.*s", (int)strcspn(name, "_"), name),
-                    .split = ft_strdup(""),
-                    .file = ft_format("%s/%s", frames, name),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0],
-                    .line = class->line};
-    return e->video && e->label && e->group && e->split && e->file && e->facts ? FT_OK : no_memory(frames);
+    char *file = ft_format("%s/%s", frames, name), *group = ft_format("%.*s", (int)strcspn(name, "_"), name);
+    int rc =
+        file && group
+            ? ft_labels_add(
+                  l, &(ft_label_texts){.video = name, .label = class->label, .group = group, .file = file, .line = class->line})
+            : no_memory(frames);
+    ft_free(file), ft_free(group);
+    return rc;
 }
 
 static int read_seg(ft_labels *l, const char *root, const char *part, bool *found)
