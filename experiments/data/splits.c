@@ -31,10 +31,27 @@ static void rename_side(int *side, int64_t n, int from, int to)
         if (side[i] == from) side[i] = to;
 }
 
-/* A validation set from the pool, as many videos as asked or as leave the pool its labels. */
-static int take_validation(const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side, ft_rng r)
+typedef struct {
+    int64_t validation, labels; /* validation -1: that of the lists, or as many as there are labels */
+    double test_fraction;
+    int folds, repeats;
+    bool cross_validation;
+} fold_opt;
+
+static fold_opt fold_options(const ft_config *cfg)
 {
-    int64_t want = ft_config_int(cfg, "validation"), labels = ft_config_int(cfg, "labels"), in_pool = 0;
+    return (fold_opt){.validation = ft_config_int(cfg, "validation"),
+                      .labels = ft_config_int(cfg, "labels"),
+                      .test_fraction = ft_config_real(cfg, "test_fraction"),
+                      .folds = (int)ft_config_int(cfg, "folds"),
+                      .repeats = (int)ft_config_int(cfg, "splits"),
+                      .cross_validation = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation")};
+}
+
+/* A validation set from the pool, as many videos as asked or as leave the pool its labels. */
+static int take_validation(const fold_opt *o, const ft_clipstore *s, const ft_classes *c, int *side, ft_rng r)
+{
+    int64_t want = o->validation, labels = o->labels, in_pool = 0;
     for (int64_t i = 0; i < s->n_video; i++) in_pool += side[i] == POOL && c->of_video[i] >= 0;
     if (want < 0) want = in_pool - labels < labels ? (in_pool - labels) / 2 : labels;
     if (want <= 0) return FT_OK;
@@ -70,7 +87,7 @@ static bool numbered(const ft_clipstore *s)
     return any;
 }
 
-static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
+static int test_list(ft_fold **folds, int *n, const fold_opt *o, const ft_clipstore *s, const ft_classes *c, int *side)
 {
     bool named = false;
     int64_t given = 0; /* videos that the lists name */
@@ -89,18 +106,18 @@ static int test_list(ft_fold **folds, int *n, const ft_config *cfg, const ft_cli
         named |= side[i] == TEST, given += side[i] == VALIDATION;
     }
     if (!named) {
-        double t = ft_config_real(cfg, "test_fraction"), share[2] = {1 - t, t};
+        double t = o->test_fraction, share[2] = {1 - t, t};
         FT_TRY(ft_groups_deal(s, c, side, POOL, 2, share, ft_rng_make(0, FT_STREAM_TEST_LIST, 0)));
         rename_side(side, s->n_video, 100, POOL);
         rename_side(side, s->n_video, 101, TEST);
     }
-    int64_t want = ft_config_int(cfg, "validation");
+    int64_t want = o->validation;
     if (given > 0 && want >= 0 && want != given) {
         ft_log("%s: the %lld validation videos of its lists join the pool, as validation: %lld asks (-1 keeps them)", s->path,
                (long long)given, (long long)want);
         rename_side(side, s->n_video, VALIDATION, POOL), given = 0;
     }
-    if (given == 0) FT_TRY(take_validation(cfg, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
+    if (given == 0) FT_TRY(take_validation(o, s, c, side, ft_rng_make(0, FT_STREAM_VALIDATION, 0)));
     return add_fold(folds, n, s, side, 0, 0);
 }
 
@@ -141,11 +158,10 @@ static void say_unused(const ft_clipstore *s)
         }
 }
 
-static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c, int *side)
+static int cross_validation(ft_fold **folds, int *n, const fold_opt *o, const ft_clipstore *s, const ft_classes *c, int *side)
 {
-    int k = (int)ft_config_int(cfg, "folds"), repeats = (int)ft_config_int(cfg, "splits"),
-        *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part), *of_number = ft_alloc_n(MOST_FOLDS, sizeof *of_number),
-        rc = FT_OK;
+    int k = o->folds, *part = ft_alloc((size_t)(s->n_video + 1) * sizeof *part),
+        *of_number = ft_alloc_n(MOST_FOLDS, sizeof *of_number), rc = FT_OK;
     bool given = numbered(s);
     double *share = ft_alloc_n(MOST_FOLDS, sizeof *share);
     if (!part || !share || !of_number) rc = FT_FAIL(FT_ENOMEM, "no memory for folds");
@@ -153,12 +169,12 @@ static int cross_validation(ft_fold **folds, int *n, const ft_config *cfg, const
     else if (rc == FT_OK) say_unused(s);
     if (rc > 0) rc = FT_OK;
     for (int i = 0; rc == FT_OK && i < k; i++) share[i] = 1.0 / k;
-    for (int repeat = 0; rc == FT_OK && repeat < repeats; repeat++) {
+    for (int repeat = 0; rc == FT_OK && repeat < o->repeats; repeat++) {
         for (int64_t i = 0; i < s->n_video && !given; i++) part[i] = POOL;
         if (!given) rc = ft_groups_deal(s, c, part, POOL, k, share, ft_rng_make(0, FT_STREAM_FOLDS, (uint64_t)repeat));
         for (int fold = 0; rc == FT_OK && fold < k; fold++) {
             for (int64_t i = 0; i < s->n_video; i++) side[i] = part[i] == 100 + fold ? TEST : POOL;
-            rc = take_validation(cfg, s, c, side, ft_rng_make(1, FT_STREAM_VALIDATION, (uint64_t)(repeat * k + fold)));
+            rc = take_validation(o, s, c, side, ft_rng_make(1, FT_STREAM_VALIDATION, (uint64_t)(repeat * k + fold)));
             if (rc == FT_OK) rc = add_fold(folds, n, s, side, repeat, fold);
         }
     }
@@ -182,15 +198,15 @@ static int check_test_list(const ft_clipstore *s, const ft_classes *c, const ft_
 
 int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *s, const ft_classes *c)
 {
+    fold_opt o = fold_options(cfg);
     *folds = NULL;
     *n = 0;
     int *side = ft_alloc_n(s->n_video + 1, sizeof *side);
     if (!side) return FT_FAIL(FT_ENOMEM, "no memory for splits");
     int rc = FT_OK;
     for (int k = 0; rc == FT_OK && c->positive == FT_MULTILABEL && k < c->n; k++) rc = ft_classes_check_some_lack(c, s, k);
-    bool cv = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation");
-    if (rc == FT_OK) rc = cv ? cross_validation(folds, n, cfg, s, c, side) : test_list(folds, n, cfg, s, c, side);
-    for (int i = 0; rc == FT_OK && !cv && i < *n; i++) rc = check_test_list(s, c, &(*folds)[i]);
+    if (rc == FT_OK) rc = (o.cross_validation ? cross_validation : test_list)(folds, n, &o, s, c, side);
+    for (int i = 0; rc == FT_OK && !o.cross_validation && i < *n; i++) rc = check_test_list(s, c, &(*folds)[i]);
     if (rc == FT_OK) rc = ft_sides_check_folds(s, *folds, *n);
     ft_free(side);
     if (rc < 0) ft_folds_free(*folds, *n), *folds = NULL, *n = 0;
