@@ -123,6 +123,8 @@ ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_
 
 ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row) { return ft_select(g, modulation, 0, row); }
 
+ft_t ft_dit_block_part(ft_graph *g, const ft_dit_blocks *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
+
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out)
 {
     int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), grid = ft_dim(x, 2);

@@ -139,18 +139,22 @@ static int store_written(ft_config *c, int i, const char *text, const char *orig
     return ft_setting_store(c, i, NULL, n, item, origin);
 }
 
-int ft_config_new(ft_config **out)
+static int empty(ft_config **out)
 {
     ft_config *c = *out = ft_alloc(sizeof *c);
-    if (!c || !(c->arena = ft_arena_new())) {
-        ft_free(c);
-        *out = NULL;
-        return ft_settings_no_memory();
-    }
+    if (c && (c->arena = ft_arena_new())) return FT_OK;
+    ft_free(c);
+    *out = NULL;
+    return ft_settings_no_memory();
+}
+
+int ft_config_new(ft_config **out)
+{
+    FT_TRY(empty(out));
     for (int i = 0; i < FT_N_SETTINGS; i++) {
-        int rc = store_written(c, i, ft_settings[i].standard, "default");
+        int rc = store_written(*out, i, ft_settings[i].standard, "default");
         if (rc < 0) {
-            ft_config_free(c);
+            ft_config_free(*out);
             *out = NULL;
             return rc;
         }
@@ -160,15 +164,10 @@ int ft_config_new(ft_config **out)
 
 int ft_config_copy(ft_config **out, const ft_config *c)
 {
-    ft_config *copy = *out = ft_alloc(sizeof *copy);
-    if (!copy || !(copy->arena = ft_arena_new())) {
-        ft_free(copy);
-        *out = NULL;
-        return ft_settings_no_memory();
-    }
-    memcpy(copy->v, c->v, sizeof copy->v);
-    memcpy(copy->open, c->open, sizeof copy->open);
-    copy->scoped = c->scoped;
+    FT_TRY(empty(out));
+    memcpy((*out)->v, c->v, sizeof c->v);
+    memcpy((*out)->open, c->open, sizeof c->open);
+    (*out)->scoped = c->scoped;
     return FT_OK;
 }
 

@@ -15,6 +15,7 @@
 #include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/lookup.h"
+#include "common/io/stills.h"
 #include "common/io/table.h"
 #include "experiments/data/datasets.h"
 #include "experiments/data/windows.h"
@@ -31,15 +32,6 @@ static bool holds(const char *name, const char *word)
     return false;
 }
 
-static bool is_image(const char *name)
-{
-    static const char *const ending[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof ending / sizeof *ending; i++)
-        if (!strcasecmp(dot, ending[i])) return true;
-    return false;
-}
-
 static int read_case(ft_labels *l, const char *folder, const char *name, bool positive, const ft_list_words *w)
 {
     static const char *const polyp[] = {"polyp"};
@@ -48,7 +40,7 @@ static int read_case(ft_labels *l, const char *folder, const char *name, bool po
     int n = 0, images = 0, rc = path && called ? FT_OK : no_memory(folder);
     int32_t *is = NULL;
     if (rc == FT_OK) rc = ft_numbered_names(path, &image, &n);
-    for (int i = 0; i < n; i++) images += is_image(image[i]);
+    for (int i = 0; i < n; i++) images += ft_still_name(image[i]);
     if (rc == FT_OK && !(is = ft_alloc_n(images + 1, sizeof *is))) rc = no_memory(path);
     for (int i = 0; rc == FT_OK && i < images; i++) is[i] = positive;
     ft_framed v = {called, path, "", is, images, polyp, 1, "normal", false};

@@ -201,3 +201,10 @@ done:
     ft_free(to);
     return rc;
 }
+
+json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < v->n; i++) json_array_append_new(a, json_string(s->video[v->video[i]].name));
+    return a;
+}

@@ -11,6 +11,8 @@ typedef struct {
     int64_t n;
 } ft_videos;
 
+json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v); /* a list, fresh */
+
 typedef struct {
     ft_videos test, validation, pool;
     int repeat, fold;

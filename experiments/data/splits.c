@@ -315,19 +315,12 @@ done:
     return rc;
 }
 
-static json_t *names(const ft_clipstore *s, const ft_videos *v)
-{
-    json_t *a = json_array();
-    for (int64_t i = 0; i < v->n; i++) json_array_append_new(a, json_string(s->video[v->video[i]].name));
-    return a;
-}
-
 int ft_split_save(const char *path, const ft_clipstore *s, const ft_fold *fold, const ft_videos *labelled, int split)
 {
     FT_TRY(ft_sides_check_split(s, fold, labelled, NULL));
     json_t *o = json_pack("{s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:s}", "split", split, "repeat", fold->repeat, "fold", fold->fold,
-                          "labelled", names(s, labelled), "pool", names(s, &fold->pool), "validation",
-                          names(s, &fold->validation), "test", names(s, &fold->test), "leakage",
+                          "labelled", ft_video_names(s, labelled), "pool", ft_video_names(s, &fold->pool), "validation",
+                          ft_video_names(s, &fold->validation), "test", ft_video_names(s, &fold->test), "leakage",
                           "none: no group of test or validation is in the pool; VAE and generators are trained on the pool only");
     int rc = ft_write_json(path, o, 1);
     json_decref(o);

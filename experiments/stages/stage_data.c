@@ -13,13 +13,6 @@
 #include "experiments/data/ingest.h"
 #include "gen/phantom.h"
 
-json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v)
-{
-    json_t *a = json_array();
-    for (int64_t i = 0; i < v->n; i++) json_array_append_new(a, json_string(s->video[v->video[i]].name));
-    return a;
-}
-
 static ft_sampling sampling(const ft_config *cfg)
 {
     return (ft_sampling){ft_clip_sampler_of(ft_config_text(cfg, "data.sampler")), (int)ft_config_int(cfg, "data.frames"),

@@ -134,8 +134,7 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
 {
     static const char *const keys[] = {"clips.filter", "clips.agreement", "unlabelled.sampler", "unlabelled.fps", NULL};
     /* who is labelled, and how the clips of a file are made alike, stand in the key */
-    static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
-                                             "data.sampler",    "data.stride", NULL};
+    static const char *const by_content[] = {FT_LABELS_AND_CLIPS, NULL};
     ft_stage like = {.kind = &filtering,
                      .cfg = cfg,
                      .arm = "",

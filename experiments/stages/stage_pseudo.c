@@ -70,8 +70,7 @@ int ft_stage_pseudo(ft_experiment *x, const ft_config *cfg, const char *label, i
                     ft_stage **stage)
 {
     /* who is labelled, and how clips are made, stand in the key */
-    static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
-                                             "data.sampler",    "data.stride", NULL};
+    static const char *const by_content[] = {FT_LABELS_AND_CLIPS, NULL};
     ft_stage like = {.kind = &pseudo_kind,
                      .cfg = cfg,
                      .arm = "",
