@@ -64,7 +64,9 @@ int ft_labels_add(ft_labels *l, const ft_label_texts *row);
 void ft_labels_drop(ft_labels *l, int i); /* takes row i out, keeping the order of the others */
 void ft_labels_free(ft_labels *l);
 
-/* What its words mean, called by the readers above in this order: label_values.c. Each may change what stands in the rows. */
+/* What its words mean, called by the readers above: the next four in this order, label_values.c. Each may change what stands in
+ * the rows; after an error there are none. */
+int ft_labels_settle(ft_labels *l, const ft_list_opt *opt);
 int ft_labels_name_splits(ft_labels *l);                  /* TRAIN, val, dev, fold_3: "train", "validation", "3" */
 int ft_labels_to_classes(ft_labels *l, const char *bins); /* numbers by bins; 1 and 1.0, Polyp and polyp are one class */
 int ft_labels_to_sets(ft_labels *l); /* the same for each class that a label names; then in order: "blood|polyp" */
