@@ -60,12 +60,10 @@ P
 # the control: the split's labels, dealt out evenly within each class
 sed -i 's/^arms:.*/arms: [supervised, "medsora-tiny generator.condition=shuffled-labels clips.use=labelled"]/; s/^labels:.*/labels: 8/' e.yaml
 works "$F" experiment run e.yaml -o c --set phantom.videos=48
-works "$F" phantom -o shows.h5 --videos 48 --size 32 --frames 8
+works "$F" phantom -o shows.h5 --videos 48 --size 32 --frames 8 --mp4 shows
 python3 - <<'P' || die "shuffled labels"
 import collections, csv, glob, json
-import h5py
-f = h5py.File("shows.h5")
-shows = {v: c for v, c in zip(f["video/name"].asstr(), f["video/label"].asstr())}
+shows = {r["video"].removesuffix(".mp4"): r["label"] for r in csv.DictReader(open("shows/labels.csv"))}
 split = [json.load(open(f"c/splits/split-{i}.json")) for i in range(2)]
 files = glob.glob("c/runs/generator-*/conditions.csv")
 assert len(files) == 2
