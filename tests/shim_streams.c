@@ -270,16 +270,23 @@ static void test_dropped(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    problem q;
-    make(&q, -1, "4");
-    assert_true(q.plan->device.queues > 1);
-    ft_shim()->refuse_streams = true;
-    ft_log_quiet(true);
-    for (int k = 0; k < 4; k++) step(&q, k, 0);
-    ft_shim()->refuse_streams = false;
-    assert_int_equal(q.plan->device.queues, 1);
-    assert_true(q.plan->device.recording && ft_shim()->beside == 0);
-    drop(&q);
+    uint64_t right[4];
+    for (int how = 0; how <= 3; how++) {
+        problem q;
+        make(&q, -1, how ? "4" : "1");
+        assert_true(how == 0 || q.plan->device.queues > 1);
+        ft_shim()->refuse_streams = how;
+        ft_log_quiet(true);
+        for (int k = 0; k < 4; k++) {
+            uint64_t h = step(&q, k, 0);
+            assert_true(how == 0 || h == right[k]);
+            right[k] = h;
+        }
+        ft_shim()->refuse_streams = 0;
+        assert_int_equal(q.plan->device.queues, 1);
+        assert_true(q.plan->device.recording && ft_shim()->beside == 0);
+        drop(&q);
+    }
 }
 
 static void test_asked(void **state)

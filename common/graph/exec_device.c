@@ -200,13 +200,16 @@ static int record(ft_plan *p)
     const ft_node *failed = NULL;
     FT_TRY(d->record_begin(p->device.queues, p->device.signals));
     int rc = list(p, true, &failed), end = d->record_end(&p->device.recording);
-    if (rc < 0) return rc;
-    if (end == FT_OK) return FT_OK;
+    if (rc == FT_OK && end == FT_OK) return FT_OK;
     if (p->device.queues > 1) { /* the next run tries what every device knows */
-        ft_log("the step is not recorded on %d queues, but on one: %s", p->device.queues, ft_error_message());
+        ft_log("the step is not recorded on %d streams, but on one: %s", p->device.queues, ft_error_message());
+        d->record_free(p->device.recording);
+        (void)d->check(); /* of calls that failed, nothing is left */
+        p->device.recording = NULL;
         p->device.queues = 1;
         return FT_OK;
     }
+    if (rc < 0) return rc;
     p->device.never_record = true;
     ft_log("the step is not recorded, it goes on op by op: %s%s%s", failed ? ft__op_name(failed->op) : ft_error_message(),
            failed ? ": " : "", failed ? ft_error_message() : "");

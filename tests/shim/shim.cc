@@ -628,6 +628,10 @@ static void join(ft_shim_stream *s, std::shared_ptr<capture> c)
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
+    if (e->in && settings.refuse_streams > 1) {
+        e->in->invalid = settings.refuse_streams == 2;
+        return failed(cudaErrorStreamCaptureUnsupported);
+    }
     if (!s->in && e->in && !e->in->ended) join(s, e->in);
     if (s->in != e->in) { /* of another capture, or of none */
         if (s->in) s->in->invalid = true;
@@ -660,7 +664,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
     if (!c || c->origin != s) return failed(cudaErrorStreamCaptureUnsupported);
     std::set<int> done = past(c->work, s->tail);
     cudaError_t e =
-        c->invalid || (settings.refuse_streams && c->streams.size() > 1) ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
+        c->invalid || (settings.refuse_streams == 1 && c->streams.size() > 1) ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
     for (ft_shim_stream *t : c->streams) {
         for (int i : t->tail)
             if (!done.count(i) && e == cudaSuccess) e = cudaErrorStreamCaptureUnjoined;
