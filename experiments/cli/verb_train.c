@@ -104,6 +104,11 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
     if (strcmp(task, "classifier")) {
         FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
         ft_clip_pool pool = {&d.store, clip, n};
+        const ft_generator *family = ft_generator_find(ft_config_text(cfg, "generator.model"));
+        if (!strcmp(task, "generator") && family && family->gan) { /* without a VAE */
+            rc = train_generator(cfg, &d, &pool, NULL, NULL, dir, seed, resume);
+            goto done;
+        }
         snprintf(vae, sizeof vae, "%s%s", dir, strcmp(task, "vae") ? "/vae" : "");
         snprintf(path, sizeof path, "%s/run.json", vae);
         if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_train(cfg, &pool, vae, seed, resume));
