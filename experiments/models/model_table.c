@@ -376,10 +376,12 @@ int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg,
 
 int64_t ft_model_parameters(const ft_params *params)
 {
+    static const char *const fixed[] = {"running_", "scaling_layer.", "w_avg", "freqs", "phase_scales", "fourier_coefs"};
     int64_t n = 0;
     for (int i = 0; i < ft_params_count(params); i++) {
-        const ft_param_info *e = ft_params_at(params, i);
-        if (!strstr(e->name, "running_") && strncmp(e->name, "scaling_layer.", 14)) n += e->count;
+        bool counts = true;
+        for (size_t k = 0; k < sizeof fixed / sizeof *fixed; k++) counts &= !strstr(ft_params_at(params, i)->name, fixed[k]);
+        if (counts) n += ft_params_at(params, i)->count;
     }
     return n;
 }
