@@ -335,7 +335,7 @@ TWINS = {  # the longest name that the case begins with decides
     "grid_sample": grid_sample,
     "corr_lookup": corr_lookup,
     "warp": warp,
-    "leaky_relu_within": lambda i, p: F.leaky_relu(i[0], 0.25).clamp(-0.13671875, 0.13671875),
+    "leaky_relu_within": lambda i, p: F.leaky_relu(i[0], 0.25).clamp(-0.13134765625, 0.13134765625),
     "augment": None,  # against Pillow: make_golden_augment.py
     "mse": loss, "l1": loss, "huber": loss, "bce": loss, "hinge": loss,
     "softmax_xent": lambda i, p: (-(i[1] * F.log_softmax(i[0], -1)).sum(-1) * (i[2] if len(i) > 2 else 1)).mean(),
