@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes styleganv.safetensors, which test_gan.c reads: losses and gradients of the three parts of a training step as StyleGAN-V's own
+"""Writes styleganv.safetensors, which test_gan.c reads: losses and gradients of the three parts of a training step, and augmented clips, as StyleGAN-V's own
 code computes them in f32 on the processor (its reference paths of upfirdn2d and bias_act), and a drawn clip. Weights and inputs are
 those of a formula that the C test repeats; of a gradient there are three numbers, as in formula_torch.py.
     git clone https://github.com/universome/stylegan-v
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 checkout = sys.argv[1]
 sys.path[:0] = [checkout, os.path.join(checkout, "src")]
 from src.training import networks
+from src.training.augment import AugmentPipe
 
 SIZE, WIDTH, BUDGET, MOST, B = 32, 16, 256, 32, 8
 
@@ -78,4 +79,8 @@ slope = torch.autograd.grad(D(real, none, real_t)["image_logits"].sum(), real, c
 loss = slope.square().sum([1, 2, 3]).view(-1, 3).mean(1).mean()
 (loss * (0.3 / 2 * 16)).backward()
 keep("r1", D, loss)
+pipe = AugmentPipe(xflip=1, rotate90=1, xint=1, scale=1, rotate=1, aniso=1, xfrac=1, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1)
+for percentile in (30, 80):  # of every number that it draws
+    seen = pipe(real.detach()[:6].view(2, 9, SIZE, SIZE), debug_percentile=percentile / 100)
+    out[f"augment.{percentile}"] = seen.view(2, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2).contiguous()
 save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), "styleganv.safetensors"))
