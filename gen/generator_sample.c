@@ -7,23 +7,33 @@
 #include "common/base/streams.h"
 #include "common/io/clipstore.h"
 #include "common/io/weights.h"
-#include "gen/generator.h"
+#include "gen/gan.h"
 #include "gen/sampler.h"
 
-/* names every parameter, so that a weights file can be read */
-static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes)
+static int name_end(ft_graph *g, const char *preset)
+{
+    int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
+    ft_graph_free(g);
+    return rc;
+}
+
+/* names every parameter, so that a weights file can be read; l: NULL for clips of pixels, of this shape */
+static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes,
+                         int frames, int size)
 {
     ft_graph *g = NULL;
     if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
         !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (!l) {
+        ft_gan_clip(g, preset, frames, size, 1, NULL, NULL);
+        return name_end(g, preset);
+    }
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
     ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};
     if (classes > 0) told.label = ft_input(g, "label", FT_F32, 2, (int64_t[]){1, classes + 1});
     ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], told);
-    int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
-    ft_graph_free(g);
-    return rc;
+    return name_end(g, preset);
 }
 
 int ft_generator_load(ft_params *params, const char *dir)
@@ -52,10 +62,11 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     int64_t clip = (int64_t)frames * size * size * 3;
     uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
     int rc = pixels ? ft_class_names_find(&classes, class, dir, &of.class) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    if (rc == FT_OK) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
-    if (rc == FT_OK) rc = network_store(&params, cfg, preset, &l, of.n);
+    const ft_latents *stats = ft_generator_find(preset)->gan ? NULL : &l;
+    if (rc == FT_OK && stats) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
+    if (rc == FT_OK) rc = network_store(&params, cfg, preset, stats, of.n, frames, size);
     if (rc == FT_OK) rc = ft_generator_load(params, dir);
-    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
+    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, stats, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);
