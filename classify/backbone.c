@@ -242,6 +242,17 @@ static int name_all(ft_backbone *b)
     return rc;
 }
 
+/* (B,F,S,S,3) in [0,1] */
+static ft_t pixels(ft_backbone *b, bool prepared)
+{
+    const int64_t dim[5] = {b->clips, b->looked, b->size, b->size, 3};
+    b->rgb = ft_input(b->g, "rgb", prepared ? FT_F32 : FT_U8, 5, dim);
+    if (prepared) return b->rgb;
+    b->view = ft_input(b->g, "view", FT_F32, 2, (int64_t[]){b->clips, FT_VIEW_NUMBERS});
+    b->cutout = ft_input(b->g, "cutout", FT_F32, 3, (int64_t[]){b->clips, b->looked, 3});
+    return ft_augment(b->g, b->rgb, b->view, b->cutout, 0, 1);
+}
+
 int ft_backbone_open(ft_backbone **out, const ft_backbone_opt *o, int frames, int size)
 {
     ft_dtype dtype;
@@ -263,10 +274,7 @@ int ft_backbone_open(ft_backbone **out, const ft_backbone_opt *o, int frames, in
     if (rc == FT_OK) rc = name_all(b);
     if (rc == FT_OK) {
         ft_training(b->g, false);
-        b->rgb = ft_input(b->g, "rgb", FT_U8, 5, (int64_t[]){b->clips, b->looked, size, size, 3});
-        b->view = ft_input(b->g, "view", FT_F32, 2, (int64_t[]){b->clips, FT_VIEW_NUMBERS});
-        b->cutout = ft_input(b->g, "cutout", FT_F32, 3, (int64_t[]){b->clips, b->looked, 3});
-        b->out = ft_cast(b->g, network(b->g, b, ft_augment(b->g, b->rgb, b->view, b->cutout, 0, 1)), FT_F32);
+        b->out = ft_cast(b->g, network(b->g, b, pixels(b, o->prepared)), FT_F32);
         ft_keep(b->out);
         if (ft_graph_error(b->g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", from.preset, ft_graph_error(b->g));
         for (int i = 0; rc == FT_OK && i < 3; i++) b->dim[i] = ft_dim(b->out, i + 1);
@@ -318,6 +326,22 @@ int ft_backbone_run(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, 
                 memcpy((float *)ft_data(b->cutout) + (i * b->looked + k) * 3, l->cutout, sizeof l->cutout);
             }
         }
+        FT_TRY(ft_run(b->plan, &(ft_step){0}));
+        memcpy(out + at * each, ft_data(b->out), (size_t)(m * each) * sizeof *out);
+    }
+    return FT_OK;
+}
+
+int ft_backbone_run_prepared(ft_backbone *b, const float *x, int64_t n, float *out)
+{
+    int64_t clip = (int64_t)b->frames * b->size * b->size * 3, each = b->dim[0] * b->dim[1] * b->dim[2];
+    int64_t frame = clip / b->frames;
+    for (int64_t at = 0; at < n; at += b->clips) {
+        int64_t m = n - at < b->clips ? n - at : b->clips;
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t k = 0; k < b->looked; k++)
+                memcpy((float *)ft_data(b->rgb) + (i * b->looked + k) * frame, x + (at + i) * clip + frame_at(b, k) * frame,
+                       (size_t)frame * sizeof *x);
         FT_TRY(ft_run(b->plan, &(ft_step){0}));
         memcpy(out + at * each, ft_data(b->out), (size_t)(m * each) * sizeof *out);
     }
