@@ -56,13 +56,19 @@ static void pairs_free(pairs *p) { ft_free(p->sum), ft_free(p->row), ft_free(p->
 /* mean of the kernel, each video as often as it was drawn; NAN (0 / 0) where one alone was */
 static double mean(const pairs *p, const double *rows, const double *columns)
 {
-    double sum = 0, count = 0;
-    for (int64_t v = 0; v < p->rows; v++)
-        for (int64_t w = 0; w < (rows[v] > 0 ? p->columns : 0); w++) {
-            double times = p->same && v == w ? 0 : rows[v] * columns[w];
-            sum += times * p->sum[v * p->columns + w], count += times * p->row[v] * p->column[w];
-        }
-    return sum / count;
+    double sum = 0, left = 0, right = 0, own = 0; /* clips drawn on each side, pairs of videos with themselves */
+    for (int64_t w = 0; w < p->columns; w++) right += columns[w] * p->column[w];
+    for (int64_t v = 0; v < p->rows; v++) {
+        const double *k = p->sum + v * p->columns;
+        double line = 0;
+        left += rows[v] * p->row[v];
+        if (rows[v] == 0) continue;
+#pragma omp simd reduction(+ : line)
+        for (int64_t w = 0; w < p->columns; w++) line += columns[w] * k[w];
+        if (p->same) line -= columns[v] * k[v], own += rows[v] * columns[v] * p->row[v] * p->column[v];
+        sum += rows[v] * line;
+    }
+    return sum / (left * right - own);
 }
 
 static double discrepancy(const ft_mmd_form *f, const pairs p[3], const double *real, const double *made)

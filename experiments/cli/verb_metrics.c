@@ -7,18 +7,15 @@
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
-#include "common/io/pth.h"
 #include "common/vision/dino.h"
 #include "experiments/cli/cli.h"
 #include "experiments/statistics/set_metrics.h"
 
 enum { PAIRS_OF = 4000, SAMPLES = 1000, FRAMES = 16, PICTURE = 224 };
 
-/* Weights of the networks that published numbers are of: by the network in a row of the table */
-static const struct {
-    const char *network, *option;
-} weights_of[] = {{"i3d", "--i3d"}, {"videomae-v2-g", "--videomae"}, {"inception-v3", "--inception"}, {"clip-vit-b32", "--clip"}};
-enum { NETWORKS = sizeof weights_of / sizeof *weights_of };
+/* Weights of the networks that published numbers are of: by how a network's name begins */
+static const char *const weights_of[][2] = {
+    {"i3d", "--i3d"}, {"videomae", "--videomae"}, {"inception", "--inception"}, {"clip", "--clip"}};
 
 typedef struct {
     ft_cli *c;
@@ -31,17 +28,11 @@ typedef struct {
     int rows; /* of the preset that were measured */
 } work;
 
-static const char *weights_for(const work *w, const char *network)
-{
-    for (int i = 0; i < NETWORKS; i++)
-        if (!strcmp(weights_of[i].network, network)) return ft_cli_text(w->c, weights_of[i].option);
-    return NULL;
-}
-
 static const char *option_for(const char *network)
 {
-    for (int i = 0; i < NETWORKS; i++)
-        if (!strcmp(weights_of[i].network, network)) return weights_of[i].option;
+    const size_t n = sizeof weights_of / sizeof *weights_of;
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(weights_of[i][0], network, strlen(weights_of[i][0]))) return weights_of[i][1];
     return "--weights";
 }
 
@@ -91,7 +82,7 @@ static void clips_text(const ft_take_opt *t, char text[24])
     else snprintf(text, 24, "all clips");
 }
 
-static void pixels_text(const ft_metric_row *r, const ft_take_opt t[2], char text[200])
+static void pixels_text(const ft_take_opt t[2], char text[200])
 {
     char first[48] = "", clips[2][24];
     bool alike = t[0].stride == t[1].stride && t[0].clips == t[1].clips;
@@ -105,57 +96,23 @@ static void pixels_text(const ft_metric_row *r, const ft_take_opt t[2], char tex
         snprintf(text, 200, "%d frames, stride real %d, fake %d, of a video real %s, fake %s%s, ", t[0].frames, t[0].stride,
                  t[1].stride, clips[0], clips[1], t[0].random ? ", real ones anywhere" : "");
     size_t n = strlen(text);
-    snprintf(text + n, 200 - n, "%s%d %s%s", first, t[0].size, ft_filter_name(t[0].filter),
-             r->range == 1 ? "" : ", (v - 128) / 128");
+    snprintf(text + n, 200 - n, "%s%d %s", first, t[0].size, ft_filter_name(t[0].filter));
 }
 
 /* Features of both sides, of clips or of the frames of clips */
 static int look(work *w, const ft_metric_row *r, const char *model, const char *weights, ft_set_features f[2], char pixels[200])
 {
-    ft_set_features_opt o = {
-        .network = w->network, .range = r->range, .by_frame = r->kind == FT_METRIC_CONSISTENCY, .cache = w->cache};
+    ft_set_features_opt o = {.network = w->network, .by_frame = r->kind == FT_METRIC_CONSISTENCY, .cache = w->cache};
     ft_take_opt take[2];
     o.network.model = model, o.network.weights = weights;
     for (int i = 0; i < 2; i++) FT_TRY(take_of(w, r, i, &take[i]));
-    pixels_text(r, take, pixels);
+    pixels_text(take, pixels);
     for (int i = 0; i < 2; i++) {
         o.take = take[i];
         FT_TRY(ft_set_features_make(&f[i], &w->set[i], &o));
         if (f[i].left_out) ft_warn("%s: %lld videos are shorter than a clip and left out", w->path[i], (long long)f[i].left_out);
     }
     return FT_OK;
-}
-
-/* Logits of an Inception network without their bias, as the scripts have them: rows times the matrix of its last layer */
-static int logits_of(ft_set_features *f, const char *weights)
-{
-    ft_safetensors st;
-    FT_TRY(ft_weights_file_read(&st, weights, NULL, NULL));
-    const ft_st_tensor *t = ft_safetensors_find(&st, "fc.weight");
-    float *matrix = NULL, *out = NULL;
-    int64_t classes = t ? t->dim[0] : 0, d = f->d;
-    int rc = t && t->ndim == 2 && t->dim[1] == d
-                 ? FT_OK
-                 : FT_FAIL(FT_EDATA, "%s: has no fc.weight of %lld numbers a class, which logits are made with", weights,
-                           (long long)d);
-    if (rc == FT_OK && (!(matrix = ft_alloc_n(t->count, sizeof *matrix)) || !(out = ft_alloc_n(f->n * classes, sizeof *out))))
-        rc = FT_FAIL(FT_ENOMEM, "no memory for logits");
-    if (rc == FT_OK) rc = ft_safetensors_f32(t, matrix);
-    if (rc == FT_OK) {
-#pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < f->n; i++)
-            for (int64_t c = 0; c < classes; c++) {
-                double sum = 0;
-                for (int64_t k = 0; k < d; k++) sum += (double)f->value[i * d + k] * (double)matrix[c * d + k];
-                out[i * classes + c] = (float)sum;
-            }
-        ft_free(f->value);
-        f->value = out, f->d = classes;
-    }
-    if (rc < 0) ft_free(out);
-    ft_free(matrix);
-    ft_safetensors_free(&st);
-    return rc;
 }
 
 static int measure_row(work *w, const ft_metric_row *r, const char *name, const char *model, const char *weights)
@@ -166,7 +123,6 @@ static int measure_row(work *w, const ft_metric_row *r, const char *name, const 
     o.ddof = r->ddof;
     FT_TRY(given_number(w, "--ddof", 0, 1, &o.ddof));
     int rc = look(w, r, model, weights, f, pixels);
-    for (int i = 0; rc == FT_OK && r->kind == FT_METRIC_INCEPTION && i < 2; i++) rc = logits_of(&f[i], weights);
     if (rc == FT_OK)
         rc = r->kind == FT_METRIC_FRECHET     ? ft_metric_distances(&w->values, name, model, pixels, &f[0], &f[1], &o)
              : r->kind == FT_METRIC_INCEPTION ? ft_metric_inception(&w->values, name, model, pixels, &f[0], &f[1])
@@ -189,7 +145,7 @@ static int measure_preset(work *w)
             snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", r->as);
         if (strcmp(r->as, w->as)) continue;
         known = true;
-        const char *weights = w->model ? w->weights : weights_for(w, r->network);
+        const char *weights = w->model ? w->weights : ft_cli_text(w->c, option_for(r->network));
         if (w->model && r->kind == FT_METRIC_INCEPTION) continue; /* needs the classes of that network */
         if (!w->model && !weights) {
             ft_warn("%s is not measured: %s FILE, the weights of %s, is missing", r->name, option_for(r->network), r->network);
@@ -216,7 +172,7 @@ static int measure_model(work *w)
                        .frames = store ? store->frames : FRAMES,
                        .stride = 1,
                        .clips = 1,
-                       .range = 1,
+
                        .size = pictures || !store ? PICTURE : store->size,
                        .filter = FT_FILTER_bicubic,
                        .ddof = 1};

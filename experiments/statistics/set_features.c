@@ -58,7 +58,6 @@ static int take_clip(void *of, int64_t video, const float *clip)
     ft_set_features *f = l->f;
     const ft_take_opt *t = &l->o->take;
     int64_t picture = (int64_t)t->size * t->size * 3, each = t->frames * picture, rows = f->frames;
-    double scale = l->o->range / 255;
     if (f->n + rows > l->room) {
         l->room = 2 * (f->n + rows);
         float *value = ft_realloc(f->value, (size_t)(l->room * f->d) * sizeof *value);
@@ -67,7 +66,7 @@ static int take_clip(void *of, int64_t video, const float *clip)
         if (videos) f->video = videos;
         if (!value || !videos) return FT_FAIL(FT_ENOMEM, "no memory for features");
     }
-    for (int64_t i = 0; i < each; i++) l->pixels[l->waiting * each + i] = (float)(clip[i] * scale);
+    for (int64_t i = 0; i < each; i++) l->pixels[l->waiting * each + i] = clip[i] / 255;
     for (int64_t k = 1; k < t->frames; k++, l->pairs++) {
         double sum = 0;
         for (int64_t i = 0; i < picture; i++) sum += fabs((double)clip[k * picture + i] - (double)clip[(k - 1) * picture + i]);
@@ -118,10 +117,10 @@ static int key_of(const ft_clip_set *s, const ft_set_features_opt *o, char hex[6
     char network[65], precision[8 * FT_WORKS] = "";
     FT_TRY(ft_backbone_identity(&o->network, network));
     for (int i = 0; i < FT_WORKS; i++) sprintf(precision + strlen(precision), "%d ", (int)o->network.precision.take[i]);
-    return ft_json_sha256(json_pack("{s:i,s:s,s:s,s:[i,i,i,b,I,I],s:[i,s,i,s,f],s:[I,s,f,b]}", "version", 1, "set", s->id,
+    return ft_json_sha256(json_pack("{s:i,s:s,s:s,s:[i,i,i,b,I,I],s:[i,s,i,s],s:[I,s,f,b]}", "version", 1, "set", s->id,
                                     "network", network, "take", t->frames, t->stride, t->clips, t->random, (json_int_t)t->seed,
                                     (json_int_t)t->most, "pixels", t->first, ft_filter_name(t->first_filter), t->size,
-                                    ft_filter_name(t->filter), o->range, "features", (json_int_t)o->network.grid, precision,
+                                    ft_filter_name(t->filter), "features", (json_int_t)o->network.grid, precision,
                                     o->network.offset, o->by_frame),
                           hex);
 }

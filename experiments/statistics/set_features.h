@@ -18,7 +18,6 @@ typedef struct {
 typedef struct {
     ft_backbone_opt network;
     ft_take_opt take;
-    double range;      /* pixels are multiplied by it: 1, or 255/256 where a script divides by 128 */
     bool by_frame;     /* rows are frames, of a network of pictures; else one a clip: the mean of its frames, and behind it their
                           standard deviation (by the number) where there are several */
     const char *cache; /* folder; NULL: they are not kept */

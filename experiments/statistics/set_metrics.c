@@ -10,47 +10,51 @@
 
 #define CLIPS    16, 1, 1          /* frames, stride, clips of a video */
 #define PICTURES 1, 1, 0           /* every frame alone */
-#define NVIDIA   (255.0 / 256)     /* (v - 128) / 128, where 2 v / 255 - 1 is the network's own */
 #define AS_IS    0, FT_FILTER_none /* no first resizing */
 #define ANY      false, 0, 0       /* from the beginning, all there are */
 #define FVD(as, most, ...)                                                                                                       \
     {                                                                                                                            \
-        as, "FVD", FT_METRIC_FRECHET, "i3d", CLIPS, true, most, most, __VA_ARGS__, 224, FT_FILTER_torch, 1, 0                    \
-    }
-#define FID(as, most_fake, ...)                                                                                                  \
-    {                                                                                                                            \
-        as, "FID", FT_METRIC_FRECHET, "inception-v3", PICTURES, false, 0, most_fake, __VA_ARGS__, 299, FT_FILTER_tf1, NVIDIA, 0  \
-    }
-#define IS(as, most, ...)                                                                                                        \
-    {                                                                                                                            \
-        as, "IS", FT_METRIC_INCEPTION, "inception-v3", PICTURES, false, most, most, __VA_ARGS__, 299, FT_FILTER_tf1, NVIDIA, -1  \
+        as, "FVD", FT_METRIC_FRECHET, "i3d", CLIPS, true, most, most, __VA_ARGS__, 224, FT_FILTER_torch, 0                       \
     }
 #define CDFVD(as, most_fake)                                                                                                     \
     {                                                                                                                            \
-        as, "CD-FVD", FT_METRIC_FRECHET, "videomae-v2-g", CLIPS, true, 0, most_fake, 256, FT_FILTER_bilinear, 224,               \
-            FT_FILTER_torch, 1, 0                                                                                                \
+        as, "CD-FVD", FT_METRIC_FRECHET, "videomae-g", CLIPS, true, 0, most_fake, 256, FT_FILTER_bilinear, 224, FT_FILTER_torch, \
+            0                                                                                                                    \
+    }
+#define FID(as, ...)                                                                                                             \
+    {                                                                                                                            \
+        as, "FID", FT_METRIC_FRECHET, "inception-tf1", PICTURES, false, 0, 50000, __VA_ARGS__, 299, FT_FILTER_tf1, 0             \
+    }
+#define IS(as, ...)                                                                                                              \
+    {                                                                                                                            \
+        as, "IS", FT_METRIC_INCEPTION, "inception-logits", PICTURES, false, 50000, 50000, __VA_ARGS__, 299, FT_FILTER_tf1, -1    \
+    }
+#define FC(as, network)                                                                                                          \
+    {                                                                                                                            \
+        as, "FC", FT_METRIC_CONSISTENCY, network, CLIPS, true, 2048, 2048, AS_IS, 224, FT_FILTER_bicubic, -1                     \
     }
 
 /* What is read of each script stands in docs/metrics.md; 128 pixels by Lanczos is how Endora and FEAT prepare both sets. */
 const ft_metric_row ft_metric_rows[] = {
     FVD("styleganv", 2048, AS_IS),
-    FID("styleganv", 50000, AS_IS),
+    FID("styleganv", AS_IS),
     CDFVD("cdfvd", 2048),
-    {"pytorch-fid", "FID", FT_METRIC_FRECHET, "inception-v3", PICTURES, ANY, AS_IS, 299, FT_FILTER_torch, 1, 1},
-    {"clean-fid", "FID", FT_METRIC_FRECHET, "inception-v3", PICTURES, ANY, AS_IS, 299, FT_FILTER_bicubic, NVIDIA, 1},
+    {"pytorch-fid", "FID", FT_METRIC_FRECHET, "inception", PICTURES, ANY, AS_IS, 299, FT_FILTER_torch, 1},
+    {"clean-fid", "FID", FT_METRIC_FRECHET, "inception-clean", PICTURES, ANY, AS_IS, 299, FT_FILTER_bicubic, 1},
     FVD("endora", 2048, 128, FT_FILTER_lanczos),
-    FID("endora", 50000, 128, FT_FILTER_lanczos),
-    IS("endora", 50000, 128, FT_FILTER_lanczos),
+    FID("endora", 128, FT_FILTER_lanczos),
+    IS("endora", 128, FT_FILTER_lanczos),
     FVD("medsora", 2048, 128, FT_FILTER_lanczos),
     CDFVD("medsora", 2048),
-    FID("medsora", 50000, 128, FT_FILTER_lanczos),
-    IS("medsora", 50000, 128, FT_FILTER_lanczos),
-    {"medsora", "FC", FT_METRIC_CONSISTENCY, "clip-vit-b32", CLIPS, true, 2048, 2048, AS_IS, 224, FT_FILTER_bicubic, 1, -1},
+    FID("medsora", 128, FT_FILTER_lanczos),
+    IS("medsora", 128, FT_FILTER_lanczos),
+    FC("medsora", "clip-b32"),
     FVD("feat", 2048, 128, FT_FILTER_lanczos),
     CDFVD("feat", 2048),
-    FID("feat", 50000, 128, FT_FILTER_lanczos),
-    IS("feat", 50000, 128, FT_FILTER_lanczos),
-    {.name = NULL}};
+    FID("feat", 128, FT_FILTER_lanczos),
+    IS("feat", 128, FT_FILTER_lanczos),
+    {.name = NULL},
+};
 
 /* ---- numbers -----------------------------------------------------------------------------------------------------------------
  */

@@ -1,5 +1,5 @@
 /* What `forty metrics` measures: rows of a table say which network looks at which frames, how they are resized, and what is made
- * of what it sees, as the scripts do that published numbers come from. */
+ * of what it sees, as the scripts do that published numbers come from. The range of colours is the network's (features.model). */
 #ifndef FT_SET_METRICS_H
 #define FT_SET_METRICS_H
 
@@ -20,7 +20,6 @@ typedef struct {
     ft_filter first_filter;
     int size;
     ft_filter filter;
-    double range;
     int ddof;
 } ft_metric_row;
 extern const ft_metric_row ft_metric_rows[]; /* ends with a row without a name */
