@@ -4,8 +4,10 @@
  * a VAE at the whole clip. What it makes of a clip is (frames, tokens, width) f32:
  *
  *   DINO, DINOv2   features.frames frames, evenly spread, resized to features.size; of each the class token, then its patch
- * tokens averaged to features.grid x features.grid places classifiers    (1, 1, width): the pooled features before the head VAEs
- * latent frames; the posterior's mean, averaged to 4 features.grid places a side; width: latent channels */
+ * tokens averaged to features.grid x features.grid places judge.h's      pictures (Inception, CLIP): (features.frames, 1, width);
+ * clips (I3D, VideoMAE): (1, 1, width). Their size and colours are those that their features were published with classifiers (1,
+ * 1, width): the pooled features before the head VAEs           latent frames; the posterior's mean, averaged to 4 features.grid
+ * places a side; width: latent channels */
 #ifndef FT_BACKBONE_H
 #define FT_BACKBONE_H
 

@@ -16,6 +16,7 @@
 typedef struct {
     const char *name;
     size_t name_length, offset, size;
+    bool packed; /* compressed or encrypted, as TorchScript's code is: not read */
 } record;
 
 typedef struct {
@@ -24,6 +25,7 @@ typedef struct {
     ft_lookup by_name, by_key; /* by_key: the pickle's storages, in legacy files */
     const char *root;          /* zip: what stands before "data.pkl" */
     size_t root_length;
+    bool script; /* an archive of torch.jit.save: a tree of modules, beside its code */
 } bytes_of;
 
 static size_t dtype_size(const char *dtype)
@@ -53,8 +55,7 @@ static int zip_directory(ft_unpickler *m, const unsigned char *file, size_t size
         size_t name = ft_little(p + 28, 2), extra = ft_little(p + 30, 2), comment = ft_little(p + 32, 2);
         if ((size_t)(end - p) < 46 + name + extra + comment) return ft_unpickler_bad(m, "the zip directory is cut off");
         uint64_t stored = ft_little(p + 20, 4), whole = ft_little(p + 24, 4), local = ft_little(p + 42, 4);
-        if (ft_little(p + 8, 2) & 1 || ft_little(p + 10, 2) != 0)
-            return ft_unpickler_bad(m, "%.*s is compressed or encrypted", (int)(name > 80 ? 80 : name), (const char *)p + 46);
+        bool packed = ft_little(p + 8, 2) & 1 || ft_little(p + 10, 2) != 0;
         for (const unsigned char *x = p + 46 + name, *xe = x + extra; xe - x >= 4;) {
             size_t n = ft_little(x + 2, 2), k = 4;
             if ((size_t)(xe - x) < 4 + n) break;
@@ -68,9 +69,9 @@ static int zip_directory(ft_unpickler *m, const unsigned char *file, size_t size
         if (local > size || size - local < 30 || ft_little(file + local, 4) != 0x04034b50)
             return ft_unpickler_bad(m, "entry %llu points outside the file", (unsigned long long)i);
         uint64_t from = local + 30 + ft_little(file + local + 26, 2) + ft_little(file + local + 28, 2);
-        if (from > size || whole > size - from || whole != stored)
+        if (from > size || stored > size - from || (whole != stored && !packed))
             return ft_unpickler_bad(m, "entry %llu is cut off", (unsigned long long)i);
-        b->record[b->n++] = (record){(const char *)p + 46, name, (size_t)from, (size_t)whole};
+        b->record[b->n++] = (record){(const char *)p + 46, name, (size_t)from, (size_t)whole, packed};
         p += 46 + name + extra + comment;
     }
     return FT_OK;
@@ -96,18 +97,32 @@ static const record *find_record(const bytes_of *b, const char *key)
     return i < 0 ? NULL : &b->record[i];
 }
 
+static bool ends(const record *r, const char *tail)
+{
+    size_t n = strlen(tail);
+    return r->name_length >= n && !memcmp(r->name + r->name_length - n, tail, n);
+}
+
+static int in_the_open(const ft_unpickler *m, const record *r)
+{
+    return r->packed
+               ? ft_unpickler_bad(m, "%.*s is compressed or encrypted", (int)(r->name_length > 80 ? 80 : r->name_length), r->name)
+               : FT_OK;
+}
+
 static int read_zip(ft_unpickler *m, const unsigned char *file, size_t size, bytes_of *b, ft_pickled **top)
 {
     FT_TRY(zip_directory(m, file, size, b));
     for (int64_t i = 0; i < b->n; i++) {
         const record *r = &b->record[i];
-        if (r->name_length >= 9 && !memcmp(r->name + r->name_length - 9, "/data.pkl", 9)) {
+        b->script |= ends(r, "/constants.pkl");
+        if (ends(r, "/data.pkl")) {
+            FT_TRY(in_the_open(m, r));
             if (r->size > (64u << 20)) return ft_unpickler_bad(m, "a pickle of %zu bytes", r->size);
             b->root = r->name, b->root_length = r->name_length - 8;
             m->p = m->begin = file + r->offset, m->end = m->p + r->size;
         }
-        if (r->name_length >= 10 && !memcmp(r->name + r->name_length - 10, "/byteorder", 10) &&
-            (r->size < 6 || memcmp(file + r->offset, "little", 6)))
+        if (ends(r, "/byteorder") && (r->packed || r->size < 6 || memcmp(file + r->offset, "little", 6)))
             return ft_unpickler_bad(m, "its numbers are big-endian");
     }
     if (!b->root) return ft_unpickler_bad(m, "a zip archive without data.pkl");
@@ -149,7 +164,7 @@ static int read_legacy(ft_unpickler *m, const unsigned char *file, size_t size, 
         uint64_t n = ft_little(a, 8), each = dtype_size(s->type);
         if (n != (uint64_t)s->value || n > (uint64_t)(m->end - m->p) / each)
             return ft_unpickler_bad(m, "storage %s is cut off", key);
-        b->record[b->n++] = (record){key, strlen(key), (size_t)(m->p - file), (size_t)(n * each)};
+        b->record[b->n++] = (record){key, strlen(key), (size_t)(m->p - file), (size_t)(n * each), false};
         m->p += n * each;
     }
     return index_records(b);
@@ -166,6 +181,7 @@ static int measure(const ft_unpickler *m, const ft_pickled *t, const char *name,
     int64_t last = t->value, step;
     bool fits = true;
     if (!r) return ft_unpickler_bad(m, "the data of %s (storage %s) is not in the file", name, s->text);
+    FT_TRY(in_the_open(m, r));
     *count = 1;
     for (int i = 0; i < t->ndim; i++)
         if (t->dim[i] == 0) return *count = 0, *bytes = 0, FT_OK;
@@ -198,11 +214,17 @@ static bool holds_tensors(const ft_pickled *d)
     return false;
 }
 
-static int choose(const ft_unpickler *m, const ft_pickled *top, const char *key, const ft_pickled **dict, char used[64])
+static int choose(ft_unpickler *m, const bytes_of *b, const ft_pickled *top, const char *key, const ft_pickled **dict,
+                  char used[64])
 {
     static const char *const usual[] = {"state_dict", "teacher", "ema", "model", "model_state", "module", "params_ema", "params"};
     snprintf(used, 64, "%s", "");
     *dict = top;
+    if (b->script) {
+        if (key && *key) snprintf(used, 64, "%s", key), top = top->kind == FT_PICKLE_OPAQUE ? dict_get(top, key) : NULL;
+        FT_TRY(ft_unpickler_tree(m, top, dict));
+        return holds_tensors(*dict) ? FT_OK : ft_unpickler_bad(m, "%s: no tensors in this TorchScript archive", used);
+    }
     if (key && *key) {
         snprintf(used, 64, "%s", key);
         *dict = top->kind == FT_PICKLE_DICT || top->kind == FT_PICKLE_OPAQUE ? dict_get(top, key) : NULL;
@@ -311,7 +333,7 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
     const unsigned char *raw = (const unsigned char *)file;
     int rc = m.arena ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     if (rc == FT_OK) rc = zip ? read_zip(&m, raw, size, &b, &top) : read_legacy(&m, raw, size, &b, &top);
-    if (rc == FT_OK) rc = choose(&m, top, key, &dict, used ? used : spare);
+    if (rc == FT_OK) rc = choose(&m, &b, top, key, &dict, used ? used : spare);
     if (rc == FT_OK) rc = list_tensors(&m, dict, &names);
     if (rc == FT_OK) rc = materialise(&m, dict, &names, &b, file, size, st);
     if (rc < 0) ft_safetensors_free(st);

@@ -50,6 +50,8 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
 /* Of a canonical name (room for 256): is it one of n parts, end to end along the first axis, of a tensor of ours? Then `name`
  * becomes that one's, and `part` says which. 1: it is a whole one. */
 int ft_public_part(const char *preset, char *name, int *part);
+/* Whether a matrix of a public file, by its name there, is ours transposed. */
+bool ft_public_turned(const char *preset, const char *name);
 /* LVDM's checkpoints hold the weights twice: the moving average, which LVDM samples with, under "model_ema." and the name
  * without dots. True: `to` is where that of our tensor `name` is. */
 bool ft_public_average(const char *preset, const char *name, char *to, size_t size);
@@ -68,5 +70,10 @@ const char *ft_public_settings(const char *preset);
 bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t size);
 /* Whether a file may lack this tensor, which then keeps its fresh values: the head of a backbone, what only videos have. */
 bool ft_public_optional(const char *preset, const char *name);
+
+/* The same questions about the networks of judge.h alone (judge_names.c). */
+void ft_judge_public_name(const char *preset, char *name, size_t size);
+bool ft_judge_public_idle(const char *preset, const char *name);
+bool ft_judge_public_optional(const char *preset, const char *name);
 
 #endif
