@@ -8,6 +8,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/vision/dino.h"
+#include "common/vision/judge.h"
 #include "experiments/cli/cli.h"
 #include "experiments/statistics/set_metrics.h"
 
@@ -163,18 +164,29 @@ static int measure_preset(work *w)
                              w->as);
 }
 
+/* as a published network resizes itself */
+static ft_filter filter_of(const ft_judge_preset *p)
+{
+    return p->resize == FT_LINEAR         ? FT_FILTER_torch
+           : p->resize == FT_LINEAR_TF1   ? FT_FILTER_tf1
+           : p->resize == FT_CUBIC_SMOOTH ? FT_FILTER_bicubic
+                                          : FT_FILTER_bilinear;
+}
+
 /* --model alone: whole clips in the network, at the size that it is made for */
 static int measure_model(work *w)
 {
     const ft_clipstore *store = w->set[0].of_store ? &w->set[0].store : w->set[1].of_store ? &w->set[1].store : NULL;
+    const ft_judge_preset *judge = ft_judge_find(w->model);
     bool pictures = ft_dino_find(w->model) != NULL;
     ft_metric_row r = {.name = "FD",
                        .frames = store ? store->frames : FRAMES,
                        .stride = 1,
                        .clips = 1,
-
-                       .size = pictures || !store ? PICTURE : store->size,
-                       .filter = FT_FILTER_bicubic,
+                       .size = judge                ? judge->size
+                               : pictures || !store ? PICTURE
+                                                    : store->size,
+                       .filter = judge ? filter_of(judge) : FT_FILTER_bicubic,
                        .ddof = 1};
     return measure_row(w, &r, "FD", w->model, w->weights);
 }
