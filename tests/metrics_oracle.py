@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """`forty metrics` against SciPy, scikit-learn, prdc, pytorch-fid and clean-fid on the same features, at the sizes that people have; the
 table of small-sample bias (docs/metrics.md); and, with weights of a DINOv2 ViT-S/14, whole folders of frames against Pillow and
-transformers. Not part of the tests: it needs PyTorch. Small cases of all of it are (tests/test_metrics.c).
+transformers; Inception with random weights through the readers of pytorch-fid and clean-fid. Not part of the tests: it needs PyTorch. Small cases of all of it are (tests/test_metrics.c).
 
     venv/bin/pip install scipy scikit-learn prdc pytorch-fid clean-fid torch transformers
-    venv/bin/python tests/metrics_oracle.py build/release/forty [features] [bias] [folders] [dinov2-s14.safetensors]
+    venv/bin/python tests/metrics_oracle.py build/release/forty [features] [bias] [inception] [folders] [dinov2-s14.safetensors]
 """
 import contextlib, io, json, os, subprocess, sys, tempfile, time
 
@@ -16,7 +16,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from sklearn.metrics.pairwise import polynomial_kernel
 
 forty, weights = sys.argv[1], next((a for a in sys.argv[2:] if a.endswith(".safetensors")), None)
-wanted = [a for a in sys.argv[2:] if a != weights] or ["features", "bias", "folders"]
+wanted = [a for a in sys.argv[2:] if a != weights] or ["features", "bias", "inception", "folders"]
 tmp = tempfile.mkdtemp()
 worst = {}
 
@@ -45,10 +45,15 @@ def features(r, n, d, mix, shift=0.0):
     return np.maximum(x, 0).astype(np.float32)  # as a network's last ReLU leaves them
 
 
-def by_factors(a, b):  # where sqrtm fails: nuclear norm of the product of the centred sets
+def by_factors(a, b, ddof=1):  # where sqrtm fails: nuclear norm of the product of the centred sets
     x, y = a - a.mean(0), b - b.mean(0)
-    x, y = x / (len(x) - 1) ** 0.5, y / (len(y) - 1) ** 0.5
+    x, y = x / (len(x) - ddof) ** 0.5, y / (len(y) - ddof) ** 0.5
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * np.linalg.svd(x @ y.T, compute_uv=False).sum()
+
+
+def inception_score(logits):
+    p = np.maximum(scipy.special.softmax(logits.astype(np.float64), 1), 1e-300)
+    return np.mean([np.exp((q * (np.log(q) - np.log(q.mean(0)))).sum(1).mean()) for q in np.split(p, 10)])
 
 
 def same_features():
@@ -81,8 +86,7 @@ def same_features():
     r = np.random.default_rng(3)
     x = (3 * r.normal(size=(5000, 1008))).astype(np.float32)
     v, _ = metrics(save("a", x[:4000]), save("b", x), "--halves", "0", "--logits")
-    p = scipy.special.softmax(x.astype(np.float64), 1)
-    check("inception score", v["IS"]["value"], np.mean([np.exp((q * (np.log(q) - np.log(q.mean(0)))).sum(1).mean()) for q in np.split(p, 10)]))
+    check("inception score", v["IS"]["value"], inception_score(x))
 
 
 def bias():
@@ -149,10 +153,68 @@ def folders(weights):
     check("Frechet of folders of frames", v["FD"]["value"], by_factors(seen["real"].astype(np.float64), seen["fake"].astype(np.float64)))
 
 
+def inception():
+    """pytorch-fid's network with random weights: its own reader of pictures, clean-fid's, and what StyleGAN's code does"""
+    import pathlib
+    import pytorch_fid.fid_score as score
+    import pytorch_fid.inception as fid
+    import torch
+    from PIL import Image
+    from cleanfid.resize import build_resizer
+    from safetensors.numpy import load_file
+
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    names = fid._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    for q in names.parameters():
+        q.data.normal_(0, q[0].numel() ** -0.5) if q.dim() > 1 else q.data.uniform_(0.8, 1.2)
+    state = names.state_dict()
+    fid.load_state_dict_from_url = lambda *a, **k: state
+    torch.save(state, os.path.join(tmp, "random.pth"))
+    weights = os.path.join(tmp, "inception.safetensors")
+    subprocess.run([forty, "weights", "import", os.path.join(tmp, "random.pth"), "--as", "inception", "-o", weights, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    net, folder = fid.InceptionV3([3]).eval(), {}
+    plain = fid.InceptionV3([3], resize_input=False, normalize_input=False).eval()
+    for name, seed in ("real", 1), ("fake", 2):
+        r, folder[name] = np.random.default_rng(seed), os.path.join(tmp, "pictures", name)
+        os.makedirs(folder[name])
+        for i in range(20):
+            x = Image.fromarray(r.integers(0, 256, (9, 9, 3)).astype(np.uint8)).resize((150, 150), Image.BICUBIC)
+            x.save(os.path.join(folder[name], f"{i:02d}.png"))
+    pictures = lambda name: [np.asarray(Image.open(q)) for q in sorted(pathlib.Path(folder[name]).iterdir())]
+
+    def seen(x):  # (299, 299, 3) of 0 to 255, as Google's graph has its colours
+        with torch.no_grad():
+            return plain(torch.tensor((x - 128) / 128).permute(2, 0, 1)[None].float())[0].flatten(1)[0].numpy()
+
+    def tf1(x):
+        at = np.arange(299) * (len(x) / 299)
+        low, part = at.astype(int), at - at.astype(int)
+        high = np.minimum(low + 1, len(x) - 1)
+        rows = x[low] * (1 - part)[:, None, None] + x[high] * part[:, None, None]
+        return rows[:, low] * (1 - part)[None, :, None] + rows[:, high] * part[None, :, None]
+
+    def both(how):
+        return [np.array([how(x) for x in pictures(name)]) for name in ("real", "fake")]
+
+    lanczos = lambda x: np.asarray(Image.fromarray(x).resize((128, 128), Image.LANCZOS)).astype(np.float64)
+    torch_fid = [score.get_activations([str(q) for q in sorted(pathlib.Path(folder[n]).iterdir())], net, batch_size=5, num_workers=0) for n in ("real", "fake")]
+    bicubic = build_resizer("clean")
+    w = state["fc.weight"].numpy().astype(np.float64)
+    for preset, want, ddof in ("pytorch-fid", torch_fid, 1), ("clean-fid", both(lambda x: seen(bicubic(x))), 1), ("endora", both(lambda x: seen(tf1(lanczos(x)))), 0):
+        v, _ = metrics(folder["real"], folder["fake"], "--as", preset, "--inception", weights, "--halves", "0", "--no-cache")
+        exact = by_factors(*(a.astype(np.float64) for a in want), ddof)
+        check(f"FID as {preset}, pictures to number", v["FID"]["value"], exact)
+        if preset == "endora":
+            check("IS as endora", v["IS"]["value"], inception_score(want[1] @ w.T))
+
+
 if "features" in wanted:
     same_features()
 if "bias" in wanted:
     bias()
+if "inception" in wanted:
+    inception()
 if "folders" in wanted and weights:
     folders(weights)
 print()

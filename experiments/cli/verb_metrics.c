@@ -12,7 +12,7 @@
 #include "experiments/cli/cli.h"
 #include "experiments/statistics/set_metrics.h"
 
-enum { PAIRS_OF = 4000, SAMPLES = 1000, FRAMES = 16, PICTURE = 224 };
+enum { PAIRS_OF = 2048, SAMPLES = 1000, FRAMES = 16, PICTURE = 224 };
 
 /* Weights of the networks that published numbers are of: by how a network's name begins */
 static const char *const weights_of[][2] = {

@@ -162,11 +162,18 @@ static void part_add(ft_feature_set *to, const ft_feature_set *from, int64_t row
 /* the clips of some videos, these numbered from 0: `most` of them, or all. Clips of a video stand side by side. */
 static int part_of_videos(const ft_feature_set *s, int d, const int64_t *video, int64_t videos, int64_t most, ft_feature_set *to)
 {
-    FT_TRY(part_begin(to, most < s->n ? most : s->n, d));
-    for (int64_t k = 0; k < videos; k++)
-        for (int64_t i = 0; i < s->n && to->n < most; i++)
-            if (s->video[i] == video[k]) part_add(to, s, i, k, d);
-    return FT_OK;
+    int64_t all = videos_of(s), *end = ft_alloc_n(all + 1, sizeof *end),
+            *row = ft_alloc_n(s->n + 1, sizeof *row); /* rows by video */
+    int rc = part_begin(to, most < s->n ? most : s->n, d);
+    if (rc == FT_OK && (!end || !row)) rc = FT_FAIL(FT_ENOMEM, "no memory for parts of a set");
+    for (int64_t i = 0; rc == FT_OK && i < s->n; i++) end[s->video[i] + 1]++;
+    for (int64_t v = 0; rc == FT_OK && v < all; v++) end[v + 1] += end[v];
+    for (int64_t i = 0; rc == FT_OK && i < s->n; i++) row[end[s->video[i]]++] = i; /* now where each one's rows end */
+    for (int64_t k = 0; rc == FT_OK && k < videos; k++)
+        for (int64_t i = video[k] ? end[video[k] - 1] : 0; i < end[video[k]] && to->n < most; i++) part_add(to, s, row[i], k, d);
+    ft_free(end);
+    ft_free(row);
+    return rc;
 }
 
 /* `most` clips, evenly spread over the set: all videos where there are more clips than videos */
