@@ -454,6 +454,56 @@ static void test_manifests(void **state)
     ft_params_free(p);
 }
 
+/* Other public layouts of the same networks: each of their tensors is ours, whole, a part, or transposed, and nothing of ours
+ * that a file must hold is left without one. */
+static void test_layouts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *manifest, *preset;
+    } list[] = {{"inception_fid_nvidia", "inception"}, {"i3d_400_hassony2", "i3d"}, {"clip_b32_visual_huggingface", "clip-b32"}};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
+        const char *preset = list[m].preset;
+        ft_params *p;
+        if (ft_model_store(&p, preset, cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+        char path[600], *text;
+        size_t size;
+        int64_t *filled = calloc((size_t)ft_params_count(p), sizeof *filled);
+        snprintf(path, sizeof path, "%s/manifests/%s.tsv", FT_TEST_DIR, list[m].manifest);
+        if (ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+        for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+            char theirs[200], ours[256], shape[100], own[100] = "[";
+            int64_t dim[FT_MAX_DIMS] = {0}, count = 1;
+            int i = 0, part;
+            assert_int_equal(sscanf(line, "%199[^\t]\t%99[^\t]", theirs, shape), 2);
+            ft_public_name(preset, theirs, ours, sizeof ours);
+            int parts = ft_public_part(preset, ours, &part);
+            while (i < ft_params_count(p) && strcmp(ft_params_at(p, i)->name, ours)) i++;
+            if (i == ft_params_count(p)) fail_msg("%s: %s becomes %s, which nobody has", preset, theirs, ours);
+            const ft_param_info *e = ft_params_at(p, i);
+            bool turned = ft_public_turned(preset, theirs);
+            for (int k = 0; k < e->ndim; k++) {
+                dim[k] = e->dim[turned ? e->ndim - 1 - k : k] / (k == 0 ? parts : 1), count *= dim[k];
+                snprintf(own + strlen(own), sizeof own - strlen(own), "%s%lld", k ? ", " : "", (long long)dim[k]);
+            }
+            snprintf(own + strlen(own), sizeof own - strlen(own), "]");
+            assert_string_equal(own, shape);
+            filled[i] += count;
+        }
+        for (int i = 0; i < ft_params_count(p); i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            if (filled[i] != e->count && !(filled[i] == 0 && ft_public_optional(preset, e->name)))
+                fail_msg("%s: %lld of %lld values of %s", preset, (long long)filled[i], (long long)e->count, e->name);
+        }
+        ft_free(text);
+        free(filled);
+        ft_params_free(p);
+    }
+    ft_config_free(cfg);
+}
+
 /* frames in, latents, frames out: as diffusers' AutoencoderKLCogVideoX */
 static void test_vae_chunks(void **state)
 {
@@ -711,16 +761,12 @@ static void test_guarded_plan(void **state)
 
 int main(int argc, char **argv)
 {
-    enum { OTHERS = 8 };
+    enum { OTHERS = 9 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
-                                                  cmocka_unit_test(test_vae_chunks),
-                                                  cmocka_unit_test(test_spiral),
-                                                  cmocka_unit_test(test_vae_judges),
-                                                  cmocka_unit_test(test_medsora_properties),
-                                                  cmocka_unit_test(test_guarded_plan),
-                                                  cmocka_unit_test(test_wkv_vectors),
-                                                  cmocka_unit_test(test_frequency_compensation)};
+    struct CMUnitTest tests[N_MODELS + OTHERS] = {
+        cmocka_unit_test(test_manifests),    cmocka_unit_test(test_layouts),     cmocka_unit_test(test_vae_chunks),
+        cmocka_unit_test(test_spiral),       cmocka_unit_test(test_vae_judges),  cmocka_unit_test(test_medsora_properties),
+        cmocka_unit_test(test_guarded_plan), cmocka_unit_test(test_wkv_vectors), cmocka_unit_test(test_frequency_compensation)};
     for (int i = 0; i < N_MODELS; i++)
         tests[OTHERS + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
