@@ -454,6 +454,105 @@ static void test_manifests(void **state)
     ft_params_free(p);
 }
 
+/* Other public layouts of the same networks: each of their tensors is ours, whole, a part, or transposed, and nothing of ours
+ * that a file must hold is left without one. */
+static void test_layouts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *manifest, *preset;
+    } list[] = {{"inception_fid_nvidia", "inception"}, {"i3d_400_hassony2", "i3d"}, {"clip_b32_visual_huggingface", "clip-b32"}};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
+        const char *preset = list[m].preset;
+        ft_params *p;
+        if (ft_model_store(&p, preset, cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+        char path[600], *text;
+        size_t size;
+        int64_t *filled = calloc((size_t)ft_params_count(p), sizeof *filled);
+        snprintf(path, sizeof path, "%s/manifests/%s.tsv", FT_TEST_DIR, list[m].manifest);
+        if (ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+        for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+            char theirs[200], ours[256], shape[100], own[100] = "[";
+            int64_t dim[FT_MAX_DIMS] = {0}, count = 1;
+            int i = 0, part;
+            assert_int_equal(sscanf(line, "%199[^\t]\t%99[^\t]", theirs, shape), 2);
+            ft_public_name(preset, theirs, ours, sizeof ours);
+            int parts = ft_public_part(preset, ours, &part);
+            while (i < ft_params_count(p) && strcmp(ft_params_at(p, i)->name, ours)) i++;
+            if (i == ft_params_count(p)) fail_msg("%s: %s becomes %s, which nobody has", preset, theirs, ours);
+            const ft_param_info *e = ft_params_at(p, i);
+            bool turned = ft_public_turned(preset, theirs);
+            for (int k = 0; k < e->ndim; k++) {
+                dim[k] = e->dim[turned ? e->ndim - 1 - k : k] / (k == 0 ? parts : 1), count *= dim[k];
+                snprintf(own + strlen(own), sizeof own - strlen(own), "%s%lld", k ? ", " : "", (long long)dim[k]);
+            }
+            snprintf(own + strlen(own), sizeof own - strlen(own), "]");
+            assert_string_equal(own, shape);
+            filled[i] += count;
+        }
+        for (int i = 0; i < ft_params_count(p); i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            if (filled[i] != e->count && !(filled[i] == 0 && ft_public_optional(preset, e->name)))
+                fail_msg("%s: %lld of %lld values of %s", preset, (long long)filled[i], (long long)e->count, e->name);
+        }
+        ft_free(text);
+        free(filled);
+        ft_params_free(p);
+    }
+    ft_config_free(cfg);
+}
+
+/* I3D's tensors under names of nobody: found by their order and shapes, unless a shape is another's or a vector says nothing */
+static void test_by_order(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to;
+    } tails[] = {{".conv3d.weight", "kernel"},
+                 {".bn.bias", "beta"},
+                 {".bn.running_mean", "moving_mean"},
+                 {".bn.running_var", "moving_variance"},
+                 {".conv3d.bias", "bias"}};
+    ft_config *cfg;
+    ft_params *p;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    if (ft_model_store(&p, "i3d", cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+    for (int change = 0; change < 3; change++) { /* nothing; two layers swapped; a mean that is called otherwise */
+        ft_safetensors st = {.tensor = calloc((size_t)ft_params_count(p), sizeof *st.tensor)};
+        int of[400], unit = 0, renamed, places[2] = {-1, -1};
+        for (int i = 0; i < ft_params_count(p); i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            if (ends(e->name, ".bn.weight")) continue; /* TensorFlow's have none */
+            ft_st_tensor *t = &st.tensor[st.n];
+            char name[64];
+            for (size_t k = 0; k < sizeof tails / sizeof *tails; k++)
+                if (ends(e->name, tails[k].from)) snprintf(name, sizeof name, "net.%d.%s", unit += k == 0, tails[k].to);
+            if (change == 2 && !strcmp(name, "net.9.moving_mean")) strcpy(name, "net.9.m");
+            t->name = ft_strdup(name), t->ndim = e->ndim, t->count = e->count;
+            memcpy(t->dim, e->dim, sizeof e->dim);
+            if (!strcmp(e->name, "Mixed_4b.b1a.conv3d.weight")) places[0] = st.n;
+            if (!strcmp(e->name, "Mixed_4b.b2a.conv3d.weight")) places[1] = st.n;
+            of[st.n++] = i;
+        }
+        if (change == 1) {
+            ft_st_tensor t = st.tensor[places[0]];
+            st.tensor[places[0]] = st.tensor[places[1]], st.tensor[places[1]] = t;
+        }
+        assert_int_equal(ft_public_by_order("i3d", p, &st, &renamed), FT_OK);
+        assert_int_equal(renamed, change ? 0 : st.n);
+        for (int i = 0; i < st.n; i++) {
+            if (change == 0) assert_string_equal(st.tensor[i].name, ft_params_at(p, of[i])->name);
+            else assert_int_equal(strncmp(st.tensor[i].name, "net.", 4), 0);
+            ft_free(st.tensor[i].name);
+        }
+        free(st.tensor);
+    }
+    ft_params_free(p);
+    ft_config_free(cfg);
+}
+
 /* frames in, latents, frames out: as diffusers' AutoencoderKLCogVideoX */
 static void test_vae_chunks(void **state)
 {
@@ -711,9 +810,11 @@ static void test_guarded_plan(void **state)
 
 int main(int argc, char **argv)
 {
-    enum { OTHERS = 8 };
+    enum { OTHERS = 10 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
+                                                  cmocka_unit_test(test_layouts),
+                                                  cmocka_unit_test(test_by_order),
                                                   cmocka_unit_test(test_vae_chunks),
                                                   cmocka_unit_test(test_spiral),
                                                   cmocka_unit_test(test_vae_judges),

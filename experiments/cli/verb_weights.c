@@ -256,6 +256,9 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
     }
     FT_TRY_TO(rc, done, classes_in(preset, cfg, file, n, &classes));
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes, 0));
+    int renamed = 0;
+    if (n == 1) FT_TRY_TO(rc, done, ft_public_by_order(preset, params, &file[0], &renamed));
+    if (renamed) ft_log("%s: its names are not known; %d tensors are taken by their order and shapes", path[0], renamed);
     FT_TRY_TO(rc, done, match(preset, params, file, n, &d));
     size_t i;
     json_t *line;

@@ -152,5 +152,6 @@ bool ft_judge_public_idle(const char *preset, const char *name)
 bool ft_judge_public_optional(const char *preset, const char *name)
 {
     size_t n = strlen(name);
-    return of(preset, "inception") && n > 10 && !strcmp(name + n - 10, ".bn.weight"); /* the graph of 2015 has no scales: 1 */
+    /* TensorFlow's networks of both have no scales: 1 */
+    return (of(preset, "inception") || of(preset, "i3d")) && n > 10 && !strcmp(name + n - 10, ".bn.weight");
 }

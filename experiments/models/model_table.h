@@ -71,6 +71,10 @@ bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t s
 /* Whether a file may lack this tensor, which then keeps its fresh values: the head of a backbone, what only videos have. */
 bool ft_public_optional(const char *preset, const char *name);
 
+/* A file of I3D of which no name is known gets our names, if the shapes of its convolutions are ours in their order and each
+ * vector says what it is (bias or beta, mean, var ...); otherwise it stays as it is. `renamed` tensors; FT_ENOMEM. */
+int ft_public_by_order(const char *preset, const ft_params *p, ft_safetensors *st, int *renamed);
+
 /* The same questions about the networks of judge.h alone (judge_names.c). */
 void ft_judge_public_name(const char *preset, char *name, size_t size);
 bool ft_judge_public_idle(const char *preset, const char *name);
