@@ -24,7 +24,7 @@ static bool holds_images(const char *folder)
     int n;
     bool found = false;
     if (ft_list_dir(folder, &name, &n) < 0) return false;
-    for (int i = 0; i < n; i++) found |= ft_is_image(name[i]);
+    for (int i = 0; i < n; i++) found |= ft_still_name(name[i]);
     ft_free_names(name, n);
     return found;
 }
@@ -112,7 +112,7 @@ static int sum_folder(ft_clip_set *s)
         for (int k = 0; rc == FT_OK && k < n; k++) {
             char *path = ft_format("%s/%s", v->file, name[k]), *as = ft_format("%s/%s", v->video, name[k]);
             if (!path || !as) rc = no_memory(s->path);
-            else if (ft_is_image(name[k])) rc = add_sum(&t, as, path);
+            else if (ft_still_name(name[k])) rc = add_sum(&t, as, path);
             ft_free(path), ft_free(as);
         }
         ft_free_names(name, n);
@@ -209,16 +209,16 @@ static int choose(walk *w, int64_t total)
 
 static int plan(walk *w, int64_t total)
 {
-    int64_t F = w->o->frames;
+    int64_t frames = w->o->frames;
     ft_free(w->wanted), ft_free(w->place), ft_free(w->ring);
     w->n_wanted = 0, w->room = 1, w->ring = NULL;
     w->wanted = ft_alloc_n(total + 1, sizeof *w->wanted), w->place = ft_alloc_n(total + 1, sizeof *w->place);
     if (!w->wanted || !w->place) return FT_FAIL(FT_ENOMEM, "no memory for %lld frames", (long long)total);
-    for (int64_t i = 0; i < w->clips * F; i++) w->place[frame_of(w, i / F, i % F)] = 1;
+    for (int64_t i = 0; i < w->clips * frames; i++) w->place[frame_of(w, i / frames, i % frames)] = 1;
     for (int64_t f = 0; f < total; f++)
         if (w->place[f]) w->place[f] = w->n_wanted, w->wanted[w->n_wanted++] = f;
     for (int64_t k = 0; k < w->clips; k++) {
-        int64_t needs = w->place[frame_of(w, k, F - 1)] - w->place[frame_of(w, k, 0)] + 1;
+        int64_t needs = w->place[frame_of(w, k, frames - 1)] - w->place[frame_of(w, k, 0)] + 1;
         if (needs > w->room) w->room = needs;
     }
     if (!(w->ring = ft_alloc_n(w->room * picture(w), sizeof *w->ring)))
