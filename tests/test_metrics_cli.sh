@@ -43,7 +43,7 @@ works "$F" init clip-tiny -o clip.safetensors # frames' embeddings, beside how m
 works "$F" metrics --real real.h5 --fake fake.h5 --as medsora --model clip-tiny --weights clip.safetensors --size 32 --frames 8 --halves 0
 grep -qE "^FC +[0-9.]+ \\[" out && grep -q "^FC (clip-tiny): a frozen clip has 100.* motion " out || die "no frame consistency: $(cat out)"
 works "$F" metrics --real real.h5 --fake fake.h5 --model clip-tiny --weights clip.safetensors --halves 0
-grep -q "clip-tiny, 48 numbers: 8 frames.*, 32 bicubic" out || die "a network of pictures gives mean and deviation over frames: $(cat out)"
+grep -q "clip-tiny, 48 numbers: 8 frames.*, 32 bicubic, 4 frames of a clip looked at" out || die "a network of pictures gives mean and deviation over frames: $(cat out)"
 python3 - <<'P'
 import os, struct, zlib
 def png(path, grey):  # 24 x 24, filter 0

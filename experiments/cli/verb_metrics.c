@@ -100,14 +100,23 @@ static void pixels_text(const ft_take_opt t[2], char text[200])
     snprintf(text + n, 200 - n, "%s%d %s", first, t[0].size, ft_filter_name(t[0].filter));
 }
 
+static bool is_of_pictures(const char *model)
+{
+    const ft_judge_preset *judge = ft_judge_find(model);
+    return judge ? judge->frames == 0 : ft_dino_find(model) != NULL;
+}
+
 /* Features of both sides, of clips or of the frames of clips */
 static int look(work *w, const ft_metric_row *r, const char *model, const char *weights, ft_set_features f[2], char pixels[200])
 {
     ft_set_features_opt o = {.network = w->network, .by_frame = r->kind == FT_METRIC_CONSISTENCY, .cache = w->cache};
     ft_take_opt take[2];
     o.network.model = model, o.network.weights = weights;
+    if (r->as) o.network.frames = 0; /* scripts look at all */
     for (int i = 0; i < 2; i++) FT_TRY(take_of(w, r, i, &take[i]));
     pixels_text(take, pixels);
+    if (o.network.frames > 0 && o.network.frames < take[0].frames && is_of_pictures(model))
+        snprintf(pixels + strlen(pixels), 200 - strlen(pixels), ", %lld frames of a clip looked at", (long long)o.network.frames);
     for (int i = 0; i < 2; i++) {
         o.take = take[i];
         FT_TRY(ft_set_features_make(&f[i], &w->set[i], &o));
@@ -178,14 +187,13 @@ static int measure_model(work *w)
 {
     const ft_clipstore *store = w->set[0].of_store ? &w->set[0].store : w->set[1].of_store ? &w->set[1].store : NULL;
     const ft_judge_preset *judge = ft_judge_find(w->model);
-    bool pictures = ft_dino_find(w->model) != NULL;
     ft_metric_row r = {.name = "FD",
                        .frames = store ? store->frames : FRAMES,
                        .stride = 1,
                        .clips = 1,
-                       .size = judge                ? judge->size
-                               : pictures || !store ? PICTURE
-                                                    : store->size,
+                       .size = judge                                ? judge->size
+                               : !store || is_of_pictures(w->model) ? PICTURE
+                                                                    : store->size,
                        .filter = judge ? filter_of(judge) : FT_FILTER_bicubic,
                        .ddof = 1};
     return measure_row(w, &r, "FD", w->model, w->weights);

@@ -82,7 +82,7 @@ static int look(ft_set_features *f, const ft_clip_set *s, const ft_set_features_
     ft_backbone_opt network = o->network;
     const ft_take_opt *t = &o->take;
     looker l = {.f = f, .o = o};
-    network.prepared = true, network.frames = 0, network.size = 0;
+    network.prepared = true, network.size = 0;
     FT_TRY(ft_backbone_open(&l.b, &network, t->frames, t->size));
     ft_backbone_shape(l.b, l.dim);
     int64_t d = l.dim[1] * l.dim[2];
@@ -117,11 +117,11 @@ static int key_of(const ft_clip_set *s, const ft_set_features_opt *o, char hex[6
     char network[65], precision[8 * FT_WORKS] = "";
     FT_TRY(ft_backbone_identity(&o->network, network));
     for (int i = 0; i < FT_WORKS; i++) sprintf(precision + strlen(precision), "%d ", (int)o->network.precision.take[i]);
-    return ft_json_sha256(json_pack("{s:i,s:s,s:s,s:[i,i,i,b,I,I],s:[i,s,i,s],s:[I,s,f,b]}", "version", 1, "set", s->id,
+    return ft_json_sha256(json_pack("{s:i,s:s,s:s,s:[i,i,i,b,I,I],s:[i,s,i,s],s:[I,I,s,f,b]}", "version", 1, "set", s->id,
                                     "network", network, "take", t->frames, t->stride, t->clips, t->random, (json_int_t)t->seed,
                                     (json_int_t)t->most, "pixels", t->first, ft_filter_name(t->first_filter), t->size,
-                                    ft_filter_name(t->filter), "features", (json_int_t)o->network.grid, precision,
-                                    o->network.offset, o->by_frame),
+                                    ft_filter_name(t->filter), "features", (json_int_t)o->network.grid,
+                                    (json_int_t)o->network.frames, precision, o->network.offset, o->by_frame),
                           hex);
 }
 

@@ -16,7 +16,8 @@ typedef struct {
 } ft_set_features;
 
 typedef struct {
-    ft_backbone_opt network;
+    ft_backbone_opt
+        network; /* its frames: how many of a clip a network of pictures looks at, 0: all; its size is that of `take` */
     ft_take_opt take;
     bool by_frame;     /* rows are frames, of a network of pictures; else one a clip: the mean of its frames, and behind it their
                           standard deviation (by the number) where there are several */
