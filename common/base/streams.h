@@ -40,6 +40,7 @@
     ROW(GENERATOR_ORDER, 0x01A7, 1, "generator", "pass", "the order of latents")                                                 \
     ROW(TIMES, 0x7133, 1, "generator; 17", "draw; batch", "image frames and time of a clip, in training and when scored")        \
     ROW(CLASS_DROP, 0xC1A5, 1, "generator", "draw", "which labels a generator is not told")                                      \
+    ROW(SHUFFLED_LABELS, 0x5B0F, 1, "split", "0", "which labels a generator is told in their place (shuffled-labels)")           \
     ROW(MAMBA_INIT, 0x055D, 1, "0", "2 block + direction", "dt and A of a Mamba")                                                \
     ROW(SAMPLE_NOISE, 0x05A3, 1, "sampling", "clip | sampling step << 40", "noise of a clip at a sampling step")                 \
     ROW(IMAGE_FRAMES, 0x1496, 1, "0", "image", "clip and frame of each image beside the clips")                                  \
