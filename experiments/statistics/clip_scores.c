@@ -4,7 +4,6 @@
 
 #include "common/base/memory.h"
 #include "common/base/quantiles.h"
-#include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
 
@@ -12,23 +11,15 @@ int ft_mean_of_videos(const double *value, const int64_t *video, int64_t n, int 
 {
     int64_t videos = 0;
     for (int64_t i = 0; i < n; i++) videos = video[i] >= videos ? video[i] + 1 : videos;
-    double *of = ft_alloc_n(2 * videos + 1, sizeof *of), *drawn = ft_alloc_n(samples + 1, sizeof *drawn); /* of: clips, sum */
-    int rc = of && drawn ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
+    double *of = ft_alloc_n(2 * videos + 1, sizeof *of); /* values, their sum */
+    if (!of) return FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
     *mean = 0;
-    for (int64_t i = 0; i < n; i++) *mean += value[i] / (double)n;
-    for (int64_t i = 0; rc == FT_OK && i < n; i++) of[2 * video[i]]++, of[2 * video[i] + 1] += value[i];
-    for (int k = 0; rc == FT_OK && k < samples; k++) {
-        ft_rng r = ft_rng_make(2, FT_STREAM_BOOTSTRAP_SETS, (uint64_t)k);
-        double clips = 0, sum = 0;
-        for (int64_t v = 0; v < videos; v++) {
-            int64_t at = 2 * ft_rng_below(&r, videos);
-            clips += of[at], sum += of[at + 1];
-        }
-        drawn[k] = sum / clips;
+    for (int64_t i = 0; i < n; i++) {
+        *mean += value[i] / (double)n;
+        of[2 * video[i]]++, of[2 * video[i] + 1] += value[i];
     }
-    if (rc == FT_OK && samples > 0) ft_percentiles(drawn, samples, low, high);
+    int rc = ft_ratio_interval(of, videos, samples, 2, FT_STREAM_BOOTSTRAP_SETS, NAN, low, high);
     ft_free(of);
-    ft_free(drawn);
     return rc;
 }
 
