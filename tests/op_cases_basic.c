@@ -311,6 +311,20 @@ static void r_drop_path(const row *c, double **in, double *out)
         out[i] = op_random(false, sample, D(0, 0)) >= 0.5 ? in[0][i] * 2 : 0;
     }
 }
+static ft_t b_residual(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    ft_t y = ft_residual(g, in[0], in[1], 0.5f);
+    op_stream = y->maker ? y->maker->stream : 0;
+    return y;
+}
+static void r_residual(const row *c, double **in, double *out)
+{
+    for (int64_t i = 0; i < count(c, 0); i++) {
+        int64_t sample = i / (count(c, 0) / D(0, 0));
+        out[i] = in[0][i] + (op_random(false, sample, D(0, 0)) >= 0.5 ? in[1][i] * 2 : 0);
+    }
+}
 static ft_t b_q_sample(ft_graph *g, ft_t *in, const row *c)
 {
     (void)c;
@@ -642,6 +656,8 @@ static const row cases[] = {
     {"l2_normalize", b_l2, r_l2, 1, {{2, {31, 33}, 0}}, {0}, 40, 2, 9},
     {"l2_normalize_short", b_l2, r_l2, 1, {{2, {31, 17}, 0}}, {100}, 40, 1, 9},
     {"drop_path", b_drop_path, r_drop_path, 1, {{3, {13, 5, 231}, 0}}, {0}, 1, 1, 9, true}, /* 0 where dropped, not 0 * NaN */
+    {"residual", b_residual, r_residual, 2, {{3, {13, 5, 231}, 0}, {3, {13, 5, 231}, 0}}, {0}, 2, 1, 9, true},
+    {"residual_odd", b_residual, r_residual, 2, {{2, {7, 33}, 0}, {2, {7, 33}, 0}}, {0}, 2, 1, 9, true},
     {"q_sample", b_q_sample, r_q_sample, 2, {{5, {3, 2, 3, 5, 7}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
     {"randn", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {0}, 2, 2, 9},
     {"uniform", b_randn, r_randn, 1, {{2, {33, 62}, 0}}, {1}, 2, 2, 9},

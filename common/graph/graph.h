@@ -188,7 +188,8 @@ void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep);
 
 /* random numbers: Philox(seed, step, node, index), the same on every device, in any order, after resume */
 ft_t ft_dropout(ft_graph *g, ft_t x, float p);
-ft_t ft_drop_path(ft_graph *g, ft_t x, float p); /* stochastic depth: one draw for each sample */
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p);        /* stochastic depth: one draw for each sample */
+ft_t ft_residual(ft_graph *g, ft_t x, ft_t h, float p); /* x + ft_drop_path(h) */
 ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
 ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim); /* [0, 1) */
 ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);      /* coefficient (B,2) f32: a, s -> a x0 + s noise */

@@ -302,12 +302,19 @@ ft_t ft_dropout(ft_graph *g, ft_t x, float p)
     return scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
 }
 
-ft_t ft_drop_path(ft_graph *g, ft_t x, float p)
+static ft_t drop_samples(ft_graph *g, int n_in, const ft_t *in, float p)
 {
-    if (p <= 0 || !g->training) return x;
-    ft_t y = scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
+    ft_t y = scalar_op(g, FT_OP_dropout, n_in, in, 0, p, 0);
     if (y->maker) y->maker->attr.scalar.by_sample = true;
     return y;
+}
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p) { return p <= 0 || !g->training ? x : drop_samples(g, 1, &x, p); }
+
+ft_t ft_residual(ft_graph *g, ft_t x, ft_t h, float p)
+{
+    if (p <= 0 || !g->training) return ft_add(g, x, h);
+    NEED(same(x, h), "%s + %s: one shape and dtype needed", ft__shape(x), ft__shape(h));
+    return drop_samples(g, 2, (ft_t[]){h, x}, p);
 }
 
 ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last)

@@ -306,6 +306,8 @@ TWINS = {  # the longest name that the case begins with decides
     "l2_normalize": lambda i, p: i[0] / i[0].norm(dim=-1, keepdim=True).clamp(min=p[0]),
     "dropout": None,
     "drop_path": None,
+    "residual": None,
+    "residual_odd": None,
     "q_sample": None,
     "randn": None,
     "uniform": None,
