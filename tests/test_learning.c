@@ -19,6 +19,7 @@
 #include "common/base/status.h"
 #include "common/io/config.h"
 #include "common/io/safetensors.h"
+#include "experiments/statistics/frechet.h"
 #include "experiments/statistics/stats.h"
 #include "gen/diffusion.h"
 #include "gen/generator.h"
@@ -732,7 +733,7 @@ static void test_statistics(void **state)
             a[2 * i + k] = (float)(unit * (k ? 2 : 1));
             b[2 * i + k] = (float)(unit * (k ? 4 : 3) + (k ? 2 : 1));
         }
-    assert_int_equal(ft_frechet(a, 4, b, 4, 2, &d), FT_OK);
+    assert_int_equal(ft_frechet(a, 4, b, 4, 2, 1, &d), FT_OK);
     NEAR(d, 13, 1e-5);
     /* an interval that has to hold: coverage of the bootstrap of one run is checked where it is exact: no spread, no width */
     float prob[8] = {0, 1, 0, 1, 1, 0, 1, 0};

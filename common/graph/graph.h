@@ -151,8 +151,18 @@ ft_t ft_resample_parts(ft_graph *g, ft_t x, int axis, const ft_sparse *map, int 
                        ft_t *y);                                         /* copied; the general form of the four above */
 ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);          /* nearest, (B,T,H,W,C) */
 ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt where); /* (B,T,H,W,C); kernel, stride, padding of `where` */
-typedef enum { FT_NEAREST, FT_LINEAR, FT_LINEAR_CORNERS, FT_CUBIC } ft_resize_kind; /* PyTorch's interpolate, no antialias */
-/* scale: output per input, for source positions (dst + 0.5) / scale - 0.5; 0: size / old size. CORNERS: align_corners. */
+/* PyTorch's interpolate: without antialias; CORNERS: align_corners; SMOOTH: with antialias, as Pillow resizes too, the cubic of
+ * both. TF1: as TensorFlow 1 resized, source positions dst / scale. */
+typedef enum {
+    FT_NEAREST,
+    FT_LINEAR,
+    FT_LINEAR_CORNERS,
+    FT_CUBIC,
+    FT_LINEAR_TF1,
+    FT_LINEAR_SMOOTH,
+    FT_CUBIC_SMOOTH
+} ft_resize_kind;
+/* scale: output per input, for source positions (dst + 0.5) / scale - 0.5; 0: size / old size. */
 ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind, double scale);
 
 /* elementwise and reductions */
