@@ -244,5 +244,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_feat(g, p, ft_feat_options(cfg), z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_feat = {"feat", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
-                                        false,  FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_feat = {
+    "feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, false, FT_WORK_PRODUCTS, network, NULL};

@@ -90,5 +90,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_forty(g, p, z, frames, told, taps->at);
 }
 
-const ft_generator ft_generator_forty = {"forty", FT_PRESETS(presets), true,   FT_BETA_LINEAR, FT_MSE,
-                                         true,    FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_forty = {
+    "forty", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, true, FT_WORK_PRODUCTS, network, NULL};

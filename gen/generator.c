@@ -13,14 +13,13 @@
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/graph/layers.h"
-#include "common/io/image.h"
-#include "common/io/video.h"
 #include "common/io/weights.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
 #include "gen/align.h"
 #include "gen/copy_watch.h"
 #include "gen/diffusion.h"
+#include "gen/gan.h"
 #include "gen/sampler.h"
 #include "kernels/elem.h"
 
@@ -294,34 +293,6 @@ static int feed_training(void *ctx, int64_t step)
     return FT_OK;
 }
 
-/* Four clips of the EMA as they are now: samples/000500.png, one row each, and 000500.gif, side by side. The same noise every
- * time, so sheets can be compared. */
-static int write_sheet(training *t, int64_t step)
-{
-    enum { CLIPS = 4 };
-    int64_t clip = (int64_t)t->frames * t->size * t->size * 3, row = t->size * 3;
-    char path[1200];
-    uint8_t *pixels = ft_alloc((size_t)(CLIPS * clip)), *wide = ft_alloc((size_t)(CLIPS * clip)), *rgb = NULL, *png = NULL;
-    size_t size;
-    int w, h, rc = pixels && wide ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a sheet");
-    if (rc == FT_OK) rc = ft_generator_sampler_clips(t->sampler, 0, 0, CLIPS, pixels);
-    const uint8_t *clips[CLIPS];
-    for (int i = 0; i < CLIPS; i++) clips[i] = pixels + i * clip;
-    if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, t->frames, t->size, t->frames < 8 ? t->frames : 8, 2, &rgb, &w, &h);
-    if (rc == FT_OK) rc = ft_png_encode(rgb, w, h, &png, &size);
-    snprintf(path, sizeof path, "%s/samples/%06lld.png", t->dir, (long long)step);
-    if (rc == FT_OK) rc = ft_write_file(path, png, size);
-    for (int64_t line = 0; rc == FT_OK && line < (int64_t)t->frames * t->size; line++)
-        for (int i = 0; i < CLIPS; i++) memcpy(wide + (line * CLIPS + i) * row, clips[i] + line * row, (size_t)row);
-    snprintf(path, sizeof path, "%s/samples/%06lld.gif", t->dir, (long long)step);
-    if (rc == FT_OK) rc = ft_video_write(path, wide, t->frames, CLIPS * t->size, t->size, 8);
-    ft_free(pixels);
-    ft_free(wide);
-    ft_free(rgb);
-    ft_free(png);
-    return rc;
-}
-
 /* ---- generator.stop ---------------------------------------------------------------------------------------------------------
  */
 
@@ -412,7 +383,9 @@ static int after_step(void *ctx, int64_t done)
 {
     training *t = ctx;
     if (t->watch && done % t->main.opt.stop_every == 0) FT_TRY(look_for_copies(t, done));
-    return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0 ? write_sheet(t, done) : FT_OK;
+    return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0
+               ? ft_sample_sheet(t->sampler, t->dir, done, t->frames, t->size)
+               : FT_OK;
 }
 
 /* The teacher's features, read or computed once, and the phase's loss on them */
@@ -505,6 +478,16 @@ static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_
     return ft_this_rank() == 0 ? ft_conditions_save(told, pool, path) : FT_OK;
 }
 
+/* What only generators of latents know */
+static int goes_with_pixels(const ft_config *cfg, const char *preset, const ft_conditions *told)
+{
+    const char *what = told && told->n > 0                         ? "generator.condition: none"
+                       : is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
+                       : ft_config_real(cfg, "align.weight") > 0   ? "align.weight: 0"
+                                                                   : NULL;
+    return what ? FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what) : FT_OK;
+}
+
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
                        const ft_held_out *held_out, const char *vae_dir, const char *path, const char *dir, uint64_t seed,
                        bool resume)
@@ -512,6 +495,10 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     ft_dtype dtype;
     ft_latents l = {0};
     if (!ft_generator_find(preset)) return unknown_generator(preset);
+    if (ft_generator_find(preset)->gan) {
+        FT_TRY(goes_with_pixels(cfg, preset, told));
+        return ft_gan_train(cfg, preset, pool, dir, seed, resume);
+    }
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, path));
     ft_generator_opt o = ft_generator_options(cfg, preset);
@@ -558,7 +545,9 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     ft_dtype dtype;
     ft_latents l;
     ft_class_names classes;
+    *mse = NAN;
     if (!ft_generator_find(preset)) return unknown_generator(preset);
+    if (ft_generator_find(preset)->gan) return FT_OK;
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_class_names_read(&classes, dir));
     int known = classes.n;
@@ -596,20 +585,30 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
 
 /* ---- sampling ----------------------------------------------------------------------------------------------------------- */
 
-/* names every parameter, so that a weights file can be read */
-static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes)
+static int name_end(ft_graph *g, const char *preset)
+{
+    int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
+    ft_graph_free(g);
+    return rc;
+}
+
+/* names every parameter, so that a weights file can be read; l: NULL for clips of pixels, of this shape */
+static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes,
+                         int frames, int size)
 {
     ft_graph *g = NULL;
     if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
         !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (!l) {
+        ft_gan_clip(g, preset, frames, size, 1, NULL, NULL);
+        return name_end(g, preset);
+    }
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
     ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};
     if (classes > 0) told.label = ft_input(g, "label", FT_F32, 2, (int64_t[]){1, classes + 1});
     ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], told);
-    int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
-    ft_graph_free(g);
-    return rc;
+    return name_end(g, preset);
 }
 
 void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
@@ -631,10 +630,11 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     int64_t clip = (int64_t)frames * size * size * 3;
     uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
     int rc = pixels ? ft_class_names_find(&classes, class, dir, &of.class) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    if (rc == FT_OK) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
-    if (rc == FT_OK) rc = network_store(&params, cfg, preset, &l, of.n);
+    const ft_latents *stats = ft_generator_find(preset)->gan ? NULL : &l;
+    if (rc == FT_OK && stats) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
+    if (rc == FT_OK) rc = network_store(&params, cfg, preset, stats, of.n, frames, size);
     if (rc == FT_OK) rc = load_ema(params, dir);
-    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, &l, frames, size, of);
+    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, stats, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);

@@ -39,6 +39,8 @@ typedef struct {
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone, or velocity. Latent sizes come from
      * z. */
     ft_t (*network)(ft_graph *g, const void *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told, ft_taps *taps);
+    const struct ft_gan
+        *gan; /* instead of a network: it draws pixels, without a VAE, and a discriminator teaches it (stylegan.h) */
 } ft_generator;
 
 typedef struct {

@@ -335,5 +335,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_medsora(g, p, ft_medsora_options(cfg, p), z, told, taps->at);
 }
 
-const ft_generator ft_generator_medsora = {"medsora", FT_PRESETS(presets), false,  FT_BETA_LINEAR, FT_MSE,
-                                           false,     FT_WORK_PRODUCTS,    network};
+const ft_generator ft_generator_medsora = {
+    "medsora", FT_PRESETS(presets), false, FT_BETA_LINEAR, FT_MSE, false, FT_WORK_PRODUCTS, network, NULL};

@@ -1,13 +1,19 @@
 #include "gen/sampler.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
+#include "common/io/image.h"
+#include "common/io/video.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
+#include "gen/diffusion.h"
+#include "gen/gan.h"
 #include "gen/walk.h"
 
 struct ft_generator_sampler {
@@ -19,6 +25,7 @@ struct ft_generator_sampler {
     ft_vae_runner decoder;
     const ft_latents *stats;
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
+    ft_t noise[2], out; /* of a generator of pixels: z and motion codes of a clip (gen/stylegan.h), and the clip */
 };
 
 void ft_generator_sampler_free(ft_generator_sampler *s)
@@ -80,6 +87,39 @@ static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *
     return FT_OK;
 }
 
+/* A generator of pixels needs one pass for a clip */
+static int pixel_sampler(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *params, int frames,
+                         int size)
+{
+    ft_dtype dtype;
+    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
+    if (ft_config_real(cfg, "generator.class_guidance") != 1)
+        return FT_FAIL(FT_ECONFIG, "%s knows no classes. Set generator.class_guidance: 1", preset);
+    if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER))) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    ft_training(s->g, false);
+    s->out = ft_gan_clip(s->g, preset, frames, size, ft_config_real(cfg, "gan.truncation"), &s->noise[0], &s->noise[1]);
+    ft_keep(s->out);
+    return ft_plan_new(&s->plan, s->g, FT_EMA);
+}
+
+static int pixel_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
+{
+    int64_t z = ft_count(s->noise[0]), all = z + ft_count(s->noise[1]), clip = ft_count(s->out);
+    float *noise = ft_alloc_n(all, sizeof *noise);
+    int rc = noise ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for noise");
+    for (int64_t b = 0; rc == FT_OK && b < n; b++) {
+        ft_clip_noise(seed, 0, first + b, all, noise, 1);
+        memcpy(ft_data(s->noise[0]), noise, (size_t)z * sizeof *noise);
+        memcpy(ft_data(s->noise[1]), noise + z, (size_t)(all - z) * sizeof *noise);
+        rc = ft_run(s->plan, &(ft_step){0});
+        const float *x = rc == FT_OK ? ft_data(s->out) : NULL;
+        if (rc == FT_OK && !x) rc = FT_EDEVICE;
+        if (rc == FT_OK) ft_to_pixels(pixels + b * clip, x, clip);
+    }
+    ft_free(noise);
+    return rc;
+}
+
 int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, const char *preset, ft_params *params,
                              const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
@@ -95,6 +135,10 @@ int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, c
     ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK;
+    if (ft_generator_find(preset)->gan) {
+        rc = pixel_sampler(s, cfg, preset, params, frames, size);
+        goto done;
+    }
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
@@ -136,6 +180,7 @@ static int walk(ft_generator_sampler *s, uint64_t seed, int64_t first, const flo
 
 int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
 {
+    if (s->out) return pixel_clips(s, seed, first, n, pixels);
     int64_t z = s->stats->z, clip = ft_count(s->decoder.out);
     const float *x;
     FT_TRY(walk(s, seed, first, &x));
@@ -147,4 +192,30 @@ int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t f
         ft_to_pixels(pixels + b * clip, ft_data(s->decoder.out), clip);
     }
     return FT_OK;
+}
+
+int ft_sample_sheet(ft_generator_sampler *s, const char *dir, int64_t step, int frames, int size)
+{
+    enum { CLIPS = 4 };
+    int64_t clip = (int64_t)frames * size * size * 3, row = size * 3;
+    char path[1200];
+    uint8_t *pixels = ft_alloc((size_t)(CLIPS * clip)), *wide = ft_alloc((size_t)(CLIPS * clip)), *rgb = NULL, *png = NULL;
+    size_t bytes;
+    int w, h, rc = pixels && wide ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a sheet");
+    if (rc == FT_OK) rc = ft_generator_sampler_clips(s, 0, 0, CLIPS, pixels);
+    const uint8_t *clips[CLIPS];
+    for (int i = 0; i < CLIPS; i++) clips[i] = pixels + i * clip;
+    if (rc == FT_OK) rc = ft_contact_sheet(clips, CLIPS, frames, size, frames < 8 ? frames : 8, 2, &rgb, &w, &h);
+    if (rc == FT_OK) rc = ft_png_encode(rgb, w, h, &png, &bytes);
+    snprintf(path, sizeof path, "%s/samples/%06lld.png", dir, (long long)step);
+    if (rc == FT_OK) rc = ft_write_file(path, png, bytes);
+    for (int64_t line = 0; rc == FT_OK && line < (int64_t)frames * size; line++)
+        for (int i = 0; i < CLIPS; i++) memcpy(wide + (line * CLIPS + i) * row, clips[i] + line * row, (size_t)row);
+    snprintf(path, sizeof path, "%s/samples/%06lld.gif", dir, (long long)step);
+    if (rc == FT_OK) rc = ft_video_write(path, wide, frames, CLIPS * size, size, 8);
+    ft_free(pixels);
+    ft_free(wide);
+    ft_free(rgb);
+    ft_free(png);
+    return rc;
 }

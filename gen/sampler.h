@@ -15,7 +15,7 @@ typedef struct {
 int ft_class_of_sample(ft_sampled_class c, int64_t clip);
 
 /* With the EMA bank of `params` (of the network; the caller's) and the VAE of vae_dir; sampler and steps as cfg says. `stats`:
- * how latents were normalised. FT_ECONFIG where settings do not go together.
+ * how latents were normalised. Both NULL for a generator of pixels. FT_ECONFIG where settings do not go together.
  *
  * Guidance: e_none + s (e_class - e_none) with s = generator.class_guidance, two passes of the network (Ho & Salimans 2022); a
  * learned variance is the class's. Where the noise, sigma / alpha, is outside of generator.class_from .. class_until, and for
@@ -26,5 +26,9 @@ void ft_generator_sampler_free(ft_generator_sampler *s);
 
 /* Clips first .. first + n - 1 (n <= FT_SAMPLE_BATCH) as pixels (n,F,S,S,3): each depends on (seed, its number) only. */
 int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels);
+
+/* Four clips of the weights as they are now: DIR/samples/000500.png, one row each, and 000500.gif, side by side. The same noise
+ * every time, so sheets can be compared. */
+int ft_sample_sheet(ft_generator_sampler *s, const char *dir, int64_t step, int frames, int size);
 
 #endif

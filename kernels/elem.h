@@ -63,7 +63,12 @@ FT_FN float ft_normal_cdf1(float x, float e)
     return x > 0 ? 1.0f - half : half;
 }
 
-/* NaN comes through */
+/* ends at +-limit; NaN comes through */
+FT_FN float ft_leaky_relu1(float slope, float limit, float x)
+{
+    float y = x > 0 ? x : slope * x;
+    return y > limit ? limit : y < -limit ? -limit : y;
+}
 FT_FN float ft_relu1(float x) { return x <= 0 ? 0.0f : x; }
 FT_FN float ft_relu_d1(float x) { return x <= 0 ? 0.0f : 1.0f; }
 FT_FN float ft_sigmoid1(float x)
@@ -132,7 +137,7 @@ FT_FN_INLINE float ft_unary1(ft_unary_kind kind, float a, float b, float v)
         case FT_CLAMP: return v < a ? a : v > b ? b : v;
         case FT_TANH: return ft_tanh1(v);
         case FT_ABS: return fabsf(v);
-        case FT_LEAKY_RELU: return v > 0 ? v : a * v;
+        case FT_LEAKY_RELU: return ft_leaky_relu1(a, b, v);
         case FT_GELU: return ft_gelu1(v);
         case FT_GELU_TANH: return ft_gelu_tanh1(v);
         case FT_SOFTPLUS: return ft_softplus1(v);
@@ -147,7 +152,7 @@ FT_FN_INLINE float ft_unary1(ft_unary_kind kind, float a, float b, float v)
     return v;
 }
 
-/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch) */
+/* at kinks: 0 for ReLU and abs, 1 inside and on the bounds of a clamp (PyTorch), as of a leaky ReLU that ends */
 FT_FN_INLINE float ft_unary_d1(ft_unary_kind kind, float a, float b, float v)
 {
     switch (kind) {
@@ -159,7 +164,7 @@ FT_FN_INLINE float ft_unary_d1(ft_unary_kind kind, float a, float b, float v)
         case FT_CLAMP: return v >= a && v <= b ? 1.0f : 0.0f;
         case FT_TANH: return 1.0f - ft_tanh1(v) * ft_tanh1(v);
         case FT_ABS: return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f;
-        case FT_LEAKY_RELU: return v > 0 ? 1.0f : a;
+        case FT_LEAKY_RELU: return fabsf(v > 0 ? v : a * v) > b ? 0.0f : v > 0 ? 1.0f : a;
         case FT_GELU: return ft_gelu_d1(v);
         case FT_GELU_TANH: return ft_gelu_tanh_d1(v);
         case FT_SOFTPLUS: return ft_sigmoid1(v);

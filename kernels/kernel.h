@@ -25,7 +25,7 @@ typedef enum {
     FT_CLAMP, /* a: low, b: high */
     FT_TANH,
     FT_ABS,
-    FT_LEAKY_RELU, /* a: slope below 0 */
+    FT_LEAKY_RELU, /* a: slope below 0; b: where the result ends, on both sides */
     FT_GELU,       /* x Phi(x), by erf */
     FT_GELU_TANH,  /* its tanh approximation */
     FT_SOFTPLUS,
@@ -87,6 +87,7 @@ typedef struct {
     int64_t clip_from;                     /* the step from which it holds */
     bool no_ema;                           /* the weights' average is left alone */
     bool sgd, nesterov;                    /* SGD with momentum beta1 */
+    bool no_momentum;                      /* beta1 is 0 */
 } ft_optim_opt;
 
 typedef struct {

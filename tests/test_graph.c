@@ -563,6 +563,7 @@ static void test_optimisers(void **state)
     (void)state;
     static const ft_optim_opt opts[] = {{0},
                                         {.beta1 = 0.5f, .beta2 = 0.9f, .eps = 1e-3f, .weight_decay = 0.1f},
+                                        {.no_momentum = true, .beta2 = 0.99f},
                                         {.clip = 0.5f},
                                         {.clip = 0.5f, .clip_from = 3},
                                         {.sgd = true, .nesterov = true, .beta1 = 0.9f, .weight_decay = 0.05f},
@@ -588,7 +589,7 @@ static void test_optimisers(void **state)
         for (int i = 0; i < 75; i++) p[i] = e[i] = (double)flat[i < N ? at[0] + i : at[1] + i - N];
         ft_params_flat(params, FT_WEIGHTS)[ft_params_at(params, 2)->offset] = 7; /* as running statistics move */
         ft_params_touched(params);
-        double b1 = o.beta1 ? (double)o.beta1 : (double)0.9f, b2 = o.beta2 ? (double)o.beta2 : (double)0.999f,
+        double b1 = o.no_momentum ? 0 : o.beta1 ? (double)o.beta1 : (double)0.9f, b2 = o.beta2 ? (double)o.beta2 : (double)0.999f,
                eps = o.eps ? (double)o.eps : (double)1e-8f;
         for (int t = 0; t < STEPS; t++) {
             ft_step st = {1, t, 0.01f * (float)(t + 1), 0.7f, 0};

@@ -397,7 +397,11 @@ static void test_manifests(void **state)
                 {NULL, "feat-s", 158100624},
                 {NULL, "feat-l", 629201112},
                 {NULL, "lvdm-vae", 19446759},
-                {"lvdm_unet_short", "lvdm", 548904580}};
+                {"lvdm_unet_short", "lvdm", 548904580},
+                {"styleganv_G_128", "styleganv-128", 31863698},
+                {"styleganv_G_256", "styleganv-256", 32105941},
+                {"styleganv_D_128", "styleganv-128-critic", 25214848},
+                {"styleganv_D_256", "styleganv-256-critic", 25333568}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
     for (size_t m = 0; m < sizeof list / sizeof *list; m++) {

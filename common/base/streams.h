@@ -40,6 +40,8 @@
     ROW(GENERATOR_ORDER, 0x01A7, 1, "generator", "pass", "the order of latents")                                                 \
     ROW(TIMES, 0x7133, 1, "generator; 17", "draw; batch", "image frames and time of a clip, in training and when scored")        \
     ROW(CLASS_DROP, 0xC1A5, 1, "generator", "draw", "which labels a generator is not told")                                      \
+    ROW(GAN_FRAMES, 0x6A4F, 1, "generator", "draw", "which frames of a real clip a discriminator sees")                          \
+    ROW(GAN_TIMES, 0x6A47, 1, "generator", "draw", "times of drawn clips that it sees")                                          \
     ROW(MAMBA_INIT, 0x055D, 1, "0", "2 block + direction", "dt and A of a Mamba")                                                \
     ROW(SAMPLE_NOISE, 0x05A3, 1, "sampling", "clip | sampling step << 40", "noise of a clip at a sampling step")                 \
     ROW(IMAGE_FRAMES, 0x1496, 1, "0", "image", "clip and frame of each image beside the clips")                                  \
@@ -68,7 +70,8 @@ enum { FT_SEED_PHANTOM_GRAIN = 0xF4A3E, FT_SEED_PHANTOM_BUBBLES = 0xB0BB1E, FT_S
     ROW(GENERATOR, 3, true, "trains a generator")                                                                                \
     ROW(GENERATOR_SCORE, 4, true, "scores a generator on its validation latents, seed 17")                                       \
     ROW(SAMPLER, 5, false, "predicts for a sampler, whose noise is SAMPLE_NOISE's")                                              \
-    ROW(CRITIC, 6, false, "trains a discriminator")                                                                              \
+    ROW(CRITIC, 6, true, "trains a discriminator, on clips that it draws from a generator of pixels")                            \
+    ROW(PENALTY, 7, false, "the gradient penalty of a discriminator")                                                            \
     ROW(CLASSIFIER, 11, true, "trains a classifier")                                                                             \
     ROW(PREDICTION, 12, true, "predicts classes; draws in a protocol that drops paths when it tests")                            \
     ROW(FEATURES, 13, true, "features of a classifier; draws where they are of training mode")                                   \

@@ -301,6 +301,17 @@ void ft_backward_from(ft_graph *g, ft_t y, ft_t dy)
     for (int i = 0; i < g->n_tensor; i++) g->tensor[i]->grad = NULL, g->tensor[i]->parts = NULL; /* the next walk is another */
 }
 
+void ft_ground(ft_graph *g)
+{
+    for (int i = 0, n = g->n_tensor; i < n && !g->failed; i++) {
+        ft_t t = g->tensor[i];
+        if (t->kind != FT_IS_PARAM || t->base != t || t->landed || !t->needs_grad || t->store != g->params) continue;
+        t->grad = ft_affine(g, t, 0, 0);
+        land(g, t);
+        t->grad = NULL;
+    }
+}
+
 ft_t ft_grad(ft_graph *g, ft_t t)
 {
     (void)g;

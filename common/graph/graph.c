@@ -41,6 +41,7 @@ void ft_graph_free(ft_graph *g)
 ft_dtype ft_compute(const ft_graph *g) { return g->compute; }
 const ft_params *ft_store_of(const ft_graph *g) { return g->lender ? g->lender : g->params; }
 void ft_training(ft_graph *g, bool training) { g->training = training; }
+bool ft_is_training(const ft_graph *g) { return g->training && !g->lender; }
 const char *ft_graph_error(const ft_graph *g) { return g->failed ? g->error : NULL; }
 int ft_ndim(ft_t t) { return t->ndim; }
 int64_t ft_dim(ft_t t, int axis) { return t->dim[axis < 0 ? axis + t->ndim : axis]; }

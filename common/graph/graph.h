@@ -96,6 +96,7 @@ void ft_graph_free(ft_graph *g);
 ft_dtype ft_compute(const ft_graph *g);
 const ft_params *ft_store_of(const ft_graph *g); /* that parameters named now come from */
 void ft_training(ft_graph *g, bool training);    /* batch statistics and dropout; on by default */
+bool ft_is_training(const ft_graph *g);          /* and what is named now is its own, not borrowed: running means move */
 const char *ft_graph_error(const ft_graph *g);   /* NULL if none */
 ft_t ft_graph_fail(ft_graph *g, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* a network's own error; dead tensor */
@@ -158,7 +159,8 @@ ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind,
 ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x);
 ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high);
 ft_t ft_leaky_relu(ft_graph *g, ft_t x, float slope);
-ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b); /* b is broadcast to a: same ndim, dims equal or 1 */
+ft_t ft_leaky_relu_within(ft_graph *g, ft_t x, float slope, float limit); /* and no further than +-limit */
+ft_t ft_binary(ft_graph *g, ft_binary_kind kind, ft_t a, ft_t b);         /* b is broadcast to a: same ndim, dims equal or 1 */
 #define ft_add(g, a, b) ft_binary(g, FT_ADD, a, b)
 #define ft_sub(g, a, b) ft_binary(g, FT_SUB, a, b)
 #define ft_mul(g, a, b) ft_binary(g, FT_MUL, a, b)
@@ -205,6 +207,7 @@ ft_t ft_conv_causal(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_act act);
 ft_t ft_conv_transpose(ft_graph *g, ft_t x, ft_t w, ft_t b, ft_conv_opt opt); /* w (C,O,kt,kh,kw); the adjoint of ft_conv */
 /* StyleGAN2: input channels scaled by style (B, C) per sample; `demodulate`: outputs scaled by 1/|w * style| */
 ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate, ft_conv_opt opt);
+ft_t ft_demodulation(ft_graph *g, ft_t w, ft_t style); /* that scale: w (O,C,kt,kh,kw), style (B,C) -> (B,O) */
 
 /* Norms (op_build_nn.c). Statistics in f32; gamma, beta, w (C) or NULL. */
 /* shift, scale (B, C) or NULL: LN(x)*gamma+beta, then *(1+scale)+shift per sample. */
@@ -271,8 +274,11 @@ ft_t ft_focal_frequency(ft_graph *g, ft_t x, ft_t target, float alpha); /* (B,T,
  * parts of a batch, each built after the backward pass of the one before, a step needs the memory of one part. */
 void ft_backward(ft_graph *g, ft_t loss);
 void ft_backward_from(ft_graph *g, ft_t y, ft_t dy); /* the same from any tensor whose gradient is known */
-ft_t ft_grad(ft_graph *g, ft_t t);                   /* gradient of an input or parameter after ft_backward; NULL if none */
-void ft_need_grad(ft_t input);                       /* an input whose gradient is wanted: before it is used */
+/* Trained parameters of this graph that no gradient has reached get zeros: graphs of one store share its gradients, and what
+ * another one left there would be learned from again. */
+void ft_ground(ft_graph *g);
+ft_t ft_grad(ft_graph *g, ft_t t); /* gradient of an input or parameter after ft_backward; NULL if none */
+void ft_need_grad(ft_t input);     /* an input whose gradient is wanted: before it is used */
 /* dy/dx as a tensor that can be used further, and differentiated again by ft_backward (R1 penalties). y: a scalar. Rows on the
  * way need gradient rules made of ops with gradients: linear, matmul, convolutions, unary, binary, reductions, shape ops. */
 ft_t ft_gradient(ft_graph *g, ft_t y, ft_t x);

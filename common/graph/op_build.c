@@ -267,7 +267,11 @@ static ft_t scalar_op(ft_graph *g, ft_op op, int n_in, const ft_t *in, int kind,
 
 ft_t ft_unary(ft_graph *g, ft_unary_kind kind, ft_t x) { return scalar_op(g, FT_OP_unary, 1, &x, kind, 0, 0); }
 ft_t ft_clamp(ft_graph *g, ft_t x, float low, float high) { return scalar_op(g, FT_OP_unary, 1, &x, FT_CLAMP, low, high); }
-ft_t ft_leaky_relu(ft_graph *g, ft_t x, float slope) { return scalar_op(g, FT_OP_unary, 1, &x, FT_LEAKY_RELU, slope, 0); }
+ft_t ft_leaky_relu(ft_graph *g, ft_t x, float slope) { return ft_leaky_relu_within(g, x, slope, INFINITY); }
+ft_t ft_leaky_relu_within(ft_graph *g, ft_t x, float slope, float limit)
+{
+    return scalar_op(g, FT_OP_unary, 1, &x, FT_LEAKY_RELU, slope, limit);
+}
 ft_t ft_affine(ft_graph *g, ft_t x, float scale, float shift) { return scalar_op(g, FT_OP_affine, 1, &x, 0, scale, shift); }
 
 ft_t ft_dropout(ft_graph *g, ft_t x, float p)
@@ -507,11 +511,17 @@ ft_t ft_conv_modulated(ft_graph *g, ft_t x, ft_t w, ft_t style, bool demodulate,
     ft_t s = ft_reshape(g, style, 5, (int64_t[]){B, 1, 1, 1, C});
     ft_t y = ft_conv(g, ft_mul(g, x, ft_cast(g, s, x->dtype)), w, NULL, opt);
     if (!demodulate) return y;
+    ft_t d = ft_reshape(g, ft_demodulation(g, w, ft_reshape(g, style, 2, (int64_t[]){B, C})), 5, (int64_t[]){B, 1, 1, 1, O});
+    return ft_mul(g, y, ft_cast(g, d, y->dtype));
+}
+
+ft_t ft_demodulation(ft_graph *g, ft_t w, ft_t style)
+{
+    NEED(w->ndim == 5 && style->ndim == 2 && style->dim[1] == w->dim[1], "w %s, style %s", ft__shape(w), ft__shape(style));
     /* 1 / sqrt(sum over c, k of (w_ock s_bc)^2 + 1e-8) = rsqrt(s^2 . sum_k w^2) */
-    ft_t w2 = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 28, false);                                        /* (O,C,1,1,1) */
-    ft_t d = ft_linear(g, ft_unary(g, FT_SQUARE, ft_reshape(g, style, 2, (int64_t[]){B, C})), w2, NULL); /* (B,O) */
-    d = ft_unary(g, FT_RSQRT, ft_affine(g, d, 1, 1e-8f));
-    return ft_mul(g, y, ft_cast(g, ft_reshape(g, d, 5, (int64_t[]){B, 1, 1, 1, O}), y->dtype));
+    ft_t w2 = ft_reduce(g, ft_unary(g, FT_SQUARE, w), 28, false);   /* (O,C,1,1,1) */
+    ft_t d = ft_linear(g, ft_unary(g, FT_SQUARE, style), w2, NULL); /* (B,O) */
+    return ft_unary(g, FT_RSQRT, ft_affine(g, d, 1, 1e-8f));
 }
 
 static bool is_state(ft_t t) { return t->kind == FT_IS_PARAM && !t->average && t->dtype == FT_F32; }

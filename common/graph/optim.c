@@ -6,7 +6,7 @@
 
 ft_t ft_optimise(ft_graph *g, ft_optim_opt opt)
 {
-    if (opt.beta1 == 0) opt.beta1 = 0.9f;
+    if (opt.beta1 == 0 && !opt.no_momentum) opt.beta1 = 0.9f;
     if (opt.beta2 == 0) opt.beta2 = 0.999f;
     if (opt.eps == 0) opt.eps = 1e-8f;
     ft_node *norm = ft__node(g, FT_OP_grad_norm, 0, NULL);

@@ -174,6 +174,16 @@
         "none|memorisation: training ends when quick samples copy more training clips than held-out clips do; those weights "    \
         "count that were the last before")                                                                                       \
     KEY("generator.stop_every", INT, "500", 1, 1e8, "steps between these looks")                                                 \
+    KEY("gan.lr", REAL, "0.0025", 0, 1,                                                                                          \
+        "generators of pixels: learning rate of both networks, constant; generator.lr is that of the others")                    \
+    KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
+        "weight of the gradient penalty on real clips; -1: 0.0002 pixels / batch, as published; 0: none")                        \
+    KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
+    KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
+    KEY("gan.ema_ramp", REAL, "0.15", 0, 1e8, "and at most this share of the steps so far")                                      \
+    KEY("gan.distance", INT, "32", 2, 1024, "most frames between the first and the last that the discriminator sees of a clip")  \
+    KEY("gan.truncation", REAL, "1", 0, 1,                                                                                       \
+        "how far styles of samples reach from their mean: 1 as learned; published medical clips: 0.9")                           \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \
     KEY("align.mode", CHOICE, "spatial", 0, 0,                                                                                   \
         "paper|released|spatial|trd|endora: Eq 14, its code, a spatially right form, token relations, Endora's prior")           \

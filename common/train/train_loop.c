@@ -257,11 +257,13 @@ static int begin_step(loop *l, int64_t step)
     const ft_phase *now = step < t->first_steps ? &t->first : &t->main;
     if (now != l->phase) FT_TRY(settle(l, 0));
     l->phase = now;
-    ft_step s = {t->seed, step, (float)rate(t, step), (float)(t->ema_cold ? t->ema : ft_ema_decay(t->ema, step)), ft_this_rank()};
+    double decay = t->average ? t->average(t->ctx, step) : t->ema_cold ? t->ema : ft_ema_decay(t->ema, step);
+    ft_step s = {t->seed, step, (float)rate(t, step), (float)decay, ft_this_rank()};
     double before = ft_now();
     FT_TRY(t->feed(t->ctx, step));
     t->feeding += ft_now() - before;
     FT_TRY(ft_run(now->plan, &s));
+    if (t->beside) FT_TRY(t->beside(t->ctx, step));
     l->begun[l->n_begun++] = s;
     return settle(l, ft_plan_lag(now->plan));
 }

@@ -31,12 +31,14 @@ typedef struct {
     ft_phase first, main; /* first: of the steps before first_steps (another batch and rate), if any */
     int64_t first_steps, steps, warmup, save_every; /* save_every 0: at the end alone */
     double ema;
-    bool ema_cold; /* the decay holds from step 0, without warm-up */
+    bool ema_cold;                              /* the decay holds from step 0, without warm-up */
+    double (*average)(void *ctx, int64_t step); /* says the decay instead; may be NULL */
     uint64_t seed;
-    bool tensorboard;                      /* the log also as event files */
-    bool resume;                           /* continue from state.safetensors if it is there */
-    int (*feed)(void *ctx, int64_t step);  /* fills the inputs of this step */
-    int (*after)(void *ctx, int64_t step); /* after the update; may be NULL */
+    bool tensorboard;                       /* the log also as event files */
+    bool resume;                            /* continue from state.safetensors if it is there */
+    int (*feed)(void *ctx, int64_t step);   /* fills the inputs of this step */
+    int (*beside)(void *ctx, int64_t step); /* runs plans behind the step's own, whose scalars are logged with it; may be NULL */
+    int (*after)(void *ctx, int64_t step);  /* after the update; may be NULL */
     /* reads what this step left, by ft_data_late(t, ago): on a device some steps after it; may be NULL */
     int (*settled)(void *ctx, int64_t step, int ago);
     json_t *(*extra)(void *ctx); /* strings to keep in the state (algorithm state); may be NULL */

@@ -29,8 +29,8 @@ const ft_arm *ft_arm_find(const char *arm)
 bool ft_arm_brings_clips(const ft_arm_context *c) { return c->made || *c->file; }
 
 /* Settings that an arm may have of its own. All others belong to the experiment: arms on other videos could not be compared. */
-static const char *const own[] = {"classifier.", "ssl.",   "unlabelled.", "clips.", "vae.",      "generator.", "align.",
-                                  "generated",   "labels", "selection",   "looks",  "precision", NULL};
+static const char *const own[] = {"classifier.", "ssl.",      "unlabelled.", "clips.",    "vae.",  "generator.", "gan.",
+                                  "align.",      "generated", "labels",      "selection", "looks", "precision",  NULL};
 
 static int own_setting(ft_arm_result *a, const char *where, const char *setting)
 {
@@ -38,7 +38,7 @@ static int own_setting(ft_arm_result *a, const char *where, const char *setting)
     for (int i = 0; own[i]; i++) may |= !strncmp(setting, own[i], strlen(own[i]));
     if (!may)
         return FT_FAIL(FT_ECONFIG,
-                       "%s: %s: only classifier.*, ssl.*, unlabelled.*, clips.*, vae.*, generator.*, align.*, generated, "
+                       "%s: %s: only classifier.*, ssl.*, unlabelled.*, clips.*, vae.*, generator.*, gan.*, align.*, generated, "
                        "labels, selection, looks and precision may differ between arms",
                        where, setting);
     return ft_config_set(a->cfg, setting, where);

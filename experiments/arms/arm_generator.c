@@ -7,11 +7,13 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
+#include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_pseudo.h"
 #include "experiments/stages/stage_vae.h"
 #include "gen/generator.h"
 
 static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
+static bool of_pixels(const char *preset) { return ft_generator_find(preset)->gan != NULL; } /* it needs no VAE */
 
 static const char *const training_keys[] = {"generator.steps",
                                             "generator.batch",
@@ -43,6 +45,12 @@ static const char *const training_keys[] = {"generator.steps",
                                             "align.",
                                             "precision",
                                             NULL};
+/* Of a generator of pixels; the sheets' settings are not of its key. */
+static const char *const gan_keys[] = {"generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr",
+                                       "gan.r1",          "gan.ema",         "gan.distance",         "precision",      NULL};
+static const char *const gan_sheet_keys[] = {"generator.condition", "generator.class_guidance", "generator.stop",
+                                             "align.weight",        "gan.truncation",           NULL};
+static const char *const gan_sampling_keys[] = {"generated", "gan.truncation", "precision", NULL};
 static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
 static const char *const pseudo_keys[] = {"generator.condition", "generator.class_drop", "generator.confidence", NULL};
 /* Of the clips that are looked at while it trains; what it is told of stands in its key, if it is told of anything. */
@@ -89,21 +97,22 @@ static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_p
 
 static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_stage *vae = s->need[0];
-    char latents[FT_PATH], held_out[FT_PATH];
+    const ft_stage *vae = s->needs ? s->need[0] : NULL;
+    char latents[FT_PATH] = "", held_out[FT_PATH] = "";
     double mse = NAN;
     int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
     int *of_clip = NULL;
     bool *pseudo = NULL;
     ft_conditions told;
-    ft_stage_file(latents, vae, "latents.safetensors");
-    ft_stage_file(held_out, vae, "held-out.safetensors");
+    if (vae) ft_stage_file(latents, vae, "latents.safetensors");
+    if (vae) ft_stage_file(held_out, vae, "held-out.safetensors");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &held, &m);
     ft_clip_pool pool = {&x->store, clip, n};
     ft_held_out rest = {{&x->store, held, m}, held_out};
     if (rc == FT_OK) rc = conditions(x, s, &pool, &told, &of_clip, &pseudo);
-    if (rc == FT_OK) rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae->folder, latents, s->folder, 0, true);
+    if (rc == FT_OK)
+        rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae ? vae->folder : NULL, latents, s->folder, 0, true);
     ft_free(clip);
     ft_free(held);
     ft_free(of_clip);
@@ -122,12 +131,12 @@ static double sampling_work(const ft_config *cfg)
 static int sample(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH], latents[FT_PATH];
-    const ft_stage *generator = s->need[0], *vae = s->need[1];
+    const ft_stage *generator = s->need[0], *vae = s->needs > 1 ? s->need[1] : NULL;
     (void)facts;
     ft_stage_file(path, s, "clips.h5");
-    ft_stage_file(latents, vae, "latents.safetensors");
-    return ft_generator_sample(s->own, s->arm, generator->folder, vae->folder, latents, NULL, ft_config_int(s->own, "generated"),
-                               x->store.frames, x->store.size, 0, path);
+    if (vae) ft_stage_file(latents, vae, "latents.safetensors");
+    return ft_generator_sample(s->own, s->arm, generator->folder, vae ? vae->folder : NULL, latents, NULL,
+                               ft_config_int(s->own, "generated"), x->store.frames, x->store.size, 0, path);
 }
 
 static const ft_stage_kind generator_kind = {"generator", train, training_work},
@@ -150,8 +159,26 @@ static int add_conditions(json_t *key, const ft_arm_context *c)
     return FT_OK;
 }
 
+/* Without a VAE the key holds what the VAE's would: the clips that are learned from. */
+static int plan_pixels(ft_arm_context *c)
+{
+    ft_experiment *x = c->x;
+    ft_stage like = {.kind = &generator_kind, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold},
+             *made;
+    json_t *settings;
+    like.by_content = gan_sheet_keys;
+    FT_TRY(ft_key_settings(c->cfg, gan_keys, &settings));
+    FT_TRY(ft_stage_add(x, &like,
+                        json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
+                                  ft_video_names(&x->store, &x->folds[c->fold].pool)),
+                        &made));
+    like.kind = &samples_kind, like.need[0] = made, like.needs = 1;
+    return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, gan_sampling_keys)), &c->made);
+}
+
 static int plan(ft_arm_context *c)
 {
+    if (of_pixels(c->arm)) return plan_pixels(c);
     ft_experiment *x = c->x;
     bool told;
     ft_stage like = {.cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *vae, *generator;
@@ -177,11 +204,11 @@ static int plan(ft_arm_context *c)
 
 static void facts(const ft_arm_context *c, ft_arm_result *r)
 {
-    const ft_stage *generator = c->made->need[0], *vae = c->made->need[1];
-    r->psnr = ft_stage_number(vae, "psnr");
+    const ft_stage *generator = c->made->need[0], *vae = c->made->needs > 1 ? c->made->need[1] : NULL;
+    if (vae) r->psnr = ft_stage_number(vae, "psnr");
     r->eps_mse = ft_stage_number(generator, "eps_mse");
     ft_stage_file(r->generator_log, generator, "log.csv");
-    ft_stage_file(r->vae_log, vae, "log.csv");
+    if (vae) ft_stage_file(r->vae_log, vae, "log.csv");
 }
 
 static bool classed(const ft_arm_context *c) { return strcmp(ft_config_text(c->cfg, "generator.condition"), "none") != 0; }

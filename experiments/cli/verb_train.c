@@ -82,12 +82,38 @@ static int told_here(const ft_config *cfg, bool *told)
         ft_config_origin(cfg, "generator.condition"));
 }
 
+/* A VAE, or a generator: of latents, then its run folder carries a VAE and what that makes of the clips, or of pixels. */
+static int train_on_pool(const ft_config *cfg, train_data *d, const char *task, const char *dir, uint64_t seed, bool resume)
+{
+    char path[1200], vae[1200];
+    int64_t *clip = NULL, n;
+    const ft_generator *family = ft_generator_find(ft_config_text(cfg, "generator.model"));
+    bool alone = !strcmp(task, "vae");
+    int rc = all_but_test(&d->store, &clip, &n);
+    ft_clip_pool pool = {&d->store, clip, n};
+    if (rc == FT_OK && !alone && family && family->gan) {
+        rc = train_generator(cfg, d, &pool, NULL, NULL, dir, seed, resume);
+        goto done;
+    }
+    snprintf(vae, sizeof vae, "%s%s", dir, alone ? "" : "/vae");
+    snprintf(path, sizeof path, "%s/run.json", vae);
+    if (rc == FT_OK && !ft_exists(path)) rc = ft_vae_train(cfg, &pool, vae, seed, resume);
+    if (rc < 0 || alone) goto done;
+    snprintf(path, sizeof path, "%s/latents.safetensors", dir);
+    if (ft_this_rank() == 0 && !ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
+    FT_TRY_TO(rc, done, ft_ranks_meet());
+    rc = train_generator(cfg, d, &pool, vae, path, dir, seed, resume);
+done:
+    ft_free(clip);
+    return rc;
+}
+
 static int train_task(ft_config *cfg, const char *dir, bool resume)
 {
     const char *task = ft_config_text(cfg, "task"), *clips = ft_config_text(cfg, "data.clips");
     uint64_t seed = (uint64_t)ft_config_int(cfg, "seed");
     train_data d = {0};
-    char path[1200], vae[1200];
+    char path[1200];
     if (!*task) return FT_FAIL(FT_ECONFIG, "task is missing: vae, generator, classifier or mil");
     if (!strcmp(task, "mil")) return ft_mil_task(cfg, dir, resume);
     if (!*clips) return FT_FAIL(FT_ECONFIG, "data.clips is missing: make a clip store with forty ingest or forty phantom");
@@ -102,16 +128,7 @@ static int train_task(ft_config *cfg, const char *dir, bool resume)
                   ? ft_shapes_vae(cfg, clips, d.store.frames, d.store.size)
                   : ft_shapes_generator(cfg, ft_config_text(cfg, "generator.model"), clips, d.store.frames, d.store.size));
     if (strcmp(task, "classifier")) {
-        FT_TRY_TO(rc, done, all_but_test(&d.store, &clip, &n));
-        ft_clip_pool pool = {&d.store, clip, n};
-        snprintf(vae, sizeof vae, "%s%s", dir, strcmp(task, "vae") ? "/vae" : "");
-        snprintf(path, sizeof path, "%s/run.json", vae);
-        if (!ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_train(cfg, &pool, vae, seed, resume));
-        if (!strcmp(task, "vae")) goto done;
-        snprintf(path, sizeof path, "%s/latents.safetensors", dir); /* a generator's run folder carries its VAE */
-        if (ft_this_rank() == 0 && !ft_exists(path)) FT_TRY_TO(rc, done, ft_vae_encode_pool(cfg, vae, &pool, path));
-        FT_TRY_TO(rc, done, ft_ranks_meet());
-        rc = train_generator(cfg, &d, &pool, vae, path, dir, seed, resume);
+        rc = train_on_pool(cfg, &d, task, dir, seed, resume);
         goto done;
     }
     FT_TRY_TO(rc, done, ft_classes_make(&d.classes, cfg, &d.store));

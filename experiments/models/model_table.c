@@ -12,6 +12,7 @@
 #include "gen/lpips.h"
 #include "gen/patchgan.h"
 #include "gen/raft.h"
+#include "gen/stylegan.h"
 #include "gen/vae.h"
 
 /* ---- presets and networks under one signature --------------------------------------------------------------------------- */
@@ -37,12 +38,57 @@ static const char *classifier_at(int i, bool of_features)
 static const char *classifier_preset(int i) { return classifier_at(i, false); }
 static const char *probe_preset(int i) { return classifier_at(i, true); }
 
+/* the i-th of those that draw pixels, and of the discriminators that teach them */
+static const ft_stylegan_preset *gan_at(int i)
+{
+    for (int k = 0; ft_generator_at(k); k++)
+        for (int j = 0; ft_generator_at(k)->gan && ft_generator_preset_at(ft_generator_at(k), j); j++)
+            if (i-- == 0) return (const ft_stylegan_preset *)ft_generator_preset_at(ft_generator_at(k), j);
+    return NULL;
+}
+static const char *gan_preset(int i) { return gan_at(i) ? gan_at(i)->base.name : NULL; }
+static const char *gan_critic(int i) { return gan_at(i) ? gan_at(i)->critic : NULL; }
+static const ft_stylegan_preset *gan_of(const char *preset)
+{
+    const ft_stylegan_preset *p;
+    for (int i = 0; (p = gan_at(i)); i++)
+        if (!strcmp(p->base.name, preset) || !strcmp(p->critic, preset)) return p;
+    return NULL;
+}
+static ft_t gan_generate(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
+{
+    const ft_stylegan_preset *p = gan_of(preset);
+    (void)classes;
+    ft_training(g, false); /* the mean style stays as it is */
+    return ft_generator_find(p->base.name)
+        ->gan->generate(g, p, in[0], in[1], in[2], p->base.size, ft_config_real(cfg, "gan.truncation"));
+}
+static ft_t gan_judge(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
+{
+    const ft_stylegan_preset *p = gan_of(preset);
+    return AS_IS(preset, cfg, classes), ft_generator_find(p->base.name)->gan->judge(g, p, in[0], in[1]);
+}
+static void gan_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
+{
+    const ft_stylegan_preset *p = gan_of(preset);
+    int64_t F = FT_STYLEGAN_FRAMES, shape[3][3] = {{1, p->width, 0}, {1, ft_stylegan_codes(p->base.frames), p->width}, {1, F, 0}};
+    (void)cfg;
+    memcpy(dim, shape[input], sizeof shape[input]);
+}
+static void critic_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
+{
+    int64_t size = gan_of(preset)->base.size, shape[2][5] = {{1, FT_STYLEGAN_FRAMES, size, size, 3}, {1, FT_STYLEGAN_FRAMES}};
+    (void)cfg;
+    memcpy(dim, shape[input], sizeof shape[input]);
+}
+
 /* the i-th of those whose public code has latents as (b,f,c,h,w), or (b,c,f,h,w), as LVDM's has */
 static const char *generator_at(int i, bool channels_first)
 {
     for (int k = 0; ft_generator_at(k); k++)
-        for (int j = 0;
-             !strcmp(ft_generator_at(k)->family, "lvdm") == channels_first && ft_generator_preset_at(ft_generator_at(k), j); j++)
+        for (int j = 0; ft_generator_at(k)->network && !strcmp(ft_generator_at(k)->family, "lvdm") == channels_first &&
+                        ft_generator_preset_at(ft_generator_at(k), j);
+             j++)
             if (i-- == 0) return ft_generator_preset_at(ft_generator_at(k), j)->name;
     return NULL;
 }
@@ -154,6 +200,24 @@ static const ft_model rows[] = {
      .axes = "bfhwc",
      .build = generator,
      .shape = generator_shape},
+    {.kind = "generator",
+     .suffix = "",
+     .preset = gan_preset,
+     .n_in = 3,
+     .in = {{"z", "bc", "bc", {0}}, {"motion", "btc", "btc", {0}}, {"t", "bf", "bf", {0}}},
+     .file_axes = "bfchw",
+     .axes = "bfhwc",
+     .build = gan_generate,
+     .shape = gan_shape},
+    {.kind = "critic",
+     .suffix = "",
+     .preset = gan_critic,
+     .n_in = 2,
+     .in = {{"x", "bfchw", "bfhwc", {0}}, {"t", "bf", "bf", {0}}},
+     .file_axes = "b",
+     .axes = "b",
+     .build = gan_judge,
+     .shape = critic_shape},
     {.kind = "vae",
      .suffix = "-encode",
      .preset = vae_preset,
@@ -252,7 +316,7 @@ static const ft_model rows[] = {
 const ft_model_input ft_model_label = {"label", "bk", "bk", {0}};
 bool ft_model_told(const ft_model *row, const ft_config *cfg)
 {
-    return !strcmp(row->kind, "generator") && !strcmp(ft_config_text(cfg, "generator.condition"), "labels");
+    return row->build == generator && !strcmp(ft_config_text(cfg, "generator.condition"), "labels");
 }
 bool ft_model_is_table(const char *preset, const char *tensor)
 {
@@ -312,10 +376,12 @@ int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg,
 
 int64_t ft_model_parameters(const ft_params *params)
 {
+    static const char *const fixed[] = {"running_", "scaling_layer.", "w_avg", "freqs", "phase_scales", "fourier_coefs"};
     int64_t n = 0;
     for (int i = 0; i < ft_params_count(params); i++) {
-        const ft_param_info *e = ft_params_at(params, i);
-        if (!strstr(e->name, "running_") && strncmp(e->name, "scaling_layer.", 14)) n += e->count;
+        bool counts = true;
+        for (size_t k = 0; k < sizeof fixed / sizeof *fixed; k++) counts &= !strstr(ft_params_at(params, i)->name, fixed[k]);
+        if (counts) n += ft_params_at(params, i)->count;
     }
     return n;
 }

@@ -42,7 +42,7 @@ ft_work ft_model_work(const char *name);     /* of a row's name or a preset */
 
 /* A store that holds every parameter of a preset: of encoder and decoder, say. */
 int ft_model_store(ft_params **params, const char *preset, const ft_config *cfg, int64_t classes, uint64_t seed);
-int64_t ft_model_parameters(const ft_params *params); /* without running statistics and the fixed colours of LPIPS */
+int64_t ft_model_parameters(const ft_params *params); /* without running statistics, means and tables */
 
 /* The canonical name of a public checkpoint's tensor: prefixes stripped, other public layouts translated (Princeton's RAFT, SD
  * VAE of ldm and of older diffusers, torchvision's trunks for LPIPS). */

@@ -10,6 +10,7 @@
 #include "common/io/clipstore.h"
 #include "common/vision/dino.h"
 #include "gen/align.h"
+#include "gen/gan.h"
 #include "gen/generator.h"
 #include "gen/vae_train.h"
 
@@ -59,6 +60,7 @@ static int generator(const ft_config *cfg, const char *preset, int frames, int s
 {
     ft_vae_preset p;
     sketch s;
+    if (ft_generator_find(preset)->gan) return ft_gan_fits(preset, frames, size);
     FT_TRY(vae(cfg, ft_config_text(cfg, "vae.model"), frames, size));
     FT_TRY(ft_vae_of(cfg, frames, size, &p));
     FT_TRY(ft_align_fits(cfg, size));
@@ -150,7 +152,7 @@ int ft_shapes_vae(const ft_config *cfg, const char *store, int frames, int size)
 
 int ft_shapes_generator(const ft_config *cfg, const char *preset, const char *store, int frames, int size)
 {
-    FT_TRY(ft_shapes_vae(cfg, store, frames, size));
+    if (!ft_generator_find(preset) || !ft_generator_find(preset)->gan) FT_TRY(ft_shapes_vae(cfg, store, frames, size));
     if (!ft_generator_find(preset)) return FT_OK; /* said elsewhere */
     return ask(generator, cfg, "generator.model", preset, store, frames, size);
 }
@@ -189,8 +191,8 @@ int ft_shapes_classifier(const ft_config *cfg, const char *store, int frames, in
 
 static int shapes_arm(const ft_arm_result *a, const char *store, int frames, int size)
 {
-    bool generates = ft_generator_find(a->arm) != NULL;
-    if (generates || !strncmp(a->arm, "vae-", 4) || !strcmp(ft_config_text(a->cfg, "features.model"), "vae"))
+    const ft_generator *generates = ft_generator_find(a->arm);
+    if ((generates && !generates->gan) || !strncmp(a->arm, "vae-", 4) || !strcmp(ft_config_text(a->cfg, "features.model"), "vae"))
         FT_TRY(ft_shapes_vae(a->cfg, store, frames, size));
     if (generates) FT_TRY(ask(generator, a->cfg, "arms", a->arm, store, frames, size));
     return ft_shapes_classifier(a->cfg, store, frames, size);

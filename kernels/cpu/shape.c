@@ -153,8 +153,9 @@ static void resample(ft_buf *y, const ft_buf *x, const ft_sparse *m, int64_t bef
             continue;
         }
         for (int64_t k = 0; k < n; k += FT_BLOCK) {
-            float sum[FT_BLOCK] = {0}, tmp[FT_BLOCK];
+            float sum[FT_BLOCK], tmp[FT_BLOCK];
             int64_t len = FT_MIN(FT_BLOCK, n - k);
+            memset(sum, 0, (size_t)len * sizeof *sum); /* a row may be three colours long */
             for (int32_t e = first; e < last; e++) {
                 const float *v = ft_load(tmp, x, from + m->index[e] * p.x_row + k, len);
                 float w = m->weight ? m->weight[e] : 1.0f;

@@ -1,0 +1,351 @@
+#include "gen/gan.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "common/base/log.h"
+#include "common/base/ranks.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+#include "common/base/streams.h"
+#include "common/graph/layers.h"
+#include "common/train/precision.h"
+#include "common/train/train_loop.h"
+#include "gen/sampler.h"
+
+ft_gan_opt ft_gan_options(const ft_config *cfg)
+{
+    return (ft_gan_opt){
+        .steps = ft_config_int(cfg, "generator.steps"),
+        .batch = ft_config_int(cfg, "generator.batch"),
+        .parts = ft_config_int(cfg, "generator.accumulate"),
+        .save_every = ft_config_int(cfg, "save_every"),
+        .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
+        .r1_every = ft_config_int(cfg, "gan.r1_every"),
+        .distance = ft_config_int(cfg, "gan.distance"),
+        .lr = ft_config_real(cfg, "gan.lr"),
+        .r1 = ft_config_real(cfg, "gan.r1"),
+        .half_life = ft_config_real(cfg, "gan.ema_half_life"),
+        .ramp = ft_config_real(cfg, "gan.ema_ramp"),
+        .flip = ft_config_bool(cfg, "generator.flip"),
+        .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+    };
+}
+
+void ft_lazy_rate(int64_t every, double *lr, double *beta2)
+{
+    double share = (double)every / (double)(every + 1);
+    *lr *= share, *beta2 = pow(*beta2, share);
+}
+
+int64_t ft_lazy_step(int64_t step, int64_t every, bool penalty)
+{
+    return penalty ? step + 1 + step / every : step + (step + every - 1) / every;
+}
+
+double ft_gan_average(const ft_gan_opt *o, int64_t step)
+{
+    double half = fmin(o->half_life, o->ramp * (double)step);
+    return half > 0 ? pow(0.5, 1 / half) : 0;
+}
+
+void ft_gan_times(ft_rng *r, int64_t frames, int64_t most, bool whole, float t[FT_STYLEGAN_FRAMES])
+{
+    int64_t kinds = 0;
+    while (2 << kinds <= frames - 1 && 2 << kinds <= most) kinds++;
+    int64_t distance = 2 << ft_rng_below(r, kinds), room = frames - distance;
+    double first = whole ? (double)ft_rng_below(r, room) : ft_rng_uniform(r) * (double)(room - 1);
+    t[0] = (float)first, t[2] = (float)(first + (double)distance);
+    t[1] = (float)(first + 1 + (double)ft_rng_below(r, distance - 1));
+}
+
+ft_t ft_gan_clip(ft_graph *g, const char *preset, int frames, int size, double psi, ft_t *z, ft_t *motion)
+{
+    float t[256];
+    const ft_stylegan_preset *p = ft_generator_preset_of(preset);
+    ft_t noise[2] = {ft_input(g, "z", FT_F32, 2, (int64_t[]){1, p->width}),
+                     ft_input(g, "motion", FT_F32, 3, (int64_t[]){1, ft_stylegan_codes(frames), p->width})};
+    if (ft_gan_fits(preset, frames, size) < 0) return ft_graph_fail(g, "%s", ft_error_message());
+    for (int i = 0; i < frames && i < 256; i++) t[i] = (float)i;
+    if (z) *z = noise[0], *motion = noise[1];
+    return ft_generator_find(preset)->gan->generate(g, p, noise[0], noise[1], ft_const(g, FT_F32, 2, (int64_t[]){1, frames}, t),
+                                                    size, psi);
+}
+
+/* ---- losses ------------------------------------------------------------------------------------------------------------- */
+
+static ft_t mean_softplus(ft_graph *g, ft_t x, float sign)
+{
+    return ft_reduce(g, ft_unary(g, FT_SOFTPLUS, ft_affine(g, x, sign, 0)), 1, true);
+}
+ft_t ft_gan_generator_loss(ft_graph *g, ft_t fake) { return mean_softplus(g, fake, -1); }
+ft_t ft_gan_critic_loss(ft_graph *g, ft_t real, ft_t fake)
+{
+    return ft_add(g, mean_softplus(g, fake, 1), mean_softplus(g, real, -1));
+}
+ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x)
+{
+    float frames = (float)(ft_dim(x, 0) * ft_dim(x, 1));
+    ft_t slope = ft_gradient(g, ft_reduce(g, logits, 1, false), x); /* a clip's logit depends on others through its group alone */
+    ft_t all = ft_reduce(g, ft_unary(g, FT_SQUARE, slope), 31, false);
+    return ft_affine(g, ft_reshape(g, all, 1, (int64_t[]){1}), 1 / frames, 0);
+}
+
+/* ---- the three plans of a step ------------------------------------------------------------------------------------------ */
+
+enum { G, D, R1, PLANS };
+typedef struct {
+    const ft_stylegan_preset *p;
+    const ft_gan *gan;
+    const char *preset;
+    ft_gan_opt o;
+    const ft_clip_pool *pool;
+    uint64_t seed;
+    ft_params *store[2]; /* of generator and discriminator */
+    ft_graph *graph[PLANS];
+    ft_plan *plan[PLANS];
+    double lr[2];
+    ft_t fake_t[2], real, real_t; /* inputs: times (B,3) of what is drawn for G and for D; clips (B,3,S,S,3) and their times */
+    ft_t loss[PLANS], real_sign, norm; /* scalars */
+    ft_generator_sampler *sampler;
+    ft_trainer *loop;
+} training;
+
+static ft_t part_of(ft_graph *g, const training *t, ft_t x, int64_t k)
+{
+    int64_t n = t->o.batch / t->o.parts;
+    return ft_slice(g, x, 0, k * n, n);
+}
+
+/* clips of fresh noise at these times: (n,3,S,S,3) */
+static ft_t draw(ft_graph *g, const training *t, ft_t times)
+{
+    int64_t n = ft_dim(times, 0), W = t->p->width;
+    ft_t z = ft_randn(g, FT_F32, 2, (int64_t[]){n, W});
+    ft_t motion = ft_randn(g, FT_F32, 3, (int64_t[]){n, ft_stylegan_codes(t->pool->store->frames), W});
+    return t->gan->generate(g, t->p, z, motion, times, t->pool->store->size, 1);
+}
+
+static int graph_of(training *t, int which, ft_dtype dtype, uint32_t stream)
+{
+    ft_graph *g = t->graph[which] = ft_graph_new(t->store[which != G], dtype, stream);
+    return g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", t->preset);
+}
+
+static int finish_graph(training *t, int which, ft_t norm)
+{
+    ft_graph *g = t->graph[which];
+    if (t->loss[which]) ft_keep(t->loss[which]);
+    if (which == G) t->norm = norm;
+    if (ft_graph_error(g)) return FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", t->preset, ft_graph_error(g));
+    return ft_plan_new(&t->plan[which], g, FT_WEIGHTS);
+}
+
+static int make_generator(training *t, ft_dtype dtype)
+{
+    double beta2 = 0.99;
+    FT_TRY(graph_of(t, G, dtype, FT_GRAPH_GENERATOR));
+    ft_graph *g = t->graph[G];
+    t->fake_t[G] = ft_input(g, "t", FT_F32, 2, (int64_t[]){t->o.batch, FT_STYLEGAN_FRAMES});
+    for (int64_t k = 0; k < t->o.parts; k++) {
+        ft_t times = part_of(g, t, t->fake_t[G], k), x = draw(g, t, times);
+        ft_borrow(g, t->store[D]);
+        ft_t loss = ft_gan_generator_loss(g, t->gan->judge(g, t->p, x, times));
+        ft_borrow(g, NULL);
+        ft_backward(g, ft_add_part(g, &t->loss[G], loss, t->o.parts));
+    }
+    ft_lazy_rate(4, &t->lr[G], &beta2); /* as if path lengths were regularised, which the published setting leaves out */
+    return finish_graph(t, G, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
+}
+
+static ft_optim_opt critic_optimiser(training *t)
+{
+    double beta2 = 0.99;
+    t->lr[D] = t->o.lr;
+    if (t->o.r1 > 0) ft_lazy_rate(t->o.r1_every, &t->lr[D], &beta2);
+    return (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2, .no_ema = true};
+}
+
+static int make_critic(training *t, ft_dtype dtype)
+{
+    const int64_t S = t->pool->store->size, dim[5] = {t->o.batch, FT_STYLEGAN_FRAMES, S, S, 3};
+    FT_TRY(graph_of(t, D, dtype, FT_GRAPH_CRITIC));
+    ft_graph *g = t->graph[D];
+    t->fake_t[D] = ft_input(g, "t", FT_F32, 2, dim);
+    t->real_t = ft_input(g, "real_t", FT_F32, 2, dim);
+    t->real = ft_input(g, "real", FT_F32, 5, dim);
+    for (int64_t k = 0; k < t->o.parts; k++) {
+        ft_t times = part_of(g, t, t->fake_t[D], k);
+        ft_borrow(g, t->store[G]);
+        ft_t x = draw(g, t, times);
+        ft_borrow(g, NULL);
+        ft_t fake = t->gan->judge(g, t->p, x, times);
+        ft_t real = t->gan->judge(g, t->p, part_of(g, t, t->real, k), part_of(g, t, t->real_t, k));
+        ft_t sign = ft_affine(g, ft_unary(g, FT_STEP, real), 2, -1);
+        ft_add_part(g, &t->real_sign, ft_reduce(g, sign, 1, true), t->o.parts);
+        ft_backward(g, ft_add_part(g, &t->loss[D], ft_gan_critic_loss(g, real, fake), t->o.parts));
+    }
+    ft_keep(t->real_sign);
+    return finish_graph(t, D, ft_optimise(g, critic_optimiser(t)));
+}
+
+static int make_penalty(training *t, ft_dtype dtype)
+{
+    if (!(t->o.r1 > 0)) return FT_OK;
+    FT_TRY(graph_of(t, R1, dtype, FT_GRAPH_PENALTY));
+    ft_graph *g = t->graph[R1];
+    ft_t real = ft_input_at(g, t->real), times = ft_input_at(g, t->real_t);
+    ft_need_grad(real);
+    for (int64_t k = 0; k < t->o.parts; k++) {
+        ft_t x = part_of(g, t, real, k);
+        ft_t slope = ft_gan_penalty(g, t->gan->judge(g, t->p, x, part_of(g, t, times, k)), x);
+        ft_t share = ft_add_part(g, &t->loss[R1], slope, t->o.parts);
+        ft_backward(g, ft_affine(g, share, (float)(t->o.r1 / 2 * (double)t->o.r1_every), 0));
+    }
+    ft_ground(g); /* biases bend nothing */
+    return finish_graph(t, R1, ft_optimise(g, critic_optimiser(t)));
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------------- */
+
+static void feed_real(training *t, int64_t b, int64_t draw)
+{
+    const ft_clipstore *s = t->pool->store;
+    int64_t n = t->pool->n, k = ft_shuffled(t->seed, FT_STREAM_GENERATOR_ORDER, t->o.flip ? 2 * n : n, draw);
+    int64_t frame = (int64_t)s->size * s->size * 3;
+    ft_rng r = ft_rng_make(t->seed, FT_STREAM_GAN_FRAMES, (uint64_t)draw);
+    float *time = (float *)ft_data(t->real_t) + b * FT_STYLEGAN_FRAMES;
+    ft_gan_times(&r, s->frames, t->o.distance, true, time);
+    for (int i = 0; i < FT_STYLEGAN_FRAMES; i++)
+        ft_to_unit((float *)ft_data(t->real) + (b * FT_STYLEGAN_FRAMES + i) * frame,
+                   ft_clip_pixels(s, t->pool->clip[k % n]) + (int64_t)time[i] * frame, s->size, s->size, k >= n);
+}
+
+static int feed(void *ctx, int64_t step)
+{
+    training *t = ctx;
+    int64_t first = ft_first_sample(step, t->o.batch);
+    for (int64_t b = 0; b < t->o.batch; b++) {
+        ft_rng r = ft_rng_make(t->seed, FT_STREAM_GAN_TIMES, (uint64_t)(first + b));
+        for (int k = G; k <= D; k++)
+            ft_gan_times(&r, t->pool->store->frames, t->o.distance, false,
+                         (float *)ft_data(t->fake_t[k]) + b * FT_STYLEGAN_FRAMES);
+        feed_real(t, b, first + b);
+    }
+    return FT_OK;
+}
+
+/* the discriminator's part of a step, behind the generator's */
+static int train_critic(void *ctx, int64_t step)
+{
+    training *t = ctx;
+    int64_t every = t->plan[R1] ? t->o.r1_every : INT64_MAX / 2;
+    ft_step s = {t->seed, t->plan[R1] ? ft_lazy_step(step, every, false) : step, (float)t->lr[D], 0, ft_this_rank()};
+    FT_TRY(ft_run(t->plan[D], &s));
+    if (!t->plan[R1] || step % every) return FT_OK;
+    s.step = ft_lazy_step(step, every, true);
+    FT_TRY(ft_run(t->plan[R1], &s));
+    const float *penalty = ft_data(t->loss[R1]);
+    if (!penalty) return FT_EDEVICE;
+    t->loop->noted[0] = (double)*penalty;
+    return FT_OK;
+}
+
+static double average(void *ctx, int64_t step) { return ft_gan_average(&((training *)ctx)->o, step); }
+
+static int after(void *ctx, int64_t done)
+{
+    training *t = ctx;
+    if (!t->sampler || ft_this_rank() > 0 || done % t->o.sheet_every) return FT_OK;
+    return ft_sample_sheet(t->sampler, t->loop->dir, done, t->pool->store->frames, t->pool->store->size);
+}
+
+static json_t *state_of(void *ctx)
+{
+    const training *t = ctx;
+    char text[40];
+    snprintf(text, sizeof text, "%a", t->loop->noted[0]);
+    return json_pack("{s:s}", "penalty", text);
+}
+
+static int restore(void *ctx, const json_t *extra)
+{
+    training *t = ctx;
+    const char *text = json_string_value(json_object_get(extra, "penalty"));
+    if (!text || sscanf(text, "%la", &t->loop->noted[0]) != 1)
+        return FT_FAIL(FT_EDATA, "%s: not the state of such a training. Remove it to begin again", t->loop->dir);
+    return FT_OK;
+}
+
+static int run_training(training *t, const char *dir, bool resume)
+{
+    ft_trainer loop = {.dir = dir,
+                       .what = t->preset,
+                       .model = t->preset,
+                       .params = t->store[G],
+                       .companion = t->store[D],
+                       .main = {.plan = t->plan[G], .lr = t->lr[G], .constant = true, .grad_norm = t->norm},
+                       .steps = t->o.steps,
+                       .save_every = t->o.save_every,
+                       .tensorboard = t->o.tensorboard,
+                       .average = average,
+                       .seed = t->seed,
+                       .resume = resume,
+                       .feed = feed,
+                       .beside = train_critic,
+                       .after = after,
+                       .extra = state_of,
+                       .restore = restore,
+                       .ctx = t,
+                       .n_logged = 3,
+                       .logged_name = {"loss", "critic_loss", "real_sign"},
+                       .n_noted = 1,
+                       .noted_name = {"penalty"},
+                       .noted = {NAN}};
+    ft_t logged[3] = {t->loss[G], t->loss[D], t->real_sign};
+    for (int i = 0; i < 3; i++) loop.main.logged[i] = logged[i];
+    t->loop = &loop;
+    loop.metadata = json_pack("{s:s}", "objective", "adversarial");
+    int rc = ft_train(&loop);
+    json_decref(loop.metadata);
+    return rc;
+}
+
+int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *dir, uint64_t seed, bool resume)
+{
+    ft_dtype dtype;
+    const ft_clipstore *s = pool->store;
+    training t = {.p = ft_generator_preset_of(preset),
+                  .gan = ft_generator_find(preset)->gan,
+                  .preset = preset,
+                  .o = ft_gan_options(cfg),
+                  .pool = pool,
+                  .seed = seed};
+    FT_TRY(ft_gan_fits(preset, s->frames, s->size));
+    FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
+    FT_TRY(ft_batch_parts(t.o.parts, t.o.batch, cfg, "generator.accumulate"));
+    if (t.o.r1 < 0) t.o.r1 = 0.0002 * s->size * s->size / (double)t.o.batch;
+    t.lr[G] = t.o.lr;
+    t.store[G] = ft_params_new(seed), t.store[D] = ft_params_new(seed + 1);
+    int rc = t.store[G] && t.store[D] ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (rc == FT_OK) ft_params_no_average(t.store[D]);
+    if (rc == FT_OK) rc = make_generator(&t, dtype);
+    if (rc == FT_OK) rc = make_critic(&t, dtype);
+    if (rc == FT_OK) rc = make_penalty(&t, dtype);
+    if (rc == FT_OK && t.o.sheet_every > 0)
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.store[G], NULL, NULL, s->frames, s->size,
+                                      (ft_sampled_class){0, -1});
+    if (rc == FT_OK) rc = run_training(&t, dir, resume);
+    ft_generator_sampler_free(t.sampler);
+    for (int i = PLANS - 1; i >= 0; i--) ft_plan_free(t.plan[i]), ft_graph_free(t.graph[i]);
+    for (int i = 0; i < 2; i++) ft_params_free(t.store[i]);
+    return rc;
+}
+
+int ft_gan_fits(const char *preset, int frames, int size)
+{
+    if (frames >= FT_STYLEGAN_FRAMES && ft_stylegan_size(size)) return FT_OK;
+    return FT_FAIL(FT_ECONFIG,
+                   "clips of %d frames and %d pixels do not fit %s: pixels a power of two from %d on, frames from %d on", frames,
+                   size, preset, 2 * FT_STYLEGAN_CONCAT, FT_STYLEGAN_FRAMES);
+}
