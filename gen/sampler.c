@@ -120,8 +120,8 @@ static int pixel_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, in
     return rc;
 }
 
-int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, const char *preset, ft_params *params,
-                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
+static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *params,
+                          const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     ft_vae_preset p;
@@ -132,13 +132,7 @@ int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, c
                     .steps = opt.sample_steps,
                     .lower_order_final = true,
                     .learned = opt.vlb};
-    ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
-    if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = FT_OK;
-    if (ft_generator_find(preset)->gan) {
-        rc = pixel_sampler(s, cfg, preset, params, frames, size);
-        goto done;
-    }
     FT_TRY_TO(rc, done, ft_vae_of(cfg, frames, size, &p));
     FT_TRY_TO(rc, done, ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     int64_t side = size / ft_vae_space_factor(&p), clip = ft_vae_latent_frames(&p, frames);
@@ -167,6 +161,16 @@ int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, c
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);
 done:
     ft_free(memory);
+    return rc;
+}
+
+int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, const char *preset, ft_params *params,
+                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
+{
+    ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
+    if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    int rc = ft_generator_find(preset)->gan ? pixel_sampler(s, cfg, preset, params, frames, size)
+                                            : latent_sampler(s, cfg, preset, params, vae_dir, stats, frames, size, of);
     if (rc < 0) ft_generator_sampler_free(s), *out = NULL;
     return rc;
 }

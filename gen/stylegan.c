@@ -1,11 +1,28 @@
 #include "gen/stylegan.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "common/graph/layers.h"
 
 static const double root2 = 1.41421356237309505, pi = 3.14159265358979324;
 enum { LIMIT = 256, GROUP = 4, MOST_CHANNELS = 2048 }; /* LIMIT: of activations, as published; GROUP: samples of a deviation */
+
+const ft_stylegan_preset *ft_stylegan_at(int i)
+{
+    for (int k = 0; ft_generator_at(k); k++)
+        for (int j = 0; ft_generator_at(k)->gan && ft_generator_preset_at(ft_generator_at(k), j); j++)
+            if (i-- == 0) return (const ft_stylegan_preset *)ft_generator_preset_at(ft_generator_at(k), j);
+    return NULL;
+}
+
+const ft_stylegan_preset *ft_stylegan_find(const char *name)
+{
+    const ft_stylegan_preset *p;
+    for (int i = 0; (p = ft_stylegan_at(i)); i++)
+        if (!strcmp(p->base.name, name) || !strcmp(p->critic, name)) break;
+    return p;
+}
 
 int64_t ft_stylegan_codes(int64_t frames)
 {

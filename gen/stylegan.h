@@ -34,7 +34,9 @@ enum {
     FT_STYLEGAN_TIMES = 1024, /* frames that time can be told apart over */
     FT_STYLEGAN_CONCAT = 16,  /* resolution at which frames become channels */
 };
-int64_t ft_stylegan_codes(int64_t frames); /* motion noise of a clip of so many frames */
+const ft_stylegan_preset *ft_stylegan_at(int i);              /* of all families; NULL past the end */
+const ft_stylegan_preset *ft_stylegan_find(const char *name); /* by its name, or by its discriminator's; NULL if unknown */
+int64_t ft_stylegan_codes(int64_t frames);                    /* motion noise of a clip of so many frames */
 int64_t ft_stylegan_channels(const ft_stylegan_preset *p, int64_t resolution);
 bool ft_stylegan_size(int64_t size); /* a power of two from 32 on */
 

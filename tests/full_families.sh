@@ -10,6 +10,13 @@ for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvd
   works "$F" generate family -n 2 -o s.h5 --force --steps 3
   works "$F" evaluate family --data p.h5 --split all
 done
+# one of pixels as an arm: no VAE is trained, and its clips are looked at as others' are
+printf '%s\n' "data: {phantom: true, size: 32, frames: 8}" "phantom: {videos: 40}" "labels: 4" "splits: 1" "generated: 6" \
+  "arms: [supervised, styleganv-tiny generator.steps=6 generator.batch=4]" "classifier: {steps: 4, batch: 2}" "protocol: quickstart" >x.yaml
+works "$F" experiment run x.yaml -o arms
+[ -z "$(find arms -name latents.safetensors)" ] || die "a VAE was trained for an arm of pixels"
+works "$F" experiment run x.yaml -o arms
+grep -q "0 stages computed" out || die "$(tail -1 out)"
 other feat-tiny vae-tiny 0
 half=$("$F" doctor --json | python3 -c 'import json, sys; print("bf16" if json.load(sys.stdin)["bf16"] else "f32")') # needs AVX-512
 works "$F" train e.yaml -o family --force --set generator.guidance=paper --set generator.vlb=true --set align.weight=1 --set align.teacher=vae --set precision=$half

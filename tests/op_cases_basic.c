@@ -181,7 +181,7 @@ static void r_up(const row *c, double **in, double *out)
 static ft_t b_unary(ft_graph *g, ft_t *in, const row *c)
 {
     return c->p[0] == FT_CLAMP        ? ft_clamp(g, in[0], -0.5f, 0.75f)
-           : c->p[0] == FT_LEAKY_RELU ? ft_leaky_relu(g, in[0], 0.25f)
+           : c->p[0] == FT_LEAKY_RELU ? c->p[1] ? ft_leaky_relu_within(g, in[0], 0.25f, 0.125f) : ft_leaky_relu(g, in[0], 0.25f)
                                       : ft_unary(g, (ft_unary_kind)c->p[0], in[0]);
 }
 static void r_unary(const row *c, double **in, double *out)
@@ -198,7 +198,10 @@ static void r_unary(const row *c, double **in, double *out)
             case FT_TANH: out[i] = tanh(x); break;
             case FT_ABS: out[i] = fabs(x); break;
             case FT_STEP: out[i] = x >= 0; break;
-            case FT_LEAKY_RELU: out[i] = x > 0 ? x : 0.25 * x; break;
+            case FT_LEAKY_RELU:
+                out[i] = x > 0 ? x : 0.25 * x;
+                if (c->p[1]) out[i] = fmax(-0.125, fmin(0.125, out[i]));
+                break;
             case FT_GELU: out[i] = gelu(x); break;
             case FT_GELU_TANH: out[i] = act(FT_ACT_GELU_TANH, x); break;
             case FT_SOFTPLUS: out[i] = x > 30 ? x : log1p(exp(x)); break;
@@ -595,6 +598,7 @@ static const row cases[] = {
     {"pool_avg", b_pool, r_pool, 1, {{5, {2, 3, 5, 7, 31}, 0}}, {1, 3, 3, 1, 1, 1, 0, 1, 1, FT_POOL_AVG}, 20, 9, 9},
     {"pool_sum", b_pool, r_pool, 1, {{5, {1, 4, 4, 6, 5}, 0}}, {2, 2, 2, 2, 2, 2, 0, 0, 0, FT_POOL_SUM}, 8, 1, 9},
     {"leaky_relu", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_LEAKY_RELU}, 1, 1, 9},
+    {"leaky_relu_within", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_LEAKY_RELU, 1}, 1, 1, 9},
     {"gelu", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_GELU}, 4, 1, 9},
     {"gelu_tanh", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_GELU_TANH}, 4, 1, 9},
     {"softplus", b_unary, r_unary, 1, {{2, {33, 31}, 0}}, {FT_SOFTPLUS}, 4, 1, 9},

@@ -139,8 +139,12 @@ static int sample(const ft_experiment *x, const ft_stage *s, json_t *facts)
                                ft_config_int(s->own, "generated"), x->store.frames, x->store.size, 0, path);
 }
 
+static double gan_training_work(const ft_config *cfg) { return (double)ft_config_int(cfg, "generator.steps"); }
+static double gan_sampling_work(const ft_config *cfg) { return (double)ft_config_int(cfg, "generated"); } /* one pass a clip */
+
 static const ft_stage_kind generator_kind = {"generator", train, training_work},
-                           samples_kind = {"samples", sample, sampling_work};
+                           samples_kind = {"samples", sample, sampling_work}, gan_kind = {"generator", train, gan_training_work},
+                           gan_samples_kind = {"samples", sample, gan_sampling_work};
 
 /* What a generator that is told of classes depends on beside the pool: the split's labelled videos with their classes. Without
  * classes nothing stands in the key, and all splits of a fold share one. */
@@ -163,8 +167,7 @@ static int add_conditions(json_t *key, const ft_arm_context *c)
 static int plan_pixels(ft_arm_context *c)
 {
     ft_experiment *x = c->x;
-    ft_stage like = {.kind = &generator_kind, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold},
-             *made;
+    ft_stage like = {.kind = &gan_kind, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *made;
     json_t *settings;
     like.by_content = gan_sheet_keys;
     FT_TRY(ft_key_settings(c->cfg, gan_keys, &settings));
@@ -172,7 +175,7 @@ static int plan_pixels(ft_arm_context *c)
                         json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
                                   ft_video_names(&x->store, &x->folds[c->fold].pool)),
                         &made));
-    like.kind = &samples_kind, like.need[0] = made, like.needs = 1;
+    like.kind = &gan_samples_kind, like.need[0] = made, like.needs = 1;
     return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, gan_sampling_keys)), &c->made);
 }
 

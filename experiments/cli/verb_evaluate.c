@@ -57,6 +57,17 @@ static int of_split(const ft_clipstore *s, const char *split, int64_t **clip, in
     return *n ? FT_OK : FT_FAIL(FT_EDATA, "%s: no clips in the split %s. Use --split all", s->path, split);
 }
 
+static bool draws_pixels(const char *run)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/run.json", run);
+    json_t *about = json_load_file(path, 0, NULL);
+    const char *model = json_string_value(json_object_get(about, "model"));
+    const ft_generator *family = model ? ft_generator_find(model) : NULL;
+    json_decref(about);
+    return family && family->gan;
+}
+
 /* A generator's run: how well its VAE rebuilds held-out clips, its denoising error on them, and how steady its samples are. */
 static int evaluate_generator(ft_cli *c, const char *run, const char *data, const char *split)
 {
@@ -78,8 +89,9 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
     if (rc == FT_OK) rc = of_split(&s, split, &clip, &n);
     ft_clip_pool pool = {&s, clip, n};
     preset = ft_config_text(cfg, "generator.model");
-    if (rc == FT_OK) rc = ft_vae_evaluate(cfg, vae, &pool, &v);
-    if (rc == FT_OK) rc = ft_vae_encode_pool(cfg, vae, &pool, held);
+    const bool pixels = ft_generator_find(preset) && ft_generator_find(preset)->gan; /* it has no VAE, and predicts no noise */
+    if (rc == FT_OK && !pixels) rc = ft_vae_evaluate(cfg, vae, &pool, &v);
+    if (rc == FT_OK && !pixels) rc = ft_vae_encode_pool(cfg, vae, &pool, held);
     if (rc == FT_OK) rc = ft_generator_eps_mse(cfg, preset, held, run, pool_latents, &mse);
     if (rc == FT_OK && want > 0) {
         rc = ft_generator_sample(cfg, preset, run, vae, pool_latents, NULL, want, s.frames, s.size, 0, samples);
@@ -87,7 +99,13 @@ static int evaluate_generator(ft_cli *c, const char *run, const char *data, cons
         if (rc == FT_OK) rc = of_split(&made, "all", &all, &want);
         if (rc == FT_OK) steady = ft_frame_consistency(&(ft_clip_pool){&made, all, want});
     }
-    if (rc == FT_OK)
+    if (rc == FT_OK && pixels)
+        ft_cli_print(
+            c,
+            json_pack("{s:s,s:I,s:f,s:o}", "run", run, "clips", (json_int_t)n, "consistency_real", ft_frame_consistency(&pool),
+                      "consistency_samples", isnan(steady) ? json_null() : json_real(steady)),
+            "%lld clips: frames correlate %.2f %% (samples %.2f %%)\n", (long long)n, ft_frame_consistency(&pool), steady);
+    else if (rc == FT_OK)
         ft_cli_print(
             c,
             json_pack("{s:s,s:I,s:f,s:[f,f,f],s:f,s:f,s:o}", "run", run, "clips", (json_int_t)n, "psnr", v.psnr, "band_error",
@@ -161,7 +179,7 @@ static int run_evaluate(ft_cli *c)
     if (ft_mil_is_run(arg[0])) return ft_mil_evaluate(c, arg[0]);
     if (!data) return FT_FAIL(FT_EUSAGE, "--data CLIPS.h5 is missing. usage: forty %s", ft_verb_evaluate.usage);
     snprintf(path, sizeof path, "%s/vae/run.json", arg[0]);
-    if (ft_exists(path)) return evaluate_generator(c, arg[0], data, split);
+    if (ft_exists(path) || draws_pixels(arg[0])) return evaluate_generator(c, arg[0], data, split);
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
     int rc = FT_OK, C = info.n_classes;
     ft_predictor *network = NULL;

@@ -38,26 +38,12 @@ static const char *classifier_at(int i, bool of_features)
 static const char *classifier_preset(int i) { return classifier_at(i, false); }
 static const char *probe_preset(int i) { return classifier_at(i, true); }
 
-/* the i-th of those that draw pixels, and of the discriminators that teach them */
-static const ft_stylegan_preset *gan_at(int i)
-{
-    for (int k = 0; ft_generator_at(k); k++)
-        for (int j = 0; ft_generator_at(k)->gan && ft_generator_preset_at(ft_generator_at(k), j); j++)
-            if (i-- == 0) return (const ft_stylegan_preset *)ft_generator_preset_at(ft_generator_at(k), j);
-    return NULL;
-}
-static const char *gan_preset(int i) { return gan_at(i) ? gan_at(i)->base.name : NULL; }
-static const char *gan_critic(int i) { return gan_at(i) ? gan_at(i)->critic : NULL; }
-static const ft_stylegan_preset *gan_of(const char *preset)
-{
-    const ft_stylegan_preset *p;
-    for (int i = 0; (p = gan_at(i)); i++)
-        if (!strcmp(p->base.name, preset) || !strcmp(p->critic, preset)) return p;
-    return NULL;
-}
+/* of those that draw pixels, and of the discriminators that teach them */
+static const char *gan_preset(int i) { return ft_stylegan_at(i) ? ft_stylegan_at(i)->base.name : NULL; }
+static const char *gan_critic(int i) { return ft_stylegan_at(i) ? ft_stylegan_at(i)->critic : NULL; }
 static ft_t gan_generate(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
-    const ft_stylegan_preset *p = gan_of(preset);
+    const ft_stylegan_preset *p = ft_stylegan_find(preset);
     (void)classes;
     ft_training(g, false); /* the mean style stays as it is */
     return ft_generator_find(p->base.name)
@@ -65,19 +51,20 @@ static ft_t gan_generate(ft_graph *g, const char *preset, const ft_config *cfg, 
 }
 static ft_t gan_judge(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
-    const ft_stylegan_preset *p = gan_of(preset);
+    const ft_stylegan_preset *p = ft_stylegan_find(preset);
     return AS_IS(preset, cfg, classes), ft_generator_find(p->base.name)->gan->judge(g, p, in[0], in[1]);
 }
 static void gan_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
-    const ft_stylegan_preset *p = gan_of(preset);
+    const ft_stylegan_preset *p = ft_stylegan_find(preset);
     int64_t F = FT_STYLEGAN_FRAMES, shape[3][3] = {{1, p->width, 0}, {1, ft_stylegan_codes(p->base.frames), p->width}, {1, F, 0}};
     (void)cfg;
     memcpy(dim, shape[input], sizeof shape[input]);
 }
 static void critic_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {
-    int64_t size = gan_of(preset)->base.size, shape[2][5] = {{1, FT_STYLEGAN_FRAMES, size, size, 3}, {1, FT_STYLEGAN_FRAMES}};
+    int64_t size = ft_stylegan_find(preset)->base.size,
+            shape[2][5] = {{1, FT_STYLEGAN_FRAMES, size, size, 3}, {1, FT_STYLEGAN_FRAMES}};
     (void)cfg;
     memcpy(dim, shape[input], sizeof shape[input]);
 }

@@ -7,7 +7,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/models/model_table.h"
-#include "gen/generator.h"
+#include "gen/stylegan.h"
 
 /* Endora's adapters between the features of its DINO and the blocks: used in its training alone. EnDoraIMG, the class that trains
  * with images beside the clip, has one more. */
@@ -38,6 +38,7 @@ bool ft_public_idle(const char *preset, const char *name)
 {
     for (int i = 0; i < ADAPTERS; i++)
         if (of_family(preset, "endora") && !strcmp(name, adapters[i].name)) return true;
+    if (ft_stylegan_find(preset) && ends(name, "resample_filter")) return true; /* every layer holds the low pass once more */
     return ends(name, ".num_batches_tracked") || (of_family(preset, "medsora") && ends(name, frequencies));
 }
 

@@ -239,6 +239,8 @@ void ft_report_training(FILE *f, const ft_result *r)
         if (*r->arm[i].generator_log) {
             snprintf(title, sizeof title, "%s: epsilon MSE", r->arm[i].name);
             curve(f, r->arm[i].generator_log, "eps_mse", title);
+            snprintf(title, sizeof title, "%s: loss of the discriminator", r->arm[i].name); /* of a generator of pixels */
+            curve(f, r->arm[i].generator_log, "critic_loss", title);
         }
         snprintf(title, sizeof title, "classifier of %s, split 0, seed 0: loss", r->arm[i].name);
         curve(f, r->arm[i].log, "loss", title);

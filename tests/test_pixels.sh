@@ -1,0 +1,43 @@
+# A generator of pixels: training without a VAE, resume, clips, and what it refuses. As an arm: full_families.sh.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/lib.sh"
+
+works "$F" phantom -o p.h5 --videos 16 --size 32 --frames 8
+printf '%s\n' "task: generator" "data: {clips: p.h5}" "precision: f32" "generator: {model: styleganv-tiny, steps: 6, batch: 4, sheet_every: 6}" \
+  "gan: {r1_every: 4}" >e.yaml
+works "$F" train e.yaml -o whole
+[ -e whole/samples/000006.png ] || die "no sheet of samples"
+[ ! -e whole/vae ] && [ ! -e whole/latents.safetensors ] || die "a generator of pixels has a VAE"
+head -1 whole/log.csv | grep -q "step,lr,loss,critic_loss,real_sign,grad_norm,penalty" || die "$(head -1 whole/log.csv)"
+
+# a killed and resumed run goes on as if nothing had been: discriminator, average and all
+"$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
+pid=$!
+for i in $(seq 1200); do [ -e part/state.safetensors ] && break; sleep 0.02; done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+[ -e part/run.json ] || works "$F" train e.yaml -o part --resume
+for f in state.safetensors weights.safetensors ema.safetensors log.csv samples/000006.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
+
+# a clip depends on the seed and its number alone; styles drawn to their mean make other clips
+works "$F" generate whole -n 5 -o five.h5 --gif five
+works "$F" generate whole -n 2 -o two.h5 --gif two
+works "$F" generate whole -n 2 -o mean.h5 --gif mean --set gan.truncation=0.5
+works "$F" info five.h5 --json
+python3 -c 'import json; i = json.load(open("out")); assert i["clips"] == 5, i'
+second=styleganv-tiny-00001.gif
+cmp five/$second two/$second || die "a clip depends on how many there are"
+! cmp -s mean/$second two/$second || die "truncation changes nothing"
+
+# parts of a batch: the same clips, other groups of the discriminator
+works "$F" train e.yaml -o parts --set generator.batch=8 --set generator.accumulate=2 --set generator.steps=2 --set generator.sheet_every=0
+
+fails 1 "5 clips, which is no multiple of 4" -- "$F" train e.yaml -o no --set generator.batch=5
+fails 1 "styleganv-tiny" "generator.condition: none" -- "$F" train e.yaml -o no --set generator.condition=labels
+fails 1 "styleganv-tiny" "align.weight: 0" -- "$F" train e.yaml -o no --set align.weight=1
+works "$F" evaluate whole --data p.h5 --split all --samples 3 --json
+python3 -c 'import json; e = json.load(open("out")); assert e["clips"] == 16 and -100 <= e["consistency_samples"] <= 100, e'
+works "$F" phantom -o odd.h5 --videos 2 --size 48 --frames 8
+fails 1 "48 pixels" "a power of two from 32" "--size: 32 or 64" -- "$F" train e.yaml -o no --set data.clips=odd.h5
+done_testing
