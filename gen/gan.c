@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/log.h"
 #include "common/base/ranks.h"
@@ -11,6 +12,7 @@
 #include "common/graph/layers.h"
 #include "common/train/precision.h"
 #include "common/train/train_loop.h"
+#include "gen/gan_augment.h"
 #include "gen/sampler.h"
 
 ft_gan_opt ft_gan_options(const ft_config *cfg)
@@ -29,6 +31,8 @@ ft_gan_opt ft_gan_options(const ft_config *cfg)
         .ramp = ft_config_real(cfg, "gan.ema_ramp"),
         .flip = ft_config_bool(cfg, "generator.flip"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
+        .augment = strcmp(ft_config_text(cfg, "gan.augment"), "none") != 0,
+        .turns = strcmp(ft_config_text(cfg, "gan.augment"), "bgc") == 0,
     };
 }
 
@@ -94,8 +98,9 @@ ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x)
 /* ---- the three plans of a step ------------------------------------------------------------------------------------------ */
 
 enum { G, D, R1, PLANS };
+enum { OF_DRAWN = D, OF_REAL, OF_PENALTY, VIEWS, ADAPT_EVERY = 4 }; /* views: of what G is taught by, of what D sees */
 typedef struct {
-    const ft_stylegan_preset *p;
+    const ft_stylegan_preset *preset_of;
     const ft_gan *gan;
     const char *preset;
     ft_gan_opt o;
@@ -107,6 +112,8 @@ typedef struct {
     double lr[2];
     ft_t fake_t[2], real, real_t; /* inputs: times (B,3) of what is drawn for G and for D; clips (B,3,S,S,3) and their times */
     ft_t loss[PLANS], real_sign, norm; /* scalars */
+    ft_t view[VIEWS];                  /* inputs (B,18): how clips are augmented; NULL: they are not */
+    double p, signs;                   /* with this probability; mean signs of real clips since it was adapted, their sum */
     ft_generator_sampler *sampler;
     ft_trainer *loop;
 } training;
@@ -120,10 +127,22 @@ static ft_t part_of(ft_graph *g, const training *t, ft_t x, int64_t k)
 /* clips of fresh noise at these times: (n,3,S,S,3) */
 static ft_t draw(ft_graph *g, const training *t, ft_t times)
 {
-    int64_t n = ft_dim(times, 0), W = t->p->width;
+    int64_t n = ft_dim(times, 0), W = t->preset_of->width;
     ft_t z = ft_randn(g, FT_F32, 2, (int64_t[]){n, W});
     ft_t motion = ft_randn(g, FT_F32, 3, (int64_t[]){n, ft_stylegan_codes(t->pool->store->frames), W});
-    return t->gan->generate(g, t->p, z, motion, times, t->pool->store->size, 1);
+    return t->gan->generate(g, t->preset_of, z, motion, times, t->pool->store->size, 1);
+}
+
+static void make_view(ft_graph *g, training *t, int which)
+{
+    if (t->o.augment) t->view[which] = ft_input(g, "view", FT_F32, 2, (int64_t[]){t->o.batch, FT_GAN_VIEW_NUMBERS});
+}
+
+/* logits of part k of the batch, as the discriminator sees it */
+static ft_t judge(ft_graph *g, const training *t, ft_t x, ft_t times, int which, int64_t k)
+{
+    if (t->view[which]) x = ft_gan_augment(g, x, part_of(g, t, t->view[which], k));
+    return t->gan->judge(g, t->preset_of, x, times);
 }
 
 static int graph_of(training *t, int which, ft_dtype dtype, uint32_t stream)
@@ -147,14 +166,15 @@ static int make_generator(training *t, ft_dtype dtype)
     FT_TRY(graph_of(t, G, dtype, FT_GRAPH_GENERATOR));
     ft_graph *g = t->graph[G];
     t->fake_t[G] = ft_input(g, "t", FT_F32, 2, (int64_t[]){t->o.batch, FT_STYLEGAN_FRAMES});
+    make_view(g, t, G);
     for (int64_t k = 0; k < t->o.parts; k++) {
         ft_t times = part_of(g, t, t->fake_t[G], k), x = draw(g, t, times);
         ft_borrow(g, t->store[D]);
-        ft_t loss = ft_gan_generator_loss(g, t->gan->judge(g, t->p, x, times));
+        ft_t loss = ft_gan_generator_loss(g, judge(g, t, x, times, G, k));
         ft_borrow(g, NULL);
         ft_backward(g, ft_add_part(g, &t->loss[G], loss, t->o.parts));
     }
-    ft_lazy_rate(t->gan->lazy, &t->lr[G], &beta2); /* as if path lengths were regularised, which the published setting leaves out */
+    ft_lazy_rate(t->gan->lazy, &t->lr[G], &beta2); /* as if path lengths were regularised, which published settings leave out */
     return finish_graph(t, G, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
 }
 
@@ -174,13 +194,14 @@ static int make_critic(training *t, ft_dtype dtype)
     t->fake_t[D] = ft_input(g, "t", FT_F32, 2, dim);
     t->real_t = ft_input(g, "real_t", FT_F32, 2, dim);
     t->real = ft_input(g, "real", FT_F32, 5, dim);
+    make_view(g, t, OF_DRAWN), make_view(g, t, OF_REAL);
     for (int64_t k = 0; k < t->o.parts; k++) {
         ft_t times = part_of(g, t, t->fake_t[D], k);
         ft_borrow(g, t->store[G]);
         ft_t x = draw(g, t, times);
         ft_borrow(g, NULL);
-        ft_t fake = t->gan->judge(g, t->p, x, times);
-        ft_t real = t->gan->judge(g, t->p, part_of(g, t, t->real, k), part_of(g, t, t->real_t, k));
+        ft_t fake = judge(g, t, x, times, OF_DRAWN, k);
+        ft_t real = judge(g, t, part_of(g, t, t->real, k), part_of(g, t, t->real_t, k), OF_REAL, k);
         ft_t sign = ft_affine(g, ft_unary(g, FT_STEP, real), 2, -1);
         ft_add_part(g, &t->real_sign, ft_reduce(g, sign, 1, true), t->o.parts);
         ft_backward(g, ft_add_part(g, &t->loss[D], ft_gan_critic_loss(g, real, fake), t->o.parts));
@@ -196,9 +217,10 @@ static int make_penalty(training *t, ft_dtype dtype)
     ft_graph *g = t->graph[R1];
     ft_t real = ft_input_at(g, t->real), times = ft_input_at(g, t->real_t);
     ft_need_grad(real);
+    make_view(g, t, OF_PENALTY);
     for (int64_t k = 0; k < t->o.parts; k++) {
         ft_t x = part_of(g, t, real, k);
-        ft_t slope = ft_gan_penalty(g, t->gan->judge(g, t->p, x, part_of(g, t, times, k)), x);
+        ft_t slope = ft_gan_penalty(g, judge(g, t, x, part_of(g, t, times, k), OF_PENALTY, k), x);
         ft_t share = ft_add_part(g, &t->loss[R1], slope, t->o.parts);
         ft_backward(g, ft_affine(g, share, (float)(t->o.r1 / 2 * (double)t->o.r1_every), 0));
     }
@@ -231,7 +253,30 @@ static int feed(void *ctx, int64_t step)
             ft_gan_times(&r, t->pool->store->frames, t->o.distance, false,
                          (float *)ft_data(t->fake_t[k]) + b * FT_STYLEGAN_FRAMES);
         feed_real(t, b, first + b);
+        for (int k = 0; k < VIEWS; k++) {
+            if (!t->view[k]) continue;
+            ft_rng view = ft_rng_make(t->seed, FT_STREAM_GAN_VIEWS, (uint64_t)(VIEWS * (first + b) + k));
+            ft_gan_view v = ft_gan_view_draw(&view, t->p, t->o.turns, t->pool->store->size);
+            ft_gan_view_numbers(&v, t->pool->store->size, (float *)ft_data(t->view[k]) + b * FT_GAN_VIEW_NUMBERS);
+        }
     }
+    return FT_OK;
+}
+
+/* The surer it is of real clips, the more it sees of them is changed. */
+static int adapt(training *t, int64_t done)
+{
+    if (!t->o.augment) return FT_OK;
+    const float *sign = ft_data(t->real_sign);
+    if (!sign) return FT_EDEVICE;
+    float mean = *sign;
+    ft_mean_begin(&mean, 1); /* all ranks do alike */
+    FT_TRY(ft_mean_wait());
+    t->signs += (double)mean / ADAPT_EVERY;
+    if (done % ADAPT_EVERY) return FT_OK;
+    t->p = ft_gan_adapt(t->p, t->signs, t->o.batch * ft_ranks(), ADAPT_EVERY);
+    t->signs = 0;
+    t->loop->noted[1] = t->p;
     return FT_OK;
 }
 
@@ -256,6 +301,7 @@ static double average(void *ctx, int64_t step) { return ft_gan_average(&((traini
 static int after(void *ctx, int64_t done)
 {
     training *t = ctx;
+    FT_TRY(adapt(t, done));
     if (!t->sampler || ft_this_rank() > 0 || done % t->o.sheet_every) return FT_OK;
     return ft_sample_sheet(t->sampler, t->loop->dir, done, t->pool->store->frames, t->pool->store->size);
 }
@@ -263,17 +309,18 @@ static int after(void *ctx, int64_t done)
 static json_t *state_of(void *ctx)
 {
     const training *t = ctx;
-    char text[40];
-    snprintf(text, sizeof text, "%a", t->loop->noted[0]);
-    return json_pack("{s:s}", "penalty", text);
+    char text[160];
+    snprintf(text, sizeof text, "%a %a %a", t->loop->noted[0], t->p, t->signs);
+    return json_pack("{s:s}", "adversary", text);
 }
 
 static int restore(void *ctx, const json_t *extra)
 {
     training *t = ctx;
-    const char *text = json_string_value(json_object_get(extra, "penalty"));
-    if (!text || sscanf(text, "%la", &t->loop->noted[0]) != 1)
+    const char *text = json_string_value(json_object_get(extra, "adversary"));
+    if (!text || sscanf(text, "%la %la %la", &t->loop->noted[0], &t->p, &t->signs) != 3)
         return FT_FAIL(FT_EDATA, "%s: not the state of such a training. Remove it to begin again", t->loop->dir);
+    t->loop->noted[1] = t->p;
     return FT_OK;
 }
 
@@ -299,9 +346,9 @@ static int run_training(training *t, const char *dir, bool resume)
                        .ctx = t,
                        .n_logged = 3,
                        .logged_name = {"loss", "critic_loss", "real_sign"},
-                       .n_noted = 1,
-                       .noted_name = {"penalty"},
-                       .noted = {NAN}};
+                       .n_noted = t->o.augment ? 2 : 1,
+                       .noted_name = {"penalty", "augmented"},
+                       .noted = {NAN, 0}};
     ft_t logged[3] = {t->loss[G], t->loss[D], t->real_sign};
     for (int i = 0; i < 3; i++) loop.main.logged[i] = logged[i];
     t->loop = &loop;
@@ -315,7 +362,7 @@ int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *p
 {
     ft_dtype dtype;
     const ft_clipstore *s = pool->store;
-    training t = {.p = ft_generator_preset_of(preset),
+    training t = {.preset_of = ft_generator_preset_of(preset),
                   .gan = ft_generator_find(preset)->gan,
                   .preset = preset,
                   .o = ft_gan_options(cfg),

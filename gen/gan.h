@@ -11,7 +11,7 @@
 typedef struct {
     int64_t steps, batch, parts, save_every, sheet_every, r1_every, distance;
     double lr, r1, half_life, ramp; /* r1: gamma, below 0 as published; half_life of the average in steps, at most ramp * step */
-    bool flip, tensorboard;
+    bool flip, tensorboard, augment, turns; /* augment: what the discriminator sees; turns: also by rotations */
 } ft_gan_opt;
 ft_gan_opt ft_gan_options(const ft_config *cfg);
 

@@ -14,6 +14,28 @@
 #define FT_FN_INLINE static inline __attribute__((always_inline)) /* a kind that is known leaves one formula */
 #endif
 
+/* ft_warp: the place in the source of pixel (i, j) of the result */
+FT_FN void ft_warp_at(const float *m, float i, float j, float *y, float *x)
+{
+    *x = m[0] * j + m[1] * i + m[2];
+    *y = m[3] * j + m[4] * i + m[5];
+}
+/* The results that source pixel (y, x) may have a share in lie among rows first[0] .. last[0] and columns first[1] .. last[1] of
+ * h, w: those whose places are less than a pixel away on both axes, by the inverse map. */
+FT_FN void ft_warp_reach(const float *m, float y, float x, const int64_t size[2], int64_t first[2], int64_t last[2])
+{
+    float det = m[0] * m[4] - m[1] * m[3], dx = x - m[2], dy = y - m[5];
+    float centre[2] = {(m[0] * dy - m[3] * dx) / det, (m[4] * dx - m[1] * dy) / det};
+    float reach[2] = {(fabsf(m[0]) + fabsf(m[3])) / fabsf(det), (fabsf(m[4]) + fabsf(m[1])) / fabsf(det)};
+    for (int k = 0; k < 2; k++) {
+        float low = centre[k] - reach[k] - 1, high = centre[k] + reach[k] + 1;  /* 1: what rounding moves */
+        first[k] = low > 0 ? low < (float)size[k] ? (int64_t)low : size[k] : 0; /* all, where the map has no inverse */
+        last[k] = high < (float)(size[k] - 1) ? high > -1 ? (int64_t)high : -1 : size[k] - 1;
+    }
+}
+/* a pixel's share of what lies so far from it */
+FT_FN float ft_tent1(float d) { return fabsf(d) < 1 ? 1 - fabsf(d) : 0.0f; }
+
 /* The numbers of ft_combine (common/graph/graph.h): two floats hold 48 bits of a double. */
 FT_FN double ft_two_floats(const float *p) { return (double)p[0] + (double)p[1]; }
 /* the deviation at a share of the way from a smallest to a largest variance, both as logarithms (Nichol & Dhariwal 2021, eq. 15)

@@ -74,8 +74,10 @@
     OP(ssd_bwd, NOGRAD_BACKWARD, PREP, COPY, DEV)                                                                                \
     OP(wkv, GRAD, PREP, COPY, DEV)                                                                                               \
     OP(wkv_bwd, NOGRAD_BACKWARD, PREP, COPY, DEV)                                                                                \
-    /* vision: frozen networks (RAFT) need them forward only */                                                                  \
+    /* vision: frozen networks (RAFT) need them forward only, but for warps */                                                   \
     OP(grid_sample, NOGRAD_FROZEN, NOPREP, COPY, NODEV)                                                                          \
+    OP(warp, GRAD, NOPREP, COPY, NODEV)                                                                                          \
+    OP(warp_bwd, GRAD, NOPREP, COPY, NODEV)                                                                                      \
     OP(corr_lookup, NOGRAD_FROZEN, NOPREP, COPY, NODEV)                                                                          \
     OP(augment, NOGRAD_DATA, PREP, COPY, DEV)                                                                                    \
     /* losses */                                                                                                                 \

@@ -180,9 +180,10 @@ static void r_up(const row *c, double **in, double *out)
 /* ---- elementwise ---- */
 static ft_t b_unary(ft_graph *g, ft_t *in, const row *c)
 {
-    return c->p[0] == FT_CLAMP        ? ft_clamp(g, in[0], -0.5f, 0.75f)
-           : c->p[0] == FT_LEAKY_RELU ? c->p[1] ? ft_leaky_relu_within(g, in[0], 0.25f, 0.125f) : ft_leaky_relu(g, in[0], 0.25f)
-                                      : ft_unary(g, (ft_unary_kind)c->p[0], in[0]);
+    return c->p[0] == FT_CLAMP ? ft_clamp(g, in[0], -0.5f, 0.75f)
+           : c->p[0] == FT_LEAKY_RELU
+               ? c->p[1] ? ft_leaky_relu_within(g, in[0], 0.25f, 0.13134765625f) : ft_leaky_relu(g, in[0], 0.25f)
+               : ft_unary(g, (ft_unary_kind)c->p[0], in[0]);
 }
 static void r_unary(const row *c, double **in, double *out)
 {
@@ -200,7 +201,7 @@ static void r_unary(const row *c, double **in, double *out)
             case FT_STEP: out[i] = x >= 0; break;
             case FT_LEAKY_RELU:
                 out[i] = x > 0 ? x : 0.25 * x;
-                if (c->p[1]) out[i] = fmax(-0.125, fmin(0.125, out[i]));
+                if (c->p[1]) out[i] = out[i] > 0.13134765625 ? 0.13134765625 : out[i] < -0.13134765625 ? -0.13134765625 : out[i];
                 break;
             case FT_GELU: out[i] = gelu(x); break;
             case FT_GELU_TANH: out[i] = act(FT_ACT_GELU_TANH, x); break;

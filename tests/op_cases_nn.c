@@ -293,6 +293,23 @@ static void r_wkv(const row *c, double **in, double *out) /* equation 2.1 as it 
 }
 
 /* ---- vision ---- */
+static ft_t b_warp(ft_graph *g, ft_t *in, const row *c) { return ft_warp(g, in[0], ft_stop_grad(g, in[1]), c->p[0], c->p[1]); }
+static void r_warp(const row *c, double **in, double *out)
+{
+    for (int64_t b = 0; b < D(0, 0); b++)
+        for (int64_t i = 0; i < c->p[0]; i++)
+            for (int64_t j = 0; j < c->p[1]; j++, out += D(0, 3)) {
+                const double *m = in[1] + 6 * b, x = m[0] * (double)j + m[1] * (double)i + m[2],
+                             y = m[3] * (double)j + m[4] * (double)i + m[5];
+                for (int64_t k = 0; k < D(0, 3); k++) out[k] = 0;
+                for (int64_t Y = 0; Y < D(0, 1); Y++)
+                    for (int64_t X = 0; X < D(0, 2); X++) {
+                        double share = fmax(0, 1 - fabs(x - (double)X)) * fmax(0, 1 - fabs(y - (double)Y));
+                        for (int64_t k = 0; share > 0 && k < D(0, 3); k++)
+                            out[k] += share * in[0][((b * D(0, 1) + Y) * D(0, 2) + X) * D(0, 3) + k];
+                    }
+            }
+}
 static ft_t b_grid(ft_graph *g, ft_t *in, const row *c)
 {
     (void)c;
@@ -680,6 +697,9 @@ static const row cases[] = {
     {"wkv_columns", b_wkv, r_wkv, 4, {{3, {2, 12, 64}, 0}, {3, {2, 12, 64}, 0}, {1, {64}, F32}, {1, {64}, F32}}, {4}, 130, 1, 9},
     {"wkv_frames", b_wkv, r_wkv, 4, {{4, {2, 8, 3, 31}, 0}, {4, {2, 8, 3, 31}, 0}, {1, {31}, F32}, {1, {31}, F32}}, {0}, 130, 1, 9},
     {"wkv_steep", b_wkv, r_wkv, 4, {{3, {1, 16, 32}, WIDE}, {3, {1, 16, 32}, 0}, {1, {32}, F32 | WIDE}, {1, {32}, F32 | WIDE}}, {0}, 400, 1, 9},
+    /* a place is 13 at most and off by three roundings, which moves a value by twice as much on each axis */
+    {"warp", b_warp, r_warp, 2, {{4, {3, 5, 7, 9}, 0}, {2, {3, 6}, F32}}, {6, 8}, 200, 1, 1},
+    {"warp_one_channel", b_warp, r_warp, 2, {{4, {2, 9, 4, 1}, 0}, {2, {2, 6}, F32}}, {3, 7}, 200, 1, 1},
     {"grid_sample", b_grid, r_grid, 2, {{4, {2, 5, 7, 33}, 0}, {4, {2, 3, 5, 2}, F32 | WIDE}}, {0}, 8, 1, 0, true}, /* a NaN place reads nothing */
     {"corr_lookup", b_corr, r_corr, 3, {{4, {2, 3, 4, 2}, F32 | WIDE}, {4, {2, 12, 7, 5}, 0}, {4, {2, 12, 3, 2}, 0}}, {3}, 8, 1, 0, true},
     /* terms: a place is off by some 2^-24 of 11 pixels, a value by 255 times that, and an operation makes it three times as much */

@@ -18,6 +18,7 @@
 #include "common/base/streams.h"
 #include "common/io/safetensors.h"
 #include "gen/gan.h"
+#include "gen/gan_augment.h"
 #include "gen/mostganv.h"
 #include "tests/golden_value.h"
 #include "tests/tree.h"
@@ -343,6 +344,81 @@ static void test_times(void **state)
     assert_true(ft_stylegan_size(32) && ft_stylegan_size(256) && !ft_stylegan_size(16) && !ft_stylegan_size(96));
 }
 
+/* ---- what the discriminator sees ---------------------------------------------------------------------------------------- */
+
+/* the public code's own test mode: every number that it draws is of one percentile; e: erfinv(2 percentile - 1) */
+static ft_gan_view of_percentile(double p, double e)
+{
+    ft_gan_view v = {.mirror = floor(2 * p) > 0, .luma = floor(2 * p) > 0, .quarters = (int)floor(4 * p)};
+    v.shift[0] = v.shift[1] = nearbyint((2 * p - 1) * 0.125 * SIZE);
+    v.scale = v.stretch = exp2(0.2 * e);
+    v.turn[0] = 3.14159265358979324 * (2 * p - 1);
+    v.fraction[0] = v.fraction[1] = 0.125 * SIZE * e;
+    v.brightness = 0.2 * e, v.contrast = exp2(0.5 * e), v.hue = v.turn[0], v.saturation = exp2(e);
+    return v;
+}
+
+static void test_augment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        double percentile, inverse;
+    } list[] = {{"augment.30", 0.3, -0.3708071585935579}, {"augment.80", 0.8, 0.5951160814499948}};
+    ft_safetensors golden;
+    if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/styleganv.safetensors") < 0) fail_msg("%s", ft_error_message());
+    ft_params *p = ft_params_new(0);
+    ft_graph *g = ft_graph_new(p, FT_F32, 1);
+    ft_t x = numbers(g, "real", 5, (int64_t[]){2, 3, SIZE, SIZE, 3}), as = ft_input(g, "view", FT_F32, 2, (int64_t[]){2, 18});
+    ft_t y = ft_gan_augment(g, x, as);
+    ft_keep(y);
+    ft_plan *plan;
+    if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
+    float *want = malloc((size_t)ft_count(x) * sizeof *want);
+    for (int k = 0; k < 3; k++) { /* the last: nothing is done, but the low pass once there and back, which is the identity */
+        ft_gan_view v = k < 2 ? of_percentile(list[k].percentile, list[k].inverse) : ft_gan_view_none();
+        for (int b = 0; b < 2; b++) ft_gan_view_numbers(&v, SIZE, (float *)ft_data(as) + 18 * b);
+        assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+        if (k < 2) ft_safetensors_f32(ft_safetensors_find(&golden, list[k].name), want);
+        else memcpy(want, ft_data(x), (size_t)ft_count(x) * sizeof *want);
+        for (int64_t i = 0; i < ft_count(x); i++) /* places of some 100 pixels in f32, slopes of 2 a pixel; colours up to 3 */
+            if (!(fabs((double)((const float *)ft_data(y))[i] - (double)want[i]) < 2e-4))
+                fail_msg("%s, value %lld: %g, the public code has %g", k < 2 ? list[k].name : "as it is", (long long)i,
+                         (double)((const float *)ft_data(y))[i], (double)want[i]);
+    }
+    free(want);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+    ft_safetensors_free(&golden);
+}
+
+/* At p everything is done to a share p of clips; without turns nothing turns; p follows the signs. */
+static void test_views(void **state)
+{
+    (void)state;
+    enum { N = 4000 };
+    int shifts = 0, quarters = 0, turns = 0, colours = 0, mirrors = 0, turned = 0;
+    for (int k = 0; k < 2 * N; k++) {
+        ft_rng r = ft_rng_make(1, FT_STREAM_GAN_VIEWS, (uint64_t)k);
+        ft_gan_view v = ft_gan_view_draw(&r, 0.4, k < N, 64);
+        if (k >= N) turned += v.quarters || v.turn[0] != 0 || v.turn[1] != 0;
+        if (k >= N) continue;
+        shifts += v.shift[0] != 0 || v.shift[1] != 0;
+        quarters += v.quarters > 0, turns += v.turn[0] != 0 || v.turn[1] != 0, colours += v.hue != 0, mirrors += v.mirror;
+    }
+    assert_int_equal(turned, 0); /* of the others 0.4 (half, and three quarters of it), deviations below 32 */
+    assert_true(abs(shifts - 1600) < 150 && abs(turns - 1600) < 150 && abs(colours - 1600) < 150);
+    assert_true(abs(mirrors - 800) < 120 && abs(quarters - 1200) < 140);
+    ft_rng r = ft_rng_make(1, FT_STREAM_GAN_VIEWS, 5);
+    ft_gan_view v = ft_gan_view_draw(&r, 0, true, 64), none = ft_gan_view_none();
+    float a[FT_GAN_VIEW_NUMBERS], b[FT_GAN_VIEW_NUMBERS];
+    ft_gan_view_numbers(&v, 64, a), ft_gan_view_numbers(&none, 64, b);
+    assert_memory_equal(a, b, sizeof a);
+    assert_true(fabs(ft_gan_adapt(0.1, 0.9, 16, 4) - (0.1 + 64 / 500e3)) < 1e-12);
+    assert_true(fabs(ft_gan_adapt(0.1, 0.5, 16, 4) - (0.1 - 64 / 500e3)) < 1e-12 && ft_gan_adapt(0, 0.5, 16, 4) == 0);
+}
+
 /* Whatever share of a clip's styles is drawn to the mean, at 0 all clips have the mean style, and only their motion differs. */
 static void test_truncation(void **state)
 {
@@ -370,17 +446,19 @@ static void test_truncation(void **state)
     ft_params_free(p);
 }
 
-#define OF(model, test)                                                                                                          \
+/* of a preset: its tests are called "plain test_critic" */
+#define OF(of, test)                                                                                                             \
     {                                                                                                                            \
-#model " " #test, test, NULL, NULL, (void *)(uintptr_t)&model                                                            \
+        .name = #of " " #test, .test_func = test, .initial_state = (void *)(uintptr_t)&of                                        \
     }
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {OF(plain, test_generator),    OF(plain, test_critic),    OF(plain, test_penalty),
-                                       OF(plain, test_differences),  OF(most, test_generator),  OF(most, test_critic),
-                                       OF(most, test_penalty),       OF(paper, test_modulated), cmocka_unit_test(test_schedule),
-                                       cmocka_unit_test(test_times), OF(plain, test_truncation)};
+    const struct CMUnitTest tests[] = {OF(plain, test_generator),   OF(plain, test_critic),          OF(plain, test_penalty),
+                                       OF(plain, test_differences), OF(plain, test_truncation),      OF(plain, test_augment),
+                                       OF(most, test_generator),    OF(most, test_critic),           OF(most, test_penalty),
+                                       OF(paper, test_modulated),   cmocka_unit_test(test_schedule), cmocka_unit_test(test_times),
+                                       cmocka_unit_test(test_views)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

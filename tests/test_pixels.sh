@@ -5,11 +5,11 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 works "$F" phantom -o p.h5 --videos 16 --size 32 --frames 8
 printf '%s\n' "task: generator" "data: {clips: p.h5}" "precision: f32" "generator: {model: styleganv-tiny, steps: 6, batch: 4, sheet_every: 6}" \
-  "gan: {r1_every: 4}" >e.yaml
+  "gan: {r1_every: 4, augment: bgc}" >e.yaml
 works "$F" train e.yaml -o whole
 [ -e whole/samples/000006.png ] || die "no sheet of samples"
 [ ! -e whole/vae ] && [ ! -e whole/latents.safetensors ] || die "a generator of pixels has a VAE"
-head -1 whole/log.csv | grep -q "step,lr,loss,critic_loss,real_sign,grad_norm,penalty" || die "$(head -1 whole/log.csv)"
+head -1 whole/log.csv | grep -q "step,lr,loss,critic_loss,real_sign,grad_norm,penalty,augmented" || die "$(head -1 whole/log.csv)"
 
 # a killed and resumed run goes on as if nothing had been: discriminator, average and all
 "$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
@@ -32,6 +32,10 @@ cmp five/$second two/$second || die "a clip depends on how many there are"
 
 # parts of a batch: the same clips, other groups of the discriminator
 works "$F" train e.yaml -o parts --set generator.batch=8 --set generator.accumulate=2 --set generator.steps=2 --set generator.sheet_every=0
+
+# the other family: the same loop
+works "$F" train e.yaml -o most --set generator.model=mostganv-tiny --set generator.steps=2 --set generator.sheet_every=0
+works "$F" generate most -n 1 -o most.h5
 
 fails 1 "5 clips, which is no multiple of 4" -- "$F" train e.yaml -o no --set generator.batch=5
 fails 1 "styleganv-tiny" "generator.condition: none" -- "$F" train e.yaml -o no --set generator.condition=labels

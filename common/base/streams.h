@@ -42,6 +42,7 @@
     ROW(CLASS_DROP, 0xC1A5, 1, "generator", "draw", "which labels a generator is not told")                                      \
     ROW(GAN_FRAMES, 0x6A4F, 1, "generator", "draw", "which frames of a real clip a discriminator sees")                          \
     ROW(GAN_TIMES, 0x6A47, 1, "generator", "draw", "times of drawn clips that it sees")                                          \
+    ROW(GAN_VIEWS, 0x6A4E, 1, "generator", "4 draw + which", "how clips that a discriminator sees are augmented")                \
     ROW(MAMBA_INIT, 0x055D, 1, "0", "2 block + direction", "dt and A of a Mamba")                                                \
     ROW(SAMPLE_NOISE, 0x05A3, 1, "sampling", "clip | sampling step << 40", "noise of a clip at a sampling step")                 \
     ROW(IMAGE_FRAMES, 0x1496, 1, "0", "image", "clip and frame of each image beside the clips")                                  \

@@ -245,6 +245,10 @@ ft_t ft_ssd_state(ft_graph *g, ft_t xbc, ft_t dt, ft_t dt_bias, ft_t a_log, ft_t
  * divided by T. columns > 0: T is a grid with that many columns, visited column by column; nothing is copied. */
 ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns);
 
+/* x (B,H,W,C) at the places of an affine map of each sample, m (B,6) f32, -> (B,h,w,C): pixel (j, i) of the result is that at
+ * (m0 j + m1 i + m2, m3 j + m4 i + m5) of x, bilinear, zero outside. Linear in x, as often as one likes; m has no gradient. */
+ft_t ft_warp(ft_graph *g, ft_t x, ft_t m, int64_t h, int64_t w);
+
 /* Vision, forward only (RAFT, frozen) */
 ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at); /* x (B,H,W,C), at (B,h,w,2) f32 pixel (x, y): bilinear, zero outside */
 ft_t ft_corr_lookup(ft_graph *g, ft_t at, int levels, const ft_t *volume, int radius); /* at (B,h,w,2); level l (B,h*w,H_l,W_l) */

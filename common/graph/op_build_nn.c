@@ -182,6 +182,14 @@ ft_t ft_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u, int64_t columns)
     return ft__out_like(g, n, k);
 }
 
+ft_t ft_warp(ft_graph *g, ft_t x, ft_t m, int64_t h, int64_t w)
+{
+    NEED(x->ndim == 4 && m->ndim == 2 && m->dtype == FT_F32 && m->dim[0] == x->dim[0] && m->dim[1] == 6 && h > 0 && w > 0,
+         "x %s, map %s", ft__shape(x), ft__shape(m));
+    ft_node *n = ft__node(g, FT_OP_warp, 2, (ft_t[]){x, m});
+    return ft__out(g, n, x->dtype, 4, (int64_t[]){x->dim[0], h, w, x->dim[3]});
+}
+
 ft_t ft_grid_sample(ft_graph *g, ft_t x, ft_t at)
 {
     NEED(x->ndim == 4 && at->ndim == 4 && at->dtype == FT_F32 && at->dim[0] == x->dim[0] && at->dim[3] == 2, "x %s, at %s",

@@ -341,6 +341,16 @@ void ft_grad_conv_dw_bwd_w(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *
     conv_by_w(g, n, FT_OP_conv_dw, FT_OP_conv_dw_bwd_x, dy, din);
 }
 
+/* A warp and its adjoint, each the other's gradient */
+void ft_grad_warp(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_warp_bwd, 2, (ft_t[]){dy[0], n->in[1]}), n->in[0], n->in[0]->dtype);
+}
+void ft_grad_warp_bwd(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
+{
+    din[0] = wanted(g, bwd(g, n, FT_OP_warp, 2, (ft_t[]){dy[0], n->in[1]}), n->in[0], n->in[0]->dtype);
+}
+
 /* ---- fused rows: one backward node each --------------------------------------------------------------------------------- */
 
 void ft_grad_layernorm(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)

@@ -46,8 +46,9 @@ static const char *const training_keys[] = {"generator.steps",
                                             "precision",
                                             NULL};
 /* Of a generator of pixels; the sheets' settings are not of its key. */
-static const char *const gan_keys[] = {"generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr",
-                                       "gan.r1",          "gan.ema",         "gan.distance",         "precision",      NULL};
+static const char *const gan_keys[] = {
+    "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr", "gan.r1",
+    "gan.ema",         "gan.distance",    "gan.augment",          "precision",      NULL};
 static const char *const gan_sheet_keys[] = {"generator.condition", "generator.class_guidance", "generator.stop",
                                              "align.weight",        "gan.truncation",           NULL};
 static const char *const gan_sampling_keys[] = {"generated", "gan.truncation", "precision", NULL};

@@ -1,4 +1,4 @@
-/* What RAFT needs beside convolutions, forward only: bilinear sampling in pixel coordinates, zero outside. */
+/* Bilinear sampling in pixel coordinates, zero outside: what RAFT needs beside convolutions, forward only, and warps. */
 #include "kernels/cuda/cuda.cuh"
 
 /* x (B, H, W, C), at (B, h, w, 2) as (x, y) */
@@ -26,6 +26,60 @@ extern "C" void ft_cuda_grid_sample(const ft_call *c)
     const ft_buf *x = c->in[0], *at = c->in[1], *y = c->out[0];
     FT_BY_TYPE(x->dtype, FT_RUN((grid_sample<T>), y->count, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(at), y->count,
                                 x->dim[1], x->dim[2], x->dim[3], at->dim[1] * at->dim[2]));
+}
+
+/* x (B,H,W,C), m (B,6) -> (B,h,w,C) */
+template <typename T>
+static __global__ void warp(T *y, const T *x, const float *m, int64_t n, int64_t H, int64_t W, int64_t h, int64_t w, int64_t C)
+{
+    FT_EACH(at, n)
+    {
+        int64_t k = at % C, j = at / C % w, i = at / C / w % h, b = at / C / w / h;
+        float px, py, sum = 0;
+        ft_warp_at(m + 6 * b, (float)i, (float)j, &py, &px);
+        float fx = floorf(px), fy = floorf(py);
+        bool inside = fx >= -1 && fy >= -1 && fx < (float)W && fy < (float)H; /* false for NaN */
+        for (int corner = 0; inside && corner < 4; corner++) {
+            int64_t xi = (int64_t)fx + corner % 2, yi = (int64_t)fy + corner / 2;
+            if (xi < 0 || yi < 0 || xi >= W || yi >= H) continue;
+            sum += ft_tent1(px - (float)xi) * ft_tent1(py - (float)yi) * ft_get(x + ((b * H + yi) * W + xi) * C + k);
+        }
+        ft_put(y + at, sum);
+    }
+}
+
+extern "C" void ft_cuda_warp(const ft_call *c)
+{
+    const ft_buf *x = c->in[0], *m = c->in[1], *y = c->out[0];
+    FT_BY_TYPE(x->dtype, FT_RUN((warp<T>), y->count, ft_as<T>(y), ft_as<const T>(x), ft_as<const float>(m), y->count, x->dim[1],
+                                x->dim[2], y->dim[1], y->dim[2], x->dim[3]));
+}
+
+/* dy (B,h,w,C), m (B,6) -> dx (B,H,W,C): every pixel of the source gathers its shares, in the order of the results */
+template <typename T>
+static __global__ void warp_bwd(T *dx, const T *dy, const float *m, int64_t n, int64_t H, int64_t W, int64_t h, int64_t w,
+                                int64_t C)
+{
+    FT_EACH(at, n)
+    {
+        int64_t k = at % C, X = at / C % W, Y = at / C / W % H, b = at / C / W / H, size[2] = {h, w}, first[2], last[2];
+        float px, py, sum = 0;
+        ft_warp_reach(m + 6 * b, (float)Y, (float)X, size, first, last);
+        for (int64_t i = first[0]; i <= last[0]; i++)
+            for (int64_t j = first[1]; j <= last[1]; j++) {
+                ft_warp_at(m + 6 * b, (float)i, (float)j, &py, &px);
+                float share = ft_tent1(px - (float)X) * ft_tent1(py - (float)Y);
+                if (share != 0) sum += share * ft_get(dy + ((b * h + i) * w + j) * C + k);
+            }
+        ft_put(dx + at, sum);
+    }
+}
+
+extern "C" void ft_cuda_warp_bwd(const ft_call *c)
+{
+    const ft_buf *dy = c->in[0], *m = c->in[1], *dx = c->out[0];
+    FT_BY_TYPE(dy->dtype, FT_RUN((warp_bwd<T>), dx->count, ft_as<T>(dx), ft_as<const T>(dy), ft_as<const float>(m), dx->count,
+                                 dx->dim[1], dx->dim[2], dy->dim[1], dy->dim[2], dy->dim[3]));
 }
 
 struct pyramid {

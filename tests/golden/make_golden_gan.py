@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes styleganv.safetensors or mostganv.safetensors, which test_gan.c reads: losses and gradients of the three parts of a training
-step as the models' own code computes them in f32 on the processor (its reference paths of upfirdn2d and bias_act), and a drawn clip.
-Weights and inputs are those of a formula that the C test repeats; of a gradient there are three numbers, as in formula_torch.py.
+step as the models' own code computes them in f32 on the processor (its reference paths of upfirdn2d and bias_act), a drawn clip, and
+augmented clips, which both make alike. Weights and inputs are those of a formula that the C test repeats; of a gradient there are three
+numbers, as in formula_torch.py.
     git clone https://github.com/universome/stylegan-v
     git clone https://github.com/xiaoqian-shen/MoStGAN-V
     venv/bin/pip install torch safetensors numpy scipy omegaconf
@@ -26,6 +27,7 @@ for name in ("distutils", "distutils.util", "pkg_resources", "cv2", "src.trainin
 sys.modules["distutils.util"].strtobool = bool
 sys.modules["pkg_resources"].parse_version = lambda v: tuple(int(x) for x in v.split("+")[0].split(".")[:2])
 from src.training import networks
+from src.training.augment import AugmentPipe
 
 most = hasattr(networks, "tensor_modulation_word")
 SIZE, WIDTH, BUDGET, MOST, B, WORD = 32, 16, 256, 32, 8, 12
@@ -109,4 +111,8 @@ slope = torch.autograd.grad(D(real, none, real_t)["image_logits"].sum(), real, c
 loss = slope.square().sum([1, 2, 3]).view(-1, 3).mean(1).mean()
 (loss * (0.3 / 2 * 16)).backward()
 keep("r1", D, loss)
+pipe = AugmentPipe(xflip=1, rotate90=1, xint=1, scale=1, rotate=1, aniso=1, xfrac=1, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1)
+for percentile in () if most else (30, 80):  # of every number that it draws
+    seen = pipe(real.detach()[:6].view(2, 9, SIZE, SIZE), debug_percentile=percentile / 100)
+    out[f"augment.{percentile}"] = seen.view(2, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2).contiguous()
 save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{'mostganv' if most else 'styleganv'}.safetensors"))

@@ -191,6 +191,12 @@ def wkv(i, p):
     return y.view(shape[0], shape[2], T, shape[3]).transpose(1, 2) if len(shape) == 4 else y
 
 
+def warp(i, p):
+    y, x = torch.meshgrid(torch.arange(p[0]).double(), torch.arange(p[1]).double(), indexing="ij")
+    m = i[1].detach()[:, :, None, None]
+    return grid_sample([i[0], torch.stack([m[:, k] * x + m[:, k + 1] * y + m[:, k + 2] for k in (0, 3)], -1)], p)
+
+
 def grid_sample(i, p):
     H, W = i[0].shape[1:3]
     g = torch.stack([2 * i[1][..., 0] / (W - 1) - 1, 2 * i[1][..., 1] / (H - 1) - 1], -1)
@@ -328,6 +334,8 @@ TWINS = {  # the longest name that the case begins with decides
     "wkv": wkv,
     "grid_sample": grid_sample,
     "corr_lookup": corr_lookup,
+    "warp": warp,
+    "leaky_relu_within": lambda i, p: F.leaky_relu(i[0], 0.25).clamp(-0.13134765625, 0.13134765625),
     "augment": None,  # against Pillow: make_golden_augment.py
     "mse": loss, "l1": loss, "huber": loss, "bce": loss, "hinge": loss,
     "softmax_xent": lambda i, p: (-(i[1] * F.log_softmax(i[0], -1)).sum(-1) * (i[2] if len(i) > 2 else 1)).mean(),
