@@ -262,7 +262,6 @@ static void by_differences(part *p)
     part_run(p);
     for (int i = 0; i < ft_params_count(p->own); i++) {
         const ft_param_info *e = ft_params_at(p->own, i);
-        float *w = ft_params_flat(p->own, FT_WEIGHTS) + e->offset;
         double norm = 0, end[2];
         if (!e->trained || e->ndim < 2 || strstr(e->name, "mapping.fc") || strstr(e->name, "motion_encoder.conv.")) continue;
         if (matrices++ % 3) continue;
@@ -274,6 +273,7 @@ static void by_differences(part *p)
         for (int64_t k = 0; k < e->count; k++) norm += (double)grad[k] * (double)grad[k];
         norm = sqrt(norm);
         for (int s = 0; s < 2; s++) {
+            float *w = ft_params_flat(p->own, FT_WEIGHTS) + e->offset; /* a run has moved the mean style beside it */
             for (int64_t k = 0; k < e->count; k++) w[k] += (s ? -2 : 1) * h * grad[k] / (float)norm;
             ft_params_touched(p->own);
             assert_int_equal(ft_run(p->plan, &(ft_step){0}), FT_OK);
