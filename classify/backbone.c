@@ -175,9 +175,9 @@ static ft_t look_as_vae(ft_graph *g, const ft_backbone *b, ft_t x)
     const ft_vae_preset *p = &b->from.coder;
     int64_t z = p->latent;
     ft_t y = ft_slice(g, ft_vae_encode(g, p, ft_affine(g, x, 2, -1)), 4, 0, z); /* (B,f,s,s,z) */
-    int64_t B = ft_dim(y, 0), f = ft_dim(y, 1), s = ft_dim(y, 2);
-    y = places(g, ft_reshape(g, y, 4, (int64_t[]){B * f, s, s, z}), b->grid);
-    return ft_reshape(g, y, 4, (int64_t[]){B, f, b->grid * b->grid, z});
+    int64_t clips = ft_dim(y, 0), f = ft_dim(y, 1), s = ft_dim(y, 2);
+    y = places(g, ft_reshape(g, y, 4, (int64_t[]){clips * f, s, s, z}), b->grid);
+    return ft_reshape(g, y, 4, (int64_t[]){clips, f, b->grid * b->grid, z});
 }
 
 static ft_t network(ft_graph *g, const ft_backbone *b, ft_t x)

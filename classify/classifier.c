@@ -11,7 +11,6 @@
 #include "classify/scores.h"
 #include "classify/ssl.h"
 #include "classify/viewer.h"
-#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
@@ -98,30 +97,31 @@ static bool has(const ft_training_set *s, int64_t i, int class)
 static drawn draw_clip(feeder *f, int64_t step, int64_t k, int64_t b)
 {
     const ft_training_set *s = f->set;
-    int C = s->n_classes;
-    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, B = f->batch / f->parts, G = f->generated / f->parts,
-            S = f->strong / f->parts, U = f->unlabelled / f->parts, i;
+    int classes = s->n_classes;
+    int64_t pool = f->strong > f->unlabelled ? f->strong : f->unlabelled, n_labelled = f->batch / f->parts,
+            n_generated = f->generated / f->parts, n_strong = f->strong / f->parts, n_weak = f->unlabelled / f->parts, i;
     uint32_t item = (uint32_t)(ft_this_rank() * f->batch),
              item_of_pool = (uint32_t)(ft_ranks() * f->batch + ft_this_rank() * pool),
              item_generated = (uint32_t)(ft_ranks() * (f->batch + pool) + ft_this_rank() * f->generated);
     float *target = ft_data(f->target[k]);
-    if (b < B) {
-        int64_t at = ft_first_sample(step, f->batch) + k * B + b, v = ft_shuffled(f->seed, FT_STREAM_LABELLED, f->videos, at);
+    if (b < n_labelled) {
+        int64_t at = ft_first_sample(step, f->batch) + k * n_labelled + b,
+                v = ft_shuffled(f->seed, FT_STREAM_LABELLED, f->videos, at);
         ft_rng r = ft_rng_make(f->seed, FT_STREAM_CLIP_OF_VIDEO, (uint64_t)at);
         i = f->video_first[v] + ft_rng_below(&r, f->video_count[v]);
-        for (int c = 0; c < C; c++) target[b * C + c] = has(s, i, c);
-        return (drawn){s->store, s->features, s->clip[i], item + (uint32_t)(k * B + b), true, false};
+        for (int c = 0; c < classes; c++) target[b * classes + c] = has(s, i, c);
+        return (drawn){s->store, s->features, s->clip[i], item + (uint32_t)(k * n_labelled + b), true, false};
     }
-    if (b < B + G) {
-        int64_t whole = k * G + b - B;
+    if (b < n_labelled + n_generated) {
+        int64_t whole = k * n_generated + b - n_labelled;
         i = ft_shuffled(f->seed, FT_STREAM_GENERATED_ORDER, s->n_generated, ft_first_sample(step, f->generated) + whole);
-        for (int c = 0; c < C; c++) target[b * C + c] = s->generated_label[i] == c;
+        for (int c = 0; c < classes; c++) target[b * classes + c] = s->generated_label[i] == c;
         return (drawn){s->generated_store, s->generated_features, s->generated[i], item_generated + (uint32_t)whole, true, false};
     }
-    bool strong = b - B - G < S;
-    int64_t u = b - B - G - (strong ? 0 : S), whole = k * (strong ? S : U) + u;
+    bool strong = b - n_labelled - n_generated < n_strong;
+    int64_t u = b - n_labelled - n_generated - (strong ? 0 : n_strong), whole = k * (strong ? n_strong : n_weak) + u;
     i = unlabelled_at(f, step, whole);
-    if (!strong || U == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
+    if (!strong || n_weak == 0) ((int32_t *)ft_data(f->index[k]))[u] = (int32_t)i;
     return (drawn){s->unlabelled_store, s->unlabelled_features, s->unlabelled[i], item_of_pool + (uint32_t)whole, false, strong};
 }
 
@@ -178,9 +178,9 @@ static int settled(void *ctx, int64_t step, int ago)
     if (!mask || !z || !used) return FT_EDEVICE; /* the message is there */
     f->used += (double)*used, f->used_steps++;
     for (int64_t u = 0; u < f->unlabelled; u++) {
-        int64_t C = f->set->n_classes, best = 0;
-        for (int64_t c = 1; c < C; c++)
-            if (z[u * C + c] > z[u * C + best]) best = c;
+        int64_t classes = f->set->n_classes, best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (z[u * classes + c] > z[u * classes + best]) best = c;
         int is = f->set->truth ? f->set->truth[unlabelled_at(f, step, u)] : -1;
         f->pseudo[best] += (double)mask[u];
         if (is >= 0) f->known += (double)mask[u], f->right += is == best ? (double)mask[u] : 0;
@@ -257,19 +257,24 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
 {
     const ft_training_set *set = f->set;
     const char *model = f->opt->model;
-    int64_t B = f->batch / f->parts, G = f->generated / f->parts, S = f->strong / f->parts, W = f->unlabelled / f->parts,
-            U = S > W ? S : W, total = B + G + S + W, seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? B + G + S : total;
+    int64_t n_labelled = f->batch / f->parts, n_generated = f->generated / f->parts, n_strong = f->strong / f->parts,
+            n_weak = f->unlabelled / f->parts, n_unlabelled = n_strong > n_weak ? n_strong : n_weak,
+            total = n_labelled + n_generated + n_strong + n_weak,
+            seen = ssl && !(ssl->uses & FT_SSL_WEAK) ? n_labelled + n_generated + n_strong : total;
     part_losses l = {0};
-    f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){B + G, set->n_classes});
+    f->target[k] = ft_input(g, "target", FT_F32, 2, (int64_t[]){n_labelled + n_generated, set->n_classes});
     ft_t x = set->features ? features_input(f, g, total, k) : pixels_input(f, g, total, k);
     /* what the teacher alone looks at stands behind */
-    ft_t before, logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl || G ? B : 0,
-                                                f->opt->dropout, &before); /* (seen,classes) */
-    ft_t labelled = ft_slice(g, logits, 0, 0, B), target = G ? ft_slice(g, f->target[k], 0, 0, B) : f->target[k];
+    ft_t before,
+        logits = ft_classifier_network(g, model, ft_slice(g, x, 0, 0, seen), set->n_classes, ssl || n_generated ? n_labelled : 0,
+                                       f->opt->dropout, &before); /* (seen,classes) */
+    ft_t labelled = ft_slice(g, logits, 0, 0, n_labelled),
+         target = n_generated ? ft_slice(g, f->target[k], 0, 0, n_labelled) : f->target[k];
     l.total = l.supervised =
         set->positive == FT_MULTILABEL ? sigmoid_xent(g, labelled, target) : ft_softmax_xent(g, labelled, target, NULL);
-    if (G) {
-        l.generated = ft_softmax_xent(g, ft_slice(g, logits, 0, B, G), ft_slice(g, f->target[k], 0, B, G), NULL);
+    if (n_generated) {
+        l.generated = ft_softmax_xent(g, ft_slice(g, logits, 0, n_labelled, n_generated),
+                                      ft_slice(g, f->target[k], 0, n_labelled, n_generated), NULL);
         l.total = ft_add(g, l.total, ft_affine(g, l.generated, (float)f->opt->lambda_g, 0));
     }
     if (f->penalty > 0) {
@@ -279,7 +284,7 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
     }
     if (!ssl) return l;
     double lambda = f->opt->ssl.lambda_u, from = f->opt->ssl.from;
-    f->index[k] = ft_input(g, "index", FT_I32, 1, &U);
+    f->index[k] = ft_input(g, "index", FT_I32, 1, &n_unlabelled);
     ft_ssl_batch b = {.opt = &f->opt->ssl,
                       .classes = set->n_classes,
                       .clips = set->n_unlabelled,
@@ -287,12 +292,13 @@ static part_losses part_of(feeder *f, ft_graph *g, const ft_ssl *ssl, int64_t k)
                       .prior = f->prior,
                       .progress = f->progress,
                       .fresh = k == 0 ? f->fresh : ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){0})};
-    if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, B + G, U);
-    if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, B + G + S, U);
+    if (ssl->uses & FT_SSL_STRONG) b.strong = ft_slice(g, logits, 0, n_labelled + n_generated, n_unlabelled);
+    if (ssl->uses & FT_SSL_WEAK) b.weak = ft_slice(g, logits, 0, n_labelled + n_generated + n_strong, n_unlabelled);
     if (ssl->uses & FT_SSL_TEACHER) { /* as it would be evaluated now */
         ft_borrow_average(g, true);
         ft_training(g, false);
-        b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, B + G + S, U), set->n_classes, 0, 0, NULL);
+        b.teacher = ft_classifier_network(g, model, ft_slice(g, x, 0, n_labelled + n_generated + n_strong, n_unlabelled),
+                                          set->n_classes, 0, 0, NULL);
         ft_training(g, true);
         ft_borrow_average(g, false);
     }

@@ -12,7 +12,6 @@
 #include "common/base/names.h"
 #include "common/base/status.h"
 #include "common/io/clip_sampler.h"
-#include "common/io/picture.h"
 #include "common/io/video.h"
 
 /* How the clips were made that it learns from: the store's own word, or, where it has none, what the options say */

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "classify/classifier.h"
-#include "common/base/memory.h"
 #include "common/base/status.h"
 
 static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }

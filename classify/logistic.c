@@ -3,6 +3,7 @@
 #include <lapacke.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -198,22 +199,22 @@ static int newton(const problem *p, double *theta)
     return rc;
 }
 
-/* the direction -H g of the last `kept` steps: s and y (KEPT, m), in a ring that ends before `next` */
-enum { KEPT = 12 };
+/* the direction -H g of the last `kept` steps: s and y (MOST_KEPT, m), in a ring that ends before `next` */
+enum { MOST_KEPT = 12 };
 static void direction(const double *s, const double *y, int next, int kept, const double *g, int64_t m, double *d)
 {
-    double a[KEPT];
+    double a[MOST_KEPT];
     for (int64_t i = 0; i < m; i++) d[i] = -g[i];
     for (int k = 1; k <= kept; k++) {
-        int j = (next - k + KEPT) % KEPT;
+        int j = (next - k + MOST_KEPT) % MOST_KEPT;
         a[j] = dot(s + j * m, d, m) / dot(s + j * m, y + j * m, m);
         add_to(d, -a[j], y + j * m, m);
     }
-    int last = (next - 1 + KEPT) % KEPT;
+    int last = (next - 1 + MOST_KEPT) % MOST_KEPT;
     double scale = kept ? dot(s + last * m, y + last * m, m) / dot(y + last * m, y + last * m, m) : 1 / (1 + sqrt(dot(g, g, m)));
     for (int64_t i = 0; i < m; i++) d[i] *= scale;
     for (int k = kept; k >= 1; k--) {
-        int j = (next - k + KEPT) % KEPT;
+        int j = (next - k + MOST_KEPT) % MOST_KEPT;
         double b = dot(y + j * m, d, m) / dot(s + j * m, y + j * m, m);
         add_to(d, a[j] - b, s + j * m, m);
     }
@@ -222,8 +223,8 @@ static void direction(const double *s, const double *y, int next, int kept, cons
 static int lbfgs(const problem *p, double *theta, double tolerance)
 {
     int64_t m = p->K * (p->s->r + 1);
-    double *room = ft_alloc_n(m * (2 * KEPT + 4), sizeof *room), *s = room, *y = s + KEPT * m, *g = y + KEPT * m, *d = g + m,
-           *at = d + m, *then_g = at + m;
+    double *room = ft_alloc_n(m * (2 * MOST_KEPT + 4), sizeof *room), *s = room, *y = s + MOST_KEPT * m, *g = y + MOST_KEPT * m,
+           *d = g + m, *at = d + m, *then_g = at + m;
     if (!room) return FT_FAIL(FT_ENOMEM, "no memory for a regression of %lld values", (long long)m);
     double now = objective(p, theta, g);
     int kept = 0, next = 0;
@@ -241,7 +242,7 @@ static int lbfgs(const problem *p, double *theta, double tolerance)
         memcpy(g, then_g, (size_t)m * sizeof *g);
         now = then;
         if (dot(s + next * m, y + next * m, m) > 1e-14 * dot(y + next * m, y + next * m, m))
-            next = (next + 1) % KEPT, kept = kept < KEPT ? kept + 1 : KEPT;
+            next = (next + 1) % MOST_KEPT, kept = kept < MOST_KEPT ? kept + 1 : MOST_KEPT;
     }
     ft_free(room);
     return isfinite(now) ? FT_OK : FT_FAIL(FT_EDATA, "a regression on features that are not finite");
@@ -281,11 +282,41 @@ int ft_logistic_fit(const ft_rows *x, double strength, double *w, double *b)
 
 enum { FOLDS = 5 };
 
+typedef struct {
+    int group;
+    int64_t row;
+} member;
+
+static int by_group(const void *a, const void *b)
+{
+    const member *p = a, *q = b;
+    if (p->group != q->group) return p->group < q->group ? -1 : 1;
+    return p->row < q->row ? -1 : p->row > q->row;
+}
+
+/* Rows of one group side by side, and where the group of each row begins there. */
+static void gather(const ft_rows *x, member *rows, int64_t *begin)
+{
+    for (int64_t i = 0; i < x->n; i++) rows[i] = (member){x->group[i], i};
+    qsort(rows, (size_t)x->n, sizeof *rows, by_group);
+    for (int64_t k = 0, first = 0; k < x->n; k++) {
+        if (rows[k].group != rows[first].group) first = k;
+        begin[rows[k].row] = first;
+    }
+}
+
 /* fold[i] of each row: the groups of a class in turn, in a drawn order. Returns how many folds, under 2 when a class has one
- * group */
-static int folds_of(const ft_rows *x, uint64_t seed, int *fold, int64_t *order)
+ * group; FT_ENOMEM */
+static int folds_of(const ft_rows *x, uint64_t seed, int *fold)
 {
     int least = FOLDS;
+    member *rows = ft_alloc_n(x->n + 1, sizeof *rows);
+    int64_t *order = ft_alloc_n(x->n + 1, 2 * sizeof *order), *begin = order ? order + x->n + 1 : NULL;
+    if (!rows || !order) {
+        ft_free(rows), ft_free(order);
+        return FT_FAIL(FT_ENOMEM, "no memory for a regression");
+    }
+    gather(x, rows, begin);
     for (int64_t i = 0; i < x->n; i++) order[i] = i, fold[i] = -1;
     ft_rng rng = ft_rng_make(seed, FT_STREAM_PENALTY_FOLDS, 0);
     ft_rng_shuffle(&rng, order, x->n);
@@ -297,13 +328,13 @@ static int folds_of(const ft_rows *x, uint64_t seed, int *fold, int64_t *order)
                 if (x->label[i] != c || fold[i] >= 0) continue; /* a group of two classes goes with the first */
                 int of = pass ? next++ % least : 0;
                 groups++;
-                for (int64_t j = 0; j < x->n; j++)
-                    if (x->group[j] == x->group[i]) fold[j] = of;
+                for (int64_t j = begin[i]; j < x->n && rows[j].group == x->group[i]; j++) fold[rows[j].row] = of;
             }
             if (!pass && groups > 0 && groups < least) least = groups;
             if (!pass && c == x->classes - 1)
                 for (int64_t i = 0; i < x->n; i++) fold[i] = -1;
         }
+    ft_free(rows), ft_free(order);
     return least;
 }
 
@@ -312,17 +343,18 @@ int ft_logistic_choose(const ft_rows *x, const double *grid, int n, uint64_t see
     span s;
     *strength = grid[n / 2];
     FT_TRY(span_of(x, &s));
-    int K = x->classes == 2 ? 1 : x->classes, *fold = ft_alloc_n(x->n + 1, sizeof *fold);
-    int64_t m = K * (s.r + 1), *order = ft_alloc_n(x->n + 1, sizeof *order);
+    int rows = x->classes == 2 ? 1 : x->classes, *fold = ft_alloc_n(x->n + 1, sizeof *fold);
+    int64_t m = rows * (s.r + 1);
     double *theta = ft_alloc_n(m + n, sizeof *theta), *sum = theta ? theta + m : NULL;
     bool *used = ft_alloc_n(x->n + 1, sizeof *used);
-    int rc = fold && order && theta && used ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression"), folds = 0;
-    if (rc == FT_OK) folds = folds_of(x, seed, fold, order);
+    int rc = fold && theta && used ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a regression"), folds = 0;
+    if (rc == FT_OK) rc = folds = folds_of(x, seed, fold);
+    if (rc > 0) rc = FT_OK;
     for (int f = 0; rc == FT_OK && folds > 1 && f < folds; f++) {
         for (int64_t i = 0; i < x->n; i++) used[i] = fold[i] != f;
         memset(theta, 0, (size_t)m * sizeof *theta);
         for (int k = 0; rc == FT_OK && k < n; k++) { /* each begins where a stronger penalty ended */
-            problem p = {x, &s, used, K, 1 / grid[k]};
+            problem p = {x, &s, used, rows, 1 / grid[k]};
             double score[64], prob[64];
             rc = minimise(&p, theta, true);
             for (int64_t i = 0; rc == FT_OK && i < x->n; i++) {
@@ -338,7 +370,6 @@ int ft_logistic_choose(const ft_rows *x, const double *grid, int n, uint64_t see
     }
     for (int k = 0; rc == FT_OK && loss && k < n; k++) loss[k] = sum[k];
     ft_free(fold);
-    ft_free(order);
     ft_free(theta);
     ft_free(used);
     span_free(&s);

@@ -24,15 +24,15 @@ const ft_mil_preset *ft_mil_find(const char *name)
 /* nn.Conv1d with three taps over the tokens of x (B,N,C), padded by one: one output for each `stride` tokens */
 static ft_t conv1d(ft_graph *g, const char *name, ft_t x, int64_t stride, bool depthwise, bool bias)
 {
-    int64_t B = ft_dim(x, 0), N = ft_dim(x, 1), C = ft_dim(x, 2), in = depthwise ? 1 : C;
+    int64_t samples = ft_dim(x, 0), N = ft_dim(x, 1), C = ft_dim(x, 2), in = depthwise ? 1 : C;
     ft_init init = ft_init_uniform_fan(3 * in);
     ft_conv_opt opt = {.stride = {stride, 1, 1}, .pad_front = {1}, .pad_back = {1}};
     ft_t w = ft_param(g, ft_name(g, "%s.weight", name), 3, (int64_t[]){C, in, 3}, init);
     ft_t b = bias ? ft_param(g, ft_name(g, "%s.bias", name), 1, &C, init) : NULL;
     w = ft_reshape(g, w, 5, (int64_t[]){C, in, 3, 1, 1});
-    x = ft_reshape(g, x, 5, (int64_t[]){B, N, 1, 1, C});
+    x = ft_reshape(g, x, 5, (int64_t[]){samples, N, 1, 1, C});
     x = depthwise ? ft_conv_dw(g, x, w, b, opt) : ft_conv(g, x, w, b, opt);
-    return ft_reshape(g, x, 3, (int64_t[]){B, -1, C});
+    return ft_reshape(g, x, 3, (int64_t[]){samples, -1, C});
 }
 
 ft_t ft_mil_embed(ft_graph *g, ft_t x) { return conv1d(g, "conv1d", x, 1, false, true); }
@@ -138,7 +138,7 @@ ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t vide
     int64_t B = ft_dim(score, 0) / 2, T = ft_dim(score, 1), easy = T > 8 ? T / 8 : 1, hard = T > 16 ? T / 16 : 1;
     float target[4096];
     if (2 * B > 4096) return ft_graph_fail(g, "more than 2048 videos of a class in a step"), l;
-    for (int64_t b = 0; b < 2 * B; b++) target[b] = b >= B;
+    for (int64_t i = 0; i < 2 * B; i++) target[i] = i >= B;
     l.total = l.video = ft_loss_mean(g, video, ft_const(g, FT_F32, 2, (int64_t[]){2 * B, 1}, target), FT_BCE_LOGIT);
     ft_t normal = rows(g, score, 0, B), abnormal = rows(g, score, B, B); /* (B,T) */
     ft_t sn = ft_stop_grad(g, normal), sa = ft_stop_grad(g, abnormal);
@@ -164,17 +164,4 @@ ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t vide
         l.total = ft_add(g, l.total, ft_affine(g, l.contrast, (float)w.contrast, 0));
     }
     return l;
-}
-
-void ft_mil_segments(const float *x, int64_t S, int64_t D, int64_t T, float *out)
-{
-    for (int64_t t = 0; t < T; t++) {
-        int64_t from = t * S / T, to = (t + 1) * S / T; /* trunc(linspace(0, S, T + 1)) */
-        if (to == from) to = from + 1;
-        for (int64_t d = 0; d < D; d++) {
-            double sum = 0;
-            for (int64_t s = from; s < to; s++) sum += (double)x[s * D + d];
-            out[t * D + d] = (float)(sum / (double)(to - from));
-        }
-    }
 }

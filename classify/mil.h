@@ -39,9 +39,6 @@ typedef struct {
 } ft_mil_loss_terms;
 ft_mil_loss_terms ft_mil_loss(ft_graph *g, ft_t embedding, ft_t score, ft_t video, ft_mil_weights w);
 
-/* S snippets (S,D) into T segments (T,D): averages between trunc(i S / T); an empty segment is the snippet it begins at. */
-void ft_mil_segments(const float *x, int64_t S, int64_t D, int64_t T, float *out);
-
 typedef struct {
     const ft_mil_preset *preset;
     ft_mil_tokens tokens;

@@ -6,6 +6,7 @@
 #include "classify/mil.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
+#include "common/base/ranges.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/io/weights.h"
@@ -65,7 +66,7 @@ static int prepare(feeder *f, const ft_mil_preset *p)
     if (!f->segments || !f->of_class[0] || !f->of_class[1]) return FT_FAIL(FT_ENOMEM, "no memory for features");
     for (int64_t i = 0; i < s->n; i++) {
         const ft_video_features *v = &s->features->video[s->video[i]];
-        ft_mil_segments(v->value, v->snippets, s->features->width, p->segments, f->segments + i * f->each);
+        ft_mean_ranges(v->value, v->snippets, s->features->width, p->segments, f->segments + i * f->each);
         f->of_class[s->label[i]][f->n_class[s->label[i]]++] = i;
     }
     for (int c = 0; c < 2; c++)
@@ -78,13 +79,13 @@ int ft_mil_train(const ft_mil_opt *o, const ft_mil_set *set, const char *dir, ui
 {
     const ft_mil_preset *p = o->preset;
     feeder f = {.set = set, .batch = o->batch, .seed = seed};
-    int64_t T = p->segments, D = set->features->width;
+    int64_t segments = p->segments, width = set->features->width;
     ft_params *params = ft_params_new(seed);
     ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_MIL) : NULL;
     ft_plan *plan = NULL;
-    int rc = g ? prepare(&f, p) : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name);
-    if (rc < 0) goto done;
-    f.x = ft_input(g, "x", FT_F32, 3, (int64_t[]){2 * f.batch, T, D});
+    int rc;
+    FT_TRY_TO(rc, done, g ? prepare(&f, p) : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name));
+    f.x = ft_input(g, "x", FT_F32, 3, (int64_t[]){2 * f.batch, segments, width});
     ft_t e = ft_mil_embed(g, f.x), score = ft_unary(g, FT_SIGMOID, ft_mil_snippets(g, p, e));
     ft_mil_loss_terms l = ft_mil_loss(g, e, score, ft_mil_video(g, p, o->tokens, e), o->loss);
     ft_t term[] = {l.total, l.video, l.ranking, l.contrast};
@@ -130,8 +131,8 @@ int ft_mil_score(const ft_mil_opt *o, const char *dir, const ft_features *featur
     ft_params *params = ft_params_new(0);
     ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_MIL_PREDICTION) : NULL;
     ft_plan *plan = NULL;
-    int rc = g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name);
-    if (rc < 0) goto done;
+    int rc;
+    FT_TRY_TO(rc, done, g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", p->name));
     ft_training(g, false);
     ft_t x = ft_input(g, "x", FT_F32, 3, (int64_t[]){1, p->segments, D});
     ft_t whole = ft_input(g, "snippets", FT_F32, 3, (int64_t[]){1, longest, D}); /* zeros behind the last, as the padding is */
@@ -144,7 +145,7 @@ int ft_mil_score(const ft_mil_opt *o, const char *dir, const ft_features *featur
     FT_TRY_TO(rc, done, ft_weights_load(path, params, FT_WEIGHTS, NULL));
     for (int64_t i = 0; i < n; i++) {
         const ft_video_features *v = &features->video[video[i]];
-        ft_mil_segments(v->value, v->snippets, D, p->segments, ft_data(x));
+        ft_mean_ranges(v->value, v->snippets, D, p->segments, ft_data(x));
         memset(ft_data(whole), 0, (size_t)(longest * D) * sizeof(float));
         memcpy(ft_data(whole), v->value, (size_t)(v->snippets * D) * sizeof(float));
         FT_TRY_TO(rc, done, ft_run(plan, &(ft_step){0}));

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "classify/viewer.h"
-#include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/io/weights.h"

@@ -6,11 +6,11 @@
 
 static ft_t loss(ft_graph *g, const ft_ssl_batch *b, ft_t *mask)
 {
-    enum { QUEUE = 32 };
+    enum { OLDEST = 32 };
     ft_t p = ft_softmax(g, ft_stop_grad(g, b->weak)), one = ft_const(g, FT_F32, 2, (int64_t[]){1, 1}, (float[]){1});
-    ft_t queue = ft_ssl_state(g, "endora.queue", QUEUE, b->classes, 0), filled = ft_ssl_state(g, "endora.filled", QUEUE, 1, 0);
-    ft_t old = ft_mul(g, ft_slice(g, filled, 0, 0, QUEUE - 1), ft_affine(g, b->fresh, -1, 1)); /* (31,1) */
-    ft_t rows = ft_concat(g, 0, 2, (ft_t[]){ft_ssl_over_clips(g, p, true), ft_slice(g, queue, 0, 0, QUEUE - 1)});
+    ft_t queue = ft_ssl_state(g, "endora.queue", OLDEST, b->classes, 0), filled = ft_ssl_state(g, "endora.filled", OLDEST, 1, 0);
+    ft_t old = ft_mul(g, ft_slice(g, filled, 0, 0, OLDEST - 1), ft_affine(g, b->fresh, -1, 1)); /* (31,1) */
+    ft_t rows = ft_concat(g, 0, 2, (ft_t[]){ft_ssl_over_clips(g, p, true), ft_slice(g, queue, 0, 0, OLDEST - 1)});
     ft_t there = ft_concat(g, 0, 2, (ft_t[]){one, old}); /* newest first */
     ft_assign(g, queue, rows);
     ft_assign(g, filled, there);

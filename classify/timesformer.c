@@ -77,13 +77,14 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
 {
     const timesformer_preset *p = preset;
     (void)labelled; /* no BatchNorm */
-    int64_t B = ft_dim(x, 0), T = ft_dim(x, 1), P = p->patch, d = p->width, grid = ft_dim(x, 2) / P, N = grid * grid;
-    if (ft_dim(x, 2) % P)
+    int64_t B = ft_dim(x, 0), frames = ft_dim(x, 1), patch = p->patch, d = p->width, grid = ft_dim(x, 2) / patch,
+            patches = grid * grid;
+    if (ft_dim(x, 2) % patch)
         return ft_graph_fail(g, "%s: clips of %lld pixels, a multiple of %lld needed", p->name, (long long)ft_dim(x, 2),
-                             (long long)P);
-    ft_t t = ft_layer_conv(g, "patch_embed.proj", ft_cast(g, x, ft_compute(g)), d, (int64_t[]){0, P, P},
-                           (ft_conv_opt){.stride = {1, P, P}}, true); /* (B,T,grid,grid,d) */
-    int64_t side = p->size / P;
+                             (long long)patch);
+    ft_t t = ft_layer_conv(g, "patch_embed.proj", ft_cast(g, x, ft_compute(g)), d, (int64_t[]){0, patch, patch},
+                           (ft_conv_opt){.stride = {1, patch, patch}}, true); /* (B,T,grid,grid,d) */
+    int64_t side = p->size / patch;
     ft_t place = ft_param(g, "pos_embed", 3, (int64_t[]){1, side * side + 1, d}, small);
     ft_t cls = ft_param(g, "cls_token", 3, (int64_t[]){1, 1, d}, small);
     ft_t when = ft_param(g, "time_embed", 3, (int64_t[]){1, p->frames, d}, FT_ZERO);
@@ -91,10 +92,10 @@ static ft_t network(ft_graph *g, const void *preset, ft_t x, int64_t classes, in
     cls = ft_broadcast(g, cls, 3, (int64_t[]){B, 1, d}, 1);
     place = ft_reshape(g, ft_slice(g, place, 1, 1, side * side), 4, (int64_t[]){1, side, side, d});
     for (int axis = 1; axis < 3 && grid != side; axis++) place = ft_resize(g, place, axis, grid, FT_NEAREST, 0);
-    if (T != p->frames) when = ft_resize(g, when, 1, T, FT_NEAREST, 0);
-    place = ft_cast(g, ft_reshape(g, place, 4, (int64_t[]){1, 1, N, d}), ft_compute(g));
-    when = ft_cast(g, ft_reshape(g, when, 4, (int64_t[]){1, T, 1, d}), ft_compute(g));
-    t = ft_add(g, ft_add(g, ft_reshape(g, t, 4, (int64_t[]){B, T, N, d}), place), when);
+    if (frames != p->frames) when = ft_resize(g, when, 1, frames, FT_NEAREST, 0);
+    place = ft_cast(g, ft_reshape(g, place, 4, (int64_t[]){1, 1, patches, d}), ft_compute(g));
+    when = ft_cast(g, ft_reshape(g, when, 4, (int64_t[]){1, frames, 1, d}), ft_compute(g));
+    t = ft_add(g, ft_add(g, ft_reshape(g, t, 4, (int64_t[]){B, frames, patches, d}), place), when);
     t = ft_permute(g, t, (int[]){0, 2, 1, 3}); /* (B,N,T,d) */
     for (int i = 0; i < p->depth; i++) block(g, p, i, &cls, &t);
     cls = ft_reshape(g, ft_layer_layernorm(g, "norm", cls, 1e-6f), 2, (int64_t[]){B, d});

@@ -7,6 +7,7 @@
 #include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
+#include "common/base/ranges.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/io/safetensors.h"
@@ -261,19 +262,6 @@ static void resize(const float *x, int64_t outer, int64_t n, int64_t inner, int6
         }
 }
 
-/* mean over ranges: y (m, inner), row j the mean of rows [j n / m, (j + 1) n / m) of x (n, inner) */
-static void pool(const float *x, int64_t n, int64_t inner, int64_t m, float *y)
-{
-    for (int64_t j = 0; j < m; j++) {
-        int64_t from = j * n / m, to = (j + 1) * n / m > from ? (j + 1) * n / m : from + 1;
-        for (int64_t i = 0; i < inner; i++) {
-            double sum = 0;
-            for (int64_t k = from; k < to; k++) sum += (double)x[k * inner + i];
-            y[j * inner + i] = (float)(sum / (double)(to - from));
-        }
-    }
-}
-
 /* x (F, 2 grid, 2 grid, c) -> y (F, grid, grid, 4c): the four features of each token, in the order (c, 2, 2) of a kernel */
 static void pair_up(const float *x, int64_t frames, int64_t grid, int64_t c, float *y)
 {
@@ -288,25 +276,25 @@ static void pair_up(const float *x, int64_t frames, int64_t grid, int64_t c, flo
 /* x (frames, side, side, c) of the teacher to (a->frames, grid, grid, channels); u, v: room for two such */
 static void on_grid(const ft_align *a, const teacher *t, float *u, float *v)
 {
-    int64_t c = t->channels, tokens = t->side * t->side, F = a->frames, cells = a->grid * a->grid;
+    int64_t c = t->channels, tokens = t->side * t->side, frames = a->frames, cells = a->grid * a->grid;
     if (a->mode == FT_ALIGN_PAPER || a->mode == FT_ALIGN_RELEASED) { /* mean of all frames, for every latent frame */
-        pool(u, t->frames, tokens * c, 1, v);
+        ft_mean_ranges(u, t->frames, tokens * c, 1, v);
         resize(v, 1, tokens, c, cells, u);
         resize(u, cells, c, 1, a->channels, v);
-        for (int64_t f = 0; f < F; f++) memcpy(u + f * cells * a->channels, v, (size_t)(cells * a->channels) * sizeof *u);
+        for (int64_t f = 0; f < frames; f++) memcpy(u + f * cells * a->channels, v, (size_t)(cells * a->channels) * sizeof *u);
         return;
     }
-    pool(u, t->frames, tokens * c, F, v); /* its own frames */
+    ft_mean_ranges(u, t->frames, tokens * c, frames, v); /* its own frames */
     if (a->mode == FT_ALIGN_ENDORA) {
-        resize(v, F, t->side, t->side * c, 2 * a->grid, u);
-        resize(u, F * 2 * a->grid, t->side, c, 2 * a->grid, v);
-        pair_up(v, F, a->grid, c, u);
+        resize(v, frames, t->side, t->side * c, 2 * a->grid, u);
+        resize(u, frames * 2 * a->grid, t->side, c, 2 * a->grid, v);
+        pair_up(v, frames, a->grid, c, u);
         return;
     }
-    resize(v, F, t->side, t->side * c, a->grid, u);
-    resize(u, F * a->grid, t->side, c, a->grid, v);
-    if (a->channels == c) memcpy(u, v, (size_t)(F * cells * c) * sizeof *u);
-    else resize(v, F * cells, c, 1, a->channels, u);
+    resize(v, frames, t->side, t->side * c, a->grid, u);
+    resize(u, frames * a->grid, t->side, c, a->grid, v);
+    if (a->channels == c) memcpy(u, v, (size_t)(frames * cells * c) * sizeof *u);
+    else resize(v, frames * cells, c, 1, a->channels, u);
 }
 
 static uint16_t to_bf16(float v)

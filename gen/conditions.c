@@ -37,6 +37,36 @@ bool ft_label_dropped(uint64_t seed, int64_t draw, double share)
     return ft_rng_uniform(&r) < share;
 }
 
+int ft_conditions_shuffle(int *of_clip, const ft_clip_pool *pool, int classes, uint64_t seed)
+{
+    ft_rng r = ft_rng_make(seed, FT_STREAM_SHUFFLED_LABELS, 0);
+    int64_t *first = ft_alloc_n(pool->n + 1, sizeof *first); /* of each labelled video its first clip, class after class */
+    if (!first) return FT_FAIL(FT_ENOMEM, "no memory for labels");
+    int64_t n = 0;
+    for (int c = 0; c < classes; c++) {
+        int64_t from = n, last = -1;
+        for (int64_t k = 0; k < pool->n; k++) {
+            int64_t video = pool->store->clip[pool->clip[k]].video;
+            if (of_clip[k] == c && video != last) first[n++] = k, last = video;
+        }
+        ft_rng_shuffle(&r, first + from, n - from);
+    }
+    int *told = ft_alloc_n(n + 1, sizeof *told);
+    if (!told) return ft_free(first), FT_FAIL(FT_ENOMEM, "no memory for labels");
+    for (int64_t i = 0, of = -1, j = 0; i < n; i++, j++) {
+        if (of_clip[first[i]] != of) of = of_clip[first[i]], j = of;
+        told[i] = (int)(j % classes);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = first[i], video = pool->store->clip[pool->clip[k]].video; k < pool->n; k++) {
+            if (pool->store->clip[pool->clip[k]].video != video) break;
+            of_clip[k] = told[i];
+        }
+    ft_free(told);
+    ft_free(first);
+    return FT_OK;
+}
+
 int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path)
 {
     ft_text t;

@@ -21,6 +21,10 @@ int ft_conditions_wanted(const ft_config *cfg, bool *wanted);
 /* Whether the label of the training's `draw`-th clip is left out, which befalls this share of them. */
 bool ft_label_dropped(uint64_t seed, int64_t draw, double share);
 
+/* The control of generator.condition: shuffled-labels. The videos of each class are dealt out evenly to all classes, in an order
+ * by `seed`, so that what a clip is told says nothing of what it shows. All clips of a video are told the same. */
+int ft_conditions_shuffle(int *of_clip, const ft_clip_pool *pool, int classes, uint64_t seed);
+
 /* The pool's videos with a class, as a list: video,label and, where some are pseudo-labels, source. Nothing else was told. */
 int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path);
 char *ft_conditions_text(const ft_conditions *c); /* names for the weights' metadata, one a line; fresh, NULL: no memory */

@@ -96,7 +96,7 @@ ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain)
 /* of NAME, or of STEM.0 .. STEM.count-1 */
 static ft_t modulations(ft_graph *g, const char *name, bool numbered, int count, ft_t c, int64_t n, ft_init init)
 {
-    int64_t B = ft_dim(c, 0), d = ft_dim(c, -1), out = n * d, all = count * out;
+    int64_t samples = ft_dim(c, 0), d = ft_dim(c, -1), out = n * d, all = count * out;
     const char **weight = ft_alloc((size_t)(2 * count) * sizeof *weight), **bias = weight ? weight + count : NULL;
     if (!weight) return ft_graph_fail(g, "no memory for %d modulations", count);
     for (int i = 0; i < count; i++) {
@@ -107,8 +107,8 @@ static ft_t modulations(ft_graph *g, const char *name, bool numbered, int count,
     ft_t w = ft_reshape(g, ft_param_group(g, count, weight, 2, (int64_t[]){out, d}, init), 2, (int64_t[]){all, d});
     ft_t b = ft_reshape(g, ft_param_group(g, count, bias, 1, &out, FT_ZERO), 1, &all);
     ft_free(weight);
-    ft_t m = ft_reshape(g, ft_cast(g, ft_linear(g, c, w, b), FT_F32), 4, (int64_t[]){B, count, n, d});
-    return ft_reshape(g, ft_permute(g, m, (int[]){2, 1, 0, 3}), 3, (int64_t[]){n * count, B, d});
+    ft_t m = ft_reshape(g, ft_cast(g, ft_linear(g, c, w, b), FT_F32), 4, (int64_t[]){samples, count, n, d});
+    return ft_reshape(g, ft_permute(g, m, (int[]){2, 1, 0, 3}), 3, (int64_t[]){n * count, samples, d});
 }
 
 ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init)
@@ -122,6 +122,8 @@ ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_
 }
 
 ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row) { return ft_select(g, modulation, 0, row); }
+
+ft_t ft_dit_block_part(ft_graph *g, const ft_dit_blocks *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
 
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out)
 {

@@ -38,6 +38,13 @@ ft_t ft_dit_time(ft_graph *g, ft_told told, int64_t width, double gain);
 ft_t ft_dit_modulation(ft_graph *g, const char *name, ft_t c, int64_t n, ft_init init);
 ft_t ft_dit_modulations(ft_graph *g, const char *stem, int count, ft_t c, int64_t n, ft_init init);
 ft_t ft_dit_part(ft_graph *g, ft_t modulation, int64_t row);
+/* Of all blocks in one tensor (6 depth,B,d): shift, scale, gate of attention, the same of the MLP. Part k of a block is row
+ * k * depth + block. */
+typedef struct {
+    ft_t all;
+    int depth, block;
+} ft_dit_blocks;
+ft_t ft_dit_block_part(ft_graph *g, const ft_dit_blocks *m, int k);
 
 /* final_layer: tokens x (B,n,grid,grid,d), activated time c -> (B,n,s,s,out) f32 */
 ft_t ft_dit_head(ft_graph *g, ft_t x, ft_t c, int64_t patch, int64_t out);

@@ -29,27 +29,20 @@ static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t T, int64_t 
     return ft_dit_xavier(g, ft_name(g, "%s.proj", name), ft_reshape(g, y, ft_ndim(h), dim), d, true);
 }
 
-/* shift, scale, gate of attention, the same of the MLP: part k of this block is row k * depth + block of all (6 depth,B,d) */
-typedef struct {
-    ft_t all;
-    int depth, block;
-} modulation;
-static ft_t part(ft_graph *g, const modulation *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
-
 /* x (B,...,d) whose last T rows are the tokens of a sequence: adaLN-zero around attention and MLP */
-static ft_t block(ft_graph *g, const char *name, ft_t x, const modulation *m, int64_t T, int64_t heads)
+static ft_t block(ft_graph *g, const char *name, ft_t x, const ft_dit_blocks *m, int64_t T, int64_t heads)
 {
     int64_t d = ft_dim(x, -1);
-    ft_t h = ft_layernorm(g, x, NULL, NULL, part(g, m, 0), part(g, m, 1), 1e-6f);
-    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, T, heads), part(g, m, 2));
-    h = ft_layernorm(g, x, NULL, NULL, part(g, m, 3), part(g, m, 4), 1e-6f);
+    ft_t h = ft_layernorm(g, x, NULL, NULL, ft_dit_block_part(g, m, 0), ft_dit_block_part(g, m, 1), 1e-6f);
+    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, T, heads), ft_dit_block_part(g, m, 2));
+    h = ft_layernorm(g, x, NULL, NULL, ft_dit_block_part(g, m, 3), ft_dit_block_part(g, m, 4), 1e-6f);
     h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, true));
     h = ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true);
-    return ft_gate_residual(g, x, h, part(g, m, 5));
+    return ft_gate_residual(g, x, h, ft_dit_block_part(g, m, 5));
 }
 
 /* x (B,n,grid,grid,d): attention over the clip's frames at each position; images stay as they are */
-static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, const modulation *m, ft_t embedding, int64_t heads)
+static ft_t temporal(ft_graph *g, const char *name, ft_t x, int64_t frames, const ft_dit_blocks *m, ft_t embedding, int64_t heads)
 {
     ft_t clip = ft_clip_frames(g, x, frames);
     if (embedding) clip = ft_add(g, clip, embedding);
@@ -64,7 +57,7 @@ ft_t ft_endora(ft_graph *g, const ft_endora_preset *p, ft_t z, int64_t frames, f
     ft_t x = ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, grid, d)); /* (B,n,grid,grid,d) */
     ft_t embedding = ft_dit_frames(g, frames, d);                                        /* (1,frames,1,1,d) */
     ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, d, 1));
-    modulation m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
+    ft_dit_blocks m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
     for (int i = 0; i < p->depth; i += 2) {
         m.block = i;
         x = block(g, ft_name(g, "blocks.%d", i), x, &m, grid * grid, p->heads);

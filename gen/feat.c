@@ -68,19 +68,20 @@ static ft_t feed_forward(ft_graph *g, const char *name, ft_t h)
  * and two products for each channel: for its weights, not for speed. k, v (S,T,d) in the order of the visit. */
 static ft_t chunked_wkv(ft_graph *g, ft_t k, ft_t v, ft_t w, ft_t u)
 {
-    int64_t T = ft_dim(k, 1), d = ft_dim(k, 2), chunk = (T + 15) / 16, all[3] = {d, T, T}, one[3] = {1, T, T};
-    float *away = ft_alloc((size_t)(4 * T * T) * sizeof *away), *self = away + T * T, *again = self + T * T,
-          *near = again + T * T;
-    if (!away) return ft_graph_fail(g, "no memory for a table of %lld tokens", (long long)T);
-    for (int64_t t = 0; t < T; t++)
-        for (int64_t i = 0; i < T; i++) {
-            int64_t start = t / chunk * chunk, at = t * T + i, distance = i < t ? t - i : i - t;
+    int64_t tokens = ft_dim(k, 1), d = ft_dim(k, 2), chunk = (tokens + 15) / 16, all[3] = {d, tokens, tokens},
+            one[3] = {1, tokens, tokens};
+    float *away = ft_alloc((size_t)(4 * tokens * tokens) * sizeof *away), *self = away + tokens * tokens,
+          *again = self + tokens * tokens, *near = again + tokens * tokens;
+    if (!away) return ft_graph_fail(g, "no memory for a table of %lld tokens", (long long)tokens);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t i = 0; i < tokens; i++) {
+            int64_t start = t / chunk * chunk, at = t * tokens + i, distance = i < t ? t - i : i - t;
             bool inside = i >= start && i<t, twice = i> start && i <= t;
             away[at] = (float)-(distance - inside), self[at] = i == t;
             again[at] = twice, near[at] = twice ? (float)distance : 0;
         }
     ft_t table[4];
-    for (int i = 0; i < 4; i++) table[i] = ft_const(g, FT_F32, 3, one, away + i * T * T);
+    for (int i = 0; i < 4; i++) table[i] = ft_const(g, FT_F32, 3, one, away + i * tokens * tokens);
     ft_free(away);
     w = ft_broadcast(g, ft_reshape(g, w, 3, (int64_t[]){d, 1, 1}), 3, all, 1);
     u = ft_broadcast(g, ft_reshape(g, u, 3, (int64_t[]){d, 1, 1}), 3, all, 1);
@@ -217,16 +218,16 @@ static ft_t block(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, int i, 
 ft_t ft_feat(ft_graph *g, const ft_feat_preset *p, ft_feat_opt opt, ft_t z, int64_t frames, ft_told told, ft_t *tap)
 {
     int64_t c = ft_dim(z, 4), out = 2 * c;
-    ft_t Z = ft_dit_patches(g, z, p->patch, p->width), x = Z; /* (B,n,grid,grid,d) */
+    ft_t patches = ft_dit_patches(g, z, p->patch, p->width), x = patches; /* (B,n,grid,grid,d) */
     ft_t time = ft_unary(g, FT_SILU, ft_dit_time(g, told, p->width, PRESERVE)), kept = ft_affine(g, time, (float)PRESERVE, 0);
     modulation tokens = modulate(g, "blocks", 2 * p->groups, kept, true),
                channels = modulate(g, "restormers", p->groups, time, false);
     for (int i = 0; i < p->groups; i++) {
-        x = block(g, p, opt, 2 * i, SPATIAL, x, Z, &tokens);
+        x = block(g, p, opt, 2 * i, SPATIAL, x, patches, &tokens);
         if (tap) tap[i] = x;
-        ft_t clip = ft_clip_frames(g, x, frames), guide = ft_clip_frames(g, Z, frames);
+        ft_t clip = ft_clip_frames(g, x, frames), guide = ft_clip_frames(g, patches, frames);
         x = ft_with_images(g, block(g, p, opt, 2 * i + 1, TEMPORAL, clip, guide, &tokens), x);
-        x = block(g, p, opt, i, CHANNEL, x, Z, &channels);
+        x = block(g, p, opt, i, CHANNEL, x, patches, &channels);
     }
     x = ft_dit_head(g, x, kept, p->patch, out);
     /* input skip: a 1x1 convolution of the noised latent */

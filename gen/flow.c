@@ -8,7 +8,7 @@
 
 /* ---- Lucas-Kanade ---------------------------------------------------------------------------------------------------------- */
 
-enum { RADIUS = 4, ROUNDS = 4, COARSEST = 12, LEVELS = 6 };
+enum { RADIUS = 4, ROUNDS = 4, COARSEST = 12, MOST_LEVELS = 6 };
 
 static float at(const float *p, int n, int x, int y)
 {
@@ -78,10 +78,10 @@ static void refine(const float *a, const float *b, int n, float *flow, float *wo
 
 int ft_flow_lucas_kanade(const float *a, const float *b, int size, float *flow)
 {
-    int side[LEVELS] = {size}, levels = 1, pixels = size * size;
-    while (levels < LEVELS && side[levels - 1] % 2 == 0 && side[levels - 1] / 2 >= COARSEST)
+    int side[MOST_LEVELS] = {size}, levels = 1, pixels = size * size;
+    while (levels < MOST_LEVELS && side[levels - 1] % 2 == 0 && side[levels - 1] / 2 >= COARSEST)
         side[levels] = side[levels - 1] / 2, levels++;
-    float *pool = ft_alloc((size_t)(2 * 2 * pixels + 2 * pixels + 5 * pixels + size) * sizeof *pool), *level[2][LEVELS];
+    float *pool = ft_alloc((size_t)(2 * 2 * pixels + 2 * pixels + 5 * pixels + size) * sizeof *pool), *level[2][MOST_LEVELS];
     if (!pool) return FT_FAIL(FT_ENOMEM, "no memory for the flow of %d pixels", size);
     float *next = pool, *coarse, *work;
     for (int k = 0; k < 2; k++)
@@ -108,9 +108,9 @@ int ft_flow_lucas_kanade(const float *a, const float *b, int size, float *flow)
 
 /* ---- pictures ----------------------------------------------------------------------------------------------------------- */
 
-enum { COLORS = 55 };
+enum { HUES = 55 };
 
-static void make_wheel(float wheel[COLORS][3])
+static void make_wheel(float wheel[HUES][3])
 {
     static const struct {
         int n, from, to, up; /* up: `to` rises, else `from` falls; 0 red, 1 green, 2 blue */
@@ -125,10 +125,10 @@ static void make_wheel(float wheel[COLORS][3])
         }
 }
 
-static void wheel_color(const float wheel[COLORS][3], float u, float v, uint8_t *rgb)
+static void wheel_color(const float wheel[HUES][3], float u, float v, uint8_t *rgb)
 {
-    float rad = sqrtf(u * u + v * v), q = (atan2f(-v, -u) / 3.14159265358979f + 1) / 2 * (COLORS - 1), w;
-    int k0 = (int)floorf(q), k1 = k0 + 1 == COLORS ? 0 : k0 + 1;
+    float rad = sqrtf(u * u + v * v), q = (atan2f(-v, -u) / 3.14159265358979f + 1) / 2 * (HUES - 1), w;
+    int k0 = (int)floorf(q), k1 = k0 + 1 == HUES ? 0 : k0 + 1;
     w = q - (float)k0;
     for (int c = 0; c < 3; c++) {
         float col = (1 - w) * wheel[k0][c] / 255 + w * wheel[k1][c] / 255;
@@ -147,7 +147,7 @@ static void hsv_color(float u, float v, float longest, uint8_t *rgb)
 
 void ft_flow_picture(const float *flow, int size, ft_flow_colors colors, uint8_t *rgb)
 {
-    float longest = 0, wheel[COLORS][3];
+    float longest = 0, wheel[HUES][3];
     make_wheel(wheel);
     for (int i = 0; i < size * size; i++)
         longest = fmaxf(longest, sqrtf(flow[2 * i] * flow[2 * i] + flow[2 * i + 1] * flow[2 * i + 1]));

@@ -14,13 +14,6 @@ static const ft_forty_preset presets[] = {
 };
 /* clang-format on */
 
-/* shift, scale, gate of attention, the same of the MLP: part k of this block is row k * depth + block of all (6 depth,B,d) */
-typedef struct {
-    ft_t all;
-    int depth, block;
-} modulation;
-static ft_t part(ft_graph *g, const modulation *m, int k) { return ft_dit_part(g, m->all, k * m->depth + m->block); }
-
 /* x (B,n,h,w,c): 3x3 of every frame and channel. NAME.weight (c,1,3,3) */
 static ft_t depthwise(ft_graph *g, const char *name, ft_t x)
 {
@@ -51,15 +44,15 @@ static ft_t attention(ft_graph *g, const char *name, ft_t h, int64_t frames, int
 }
 
 /* x (B,n,grid,grid,d): adaLN-zero around attention and MLP */
-static ft_t block(ft_graph *g, const char *name, ft_t x, const modulation *m, int64_t frames, int64_t heads)
+static ft_t block(ft_graph *g, const char *name, ft_t x, const ft_dit_blocks *m, int64_t frames, int64_t heads)
 {
     int64_t d = ft_dim(x, 4);
-    ft_t h = ft_layernorm(g, x, NULL, NULL, part(g, m, 0), part(g, m, 1), 1e-6f);
+    ft_t h = ft_layernorm(g, x, NULL, NULL, ft_dit_block_part(g, m, 0), ft_dit_block_part(g, m, 1), 1e-6f);
     h = ft_add(g, h, depthwise(g, ft_name(g, "%s.local", name), h));
-    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, frames, heads), part(g, m, 2));
-    h = ft_layernorm(g, x, NULL, NULL, part(g, m, 3), part(g, m, 4), 1e-6f);
+    x = ft_gate_residual(g, x, attention(g, ft_name(g, "%s.attn", name), h, frames, heads), ft_dit_block_part(g, m, 2));
+    h = ft_layernorm(g, x, NULL, NULL, ft_dit_block_part(g, m, 3), ft_dit_block_part(g, m, 4), 1e-6f);
     h = ft_unary(g, FT_GELU_TANH, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, true));
-    return ft_gate_residual(g, x, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true), part(g, m, 5));
+    return ft_gate_residual(g, x, ft_dit_xavier(g, ft_name(g, "%s.mlp.fc2", name), h, d, true), ft_dit_block_part(g, m, 5));
 }
 
 ft_t ft_forty(ft_graph *g, const ft_forty_preset *p, ft_t z, int64_t frames, ft_told told, ft_t *tap)
@@ -69,7 +62,7 @@ ft_t ft_forty(ft_graph *g, const ft_forty_preset *p, ft_t z, int64_t frames, ft_
         ft_add(g, ft_dit_patches(g, z, p->patch, d), ft_dit_positions(g, ft_dim(z, 2) / p->patch, d)); /* (B,n,grid,grid,d) */
     x = ft_with_images(g, ft_add(g, ft_clip_frames(g, x, frames), ft_dit_frames(g, frames, d)), x);
     ft_t c = ft_unary(g, FT_SILU, ft_dit_time(g, told, d, 1)); /* (B,d) */
-    modulation m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
+    ft_dit_blocks m = {ft_dit_modulations(g, "blocks", p->depth, c, 6, FT_ZERO), p->depth, 0};
     for (; m.block < p->depth; m.block++) {
         x = block(g, ft_name(g, "blocks.%d", m.block), x, &m, frames, p->heads);
         if (tap) tap[m.block] = x;

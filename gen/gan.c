@@ -97,8 +97,8 @@ ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x)
 
 /* ---- the three plans of a step ------------------------------------------------------------------------------------------ */
 
-enum { G, D, R1, PLANS };
-enum { OF_DRAWN = D, OF_REAL, OF_PENALTY, VIEWS, ADAPT_EVERY = 4 }; /* views: of what G is taught by, of what D sees */
+enum { GENERATOR, CRITIC, PENALTY, PLANS };
+enum { OF_DRAWN = CRITIC, OF_REAL, OF_PENALTY, VIEWS, ADAPT_EVERY = 4 }; /* views: the first of what teaches the generator */
 typedef struct {
     const ft_stylegan_preset *preset_of;
     const ft_gan *gan;
@@ -110,7 +110,7 @@ typedef struct {
     ft_graph *graph[PLANS];
     ft_plan *plan[PLANS];
     double lr[2];
-    ft_t fake_t[2], real, real_t; /* inputs: times (B,3) of what is drawn for G and for D; clips (B,3,S,S,3) and their times */
+    ft_t fake_t[2], real, real_t; /* inputs: times (B,3) of what is drawn for either network; clips (B,3,S,S,3) and their times */
     ft_t loss[PLANS], real_sign, norm; /* scalars */
     ft_t view[VIEWS];                  /* inputs (B,18): how clips are augmented; NULL: they are not */
     double p, signs;                   /* with this probability; mean signs of real clips since it was adapted, their sum */
@@ -147,7 +147,7 @@ static ft_t judge(ft_graph *g, const training *t, ft_t x, ft_t times, int which,
 
 static int graph_of(training *t, int which, ft_dtype dtype, uint32_t stream)
 {
-    ft_graph *g = t->graph[which] = ft_graph_new(t->store[which != G], dtype, stream);
+    ft_graph *g = t->graph[which] = ft_graph_new(t->store[which != GENERATOR], dtype, stream);
     return g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", t->preset);
 }
 
@@ -155,7 +155,7 @@ static int finish_graph(training *t, int which, ft_t norm)
 {
     ft_graph *g = t->graph[which];
     if (t->loss[which]) ft_keep(t->loss[which]);
-    if (which == G) t->norm = norm;
+    if (which == GENERATOR) t->norm = norm;
     if (ft_graph_error(g)) return FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", t->preset, ft_graph_error(g));
     return ft_plan_new(&t->plan[which], g, FT_WEIGHTS);
 }
@@ -163,69 +163,70 @@ static int finish_graph(training *t, int which, ft_t norm)
 static int make_generator(training *t, ft_dtype dtype)
 {
     double beta2 = 0.99;
-    FT_TRY(graph_of(t, G, dtype, FT_GRAPH_GENERATOR));
-    ft_graph *g = t->graph[G];
-    t->fake_t[G] = ft_input(g, "t", FT_F32, 2, (int64_t[]){t->o.batch, FT_STYLEGAN_FRAMES});
-    make_view(g, t, G);
+    FT_TRY(graph_of(t, GENERATOR, dtype, FT_GRAPH_GENERATOR));
+    ft_graph *g = t->graph[GENERATOR];
+    t->fake_t[GENERATOR] = ft_input(g, "t", FT_F32, 2, (int64_t[]){t->o.batch, FT_STYLEGAN_FRAMES});
+    make_view(g, t, GENERATOR);
     for (int64_t k = 0; k < t->o.parts; k++) {
-        ft_t times = part_of(g, t, t->fake_t[G], k), x = draw(g, t, times);
-        ft_borrow(g, t->store[D]);
-        ft_t loss = ft_gan_generator_loss(g, judge(g, t, x, times, G, k));
+        ft_t times = part_of(g, t, t->fake_t[GENERATOR], k), x = draw(g, t, times);
+        ft_borrow(g, t->store[CRITIC]);
+        ft_t loss = ft_gan_generator_loss(g, judge(g, t, x, times, GENERATOR, k));
         ft_borrow(g, NULL);
-        ft_backward(g, ft_add_part(g, &t->loss[G], loss, t->o.parts));
+        ft_backward(g, ft_add_part(g, &t->loss[GENERATOR], loss, t->o.parts));
     }
-    ft_lazy_rate(t->gan->lazy, &t->lr[G], &beta2); /* as if path lengths were regularised, which published settings leave out */
-    return finish_graph(t, G, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
+    /* as if path lengths were regularised, which published settings leave out */
+    ft_lazy_rate(t->gan->lazy, &t->lr[GENERATOR], &beta2);
+    return finish_graph(t, GENERATOR, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
 }
 
 static ft_optim_opt critic_optimiser(training *t)
 {
     double beta2 = 0.99;
-    t->lr[D] = t->o.lr;
-    if (t->o.r1 > 0) ft_lazy_rate(t->o.r1_every, &t->lr[D], &beta2);
+    t->lr[CRITIC] = t->o.lr;
+    if (t->o.r1 > 0) ft_lazy_rate(t->o.r1_every, &t->lr[CRITIC], &beta2);
     return (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2, .no_ema = true};
 }
 
 static int make_critic(training *t, ft_dtype dtype)
 {
     const int64_t S = t->pool->store->size, dim[5] = {t->o.batch, FT_STYLEGAN_FRAMES, S, S, 3};
-    FT_TRY(graph_of(t, D, dtype, FT_GRAPH_CRITIC));
-    ft_graph *g = t->graph[D];
-    t->fake_t[D] = ft_input(g, "t", FT_F32, 2, dim);
+    FT_TRY(graph_of(t, CRITIC, dtype, FT_GRAPH_CRITIC));
+    ft_graph *g = t->graph[CRITIC];
+    t->fake_t[CRITIC] = ft_input(g, "t", FT_F32, 2, dim);
     t->real_t = ft_input(g, "real_t", FT_F32, 2, dim);
     t->real = ft_input(g, "real", FT_F32, 5, dim);
     make_view(g, t, OF_DRAWN), make_view(g, t, OF_REAL);
     for (int64_t k = 0; k < t->o.parts; k++) {
-        ft_t times = part_of(g, t, t->fake_t[D], k);
-        ft_borrow(g, t->store[G]);
+        ft_t times = part_of(g, t, t->fake_t[CRITIC], k);
+        ft_borrow(g, t->store[GENERATOR]);
         ft_t x = draw(g, t, times);
         ft_borrow(g, NULL);
         ft_t fake = judge(g, t, x, times, OF_DRAWN, k);
         ft_t real = judge(g, t, part_of(g, t, t->real, k), part_of(g, t, t->real_t, k), OF_REAL, k);
         ft_t sign = ft_affine(g, ft_unary(g, FT_STEP, real), 2, -1);
         ft_add_part(g, &t->real_sign, ft_reduce(g, sign, 1, true), t->o.parts);
-        ft_backward(g, ft_add_part(g, &t->loss[D], ft_gan_critic_loss(g, real, fake), t->o.parts));
+        ft_backward(g, ft_add_part(g, &t->loss[CRITIC], ft_gan_critic_loss(g, real, fake), t->o.parts));
     }
     ft_keep(t->real_sign);
-    return finish_graph(t, D, ft_optimise(g, critic_optimiser(t)));
+    return finish_graph(t, CRITIC, ft_optimise(g, critic_optimiser(t)));
 }
 
 static int make_penalty(training *t, ft_dtype dtype)
 {
     if (!(t->o.r1 > 0)) return FT_OK;
-    FT_TRY(graph_of(t, R1, dtype, FT_GRAPH_PENALTY));
-    ft_graph *g = t->graph[R1];
+    FT_TRY(graph_of(t, PENALTY, dtype, FT_GRAPH_PENALTY));
+    ft_graph *g = t->graph[PENALTY];
     ft_t real = ft_input_at(g, t->real), times = ft_input_at(g, t->real_t);
     ft_need_grad(real);
     make_view(g, t, OF_PENALTY);
     for (int64_t k = 0; k < t->o.parts; k++) {
         ft_t x = part_of(g, t, real, k);
         ft_t slope = ft_gan_penalty(g, judge(g, t, x, part_of(g, t, times, k), OF_PENALTY, k), x);
-        ft_t share = ft_add_part(g, &t->loss[R1], slope, t->o.parts);
+        ft_t share = ft_add_part(g, &t->loss[PENALTY], slope, t->o.parts);
         ft_backward(g, ft_affine(g, share, (float)(t->o.r1 / 2 * (double)t->o.r1_every), 0));
     }
     ft_ground(g); /* biases bend nothing */
-    return finish_graph(t, R1, ft_optimise(g, critic_optimiser(t)));
+    return finish_graph(t, PENALTY, ft_optimise(g, critic_optimiser(t)));
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------------- */
@@ -249,7 +250,7 @@ static int feed(void *ctx, int64_t step)
     int64_t first = ft_first_sample(step, t->o.batch);
     for (int64_t b = 0; b < t->o.batch; b++) {
         ft_rng r = ft_rng_make(t->seed, FT_STREAM_GAN_TIMES, (uint64_t)(first + b));
-        for (int k = G; k <= D; k++)
+        for (int k = GENERATOR; k <= CRITIC; k++)
             ft_gan_times(&r, t->pool->store->frames, t->o.distance, false,
                          (float *)ft_data(t->fake_t[k]) + b * FT_STYLEGAN_FRAMES);
         feed_real(t, b, first + b);
@@ -284,13 +285,13 @@ static int adapt(training *t, int64_t done)
 static int train_critic(void *ctx, int64_t step)
 {
     training *t = ctx;
-    int64_t every = t->plan[R1] ? t->o.r1_every : INT64_MAX / 2;
-    ft_step s = {t->seed, t->plan[R1] ? ft_lazy_step(step, every, false) : step, (float)t->lr[D], 0, ft_this_rank()};
-    FT_TRY(ft_run(t->plan[D], &s));
-    if (!t->plan[R1] || step % every) return FT_OK;
+    int64_t every = t->plan[PENALTY] ? t->o.r1_every : INT64_MAX / 2;
+    ft_step s = {t->seed, t->plan[PENALTY] ? ft_lazy_step(step, every, false) : step, (float)t->lr[CRITIC], 0, ft_this_rank()};
+    FT_TRY(ft_run(t->plan[CRITIC], &s));
+    if (!t->plan[PENALTY] || step % every) return FT_OK;
     s.step = ft_lazy_step(step, every, true);
-    FT_TRY(ft_run(t->plan[R1], &s));
-    const float *penalty = ft_data(t->loss[R1]);
+    FT_TRY(ft_run(t->plan[PENALTY], &s));
+    const float *penalty = ft_data(t->loss[PENALTY]);
     if (!penalty) return FT_EDEVICE;
     t->loop->noted[0] = (double)*penalty;
     return FT_OK;
@@ -329,9 +330,9 @@ static int run_training(training *t, const char *dir, bool resume)
     ft_trainer loop = {.dir = dir,
                        .what = t->preset,
                        .model = t->preset,
-                       .params = t->store[G],
-                       .companion = t->store[D],
-                       .main = {.plan = t->plan[G], .lr = t->lr[G], .constant = true, .grad_norm = t->norm},
+                       .params = t->store[GENERATOR],
+                       .companion = t->store[CRITIC],
+                       .main = {.plan = t->plan[GENERATOR], .lr = t->lr[GENERATOR], .constant = true, .grad_norm = t->norm},
                        .steps = t->o.steps,
                        .save_every = t->o.save_every,
                        .tensorboard = t->o.tensorboard,
@@ -349,7 +350,7 @@ static int run_training(training *t, const char *dir, bool resume)
                        .n_noted = t->o.augment ? 2 : 1,
                        .noted_name = {"penalty", "augmented"},
                        .noted = {NAN, 0}};
-    ft_t logged[3] = {t->loss[G], t->loss[D], t->real_sign};
+    ft_t logged[3] = {t->loss[GENERATOR], t->loss[CRITIC], t->real_sign};
     for (int i = 0; i < 3; i++) loop.main.logged[i] = logged[i];
     t->loop = &loop;
     loop.metadata = json_pack("{s:s}", "objective", "adversarial");
@@ -372,15 +373,15 @@ int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *p
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_batch_parts(t.o.parts, t.o.batch, cfg, "generator.accumulate"));
     if (t.o.r1 < 0) t.o.r1 = t.gan->r1 + t.gan->r1_per_pixel * s->size * s->size / (double)t.o.batch;
-    t.lr[G] = t.o.lr;
-    t.store[G] = ft_params_new(seed), t.store[D] = ft_params_new(seed + 1);
-    int rc = t.store[G] && t.store[D] ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
-    if (rc == FT_OK) ft_params_no_average(t.store[D]);
+    t.lr[GENERATOR] = t.o.lr;
+    t.store[GENERATOR] = ft_params_new(seed), t.store[CRITIC] = ft_params_new(seed + 1);
+    int rc = t.store[GENERATOR] && t.store[CRITIC] ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (rc == FT_OK) ft_params_no_average(t.store[CRITIC]);
     if (rc == FT_OK) rc = make_generator(&t, dtype);
     if (rc == FT_OK) rc = make_critic(&t, dtype);
     if (rc == FT_OK) rc = make_penalty(&t, dtype);
     if (rc == FT_OK && t.o.sheet_every > 0)
-        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.store[G], NULL, NULL, s->frames, s->size,
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.store[GENERATOR], NULL, NULL, s->frames, s->size,
                                       (ft_sampled_class){0, -1});
     if (rc == FT_OK) rc = run_training(&t, dir, resume);
     ft_generator_sampler_free(t.sampler);

@@ -23,78 +23,6 @@
 #include "gen/sampler.h"
 #include "kernels/elem.h"
 
-static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
-
-static bool is_flow(const ft_config *cfg, const ft_generator *f)
-{
-    return is(cfg, "generator.objective", "preset") ? f->flow : is(cfg, "generator.objective", "flow");
-}
-
-ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
-{
-    const ft_generator *f = ft_generator_find(preset);
-    return (ft_generator_opt){
-        .flow = is_flow(cfg, f),
-        .logit_normal = is(cfg, "generator.flow_time", "logit-normal"),
-        .vlb = ft_config_bool(cfg, "generator.vlb"),
-        .min_snr = is(cfg, "generator.weighting", "min-snr"),
-        .flip = ft_config_bool(cfg, "generator.flip"),
-        .align = ft_config_real(cfg, "align.weight") > 0,
-        .loss = is(cfg, "generator.loss", "preset") ? f->loss
-                : is(cfg, "generator.loss", "l1")   ? FT_L1
-                                                    : FT_MSE,
-        .schedule = is(cfg, "generator.beta", "preset") ? f->schedule
-                    : is(cfg, "generator.beta", "sqrt") ? FT_BETA_SQRT
-                                                        : FT_BETA_LINEAR,
-        .images = ft_image_options(cfg),
-        .steps = ft_config_int(cfg, "generator.steps"),
-        .batch = ft_config_int(cfg, "generator.batch"),
-        .first_steps = ft_config_int(cfg, "generator.first_steps"),
-        .first_batch = ft_config_int(cfg, "generator.first_batch"),
-        .warmup = ft_config_int(cfg, "generator.warmup"),
-        .clip_from = ft_config_int(cfg, "generator.clip_from"),
-        .save_every = ft_config_int(cfg, "save_every"),
-        .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
-        .stop = is(cfg, "generator.stop", "memorisation"),
-        .stop_every = ft_config_int(cfg, "generator.stop_every"),
-        .lr = ft_config_real(cfg, "generator.lr"),
-        .first_lr = ft_config_real(cfg, "generator.first_lr"),
-        .ema = ft_config_real(cfg, "generator.ema"),
-        .clip = ft_config_real(cfg, "generator.clip"),
-        .weight_decay = ft_config_real(cfg, "generator.weight_decay"),
-        .constant = is(cfg, "generator.schedule", "constant"),
-        .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
-        .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-        .class_drop = ft_config_real(cfg, "generator.class_drop"),
-        .sampler = is(cfg, "generator.sampler", "ddim")   ? FT_DDIM
-                   : is(cfg, "generator.sampler", "ddpm") ? FT_DDPM
-                                                          : FT_UNIPC,
-        .sample_steps = (int)ft_config_int(cfg, "generator.sample_steps"),
-        .guidance = ft_config_real(cfg, "generator.class_guidance"),
-        .guidance_from = ft_config_real(cfg, "generator.class_from"),
-        .guidance_until = ft_config_real(cfg, "generator.class_until"),
-        .objective = is_flow(cfg, f) ? "flow" : "eps",
-        .scan = ft_config_text(cfg, "generator.scan"),
-        .mixer = ft_config_text(cfg, "generator.mixer"),
-    };
-}
-
-ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told)
-{
-    ft_prediction y = {0};
-    int64_t c = ft_dim(z, 4);
-    ft_t out = ft_generator_find(preset)->network(g, ft_generator_preset_of(preset), cfg, z, frames, told, &y.taps);
-    bool learned = ft_dim(out, -1) == 2 * c;
-    y.eps = learned ? ft_slice(g, out, 4, 0, c) : out;
-    y.variance = learned ? ft_slice(g, out, 4, c, c) : NULL;
-    return y;
-}
-
-static int unknown_generator(const char *preset)
-{
-    return FT_FAIL(FT_ECONFIG, "the generator %s is not known. `forty models` lists the presets", preset);
-}
-
 /* ---- one noise prediction problem: network, loss, inputs ------------------------------------------------------------------- */
 
 typedef struct {
@@ -166,8 +94,7 @@ static int problem_new(problem *p, const char *preset, ft_dtype dtype, uint32_t 
     int64_t B = p->batch, images = o->images.n > 0 ? p->l->image_frames : 0;
     if (images && !o->images.pairs) images = o->images.n;
     int64_t dim[5] = {B, p->l->dim[1] + images, p->l->dim[2], p->l->dim[3], p->l->z};
-    p->parts = 1;
-    if (training) p->parts = ft_config_int(p->cfg, "generator.accumulate");
+    p->parts = training ? o->parts : 1;
     if (training) FT_TRY(ft_batch_parts(p->parts, B, p->cfg, "generator.accumulate"));
     else o->loss = FT_MSE, o->vlb = o->min_snr = false;
     p->preset = preset;
@@ -481,10 +408,10 @@ static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_
 /* What only generators of latents know */
 static int goes_with_pixels(const ft_config *cfg, const char *preset, const ft_conditions *told)
 {
-    const char *what = told && told->n > 0                         ? "generator.condition: none"
-                       : is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
-                       : ft_config_real(cfg, "align.weight") > 0   ? "align.weight: 0"
-                                                                   : NULL;
+    const char *what = told && told->n > 0                                              ? "generator.condition: none"
+                       : !strcmp(ft_config_text(cfg, "generator.stop"), "memorisation") ? "generator.stop: none"
+                       : ft_config_real(cfg, "align.weight") > 0                        ? "align.weight: 0"
+                                                                                        : NULL;
     return what ? FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what) : FT_OK;
 }
 
@@ -494,7 +421,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
 {
     ft_dtype dtype;
     ft_latents l = {0};
-    if (!ft_generator_find(preset)) return unknown_generator(preset);
+    FT_TRY(ft_generator_known(preset));
     if (ft_generator_find(preset)->gan) {
         FT_TRY(goes_with_pixels(cfg, preset, told));
         return ft_gan_train(cfg, preset, pool, dir, seed, resume);
@@ -531,13 +458,6 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     return rc;
 }
 
-static int load_ema(ft_params *params, const char *dir)
-{
-    char path[1100];
-    snprintf(path, sizeof path, "%s/ema.safetensors", dir);
-    return ft_weights_load(path, params, FT_EMA, NULL);
-}
-
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *path, const char *dir, const char *pool_latents,
                          double *mse)
 {
@@ -546,7 +466,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     ft_latents l;
     ft_class_names classes;
     *mse = NAN;
-    if (!ft_generator_find(preset)) return unknown_generator(preset);
+    FT_TRY(ft_generator_known(preset));
     if (ft_generator_find(preset)->gan) return FT_OK;
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_class_names_read(&classes, dir));
@@ -562,7 +482,7 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     double sum = 0;
     int rc = p.params ? problem_new(&p, preset, dtype, FT_GRAPH_GENERATOR_SCORE, false)
                       : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
-    if (rc == FT_OK) rc = load_ema(p.params, dir);
+    if (rc == FT_OK) rc = ft_generator_load(p.params, dir);
     if (rc == FT_OK) rc = ft_plan_new(&p.plan, p.g, FT_EMA);
     for (int i = 0; rc == FT_OK && i < RUNS; i++) { /* t is spread evenly, one from each of 200 strata */
         ft_step s = {17, i, 0, 0, 0};
@@ -580,87 +500,5 @@ int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *p
     problem_free(&p);
     ft_params_free(p.params);
     ft_latents_free(&l);
-    return rc;
-}
-
-/* ---- sampling ----------------------------------------------------------------------------------------------------------- */
-
-static int name_end(ft_graph *g, const char *preset)
-{
-    int rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g)) : FT_OK;
-    ft_graph_free(g);
-    return rc;
-}
-
-/* names every parameter, so that a weights file can be read; l: NULL for clips of pixels, of this shape */
-static int network_store(ft_params **params, const ft_config *cfg, const char *preset, const ft_latents *l, int classes,
-                         int frames, int size)
-{
-    ft_graph *g = NULL;
-    if (!(*params = ft_params_new(0)) || ft_params_train_only(*params, 0, NULL) < 0 ||
-        !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
-        return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
-    if (!l) {
-        ft_gan_clip(g, preset, frames, size, 1, NULL, NULL);
-        return name_end(g, preset);
-    }
-    int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};
-    ft_told told = {ft_input(g, "t", FT_F32, 1, dim), NULL};
-    if (classes > 0) told.label = ft_input(g, "label", FT_F32, 2, (int64_t[]){1, classes + 1});
-    ft_generator_predict(g, preset, cfg, ft_input(g, "z", FT_F32, 5, dim), dim[1], told);
-    return name_end(g, preset);
-}
-
-void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
-{
-    snprintf(name, FT_SAMPLE_NAME, "%s-%05lld", preset, (long long)i);
-}
-
-int ft_generator_sample(const ft_config *cfg, const char *preset, const char *dir, const char *vae_dir, const char *pool_latents,
-                        const char *class, int64_t n, int frames, int size, uint64_t seed, const char *path)
-{
-    ft_latents l = {0};
-    ft_class_names classes;
-    if (!ft_generator_find(preset)) return unknown_generator(preset);
-    FT_TRY(ft_class_names_read(&classes, dir));
-    ft_sampled_class of = {classes.n, -1};
-    ft_params *params = NULL;
-    ft_generator_sampler *s = NULL;
-    ft_clipwriter *w = NULL;
-    int64_t clip = (int64_t)frames * size * size * 3;
-    uint8_t *pixels = ft_alloc((size_t)(FT_SAMPLE_BATCH * clip));
-    int rc = pixels ? ft_class_names_find(&classes, class, dir, &of.class) : FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    const ft_latents *stats = ft_generator_find(preset)->gan ? NULL : &l;
-    if (rc == FT_OK && stats) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
-    if (rc == FT_OK) rc = network_store(&params, cfg, preset, stats, of.n, frames, size);
-    if (rc == FT_OK) rc = load_ema(params, dir);
-    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, stats, frames, size, of);
-    if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
-    ft_progress bar;
-    ft_progress_start(&bar, "sampling", n);
-    for (int64_t at = 0; rc == FT_OK && at < n; at += FT_SAMPLE_BATCH) {
-        int64_t now = n - at < FT_SAMPLE_BATCH ? n - at : FT_SAMPLE_BATCH;
-        rc = ft_generator_sampler_clips(s, seed, at, now, pixels);
-        for (int64_t b = 0; rc == FT_OK && b < now; b++) {
-            char name[FT_SAMPLE_NAME];
-            ft_sample_name(preset, at + b, name);
-            ft_store_video row = {.name = name, .group = name, .source = preset, .frames = frames, .fps = 8};
-            if (of.n > 0) row.label = classes.name[ft_class_of_sample(of, at + b)], row.split = "train";
-            int v = ft_clipwriter_video(w, &row);
-            rc = v < 0 ? v : ft_clipwriter_clip(w, v, 0, 1, pixels + b * clip);
-        }
-        ft_progress_step(&bar, at + now);
-    }
-    ft_progress_end(&bar, n);
-    if (rc == FT_OK) {
-        rc = ft_clipwriter_finish(w);
-        w = NULL;
-    }
-    ft_clipwriter_abort(w);
-    ft_generator_sampler_free(s);
-    ft_params_free(params);
-    ft_latents_free(&l);
-    ft_class_names_free(&classes);
-    ft_free(pixels);
     return rc;
 }

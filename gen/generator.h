@@ -51,6 +51,7 @@ typedef struct {
 ft_prediction ft_generator_predict(ft_graph *g, const char *preset, const ft_config *cfg, ft_t z, int64_t frames, ft_told told);
 
 const ft_generator *ft_generator_find(const char *preset); /* its family; NULL if unknown */
+int ft_generator_known(const char *preset);                /* FT_ECONFIG if unknown */
 const ft_generator *ft_generator_at(int i);
 /* Row i of a family's table, NULL past the end; the row of that name in any family, to be read as the family's own struct. */
 const ft_generator_preset *ft_generator_preset_at(const ft_generator *f, int i);
@@ -65,7 +66,7 @@ typedef struct {
     ft_loss_kind loss;
     ft_schedule schedule;
     ft_image_opt images;
-    int64_t steps, batch, first_steps, first_batch, warmup, clip_from, save_every, sheet_every, stop_every;
+    int64_t steps, batch, parts, first_steps, first_batch, warmup, clip_from, save_every, sheet_every, stop_every;
     double lr, first_lr, ema, clip, weight_decay;
     bool constant, ema_cold, tensorboard; /* constant: the rate of the main phase; cold: the EMA's decay from step 0 */
     double class_drop;                    /* share of labels left out while training */
@@ -94,6 +95,8 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents,
                          double *mse);
 
+/* The EMA weights of a trained one, into a store that holds its parameters. */
+int ft_generator_load(ft_params *params, const char *dir);
 /* Samples n clips with the EMA weights into a clip store; its videos are called as ft_sample_name says: PRESET-00000. Of a
  * generator that knows classes clips are of `class`, or for NULL of every class in turn; a clip's label is its class then, and
  * its split "train", so that it can be learned from but never tested on. */

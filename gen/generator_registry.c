@@ -1,6 +1,7 @@
 /* Which generators there are: a row of generator_table.h for each family, and the family's presets. */
 #include <string.h>
 
+#include "common/base/status.h"
 #include "gen/generator.h"
 #include "gen/generator_table.h"
 
@@ -36,4 +37,10 @@ const void *ft_generator_preset_of(const char *name)
 {
     const ft_generator_preset *row;
     return find(name, &row) ? row : NULL;
+}
+
+int ft_generator_known(const char *preset)
+{
+    if (ft_generator_find(preset)) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "the generator %s is not known. `forty models` lists the presets", preset);
 }

@@ -120,20 +120,20 @@ static mamba mamba_weights(ft_graph *g, const shape *s, const char *name)
     float dt[256], a[256];
     int64_t wide = s->E + 2 * s->N;
     snprintf(m.name, sizeof m.name, "%s", name);
-#define KEY(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
+#define NAMED(suffix) (snprintf(key, sizeof key, "%s." suffix, name), key)
     ft_rng r = ft_rng_make(0, FT_STREAM_MAMBA_INIT, (uint64_t)s->block * 2 + (strstr(name, "mamba_f") != NULL));
     for (int64_t h = 0; h < s->H && h < 256; h++) { /* softplus(dt_bias) is log-uniform in [0.001, 0.1]; A in [1, 16] */
         double v = fmax(exp(ft_rng_uniform(&r) * (log(0.1) - log(0.001)) + log(0.001)), 1e-4);
         dt[h] = (float)(v + log(-expm1(-v)));
         a[h] = (float)log(ft_rng_range(&r, 1, 16));
     }
-    m.dt_bias = ft_param(g, KEY("dt_bias"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, dt});
-    m.a_log = ft_param(g, KEY("A_log"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, a});
-    m.d = ft_param(g, KEY("D"), 1, &s->H, FT_ONE);
-    m.conv_w = ft_param(g, KEY("conv1d.weight"), 3, (int64_t[]){wide, 1, 4}, ft_init_uniform_fan(4));
-    m.conv_b = ft_param(g, KEY("conv1d.bias"), 1, &wide, ft_init_uniform_fan(4));
-    m.norm_w = ft_param(g, KEY("norm.weight"), 1, &s->E, FT_ONE);
-#undef KEY
+    m.dt_bias = ft_param(g, NAMED("dt_bias"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, dt});
+    m.a_log = ft_param(g, NAMED("A_log"), 1, &s->H, (ft_init){FT_INIT_VALUES, 0, a});
+    m.d = ft_param(g, NAMED("D"), 1, &s->H, FT_ONE);
+    m.conv_w = ft_param(g, NAMED("conv1d.weight"), 3, (int64_t[]){wide, 1, 4}, ft_init_uniform_fan(4));
+    m.conv_b = ft_param(g, NAMED("conv1d.bias"), 1, &wide, ft_init_uniform_fan(4));
+    m.norm_w = ft_param(g, NAMED("norm.weight"), 1, &s->E, FT_ONE);
+#undef NAMED
     return m;
 }
 
@@ -241,9 +241,9 @@ static ft_t spatial_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
 static ft_t temporal_mamba(ft_graph *g, const shape *s, const char *name, ft_t u)
 {
     mamba m = mamba_weights(g, s, name);
-    int64_t S = s->B * s->grid * s->grid;
+    int64_t sequences = s->B * s->grid * s->grid;
     ft_t x = ft_permute(g, u, (int[]){0, 2, 3, 1, 4}); /* d wide, the narrowest place to turn */
-    projected in = in_proj(g, s, name, ft_reshape(g, x, 3, (int64_t[]){S, s->n, s->d}));
+    projected in = in_proj(g, s, name, ft_reshape(g, x, 3, (int64_t[]){sequences, s->n, s->d}));
     if (s->opt.recompute) ft_remat_begin(g);
     ft_t y = mamba_core(g, s, &m, in); /* (B*grid*grid,n,E) */
     if (s->opt.recompute) ft_remat_end(g);
@@ -267,9 +267,9 @@ static ft_t local_attention(ft_graph *g, const shape *s, const char *name, ft_t 
  * position (causal). u (B,n,grid,grid,d) -> same */
 static ft_t mix_by_attention(ft_graph *g, const shape *s, const char *name, ft_t u, bool temporal)
 {
-    int64_t dim[5] = {s->B, s->grid, s->grid, s->n, s->d}, S = temporal ? s->B * s->grid * s->grid : s->B;
+    int64_t dim[5] = {s->B, s->grid, s->grid, s->n, s->d}, sequences = temporal ? s->B * s->grid * s->grid : s->B;
     ft_t x = temporal ? ft_permute(g, u, (int[]){0, 2, 3, 1, 4}) : u;
-    x = ft_reshape(g, x, 3, (int64_t[]){S, s->B * s->n * s->grid * s->grid / S, s->d});
+    x = ft_reshape(g, x, 3, (int64_t[]){sequences, s->B * s->n * s->grid * s->grid / sequences, s->d});
     x = ft_dit_xavier(g, ft_name(g, "%s.qkv", name), x, 3 * s->d, true);
     x = ft_sdpa(g, x, NULL, NULL, (ft_sdpa_opt){.heads = s->d / s->p->headdim, .causal = temporal});
     x = ft_dit_xavier(g, ft_name(g, "%s.out_proj", name), x, s->d, true);

@@ -50,25 +50,15 @@ int ft_share_of(const bool *hit, const int64_t *video, int64_t n, int64_t videos
     int64_t hits = 0;
     *share = (ft_share){NAN, NAN, NAN};
     if (n == 0) return FT_OK;
-    int64_t *of = ft_alloc_n(2 * videos, sizeof *of); /* clips and hits of each video */
-    double *value = ft_alloc_n(samples, sizeof *value);
-    int rc = of && value ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
+    double *of = ft_alloc_n(2 * videos, sizeof *of); /* clips and hits of each video */
+    int rc = of ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
     for (int64_t i = 0; rc == FT_OK && i < n; i++) of[2 * video[i]]++, of[2 * video[i] + 1] += hit[i], hits += hit[i];
     share->value = (double)hits / (double)n;
-    for (int k = 0; rc == FT_OK && k < samples; k++) {
-        ft_rng r = ft_rng_make(1, FT_STREAM_BOOTSTRAP_SHARES, (uint64_t)k);
-        int64_t drawn = 0, found = 0;
-        for (int64_t v = 0; v < videos; v++) {
-            int64_t at = 2 * ft_rng_below(&r, videos);
-            drawn += of[at], found += of[at + 1];
-        }
-        value[k] = drawn ? (double)found / (double)drawn : share->value;
-    }
-    if (rc == FT_OK) ft_percentiles(value, samples, &share->low, &share->high);
+    if (rc == FT_OK)
+        rc = ft_ratio_interval(of, videos, samples, 1, FT_STREAM_BOOTSTRAP_SHARES, share->value, &share->low, &share->high);
     if (rc == FT_OK && hits == 0) share->high = 1 - pow(0.025, 1 / (double)videos);
     if (rc == FT_OK && hits == n) share->low = pow(0.025, 1 / (double)videos);
     ft_free(of);
-    ft_free(value);
     return rc;
 }
 

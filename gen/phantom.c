@@ -202,41 +202,41 @@ static int long_clips(const ft_phantom_opt *opt, int index, ft_clipwriter *w, in
 {
     enum { ROOM = 64 };
     int64_t at[ROOM * 256], total = length_of(opt, index);
-    int n, F = opt->sampling.frames;
+    int n, per_clip = opt->sampling.frames;
     double used;
     size_t each = (size_t)opt->size * (size_t)opt->size * 3;
     FT_TRY(ft_sample_clips(&opt->sampling, "phantom", total, PD_FPS, at, ROOM, &n, &used));
     for (int k = 0; k < n; k++) {
 #pragma omp parallel for
-        for (int f = 0; f < F; f++) {
-            double t = fmod((double)at[k * F + f] / PD_FPS, 4);
+        for (int f = 0; f < per_clip; f++) {
+            double t = fmod((double)at[k * per_clip + f] / PD_FPS, 4);
             ft_phantom_frame(opt, index, t < 2 ? t : 4 - t, rgb + (size_t)f * each);
         }
-        FT_TRY(ft_clipwriter_clip(w, row, (int)at[k * F], used, rgb));
+        FT_TRY(ft_clipwriter_clip(w, row, (int)at[k * per_clip], used, rgb));
     }
     return FT_OK;
 }
 
-enum { PATH = FT_PATH_GIVEN + 64 };
+enum { LONG_PATH = FT_PATH_GIVEN + 64 };
 static void name_of(int index, char name[32]) { snprintf(name, 32, "phantom-%05d", index); }
 
-static int video_path(const ft_phantom_opt *opt, const char *name, char path[PATH])
+static int video_path(const ft_phantom_opt *opt, const char *name, char path[LONG_PATH])
 {
-    int n = snprintf(path, PATH, "%s/%s.mp4", opt->mp4, name);
-    return n < PATH ? FT_OK : FT_FAIL(FT_EUSAGE, "%s: the path is too long", opt->mp4);
+    int n = snprintf(path, LONG_PATH, "%s/%s.mp4", opt->mp4, name);
+    return n < LONG_PATH ? FT_OK : FT_FAIL(FT_EUSAGE, "%s: the path is too long", opt->mp4);
 }
 
 /* All names that will be written to opt->mp4, looked at before the first of them is. */
-static int claim_files(const ft_phantom_opt *opt, int videos, char list[PATH])
+static int claim_files(const ft_phantom_opt *opt, int videos, char list[LONG_PATH])
 {
     FT_TRY(ft_mkdirs(opt->mp4));
     for (int i = 0; i < videos; i++) {
-        char name[32], path[PATH];
+        char name[32], path[LONG_PATH];
         name_of(i, name);
         FT_TRY(video_path(opt, name, path));
         FT_TRY(ft_claim_output(path, opt->force));
     }
-    snprintf(list, PATH, "%s/labels.csv", opt->mp4); /* shorter than a video's */
+    snprintf(list, LONG_PATH, "%s/labels.csv", opt->mp4); /* shorter than a video's */
     return ft_claim_output(list, opt->force);
 }
 
@@ -245,7 +245,7 @@ static int whole_video(const ft_phantom_opt *opt, int index, const char *name)
     bool polyp = ft_phantom_has_polyp(opt, index);
     int n = opt->frames * (opt->length_by_class && !polyp ? 4 : 2);
     size_t each = (size_t)opt->size * (size_t)opt->size * 3;
-    char path[PATH];
+    char path[LONG_PATH];
     FT_TRY(video_path(opt, name, path));
     uint8_t *rgb = ft_alloc(each * (size_t)n);
     if (!rgb) return FT_FAIL(FT_ENOMEM, "no memory for a video of %d frames", n);
@@ -259,7 +259,7 @@ static int whole_video(const ft_phantom_opt *opt, int index, const char *name)
 int ft_phantom_write(const ft_phantom_opt *opt, const char *path)
 {
     ft_clipwriter *w;
-    char config[256], labels[PATH];
+    char config[256], labels[LONG_PATH];
     int videos = opt->polypdiag ? PD_ALL : opt->videos;
     if (opt->mp4) FT_TRY(claim_files(opt, videos, labels));
     snprintf(config, sizeof config, "{\"phantom\": {\"videos\": %d, \"balance\": %g, \"seed\": %llu}}", opt->videos, opt->balance,

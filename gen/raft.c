@@ -122,33 +122,33 @@ static ft_t grid(ft_graph *g, int64_t b, int64_t h, int64_t w)
 
 ft_t ft_raft(ft_graph *g, const ft_raft_preset *p, ft_t a, ft_t b, int iterations)
 {
-    int64_t B = ft_dim(a, 0), H = ft_dim(a, 1), W = ft_dim(a, 2), h = H / 8, w = W / 8, c = p->feature;
-    if (H % 8 || W % 8)
-        return ft_graph_fail(g, "raft: %lld x %lld pixels, multiples of 8 are needed", (long long)H, (long long)W);
-    int64_t image[5] = {B, 1, H, W, 3}, coarse[4] = {B, h, w, 2}, cell[5] = {B, 1, h, w, 2};
+    int64_t pairs = ft_dim(a, 0), height = ft_dim(a, 1), width = ft_dim(a, 2), h = height / 8, w = width / 8, c = p->feature;
+    if (height % 8 || width % 8)
+        return ft_graph_fail(g, "raft: %lld x %lld pixels, multiples of 8 are needed", (long long)height, (long long)width);
+    int64_t image[5] = {pairs, 1, height, width, 3}, coarse[4] = {pairs, h, w, 2}, cell[5] = {pairs, 1, h, w, 2};
     a = ft_reshape(g, ft_cast(g, a, ft_compute(g)), 5, image);
     b = ft_reshape(g, ft_cast(g, b, ft_compute(g)), 5, image);
     ft_t f = encoder(g, p, "feature_encoder", ft_concat(g, 0, 2, (ft_t[]){a, b}), c, INSTANCE); /* (2B,1,h,w,c) */
-    ft_t f1 = ft_reshape(g, ft_slice(g, f, 0, 0, B), 3, (int64_t[]){B, h * w, c}),
-         f2 = ft_reshape(g, ft_slice(g, f, 0, B, B), 3, (int64_t[]){B, h * w, c});
+    ft_t f1 = ft_reshape(g, ft_slice(g, f, 0, 0, pairs), 3, (int64_t[]){pairs, h * w, c}),
+         f2 = ft_reshape(g, ft_slice(g, f, 0, pairs, pairs), 3, (int64_t[]){pairs, h * w, c});
     ft_t all = ft_affine(g, ft_cast(g, ft_matmul(g, f1, f2, false, true), FT_F32), 1 / sqrtf((float)c), 0), volume[LEVELS];
     int64_t vh = h, vw = w;
     for (int l = 0; l < LEVELS; l++) { /* all pairs; the second image's plane is halved level by level */
-        volume[l] = ft_reshape(g, all, 4, (int64_t[]){B, h * w, vh, vw});
+        volume[l] = ft_reshape(g, all, 4, (int64_t[]){pairs, h * w, vh, vw});
         if (l + 1 == LEVELS) break;
         if (vh < 2 || vw < 2)
-            return ft_graph_fail(g, "raft: %lld x %lld pixels are too few, at least 64", (long long)H, (long long)W);
-        all = ft_pool(g, ft_reshape(g, all, 5, (int64_t[]){B * h * w, 1, vh, vw, 1}), FT_POOL_AVG,
+            return ft_graph_fail(g, "raft: %lld x %lld pixels are too few, at least 64", (long long)height, (long long)width);
+        all = ft_pool(g, ft_reshape(g, all, 5, (int64_t[]){pairs * h * w, 1, vh, vw, 1}), FT_POOL_AVG,
                       (ft_conv_opt){.kernel = {1, 2, 2}, .stride = {1, 2, 2}});
         vh /= 2, vw /= 2;
     }
     ft_t ctx = encoder(g, p, "context_encoder", a, p->hidden + p->context, p->context_norm);
     ft_t hidden = ft_unary(g, FT_TANH, ft_slice(g, ctx, 4, 0, p->hidden)),
          context = ft_unary(g, FT_RELU, ft_slice(g, ctx, 4, p->hidden, p->context));
-    ft_t at0 = grid(g, B, h, w), at = at0;
+    ft_t at0 = grid(g, pairs, h, w), at = at0;
     int64_t looked = LEVELS * (2 * p->radius + 1) * (2 * p->radius + 1);
     for (int i = 0; i < iterations; i++) {
-        ft_t corr = ft_reshape(g, ft_corr_lookup(g, at, LEVELS, volume, p->radius), 5, (int64_t[]){B, 1, h, w, looked});
+        ft_t corr = ft_reshape(g, ft_corr_lookup(g, at, LEVELS, volume, p->radius), 5, (int64_t[]){pairs, 1, h, w, looked});
         ft_t flow = ft_cast(g, ft_reshape(g, ft_sub(g, at, at0), 5, cell), ft_compute(g));
         ft_t x = cat(g, context, motion(g, p, ft_cast(g, corr, ft_compute(g)), flow));
 #define GRU "update_block.recurrent_block.convgru"
@@ -160,8 +160,8 @@ ft_t ft_raft(ft_graph *g, const ft_raft_preset *p, ft_t a, ft_t b, int iteration
     }
     ft_t flow = ft_sub(g, at, at0); /* (B,h,w,2) */
     if (p->small) {
-        flow = ft_resize(g, ft_affine(g, flow, 8, 0), 1, H, FT_LINEAR_CORNERS, 0);
-        return ft_resize(g, flow, 2, W, FT_LINEAR_CORNERS, 0);
+        flow = ft_resize(g, ft_affine(g, flow, 8, 0), 1, height, FT_LINEAR_CORNERS, 0);
+        return ft_resize(g, flow, 2, width, FT_LINEAR_CORNERS, 0);
     }
     ft_t mask = conv(g, "mask_predictor.convrelu.0", hidden, 256, 3, 3, 1, FT_ACT_RELU);
     mask = ft_affine(g, ft_cast(g, conv(g, "mask_predictor.conv", mask, 576, 1, 1, 1, FT_ACT_NONE), FT_F32), 0.25f, 0);

@@ -178,8 +178,8 @@ static ft_t over_codes(ft_graph *g, const char *name, ft_t x, int64_t out)
 ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_t motion, ft_t t)
 {
     const char *time = "synthesis.motion_encoder.time_encoder";
-    int64_t B = ft_dim(t, 0), F = ft_dim(t, 1), W = p->width, A = ft_dim(motion, 1), K = W / 2, all[3] = {B, F, K};
-    ft_t h = ft_reshape(g, motion, 5, (int64_t[]){B, A, 1, 1, W}), at[2], since, freqs, scales, u[2], add[2];
+    int64_t B = ft_dim(t, 0), F = ft_dim(t, 1), W = p->width, codes = ft_dim(motion, 1), K = W / 2, all[3] = {B, F, K};
+    ft_t h = ft_reshape(g, motion, 5, (int64_t[]){B, codes, 1, 1, W}), at[2], since, freqs, scales, u[2], add[2];
     for (int i = 0; i < 2; i++) h = over_codes(g, ft_name(g, "synthesis.motion_encoder.conv.%d", i), h, W);
     int64_t anchors = ft_dim(h, 1);
     h = ft_reshape(g, h, 3, (int64_t[]){B, anchors, W});
@@ -254,22 +254,22 @@ ft_t ft_style_rgb(ft_graph *g, const char *name, ft_t x, ft_t w)
     dim[4] = 3;
     ft_t style = ft_equal_linear(g, ft_name(g, "%s.affine", name), w, C, (ft_equal){.bias = 1}); /* (B,C) */
     ft_t k = ft_param(g, ft_name(g, "%s.weight", name), 4, (int64_t[]){3, C, 1, 1}, (ft_init){FT_INIT_NORMAL, 1, NULL});
-    ft_t b = ft_param(g, ft_name(g, "%s.bias", name), 1, &three, FT_ZERO);
+    ft_t bias = ft_param(g, ft_name(g, "%s.bias", name), 1, &three, FT_ZERO);
     style = ft_reshape(g, scaled(g, style, 1 / sqrt((double)C)), 3, (int64_t[]){B, 1, C});
     k = ft_mul(g, ft_broadcast(g, ft_reshape(g, k, 3, (int64_t[]){1, 3, C}), 3, (int64_t[]){B, 3, C}, 1), style);
     x = ft_matmul(g, ft_reshape(g, x, 3, (int64_t[]){B, places, C}), ft_cast(g, k, ft_dtype_of(x)), false, true); /* (B,..,3) */
     x = ft_reshape(g, ft_cast(g, x, FT_F32), 5, dim);
-    return ft_clamp(g, ft_add(g, x, ft_reshape(g, b, 5, (int64_t[]){1, 1, 1, 1, 3})), -LIMIT, LIMIT);
+    return ft_clamp(g, ft_add(g, x, ft_reshape(g, bias, 5, (int64_t[]){1, 1, 1, 1, 3})), -LIMIT, LIMIT);
 }
 
 ft_t ft_stylegan_input(ft_graph *g, const ft_stylegan_preset *p, ft_t v)
 {
     int64_t C = ft_stylegan_channels(p, 4), B = ft_dim(v, 0), F = ft_dim(v, 1), W = ft_dim(v, 2);
-    ft_t c = ft_param(g, "synthesis.b4.input.input.const", 4, (int64_t[]){1, C, 4, 4}, (ft_init){FT_INIT_NORMAL, 1, NULL});
-    c = ft_reshape(g, ft_permute(g, c, (int[]){0, 2, 3, 1}), 5, (int64_t[]){1, 1, 4, 4, C});
-    c = ft_broadcast(g, c, 5, (int64_t[]){B, F, 4, 4, C}, 1);
+    ft_t x = ft_param(g, "synthesis.b4.input.input.const", 4, (int64_t[]){1, C, 4, 4}, (ft_init){FT_INIT_NORMAL, 1, NULL});
+    x = ft_reshape(g, ft_permute(g, x, (int[]){0, 2, 3, 1}), 5, (int64_t[]){1, 1, 4, 4, C});
+    x = ft_broadcast(g, x, 5, (int64_t[]){B, F, 4, 4, C}, 1);
     v = ft_broadcast(g, ft_reshape(g, v, 5, (int64_t[]){B, F, 1, 1, W}), 5, (int64_t[]){B, F, 4, 4, W}, 1);
-    return ft_cast(g, ft_concat(g, 4, 2, (ft_t[]){c, v}), ft_compute(g));
+    return ft_cast(g, ft_concat(g, 4, 2, (ft_t[]){x, v}), ft_compute(g));
 }
 
 ft_t ft_stylegan_draw(ft_graph *g, const ft_stylegan_preset *p, ft_t w, ft_t v, int64_t size, ft_style_layer *layer,
@@ -336,13 +336,13 @@ ft_t ft_stylegan_concat(ft_graph *g, ft_t x)
 
 ft_t ft_minibatch_deviation(ft_graph *g, ft_t x)
 {
-    int64_t B = ft_dim(x, 0), G = B < GROUP ? B : GROUP, n = B / G, h = ft_dim(x, 2), C = ft_dim(x, 4);
-    if (B % G) return ft_graph_fail(g, "a batch of %lld clips, which is no multiple of %lld", (long long)B, (long long)G);
-    ft_t y = ft_reshape(g, x, 3, (int64_t[]){G, n, h * h * C}); /* sample i is in group i mod n */
+    int64_t B = ft_dim(x, 0), each = B < GROUP ? B : GROUP, n = B / each, h = ft_dim(x, 2), C = ft_dim(x, 4);
+    if (B % each) return ft_graph_fail(g, "a batch of %lld clips, which is no multiple of %lld", (long long)B, (long long)each);
+    ft_t y = ft_reshape(g, x, 3, (int64_t[]){each, n, h * h * C}); /* sample i is in group i mod n */
     y = ft_unary(g, FT_SQUARE, ft_sub(g, y, ft_reduce(g, y, 1, true)));
     y = ft_unary(g, FT_SQRT, ft_affine(g, ft_reduce(g, y, 1, true), 1, 1e-8f)); /* (1,n,hwC) */
     y = ft_reshape(g, ft_reduce(g, y, 4, true), 5, (int64_t[]){1, n, 1, 1, 1});
-    y = ft_reshape(g, ft_broadcast(g, y, 5, (int64_t[]){G, n, h, h, 1}, 1), 5, (int64_t[]){B, 1, h, h, 1});
+    y = ft_reshape(g, ft_broadcast(g, y, 5, (int64_t[]){each, n, h, h, 1}, 1), 5, (int64_t[]){B, 1, h, h, 1});
     return ft_concat(g, 4, 2, (ft_t[]){x, y});
 }
 

@@ -24,15 +24,15 @@ static const ft_vae_preset by_frames[] = {
     {IMAGES, "image-vae-tiny",  4,  1, 4, 0, 0, 0, 0,  {0},                  {0},          {1, 1, 1}, {2, 2, 2}, 0, false, FT_FC_NONE},
 };
 /* clang-format on */
-enum { PRESETS = sizeof presets / sizeof *presets, BY_FRAMES = sizeof by_frames / sizeof *by_frames };
+enum { N_PRESETS = sizeof presets / sizeof *presets, N_BY_FRAMES = sizeof by_frames / sizeof *by_frames };
 
-const ft_vae_preset *ft_vae_at(int i) { return i < PRESETS ? &presets[i] : NULL; }
+const ft_vae_preset *ft_vae_at(int i) { return i < N_PRESETS ? &presets[i] : NULL; }
 
 const ft_vae_preset *ft_vae_find(const char *name)
 {
-    for (int i = 0; i < PRESETS; i++)
+    for (int i = 0; i < N_PRESETS; i++)
         if (!strcmp(presets[i].name, name)) return &presets[i];
-    for (int i = 0; i < BY_FRAMES; i++)
+    for (int i = 0; i < N_BY_FRAMES; i++)
         if (!strcmp(by_frames[i].name, name)) return &by_frames[i];
     return NULL;
 }

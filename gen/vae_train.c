@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
@@ -39,7 +38,7 @@ int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
 
 typedef struct {
     const char *weights; /* to start from; "": none */
-    int64_t steps, batch, save_every, gan_from;
+    int64_t steps, batch, parts, save_every, gan_from;
     double lr, ema, gan_lr, kl, ffl, lpips, gan; /* the last four: weights of the losses */
     const char *lpips_model, *lpips_weights;
     const char *const *only; /* names of what is trained; none: everything */
@@ -52,6 +51,7 @@ static vae_opt vae_options(const ft_config *cfg)
     vae_opt o = {.weights = ft_config_text(cfg, "vae.weights"),
                  .steps = ft_config_int(cfg, "vae.steps"),
                  .batch = ft_config_int(cfg, "vae.batch"),
+                 .parts = ft_config_int(cfg, "vae.accumulate"),
                  .save_every = ft_config_int(cfg, "save_every"),
                  .gan_from = ft_config_int(cfg, "vae.gan_from"),
                  .lr = ft_config_real(cfg, "vae.lr"),
@@ -169,11 +169,9 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     ft_params *params = ft_params_new(seed);
     ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
-    int64_t parts = 1;
     int rc = FT_OK;
     bool as_is = o.steps == 0;
-    parts = ft_config_int(cfg, "vae.accumulate");
-    FT_TRY_TO(rc, done, ft_batch_parts(parts, feed.batch, cfg, "vae.accumulate"));
+    FT_TRY_TO(rc, done, ft_batch_parts(o.parts, feed.batch, cfg, "vae.accumulate"));
     if (!g) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the VAE"));
     if (as_is && !*o.weights)
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));
@@ -186,7 +184,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     feed.x = ft_input(g, "x", FT_F32, 5, (int64_t[]){feed.batch, s->frames, s->size, s->size, 3});
     if (feed.critic) opt.gan_on = feed.gan_on = ft_input(g, "gan_on", FT_F32, 1, (int64_t[]){1});
     ft_t norm = NULL, sum[VAE_LOGGED] = {0};
-    add_losses(g, &p, &feed, &opt, parts, !as_is, sum);
+    add_losses(g, &p, &feed, &opt, o.parts, !as_is, sum);
     if (!as_is) {
         norm = ft_optimise(g, (ft_optim_opt){.beta2 = 0.99f, .clip = 1.0f});
         FT_TRY_TO(rc, done, ft_plan_new(&plan, g, FT_WEIGHTS));
@@ -250,7 +248,7 @@ int ft_vae_runner_new(ft_vae_runner *r, const ft_config *cfg, const char *dir, f
     if (rc == FT_OK && (!(whole = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE)) ||
                         !(r->g = ft_graph_new(r->params, dtype, FT_GRAPH_VAE_CODE))))
         rc = FT_FAIL(FT_ENOMEM, "no memory for the VAE");
-    if (rc < 0) goto done;
+    FT_TRY_TO(rc, done, rc);
     /* one graph names every parameter, so that the file must fit; the other is run */
     ft_vae_encode(whole, &p, ft_input(whole, "x", FT_F32, 5, (int64_t[]){1, frames, size, size, 3}));
     ft_vae_decode(whole, &p, ft_input(whole, "z", FT_F32, 5, (int64_t[]){1, f, s, s, p.latent}));

@@ -57,6 +57,22 @@ assert sure == 2, "the threshold leaves nobody out"
 line = [l for l in map(json.loads, open("d/results.jsonl")) if l["arm"] == "dpt"]
 assert all(l["labelled_clips"] == [{"clips": {"normal": 2, "polyp": 1}, "weight": 1}] for l in line) and len(line) == 2, line
 P
+# the control: the split's labels, dealt out evenly within each class
+sed -i 's/^arms:.*/arms: [supervised, "medsora-tiny generator.condition=shuffled-labels clips.use=labelled"]/; s/^labels:.*/labels: 8/' e.yaml
+works "$F" experiment run e.yaml -o c --set phantom.videos=48
+works "$F" phantom -o shows.h5 --videos 48 --size 32 --frames 8 --mp4 shows
+python3 - <<'P' || die "shuffled labels"
+import collections, csv, glob, json
+shows = {r["video"].removesuffix(".mp4"): r["label"] for r in csv.DictReader(open("shows/labels.csv"))}
+split = [json.load(open(f"c/splits/split-{i}.json")) for i in range(2)]
+files = glob.glob("c/runs/generator-*/conditions.csv")
+assert len(files) == 2
+for name in files:
+    told = {r["video"]: r["label"] for r in csv.DictReader(open(name))}
+    assert set(told) in [set(s["labelled"]) for s in split] and len(told) == 8
+    pairs = collections.Counter((shows[v], c) for v, c in told.items())
+    assert sorted(pairs.values()) == [2, 2, 2, 2], pairs
+P
 fails 1 "features.model" -- "$F" experiment run e.yaml -o y --set features.model=
 cat >g.yaml <<'Y'
 task: generator

@@ -1,4 +1,5 @@
-"""The plan of the house, held against its sources: house.py ROOT. Floors, circles, names, files that texts name, long functions."""
+"""The plan of the house, held against its sources: house.py ROOT. Floors, circles, names, files that texts name, long functions,
+pairs of names."""
 import collections, os, re, sys
 
 root = sys.argv[1]
@@ -106,6 +107,18 @@ for f in sources:
         lines = m[0].count("\n") + 1
         if lines > LONGEST:
             wrong.append(f"{f}:{body.count(chr(10), 0, m.start()) + 1} has a function of {lines} lines")
+
+# ---- names: of a function's variables none is another's in the other case (n beside N); macros and types aside
+TOKENS = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|(?:->|\.)\s*\w+|([A-Za-z_]\w*)""", re.S)
+for f in sources:
+    if not f.endswith((".c", ".h")):
+        continue
+    body = text(f)
+    for m in re.finditer(r"^(?!typedef|struct|enum|union|#)[A-Za-z_][^;={}\n]*\([^;{}]*\)\s*\n?\{\n(.*?)^\}", body, re.M | re.S):
+        letters = {t[1] for t in TOKENS.finditer(m[0]) if t[1] and len(t[1]) == 1}
+        pairs = sorted(x + "/" + x.upper() for x in letters if x.islower() and x.upper() in letters)
+        if pairs:
+            wrong.append(f"{f}:{body.count(chr(10), 0, m.start()) + 1} has names that differ by their case: {', '.join(pairs)}")
 
 print("\n".join(wrong))
 print(f"{len(sources)} files, {len(wrong)} faults", file=sys.stderr)

@@ -36,13 +36,8 @@ static void test_duplicate(void **state)
     for (int i = 0; i < 12; i++) clip[i] = (ft_store_clip){.video = i / 2};
     int64_t video[] = {1, 2, 5}; /* clips 2 to 5, 10, 11 */
     ft_experiment x = {.store = {.n_video = 6, .n_clip = 12, .clip = clip}};
-    ft_config *cfg;
-    assert_int_equal(ft_config_new(&cfg), FT_OK);
     for (int want = 1; want < 40; want++) {
-        char text[32];
-        snprintf(text, sizeof text, "generated=%d", want);
-        assert_int_equal(ft_config_set(cfg, text, "test"), FT_OK);
-        ft_arm_context c = {.x = &x, .cfg = cfg, .labelled = {video, 3}};
+        ft_arm_context c = {.x = &x, .opt = &(ft_arm_options){.generated = want}, .labelled = {video, 3}};
         assert_int_equal(ft_arm_find("duplicate-labelled")->prepare(&c), FT_OK);
         int times[12] = {0}, most = 0, least = want, last = 0;
         assert_int_equal(c.n_clips, want);
@@ -55,7 +50,6 @@ static void test_duplicate(void **state)
         assert_true(want < 2 || last >= 5); /* few are spread over all of them: no class is left out */
         ft_free(c.clips);
     }
-    ft_config_free(cfg);
 }
 
 static double psnr(const uint8_t *a, const uint8_t *b, int64_t n)

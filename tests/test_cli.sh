@@ -137,7 +137,7 @@ conf "task: mil" "data: {features: features.safetensors, labels: v/labels.csv}" 
 works "$F" train e.yaml -o mil
 echo "video,start,end" >frames.csv && grep ",polyp," v/labels.csv | sed 's/,.*/,4,8/' >>frames.csv
 works "$F" evaluate mil --frame-labels frames.csv --snippets scores.csv --json
-python3 -c 'import csv, json; m = json.load(open("out")); n = len(list(csv.DictReader(open("scores.csv")))); assert m["frames"]["frames"] == 8 * n and 0 <= m["frames"]["auroc"] <= 1, (m, n)'
+python3 -c 'import csv, json; m = json.load(open("out")); r = list(csv.DictReader(open("scores.csv"))); n = len(r); assert m["frames"]["frames"] == 8 * n and 0 <= m["frames"]["auroc"] <= 1, (m, n); v = [x["video"] for x in r]; test = json.load(open("mil/split.json"))["test"]; assert sorted(set(v)) == sorted(test) and v == sorted(v, key=test.index), (v, test)'
 # snippets that overlap: where they stand travels from the clips to the scores, and every frame is judged once
 works "$F" ingest --videos v --labels v/labels.csv --frames 8 --size 32 --stride 1 --clips-per-video all --overlap 0.25 -o apart.h5
 works "$F" features apart.h5 --model run -o apart.safetensors

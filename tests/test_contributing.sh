@@ -6,7 +6,7 @@ mkdir tree && cp -r "$root"/{CMakeLists.txt,CMakePresets.json,common,kernels,gen
 python3 - <<'P'
 import re
 page = open("CONTRIBUTING.md").read()
-for path, code in re.findall(r"1\. `((?:experiments/arms|classify|gen)/\w+\.c)`:.*?\n```c\n(.*?)```", page, re.S):
+for path, code in re.findall(r"1\. `((?:experiments/arms|experiments/data|classify|gen)/\w+\.c)`:.*?\n```c\n(.*?)```", page, re.S):
     open(path, "w").write(code)
 for path, code in re.findall(r"Append to `([\w/.]+)` .*?```c\n(.*?)```", page, re.S):
     open(path, "a").write(code)
@@ -30,7 +30,11 @@ P
 sed -i 's/    ARM(clips)/    ARM(clips) ARM(reversed)/' experiments/arms/arm_table.h
 sed -i 's/    SSL(softmatch)/    SSL(softmatch) SSL(entropy)/' classify/ssl_table.h
 sed -i 's/GENERATOR(lvdm)/GENERATOR(lvdm) GENERATOR(plain)/' gen/generator_table.h
-[ -e experiments/arms/arm_reversed.c ] && [ -e classify/ssl_entropy.c ] && [ -e gen/plain.c ] || die "the examples are not in CONTRIBUTING.md"
+sed -i 's/CLASSIFIER(x3d)/CLASSIFIER(x3d) CLASSIFIER(framewise)/' classify/classifier_table.h
+sed -i 's/DATASET(pocus, "pocus")/& DATASET(clinic, "clinic")/' experiments/data/dataset_table.h
+for f in experiments/arms/arm_reversed classify/ssl_entropy gen/plain classify/framewise experiments/data/dataset_clinic; do
+  [ -e $f.c ] || die "$f.c is not in CONTRIBUTING.md"
+done
 works cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DFT_ISAS=base -DFT_KERNEL_OPT=-O0 -DFT_CUDA=OFF
 works cmake --build build --target forty test_ops test_ops_shim
 for t in test_ops test_ops_shim; do
@@ -44,7 +48,7 @@ labels: 12
 splits: 1
 arms: [supervised, half-unlabelled, real-unlabelled]
 bootstrap: 200
-classifier: {steps: 6, batch: 4}
+classifier: {model: framewise-tiny, steps: 6, batch: 4}
 ssl: {algorithm: entropy}
 Y
 works build/forty experiment run e.yaml -o r
@@ -53,6 +57,21 @@ grep -q '"utilisation":1.0' r/results.jsonl || die "the new algorithm was not us
 [ "$(grep -o '"config_hash":"[^"]*"' r/results.jsonl | sort -u | wc -l)" = 3 ] || die "half of the clips is taken for all of them"
 works build/forty models
 grep -q "plain-tiny *generator" out || die "the new generator is not listed"
+grep -q "framewise-tiny *classifier" out || die "the new classifier is not listed"
+grep -q "model: framewise-tiny" r/config.yaml || die "the new classifier was not used"
+# the phantom's videos as the clinic names them, three of a patient
+works build/forty phantom -o v.h5 --videos 12 --size 32 --frames 8 --mp4 v
+python3 - <<'P'
+import csv, os
+os.mkdir("clinic")
+for i, r in enumerate(csv.DictReader(open("v/labels.csv"))):
+    os.rename("v/" + r["video"], f"clinic/P{i // 3}-{i % 3}-{r['label']}.mp4")
+P
+works build/forty ingest --videos clinic --as clinic -o c.h5 --size 32 --frames 8
+grep -q "12 videos of 4 groups" err || { cat err >&2; die "the new data set has no patients"; }
+grep -q "typed by hand" err || die "the trap of the new data set is not said"
+mv clinic/P0-0-*.mp4 clinic/P0.mp4
+fails 1 "P0.mp4: is not called PATIENT-VISIT-CLASS" -- build/forty ingest --videos clinic --as clinic -o c.h5 --force
 printf '%s\n' "task: generator" "data: {clips: p.h5}" "vae: {steps: 2, batch: 2}" "generator: {model: plain-tiny, steps: 3, batch: 2}" "align: {weight: 1, teacher: vae}" >g.yaml
 works build/forty phantom -o p.h5 --videos 8 --size 32
 works build/forty train g.yaml -o g

@@ -589,8 +589,10 @@ static void test_optimisers(void **state)
         for (int i = 0; i < 75; i++) p[i] = e[i] = (double)flat[i < N ? at[0] + i : at[1] + i - N];
         ft_params_flat(params, FT_WEIGHTS)[ft_params_at(params, 2)->offset] = 7; /* as running statistics move */
         ft_params_touched(params);
-        double b1 = o.no_momentum ? 0 : o.beta1 ? (double)o.beta1 : (double)0.9f, b2 = o.beta2 ? (double)o.beta2 : (double)0.999f,
-               eps = o.eps ? (double)o.eps : (double)1e-8f;
+        double b1 = o.no_momentum ? 0
+                    : o.beta1     ? (double)o.beta1
+                                  : (double)0.9f,
+               b2 = o.beta2 ? (double)o.beta2 : (double)0.999f, eps = o.eps ? (double)o.eps : (double)1e-8f;
         for (int t = 0; t < STEPS; t++) {
             ft_step st = {1, t, 0.01f * (float)(t + 1), 0.7f, 0};
             double grad[75], total = 0, lr = (double)st.lr, decay = (double)st.ema;

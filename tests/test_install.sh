@@ -44,8 +44,8 @@ onednn.c once
 onednn.c version_text
 ranks.c all
 tiles.h known
-video.c complaints
-video.c once
+video_decoder.c complaints
+video_decoder.c once
 END
   lib=$build/static/libforty.a
   [ -e "$lib" ] || lib=$build/libforty_lib.a

@@ -408,9 +408,9 @@ static void test_datasets(void **state)
 {
     (void)state;
     ft_labels l;
-    char names[400] = "";
-    for (int i = 0; ft_dataset_at(i); i++) strcat(strcat(names, i ? ", " : ""), ft_dataset_at(i)->name);
-    assert_string_equal(names, FT_DATASETS);
+    char names[] = FT_DATASETS;
+    for (char *name = strtok(names, ", "); name; name = strtok(NULL, ", ")) assert_non_null(ft_dataset_find(name));
+    assert_null(ft_dataset_find("echo"));
     static const char echonet[] = "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split\n"
                                   "0X10,78.5,14.9,69.2,112,112,50,174,TRAIN\n0X2F,36.0,40.4,63.1,112,112,50,215,VAL\n"
                                   "0X3A,50,20.1,40.2,112,112,51,116,TEST\n";

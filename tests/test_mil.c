@@ -14,6 +14,7 @@
 
 #include "classify/mil.h"
 #include "classify/scores.h"
+#include "common/base/ranges.h"
 #include "common/base/files.h"
 #include "tests/tree.h"
 #include "common/base/memory.h"
@@ -149,7 +150,7 @@ static void test_segments(void **state)
     static float x[100], y[32];
     for (int S = 1; S <= 100; S++) {
         for (int i = 0; i < S; i++) x[i] = (float)(i * i);
-        ft_mil_segments(x, S, 1, 32, y);
+        ft_mean_ranges(x, S, 1, 32, y);
         for (int t = 0; t < 32; t++) { /* numpy: linspace(0, S, 33, dtype=int) */
             int from = (int)floor(t * (S / 32.0) + 1e-9), to = (int)floor((t + 1) * (S / 32.0) + 1e-9);
             double sum = 0;

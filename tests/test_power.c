@@ -109,6 +109,7 @@ static void add(fixture *f, bool curve, const char *arm, const char *setting, co
     snprintf(a->name, sizeof a->name, "%s", setting ? setting : arm);
     assert_int_equal(ft_config_copy(&a->cfg, f->x.cfg), FT_OK);
     if (setting) assert_int_equal(ft_config_set(a->cfg, setting, "test"), FT_OK);
+    a->opt = ft_arm_options_of(a->cfg);
     for (a->n = 0; a->n < splits; a->n++) {
         float *prob = ft_alloc(2 * VIDEOS * sizeof *prob);
         int *label = ft_alloc(VIDEOS * sizeof *label);
@@ -135,6 +136,7 @@ static void begin(fixture *f, int splits)
     snprintf(text, sizeof text, "splits=%d", splits);
     assert_int_equal(ft_config_set(f->x.cfg, text, "test"), FT_OK);
     assert_int_equal(ft_config_set(f->x.cfg, "bootstrap=2000", "test"), FT_OK);
+    f->r.opt = ft_arm_options_of(f->x.cfg);
 }
 
 static void end(fixture *f)
@@ -244,6 +246,7 @@ static void test_verdicts_without_control(void **state)
         begin(&f, N);
         snprintf(text, sizeof text, "margin=%d", margin);
         assert_int_equal(ft_config_set(f.x.cfg, text, "test"), FT_OK);
+        f.r.opt = ft_arm_options_of(f.x.cfg);
         add(&f, false, "supervised", NULL, around(140, 0, 0), N);
         for (int i = 0; i < N; i++) same[i] = i ? 142 : 144;
         add(&f, false, "noise", NULL, same, N);
@@ -284,6 +287,7 @@ static void test_equivalence_of_several(void **state)
     int apart[N];
     begin(&f, N);
     assert_int_equal(ft_config_set(f.x.cfg, "margin=11", "test"), FT_OK);
+    f.r.opt = ft_arm_options_of(f.x.cfg);
     add(&f, false, "supervised", NULL, around(140, 0, 0), N);
     for (int i = 0; i < N; i++) apart[i] = i % 2 ? 156 : 124;
     for (int i = 0; i < 5; i++) add(&f, false, "noise", NULL, apart, N);

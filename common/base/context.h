@@ -20,10 +20,10 @@
  * - of the program: interrupt.c, a signal came, and who looks at it; files.c and lease.c, unfinished files and leases, which a
  *   process that is ended takes away; ranks.c, which it is of the processes that train together; cli.c, the command line
  * - made once and never changed: onednn.c, engine and version; backend.c, the CUDA plugin or why there is none; tiles.h, whether
- *   the processor has them; diffusion.c, noise schedules; clipstore.c, video.c and files.c, that a library is set up
+ *   the processor has them; diffusion.c, noise schedules; clipstore.c, video_decoder.c and files.c, that a library is set up
  * - shared, behind a lock or counted: files.c, check sums of files by inode and time; fourier.c, FFTW's planner; memory.c,
- *   allocations, for tests that refuse one; video.c, what FFmpeg complains of, for which it has one place in a process: a video
- *   that is read while another thread reads a damaged one may be noted as mended, too
+ *   allocations, for tests that refuse one; video_decoder.c, what FFmpeg complains of, for which it has one place in a process: a
+ * video that is read while another thread reads a damaged one may be noted as mended, too
  *
  * The plugin has one GPU and one stream: of the contexts of a process, one at a time computes there. The last error message is of
  * the thread (status.h). Clip stores in two threads need an HDF5 that was built thread-safe, as Debian's is. */

@@ -3,6 +3,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "common/base/memory.h"
+#include "common/base/rng.h"
+#include "common/base/status.h"
+
 static int rising(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -23,4 +27,23 @@ void ft_percentiles(double *value, int samples, double *low, double *high)
     ft_sort(value, samples);
     *low = value[(int)floor(0.025 * (samples - 1))];
     *high = value[(int)ceil(0.975 * (samples - 1))];
+}
+
+int ft_ratio_interval(const double *of, int64_t n, int samples, uint64_t seed, uint32_t stream, double empty, double *low,
+                      double *high)
+{
+    double *value = ft_alloc_n(samples + 1, sizeof *value);
+    if (!value) return FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
+    for (int k = 0; k < samples; k++) {
+        ft_rng r = ft_rng_make(seed, stream, (uint64_t)k);
+        double below = 0, above = 0;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at = 2 * ft_rng_below(&r, n);
+            below += of[at], above += of[at + 1];
+        }
+        value[k] = below > 0 ? above / below : empty;
+    }
+    if (samples > 0) ft_percentiles(value, samples, low, high);
+    ft_free(value);
+    return FT_OK;
 }

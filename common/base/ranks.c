@@ -48,13 +48,13 @@ static void *work(void *unused)
     pthread_mutex_lock(&all.lock);
     all.done++;
     pthread_cond_signal(&all.finished);
-    for (bool end = false; !end;) {
+    for (bool over = false; !over;) {
         while (all.done == all.begun) pthread_cond_wait(&all.asked, &all.lock);
         int64_t i = all.done % QUEUE;
         pthread_mutex_unlock(&all.lock);
         int bad = 0;
-        end = all.job[i].kind == END;
-        if (end) all.api->end(all.job[i].n != 0);
+        over = all.job[i].kind == END;
+        if (over) all.api->end(all.job[i].n != 0);
         else bad = carry(all.job[i].kind, all.job[i].x, all.job[i].n);
         pthread_mutex_lock(&all.lock);
         all.failed |= bad;

@@ -43,6 +43,7 @@
     ROW(GAN_FRAMES, 0x6A4F, 1, "generator", "draw", "which frames of a real clip a discriminator sees")                          \
     ROW(GAN_TIMES, 0x6A47, 1, "generator", "draw", "times of drawn clips that it sees")                                          \
     ROW(GAN_VIEWS, 0x6A4E, 1, "generator", "4 draw + which", "how clips that a discriminator sees are augmented")                \
+    ROW(SHUFFLED_LABELS, 0x5B0F, 1, "split", "0", "which labels a generator is told in their place (shuffled-labels)")           \
     ROW(MAMBA_INIT, 0x055D, 1, "0", "2 block + direction", "dt and A of a Mamba")                                                \
     ROW(SAMPLE_NOISE, 0x05A3, 1, "sampling", "clip | sampling step << 40", "noise of a clip at a sampling step")                 \
     ROW(IMAGE_FRAMES, 0x1496, 1, "0", "image", "clip and frame of each image beside the clips")                                  \

@@ -26,7 +26,15 @@ void ft_threads_reexec(char **argv)
 #ifdef _OPENMP
 void ft__context_compute(const ft_context *c) { omp_set_num_threads(c->threads.now ? c->threads.now : c->threads.planned); }
 
-void ft__context_threads(ft_context *c, int n) { c->threads.planned = c->threads.now = n > 0 ? n : omp_get_num_procs(); }
+/* All that this process may use: OMP_NUM_THREADS, as everywhere, or the cores of its affinity mask (taskset, Slurm, cpusets). */
+static int all_threads(void)
+{
+    const char *asked = getenv("OMP_NUM_THREADS"); /* a list is one number for each level of nesting */
+    int n = asked ? atoi(asked) : 0, cores = omp_get_num_procs();
+    return n > 0 && n <= 1024 ? n : cores;
+}
+
+void ft__context_threads(ft_context *c, int n) { c->threads.planned = c->threads.now = n > 0 ? n : all_threads(); }
 
 int ft_threads_get(void)
 {

@@ -14,7 +14,7 @@
  * before main(), so the program sets them and starts itself again once. Call first thing in main. */
 void ft_threads_reexec(char **argv);
 
-void ft_threads_set(int n); /* 0: all cores that this process may use */
+void ft_threads_set(int n); /* 0: OMP_NUM_THREADS, or all cores that this process may use */
 int ft_threads_get(void);
 
 /* Looks, four times a second at most, how many cores others leave (/proc/stat), and sets the calling thread's parallel regions to

@@ -11,7 +11,7 @@
 #include "common/base/status.h"
 #include "common/io/clipstore_parts.h"
 
-enum { SLAB = 64 << 20 }; /* bytes of pixels at a time */
+enum { SLAB_BYTES = 64 << 20 }; /* bytes of pixels at a time */
 
 /* A file of a stranger: nothing in it is taken before its class, extent, layout and size are looked at. */
 typedef struct {
@@ -261,7 +261,7 @@ static int read_pixels(ft_clipstore *s, const reader *r)
         rc = ft_may_ask(r->path, "clips", (uint64_t)all, d.held, d.ratio);
     }
     if (rc == FT_OK) {
-        slab = each < SLAB ? SLAB / each : 1;
+        slab = each < SLAB_BYTES ? SLAB_BYTES / each : 1;
         if (slab > n) slab = n;
         ft_apart_memory(2 * r->size + 3 * (uint64_t)(slab * each));
         if (all > FT_STORE_MOST_PIXELS || !(rgb = ft_alloc_n(slab, (size_t)each))) rc = ft_store_no_room(r->path, all);

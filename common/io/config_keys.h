@@ -3,7 +3,7 @@
 #define FT_CONFIG_TABLE(KEY)                                                                                                     \
     KEY("task", CHOICE, "", 0, 0, "vae|generator|classifier|mil: what `forty train` trains")                                     \
     KEY("seed", INT, "0", 0, 1e9, "seed of `forty train`; experiments count seeds from it")                                      \
-    KEY("threads", INT, "0", 0, 1024, "0: all cores")                                                                            \
+    KEY("threads", INT, "0", 0, 1024, "0: all cores, or OMP_NUM_THREADS")                                                        \
     KEY("precision", CHOICE, "auto", 0, 0, "auto|f32|bf16: storage of activations; auto: whatever was measured to be faster")    \
     KEY("auto.products", CHOICE, "measure", 0, 0, "measure|f32|bf16: what precision: auto is for transformers and Mamba")        \
     KEY("auto.convolutions", CHOICE, "measure", 0, 0, "measure|f32|bf16: the same for VAEs, U-Nets and R(2+1)D")                 \
@@ -149,9 +149,9 @@
     KEY("generator.image_mode", CHOICE, "single", 0, 0,                                                                          \
         "single|pairs: each its own latent, or encoded as one clip, as published")                                               \
     KEY("generator.condition", CHOICE, "none", 0, 0,                                                                             \
-        "none|labels|pseudo-labels: the generator learns clips as they are, or is told the class of labelled videos; in an "     \
-        "experiment, of the split's labelled videos alone, or of the rest of the pool as well as a probe of these labels sees "  \
-        "it (features.model)")                                                                                                   \
+        "none|labels|pseudo-labels|shuffled-labels: the generator learns clips as they are, or is told the class of labelled "   \
+        "videos; in an experiment, of the split's labelled videos alone, or of the rest of the pool as well as a probe of "      \
+        "these labels sees it (features.model), or, a control, the split's labels dealt out so that they say nothing")           \
     KEY("generator.confidence", REAL, "0", 0, 1, "least probability of a pseudo-label that it is told; 0: all are told")         \
     KEY("generator.class_drop", REAL, "0.1", 0, 1, "share of labels that it is not told, so that it learns clips of no class")   \
     KEY("generator.class_guidance", REAL, "1", 1, 100,                                                                           \

@@ -7,7 +7,7 @@
 #include "common/base/status.h"
 
 /* CHANGES: grey levels of a 3x3 mean, more than codecs make of a still picture */
-enum { CHANGES = 16, BLACK = 24, FAINT = 4, GAP = 48 }; /* GAP: parts that are nearer than a 48th of the picture are one */
+enum { CHANGES = 16, BLACK_LEVEL = 24, FAINT = 4, GAP = 48 }; /* GAP: parts that are nearer than a 48th of the picture are one */
 
 static int grey(const uint8_t *rgb) { return (2 * rgb[0] + 5 * rgb[1] + rgb[2]) / 8; }
 
@@ -84,7 +84,7 @@ int ft_content_box(uint8_t *const *rgb, int n, int w, int h, ft_rect *box)
         moving += mask[i];
     }
     if (moving < pixels / 50)
-        for (int i = 0; i < pixels; i++) mask[i] = bright[i] > BLACK;
+        for (int i = 0; i < pixels; i++) mask[i] = bright[i] > BLACK_LEVEL;
     int black = floor_of(bright, pixels) + FAINT; /* deep tissue is hardly brighter than nothing */
     for (int i = 0; i < pixels; i++) bright[i] = bright[i] > black;
     widen(wide, mask, w, h, 1 + (w > h ? w : h) / GAP / 2);

@@ -157,9 +157,9 @@ static int check_numbers(const ft_labels *l, const int *first_of, int classes)
 }
 
 /* Every spelling is said once. */
-enum { SPELLINGS = 8 };
+enum { MOST_SPELLINGS = 8 };
 typedef struct {
-    char text[SPELLINGS][64];
+    char text[MOST_SPELLINGS][64];
     int n;
 } spellings;
 
@@ -167,7 +167,7 @@ static void say_spelling(spellings *s, const ft_label *e, const ft_label *as)
 {
     for (int i = 0; i < s->n; i++)
         if (!strncmp(s->text[i], e->label, sizeof s->text[i] - 1)) return;
-    if (s->n == SPELLINGS) return;
+    if (s->n == MOST_SPELLINGS) return;
     snprintf(s->text[s->n++], sizeof s->text[0], "%s", e->label);
     ft_warn("%s:%d: the label '%s' is taken for '%s' of line %d", e->list, e->line, e->label, as->label, as->line);
 }
@@ -220,6 +220,18 @@ const char *ft_label_part(const char **at, size_t *n)
     while (**at && !between(**at)) ++*at;
     for (*n = (size_t)(*at - from); *n && isspace((unsigned char)from[*n - 1]);) --*n;
     return *n ? from : NULL;
+}
+
+char *ft_label_of_bits(const char *const *name, int n, int bits, const char *none)
+{
+    ft_text t;
+    if (bits == 0) return ft_strdup(none);
+    if (ft_text_begin(&t) < 0) return NULL;
+    for (int k = 0, some = 0; k < n; k++)
+        if (bits >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", name[k]);
+    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
+    ft_text_free(&t);
+    return text;
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

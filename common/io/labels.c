@@ -16,12 +16,12 @@
 #include "common/io/lookup.h"
 #include "common/io/table.h"
 
-enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 };          /* MOST_FACTS: bytes; every row repeats the names of its columns */
-enum { VIDEO = 0, LABEL, GROUP, SPLIT, KNOWN, TOLD = 4096 }; /* TOLD: bytes of what --columns says of one */
-static const char *const column_names[KNOWN] = {"video", "label", "group", "split"};
-static const char *const field_names[KNOWN] = {"the name of the video", "the label", "the group", "the split"};
+enum { MOST_ROWS = 250000, MOST_FACTS = 64 << 20 };            /* MOST_FACTS: bytes; every row repeats the names of its columns */
+enum { VIDEO = 0, LABEL, GROUP, SPLIT, N_KNOWN, TOLD = 4096 }; /* TOLD: bytes of what --columns says of one */
+static const char *const column_names[N_KNOWN] = {"video", "label", "group", "split"};
+static const char *const field_names[N_KNOWN] = {"the name of the video", "the label", "the group", "the split"};
 /* What they are called elsewhere: small letters, without what stands between words. */
-static const char *const other_names[KNOWN][14] = {
+static const char *const other_names[N_KNOWN][14] = {
     {"filename", "file", "path", "filepath", "videoname", "videofile", "videopath", "videoid", "hashedfilename", "name"},
     {"class", "finding", "category", "diagnosis", "target", "classname", "labelname", "labels"},
     {"patient", "patientid", "subject", "subjectid", "participant", "participantid", "pid", "patientidname"},
@@ -30,8 +30,8 @@ static const char *const other_names[KNOWN][14] = {
 typedef struct {
     ft_labels *l;
     const ft_list_opt *opt;
-    const char *path;  /* l's own copy */
-    int column[KNOWN]; /* where each known column stands; -1: absent */
+    const char *path;    /* l's own copy */
+    int column[N_KNOWN]; /* where each known column stands; -1: absent */
     int expected, rows;
     bool headerless;
     json_t *fact, *nothing;      /* of the row, kept from row to row with its columns; "" */
@@ -82,7 +82,7 @@ static int check_columns(const char *columns)
     for (const char *p = columns; p && *p; p += strcspn(p, ","), p += *p == ',') {
         bool known = false;
         p += strspn(p, " ");
-        for (int k = 0; k < KNOWN; k++)
+        for (int k = 0; k < N_KNOWN; k++)
             known |= !strncmp(p, column_names[k], strlen(column_names[k])) && p[strlen(column_names[k])] == '=';
         if (!known)
             return FT_FAIL(FT_EUSAGE,
@@ -189,7 +189,7 @@ static void say_columns(const reader *r, const ft_row *row)
 {
     char text[600];
     size_t at = 0;
-    for (int k = 0; k < KNOWN && at < 450; k++)
+    for (int k = 0; k < N_KNOWN && at < 450; k++)
         if (r->column[k] >= 0 && strcmp(row->field[r->column[k]], column_names[k]))
             at += (size_t)snprintf(text + at, sizeof text - at, "%s%s is the column %.100s", at ? ", " : "", field_names[k],
                                    row->field[r->column[k]]);
@@ -202,11 +202,11 @@ static int header(reader *r, const ft_row *row)
     bool any = false;
     for (int i = 0; i < row->fields; i++) FT_TRY(ft_row_name(row, i, "the name of a column"));
     r->expected = row->fields;
-    for (int k = 0; k < KNOWN; k++) {
+    for (int k = 0; k < N_KNOWN; k++) {
         FT_TRY(find_column(r, row, k));
         any |= r->column[k] >= 0;
     }
-    for (int k = 0; k < KNOWN && r->headerless; k++)
+    for (int k = 0; k < N_KNOWN && r->headerless; k++)
         if (!told(r->opt->columns, k, name)) r->column[k] = -1; /* what stands in the first row is no name */
     all_names(row, all);
     if (!any && row->fields == 2) {
@@ -218,7 +218,7 @@ static int header(reader *r, const ft_row *row)
             return FT_FAIL(
                 FT_EDATA, "%s:1: no column named %s. There are %s. Say which it is: --columns %s=NAME (data.columns)%s",
                 row->path, column_names[k], all, column_names[k], any ? "" : ", or, in a list without a header, video=1,label=2");
-    for (int k = 0; k < KNOWN; k++)
+    for (int k = 0; k < N_KNOWN; k++)
         for (int q = 0; q < k; q++)
             if (r->column[k] >= 0 && r->column[k] == r->column[q])
                 return FT_FAIL(FT_EDATA, "%s:1: the column %s is %s and %s. Say which: --columns (data.columns)", row->path,
@@ -261,7 +261,7 @@ static int facts(reader *r, const ft_row *row, char **text)
     snprintf(where, sizeof where, "%s:%d", row->path, row->line);
     for (int i = 0; i < row->fields && rc == FT_OK; i++) {
         bool known = false;
-        for (int k = 0; k < KNOWN; k++) known |= r->column[k] == i;
+        for (int k = 0; k < N_KNOWN; k++) known |= r->column[k] == i;
         for (int k = 0; k < r->kinds; k++) known |= r->kind[k] == i;
         if (!known && r->name[i]) rc = take_fact(r, row, i, where);
     }
@@ -420,7 +420,7 @@ static int read_folder(ft_labels *l, const char *folder, const ft_list_opt *opt)
     return rc;
 }
 
-static int settle(ft_labels *l, const ft_list_opt *opt)
+int ft_labels_settle(ft_labels *l, const ft_list_opt *opt)
 {
     int rc = ft_labels_name_splits(l);
     if (rc == FT_OK) rc = opt->multilabel ? ft_labels_to_sets(l) : ft_labels_to_classes(l, opt->bins);
@@ -434,7 +434,7 @@ int ft_labels_read(ft_labels *l, const char *path, const ft_list_opt *opt)
     static const ft_list_opt nothing = {0};
     if (!opt) opt = &nothing;
     FT_TRY(ft_is_dir(path) ? read_folder(l, path, opt) : read_file(l, path, opt));
-    return settle(l, opt);
+    return ft_labels_settle(l, opt);
 }
 
 int ft_labels_sha256(const char *path, char hex[65])
@@ -453,99 +453,6 @@ int ft_labels_sha256(const char *path, char hex[65])
     return FT_OK;
 }
 
-/* class NULL: of none, in the folder itself */
-static int add_video(ft_labels *l, const char *folder, const char *class, const char *file)
-{
-    if (class) FT_TRY(ft_check_name(class, strlen(class), folder, "the folder"));
-    FT_TRY(ft_check_name(file, strlen(file), folder, "the file"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = class ? ft_format("%s/%s", class, file) : ft_strdup(file),
-                    .label = ft_strdup(class ? class : ""),
-                    .group = class ? ft_strdup("") : ft_strdup(file),
-                    .split = ft_strdup(""),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0]};
-    return e->video && e->label && e->group && e->split && e->facts ? FT_OK : no_memory(folder);
-}
-
-/* Texts and tables that lie beside videos */
-static bool no_video(const char *name)
-{
-    static const char *const ending[] = {"txt",  "csv",  "tsv", "json", "xml", "md",    "pdf", "doc", "docx", "xls",
-                                         "xlsx", "html", "yml", "yaml", "py",  "ipynb", "zip", "srt", "log",  "db"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof ending / sizeof *ending; i++)
-        if (!strcasecmp(dot + 1, ending[i])) return true;
-    return ft_is_foreign(name);
-}
-
-/* Names of a folder without hidden and foreign ones, which are counted. */
-static int visible(const char *path, char ***name, int *n, int *others)
-{
-    int kept = 0;
-    FT_TRY(ft_list_dir(path, name, n));
-    for (int i = 0; i < *n; i++) {
-        if (no_video((*name)[i])) ++*others, ft_free((*name)[i]);
-        else (*name)[kept++] = (*name)[i];
-    }
-    *n = kept;
-    return FT_OK;
-}
-
-static void say_others(const char *folder, int others)
-{
-    if (others) ft_log("%s: %d hidden files, texts and tables are no videos and are left out", folder, others);
-}
-
-int ft_labels_from_files(ft_labels *l, const char *folder)
-{
-    char **name;
-    int n, others = 0, rc = FT_OK;
-    memset(l, 0, sizeof *l);
-    FT_TRY(visible(folder, &name, &n, &others));
-    if (!(l->list[0] = ft_strdup(folder))) rc = no_memory(folder);
-    for (int i = 0; i < n; i++) {
-        if (rc == FT_OK) rc = add_video(l, folder, NULL, name[i]);
-        ft_free(name[i]);
-    }
-    ft_free(name);
-    say_others(folder, others);
-    if (rc == FT_OK && l->n == 0) rc = FT_FAIL(FT_EDATA, "%s: no videos in it", folder);
-    if (rc < 0) ft_labels_free(l);
-    return rc;
-}
-
-int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *opt)
-{
-    static const ft_list_opt nothing = {0};
-    char **class, **file;
-    int n, m, others = 0, rc = FT_OK;
-    memset(l, 0, sizeof *l);
-    FT_TRY(visible(folder, &class, &n, &others));
-    if (!(l->list[0] = ft_strdup(folder))) rc = no_memory(folder);
-    for (int i = 0; i < n; i++) {
-        char *dir = ft_format("%s/%s", folder, class[i]);
-        if (rc == FT_OK && !dir) rc = no_memory(folder);
-        if (rc == FT_OK && ft_is_dir(dir) && (rc = visible(dir, &file, &m, &others)) == FT_OK) {
-            for (int k = 0; k < m; k++) {
-                if (rc == FT_OK) rc = add_video(l, folder, class[i], file[k]);
-                ft_free(file[k]);
-            }
-            ft_free(file);
-        }
-        ft_free(dir);
-        ft_free(class[i]);
-    }
-    ft_free(class);
-    say_others(folder, others);
-    if (rc == FT_OK && l->n == 0)
-        rc = FT_FAIL(FT_EDATA, "%s: no videos in folders by class. Give --labels FILE.csv, or make %s/CLASS/VIDEO", folder,
-                     folder);
-    if (rc < 0) ft_labels_free(l);
-    return rc < 0 ? rc : settle(l, opt ? opt : &nothing);
-}
-
 static void row_free(ft_label *e)
 {
     ft_free(e->video);
@@ -554,6 +461,24 @@ static void row_free(ft_label *e)
     ft_free(e->split);
     ft_free(e->facts);
     ft_free(e->file);
+}
+
+int ft_labels_add(ft_labels *l, const ft_label_texts *row)
+{
+    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
+    ft_label *e = &l->row[l->n++];
+    *e = (ft_label){.video = ft_strdup(row->video ? row->video : ""),
+                    .label = ft_strdup(row->label ? row->label : ""),
+                    .group = ft_strdup(row->group ? row->group : ""),
+                    .split = ft_strdup(row->split ? row->split : ""),
+                    .facts = ft_strdup(row->facts ? row->facts : "{}"),
+                    .file = row->file ? ft_strdup(row->file) : NULL,
+                    .list = l->list[0],
+                    .line = row->line,
+                    .from = row->from,
+                    .frames = row->frames};
+    bool room = e->video && e->label && e->group && e->split && e->facts && (e->file || !row->file);
+    return room ? FT_OK : no_memory(e->list);
 }
 
 void ft_labels_drop(ft_labels *l, int i)

@@ -43,6 +43,8 @@ typedef struct {
 #define FT_NO_LABEL "none"
 /* The next class that a label of several names, from *at on; NULL: there are no more. Not terminated: *n bytes. */
 const char *ft_label_part(const char **at, size_t *n);
+/* The label that bits of n names say: "blood|polyp", `none` without any; fresh, NULL: no memory. */
+char *ft_label_of_bits(const char *const *name, int n, int bits, const char *none);
 
 /* `path` may be a folder of lists as PolypDiag's splits/: train.txt, val.txt, test.txt (or .csv) tell the split. Without
  * test.txt, val.txt is the test list, as it is there. opt may be NULL. */
@@ -52,10 +54,19 @@ int ft_labels_sha256(const char *path, char hex[65]); /* of the file, or of the 
 int ft_labels_from_folders(ft_labels *l, const char *folder, const ft_list_opt *opt);
 /* Every file of a folder is a video without a label: clips for `clips:` and data.unlabelled. */
 int ft_labels_from_files(ft_labels *l, const char *folder);
+/* One row more, of the first list, with copies of these texts; NULL: an empty one, of `file` and `facts` none. */
+typedef struct {
+    const char *video, *label, *group, *split, *file, *facts;
+    int line;
+    int64_t from, frames;
+} ft_label_texts;
+int ft_labels_add(ft_labels *l, const ft_label_texts *row);
 void ft_labels_drop(ft_labels *l, int i); /* takes row i out, keeping the order of the others */
 void ft_labels_free(ft_labels *l);
 
-/* What its words mean, called by the readers above in this order: label_values.c. Each may change what stands in the rows. */
+/* What its words mean, called by the readers above: the next four in this order, label_values.c. Each may change what stands in
+ * the rows; after an error there are none. */
+int ft_labels_settle(ft_labels *l, const ft_list_opt *opt);
 int ft_labels_name_splits(ft_labels *l);                  /* TRAIN, val, dev, fold_3: "train", "validation", "3" */
 int ft_labels_to_classes(ft_labels *l, const char *bins); /* numbers by bins; 1 and 1.0, Polyp and polyp are one class */
 int ft_labels_to_sets(ft_labels *l); /* the same for each class that a label names; then in order: "blood|polyp" */

@@ -21,7 +21,7 @@ static const struct {
 /* ---- the header, a Python dictionary of three: 'descr' a text, 'fortran_order' True or False, 'shape' a tuple
  * ------------------ */
 
-enum { DESCR = 1, FORTRAN = 2, SHAPE = 4, HEADER_MOST = 1 << 16 };
+enum { DESCR = 1, FORTRAN_ORDER = 2, SHAPE = 4, HEADER_MOST = 1 << 16 };
 
 static const char *blank(const char *p) { return p + strspn(p, " \t\r\n"); }
 
@@ -79,7 +79,7 @@ static int read_entry(ft_st_tensor *t, const char *path, const char **p, int *se
 {
     char key[24];
     if (!quoted(p, key) || *(*p = blank(*p)) != ':') return damaged(path);
-    int which = !strcmp(key, "descr") ? DESCR : !strcmp(key, "fortran_order") ? FORTRAN : !strcmp(key, "shape") ? SHAPE : 0;
+    int which = !strcmp(key, "descr") ? DESCR : !strcmp(key, "fortran_order") ? FORTRAN_ORDER : !strcmp(key, "shape") ? SHAPE : 0;
     if (!which || *seen & which) return damaged(path);
     *seen |= which;
     *p = blank(*p + 1);
@@ -105,7 +105,7 @@ static int parse(ft_npy *a, const char *path, const char *header, const char *da
         if (*(p = blank(p)) == ',') p++;
         else if (*p != '}') return damaged(path);
     }
-    if (seen != (DESCR | FORTRAN | SHAPE) || *blank(p + 1)) return damaged(path);
+    if (seen != (DESCR | FORTRAN_ORDER | SHAPE) || *blank(p + 1)) return damaged(path);
     if (fortran && t->ndim > 1)
         return FT_FAIL(FT_EDATA, "%s: in Fortran order. Save it with numpy.ascontiguousarray(array)", path);
     if (!ft_mul_size((size_t)t->count, each, &t->bytes))
@@ -128,17 +128,14 @@ int ft_npy_read(ft_npy *a, const char *path)
     const unsigned char *u = (const unsigned char *)a->file;
     int rc = FT_OK;
     char *header = NULL;
-    if (size < 12) {
-        rc = FT_FAIL(FT_EDATA, "%s: a NumPy file of %zu bytes. It is cut off", path, size);
-        goto done;
-    }
+    if (size < 12) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: a NumPy file of %zu bytes. It is cut off", path, size));
     begin = u[6] == 1 ? 10 : 12;
     head = (size_t)u[8] | (size_t)u[9] << 8;
     if (u[6] > 1) head |= (size_t)u[10] << 16 | (size_t)u[11] << 24;
-    if (head > size - begin || head > HEADER_MOST) {
-        rc = FT_FAIL(FT_EDATA, "%s: a header of %zu bytes in a file of %zu. The file is damaged or cut off", path, head, size);
-        goto done;
-    }
+    if (head > size - begin || head > HEADER_MOST)
+        FT_TRY_TO(
+            rc, done,
+            FT_FAIL(FT_EDATA, "%s: a header of %zu bytes in a file of %zu. The file is damaged or cut off", path, head, size));
     header = ft_format("%.*s", (int)head, a->file + begin);
     rc = header ? parse(a, path, header, a->file + begin + head, size - begin - head) : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
 done:

@@ -224,11 +224,10 @@ int ft_safetensors_read(ft_safetensors *st, const char *path)
     uint64_t length = 0;
     if (st->file_size >= 8)
         for (int i = 7; i >= 0; i--) length = length << 8 | (unsigned char)st->file[i];
-    if (st->file_size < 8 || length > st->file_size - 8 || length > HEADER_MOST) {
-        rc = FT_FAIL(FT_EDATA, "%s: not a safetensors file (%zu bytes, header of %llu). Check the path", path, st->file_size,
-                     (unsigned long long)length);
-        goto done;
-    }
+    if (st->file_size < 8 || length > st->file_size - 8 || length > HEADER_MOST)
+        FT_TRY_TO(rc, done,
+                  FT_FAIL(FT_EDATA, "%s: not a safetensors file (%zu bytes, header of %llu). Check the path", path, st->file_size,
+                          (unsigned long long)length));
     const char *data = st->file + 8 + length;
     size_t size = st->file_size - 8 - (size_t)length;
     header h = {path, st->file + 8, data};

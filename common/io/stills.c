@@ -42,7 +42,7 @@ static int refuse_big_tiff(const char *path)
                    path);
 }
 
-static bool is_image(const char *name)
+bool ft_still_name(const char *name)
 {
     static const char *const ending[] = {"png", "jpg", "jpeg", "tif", "tiff", "bmp"};
     const char *dot = strrchr(name, '.');
@@ -58,7 +58,7 @@ static int open_folder(ft_stills *s)
     int all;
     FT_TRY(ft_list_dir(s->path, &s->name, &all));
     for (int i = 0; i < all; i++) {
-        if (is_image(s->name[i])) s->name[s->n++] = s->name[i];
+        if (ft_still_name(s->name[i])) s->name[s->n++] = s->name[i];
         else s->others += !ft_is_foreign(s->name[i]), ft_free(s->name[i]);
     }
     if (s->n == 0)

@@ -19,6 +19,7 @@ typedef struct {
     AVFrame *frame; /* of the last ft_stills_next */
 } ft_stills;
 
+bool ft_still_name(const char *name); /* does it end as an image's, and is no file of the system? */
 /* FT_OK with n 0 when `path` (borrowed) is another kind of file. FT_EDATA: a folder without images, a TIFF file whose pages
  * cannot be counted, a BigTIFF file. */
 int ft_stills_open(ft_stills *s, const char *path);

@@ -9,7 +9,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
-enum { DIMS = FT_ST_DIMS, MAX_STACK = 1 << 20, MAX_TEXT = 1 << 16, MAX_KEY = 4096, CHUNK = 1 << 16 };
+enum { MOST_DIMS = FT_ST_DIMS, MAX_STACK = 1 << 20, MAX_TEXT = 1 << 16, MAX_KEY = 4096, CHUNK_BYTES = 1 << 16 };
 enum { PICKLE_RATIO = 64 }; /* bytes of ours for each byte of a pickle; files of torch.save take 10 to 30 */
 
 int ft_unpickler_bad(const ft_unpickler *m, const char *format, ...)
@@ -30,7 +30,7 @@ static int need(ft_unpickler *m, size_t size, void **p)
     if (!ft_add_size(size, 15, &size)) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
     size &= ~(size_t)15;
     if (size > m->spare_size) {
-        size_t chunk = size > CHUNK / 4 ? size : CHUNK;
+        size_t chunk = size > CHUNK_BYTES / 4 ? size : CHUNK_BYTES;
         if (!ft_add_size(m->used, chunk, &m->used)) return FT_FAIL(FT_ENOMEM, "%s: no memory", m->path);
         FT_TRY(ft_may_ask(m->path, "pickled objects", m->used, (uint64_t)(m->p - m->begin), PICKLE_RATIO));
         char *fresh = ft_arena_alloc(m->arena, chunk);
@@ -201,7 +201,8 @@ static int persistent(ft_unpickler *m)
 
 static int numbers(ft_unpickler *m, const ft_pickled *list, int64_t *v, int *count)
 {
-    if (list->kind != FT_PICKLE_SEQUENCE || list->n > DIMS) return ft_unpickler_bad(m, "a tensor of more than %d dims", DIMS);
+    if (list->kind != FT_PICKLE_SEQUENCE || list->n > MOST_DIMS)
+        return ft_unpickler_bad(m, "a tensor of more than %d dims", MOST_DIMS);
     for (int i = 0; i < list->n; i++) {
         if (list->item[i]->kind != FT_PICKLE_INT || list->item[i]->value < 0)
             return ft_unpickler_bad(m, "a tensor with an impossible dim or stride");
@@ -217,8 +218,8 @@ static int tensor(ft_unpickler *m, const ft_pickled *args)
     void *shape;
     ft_pickled *t;
     FT_TRY(make(m, FT_PICKLE_TENSOR, &t));
-    FT_TRY(need(m, 2 * DIMS * sizeof *t->dim, &shape));
-    t->dim = shape, t->stride = t->dim + DIMS;
+    FT_TRY(need(m, 2 * MOST_DIMS * sizeof *t->dim, &shape));
+    t->dim = shape, t->stride = t->dim + MOST_DIMS;
     if (args->n < 4 || args->item[0]->kind != FT_PICKLE_STORAGE || args->item[1]->kind != FT_PICKLE_INT ||
         args->item[1]->value < 0)
         return ft_unpickler_bad(m, "a tensor is described in an unknown way");

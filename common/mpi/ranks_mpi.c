@@ -17,8 +17,8 @@ static int start(int *rank, int *ranks)
 static int sum(float *x, int64_t n)
 {
     for (int64_t at = 0; at < n; at += PART) {
-        int part = (int)(n - at < PART ? n - at : PART);
-        if (MPI_Allreduce(MPI_IN_PLACE, x + at, part, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD) != MPI_SUCCESS) return 1;
+        int now = (int)(n - at < PART ? n - at : PART);
+        if (MPI_Allreduce(MPI_IN_PLACE, x + at, now, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD) != MPI_SUCCESS) return 1;
     }
     return 0;
 }

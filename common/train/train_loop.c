@@ -280,22 +280,22 @@ int ft_train(ft_trainer *t)
     if (rc == FT_OK && t->tensorboard && ft_this_rank() == 0) rc = ft_tensorboard_open(&l.board, t->dir, p->step);
     while (rc == FT_OK && p->step < t->steps && !l.stop && !t->enough) {
         if (p->step == from + 1) second = ft_now(); /* the first one also makes kernels */
-        if (!ft_leases_kept()) {
-            rc = FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", t->dir);
-            goto out;
-        }
-        FT_TRY_TO(rc, out, begin_step(&l, p->step));
+        if (!ft_leases_kept())
+            FT_TRY_TO(
+                rc, done,
+                FT_FAIL(FT_EIO, "%s: the folder went away, or another process took it, while this one worked in it", t->dir));
+        FT_TRY_TO(rc, done, begin_step(&l, p->step));
         p->step++;
-        if (t->after) FT_TRY_TO(rc, out, t->after(t->ctx, p->step));
+        if (t->after) FT_TRY_TO(rc, done, t->after(t->ctx, p->step));
         bool due = t->save_every > 0 && p->step % t->save_every == 0;
-        if (l.stop || t->enough || p->step == t->steps || due) FT_TRY_TO(rc, out, settle(&l, 0));
-        if (!l.stop && due && p->step < t->steps) FT_TRY_TO(rc, out, save(t, p));
+        if (l.stop || t->enough || p->step == t->steps || due) FT_TRY_TO(rc, done, settle(&l, 0));
+        if (!l.stop && due && p->step < t->steps) FT_TRY_TO(rc, done, save(t, p));
     }
     if (rc == FT_OK && l.stop) { /* also after the last step: an interrupted run says so */
-        FT_TRY_TO(rc, out, save(t, p));
+        FT_TRY_TO(rc, done, save(t, p));
         rc = FT_FAIL(FT_EINTERRUPTED, "interrupted at step %lld of %lld; the state is saved in %s. Continue with --resume",
                      (long long)p->step, (long long)t->steps, t->dir);
-        goto out;
+        goto done;
     }
     if (t->enough) t->steps = p->step; /* so many were done */
     t->mean_loss = p->tail_n ? p->tail / (double)p->tail_n : 0;
@@ -304,7 +304,7 @@ int ft_train(ft_trainer *t)
     ft_progress_end(&l.bar, p->step);
     if (rc == FT_OK) rc = finish(t, p);
     if (rc == FT_OK) rc = ft_ranks_meet(); /* what rank 0 wrote is there */
-out:
+done:
     ft_interruptible(false);
     if (ft_tensorboard_close(l.board) < 0 && rc == FT_OK) rc = FT_EIO;
     ft_free(p->text);

@@ -81,5 +81,6 @@ int ft_arm_read(ft_arm_result *a, const ft_config *cfg, const char *entry)
         snprintf(a->name + at, sizeof a->name - at, " %s", leaf && leaf < strchr(setting, '=') ? leaf + 1 : setting);
         settings += length;
     }
+    a->opt = ft_arm_options_of(a->cfg);
     return FT_OK;
 }

@@ -9,8 +9,9 @@
 /* One arm in one fold and split, being prepared. */
 typedef struct {
     ft_experiment *x;
-    const char *arm, *label; /* a row's name, a preset, `clips: FILE`; what tables call it */
-    const ft_config *cfg;    /* the experiment's with this arm's own settings */
+    const char *arm, *label;   /* a row's name, a preset, `clips: FILE`; what tables call it */
+    const ft_config *cfg;      /* the experiment's with this arm's own settings */
+    const ft_arm_options *opt; /* what they say */
     int fold, split;
     ft_videos labelled, unlabelled; /* of the split; an arm may replace them */
     ft_stage *made;                 /* what makes the clips of this arm, clips.h5 in its folder; NULL: nothing does */

@@ -11,17 +11,22 @@
 enum { PREFIX = 7 };
 static bool is_clips(const char *arm) { return !strncmp(arm, "clips: ", PREFIX); }
 
-static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
+static ft_ingest_opt options(const ft_experiment *x, const ft_stage *s)
 {
     const ft_config *cfg = s->own;
+    return (ft_ingest_opt){.videos = s->arm + PREFIX,
+                           .sampling = {ft_alike_sampler(cfg), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1, 0},
+                           .view = ft_config_text(cfg, "data.view"),
+                           .size = x->store.size,
+                           .fps = ft_config_real(cfg, "data.fps"),
+                           .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                           .list = {.as = "unlabelled"}};
+}
+
+static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
+{
     char path[FT_PATH];
-    ft_ingest_opt o = {.videos = s->arm + PREFIX,
-                       .sampling = {ft_alike_sampler(cfg), x->store.frames, (int)ft_config_int(cfg, "data.stride"), 1, 0},
-                       .view = ft_config_text(cfg, "data.view"),
-                       .size = x->store.size,
-                       .fps = ft_config_real(cfg, "data.fps"),
-                       .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
-                       .list = {.as = "unlabelled"}};
+    ft_ingest_opt o = options(x, s);
     ft_ingest_result r;
     ft_stage_file(path, s, "clips.h5");
     FT_TRY(ft_ingest(&o, path, &r));

@@ -6,7 +6,7 @@
 
 static int prepare(ft_arm_context *c)
 {
-    int64_t *labelled = NULL, n, want = ft_config_int(c->cfg, "generated");
+    int64_t *labelled = NULL, n, want = c->opt->generated;
     FT_TRY(ft_clips_of(&c->x->store, &c->labelled, &labelled, &n));
     if (!(c->clips = ft_alloc_n(want + 1, sizeof *c->clips))) {
         ft_free(labelled);

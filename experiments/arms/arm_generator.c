@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/arms/arm.h"
@@ -71,6 +70,8 @@ static double training_work(const ft_config *cfg)
 
 static bool is_pseudo(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.condition"), "pseudo-labels"); }
 
+static bool is_shuffled(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.condition"), "shuffled-labels"); }
+
 /* Of the split's labelled videos the class of each clip, and pseudo-labels of all others; nothing without generator.condition.
  * Fresh memory. */
 static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_pool *pool, ft_conditions *told, int **of_clip,
@@ -90,6 +91,7 @@ static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_p
                                        *of_clip, *pseudo)
                      : FT_FAIL(FT_ENOMEM, "no memory for labels");
     }
+    if (rc == FT_OK && is_shuffled(s->own)) rc = ft_conditions_shuffle(*of_clip, pool, x->classes.n, (uint64_t)s->split);
     *told = (ft_conditions){(const char *const *)x->classes.name, x->classes.n, *of_clip, *pseudo};
     ft_free(labelled.video);
     ft_free(rest.video);

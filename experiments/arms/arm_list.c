@@ -96,7 +96,7 @@ static int arms_of(ft_result *r, char **entry, int n)
 {
     const ft_config *cfg = r->x->cfg;
     const char *where = ft_config_origin(cfg, "arms");
-    int runs = (int)(ft_config_int(cfg, "splits") * ft_config_int(cfg, "seeds"));
+    int runs = r->opt.splits * r->opt.seeds;
     bool baseline = false;
     if (n == 0) return FT_FAIL(FT_ECONFIG, "%s: arms is empty. Name at least supervised", where);
     if ((int64_t)n * runs > MAX_RUNS)
@@ -112,12 +112,11 @@ static int arms_of(ft_result *r, char **entry, int n)
             return FT_FAIL(FT_EIO, "%s: %s is not there", where, a->arm + 7);
         FT_TRY(ft_protocol_check(a->cfg));
         FT_TRY(ft_classifier_check(a->cfg, true));
-        baseline |= !strcmp(a->name, ft_config_text(cfg, "baseline"));
+        baseline |= !strcmp(a->name, r->opt.baseline);
     }
     for (int k = 0; k < n; k++) FT_TRY(check_length(&r->arm[k], entry[k], where));
     if (!baseline && strcmp(ft_config_origin(cfg, "baseline"), "default"))
-        return FT_FAIL(FT_ECONFIG, "%s: the baseline %s is none of the arms", ft_config_origin(cfg, "baseline"),
-                       ft_config_text(cfg, "baseline"));
+        return FT_FAIL(FT_ECONFIG, "%s: the baseline %s is none of the arms", ft_config_origin(cfg, "baseline"), r->opt.baseline);
     return FT_OK;
 }
 
@@ -127,6 +126,7 @@ int ft_arms_read(ft_result *r)
     int n = ft_config_list(r->x->cfg, "arms", &entry), rc = FT_OK;
     arm_list l = {0};
     int64_t arms = 0, of_entry;
+    r->opt = ft_arm_options_of(r->x->cfg);
     for (int i = 0; i < n && rc == FT_OK; i++) {
         rc = count(where, entry[i], &of_entry);
         if (rc == FT_OK && (arms += of_entry) > MAX_ARMS) rc = FT_FAIL(FT_ECONFIG, "%s: more than %d arms", where, MAX_ARMS);

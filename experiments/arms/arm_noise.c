@@ -21,8 +21,8 @@ static const ft_stage_kind noise = {"noise", compute, NULL};
 static int plan(ft_arm_context *c)
 {
     ft_experiment *x = c->x;
-    json_t *key = json_pack("{s:s,s:I,s:o}", "store", x->store.id, "generated", (json_int_t)ft_config_int(c->cfg, "generated"),
-                            "pool", ft_video_names(&x->store, &x->folds[c->fold].pool));
+    json_t *key = json_pack("{s:s,s:I,s:o}", "store", x->store.id, "generated", (json_int_t)c->opt->generated, "pool",
+                            ft_video_names(&x->store, &x->folds[c->fold].pool));
     return ft_stage_add(x,
                         &(ft_stage){.kind = &noise, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold},
                         key, &c->made);

@@ -43,7 +43,7 @@ static int numbers(const ft_result *r, const ft_arm_result *base, int64_t pool, 
     qsort(out, (size_t)kept, sizeof *out, by_value);
     *n = 0;
     for (int i = 0; i < kept; i++)
-        if (out[i] != ft_config_int(base->cfg, "labels") && (*n == 0 || out[*n - 1] != out[i])) out[(*n)++] = out[i];
+        if (out[i] != base->opt.labels && (*n == 0 || out[*n - 1] != out[i])) out[(*n)++] = out[i];
     return FT_OK;
 }
 
@@ -53,6 +53,7 @@ static int add_point(ft_result *r, const ft_arm_result *base, int64_t labels, in
     char mine[128], other[128];
     FT_TRY(ft_arm_begin(a, runs));
     FT_TRY(ft_config_copy(&a->cfg, base->cfg));
+    a->opt = ft_arm_options_of(a->cfg);
     if (labels == pool) snprintf(a->arm, sizeof a->arm, "fully-supervised");
     else snprintf(a->arm, sizeof a->arm, "more-labels %lld", (long long)labels);
     snprintf(a->name, sizeof a->name, "curve %lld labels", (long long)labels);
@@ -77,7 +78,7 @@ static int points_of(ft_result *r, const ft_arm_result *base, const int64_t *lab
 {
     if (!(r->point = ft_alloc_n(r->curve_n + 1, sizeof *r->point))) return FT_FAIL(FT_ENOMEM, "no memory for a curve");
     for (int i = 0; i < r->curve_n; i++) r->point[i] = (ft_label_point){.labels = (double)labels[i], .arm = &r->curve[i]};
-    r->point[r->curve_n] = (ft_label_point){.labels = (double)ft_config_int(base->cfg, "labels"), .arm = base};
+    r->point[r->curve_n] = (ft_label_point){.labels = (double)base->opt.labels, .arm = base};
     r->points = r->curve_n + 1;
     qsort(r->point, (size_t)r->points, sizeof *r->point, by_labels);
     return FT_OK;
@@ -92,7 +93,7 @@ int ft_curve_check(const ft_result *r)
         return FT_FAIL(FT_ECONFIG,
                        "%s: curve: worth is counted in labels of a supervised baseline, and %s is none of the arms that are. "
                        "Add supervised to arms, or leave out curve",
-                       where, ft_config_text(r->x->cfg, "baseline"));
+                       where, r->opt.baseline);
     for (int i = 0; i < n; i++) {
         char *end;
         if (strcmp(entry[i], "all") && (strtoll(entry[i], &end, 10) < 2 || *end))
@@ -106,7 +107,7 @@ int ft_curve_read(ft_result *r)
 {
     const char *const *entry;
     int n = ft_config_list(r->x->cfg, "curve", &entry), rc;
-    int runs = (int)(ft_config_int(r->x->cfg, "splits") * ft_config_int(r->x->cfg, "seeds"));
+    int runs = r->opt.splits * r->opt.seeds;
     if (n == 0) return FT_OK;
     const ft_arm_result *base = ft_baseline(r, NULL);
     int64_t pool = pool_labels(r->x), *labels = ft_alloc_n(n, sizeof *labels);

@@ -33,14 +33,13 @@ void ft_arms_free(ft_arm_result *arm, int n)
 
 ft_arm_result *ft_baseline(const ft_result *r, const ft_arm_result *a)
 {
-    const char *name = ft_config_text(r->x->cfg, "baseline");
+    const char *name = r->opt.baseline;
     ft_arm_result *base = NULL;
     for (int i = 0; i < r->n; i++)
         if (!strcmp(r->arm[i].name, name)) base = &r->arm[i];
-    if (a && strcmp(a->arm, name) && ft_config_int(a->cfg, "labels") != ft_config_int(r->x->cfg, "labels"))
+    if (a && strcmp(a->arm, name) && a->opt.labels != r->opt.labels)
         for (int i = 0; i < r->n; i++)
-            if (!strcmp(r->arm[i].arm, name) && ft_config_int(r->arm[i].cfg, "labels") == ft_config_int(a->cfg, "labels"))
-                return &r->arm[i];
+            if (!strcmp(r->arm[i].arm, name) && r->arm[i].opt.labels == a->opt.labels) return &r->arm[i];
     return base;
 }
 

@@ -2,6 +2,7 @@
 #ifndef FT_RESULTS_H
 #define FT_RESULTS_H
 
+#include "experiments/arms/arm_options.h"
 #include "experiments/stages/stage.h"
 #include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_confounds.h"
@@ -16,6 +17,7 @@ typedef struct ft_planned_run ft_planned_run; /* runs.h */
 typedef struct ft_arm_result {
     char arm[600], name[128]; /* see ft_arm_context; what tables call it */
     ft_config *cfg;
+    ft_arm_options opt;   /* of cfg */
     ft_planned_run *plan; /* every (split, seed) */
     int planned, n;       /* n: of them read */
     ft_run_scores *run;
@@ -53,6 +55,7 @@ typedef struct {
 
 typedef struct {
     ft_experiment *x;
+    ft_arm_options opt; /* of x->cfg */
     ft_arm_result *arm;
     int n;
     ft_arm_result *curve; /* the baseline with other numbers of labels: no arms of the tables */

@@ -31,7 +31,7 @@ struct ft_cli {
 static const ft_option common[] = {
     {"--set", "KEY=VALUE", NULL, "override a setting (repeatable)"},
     {"--seed", "N", NULL, "seed"},
-    {"--threads", "N", NULL, "0: all cores"},
+    {"--threads", "N", NULL, "0: all cores, or OMP_NUM_THREADS"},
     {"--precision", "auto|f32|bf16", NULL, "storage of activations"},
     {"--device", "auto|cpu|cuda[:N]", NULL, "where to compute; auto: a GPU if there is one"},
     {"--force", NULL, NULL, "replace an existing output"},

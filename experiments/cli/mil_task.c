@@ -85,8 +85,8 @@ int ft_mil_task(const ft_config *cfg, const char *dir, bool resume)
     int64_t *video = NULL, n = 0;
     int *label = NULL;
     json_t *about = NULL;
-    int rc = mil_data_read(&d, cfg, ft_config_text(cfg, "data.features"));
-    if (rc < 0) goto done;
+    int rc;
+    FT_TRY_TO(rc, done, mil_data_read(&d, cfg, ft_config_text(cfg, "data.features")));
     const ft_fold *fold = &d.folds[0];
     const ft_videos *part[] = {&fold->pool, &fold->validation}; /* nothing is chosen by validation: it may teach */
     video = ft_alloc((size_t)(d.videos.n_video + 1) * sizeof *video),
@@ -308,20 +308,21 @@ static int judge(judged *j, const mil_data *d, const ft_config *cfg, const char 
 {
     const ft_videos *test = &d->folds[0].test;
     int64_t all = d->videos.n_video, *row = NULL;
+    bool *in = ft_alloc_n(all + 1, sizeof *in), whole = !strcmp(split, "all");
     int rc = FT_OK;
     j->video = ft_alloc((size_t)(all + 1) * sizeof *j->video), row = ft_alloc((size_t)(all + 1) * sizeof *row);
     j->label = ft_alloc((size_t)(all + 1) * sizeof *j->label);
     j->p = ft_alloc((size_t)(all + 1) * sizeof *j->p), j->rows = ft_alloc((size_t)(all + 1) * 2 * sizeof *j->rows);
-    if (!j->video || !row || !j->label || !j->p || !j->rows) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for videos"));
-    for (int64_t v = 0; v < all; v++) { /* in order of the list, as a NumPy file of frame labels has it */
-        bool in = !strcmp(split, "all") || !strcmp(d->videos.video[v].split, split);
-        for (int64_t i = 0; !strcmp(split, "test") && i < test->n; i++) in |= test->video[i] == v;
-        if (in && d->classes.of_video[v] >= 0) {
+    if (!in || !j->video || !row || !j->label || !j->p || !j->rows)
+        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for videos"));
+    for (int64_t v = 0; v < all; v++) in[v] = whole || !strcmp(d->videos.video[v].split, split);
+    for (int64_t i = 0; !strcmp(split, "test") && i < test->n; i++) in[test->video[i]] = true;
+    for (int64_t v = 0; v < all; v++) /* in order of the list, as a NumPy file of frame labels has it */
+        if (in[v] && d->classes.of_video[v] >= 0) {
             row[j->n] = d->row[v], j->label[j->n] = d->classes.of_video[v] == d->classes.positive;
             j->snippets += d->features.video[d->row[v]].snippets;
             j->video[j->n++] = v;
         }
-    }
     if (!j->n) FT_TRY_TO(rc, done, FT_FAIL(FT_EDATA, "%s: no videos in the split %s. Use --split all", d->videos.path, split));
     if (!(j->score = ft_alloc((size_t)j->snippets * sizeof *j->score)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for scores"));
@@ -330,6 +331,7 @@ static int judge(judged *j, const mil_data *d, const ft_config *cfg, const char 
     FT_TRY_TO(rc, done, ft_mil_score(&o, run, &d->features, row, j->n, j->p, j->score));
     for (int64_t i = 0; i < j->n; i++) j->rows[2 * i + 1] = j->p[i], j->rows[2 * i] = 1 - j->p[i];
 done:
+    ft_free(in);
     ft_free(row);
     return rc;
 }

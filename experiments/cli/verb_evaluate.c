@@ -181,7 +181,7 @@ static int run_evaluate(ft_cli *c)
     snprintf(path, sizeof path, "%s/vae/run.json", arg[0]);
     if (ft_exists(path) || draws_pixels(arg[0])) return evaluate_generator(c, arg[0], data, split);
     FT_TRY(ft_classifier_info_read(&info, arg[0]));
-    int rc = FT_OK, C = info.n_classes;
+    int rc = FT_OK, n_classes = info.n_classes;
     ft_predictor *network = NULL;
     int64_t *clip = NULL, *first = NULL, n = 0, videos = 0;
     float *prob = NULL, *rows = NULL;
@@ -193,25 +193,25 @@ static int run_evaluate(ft_cli *c)
     say_otherwise_made(&info, &s);
     FT_TRY_TO(rc, done, ft_classes_make(&classes, cfg, &s));
     FT_TRY_TO(rc, done, of_split(&s, split, &clip, &n));
-    rows = ft_alloc((size_t)(s.n_video * C + 1) * sizeof *rows);
+    rows = ft_alloc((size_t)(s.n_video * n_classes + 1) * sizeof *rows);
     label = ft_alloc((size_t)(s.n_video + 1) * sizeof *label);
-    prob = ft_alloc((size_t)(s.n_clip * C + 1) * sizeof *prob);
+    prob = ft_alloc((size_t)(s.n_clip * n_classes + 1) * sizeof *prob);
     if (!rows || !label || !prob) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
     FT_TRY_TO(rc, done, ft_predictor_open(&network, arg[0], &info, &s, NULL));
     FT_TRY_TO(rc, done, ft_predictor_run(network, clip, n, prob));
     first = ft_alloc((size_t)(n + 1) * sizeof *first);
     if (!first) FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for predictions"));
-    videos = ft_video_means(&s, clip, n, prob, C, rows, first);
+    videos = ft_video_means(&s, clip, n, prob, n_classes, rows, first);
     for (int64_t i = 0; i < videos; i++) {
         FT_TRY_TO(rc, done, label_of(&info, &classes, &s, s.clip[clip[first[i]]].video, &label[i]));
     }
     int positive = class_index(&info, info.positive);
     if (info.multilabel) {
-        ft_scores sets = ft_score(rows, label, videos, C, FT_MULTILABEL);
+        ft_scores sets = ft_score(rows, label, videos, n_classes, FT_MULTILABEL);
         print_sets(c, &info, &sets, videos);
         goto done;
     }
-    ft_scores sc = ft_score(rows, label, videos, C, positive < 0 ? C - 1 : positive);
+    ft_scores sc = ft_score(rows, label, videos, n_classes, positive < 0 ? n_classes - 1 : positive);
     json_t *o = ft_scores_json(&sc);
     json_object_set_new(o, "videos", json_integer(videos));
     json_object_set_new(o, "positive", json_string(info.positive));

@@ -5,7 +5,6 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/graph/choices.h"
-#include "common/io/clip_sampler.h"
 #include "common/io/clipstore.h"
 #include "common/io/video.h"
 #include "experiments/cli/cli.h"

@@ -12,7 +12,6 @@
 #include "common/io/clip_sampler.h"
 #include "common/io/clipstore.h"
 #include "common/io/labels.h"
-#include "common/io/table.h"
 #include "common/io/video.h"
 #include "experiments/cli/cli.h"
 

@@ -70,16 +70,16 @@ done:
     return rc;
 }
 
-/* Pseudo-labels are for experiments, where labels are of a split. */
+/* Pseudo-labels and shuffled ones are for experiments, where labels are of a split. */
 static int told_here(const ft_config *cfg, bool *told)
 {
+    const char *condition = ft_config_text(cfg, "generator.condition");
     FT_TRY(ft_conditions_wanted(cfg, told));
-    if (strcmp(ft_config_text(cfg, "generator.condition"), "pseudo-labels") != 0) return FT_OK;
-    return FT_FAIL(
-        FT_ECONFIG,
-        "%s: generator.condition: pseudo-labels are those of a split's probe, in experiments only. labels tells it the "
-        "labels of the clips",
-        ft_config_origin(cfg, "generator.condition"));
+    if (!*told || !strcmp(condition, "labels")) return FT_OK;
+    return FT_FAIL(FT_ECONFIG,
+                   "%s: generator.condition: %s are made of a split's labels, in experiments only. labels tells it the labels "
+                   "of the clips",
+                   ft_config_origin(cfg, "generator.condition"), condition);
 }
 
 /* A VAE, or a generator: of latents, then its run folder carries a VAE and what that makes of the clips, or of pixels. */

@@ -78,6 +78,25 @@ static int end(cholec *c, int rc, const char *layout)
     return rc;
 }
 
+/* Every list of the folder in ROOT, whose names end alike. layout: for messages */
+static int read_lists(ft_labels *l, const char *root, const ft_list_words *w, const char *folder, const char *ending,
+                      const char *layout, int (*video)(cholec *c, const char *folder, const char *list, const char *ending))
+{
+    cholec c;
+    char **list = NULL, *path = ft_format("%s/%s", root, folder);
+    int n = 0, rc = begin(&c, l, root, w);
+    if (rc == FT_OK && !path) rc = no_memory(root);
+    if (rc == FT_OK && ft_is_dir(path)) rc = ft_numbered_names(path, &list, &n);
+    for (int i = 0; rc == FT_OK && i < n; i++) {
+        size_t of = strlen(list[i]), has = strlen(ending);
+        if (of > has && !strcmp(list[i] + of - has, ending)) rc = video(&c, path, list[i], ending);
+    }
+    rc = end(&c, rc, layout);
+    ft_free_names(list, n);
+    ft_free(path);
+    return rc;
+}
+
 /* ---- Cholec80 ------------------------------------------------------------------------------------------------------------ */
 
 static int take_row(void *ctx, const ft_row *row)
@@ -128,26 +147,20 @@ static int cholec80_video(cholec *c, const char *folder, const char *list, const
     return rc;
 }
 
-int ft_cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int cholec80_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
-    cholec c;
-    char **list = NULL, *folder = ft_format("%s/%s", root, w->multilabel ? "tool_annotations" : "phase_annotations");
-    const char *ending = w->multilabel ? "-tool.txt" : "-phase.txt";
-    int n = 0, rc = begin(&c, l, root, w);
     (void)opt;
-    if (rc == FT_OK && !folder) rc = no_memory(root);
-    if (rc == FT_OK && ft_is_dir(folder)) rc = ft_numbered_names(folder, &list, &n);
-    for (int i = 0; rc == FT_OK && i < n; i++) {
-        size_t of = strlen(list[i]), has = strlen(ending);
-        if (of > has && !strcmp(list[i] + of - has, ending)) rc = cholec80_video(&c, folder, list[i], ending);
-    }
-    rc = end(&c, rc, w->multilabel ? "tool_annotations/*-tool.txt" : "phase_annotations/*-phase.txt");
-    if (rc == FT_OK && w->window < 25)
-        ft_log("%s: 25 frames are a second: --window 250 --stride 15, for example, looks at ten", root);
-    ft_free_names(list, n);
-    ft_free(folder);
-    return rc;
+    FT_TRY(w->multilabel
+               ? read_lists(l, root, w, "tool_annotations", "-tool.txt", "tool_annotations/*-tool.txt", cholec80_video)
+               : read_lists(l, root, w, "phase_annotations", "-phase.txt", "phase_annotations/*-phase.txt", cholec80_video));
+    if (w->window < 25) ft_log("%s: 25 frames are a second: --window 250 --stride 15, for example, looks at ten", root);
+    return FT_OK;
 }
+
+const ft_dataset ft_dataset_cholec80 = {
+    .help = "Cholec80: videos/, phase_annotations/; windows of --window frames, the phase. With --multilabel: tool_annotations/",
+    .warning = "videos 1 to 40 train and 41 to 80 test, as usual. CholecT50 and Cholec80 share videos, by their numbers",
+    .read = cholec80_read};
 
 /* ---- CholecT50 ----------------------------------------------------------------------------------------------------------- */
 
@@ -215,10 +228,10 @@ static int cholect50_frames(cholec *c, const json_t *file, const char *images)
     return rc;
 }
 
-static int cholect50_video(cholec *c, const char *list)
+static int cholect50_video(cholec *c, const char *folder, const char *list, const char *ending)
 {
-    int n = (int)(strlen(list) - strlen(".json")), number = 0;
-    char *path = ft_format("%s/labels/%s", c->root, list), *name = ft_format("%.*s", n, list),
+    int n = (int)(strlen(list) - strlen(ending)), number = 0;
+    char *path = ft_format("%s/%s", folder, list), *name = ft_format("%.*s", n, list),
          *images = ft_format("%s/videos/%.*s", c->root, n, list), *text = NULL;
     size_t size;
     int rc = path && name && images ? FT_OK : no_memory(c->root);
@@ -235,20 +248,15 @@ static int cholect50_video(cholec *c, const char *list)
     return rc;
 }
 
-int ft_cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int cholect50_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
-    cholec c;
-    char **list = NULL, *folder = ft_format("%s/labels", root);
-    int n = 0, rc = begin(&c, l, root, w);
     (void)opt;
-    if (rc == FT_OK && !folder) rc = no_memory(root);
-    if (rc == FT_OK && ft_is_dir(folder)) rc = ft_numbered_names(folder, &list, &n);
-    for (int i = 0; rc == FT_OK && i < n; i++) {
-        size_t of = strlen(list[i]);
-        if (of > 5 && !strcmp(list[i] + of - 5, ".json")) rc = cholect50_video(&c, list[i]);
-    }
-    rc = end(&c, rc, "labels/VIDNN.json");
-    ft_free_names(list, n);
-    ft_free(folder);
-    return rc;
+    return read_lists(l, root, w, "labels", ".json", "labels/VIDNN.json", cholect50_video);
 }
+
+const ft_dataset ft_dataset_cholect50 = {
+    .help = "CholecT50: videos/VIDNN/, labels/VIDNN.json; windows of --window frames, the phase. With --multilabel: the "
+            "instruments",
+    .warning = "its frames are one a second (--fps 1), those of views from outside the body black. CholecT50 and Cholec80 share "
+               "videos, by their numbers. Its five folds are those of evaluation: cross-validation",
+    .read = cholect50_read};

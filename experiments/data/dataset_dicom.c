@@ -189,19 +189,10 @@ static int add_video(ft_labels *l, const char *root, const char *path)
     const char *name = path + strlen(root);
     while (*name == '/') name++;
     FT_TRY(ft_check_name(name, strlen(name), root, "the file"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = ft_strdup(name),
-                    .label = ft_strdup(""),
-                    .group = ft_strdup(name),
-                    .split = ft_strdup(""),
-                    .file = ft_strdup(path),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0]};
-    return e->video && e->label && e->group && e->split && e->file && e->facts ? FT_OK : no_memory(root);
+    return ft_labels_add(l, &(ft_label_texts){.video = name, .group = name, .file = path});
 }
 
-int ft_dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     collection c;
     (void)w;
@@ -217,12 +208,17 @@ int ft_dicom_read(ft_labels *l, const char *root, const ft_list_words *w, const 
     return rc;
 }
 
-int ft_dicom_groups(ft_labels *l, const char *folder)
+static int dicom_groups(ft_labels *l, const char *folder)
 {
     collection c;
-    if (l->n > 0 && l->row[0].line == 0) return FT_OK; /* no list: ft_dicom_read has looked at the files */
+    if (l->n > 0 && l->row[0].line == 0) return FT_OK; /* no list: dicom_read has looked at the files */
     FT_TRY(look(&c, folder));
     int rc = settle(l, &c);
     collection_free(&c);
     return rc;
 }
+
+const ft_dataset ft_dataset_dicom = {
+    .help = "DICOM files in folders of folders; labels by --labels, groups are the patients that the files name",
+    .read = dicom_read,
+    .found = dicom_groups};

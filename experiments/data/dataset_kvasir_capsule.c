@@ -131,7 +131,7 @@ static int windows_of(ft_labels *l, const capsule *c, const char *root, const ft
     return rc;
 }
 
-int ft_kvasir_capsule_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int kvasir_capsule_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     static const char *const splits[] = {"split_0.csv", "split_1.csv", "official_splits/split_0.csv",
                                          "official_splits/split_1.csv"};
@@ -150,3 +150,10 @@ int ft_kvasir_capsule_read(ft_labels *l, const char *root, const ft_list_words *
     ft_free(c.v);
     return rc;
 }
+
+const ft_dataset ft_dataset_kvasir_capsule = {
+    .help = "Kvasir-Capsule: metadata.csv or split_0.csv and split_1.csv, labelled_videos/ID.mp4; windows of --window frames, "
+            "the finding",
+    .warning = "its two official splits share videos and are not used: each video is a group. Frame numbers are counted from 0; "
+               "frames without a label are not normal, nobody looked at them",
+    .read = kvasir_capsule_read};

@@ -64,7 +64,7 @@ static int read_half(ft_labels *l, const char *base, const char *split, const ft
     return rc;
 }
 
-int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     static const char *const half[][2] = {{"", ""}, {"/Train", "train"}, {"/TrainValid", "train"}, {"/Test", "test"}};
     (void)opt;
@@ -82,3 +82,8 @@ int ft_ldpolyp_read(ft_labels *l, const char *root, const ft_list_words *w, cons
     if (rc == FT_OK) ft_log("%s: %d windows of %d frames", root, l->n, w->window);
     return rc;
 }
+
+const ft_dataset ft_dataset_ldpolyp = {
+    .help = "LDPolypVideo: Images/N, Annotations/N; windows of --window frames, with a polyp or without",
+    .warning = "videos of one patient are not named: each video is a group. PolypDiag's videos with polyps are cut from it",
+    .read = ldpolyp_read};

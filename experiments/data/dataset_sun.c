@@ -14,6 +14,8 @@
 #include "common/base/memory.h"
 #include "common/base/names.h"
 #include "common/base/status.h"
+#include "common/io/lookup.h"
+#include "common/io/stills.h"
 #include "common/io/table.h"
 #include "experiments/data/datasets.h"
 #include "experiments/data/windows.h"
@@ -30,15 +32,6 @@ static bool holds(const char *name, const char *word)
     return false;
 }
 
-static bool is_image(const char *name)
-{
-    static const char *const ending[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof ending / sizeof *ending; i++)
-        if (!strcasecmp(dot, ending[i])) return true;
-    return false;
-}
-
 static int read_case(ft_labels *l, const char *folder, const char *name, bool positive, const ft_list_words *w)
 {
     static const char *const polyp[] = {"polyp"};
@@ -47,7 +40,7 @@ static int read_case(ft_labels *l, const char *folder, const char *name, bool po
     int n = 0, images = 0, rc = path && called ? FT_OK : no_memory(folder);
     int32_t *is = NULL;
     if (rc == FT_OK) rc = ft_numbered_names(path, &image, &n);
-    for (int i = 0; i < n; i++) images += is_image(image[i]);
+    for (int i = 0; i < n; i++) images += ft_still_name(image[i]);
     if (rc == FT_OK && !(is = ft_alloc_n(images + 1, sizeof *is))) rc = no_memory(path);
     for (int i = 0; rc == FT_OK && i < images; i++) is[i] = positive;
     ft_framed v = {called, path, "", is, images, polyp, 1, "normal", false};
@@ -105,7 +98,8 @@ static int read_sun(ft_labels *l, const char *root, const ft_list_words *w)
 /* ---- SUN-SEG --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    ft_labels clip; /* names and labels of classification.txt */
+    ft_labels clip;      /* names and labels of classification.txt */
+    ft_lookup backwards; /* from the last row, so that of a clip that stands there twice the first counts */
     const char *path;
 } classes;
 
@@ -131,22 +125,18 @@ static int take_class(void *ctx, const ft_row *row)
 
 static int add_clip(ft_labels *l, const classes *c, const char *frames, const char *name)
 {
-    const ft_label *class = NULL;
-    for (int i = 0; i < c->clip.n && !class; i++)
-        if (!strcmp(c->clip.row[i].video, name)) class = &c->clip.row[i];
+    int64_t at = ft_lookup_find(&c->backwards, name, strlen(name));
+    const ft_label *class = at < 0 ? NULL : &c->clip.row[c->clip.n - 1 - at];
     if (!class) return FT_FAIL(FT_EDATA, "%s: has no class for %s/%s", c->path, frames, name);
     FT_TRY(ft_check_name(name, strlen(name), frames, "the name of the clip"));
-    FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-    ft_label *e = &l->row[l->n++];
-    *e = (ft_label){.video = ft_strdup(name),
-                    .label = ft_strdup(class->label),
-                    .group = ft_format("%.*s", (int)strcspn(name, "_"), name),
-                    .split = ft_strdup(""),
-                    .file = ft_format("%s/%s", frames, name),
-                    .facts = ft_strdup("{}"),
-                    .list = l->list[0],
-                    .line = class->line};
-    return e->video && e->label && e->group && e->split && e->file && e->facts ? FT_OK : no_memory(frames);
+    char *file = ft_format("%s/%s", frames, name), *group = ft_format("%.*s", (int)strcspn(name, "_"), name);
+    int rc =
+        file && group
+            ? ft_labels_add(
+                  l, &(ft_label_texts){.video = name, .label = class->label, .group = group, .file = file, .line = class->line})
+            : no_memory(frames);
+    ft_free(file), ft_free(group);
+    return rc;
 }
 
 static int read_seg(ft_labels *l, const char *root, const char *part, bool *found)
@@ -158,16 +148,21 @@ static int read_seg(ft_labels *l, const char *root, const char *part, bool *foun
     if (rc == FT_OK && ft_is_dir(frames)) {
         *found = true;
         rc = ft_table_read(list, 64u << 20, 0, take_class, &c);
-        if (rc == FT_OK) rc = ft_numbered_names(frames, &name, &n);
+        for (int i = 0; rc == FT_OK && i < c.clip.n; i++) {
+            const char *clip = c.clip.row[c.clip.n - 1 - i].video;
+            rc = ft_lookup_add(&c.backwards, clip, strlen(clip), i);
+        }
+        if (rc == FT_OK) ft_lookup_sort(&c.backwards), rc = ft_numbered_names(frames, &name, &n);
         for (int i = 0; rc == FT_OK && i < n; i++) rc = add_clip(l, &c, frames, name[i]);
     }
     ft_free_names(name, n);
+    ft_lookup_free(&c.backwards);
     ft_labels_free(&c.clip);
     ft_free(frames), ft_free(list);
     return rc;
 }
 
-int ft_sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
+static int sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft_list_opt *opt)
 {
     static const char *const parts[] = {"TrainDataset",           "TestEasyDataset", "TestEasyDataset/Seen",
                                         "TestEasyDataset/Unseen", "TestHardDataset", "TestHardDataset/Seen",
@@ -182,3 +177,10 @@ int ft_sun_read(ft_labels *l, const char *root, const ft_list_words *w, const ft
         root, l->n);
     return FT_OK;
 }
+
+const ft_dataset ft_dataset_sun = {
+    .help = "SUN: *positive*/caseN, *negative*/caseN; windows of --window frames, with a polyp or without. SUN-SEG: clips "
+            "with the class of their polyp",
+    .warning = "its normal frames are of 13 cases: what tells these cases tells the class. No list says which cases are of one "
+               "patient",
+    .read = sun_read};

@@ -76,7 +76,7 @@ static int choose(work *x, part *p, int64_t ticks)
 {
     const ft_ingest_opt *o = x->o;
     const ft_label *label = p->label;
-    int64_t F = o->sampling.frames, all;
+    int64_t per_clip = o->sampling.frames, all;
     p->ticks = ticks;
     if (label->frames) {
         if (x->tick || label->from + label->frames > ticks)
@@ -88,12 +88,12 @@ static int choose(work *x, part *p, int64_t ticks)
     double fps = o->fps > 0 ? o->fps : x->video.fps;
     int room = ft_sample_count(&o->sampling, p->ticks, fps);
     p->first = x->n;
-    if (!ft_mul_count(x->n + room, F, &all)) return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
-    for (int64_t k = 0; k < room * F; k++) FT_TRY(ft_grow(&x->index, (size_t)(x->n * F + k), sizeof *x->index));
-    int64_t *index = x->index + x->n * F;
+    if (!ft_mul_count(x->n + room, per_clip, &all)) return FT_FAIL(FT_ENOMEM, "%s: no memory", x->path);
+    for (int64_t k = 0; k < room * per_clip; k++) FT_TRY(ft_grow(&x->index, (size_t)(x->n * per_clip + k), sizeof *x->index));
+    int64_t *index = x->index + x->n * per_clip;
     FT_TRY(ft_sample_clips(&o->sampling, x->path, p->ticks, fps, index, room, &p->n, &p->used));
-    for (int64_t i = 1; i < F; i++) p->repeats |= index[i] == index[i - 1];
-    for (int64_t i = 0; i < p->n * F; i++) index[i] += label->from;
+    for (int64_t i = 1; i < per_clip; i++) p->repeats |= index[i] == index[i - 1];
+    for (int64_t i = 0; i < p->n * per_clip; i++) index[i] += label->from;
     x->n += p->n;
     return FT_OK;
 }
@@ -111,8 +111,8 @@ static int list_wanted(work *x)
     }
     for (int64_t f = 0; f < frames; f++)
         if (x->place[f]) x->place[f] = x->n_wanted, x->wanted[x->n_wanted++] = f;
-    for (int64_t k = 0, F = x->o->sampling.frames; k < x->n; k++) { /* from the first frame of a clip to its last one */
-        int64_t needs = x->place[x->index[(k + 1) * F - 1]] - x->place[x->index[k * F]] + 1;
+    for (int64_t k = 0, per_clip = x->o->sampling.frames; k < x->n; k++) { /* from the first frame of a clip to its last one */
+        int64_t needs = x->place[x->index[(k + 1) * per_clip - 1]] - x->place[x->index[k * per_clip]] + 1;
         if (needs > x->room) x->room = needs;
     }
     if (x->n_wanted <= HELD / each) x->room = x->n_wanted;
@@ -145,15 +145,17 @@ static int begin_row(work *x, const ft_label *label)
 /* The clips whose last frame is the k-th or one before it */
 static int write_clips(work *x, int64_t k)
 {
-    int F = x->o->sampling.frames;
+    int per_clip = x->o->sampling.frames;
     size_t each = (size_t)x->o->size * (size_t)x->o->size * 3;
-    for (; x->next < x->n && x->place[x->index[(x->next + 1) * F - 1]] <= k; x->next++) {
-        const int64_t *at = x->index + x->next * F;
-        for (int f = 0; f < F; f++) memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)(x->place[at[f]] % x->room) * each, each);
+    for (; x->next < x->n && x->place[x->index[(x->next + 1) * per_clip - 1]] <= k; x->next++) {
+        const int64_t *at = x->index + x->next * per_clip;
+        for (int f = 0; f < per_clip; f++)
+            memcpy(x->clip + (size_t)f * each, x->rgb + (size_t)(x->place[at[f]] % x->room) * each, each);
         while (x->next >= x->part[x->at].first + x->part[x->at].n) x->at++;
         part *p = &x->part[x->at];
         if (p->row < 0) FT_TRY(p->row = begin_row(x, p->label));
-        double used = x->tick && F > 1 ? (double)(at[F - 1] - at[0]) / (F - 1) : p->used; /* in frames of the file */
+        double used =
+            x->tick && per_clip > 1 ? (double)(at[per_clip - 1] - at[0]) / (per_clip - 1) : p->used; /* in frames of the file */
         FT_TRY(ft_clipwriter_clip(x->writer, p->row, (int)(at[0] - p->label->from), used, x->clip));
     }
     return FT_OK;
@@ -205,11 +207,11 @@ static int crop_video(work *x, shown_crops *shown)
 /* CLIPS.crop.png beside CLIPS.h5: ten videos a row */
 static int write_crops(const shown_crops *shown, const char *store)
 {
-    enum { EACH = FT_SHOWN * FT_SHOWN * 3, ACROSS = 10 };
+    enum { EACH = FT_SHOWN * FT_SHOWN * 3, MOST_ACROSS = 10 };
     const char *dot = strrchr(ft_base_name(store), '.');
     char *path = ft_format("%.*s.crop.png", (int)(dot ? dot - store : (ptrdiff_t)strlen(store)), store);
-    int rows = (shown->n + ACROSS - 1) / ACROSS, across = shown->n < ACROSS ? shown->n : ACROSS, w, h;
-    const uint8_t *row[SHOWN_MOST / ACROSS];
+    int rows = (shown->n + MOST_ACROSS - 1) / MOST_ACROSS, across = shown->n < MOST_ACROSS ? shown->n : MOST_ACROSS, w, h;
+    const uint8_t *row[SHOWN_MOST / MOST_ACROSS];
     uint8_t *all = ft_alloc_n((int64_t)rows * across, EACH), *sheet = NULL, *png = NULL;
     size_t size;
     int rc = path && all ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for the picture of what is kept");

@@ -161,9 +161,9 @@ static int read_as(ft_labels *l, const ft_dataset *d, const ft_list_words *w, co
         return FT_FAIL(FT_EUSAGE,
                        "%s: its label is a number. --threshold N makes two classes of it, --bins A,B more (data.threshold, "
                        "data.bins)",
-                       d->name);
+                       w->as);
     ft_log("%s", d->help);
-    if (d->warning) ft_warn("%s: %s", d->name, d->warning);
+    if (d->warning) ft_warn("%s: %s", w->as, d->warning);
     if (d->read && !(given(labels))) {
         FT_TRY(d->read(l, root, w, opt));
         if (w->multilabel) FT_TRY(ft_labels_to_sets(l));
@@ -176,7 +176,7 @@ static int read_as(ft_labels *l, const ft_dataset *d, const ft_list_words *w, co
         return FT_FAIL(FT_EIO,
                        "%s: %s is not there, the list of %s. Give the folder that holds it with --videos (data.videos), or "
                        "the list with --labels (data.labels)",
-                       root, d->list ? d->list : "a list", d->name);
+                       root, d->list ? d->list : "a list", w->as);
     int rc = ft_labels_read(l, list, opt);
     ft_free(list);
     return rc;

@@ -6,34 +6,9 @@
 #ifndef FT_SPLITS_H
 #define FT_SPLITS_H
 
-#include "classify/scores.h"
-#include "common/io/clipstore.h"
 #include "common/io/config.h"
-#include "common/io/labels.h"
-
-typedef struct {
-    char **name;
-    int n, positive; /* positive: FT_MULTILABEL where a video may have several */
-    int *of_video;   /* class of every video of the store, or its set of classes (bits); -1: unlabelled (pool only) */
-} ft_classes;
-
-/* Classes of the store's labels through data.map, in alphabetical order. With data.multilabel a label is a set (ft_label_part),
- * and `positive`, where it is given, makes two classes of it: those that have it and those that do not. */
-int ft_classes_make(ft_classes *c, const ft_config *cfg, const ft_clipstore *store);
-void ft_classes_free(ft_classes *c);
-bool ft_classes_has(const ft_classes *c, int64_t video, int which);
-json_t *ft_classes_names(const ft_classes *c);
-char *ft_classes_text(const ft_classes *c, int label); /* "polyp", "blood|polyp", "none"; fresh, NULL: no memory */
-
-typedef struct {
-    int64_t *video;
-    int64_t n;
-} ft_videos;
-
-typedef struct {
-    ft_videos test, validation, pool;
-    int repeat, fold;
-} ft_fold;
+#include "experiments/data/classes.h"
+#include "experiments/data/groups.h"
 
 /* FT_EDATA when the data's own lists divide a group: every fold's sides share no group and no video. */
 int ft_folds_make(ft_fold **folds, int *n, const ft_config *cfg, const ft_clipstore *store, const ft_classes *classes);

@@ -27,19 +27,6 @@ static int32_t label_of(const ft_framed *v, int64_t from, const ft_list_words *w
     return v->one ? (has[best] ? 1 << best : 0) : all;
 }
 
-/* "blood|polyp"; fresh, NULL: no memory */
-static char *text_of(const ft_framed *v, int32_t is)
-{
-    ft_text t;
-    if (is == 0) return ft_strdup(v->none);
-    if (ft_text_begin(&t) < 0) return NULL;
-    for (int k = 0, some = 0; k < v->labels; k++)
-        if (is >> k & 1) fprintf(t.f, "%s%s", some++ ? "|" : "", v->label[k]);
-    char *text = ft_text_end(&t) < 0 ? NULL : ft_strdup(t.text);
-    ft_text_free(&t);
-    return text;
-}
-
 int ft_windows_add(ft_labels *l, const ft_framed *v, const ft_list_words *w, int64_t *unseen)
 {
     for (int64_t from = 0; from + w->window <= v->frames; from += w->window) {
@@ -48,19 +35,18 @@ int ft_windows_add(ft_labels *l, const ft_framed *v, const ft_list_words *w, int
             if (unseen) ++*unseen;
             continue;
         }
-        FT_TRY(ft_grow(&l->row, (size_t)l->n, sizeof *l->row));
-        ft_label *e = &l->row[l->n++];
-        *e = (ft_label){.video = ft_format("%s@%lld", v->name, (long long)from),
-                        .label = text_of(v, is),
-                        .group = ft_strdup(v->name),
-                        .split = ft_strdup(v->split),
-                        .file = ft_strdup(v->file),
-                        .facts = ft_strdup("{}"),
-                        .list = l->list[0],
-                        .from = from,
-                        .frames = w->window};
-        if (!e->video || !e->label || !e->group || !e->split || !e->file || !e->facts)
-            return FT_FAIL(FT_ENOMEM, "%s: no memory for windows", v->file);
+        char *name = ft_format("%s@%lld", v->name, (long long)from), *label = ft_label_of_bits(v->label, v->labels, is, v->none);
+        int rc = name && label ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory for windows", v->file);
+        if (rc == FT_OK)
+            rc = ft_labels_add(l, &(ft_label_texts){.video = name,
+                                                    .label = label,
+                                                    .group = v->name,
+                                                    .split = v->split,
+                                                    .file = v->file,
+                                                    .from = from,
+                                                    .frames = w->window});
+        ft_free(name), ft_free(label);
+        FT_TRY(rc);
     }
     return FT_OK;
 }

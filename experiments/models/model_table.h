@@ -69,4 +69,9 @@ bool ft_public_stand_in(const char *preset, const char *name, char *to, size_t s
 /* Whether a file may lack this tensor, which then keeps its fresh values: the head of a backbone, what only videos have. */
 bool ft_public_optional(const char *preset, const char *name);
 
+/* Our name of a tensor; "": it is nobody's. */
+const char *ft_model_our_name(const char *preset, const ft_st_tensor *t, char name[256]);
+/* How many classes the files' model has. A generator that is told of classes says so in `cfg`. */
+int ft_model_classes_in(const char *preset, ft_config *cfg, const ft_safetensors *file, int n_files, int64_t *classes);
+
 #endif

@@ -21,7 +21,7 @@ static const struct {
                 {"linear_2.weight", 2, {1152, 1536}, false},
                 {"linear_2.bias", 1, {1152}, false},
                 {"cov.weight", 4, {1152, 384, 2, 2}, true}};
-enum { ADAPTERS = sizeof adapters / sizeof *adapters, LARGEST = 1152 * 1536 };
+enum { N_ADAPTERS = sizeof adapters / sizeof *adapters, LARGEST = 1152 * 1536 };
 static const char frequencies[] = ".local_attention.rel_pos.inv_freq";
 
 static bool ends(const char *s, const char *tail)
@@ -36,7 +36,7 @@ static bool of_family(const char *preset, const char *family)
 
 bool ft_public_idle(const char *preset, const char *name)
 {
-    for (int i = 0; i < ADAPTERS; i++)
+    for (int i = 0; i < N_ADAPTERS; i++)
         if (of_family(preset, "endora") && !strcmp(name, adapters[i].name)) return true;
     if (ft_stylegan_find(preset) && ends(name, "resample_filter")) return true; /* every layer holds the low pass once more */
     return ends(name, ".num_batches_tracked") || (of_family(preset, "medsora") && ends(name, frequencies));
@@ -99,7 +99,7 @@ static int as_backbone(ft_safetensors *st, const char *head)
 int ft_public_complete(const char *preset, bool images, ft_safetensors *st, float *memory[2])
 {
     int n = st->n;
-    ft_st_tensor *all = ft_alloc_n(2 * (int64_t)n + ADAPTERS, sizeof *all);
+    ft_st_tensor *all = ft_alloc_n(2 * (int64_t)n + N_ADAPTERS, sizeof *all);
     for (int i = 0; i < 2; i++) memory[i] = ft_alloc(sizeof(float) * LARGEST);
     if (!all || !memory[0] || !memory[1]) {
         ft_free(all);
@@ -109,7 +109,7 @@ int ft_public_complete(const char *preset, bool images, ft_safetensors *st, floa
     ft_free(st->tensor);
     st->tensor = all;
     for (int i = 0; i < n; i++) FT_TRY(beside(preset, st, i, memory));
-    for (int i = 0; of_family(preset, "endora") && i < ADAPTERS; i++)
+    for (int i = 0; of_family(preset, "endora") && i < N_ADAPTERS; i++)
         if (images || !adapters[i].images) FT_TRY(add(st, adapters[i].name, "F32", adapters[i].ndim, adapters[i].dim, memory[0]));
     if (st->metadata) json_object_set_new(st->metadata, "exported", json_string("names and tensors of the public code"));
     const ft_classifier *family = ft_classifier_find(preset);

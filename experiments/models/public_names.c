@@ -4,6 +4,7 @@
 
 #include "classify/classifier.h"
 #include "common/base/names.h"
+#include "common/base/status.h"
 #include "experiments/models/model_table.h"
 #include "gen/generator.h"
 
@@ -210,4 +211,30 @@ bool ft_public_optional(const char *preset, const char *name)
     if (starts(preset, "dinov2") && !strcmp(name, "mask_token")) return true;
     if (family && !strncmp(name, family->head, (size_t)(strrchr(family->head, '.') - family->head) + 1)) return true;
     return starts(preset, "timesformer-") && (!strcmp(name, "time_embed") || strstr(name, ".temporal_fc.") != NULL);
+}
+
+enum { LONGEST = 190 }; /* bytes of a public tensor's name; the rules have room for that */
+
+const char *ft_model_our_name(const char *preset, const ft_st_tensor *t, char name[256])
+{
+    *name = 0;
+    if (strlen(t->name) <= LONGEST) ft_public_name(preset, t->name, name, 256);
+    return name;
+}
+
+int ft_model_classes_in(const char *preset, ft_config *cfg, const ft_safetensors *file, int n_files, int64_t *classes)
+{
+    const ft_classifier *family = ft_classifier_find(preset);
+    *classes = 2;
+    for (int f = 0; f < n_files; f++)
+        for (int i = 0; i < file[f].n; i++) {
+            const ft_st_tensor *t = &file[f].tensor[i];
+            char name[256];
+            ft_model_our_name(preset, t, name);
+            if (family && !strcmp(name, family->head) && t->count > 0) return *classes = t->count, FT_OK;
+            if (!ft_model_is_table(preset, name) || t->ndim != 2 || t->dim[0] < 2) continue;
+            *classes = t->dim[0] - 1;
+            return ft_config_set(cfg, "generator.condition=labels", "the weights");
+        }
+    return FT_OK;
 }

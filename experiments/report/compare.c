@@ -39,7 +39,7 @@ static void discordant(ft_arm_result *a, const ft_arm_result *b, int classes, in
 /* F1 and its difference from the baseline's, with intervals; false: no memory */
 static bool intervals(const ft_result *r, ft_arm_result *a, const ft_arm_result *base)
 {
-    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    int samples = r->opt.bootstrap, C = r->x->classes.n, positive = r->x->classes.positive;
     a->f1 = ft_arm_interval(a->run, a->n, C, positive, samples);
     a->delta = (ft_interval){NAN, NAN, NAN, NAN};
     if (base && base != a) a->delta = ft_paired_interval(a->run, base->run, a->n, C, positive, samples);
@@ -57,7 +57,7 @@ static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base
     a->p = a->p_holm = ft_sign_flip(difference, units);
     for (int k = 0; k < units; k++) square += pow(difference[k] - a->delta.mean, 2);
     if (units > 1) a->delta_sd = sqrt(square / (units - 1));
-    a->tost = ft_equivalence(difference, units, ft_config_real(r->x->cfg, "margin") / 100);
+    a->tost = ft_equivalence(difference, units, r->opt.margin / 100);
     if (r->x->n_folds == 1) discordant(a, base, r->x->classes.n, r->x->classes.positive);
     ft_free(difference);
     return FT_OK;
@@ -65,7 +65,7 @@ static int tests(const ft_result *r, ft_arm_result *a, const ft_arm_result *base
 
 static void looks_of(ft_arm_result *a)
 {
-    a->looked = !strcmp(ft_config_text(a->cfg, "selection"), "best-on-test");
+    a->looked = a->opt.best_on_test;
     a->point_f1 = a->best_look = 0;
     for (int k = 0; k < a->n; k++) {
         json_t *f1 = json_object_get(json_object_get(a->line[k], "operating_point"), "f1");
@@ -78,28 +78,28 @@ static void looks_of(ft_arm_result *a)
 /* trivial answers on the first run's test videos */
 static int trivial_answers(ft_result *r)
 {
-    int C = r->x->classes.n, positive = r->x->classes.positive;
+    int classes = r->x->classes.n, positive = r->x->classes.positive;
     const ft_run_scores *t = &r->arm[0].run[0];
-    float *prob = ft_alloc((size_t)(t->n * C + 1) * sizeof *prob);
+    float *prob = ft_alloc((size_t)(t->n * classes + 1) * sizeof *prob);
     if (!prob) return FT_FAIL(FT_ENOMEM, "no memory for %lld answers", (long long)t->n);
     for (int kind = 0; kind < 2; kind++) {
         for (int64_t i = 0; i < t->n; i++)
-            for (int c = 0; c < C; c++)
-                prob[i * C + c] = positive == FT_MULTILABEL ? kind == 0
-                                  : C == 2                  ? (c == positive) == (kind == 0)
-                                                            : c == (kind ? 0 : positive);
-        *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, C, positive);
+            for (int c = 0; c < classes; c++)
+                prob[i * classes + c] = positive == FT_MULTILABEL ? kind == 0
+                                        : classes == 2            ? (c == positive) == (kind == 0)
+                                                                  : c == (kind ? 0 : positive);
+        *(kind ? &r->trivial_negative : &r->trivial_positive) = ft_f1(prob, t->label, NULL, t->n, classes, positive);
     }
     ft_free(prob);
     double prevalence = 0; /* guessing positive at the rate of the training labels, which are balanced: 1 / classes */
     for (int64_t i = 0; i < t->n; i++) prevalence += t->label[i] == positive;
     prevalence /= (double)t->n;
-    r->trivial_prior = C == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / C;
+    r->trivial_prior = classes == 2 ? 2 * prevalence * 0.5 / (prevalence + 0.5) : 1.0 / classes;
     if (positive == FT_MULTILABEL) { /* each label at its own rate p: F1 of p in the mean */
         double labels = 0;
         for (int64_t i = 0; i < t->n; i++)
-            for (int c = 0; c < C; c++) labels += t->label[i] >> c & 1;
-        r->trivial_prior = labels / (double)t->n / C;
+            for (int c = 0; c < classes; c++) labels += t->label[i] >> c & 1;
+        r->trivial_prior = labels / (double)t->n / classes;
     }
     r->test_videos = t->n;
     return FT_OK;

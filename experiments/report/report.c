@@ -7,27 +7,26 @@
 #include <string.h>
 
 #include "common/base/files.h"
-#include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/report/report_parts.h"
 
 static bool looked(const ft_result *r)
 {
     for (int i = 0; i < r->n; i++)
-        if (r->arm[i].looked || ft_config_int(r->arm[i].cfg, "looks") > 0) return true;
+        if (r->arm[i].looked || r->arm[i].opt.looks > 0) return true;
     return false;
 }
 
 static bool same_steps(const ft_result *r)
 {
     for (int i = 1; i < r->n; i++)
-        if (ft_config_int(r->arm[i].cfg, "classifier.steps") != ft_config_int(r->arm[0].cfg, "classifier.steps")) return false;
+        if (r->arm[i].opt.classifier_steps != r->arm[0].opt.classifier_steps) return false;
     return true;
 }
 
 static void head(FILE *f, const ft_result *r)
 {
-    const ft_config *c = r->x->cfg;
+    const ft_arm_options *o = &r->opt;
     fputs("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
           "content=\"width=device-width,initial-scale=1\"><meta "
           "name=color-scheme content=\"light dark\"><title>forty: ",
@@ -38,15 +37,13 @@ static void head(FILE *f, const ft_result *r)
     fputs("<h1>Do generated clips help?</h1><p class=soft>", f);
     ft_html_text(f, ft_base_name(r->x->dir));
     fprintf(f,
-            " &middot; protocol %s &middot; %lld labelled videos a split, %lld test videos, %lld splits &times; %lld seeds, %s "
+            " &middot; protocol %s &middot; %lld labelled videos a split, %lld test videos, %d splits &times; %d seeds, %s "
             "&middot; ",
-            ft_config_text(c, "protocol"), (long long)ft_config_int(c, "labels"), (long long)r->test_videos,
-            (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"));
+            o->protocol, (long long)o->labels, (long long)r->test_videos, o->splits, o->seeds, o->evaluation);
     if (r->x->classes.positive == FT_MULTILABEL) fprintf(f, "%d labels, several a video", r->x->classes.n);
     else fputs("positive class ", f), ft_html_text(f, r->x->classes.name[r->x->classes.positive]);
     fprintf(f, " &middot; steps: VAE %lld, generator %lld, classifier %lld, where an arm does not say otherwise</p>\n",
-            (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
-            (long long)ft_config_int(c, "classifier.steps"));
+            (long long)o->vae_steps, (long long)o->generator_steps, (long long)o->classifier_steps);
 }
 
 int ft_report_write(const ft_result *r, const char *path)

@@ -158,7 +158,7 @@ void ft_report_labels(FILE *f, const ft_result *r)
     for (int i = 0; i < r->n; i++) { /* each arm a line at its F1, with a dot where the curve has it */
         const ft_arm_result *a = &r->arm[i];
         if (isnan(a->worth.mean)) continue;
-        double f1 = ft_worth_f1(r, a), at = a->worth.mean + (double)ft_config_int(ft_baseline(r, a)->cfg, "labels");
+        double f1 = ft_worth_f1(r, a), at = a->worth.mean + (double)ft_baseline(r, a)->opt.labels;
         fprintf(f, "<line x1=%d x2=%d y1=%.1f y2=%.1f stroke=\"%s\" stroke-dasharray=\"5 4\" opacity=.7><title>", LEFT, W - RIGHT,
                 Y(f1), Y(f1), ft_hue[i % FT_HUES]);
         ft_html_text(f, a->name);

@@ -127,14 +127,14 @@ static int first_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
     double correlation[SHOWN];
     char what[60];
     FT_TRY(ft_clipstore_head(&s, a->clips, SHOWN));
-    int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
+    int n = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
     json_t *found = a->passport ? found_of(a) : NULL;
-    for (int k = 0; k < shown; k++) {
+    for (int k = 0; k < n; k++) {
         real[k] = json_integer_value(json_array_get(json_object_get(found, "nearest"), (size_t)k));
         correlation[k] = json_number_value(json_array_get(json_object_get(found, "correlation"), (size_t)k));
     }
-    snprintf(what, sizeof what, "the first %d clips of the arm", shown);
-    int rc = film_of(f, x, &s, shown, found ? real : NULL, correlation, what);
+    snprintf(what, sizeof what, "the first %d clips of the arm", n);
+    int rc = film_of(f, x, &s, n, found ? real : NULL, correlation, what);
     json_decref(found);
     ft_clipstore_free(&s);
     return rc;
@@ -148,14 +148,14 @@ static int closest_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a
     char path[FT_PATH], what[60];
     ft_stage_file(path, a->likeness, "pairs.h5");
     FT_TRY(ft_clipstore_head(&s, path, SHOWN));
-    int shown = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
+    int n = s.n_clip < SHOWN ? (int)s.n_clip : SHOWN;
     json_t *facts = ft_stage_facts(a->likeness), *list = json_object_get(facts, "pairs");
-    for (int k = 0; k < shown; k++) {
+    for (int k = 0; k < n; k++) {
         real[k] = json_integer_value(json_array_get(json_array_get(list, (size_t)k), 1));
         correlation[k] = json_number_value(json_array_get(json_array_get(list, (size_t)k), 2));
     }
-    snprintf(what, sizeof what, "the %d clips that are most like a training clip", shown);
-    int rc = film_of(f, x, &s, shown, real, correlation, what);
+    snprintf(what, sizeof what, "the %d clips that are most like a training clip", n);
+    int rc = film_of(f, x, &s, n, real, correlation, what);
     json_decref(facts);
     ft_clipstore_free(&s);
     return rc;

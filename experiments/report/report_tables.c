@@ -179,7 +179,7 @@ void ft_report_differences(FILE *f, const ft_result *r)
         "Holm over the arms of generated clips and their controls. Splits to see 5 F1: so many pairs find a true difference of 5 "
         "points with 80 %% probability (two-sided, 0.05). McNemar: exact, on the mean answer of all runs to each test "
         "video.</p>\n",
-        ft_config_real(r->x->cfg, "margin"));
+        r->opt.margin);
 }
 
 void ft_report_confounds(FILE *f, const ft_result *r)

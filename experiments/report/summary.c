@@ -107,14 +107,12 @@ static void trivial(const ft_result *r, FILE *f, const char *format)
 
 static void steps(const ft_result *r, FILE *f)
 {
-    const ft_config *c = r->x->cfg;
+    const ft_arm_options *o = &r->opt;
     fprintf(f,
-            "protocol %s: %lld labels, %lld test videos, %lld splits x %lld seeds, %s; steps: VAE %lld, generator %lld, "
+            "protocol %s: %lld labels, %lld test videos, %d splits x %d seeds, %s; steps: VAE %lld, generator %lld, "
             "classifier %lld",
-            ft_config_text(c, "protocol"), (long long)ft_config_int(c, "labels"), (long long)r->test_videos,
-            (long long)ft_config_int(c, "splits"), (long long)ft_config_int(c, "seeds"), ft_config_text(c, "evaluation"),
-            (long long)ft_config_int(c, "vae.steps"), (long long)ft_config_int(c, "generator.steps"),
-            (long long)ft_config_int(c, "classifier.steps"));
+            o->protocol, (long long)o->labels, (long long)r->test_videos, o->splits, o->seeds, o->evaluation,
+            (long long)o->vae_steps, (long long)o->generator_steps, (long long)o->classifier_steps);
     if (r->x->classes.positive == FT_MULTILABEL)
         fprintf(f, "; several labels a video: F1 is the mean over %d labels", r->x->classes.n);
 }
@@ -280,8 +278,7 @@ json_t *ft_summary_json(const ft_result *r)
     return json_pack("{s:s,s:o,s:o,s:{s:f,s:f,s:f},s:o,s:o,s:I,s:o,s:f}", "verdict", head, "arms", arms, "positive_control",
                      control_json(r), "trivial", "always_positive", r->trivial_positive, "always_negative", r->trivial_negative,
                      "prior", r->trivial_prior, "vae_psnr", real(r->psnr), "frechet_held_out", real(r->frechet_real),
-                     "test_videos", (json_int_t)r->test_videos, "curve", curve_json(r), "margin",
-                     ft_config_real(r->x->cfg, "margin") / 100);
+                     "test_videos", (json_int_t)r->test_videos, "curve", curve_json(r), "margin", r->opt.margin / 100);
 }
 
 static void markdown(const ft_result *r, FILE *f)

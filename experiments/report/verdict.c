@@ -15,7 +15,7 @@
 
 static bool row_is(const ft_arm_result *a, const char *name) { return !strcmp(ft_arm_find(a->arm)->name, name); }
 
-static bool whole(const ft_arm_result *a) { return !strcmp(ft_config_text(a->cfg, "unlabelled.frames"), "whole"); }
+static bool whole(const ft_arm_result *a) { return a->opt.whole; }
 
 /* Is it an arm that needs the positive control: neither real videos as they are nor labels? */
 static bool needs_control(const ft_arm_result *a)
@@ -41,7 +41,7 @@ static const ft_arm_result *first_of(const ft_arm_result *arm, int n, const char
     const ft_arm_result *found = NULL;
     for (int i = 0; i < n; i++) {
         if (!row_is(&arm[i], row) || !whole(&arm[i]) || isnan(arm[i].delta.mean)) continue;
-        if (a && ft_config_int(arm[i].cfg, "labels") != ft_config_int(a->cfg, "labels")) continue;
+        if (a && arm[i].opt.labels != a->opt.labels) continue;
         if (!found) found = &arm[i];
         if (a && same_training(&arm[i], a)) return &arm[i];
     }
@@ -59,8 +59,8 @@ const ft_arm_result *ft_positive_control(const ft_result *r, const ft_arm_result
 
 /* ---- verdicts ------------------------------------------------------------------------------------------------------------ */
 
-static int splits(const ft_result *r) { return (int)ft_config_int(r->x->cfg, "splits"); }
-static double margin(const ft_result *r) { return ft_config_real(r->x->cfg, "margin") / 100; }
+static int splits(const ft_result *r) { return r->opt.splits; }
+static double margin(const ft_result *r) { return r->opt.margin / 100; }
 static bool shows(const ft_result *r) { return splits(r) >= ft_splits_for(r->comparisons); }
 
 static bool equivalent(const ft_result *r, const ft_arm_result *a)
@@ -146,7 +146,7 @@ void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100])
 {
     text[0] = 0;
     if (isnan(a->worth.mean)) return;
-    double at = (double)ft_config_int(ft_baseline(r, a)->cfg, "labels"), least = r->point[0].labels - at,
+    double at = (double)ft_baseline(r, a)->opt.labels, least = r->point[0].labels - at,
            most = r->point[r->points - 1].labels - at;
     say_labels(text, "", a->worth.mean, least, most);
     say_labels(text, " [", a->worth.low, least, most);
@@ -158,8 +158,7 @@ void ft_worth_text(const ft_result *r, const ft_arm_result *a, char text[100])
 static double clips_of(const ft_arm_result *a)
 {
     const ft_filtered *f = &a->filtered;
-    double n = f->runs > 0 ? f->kept / f->runs : ft_stage_number(a->likeness, "clips"),
-           most = (double)ft_config_int(a->cfg, "unlabelled.clips");
+    double n = f->runs > 0 ? f->kept / f->runs : ft_stage_number(a->likeness, "clips"), most = (double)a->opt.unlabelled_clips;
     return most > 0 && most < n ? most : n;
 }
 

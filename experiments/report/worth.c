@@ -71,7 +71,7 @@ static void curve_of(const means *m, int sample, ft_label_point *p)
 static double worth(const means *m, const ft_arm_result *a, const ft_arm_result *base, int sample, ft_label_point *p)
 {
     int n = m->r->points;
-    double at = (double)ft_config_int(base->cfg, "labels");
+    double at = (double)base->opt.labels;
     curve_of(m, sample, p);
     if (at < p[0].labels || at > p[n - 1].labels) return NAN;
     return ft_curve_labels(p, n, ft_curve_f1(p, n, at) + mean(m, a, sample) - mean(m, base, sample), at) - at;
@@ -91,7 +91,7 @@ static void worths(ft_result *r, const means *observed, const means *resampled, 
 
 int ft_worth(ft_result *r)
 {
-    int samples = (int)ft_config_int(r->x->cfg, "bootstrap"), C = r->x->classes.n, positive = r->x->classes.positive;
+    int samples = r->opt.bootstrap, C = r->x->classes.n, positive = r->x->classes.positive;
     int failed = 0;
     for (int i = 0; i < r->n; i++) r->arm[i].worth = (ft_interval){NAN, NAN, NAN, NAN};
     if (r->points < 2) return FT_OK;
@@ -109,5 +109,5 @@ int ft_worth(ft_result *r)
 
 double ft_worth_f1(const ft_result *r, const ft_arm_result *a)
 {
-    return ft_curve_f1(r->point, r->points, (double)ft_config_int(ft_baseline(r, a)->cfg, "labels")) + a->delta.mean;
+    return ft_curve_f1(r->point, r->points, (double)ft_baseline(r, a)->opt.labels) + a->delta.mean;
 }

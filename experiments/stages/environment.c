@@ -10,7 +10,6 @@
 #include "common/base/files.h"
 #include "common/base/machine.h"
 #include "common/base/memory.h"
-#include "common/base/status.h"
 #include "common/base/threads.h"
 #include "common/io/clipstore.h"
 #include "common/graph/backend.h"

@@ -13,13 +13,6 @@
 #include "experiments/data/ingest.h"
 #include "gen/phantom.h"
 
-json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v)
-{
-    json_t *a = json_array();
-    for (int64_t i = 0; i < v->n; i++) json_array_append_new(a, json_string(s->video[v->video[i]].name));
-    return a;
-}
-
 static ft_sampling sampling(const ft_config *cfg)
 {
     return (ft_sampling){ft_clip_sampler_of(ft_config_text(cfg, "data.sampler")), (int)ft_config_int(cfg, "data.frames"),
@@ -104,43 +97,51 @@ static int folder_identity(const char *dir, int depth, json_t *list)
 
 int ft_folder_identity(const char *dir, json_t *list) { return folder_identity(dir, 0, list); }
 
+static ft_phantom_opt phantom_options(const ft_config *cfg)
+{
+    return (ft_phantom_opt){.videos = (int)ft_config_int(cfg, "phantom.videos"),
+                            .frames = (int)ft_config_int(cfg, "data.frames"),
+                            .size = (int)ft_config_int(cfg, "data.size"),
+                            .visibility = ft_config_real(cfg, "phantom.visibility"),
+                            .balance = ft_config_real(cfg, "phantom.balance"),
+                            .seed = (uint64_t)ft_config_int(cfg, "phantom.seed"),
+                            .polypdiag = !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"),
+                            .polypdiag_lengths = !strcmp(ft_config_text(cfg, "phantom.lengths"), "by-class"),
+                            .sampling = sampling(cfg)};
+}
+
 static int make_phantom(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_config *cfg = s->own;
     char path[FT_PATH];
-    ft_phantom_opt o = {.videos = (int)ft_config_int(cfg, "phantom.videos"),
-                        .frames = (int)ft_config_int(cfg, "data.frames"),
-                        .size = (int)ft_config_int(cfg, "data.size"),
-                        .visibility = ft_config_real(cfg, "phantom.visibility"),
-                        .balance = ft_config_real(cfg, "phantom.balance"),
-                        .seed = (uint64_t)ft_config_int(cfg, "phantom.seed"),
-                        .polypdiag = !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"),
-                        .polypdiag_lengths = !strcmp(ft_config_text(cfg, "phantom.lengths"), "by-class"),
-                        .sampling = sampling(cfg)};
+    ft_phantom_opt o = phantom_options(s->own);
     (void)x, (void)facts;
     ft_stage_file(path, s, "clips.h5");
     return ft_phantom_write(&o, path);
 }
 
+static ft_ingest_opt ingest_options(const ft_config *cfg)
+{
+    ft_ingest_opt o = {.videos = ft_config_text(cfg, "data.videos"),
+                       .labels = ft_config_text(cfg, "data.labels"),
+                       .sampling = sampling(cfg),
+                       .view = ft_config_text(cfg, "data.view"),
+                       .size = (int)ft_config_int(cfg, "data.size"),
+                       .fps = ft_config_real(cfg, "data.fps"),
+                       .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                       .checksums = ft_config_text(cfg, "data.checksums"),
+                       .outside = ft_config_bool(cfg, "data.outside"),
+                       .list = ft_list_words_of(cfg),
+                       .crop = ft_config_text(cfg, "data.crop")};
+    o.sampling.overlap = ft_config_real(cfg, "data.overlap");
+    return o;
+}
+
 static int ingest(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_config *cfg = s->own;
     char path[FT_PATH];
-    ft_ingest_opt o = {ft_config_text(cfg, "data.videos"),
-                       ft_config_text(cfg, "data.labels"),
-                       sampling(cfg),
-                       ft_config_text(cfg, "data.view"),
-                       (int)ft_config_int(cfg, "data.size"),
-                       ft_config_real(cfg, "data.fps"),
-                       !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
-                       false,
-                       ft_config_text(cfg, "data.checksums"),
-                       ft_config_bool(cfg, "data.outside"),
-                       ft_list_words_of(cfg),
-                       ft_config_text(cfg, "data.crop")};
+    ft_ingest_opt o = ingest_options(s->own);
     ft_ingest_result r;
     (void)x;
-    o.sampling.overlap = ft_config_real(cfg, "data.overlap");
     ft_stage_file(path, s, "clips.h5");
     FT_TRY(ft_ingest(&o, path, &r));
     json_object_set_new(facts, "videos", json_integer(r.videos));

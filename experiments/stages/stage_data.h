@@ -13,6 +13,8 @@ ft_clip_sampler ft_alike_sampler(const ft_config *cfg); /* of the arm; `same`: t
 int ft_alike_key(const ft_experiment *x, const ft_config *cfg, const char *file, json_t **key);
 /* Names, sizes and times of a folder's files, which stand for their content in keys. */
 int ft_folder_identity(const char *folder, json_t *list);
-json_t *ft_video_names(const ft_clipstore *s, const ft_videos *v);
+
+/* Settings that a stage's key holds by what they lead to: who is labelled, and how clips are made alike. */
+#define FT_LABELS_AND_CLIPS "data.multilabel", "positive", "labels", "labels_from", "data.sampler", "data.stride"
 
 #endif

@@ -134,8 +134,7 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
 {
     static const char *const keys[] = {"clips.filter", "clips.agreement", "unlabelled.sampler", "unlabelled.fps", NULL};
     /* who is labelled, and how the clips of a file are made alike, stand in the key */
-    static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
-                                             "data.sampler",    "data.stride", NULL};
+    static const char *const by_content[] = {FT_LABELS_AND_CLIPS, NULL};
     ft_stage like = {.kind = &filtering,
                      .cfg = cfg,
                      .arm = "",
@@ -149,8 +148,8 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
     *stage = NULL;
     if (n < 0) return n;
     if (n == 0 || (!made && !*file)) return FT_OK;
-    bool agreement = like.of_split = has(rule, n, AGREEMENT);
-    if (agreement && !*ft_config_text(cfg, "features.model"))
+    bool agrees = like.of_split = has(rule, n, AGREEMENT);
+    if (agrees && !*ft_config_text(cfg, "features.model"))
         return FT_FAIL(FT_ECONFIG,
                        "%s: clips.filter: agreement asks a probe, which looks through a frozen network. Set features.model",
                        ft_config_origin(cfg, "clips.filter"));
@@ -158,15 +157,15 @@ int ft_stage_filter(ft_experiment *x, const ft_config *cfg, const char *label, i
         return FT_FAIL(FT_ECONFIG, "%s: clips.filter: copies are told by held-out real clips, and there are no validation videos",
                        ft_config_origin(cfg, "clips.filter"));
     if (made) like.need[like.needs++] = made;
-    if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[like.needs++]));
-    if (agreement) FT_TRY(ft_stage_features(x, cfg, label, fold, made, file, &like.need[like.needs++]));
+    if (agrees) FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[like.needs++]));
+    if (agrees) FT_TRY(ft_stage_features(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     FT_TRY(ft_stage_likeness(x, cfg, label, fold, made, file, &like.need[like.needs++]));
     json_t *probe = NULL;
     if (!made) FT_TRY(ft_alike_key(x, cfg, file, &of_file));
-    if (agreement) FT_TRY(ft_key_settings(cfg, ft_split_probe_keys, &probe));
+    if (agrees) FT_TRY(ft_key_settings(cfg, ft_split_probe_keys, &probe));
     json_t *key =
         json_pack("{s:o,s:o,s:o,s:o}", "config", ft_config_json(cfg, keys), "file", of_file ? of_file : json_string(""), "probe",
-                  probe ? probe : json_null(), "labelled", agreement ? ft_video_names(&x->store, labelled) : json_null());
+                  probe ? probe : json_null(), "labelled", agrees ? ft_video_names(&x->store, labelled) : json_null());
     return ft_stage_add(x, &like, key, stage);
 }
 

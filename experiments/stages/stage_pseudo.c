@@ -33,24 +33,24 @@ static int unlabelled_clips(const ft_experiment *x, const ft_stage *s, int64_t *
 static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     char path[FT_PATH];
-    int C = x->classes.n;
+    int classes = x->classes.n;
     int64_t *clip, n, videos = 0, right = 0, *first = NULL;
     float *prob = NULL, *rows = NULL;
     json_t *list = json_array();
     int rc = unlabelled_clips(x, s, &clip, &n);
-    if (rc == FT_OK) prob = ft_alloc_n(n * C + 1, sizeof *prob), rows = ft_alloc_n(n * C + 1, sizeof *rows);
+    if (rc == FT_OK) prob = ft_alloc_n(n * classes + 1, sizeof *prob), rows = ft_alloc_n(n * classes + 1, sizeof *rows);
     if (rc == FT_OK) first = ft_alloc_n(n + 1, sizeof *first);
     if (rc == FT_OK && (!prob || !rows || !first)) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
     if (rc == FT_OK) rc = ft_split_probe(x, s, s->need[0], &(ft_clip_pool){&x->store, clip, n}, NULL, prob);
-    if (rc == FT_OK) videos = ft_video_means(&x->store, clip, n, prob, C, rows, first);
+    if (rc == FT_OK) videos = ft_video_means(&x->store, clip, n, prob, classes, rows, first);
     for (int64_t i = 0; i < videos; i++) {
         int64_t video = x->store.clip[clip[first[i]]].video;
         int best = 0;
-        for (int c = 1; c < C; c++)
-            if (rows[i * C + c] > rows[i * C + best]) best = c;
+        for (int c = 1; c < classes; c++)
+            if (rows[i * classes + c] > rows[i * classes + best]) best = c;
         right += best == x->classes.of_video[video]; /* for the log alone */
         json_array_append_new(
-            list, json_pack("[s,s,f]", x->store.video[video].name, x->classes.name[best], (double)rows[i * C + best]));
+            list, json_pack("[s,s,f]", x->store.video[video].name, x->classes.name[best], (double)rows[i * classes + best]));
     }
     ft_stage_file(path, s, "pseudo.json");
     if (rc == FT_OK) rc = ft_write_json(path, list, 0);
@@ -70,8 +70,7 @@ int ft_stage_pseudo(ft_experiment *x, const ft_config *cfg, const char *label, i
                     ft_stage **stage)
 {
     /* who is labelled, and how clips are made, stand in the key */
-    static const char *const by_content[] = {"data.multilabel", "positive",    "labels", "labels_from",
-                                             "data.sampler",    "data.stride", NULL};
+    static const char *const by_content[] = {FT_LABELS_AND_CLIPS, NULL};
     ft_stage like = {.kind = &pseudo_kind,
                      .cfg = cfg,
                      .arm = "",

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/files.h"
 #include "common/base/interrupt.h"
 #include "common/base/lease.h"
 #include "common/base/log.h"

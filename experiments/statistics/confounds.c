@@ -271,15 +271,15 @@ typedef struct {
 
 static void look(const ft_clipstore *s, seen *x)
 {
-    float cell[CELLS] = {0};
+    float mean[CELLS] = {0};
     ft_thumbnail(s, x->clip, x->small);
     for (int e = 0; e < EACH; e++) {
         int c = e % 3, u = e / 3 % SMALL / CELL, v = e / 3 / SMALL % SMALL / CELL, k = e / 3 / SMALL / SMALL;
-        cell[((k * (SMALL / CELL) + v) * (SMALL / CELL) + u) * 3 + c] += x->small[e] / (CELL * CELL);
+        mean[((k * (SMALL / CELL) + v) * (SMALL / CELL) + u) * 3 + c] += x->small[e] / (CELL * CELL);
         x->rounded[CELLS + e] = (uint8_t)lrintf(x->small[e]);
         x->sum += (double)x->small[e];
     }
-    for (int e = 0; e < CELLS; e++) x->rounded[e] = (uint8_t)lrintf(cell[e]);
+    for (int e = 0; e < CELLS; e++) x->rounded[e] = (uint8_t)lrintf(mean[e]);
 }
 
 static int by_video(const void *a, const void *b)

@@ -72,23 +72,13 @@ static int coverage(const two_sets *s, int samples, ft_set_distance *to)
 static int density(const two_sets *s, int samples, ft_set_distance *to)
 {
     int64_t videos = videos_of(s->made);
-    double *of = ft_alloc_n(2 * videos + 1, sizeof *of), *value = ft_alloc_n(samples + 1, sizeof *value); /* of: clips, balls */
-    int rc = of && value ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
+    double *of = ft_alloc_n(2 * videos + 1, sizeof *of); /* neighbours asked for, balls */
+    int rc = of ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for a bootstrap");
     to->value = s->scores.density;
     for (int64_t i = 0; rc == FT_OK && i < s->made->n; i++)
-        of[2 * s->made->video[i]]++, of[2 * s->made->video[i] + 1] += s->of_clip.inside[i];
-    for (int k = 0; rc == FT_OK && k < samples; k++) {
-        ft_rng r = ft_rng_make(2, FT_STREAM_BOOTSTRAP_SETS, (uint64_t)k);
-        double clips = 0, balls = 0;
-        for (int64_t v = 0; v < videos; v++) {
-            int64_t at = 2 * ft_rng_below(&r, videos);
-            clips += of[at], balls += of[at + 1];
-        }
-        value[k] = balls / (clips * FT_PRDC_NEIGHBOURS);
-    }
-    if (rc == FT_OK && samples > 0) ft_percentiles(value, samples, &to->low, &to->high);
+        of[2 * s->made->video[i]] += FT_PRDC_NEIGHBOURS, of[2 * s->made->video[i] + 1] += s->of_clip.inside[i];
+    if (rc == FT_OK) rc = ft_ratio_interval(of, videos, samples, 2, FT_STREAM_BOOTSTRAP_SETS, NAN, &to->low, &to->high);
     ft_free(of);
-    ft_free(value);
     return rc;
 }
 

@@ -87,10 +87,9 @@ static int link_clips(const ft_result *r) /* clips/ARM.h5 points into runs/ */
 /* Everything that the tables and the report show, read in order. */
 static int read_results(ft_result *r)
 {
-    ft_experiment *x = r->x;
     for (int i = 0; i < r->n; i++) {
         ft_arm_result *a = &r->arm[i];
-        FT_TRY(ft_runs_read(x, a));
+        FT_TRY(ft_runs_read(r, a));
         json_t *facts = a->likeness ? ft_stage_facts(a->likeness) : NULL;
         a->passport = ft_passport_read(facts, &a->copies);
         ft_set_distances_read(json_object_get(facts, "distances"), a->distance);
@@ -99,7 +98,7 @@ static int read_results(ft_result *r)
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }
-    for (int i = 0; i < r->curve_n; i++) FT_TRY(ft_runs_read(x, &r->curve[i]));
+    for (int i = 0; i < r->curve_n; i++) FT_TRY(ft_runs_read(r, &r->curve[i]));
     r->frechet_real = ft_stage_number(r->held_out, "frechet");
     return ft_compare(r);
 }
@@ -170,11 +169,11 @@ int ft_experiment_run(ft_config *cfg, const char *dir, const ft_run_opt *opt)
     if (opt->report) FT_TRY_TO(rc, done, ft_experiment_complete(&x));
     snprintf(path, sizeof path, "%s/config.yaml", dir);
     FT_TRY_TO(rc, done, ft_config_write(cfg, path));
-    ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %lld splits x %lld seeds, %d "
+    ft_log("%lld videos, %lld clips of %d frames and %d pixels; %d classes, positive: %s; %d arms x %d splits x %d seeds, %d "
            "stages",
            (long long)x.store.n_video, (long long)x.store.n_clip, x.store.frames, x.store.size, x.classes.n,
-           x.classes.positive == FT_MULTILABEL ? "several labels a video" : x.classes.name[x.classes.positive], r.n,
-           (long long)ft_config_int(cfg, "splits"), (long long)ft_config_int(cfg, "seeds"), x.stages);
+           x.classes.positive == FT_MULTILABEL ? "several labels a video" : x.classes.name[x.classes.positive], r.n, r.opt.splits,
+           r.opt.seeds, x.stages);
     FT_TRY_TO(rc, done, ft_experiment_work(&x, r.checked));
     FT_TRY_TO(rc, done,
               ft_findings_read(&r.found, &x, r.checked)); /* what would explain a score without the picture, before the rest */

@@ -14,12 +14,11 @@
 #include "experiments/sweep/runs.h"
 #include "experiments/sweep/shapes.h"
 
-static int plan_runs(ft_experiment *x, ft_arm_result *arm, int n)
+static int plan_runs(const ft_result *r, ft_arm_result *arm, int n)
 {
-    int splits = (int)ft_config_int(x->cfg, "splits"), seeds = (int)ft_config_int(x->cfg, "seeds");
     for (int i = 0; i < n; i++)
-        for (int split = 0; split < splits; split++)
-            for (int seed = 0; seed < seeds; seed++) FT_TRY(ft_run_plan(x, &arm[i], split, seed));
+        for (int split = 0; split < r->opt.splits; split++)
+            for (int seed = 0; seed < r->opt.seeds; seed++) FT_TRY(ft_run_plan(r->x, &arm[i], split, seed));
     return FT_OK;
 }
 
@@ -28,8 +27,8 @@ static int plan_all(ft_result *r)
     ft_experiment *x = r->x;
     bool generated = false;
     FT_TRY(ft_stage_confounds(x, &r->checked));
-    FT_TRY(plan_runs(x, r->arm, r->n));
-    FT_TRY(plan_runs(x, r->curve, r->curve_n));
+    FT_TRY(plan_runs(r, r->arm, r->n));
+    FT_TRY(plan_runs(r, r->curve, r->curve_n));
     for (int i = 0; i < r->n; i++) generated |= r->arm[i].likeness != NULL;
     return generated ? ft_stage_likeness(x, x->cfg, "", 0, NULL, "", &r->held_out) : FT_OK;
 }

@@ -30,12 +30,12 @@ static const struct {
               {"features.frames", 1}, /* of networks of pictures */
               {"classifier.steps", 4},
               {"looks", 4}};
-enum { LITTLE = sizeof little / sizeof *little, WORTH = 50 };
+enum { N_LITTLE = sizeof little / sizeof *little, WORTH = 50 };
 
 static int little_config(ft_config **small, const ft_config *cfg)
 {
     FT_TRY(ft_config_copy(small, cfg));
-    for (int i = 0; i < LITTLE; i++) {
+    for (int i = 0; i < N_LITTLE; i++) {
         char setting[80];
         snprintf(setting, sizeof setting, "%s=%d", little[i].key, little[i].most);
         if (ft_config_int(cfg, little[i].key) > little[i].most) FT_TRY(ft_config_set(*small, setting, "rehearsal"));
@@ -116,7 +116,7 @@ static int perform(ft_result *r, const char *dir)
         snprintf(a->arm, sizeof a->arm, "%s", r->arm[i].arm);
         snprintf(a->name, sizeof a->name, "%s", r->arm[i].name);
         rc = little_config(&a->cfg, r->arm[i].cfg);
-        if (rc == FT_OK) rc = ft_run_plan(&small, a, 0, 0);
+        if (rc == FT_OK) a->opt = ft_arm_options_of(a->cfg), rc = ft_run_plan(&small, a, 0, 0);
     }
     bool before = ft_log_quiet(true);
     if (rc == FT_OK) rc = ft_experiment_work(&small, NULL);

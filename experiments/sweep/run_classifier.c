@@ -17,6 +17,29 @@
 #include "experiments/sweep/clip_use.h"
 #include "experiments/sweep/predictions.h"
 
+/* ---- settings -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int looks;          /* at the test list, while training */
+    bool best_on_test;  /* they choose the weights */
+    int64_t test_clips; /* of a video, 0: all */
+    /* of clips beside the labelled videos: */
+    int64_t clips;      /* so many of them, 0: all */
+    const char *frames; /* whole, or how their motion is spoilt */
+    double weight;      /* of those that teach a class */
+} run_opt;
+
+/* Without clips (`any`) and without a class that they teach (`taught`), these settings are none of the stage's. */
+static run_opt run_options(const ft_config *own, bool any, bool taught)
+{
+    return (run_opt){.looks = (int)ft_config_int(own, "looks"),
+                     .best_on_test = !strcmp(ft_config_text(own, "selection"), "best-on-test"),
+                     .test_clips = ft_config_int(own, "data.test_clips"),
+                     .clips = any ? ft_config_int(own, "unlabelled.clips") : 0,
+                     .frames = any ? ft_config_text(own, "unlabelled.frames") : "whole",
+                     .weight = taught ? ft_config_real(own, "clips.weight") : 0};
+}
+
 /* ---- clips beside the labelled videos -------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -60,7 +83,6 @@ static void take_part(more_clips *u, const ft_stage *s, int64_t most)
     u->n = most;
 }
 
-/* unlabelled.frames spoils their motion: copies of the clips, all of one frame (frozen) or in any order */
 /* the class of each, as its store says it */
 static int read_classes(more_clips *u, const ft_experiment *x)
 {
@@ -73,6 +95,7 @@ static int read_classes(more_clips *u, const ft_experiment *x)
     return rc;
 }
 
+/* unlabelled.frames spoils their motion: copies of the clips, all of one frame (frozen) or in any order */
 static int spoil(more_clips *u, bool frozen)
 {
     const ft_clipstore *from = u->store;
@@ -99,17 +122,16 @@ static int spoil(more_clips *u, bool frozen)
     return FT_OK;
 }
 
-static int restrict_clips(more_clips *u, const ft_experiment *x, const ft_stage *s)
+static int restrict_clips(more_clips *u, const ft_experiment *x, const ft_stage *s, const run_opt *o)
 {
     if (!u->store) return FT_OK;
-    const char *frames = ft_config_text(s->own, "unlabelled.frames");
-    take_part(u, s, ft_config_int(s->own, "unlabelled.clips"));
+    take_part(u, s, o->clips);
     if (u->use.labelled) FT_TRY(read_classes(u, x));
-    if (!strcmp(frames, "whole")) return FT_OK;
+    if (!strcmp(o->frames, "whole")) return FT_OK;
     if (ft_is_probe(s->own))
         return FT_FAIL(FT_ECONFIG, "%s: unlabelled.frames: features are of whole clips; a probe cannot look at others",
                        ft_config_origin(s->own, "unlabelled.frames"));
-    return spoil(u, !strcmp(frames, "frozen"));
+    return spoil(u, !strcmp(o->frames, "frozen"));
 }
 
 /* ---- what probes look at --------------------------------------------------------------------------------------------------- */
@@ -160,11 +182,11 @@ static int labels_of(const ft_experiment *x, const ft_videos *v, int64_t most, i
     return FT_OK;
 }
 
-/* Per-video probabilities: mean over a video's clips. rows: one per video of `v`, in its order. */
-static int predict_videos(const ft_experiment *x, ft_predictor *p, const ft_videos *v, float *rows)
+/* Per-video probabilities: mean over a video's clips, `most` of them. rows: one per video of `v`, in its order. */
+static int predict_videos(const ft_experiment *x, ft_predictor *p, const ft_videos *v, int64_t most, float *rows)
 {
     int64_t *clip = NULL, *first = NULL, n;
-    int C = x->classes.n, rc = ft_first_clips_of(&x->store, v, ft_config_int(x->cfg, "data.test_clips"), &clip, &n);
+    int C = x->classes.n, rc = ft_first_clips_of(&x->store, v, most, &clip, &n);
     float *prob = rc == FT_OK ? ft_alloc((size_t)(n * C + 1) * sizeof *prob) : NULL;
     if (rc == FT_OK) first = ft_alloc((size_t)(n + 1) * sizeof *first);
     if (rc == FT_OK && (!prob || !first)) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
@@ -214,13 +236,13 @@ static json_t *labelled_clips(const ft_experiment *x, const more_clips *u, doubl
 bool ft_two_classes(const ft_experiment *x) { return x->classes.n == 2 && x->classes.positive != FT_MULTILABEL; }
 
 /* the threshold on p(positive) with the best F1 on the fold's validation videos: two classes only, NaN else */
-static int operating_point(const ft_experiment *x, const ft_fold *f, ft_predictor *p, double *threshold)
+static int operating_point(const ft_experiment *x, const ft_fold *f, ft_predictor *p, int64_t most, double *threshold)
 {
     const ft_videos *v = &f->validation;
     if (!ft_two_classes(x) || v->n == 0) return FT_OK;
     float *prob = ft_alloc((size_t)(v->n * 2 + 1) * sizeof *prob);
     int *label = ft_alloc((size_t)(v->n + 1) * sizeof *label);
-    int rc = prob && label ? predict_videos(x, p, v, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
+    int rc = prob && label ? predict_videos(x, p, v, most, prob) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
     for (int64_t i = 0; rc == FT_OK && i < v->n; i++) label[i] = x->classes.of_video[v->video[i]];
     if (rc == FT_OK) *threshold = ft_operating_point(prob, label, v->n, x->classes.positive);
     ft_free(prob);
@@ -230,7 +252,8 @@ static int operating_point(const ft_experiment *x, const ft_fold *f, ft_predicto
 
 /* What the trained classifier says: of the test list, test.csv, and of the validation videos the threshold. chosen: what it said
  * of the test list where that was looked at; NULL: this is the only look at it. */
-static int answer(const ft_experiment *x, const ft_stage *s, const ft_clip_features *seen, const float *chosen, double *threshold)
+static int answer(const ft_experiment *x, const ft_stage *s, const ft_clip_features *seen, const float *chosen, int64_t most,
+                  double *threshold)
 {
     const ft_fold *f = &x->folds[s->fold];
     ft_classifier_info info;
@@ -241,10 +264,10 @@ static int answer(const ft_experiment *x, const ft_stage *s, const ft_clip_featu
     float *prob = ft_alloc_n(values + 1, sizeof *prob);
     int rc = prob ? ft_predictor_open(&p, s->folder, &info, &x->store, seen) : FT_FAIL(FT_ENOMEM, "no memory for predictions");
     if (rc == FT_OK && chosen) memcpy(prob, chosen, (size_t)values * sizeof *prob);
-    else if (rc == FT_OK) rc = predict_videos(x, p, &f->test, prob);
+    else if (rc == FT_OK) rc = predict_videos(x, p, &f->test, most, prob);
     ft_stage_file(path, s, "test.csv");
     if (rc == FT_OK) rc = ft_predictions_write(x, path, &f->test, prob);
-    if (rc == FT_OK) rc = operating_point(x, f, p, threshold);
+    if (rc == FT_OK) rc = operating_point(x, f, p, most, threshold);
     ft_predictor_close(p);
     ft_classifier_info_free(&info);
     ft_free(prob);
@@ -263,16 +286,16 @@ static json_t *looks_of(const ft_training_result *r, bool looked)
 
 static double work(const ft_config *cfg) { return (double)ft_config_int(cfg, "classifier.steps"); }
 
-static int train(const ft_experiment *x, const ft_stage *s, const more_clips *u, const run_features *features, json_t *facts)
+static int train(const ft_experiment *x, const ft_stage *s, const run_opt *opt, const more_clips *u, const run_features *features,
+                 json_t *facts)
 {
     const ft_run_fold *run = s->plan;
     const ft_fold *f = &x->folds[s->fold];
-    bool best_on_test = !strcmp(ft_config_text(s->own, "selection"), "best-on-test");
     ft_training_set set = {.store = &x->store,
                            .classes = (const char *const *)x->classes.name,
                            .n_classes = x->classes.n,
                            .watched_store = &x->store,
-                           .looks = (int)ft_config_int(s->own, "looks"),
+                           .looks = opt->looks,
                            .positive = x->classes.positive};
     if (u->store && u->use.unlabelled) set.unlabelled_store = u->store, set.unlabelled = u->clip, set.n_unlabelled = u->n;
     if (u->store && u->use.labelled)
@@ -288,16 +311,15 @@ static int train(const ft_experiment *x, const ft_stage *s, const more_clips *u,
     double threshold = NAN;
     int rc = labels_of(x, &run->c.labelled, 0, &clip, &label, &set.n);
     if (rc == FT_OK)
-        rc = labels_of(x, set.looks ? &f->test : &f->validation, ft_config_int(s->own, "data.test_clips"), &held, &held_label,
-                       &set.n_watched);
+        rc = labels_of(x, set.looks ? &f->test : &f->validation, opt->test_clips, &held, &held_label, &set.n_watched);
     if (rc == FT_OK) rc = truth_of(x, u, &truth);
     set.truth = truth;
     set.clip = clip, set.label = label, set.watched = held, set.watched_label = held_label;
     ft_classifier_opt o = {0};
     if (rc == FT_OK) rc = ft_classifier_options(&o, cfg, ft_training_is_semi(&set));
-    if (u->class) o.lambda_g = ft_config_real(s->own, "clips.weight");
+    if (u->class) o.lambda_g = opt->weight;
     if (rc == FT_OK) rc = ft_classifier_train(&o, &set, s->folder, (uint64_t)s->seed, true, &r);
-    if (rc == FT_OK) rc = answer(x, s, seen, best_on_test ? r.chosen : NULL, &threshold);
+    if (rc == FT_OK) rc = answer(x, s, seen, opt->best_on_test ? r.chosen : NULL, opt->test_clips, &threshold);
     if (rc == FT_OK) {
         json_object_set_new(facts, "threshold", isnan(threshold) ? json_null() : json_real(threshold));
         json_object_set_new(facts, "looks", looks_of(&r, set.looks > 0));
@@ -323,8 +345,9 @@ static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
     run_features features = {0};
     int rc = clips_read(&u, x, &run->c);
     if (rc == FT_OK) rc = features_read(&features, x, s, &u);
-    if (rc == FT_OK) rc = restrict_clips(&u, x, s);
-    if (rc == FT_OK) rc = train(x, s, &u, &features, facts);
+    run_opt o = run_options(s->own, u.store != NULL, u.store && u.use.labelled);
+    if (rc == FT_OK) rc = restrict_clips(&u, x, s, &o);
+    if (rc == FT_OK) rc = train(x, s, &o, &u, &features, facts);
     features_free(&features);
     clips_free(&u);
     return rc;

@@ -27,7 +27,8 @@ struct ft_planned_run {
 static int context_of(ft_arm_context *c, ft_experiment *x, const ft_arm_result *arm, int fold, int split)
 {
     const ft_arm *row = ft_arm_find(arm->arm);
-    *c = (ft_arm_context){.x = x, .arm = arm->arm, .label = arm->name, .cfg = arm->cfg, .fold = fold, .split = split, .file = ""};
+    *c = (ft_arm_context){
+        .x = x, .arm = arm->arm, .label = arm->name, .cfg = arm->cfg, .opt = &arm->opt, .fold = fold, .split = split, .file = ""};
     FT_TRY(ft_split_make(&c->labelled, &c->unlabelled, c->cfg, &x->store, &x->classes, &x->folds[fold], split));
     if (row->plan) FT_TRY(row->plan(c));
     if (!ft_arm_brings_clips(c)) FT_TRY(row->prepare(c));
@@ -54,7 +55,7 @@ static int clips_key(const ft_arm_context *c, json_t **key, bool *any)
         if (*any) ft_sha256(c->clips, (size_t)c->n_clips * sizeof *c->clips, hex);
         *key = *any ? json_string(hex) : json_null();
     }
-    if (ft_config_int(c->cfg, "unlabelled.clips") > 0 && *any) /* a part of them, drawn for the split */
+    if (c->opt->unlabelled_clips > 0 && *any) /* a part of them, drawn for the split */
         *key = json_pack("[o,i,i]", *key, c->split, c->fold);
     return FT_OK;
 }
@@ -168,13 +169,13 @@ void ft_runs_free(ft_arm_result *arm)
 /* ---- reading --------------------------------------------------------------------------------------------------------------- */
 
 /* where the lists of a split stand: an arm with labelled videos of its own (`labelled` of them) has lists of its own */
-static void split_file(char path[FT_PATH + 64], const ft_experiment *x, const ft_arm_result *arm, int split, const ft_fold *fold,
+static void split_file(char path[FT_PATH + 64], const ft_result *all, const ft_arm_result *arm, int split, const ft_fold *fold,
                        int64_t labelled)
 {
+    const ft_experiment *x = all->x;
     char name[128], of_arm[140] = "", of_fold[40] = "";
     ft_arm_file_name(name, arm->name);
-    bool same = labelled == ft_config_int(x->cfg, "labels") &&
-                !strcmp(ft_config_text(arm->cfg, "labels_from"), ft_config_text(x->cfg, "labels_from"));
+    bool same = labelled == all->opt.labels && !strcmp(arm->opt.labels_from, all->opt.labels_from);
     if (!same) snprintf(of_arm, sizeof of_arm, "-%s", name);
     if (x->n_folds > 1) snprintf(of_fold, sizeof of_fold, "-fold-%d", fold->fold);
     snprintf(path, FT_PATH + 64, "%s/splits/split-%d%s%s.json", x->dir, split, of_fold, of_arm);
@@ -244,7 +245,7 @@ static void add_cost(ft_arm_result *arm, ft_stage *s)
 static void read_filter(run_sum *r, ft_arm_result *arm, const ft_stage *s)
 {
     json_t *facts = ft_stage_facts(s), *dropped = json_object_get(facts, "dropped");
-    double kept = json_number_value(json_object_get(facts, "kept")), most = (double)ft_config_int(arm->cfg, "unlabelled.clips"),
+    double kept = json_number_value(json_object_get(facts, "kept")), most = (double)arm->opt.unlabelled_clips,
            used = most > 0 && most < kept ? most : kept;
     ft_filtered *f = &arm->filtered;
     f->runs++, f->kept += kept, f->used += used, f->drawn += json_number_value(json_object_get(facts, "drawn"));
@@ -257,12 +258,13 @@ static void read_filter(run_sum *r, ft_arm_result *arm, const ft_stage *s)
     json_decref(facts);
 }
 
-static int read_fold(run_sum *r, ft_experiment *x, ft_arm_result *arm, const ft_planned_run *run, const ft_run_fold *f)
+static int read_fold(run_sum *r, const ft_result *all, ft_arm_result *arm, const ft_planned_run *run, const ft_run_fold *f)
 {
+    const ft_experiment *x = all->x;
     char path[FT_PATH + 64];
     const ft_arm_context *c = &f->c;
     const ft_fold *fold = &x->folds[c->fold];
-    split_file(path, x, arm, run->split, fold, c->labelled.n);
+    split_file(path, all, arm, run->split, fold, c->labelled.n);
     if (run->seed == 0) FT_TRY(ft_split_save(path, &x->store, fold, &c->labelled, run->split));
     ft_stage_file(path, f->classifier, "test.csv");
     FT_TRY(ft_predictions_read(x, path, &fold->test, r->prob + r->test.n * x->classes.n));
@@ -296,10 +298,11 @@ static json_t *line_of(const ft_experiment *x, const ft_arm_result *arm, const f
     return line;
 }
 
-static int read_run(run_sum *r, ft_experiment *x, ft_arm_result *arm, const ft_planned_run *run)
+static int read_run(run_sum *r, const ft_result *all, ft_arm_result *arm, const ft_planned_run *run)
 {
+    const ft_experiment *x = all->x;
     char path[FT_PATH + 64], file[128];
-    for (int f = 0; f < run->folds; f++) FT_TRY(read_fold(r, x, arm, run, &run->fold[f]));
+    for (int f = 0; f < run->folds; f++) FT_TRY(read_fold(r, all, arm, run, &run->fold[f]));
     ft_scores s = ft_score(r->prob, r->label, r->test.n, x->classes.n, x->classes.positive);
     ft_arm_file_name(file, arm->name);
     snprintf(path, sizeof path, "%s/scores/%s-split-%d-seed-%d.csv", x->dir, file, run->split, run->seed);
@@ -310,8 +313,9 @@ static int read_run(run_sum *r, ft_experiment *x, ft_arm_result *arm, const ft_p
     return FT_OK;
 }
 
-int ft_runs_read(ft_experiment *x, ft_arm_result *arm)
+int ft_runs_read(const ft_result *all, ft_arm_result *arm)
 {
+    const ft_experiment *x = all->x;
     int C = x->classes.n, rc = FT_OK;
     for (int i = 0; i < arm->planned && rc == FT_OK; i++) {
         const ft_planned_run *run = &arm->plan[i];
@@ -327,7 +331,7 @@ int ft_runs_read(ft_experiment *x, ft_arm_result *arm)
                      .filter = json_array(),
                      .taught = json_array()};
         bool room = r.test.video && r.prob && r.point && r.label;
-        rc = room ? read_run(&r, x, arm, run) : FT_FAIL(FT_ENOMEM, "no memory for scores");
+        rc = room ? read_run(&r, all, arm, run) : FT_FAIL(FT_ENOMEM, "no memory for scores");
         json_decref(r.pseudo);
         json_decref(r.looks);
         json_decref(r.filter);

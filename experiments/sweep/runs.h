@@ -7,8 +7,9 @@
 /* Adds a (split, seed) to arm->plan, and its stages to the graph. With cross-validation its test videos are those of all folds of
  * a repeat. */
 int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed);
-/* Reads the results of all that is planned, in order, into arm->run and arm->line. The stages must be done. */
-int ft_runs_read(ft_experiment *x, ft_arm_result *arm);
+/* Reads the results of all that is planned, in order, into arm->run and arm->line, for an arm or a point of the curve
+ * of `all`. The stages must be done. */
+int ft_runs_read(const ft_result *all, ft_arm_result *arm);
 void ft_runs_free(ft_arm_result *arm); /* the plan; after the stages, which point to it */
 
 #endif

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "classify/classifier.h"
-#include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/io/clipstore.h"

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "common/base/files.h"
-#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 

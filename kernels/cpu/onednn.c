@@ -327,13 +327,41 @@ static int finish(ft_call *c)
 
 #define AT(buf) ((const void *const *)&(buf)->data)
 
-/* ---- linear: x (M, K), w (N, K), y (M, N) ------------------------------------------------------------------------------- */
-
+/* What a layer's passes have in memory. */
 typedef struct {
     ft_md x, w, w_any, dw_any, b, y; /* w as ours, w_any and dw_any as the library likes them; b NULL: no bias */
-} linear_layouts;
+} layouts;
 
-static int describe_linear(onednn_state *s, linear_layouts *d, const ft_buf *x, int64_t n, bool bias)
+static int finish_forward(ft_call *c, const layouts *d)
+{
+    onednn_state *s = c->state;
+    FT_TRY(add(s, DNNL_ARG_SRC, d->x, AT(c->in[0])));
+    FT_TRY(add(s, DNNL_ARG_DST, d->y, AT(c->out[0])));
+    if (d->b) FT_TRY(add(s, DNNL_ARG_BIAS, d->b, AT(c->in[2])));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d->w, AT(c->in[1])));
+    return finish(c);
+}
+
+static int finish_bwd_x(ft_call *c, const layouts *d)
+{
+    FT_TRY(add(c->state, DNNL_ARG_DIFF_DST, d->y, AT(c->in[0])));
+    FT_TRY(add(c->state, DNNL_ARG_DIFF_SRC, d->x, AT(c->out[0])));
+    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d->w, AT(c->in[1])));
+    return finish(c);
+}
+
+static int finish_bwd_w(ft_call *c, const layouts *d, const ft_buf *x)
+{
+    FT_TRY(add(c->state, DNNL_ARG_SRC, d->x, AT(x)));
+    FT_TRY(add(c->state, DNNL_ARG_DIFF_DST, d->y, AT(c->in[1])));
+    if (d->b) FT_TRY(add(c->state, DNNL_ARG_DIFF_BIAS, d->b, AT(c->out[1])));
+    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, d->w, AT(c->out[0])));
+    return finish(c);
+}
+
+/* ---- linear: x (M, K), w (N, K), y (M, N) ------------------------------------------------------------------------------- */
+
+static int describe_linear(onednn_state *s, layouts *d, const ft_buf *x, int64_t n, bool bias)
 {
     int64_t k = ft_last(x), m = x->count / k;
     d->b = NULL;
@@ -345,7 +373,7 @@ static int describe_linear(onednn_state *s, linear_layouts *d, const ft_buf *x, 
     return tagged(s, &d->y, 2, (dnnl_dims_t){m, n}, type_of(x->dtype), dnnl_nc);
 }
 
-static int linear_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, const linear_layouts *d)
+static int linear_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, const layouts *d)
 {
     DNNL(dnnl_inner_product_forward_primitive_desc_create(pd, engine, dnnl_forward_training, d->x, d->w_any, d->b, d->y, s->attr),
          "a linear layer");
@@ -355,33 +383,26 @@ static int linear_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, cons
 int ft_prepare_linear(ft_call *c)
 {
     onednn_state *s;
-    linear_layouts d;
+    layouts d;
     const ft_buf *x = c->in[0];
     FT_TRY(begin(c, &s, ft_prepare_linear, c->attr->matmul.act));
     FT_TRY(describe_linear(s, &d, x, ft_last(c->out[0]), c->in[2]));
     FT_TRY(linear_forward(&s->pd, s, &d));
-    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DST, d.y, AT(c->out[0])));
-    if (d.b) FT_TRY(add(s, DNNL_ARG_BIAS, d.b, AT(c->in[2])));
-    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
-    return finish(c);
+    return finish_forward(c, &d);
 }
 void ft_cpu_linear(const ft_call *c) { run(c, c->in[1]->data); }
 
 int ft_prepare_linear_bwd_x(ft_call *c)
 {
     onednn_state *s;
-    linear_layouts d;
+    layouts d;
     const ft_buf *dx = c->out[0];
     FT_TRY(begin(c, &s, ft_prepare_linear_bwd_x, FT_ACT_NONE));
     FT_TRY(describe_linear(s, &d, dx, ft_last(c->in[0]), false));
     FT_TRY(linear_forward(&s->hint, s, &d));
     DNNL(dnnl_inner_product_backward_data_primitive_desc_create(&s->pd, engine, d.x, d.w_any, d.y, s->hint, s->attr),
          "a linear layer's gradient");
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, d.x, AT(dx)));
-    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
-    return finish(c);
+    return finish_bwd_x(c, &d);
 }
 void ft_cpu_linear_bwd_x(const ft_call *c)
 {
@@ -395,18 +416,14 @@ void ft_cpu_linear_bwd_x(const ft_call *c)
 int ft_prepare_linear_bwd_w(ft_call *c)
 {
     onednn_state *s;
-    linear_layouts d;
+    layouts d;
     const ft_buf *x = c->in[0], *dy = c->in[1];
     FT_TRY(begin(c, &s, ft_prepare_linear_bwd_w, FT_ACT_NONE));
     FT_TRY(describe_linear(s, &d, x, ft_last(dy), c->n_out > 1 && c->out[1]));
     FT_TRY(linear_forward(&s->hint, s, &d));
     DNNL(dnnl_inner_product_backward_weights_primitive_desc_create(&s->pd, engine, d.x, d.dw_any, d.b, d.y, s->hint, s->attr),
          "a linear layer's weight gradient");
-    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(dy)));
-    if (d.b) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, d.b, AT(c->out[1])));
-    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, d.w, AT(c->out[0])));
-    return finish(c);
+    return finish_bwd_w(c, &d, x);
 }
 void ft_cpu_linear_bwd_w(const ft_call *c) { run(c, c->out[0]->data); }
 
@@ -441,7 +458,7 @@ void ft_cpu_matmul(const ft_call *c) { run(c, NULL); }
  * A kernel without extent in time is a 2-D convolution over B*T images. */
 
 typedef struct {
-    ft_md x, w, w_any, dw_any, b, y; /* as those of a linear layer */
+    layouts of;
     dnnl_dims_t stride, dilation, front, back;
 } conv_layouts;
 
@@ -464,19 +481,20 @@ static int describe_conv(onednn_state *s, conv_layouts *d, const ft_buf *x, cons
     }
     dnnl_format_tag_t data = flat ? dnnl_nhwc : dnnl_ndhwc,
                       weights = flat ? (grouped ? dnnl_goihw : dnnl_oihw) : (grouped ? dnnl_goidhw : dnnl_oidhw);
-    d->b = NULL;
-    FT_TRY(tagged(s, &d->x, nd, xs, type_of(type), data));
-    FT_TRY(tagged(s, &d->y, nd, ys, type_of(type), data));
-    FT_TRY(tagged(s, &d->w, nd + grouped, ws, dnnl_f32, weights));
-    FT_TRY(tagged(s, &d->w_any, nd + grouped, ws, type_of(type), dnnl_format_tag_any));
-    FT_TRY(tagged(s, &d->dw_any, nd + grouped, ws, dnnl_f32, dnnl_format_tag_any));
-    return bias ? tagged(s, &d->b, 1, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x) : FT_OK;
+    d->of.b = NULL;
+    FT_TRY(tagged(s, &d->of.x, nd, xs, type_of(type), data));
+    FT_TRY(tagged(s, &d->of.y, nd, ys, type_of(type), data));
+    FT_TRY(tagged(s, &d->of.w, nd + grouped, ws, dnnl_f32, weights));
+    FT_TRY(tagged(s, &d->of.w_any, nd + grouped, ws, type_of(type), dnnl_format_tag_any));
+    FT_TRY(tagged(s, &d->of.dw_any, nd + grouped, ws, dnnl_f32, dnnl_format_tag_any));
+    return bias ? tagged(s, &d->of.b, 1, (dnnl_dims_t){y->dim[4]}, dnnl_f32, dnnl_x) : FT_OK;
 }
 
 static int conv_forward(dnnl_primitive_desc_t *pd, const onednn_state *s, const conv_layouts *d)
 {
-    DNNL(dnnl_convolution_forward_primitive_desc_create(pd, engine, dnnl_forward_training, dnnl_convolution_direct, d->x,
-                                                        d->w_any, d->b, d->y, d->stride, d->dilation, d->front, d->back, s->attr),
+    DNNL(dnnl_convolution_forward_primitive_desc_create(pd, engine, dnnl_forward_training, dnnl_convolution_direct, d->of.x,
+                                                        d->of.w_any, d->of.b, d->of.y, d->stride, d->dilation, d->front, d->back,
+                                                        s->attr),
          "a convolution");
     return FT_OK;
 }
@@ -488,11 +506,7 @@ int ft_prepare_conv(ft_call *c)
     FT_TRY(begin(c, &s, ft_prepare_conv, c->attr->conv.act));
     FT_TRY(describe_conv(s, &d, c->in[0], c->out[0], &c->attr->conv, c->in[0]->dtype, c->in[2]));
     FT_TRY(conv_forward(&s->pd, s, &d));
-    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DST, d.y, AT(c->out[0])));
-    if (d.b) FT_TRY(add(s, DNNL_ARG_BIAS, d.b, AT(c->in[2])));
-    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
-    return finish(c);
+    return finish_forward(c, &d.of);
 }
 void ft_cpu_conv(const ft_call *c) { run(c, c->in[1]->data); }
 
@@ -503,13 +517,10 @@ int ft_prepare_conv_bwd_x(ft_call *c)
     FT_TRY(begin(c, &s, ft_prepare_conv_bwd_x, FT_ACT_NONE));
     FT_TRY(describe_conv(s, &d, c->out[0], c->in[0], &c->attr->conv, c->out[0]->dtype, false));
     FT_TRY(conv_forward(&s->hint, s, &d));
-    DNNL(dnnl_convolution_backward_data_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.x, d.w_any, d.y,
+    DNNL(dnnl_convolution_backward_data_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.of.x, d.of.w_any, d.of.y,
                                                               d.stride, d.dilation, d.front, d.back, s->hint, s->attr),
          "a convolution's gradient");
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(c->in[0])));
-    FT_TRY(add(s, DNNL_ARG_DIFF_SRC, d.x, AT(c->out[0])));
-    FT_TRY(add_weights(c, DNNL_ARG_WEIGHTS, d.w, AT(c->in[1])));
-    return finish(c);
+    return finish_bwd_x(c, &d.of);
 }
 void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
@@ -531,14 +542,11 @@ int ft_prepare_conv_bwd_w(ft_call *c)
     }
     FT_TRY(describe_conv(s, &d, x, dy, &o, x->dtype, c->n_out > 1 && c->out[1]));
     FT_TRY(conv_forward(&s->hint, s, &d));
-    DNNL(dnnl_convolution_backward_weights_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.x, d.dw_any, d.b, d.y,
-                                                                 d.stride, d.dilation, d.front, d.back, s->hint, s->attr),
+    DNNL(dnnl_convolution_backward_weights_primitive_desc_create(&s->pd, engine, dnnl_convolution_direct, d.of.x, d.of.dw_any,
+                                                                 d.of.b, d.of.y, d.stride, d.dilation, d.front, d.back, s->hint,
+                                                                 s->attr),
          "a convolution's weight gradient");
-    FT_TRY(add(s, DNNL_ARG_SRC, d.x, AT(x)));
-    FT_TRY(add(s, DNNL_ARG_DIFF_DST, d.y, AT(dy)));
-    if (d.b) FT_TRY(add(s, DNNL_ARG_DIFF_BIAS, d.b, AT(c->out[1])));
-    FT_TRY(add_weights(c, DNNL_ARG_DIFF_WEIGHTS, d.w, AT(c->out[0])));
-    FT_TRY(finish(c));
+    FT_TRY(finish_bwd_w(c, &d.of, x));
     if (s->padded.ndim) c->work_size = (c->work_size + 63) / 64 * 64 + (size_t)s->padded.count * 2; /* behind the scratch */
     return FT_OK;
 }

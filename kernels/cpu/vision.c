@@ -30,12 +30,12 @@ void FT_CPU(grid_sample)(const ft_call *c)
 void FT_CPU(warp)(const ft_call *c)
 {
     const ft_buf *x = c->in[0], *y = c->out[0];
-    int64_t H = x->dim[1], W = x->dim[2], n = x->dim[3], h = y->dim[1], w = y->dim[2];
+    int64_t H = x->dim[1], W = x->dim[2], n = x->dim[3], rows = y->dim[1], columns = y->dim[2];
 #pragma omp parallel for if (y->count > FT_SMALL)
-    for (int64_t row = 0; row < x->dim[0] * h; row++)
-        for (int64_t j = 0; j < w; j++) {
+    for (int64_t row = 0; row < x->dim[0] * rows; row++)
+        for (int64_t j = 0; j < columns; j++) {
             float px, py;
-            ft_warp_at((const float *)c->in[1]->data + row / h * 6, (float)(row % h), (float)j, &py, &px);
+            ft_warp_at((const float *)c->in[1]->data + row / rows * 6, (float)(row % rows), (float)j, &py, &px);
             float fx = floorf(px), fy = floorf(py);
             bool inside = fx >= -1 && fy >= -1 && fx < (float)W && fy < (float)H; /* false for NaN */
             for (int64_t k = 0; k < n; k += FT_BLOCK) {
@@ -46,10 +46,10 @@ void FT_CPU(warp)(const ft_call *c)
                     int64_t xi = (int64_t)fx + corner % 2, yi = (int64_t)fy + corner / 2;
                     if (xi < 0 || yi < 0 || xi >= W || yi >= H) continue;
                     float share = ft_tent1(px - (float)xi) * ft_tent1(py - (float)yi);
-                    const float *v = ft_load(tmp, x, ((row / h * H + yi) * W + xi) * n + k, len);
+                    const float *v = ft_load(tmp, x, ((row / rows * H + yi) * W + xi) * n + k, len);
                     for (int64_t i = 0; i < len; i++) sum[i] += share * v[i];
                 }
-                ft_store_at(y, (row * w + j) * n + k, sum, len);
+                ft_store_at(y, (row * columns + j) * n + k, sum, len);
             }
         }
 }

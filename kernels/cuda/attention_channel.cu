@@ -1,4 +1,4 @@
-/* Channel attention (Restormer's MDTA; spec feat 1.6c): channels attend to channels, tokens are summed over.
+/* Channel attention (MDTA of Restormer, Zamir et al., CVPR 2022): channels attend to channels, tokens are summed over.
  *
  * qkv (S, T, 3C) packed; per sequence and head with p = C / heads channels, everything transposed (key channel first):
  *   raw[k][q] = sum_t k_t q_t / (|k| |q|),  A = softmax over k of theta * raw,  y_t[q] = sum_k A[k][q] v_t[k].

@@ -9,7 +9,8 @@
 #include "kernels/cuda/dnn_graph.h"
 
 /* tensors in memory; those between operations are numbered from BETWEEN on */
-enum { Q = 1, K, V, O, STATS, SCALE, ONE, DO, DQ, DK, DV, SUM, DQ_SUM, N_TENSORS = DQ_SUM, BETWEEN = 32 };
+enum { ID_Q = 1, ID_K, ID_V, ID_O, ID_STATS, ID_SCALE, ID_ONE, ID_DO, ID_DQ, ID_DK, ID_DV, ID_SUM, ID_DQ_SUM };
+enum { N_TENSORS = ID_DQ_SUM, BETWEEN = 32 };
 
 typedef struct {
     const ft_dnn_plan *plan;
@@ -86,9 +87,10 @@ static void forward(builder *b)
 {
     const shape *s = b->s;
     ft_dnn_graph *g = &b->g;
-    ft_dnn q = tokens(b, Q, s->tq, s->row, false), kt = tokens(b, K, s->tk, s->row, true), v = tokens(b, V, s->tk, s->row, false),
-           o = tokens(b, O, s->tq, s->heads * s->d, false), stats = per_query(b, STATS, FT_DNN_REAL);
-    ft_dnn l = apply(b, CUDNN_POINTWISE_MUL, product(b, q, kt), value(b, SCALE)), top = per_query(b, 0, FT_DNN_VIRTUAL);
+    ft_dnn q = tokens(b, ID_Q, s->tq, s->row, false), kt = tokens(b, ID_K, s->tk, s->row, true),
+           v = tokens(b, ID_V, s->tk, s->row, false), o = tokens(b, ID_O, s->tq, s->heads * s->d, false),
+           stats = per_query(b, ID_STATS, FT_DNN_REAL);
+    ft_dnn l = apply(b, CUDNN_POINTWISE_MUL, product(b, q, kt), value(b, ID_SCALE)), top = per_query(b, 0, FT_DNN_VIRTUAL);
     ft_dnn_reduce(g, CUDNN_REDUCE_TENSOR_MAX, l, top);
     ft_dnn e = apply(b, CUDNN_POINTWISE_EXP, apply(b, CUDNN_POINTWISE_SUB, l, top), NULL), sum = per_query(b, 0, FT_DNN_VIRTUAL),
            log_sum = per_query(b, 0, FT_DNN_VIRTUAL), p = logits(b, CUDNN_DATA_BFLOAT16);
@@ -107,30 +109,30 @@ static void backward(builder *b, bool sums)
     ft_dnn_graph *g = &b->g;
     int64_t width = s->heads * s->d, packed[4] = {s->heads * s->tq * s->d, s->tq * s->d, s->d, 1},
             key[4] = {s->tk * s->row, s->d, s->row, 1};
-    ft_dnn q = tokens(b, Q, s->tq, s->row, false), kt = tokens(b, K, s->tk, s->row, true), vt = tokens(b, V, s->tk, s->row, true),
-           o = tokens(b, O, s->tq, width, false), d_o = tokens(b, DO, s->tq, width, false),
-           stats = per_query(b, STATS, FT_DNN_REAL), scale = value(b, SCALE);
+    ft_dnn q = tokens(b, ID_Q, s->tq, s->row, false), kt = tokens(b, ID_K, s->tk, s->row, true),
+           vt = tokens(b, ID_V, s->tk, s->row, true), o = tokens(b, ID_O, s->tq, width, false),
+           d_o = tokens(b, ID_DO, s->tq, width, false), stats = per_query(b, ID_STATS, FT_DNN_REAL), scale = value(b, ID_SCALE);
     ft_dnn od = tensor(b, b->next++, CUDNN_DATA_FLOAT, s->tq, s->d, packed, FT_DNN_VIRTUAL),
-           inner = per_query(b, 0, FT_DNN_VIRTUAL), sum = per_query(b, SUM, FT_DNN_REAL);
+           inner = per_query(b, 0, FT_DNN_VIRTUAL), sum = per_query(b, ID_SUM, FT_DNN_REAL);
     ft_dnn_pointwise(g, CUDNN_POINTWISE_MUL, d_o, o, od);
     ft_dnn_reduce(g, CUDNN_REDUCE_TENSOR_ADD, od, inner);
-    ft_dnn_pointwise(g, CUDNN_POINTWISE_MUL, inner, value(b, ONE), sum); /* where a dropout would be scaled */
+    ft_dnn_pointwise(g, CUDNN_POINTWISE_MUL, inner, value(b, ID_ONE), sum); /* where a dropout would be scaled */
     ft_dnn l = apply(b, CUDNN_POINTWISE_MUL, product(b, q, kt), scale),
            p = apply(b, CUDNN_POINTWISE_EXP, apply(b, CUDNN_POINTWISE_SUB, l, stats), NULL), pt = turned_logits(b);
     ft_dnn_reshape(g, p, pt);
-    ft_dnn_matmul(g, pt, d_o, tokens(b, DV, s->tk, s->row, false));
+    ft_dnn_matmul(g, pt, d_o, tokens(b, ID_DV, s->tk, s->row, false));
     ft_dnn dp = apply(b, CUDNN_POINTWISE_SUB, product(b, d_o, vt), sum),
            ds = apply(b, CUDNN_POINTWISE_MUL, apply(b, CUDNN_POINTWISE_MUL, dp, p), scale), dst = turned_logits(b);
     ft_dnn_reshape(g, ds, dst);
-    ft_dnn_matmul(g, dst, q, tokens(b, DK, s->tk, s->row, false));
+    ft_dnn_matmul(g, dst, q, tokens(b, ID_DK, s->tk, s->row, false));
     ft_dnn k = tensor(b, b->next++, CUDNN_DATA_BFLOAT16, s->tk, s->d, key, FT_DNN_VIRTUAL),
-           to = tokens(b, DQ, s->tq, s->row, false);
+           to = tokens(b, ID_DQ, s->tq, s->row, false);
     ft_dnn_reshape(g, kt, k);
     if (!sums) {
         ft_dnn_matmul(g, ds, k, to);
         return;
     }
-    ft_dnn dq_sum = tensor(b, DQ_SUM, CUDNN_DATA_FLOAT, s->tq, s->d, packed, FT_DNN_REAL);
+    ft_dnn dq_sum = tensor(b, ID_DQ_SUM, CUDNN_DATA_FLOAT, s->tq, s->d, packed, FT_DNN_REAL);
     ft_dnn_matmul(g, ds, k, dq_sum);
     ft_dnn_pointwise(g, CUDNN_POINTWISE_IDENTITY, dq_sum, NULL, to);
 }
@@ -151,7 +153,7 @@ static int build(flash *f, const shape *s, bool back, bool sums)
     char what[160];
     snprintf(what, sizeof what, "attention%s, %lld sequences, %lld x %lld, %lld heads of %lld", back ? ", backward" : "",
              (long long)s->seqs, (long long)s->tq, (long long)s->tk, (long long)s->heads, (long long)s->d);
-    int n = !back ? SCALE : sums ? DQ_SUM : SUM;
+    int n = !back ? ID_SCALE : sums ? ID_DQ_SUM : ID_SUM;
     int rc = ft_dnn_plan_new(&f->plan, &b.g, false, n, id, bytes, what);
     ft_dnn_graph_free(&b.g);
     f->sums = sums;
@@ -213,9 +215,10 @@ void ft_cuda_flash_backward(const ft_call *c)
     int64_t width = c->in[6]->dim[2];
     void *data[N_TENSORS];
     three(c->in[0], c->in[1], c->in[2], width, data);
-    data[O - 1] = c->in[6]->data, data[STATS - 1] = c->in[5]->data, data[SCALE - 1] = &f->scale, data[ONE - 1] = &f->one;
-    data[DO - 1] = c->in[7]->data;
-    three(c->out[0], c->in[1] ? c->out[1] : NULL, c->in[1] ? c->out[2] : NULL, width, data + DQ - 1);
-    data[SUM - 1] = (char *)c->work + f->sum_at, data[DQ_SUM - 1] = (char *)c->work + f->dq_at;
+    data[ID_O - 1] = c->in[6]->data, data[ID_STATS - 1] = c->in[5]->data, data[ID_SCALE - 1] = &f->scale,
+                data[ID_ONE - 1] = &f->one;
+    data[ID_DO - 1] = c->in[7]->data;
+    three(c->out[0], c->in[1] ? c->out[1] : NULL, c->in[1] ? c->out[2] : NULL, width, data + ID_DQ - 1);
+    data[ID_SUM - 1] = (char *)c->work + f->sum_at, data[ID_DQ_SUM - 1] = (char *)c->work + f->dq_at;
     ft_dnn_plan_run(f->plan, data, c->work);
 }

@@ -1,4 +1,4 @@
-/* Windowed local attention with rotary positions, one head per call (spec medsora 2.2; lucidrains/local-attention).
+/* Windowed local attention with rotary positions, one head per call (lucidrains/local-attention).
  *
  * q, k, v (S, T, C). Key j is seen by query i when |i-j| <= window. Queries and keys are rotated once, into scratch; then a warp
  * works for each token, gathering from its window: nothing is added by two. Queries are rotated with an offset of one window. */

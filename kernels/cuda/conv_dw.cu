@@ -11,7 +11,7 @@
 enum { STRETCH = 64, TAPS = 9, SHARED = 40 << 10, STRIP = 4, MOST_PARTS = 128 };
 
 struct depthwise {
-    int64_t in[3], out[3], k[3], s[3], front[3], c, taps, samples;
+    int64_t in[3], out[3], kernel[3], stride[3], front[3], c, taps, samples;
 };
 
 static depthwise depthwise_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
@@ -19,9 +19,9 @@ static depthwise depthwise_of(const ft_buf *x, const ft_buf *y, const ft_conv_op
     depthwise d;
     d.c = x->dim[4], d.taps = 1, d.samples = x->dim[0];
     for (int i = 0; i < 3; i++) {
-        d.in[i] = x->dim[1 + i], d.out[i] = y->dim[1 + i], d.k[i] = o->kernel[i], d.s[i] = o->stride[i],
+        d.in[i] = x->dim[1 + i], d.out[i] = y->dim[1 + i], d.kernel[i] = o->kernel[i], d.stride[i] = o->stride[i],
         d.front[i] = o->pad_front[i];
-        d.taps *= d.k[i];
+        d.taps *= d.kernel[i];
     }
     return d;
 }
@@ -31,7 +31,7 @@ static depthwise depthwise_of(const ft_buf *x, const ft_buf *y, const ft_conv_op
 /* A convolution as strips along its third axis: `there` is what is read, `here` what is written (of the gradient by w: dy). A
  * sample has less than 2^31 values. */
 struct strips {
-    int there[3], here[3], there_step[3], here_step[3], k[3], s[3], front[3];
+    int there[3], here[3], there_step[3], here_step[3], kernel[3], stride[3], front[3];
     int c, lanes, per_line, taps; /* channels; lanes of a block side by side in channels; strips of a line */
     bool time;                    /* the third axis is T: neighbours in memory are those of the second */
     unsigned tasks;
@@ -89,15 +89,15 @@ static __global__ void __launch_bounds__(FT_THREADS, N *KW > 32 ? 1 : 2)
         for (int j = 0; j < COLUMNS; j++) inside |= (first + j >= 0 && first + j < d.there[2]) << j;
         const T *from = x + p.sample * d.there_sample + c + first * d.there_step[2];
         /* taps of the outer axes: all, or of the gradient by x those of a phase, from the last row that reads to the first */
-        int back0 = p.at[0] + d.front[0], back1 = p.at[1] + d.front[1], k1 = BACK ? back1 % d.s[1] : 0;
-        for (int k0 = BACK ? back0 % d.s[0] : 0; k0 < d.k[0]; k0 += BACK ? d.s[0] : 1) {
-            int r0 = BACK ? (back0 - k0) / d.s[0] : p.at[0] * d.s[0] - d.front[0] + k0;
+        int back0 = p.at[0] + d.front[0], back1 = p.at[1] + d.front[1], k1 = BACK ? back1 % d.stride[1] : 0;
+        for (int k0 = BACK ? back0 % d.stride[0] : 0; k0 < d.kernel[0]; k0 += BACK ? d.stride[0] : 1) {
+            int r0 = BACK ? (back0 - k0) / d.stride[0] : p.at[0] * d.stride[0] - d.front[0] + k0;
             if (r0 < 0 || r0 >= d.there[0]) continue;
-            int r1 = BACK ? back1 / d.s[1] : p.at[1] * d.s[1] - d.front[1];
-            for (int k = k1; k < d.k[1]; k += BACK ? d.s[1] : 1, r1 += BACK ? -1 : 1) {
+            int r1 = BACK ? back1 / d.stride[1] : p.at[1] * d.stride[1] - d.front[1];
+            for (int k = k1; k < d.kernel[1]; k += BACK ? d.stride[1] : 1, r1 += BACK ? -1 : 1) {
                 if (r1 < 0 || r1 >= d.there[1]) continue;
                 float wt[KW][N];
-                const float *taps = weight + (k0 * d.k[1] + k) * KW * N * d.lanes + lane * M;
+                const float *taps = weight + (k0 * d.kernel[1] + k) * KW * N * d.lanes + lane * M;
 #pragma unroll
                 for (int t = 0; t < KW; t++)
 #pragma unroll
@@ -131,15 +131,15 @@ static __global__ void __launch_bounds__(FT_THREADS, 2) depthwise_weight_strips(
     FT_DYNAMIC_SHARED(float, all); /* (rows, KH * KW + 1, N, lanes) */
     enum { COLUMNS = (STRIP - 1) * SW + KW, SUMS = KH * KW + 1 };
     int lane = (int)threadIdx.x % d.lanes, row = (int)threadIdx.x / d.lanes, rows = FT_THREADS / d.lanes,
-        c0 = (int)blockIdx.y * d.lanes * N, c = c0 + lane * N, k0 = (int)blockIdx.z / (d.k[1] / KH),
-        k1 = (int)blockIdx.z % (d.k[1] / KH) * KH;
+        c0 = (int)blockIdx.y * d.lanes * N, c = c0 + lane * N, k0 = (int)blockIdx.z / (d.kernel[1] / KH),
+        k1 = (int)blockIdx.z % (d.kernel[1] / KH) * KH;
     float acc[KH][KW][N] = {}, sum[N] = {};
     unsigned end = (unsigned)ft_part_of(d.tasks, blockIdx.x + 1, gridDim.x);
     if (row >= rows || c >= d.c) end = 0;
     for (unsigned task = (unsigned)ft_part_of(d.tasks, blockIdx.x, gridDim.x) + (unsigned)row; task < end;
          task += (unsigned)rows) {
         place p = place_of(d, task);
-        int first = p.at[2] * SW - d.front[2], inside = 0, r0 = p.at[0] * d.s[0] - d.front[0] + k0;
+        int first = p.at[2] * SW - d.front[2], inside = 0, r0 = p.at[0] * d.stride[0] - d.front[0] + k0;
         const T *from = x + p.sample * d.there_sample + c + first * d.there_step[2],
                 *grad = dy + p.sample * d.here_sample + c +
                         (p.at[0] * d.here_step[0] + p.at[1] * d.here_step[1] + p.at[2] * d.here_step[2]);
@@ -155,7 +155,7 @@ static __global__ void __launch_bounds__(FT_THREADS, 2) depthwise_weight_strips(
         for (int j = 0; j < COLUMNS; j++) inside |= (first + j >= 0 && first + j < d.there[2]) << j;
 #pragma unroll
         for (int k = 0; k < KH; k++) {
-            int r1 = p.at[1] * d.s[1] - d.front[1] + k1 + k;
+            int r1 = p.at[1] * d.stride[1] - d.front[1] + k1 + k;
             if (r1 < 0 || r1 >= d.there[1]) continue;
             const T *line = from + (r0 * d.there_step[0] + r1 * d.there_step[1]);
 #pragma unroll
@@ -184,7 +184,7 @@ static __global__ void __launch_bounds__(FT_THREADS, 2) depthwise_weight_strips(
     __syncthreads();
     for (int i = (int)threadIdx.x; i < each; i += FT_THREADS) {
         int t = i / d.lanes / N, channel = c0 + i % d.lanes * N + i / d.lanes % N,
-            tap = t < KH * KW ? (k0 * d.k[1] + k1) * KW + t : d.taps;
+            tap = t < KH * KW ? (k0 * d.kernel[1] + k1) * KW + t : d.taps;
         if (channel >= d.c || (t == KH * KW && blockIdx.z > 0)) continue;
         float total = 0;
         for (int r = 0; r < rows; r++) total += all[r * each + i];
@@ -195,8 +195,8 @@ static __global__ void __launch_bounds__(FT_THREADS, 2) depthwise_weight_strips(
 /* channels that a thread takes: 16 bytes at most, `most` at most; 0: the plain way */
 static int strip_width(const depthwise *d, const ft_buf *x, const ft_buf *y, int most)
 {
-    int n = x->dtype == FT_BF16 ? 8 : 4, axis = d->k[1] == 1 && d->k[2] == 1 ? 0 : 2;
-    bool known = (d->k[axis] == 3 && d->s[axis] <= 2) || (d->k[axis] == 5 && d->s[axis] == 1);
+    int n = x->dtype == FT_BF16 ? 8 : 4, axis = d->kernel[1] == 1 && d->kernel[2] == 1 ? 0 : 2;
+    bool known = (d->kernel[axis] == 3 && d->stride[axis] <= 2) || (d->kernel[axis] == 5 && d->stride[axis] == 1);
     if (!known || !ft_aligned(x) || !ft_aligned(y) || x->count / d->samples > INT32_MAX / 2 ||
         y->count / d->samples > INT32_MAX / 2 || x->count > INT32_MAX * d->c || y->count > INT32_MAX * d->c)
         return 0;
@@ -206,7 +206,7 @@ static int strip_width(const depthwise *d, const ft_buf *x, const ft_buf *y, int
 
 static strips strips_of(const depthwise *d, bool back, int n)
 {
-    bool time = d->k[1] == 1 && d->k[2] == 1;
+    bool time = d->kernel[1] == 1 && d->kernel[2] == 1;
     static const int axes[2][3] = {{0, 1, 2}, {1, 2, 0}};
     const int64_t *there = back ? d->out : d->in, *here = back ? d->in : d->out,
                   there_step[] = {there[1] * there[2] * d->c, there[2] * d->c, d->c},
@@ -215,12 +215,13 @@ static strips strips_of(const depthwise *d, bool back, int n)
     for (int i = 0; i < 3; i++) {
         int a = axes[time][i];
         k.there[i] = (int)there[a], k.here[i] = (int)here[a], k.there_step[i] = (int)there_step[a],
-        k.here_step[i] = (int)here_step[a], k.k[i] = (int)d->k[a], k.s[i] = (int)d->s[a], k.front[i] = (int)d->front[a];
+        k.here_step[i] = (int)here_step[a], k.kernel[i] = (int)d->kernel[a], k.stride[i] = (int)d->stride[a],
+        k.front[i] = (int)d->front[a];
     }
     int groups = (int)(d->c / n), tiles = (int)ft_ceil(groups, FT_WARP);
     k.c = (int)d->c, k.taps = (int)d->taps, k.time = time;
     k.lanes = (int)ft_ceil(groups, tiles);
-    k.per_line = (int)ft_ceil(k.here[2] + (back ? k.front[2] % k.s[2] : 0), STRIP);
+    k.per_line = (int)ft_ceil(k.here[2] + (back ? k.front[2] % k.stride[2] : 0), STRIP);
     k.tasks = (unsigned)(d->samples * k.here[0] * k.here[1] * k.per_line);
     k.there_sample = there[0] * there_step[0], k.here_sample = here[0] * here_step[0];
     return k;
@@ -243,10 +244,10 @@ static unsigned tiles_of(const strips *k, int n) { return (unsigned)ft_ceil(k->c
     } while (0)
 #define BY_STRIP(q, ...)                                                                                                         \
     do {                                                                                                                         \
-        if ((q).k[2] == 5) {                                                                                                     \
+        if ((q).kernel[2] == 5) {                                                                                                \
             enum { KW = 5, SW = 1 };                                                                                             \
             __VA_ARGS__;                                                                                                         \
-        } else if ((q).s[2] == 2) {                                                                                              \
+        } else if ((q).stride[2] == 2) {                                                                                         \
             enum { KW = 3, SW = 2 };                                                                                             \
             __VA_ARGS__;                                                                                                         \
         } else {                                                                                                                 \
@@ -290,11 +291,11 @@ static __global__ void depthwise_rows(T *y, const T *x, const float *w, const fl
         float acc[N], v[N];
         for (int k = 0; k < N; k++) acc[k] = bias ? bias[c + k] : 0.0f;
         for (int64_t tap = 0; tap < d.taps; tap++) {
-            int64_t at[3] = {tap / (d.k[2] * d.k[1]), tap / d.k[2] % d.k[1], tap % d.k[2]};
+            int64_t at[3] = {tap / (d.kernel[2] * d.kernel[1]), tap / d.kernel[2] % d.kernel[1], tap % d.kernel[2]};
             bool inside = true;
             for (int i = 0; i < 3; i++) {
-                at[i] = BACKWARD ? p[i] + d.front[i] - at[i] : p[i] * d.s[i] - d.front[i] + at[i];
-                if (BACKWARD && at[i] >= 0) inside = inside && at[i] % d.s[i] == 0, at[i] /= d.s[i];
+                at[i] = BACKWARD ? p[i] + d.front[i] - at[i] : p[i] * d.stride[i] - d.front[i] + at[i];
+                if (BACKWARD && at[i] >= 0) inside = inside && at[i] % d.stride[i] == 0, at[i] /= d.stride[i];
                 inside = inside && at[i] >= 0 && at[i] < there[i];
             }
             if (!inside) continue;
@@ -353,10 +354,11 @@ template <typename T> static __global__ void depthwise_weights(float *part, cons
         acc[TAPS] += g;
 #pragma unroll
         for (int t = 0; t < TAPS; t++) {
-            int64_t tap = tap0 + t, at[3] = {tap / (d.k[2] * d.k[1]), tap / d.k[2] % d.k[1], tap % d.k[2]};
+            int64_t tap = tap0 + t,
+                    at[3] = {tap / (d.kernel[2] * d.kernel[1]), tap / d.kernel[2] % d.kernel[1], tap % d.kernel[2]};
             bool inside = tap < d.taps;
             for (int i = 0; i < 3; i++) {
-                at[i] += p[i] * d.s[i] - d.front[i];
+                at[i] += p[i] * d.stride[i] - d.front[i];
                 inside = inside && at[i] >= 0 && at[i] < d.in[i];
             }
             if (inside) acc[t] += g * ft_get(x + (((b * d.in[0] + at[0]) * d.in[1] + at[1]) * d.in[2] + at[2]) * d.c + c);
@@ -403,7 +405,8 @@ static weight_plan weight_plan_of(const ft_call *c)
         return p;
     }
     p.k = strips_of(&p.d, false, p.n);
-    int64_t rows = FT_THREADS / p.k.lanes, others = tiles_of(&p.k, p.n) * p.k.k[0] * (p.k.k[1] == 3 ? 1 : p.k.k[1]),
+    int64_t rows = FT_THREADS / p.k.lanes,
+            others = tiles_of(&p.k, p.n) * p.k.kernel[0] * (p.k.kernel[1] == 3 ? 1 : p.k.kernel[1]),
             most = ft_ceil(p.k.tasks, 2 * rows), wanted = ft_ceil(1024, others);
     wanted = wanted < MOST_PARTS ? wanted : (int64_t)MOST_PARTS;
     p.parts = wanted < most ? wanted : most;
@@ -424,12 +427,12 @@ extern "C" void ft_cuda_conv_dw_bwd_w(const ft_call *c)
     weight_plan p = weight_plan_of(c);
     float *part = (float *)c->work;
     if (p.n) {
-        int rows = FT_THREADS / p.k.lanes, lines = p.k.k[1] == 3 && p.k.k[2] == 3 ? 1 : p.k.k[1];
-        dim3 grid((unsigned)p.parts, tiles_of(&p.k, p.n), (unsigned)(p.k.k[0] * lines));
+        int rows = FT_THREADS / p.k.lanes, lines = p.k.kernel[1] == 3 && p.k.kernel[2] == 3 ? 1 : p.k.kernel[1];
+        dim3 grid((unsigned)p.parts, tiles_of(&p.k, p.n), (unsigned)(p.k.kernel[0] * lines));
         size_t row_bytes = (size_t)(rows * p.k.lanes * p.n) * sizeof(float);
         FT_BY_TYPE(x->dtype, BY_CHANNELS(p.n, BY_STRIP(p.k, {
                                              enum { THREE = KW == 3 ? 3 : 1, MOST = N < 4 ? N : 4 };
-                                             if (KW == 3 && lines == 1 && p.k.k[1] == 3)
+                                             if (KW == 3 && lines == 1 && p.k.kernel[1] == 3)
                                                  FT_LAUNCH((depthwise_weight_strips<T, MOST, THREE, KW, SW>), grid, FT_THREADS,
                                                            row_bytes * (THREE * KW + 1), ft_cuda_stream, part, ft_as<const T>(x),
                                                            ft_as<const T>(dy), p.k);

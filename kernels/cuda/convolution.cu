@@ -232,7 +232,7 @@ static void *packed_weights(const ft_call *c)
 /* ---- plain kernels: a thread for each value of the result --------------------------------------------------------------- */
 
 struct plain {
-    int64_t in[3], out[3], k[3], s[3], front[3], c, o, per_c, per_o; /* channels in and out, of all and of a group */
+    int64_t in[3], out[3], kernel[3], stride[3], front[3], c, o, per_c, per_o; /* channels in and out, of all and of a group */
 };
 
 static plain plain_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
@@ -240,7 +240,7 @@ static plain plain_of(const ft_buf *x, const ft_buf *y, const ft_conv_opt *o)
     plain p;
     int64_t groups = o->groups > 1 ? o->groups : 1;
     for (int i = 0; i < 3; i++)
-        p.in[i] = x->dim[1 + i], p.out[i] = y->dim[1 + i], p.k[i] = o->kernel[i], p.s[i] = o->stride[i],
+        p.in[i] = x->dim[1 + i], p.out[i] = y->dim[1 + i], p.kernel[i] = o->kernel[i], p.stride[i] = o->stride[i],
         p.front[i] = o->pad_front[i];
     p.c = x->dim[4], p.o = y->dim[4], p.per_c = p.c / groups, p.per_o = p.o / groups;
     return p;
@@ -257,10 +257,10 @@ FT_DEV int64_t position(const int64_t dim[3], int64_t b, const int64_t p[3])
 /* where tap `tap` of output p reads; false: outside */
 FT_DEV bool reads(const plain &s, const int64_t p[3], int64_t tap, int64_t at[3])
 {
-    int64_t t[3] = {tap / (s.k[2] * s.k[1]), tap / s.k[2] % s.k[1], tap % s.k[2]};
+    int64_t t[3] = {tap / (s.kernel[2] * s.kernel[1]), tap / s.kernel[2] % s.kernel[1], tap % s.kernel[2]};
     bool inside = true;
     for (int i = 0; i < 3; i++) {
-        at[i] = p[i] * s.s[i] - s.front[i] + t[i];
+        at[i] = p[i] * s.stride[i] - s.front[i] + t[i];
         inside = inside && at[i] >= 0 && at[i] < s.in[i];
     }
     return inside;
@@ -269,7 +269,7 @@ FT_DEV bool reads(const plain &s, const int64_t p[3], int64_t tap, int64_t at[3]
 template <typename T>
 static __global__ void plain_forward(T *y, const T *x, const float *w, const float *bias, int act, int64_t n, plain s)
 {
-    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
     FT_EACH(i, n)
     {
         int64_t o = i % s.o, p[3], at[3], b = unravel(s.out, i / s.o, p), c0 = o / s.per_o * s.per_c;
@@ -283,18 +283,18 @@ static __global__ void plain_forward(T *y, const T *x, const float *w, const flo
 }
 template <typename T> static __global__ void plain_by_x(T *dx, const T *dy, const float *w, int64_t n, plain s)
 {
-    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
     FT_EACH(i, n)
     {
         int64_t c = i % s.c, q[3], p[3], b = unravel(s.in, i / s.c, q), o0 = c / s.per_c * s.per_o;
         float sum = 0;
         for (int64_t tap = 0; tap < taps; tap++) {
-            int64_t t[3] = {tap / (s.k[2] * s.k[1]), tap / s.k[2] % s.k[1], tap % s.k[2]};
+            int64_t t[3] = {tap / (s.kernel[2] * s.kernel[1]), tap / s.kernel[2] % s.kernel[1], tap % s.kernel[2]};
             bool inside = true;
             for (int k = 0; k < 3; k++) {
                 int64_t at = q[k] + s.front[k] - t[k];
-                inside = inside && at >= 0 && at % s.s[k] == 0 && at / s.s[k] < s.out[k];
-                p[k] = at / s.s[k];
+                inside = inside && at >= 0 && at % s.stride[k] == 0 && at / s.stride[k] < s.out[k];
+                p[k] = at / s.stride[k];
             }
             if (!inside) continue;
             for (int64_t o = o0; o < o0 + s.per_o; o++)
@@ -307,7 +307,7 @@ template <typename T> static __global__ void plain_by_x(T *dx, const T *dy, cons
 template <typename T> static __global__ void plain_by_w(float *dw, const T *x, const T *dy, int64_t n, int64_t rows, plain s)
 {
     enum { G = FT_WARP };
-    int64_t taps = s.k[0] * s.k[1] * s.k[2];
+    int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
     FT_EACH_ROW(i, n)
     {
         int64_t tap = i % taps, c = i / taps % s.per_c, o = i / taps / s.per_c, c0 = o / s.per_o * s.per_c, p[3], at[3];

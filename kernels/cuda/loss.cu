@@ -185,7 +185,7 @@ extern "C" void ft_cuda_gauss_kl_bwd(const ft_call *c)
                                 ft_as<const float>(c->in[1]), x->count / n / 2, n, (float)x->dim[0]));
 }
 
-/* ---- learned-range variance (Nichol & Dhariwal 2021; spec feat 4.1), in bits
+/* ---- learned-range variance (Nichol & Dhariwal 2021), in bits
  * ---------------------------------------------------------- coefficient (B, 8): x0 from (xt, eps): c0 xt - c1 eps; posterior
  * mean c2 x0 + c3 xt; log beta_t, log beta~_t (clipped), t == 0. */
 

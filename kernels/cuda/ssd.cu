@@ -1,4 +1,4 @@
-/* Mamba-2's state space scan (SSD; Dao & Gu 2024, spec medsora 2.5), with the state in registers.
+/* Mamba-2's state space scan (SSD; Dao & Gu 2024), with the state in registers.
  *
  * Per sequence and head, with a_t = exp(dt_t A), dt = softplus(raw + bias):
  *   h_t = a_t h_{t-1} + dt_t B_t x_t^T   (N, headdim),   y_t = C_t h_t + D x_t

@@ -1,5 +1,5 @@
-/* Bidirectional WKV, exact (spec feat 2): each channel is its own recurrence; a thread owns one, its sums are in registers.
- *   y_t = S_t / Q_t,  S_t = e^{u+k_t} v_t + sum_{i != t} e^{k_i - w(|t-i|-1)} v_i,  Q_t the same with v = 1.
+/* Bidirectional WKV, exact (Vision-RWKV, Duan et al. 2024): each channel is its own recurrence; a thread owns one, its sums are
+ * in registers. y_t = S_t / Q_t,  S_t = e^{u+k_t} v_t + sum_{i != t} e^{k_i - w(|t-i|-1)} v_i,  Q_t the same with v = 1.
  *
  * A sum over one side is kept as (value, exponent): true = value e^o, so nothing overflows for any k, w, u. The scan from the
  * right is stored, that from the left is used as it runs. The order of tokens is an index: columns or frames are scanned in
