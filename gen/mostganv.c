@@ -36,7 +36,7 @@ static ft_t patterns(ft_graph *g, const motion_of *u, const char *name, int64_t 
     ft_t w = ft_param(g, ft_name(g, "%s.hypernet.conv0.weight", name), 4, (int64_t[]){all, wide, 1, 1},
                       (ft_init){FT_INIT_NORMAL, 1, NULL});
     w = ft_affine(g, ft_reshape(g, w, 2, (int64_t[]){all, wide}), sqrtf(2 / (float)wide), 0);
-    ft_t m = ft_leaky_relu(g, ft_linear(g, u->words, w, NULL), 0.2f); /* (frames,words,C+6) */
+    ft_t m = ft_leaky_relu(g, ft_linear(g, u->words, w, NULL), 0.2f); /* (N,words,C+6) */
     ft_t a = ft_reshape(g, ft_slice(g, m, 2, 0, in), 4, (int64_t[]){frames, n, in, 1});
     ft_t b = ft_reshape(g, ft_slice(g, m, 2, in, 3), 4, (int64_t[]){frames, n, 3, 1});
     ft_t c = ft_reshape(g, ft_slice(g, m, 2, in + 3, 3), 4, (int64_t[]){frames, n, 1, 3});
@@ -71,10 +71,9 @@ static ft_t modulation(ft_graph *g, const motion_of *u, const char *name, ft_t k
     if (half) filter = ft_affine(g, to_one(g, filter), 1 / sqrtf((float)each), 0), style = to_one(g, style);
     ft_t styled =
         ft_mul(g, ft_reshape(g, m, 4, (int64_t[]){B, frames / B * n, in, 9}), ft_reshape(g, style, 4, (int64_t[]){B, 1, in, 1}));
-    ft_t score = ft_linear(g, ft_reshape(g, styled, 3, (int64_t[]){frames, n, each}), filter, NULL); /* (frames,words,out) */
+    ft_t score = ft_linear(g, ft_reshape(g, styled, 3, (int64_t[]){frames, n, each}), filter, NULL); /* (N,words,out) */
     score = ft_affine(g, ft_permute(g, score, (int[]){0, 2, 1}), 1 / sqrtf((float)each), 0);
-    m = ft_matmul(g, ft_softmax(g, score), ft_reshape(g, m, 3, (int64_t[]){frames, n, each}), false,
-                  false); /* (frames,out,9 C) */
+    m = ft_matmul(g, ft_softmax(g, score), ft_reshape(g, m, 3, (int64_t[]){frames, n, each}), false, false); /* (N,out,9 C) */
     return ft_affine(g, ft_leaky_relu(g, ft_div(g, m, largest(g, m, out, each)), 0.2f), 1, 1);
 }
 

@@ -7,7 +7,7 @@
 #include "gen/stylegan.h"
 
 /* What the modulated weights W s (1 + m) are for. Published code, while it trains, takes the lengths of its filters alone from
- * them: the convolution is with W s. In its three highest resolutions but one more, those of half precision, it scales W and s to
+ * them: the convolution is with W s. In its four highest resolutions, those of half precision, it scales W and s to
  * a largest value of 1 beforehand, which evens out the attention. `paper`: neither; the convolution is with the modulated
  * weights. */
 typedef struct {
