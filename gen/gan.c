@@ -174,7 +174,8 @@ static int make_generator(training *t, ft_dtype dtype)
         ft_borrow(g, NULL);
         ft_backward(g, ft_add_part(g, &t->loss[GENERATOR], loss, t->o.parts));
     }
-    ft_lazy_rate(4, &t->lr[GENERATOR], &beta2); /* as if path lengths were regularised, which the published setting leaves out */
+    /* as if path lengths were regularised, which published settings leave out */
+    ft_lazy_rate(t->gan->lazy, &t->lr[GENERATOR], &beta2);
     return finish_graph(t, GENERATOR, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
 }
 
@@ -371,7 +372,7 @@ int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *p
     FT_TRY(ft_gan_fits(preset, s->frames, s->size));
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_batch_parts(t.o.parts, t.o.batch, cfg, "generator.accumulate"));
-    if (t.o.r1 < 0) t.o.r1 = 0.0002 * s->size * s->size / (double)t.o.batch;
+    if (t.o.r1 < 0) t.o.r1 = t.gan->r1 + t.gan->r1_per_pixel * s->size * s->size / (double)t.o.batch;
     t.lr[GENERATOR] = t.o.lr;
     t.store[GENERATOR] = ft_params_new(seed), t.store[CRITIC] = ft_params_new(seed + 1);
     int rc = t.store[GENERATOR] && t.store[CRITIC] ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);

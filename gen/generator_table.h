@@ -2,5 +2,5 @@
 #ifndef FT_GENERATOR_TABLE_H
 #define FT_GENERATOR_TABLE_H
 #define FT_GENERATORS(GENERATOR)                                                                                                 \
-    GENERATOR(medsora) GENERATOR(endora) GENERATOR(feat) GENERATOR(lvdm) GENERATOR(forty) GENERATOR(styleganv)
+    GENERATOR(medsora) GENERATOR(endora) GENERATOR(feat) GENERATOR(lvdm) GENERATOR(forty) GENERATOR(styleganv) GENERATOR(mostganv)
 #endif

@@ -220,20 +220,31 @@ ft_t ft_style_finish(ft_graph *g, const char *name, ft_t x, ft_t d)
     return ft_leaky_relu_within(g, x, 0.2f, LIMIT);
 }
 
-ft_t ft_style_conv(ft_graph *g, const char *name, ft_t x, ft_t w, int64_t out, bool up)
+ft_t ft_style_of(ft_graph *g, const char *name, ft_t w, int64_t in)
 {
-    int64_t in = ft_dim(x, 4);
-    ft_t style = ft_equal_linear(g, ft_name(g, "%s.affine", name), w, in, (ft_equal){.bias = 1}); /* (B,C) */
+    return ft_equal_linear(g, ft_name(g, "%s.affine", name), w, in, (ft_equal){.bias = 1});
+}
+
+ft_t ft_style_kernel(ft_graph *g, const char *name, int64_t out, int64_t in)
+{
     ft_t k = ft_param(g, ft_name(g, "%s.weight", name), 4, (int64_t[]){out, in, 3, 3}, (ft_init){FT_INIT_NORMAL, 1, NULL});
-    k = ft_reshape(g, k, 5, (int64_t[]){out, in, 1, 3, 3});
+    return ft_reshape(g, k, 5, (int64_t[]){out, in, 1, 3, 3});
+}
+
+ft_t ft_style_product(ft_graph *g, ft_t x, ft_t style, ft_t k, bool up)
+{
     x = ft_mul(g, x, per_clip(g, style, ft_dtype_of(x)));
-    if (!up) x = ft_conv(g, x, k, NULL, FT_SAME(3));
-    else {
-        ft_t turned = ft_permute(g, k, (int[]){1, 0, 2, 3, 4});
-        x = ft_conv_transpose(g, x, turned, NULL, (ft_conv_opt){.stride = {1, 2, 2}}); /* (B,F,2h+1,2w+1,out) */
-        x = ft_fir(g, x, 4, 1, 1);
-    }
-    return ft_style_finish(g, name, x, ft_demodulation(g, k, style));
+    if (!up) return ft_conv(g, x, k, NULL, FT_SAME(3));
+    ft_t turned = ft_permute(g, k, (int[]){1, 0, 2, 3, 4});
+    x = ft_conv_transpose(g, x, turned, NULL, (ft_conv_opt){.stride = {1, 2, 2}}); /* (B,F,2h+1,2w+1,out) */
+    return ft_fir(g, x, 4, 1, 1);
+}
+
+ft_t ft_style_conv(ft_graph *g, const void *ctx, const char *name, ft_t x, ft_t w, int64_t out, bool up)
+{
+    (void)ctx;
+    ft_t style = ft_style_of(g, name, w, ft_dim(x, 4)), k = ft_style_kernel(g, name, out, ft_dim(x, 4)); /* (B,C) */
+    return ft_style_finish(g, name, ft_style_product(g, x, style, k, up), ft_demodulation(g, k, style));
 }
 
 ft_t ft_style_rgb(ft_graph *g, const char *name, ft_t x, ft_t w)
@@ -259,6 +270,21 @@ ft_t ft_stylegan_input(ft_graph *g, const ft_stylegan_preset *p, ft_t v)
     x = ft_broadcast(g, x, 5, (int64_t[]){B, F, 4, 4, C}, 1);
     v = ft_broadcast(g, ft_reshape(g, v, 5, (int64_t[]){B, F, 1, 1, W}), 5, (int64_t[]){B, F, 4, 4, W}, 1);
     return ft_cast(g, ft_concat(g, 4, 2, (ft_t[]){x, v}), ft_compute(g));
+}
+
+ft_t ft_stylegan_draw(ft_graph *g, const ft_stylegan_preset *p, ft_t w, ft_t v, int64_t size, ft_style_layer *layer,
+                      const void *ctx)
+{
+    ft_t x = ft_stylegan_input(g, p, v), rgb = NULL; /* (B,F,4,4,C+W) */
+    for (int64_t r = 4; r <= size; r *= 2) {
+        int64_t c = ft_stylegan_channels(p, r);
+        const char *b = ft_name(g, "synthesis.b%lld", (long long)r);
+        if (r > 4) x = layer(g, ctx, ft_name(g, "%s.conv0", b), x, w, c, true);
+        x = layer(g, ctx, ft_name(g, "%s.conv1", b), x, w, c, false); /* (B,F,r,r,c) */
+        ft_t y = ft_style_rgb(g, ft_name(g, "%s.torgb", b), x, w);    /* (B,F,r,r,3) */
+        rgb = rgb ? ft_add(g, ft_fir_up(g, rgb), y) : y;
+    }
+    return rgb;
 }
 
 /* ---- the discriminator's parts ------------------------------------------------------------------------------------------ */
@@ -318,4 +344,26 @@ ft_t ft_minibatch_deviation(ft_graph *g, ft_t x)
     y = ft_reshape(g, ft_reduce(g, y, 4, true), 5, (int64_t[]){1, n, 1, 1, 1});
     y = ft_reshape(g, ft_broadcast(g, y, 5, (int64_t[]){each, n, h, h, 1}, 1), 5, (int64_t[]){B, 1, h, h, 1});
     return ft_concat(g, 4, 2, (ft_t[]){x, y});
+}
+
+ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, int64_t hidden)
+{
+    int64_t B = ft_dim(x, 0), size = ft_dim(x, 2), last = ft_stylegan_channels(p, 4);
+    ft_t weight = ft_stylegan_distances(g, p, t); /* (B,C) */
+    const char *rgb = ft_name(g, "b%lld.fromrgb", (long long)size);
+    x = ft_equal_conv(g, rgb, ft_cast(g, x, ft_compute(g)), ft_stylegan_channels(p, size),
+                      (ft_equal_conv_opt){.kernel = 1, .lrelu = true}); /* (B,F,S,S,c) */
+    for (int64_t r = size; r > 4; r /= 2) {
+        int64_t out = ft_stylegan_channels(p, r / 2);
+        if (r / 2 == FT_STYLEGAN_CONCAT) out /= 2; /* of each frame, all of which follow one another there */
+        if (r == FT_STYLEGAN_CONCAT) x = ft_stylegan_concat(g, x);
+        x = ft_stylegan_block(g, x, ft_stylegan_channels(p, r), out);
+    }
+    x = ft_minibatch_deviation(g, ft_cast(g, x, FT_F32)); /* (B,1,4,4,C+1) */
+    x = ft_equal_conv(g, "b4.conv", x, last, (ft_equal_conv_opt){.kernel = 3, .lrelu = true});
+    x = ft_reshape(g, ft_permute(g, x, (int[]){0, 1, 4, 2, 3}), 2, (int64_t[]){B, 16 * last});
+    x = ft_equal_linear(g, "b4.fc", x, hidden, (ft_equal){.lrelu = true});
+    x = ft_equal_linear(g, "b4.out", x, last, (ft_equal){.lr = 1}); /* (B,C) */
+    x = ft_reduce(g, ft_mul(g, x, weight), 2, false);
+    return ft_affine(g, ft_reshape(g, x, 1, &B), (float)(1 / sqrt((double)last)), 0);
 }

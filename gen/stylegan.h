@@ -23,6 +23,8 @@ typedef struct ft_gan {
     ft_t (*generate)(ft_graph *g, const ft_stylegan_preset *p, ft_t z, ft_t motion, ft_t t, int64_t size, double psi);
     /* x (B,F,S,S,3) f32, t (B,F) f32 -> logits (B) f32, above 0: real */
     ft_t (*judge)(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t);
+    double r1, r1_per_pixel; /* published weight of the gradient penalty: r1 + r1_per_pixel * pixels / batch */
+    int lazy;                /* steps between the generator's regularisations, of which only Adam's rate is left */
 } ft_gan;
 
 enum {
@@ -66,15 +68,28 @@ ft_t ft_stylegan_w(ft_graph *g, const ft_stylegan_preset *p, ft_t z, double psi)
 ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_t motion, ft_t t);
 
 /* A layer with styles, NAME.affine, NAME.weight (out,C,3,3), NAME.bias: x (B,F,h,w,C), w (B,W) -> (B,F,h,w,out), or with `up`
- * twice as large */
-ft_t ft_style_conv(ft_graph *g, const char *name, ft_t x, ft_t w, int64_t out, bool up);
-/* Its last part: demodulation d (B,O), NAME.bias, leaky ReLU, within +-256 */
+ * twice as large. */
+typedef ft_t ft_style_layer(ft_graph *g, const void *ctx, const char *name, ft_t x, ft_t w, int64_t out, bool up);
+ft_style_layer ft_style_conv; /* StyleGAN2's, of nothing else: ctx is NULL */
+/* Its parts: the style (B,C); the kernel (out,C,1,3,3); x times its style, by the kernel; demodulation d (B,O), NAME.bias, leaky
+ * ReLU, within +-256. */
+ft_t ft_style_of(ft_graph *g, const char *name, ft_t w, int64_t in);
+ft_t ft_style_kernel(ft_graph *g, const char *name, int64_t out, int64_t in);
+ft_t ft_style_product(ft_graph *g, ft_t x, ft_t style, ft_t k, bool up);
 ft_t ft_style_finish(ft_graph *g, const char *name, ft_t x, ft_t d);
 /* NAME.affine, NAME.weight (3,C,1,1), NAME.bias: x (B,F,h,w,C), w (B,W) -> (B,F,h,w,3) f32 */
 ft_t ft_style_rgb(ft_graph *g, const char *name, ft_t x, ft_t w);
 /* "synthesis.b4.input": a learned constant beside v (B,F,W) -> (B,F,4,4,C + W) */
 ft_t ft_stylegan_input(ft_graph *g, const ft_stylegan_preset *p, ft_t v);
 
+/* "synthesis": w (B,W), motion codes v (B,F,W) -> frames (B,F,S,S,3) f32. Each resolution adds its colours to what was there,
+ * twice as large. */
+ft_t ft_stylegan_draw(ft_graph *g, const ft_stylegan_preset *p, ft_t w, ft_t v, int64_t size, ft_style_layer *layer,
+                      const void *ctx);
+
+/* The discriminator: x (B,n,S,S,3) f32, of frames at t (B,F) and what else is shown of a clip -> logits (B) f32; `hidden`: width
+ * of the last layer but one. */
+ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, int64_t hidden);
 /* "time_encoder", "mapping": t (B,F) -> what the discriminator's last layer is weighed with, (B,C) */
 ft_t ft_stylegan_distances(ft_graph *g, const ft_stylegan_preset *p, ft_t t);
 /* A residual block "bR" of the discriminator at resolution R: x (B,F,R,R,C) -> (B,F,R/2,R/2,out) */

@@ -19,12 +19,16 @@
 #include "common/io/safetensors.h"
 #include "gen/gan.h"
 #include "gen/gan_augment.h"
+#include "gen/mostganv.h"
 #include "tests/golden_value.h"
 #include "tests/tree.h"
 
 enum { SIZE = 32, B = 8, FRAMES = 33 };
-static const ft_stylegan_preset preset = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32};
-static const ft_gan *gan(void) { return ft_generator_find("styleganv-tiny")->gan; }
+static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32};
+static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, false},
+                                paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, true};
+static const ft_stylegan_preset *preset; /* of the test that runs */
+static const ft_gan *gan(void) { return ft_generator_find(preset->base.name)->gan; }
 
 /* Weights of the golden file. */
 static void fill(ft_params *p)
@@ -61,11 +65,11 @@ static ft_t times(ft_graph *g, bool fake)
 static ft_t real_clips(ft_graph *g) { return numbers(g, "real", 5, (int64_t[]){B, 3, SIZE, SIZE, 3}); }
 static ft_t draw(ft_graph *g, ft_t t)
 {
-    ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset.width});
-    ft_t motion = numbers(g, "motion", 3, (int64_t[]){B, ft_stylegan_codes(FRAMES), preset.width});
-    return gan()->generate(g, &preset, z, motion, t, SIZE, 1);
+    ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset->width});
+    ft_t motion = numbers(g, "motion", 3, (int64_t[]){B, ft_stylegan_codes(FRAMES), preset->width});
+    return gan()->generate(g, preset, z, motion, t, SIZE, 1);
 }
-static ft_t judged(ft_graph *g, ft_t x, ft_t t) { return gan()->judge(g, &preset, x, t); }
+static ft_t judged(ft_graph *g, ft_t x, ft_t t) { return gan()->judge(g, preset, x, t); }
 
 typedef struct {
     ft_params *own, *other;
@@ -128,13 +132,20 @@ static void penalty_part(part *p, float scale)
 /* f32 against f32: sums of some thousand terms in another order over about 40 layers, as in test_models.c; losses average them */
 static const double tolerance = 2e-4;
 
+static void read_golden(ft_safetensors *golden)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/golden/%s.safetensors", FT_TEST_DIR, ft_generator_find(preset->base.name)->family);
+    if (ft_safetensors_read(golden, path) < 0) fail_msg("%s", ft_error_message());
+}
+
 static void like_public(const char *what, part *p)
 {
     ft_safetensors golden;
     char name[200];
     float want[3];
     int seen = 0;
-    if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/styleganv.safetensors") < 0) fail_msg("%s", ft_error_message());
+    read_golden(&golden);
     snprintf(name, sizeof name, "loss.%s", what);
     ft_safetensors_f32(ft_safetensors_find(&golden, name), want);
     double loss = (double)*(const float *)ft_data(p->loss);
@@ -169,21 +180,32 @@ static void like_public(const char *what, part *p)
     ft_safetensors_free(&golden);
 }
 
-static void test_generator(void **state)
+static void like_public_image(const char *name, const part *p)
 {
-    (void)state;
-    part p;
     ft_safetensors golden;
-    generator_part(&p);
-    part_run(&p);
-    like_public("g", &p);
-    if (ft_safetensors_read(&golden, FT_TEST_DIR "/golden/styleganv.safetensors") < 0) fail_msg("%s", ft_error_message());
-    const ft_st_tensor *image = ft_safetensors_find(&golden, "image"), *average = ft_safetensors_find(&golden, "w_avg");
+    read_golden(&golden);
+    const ft_st_tensor *image = ft_safetensors_find(&golden, name);
     float *want = malloc((size_t)image->count * sizeof *want), top = 0;
     ft_safetensors_f32(image, want);
     for (int64_t i = 0; i < image->count; i++) top = fmaxf(top, fabsf(want[i]));
     for (int64_t i = 0; i < image->count; i++)
-        assert_true(fabs((double)((const float *)ft_data(p.image))[i] - (double)want[i]) <= tolerance * (double)top);
+        assert_true(fabs((double)((const float *)ft_data(p->image))[i] - (double)want[i]) <= tolerance * (double)top);
+    free(want);
+    ft_safetensors_free(&golden);
+}
+
+static void test_generator(void **state)
+{
+    part p;
+    ft_safetensors golden;
+    float want[64];
+    preset = *state;
+    generator_part(&p);
+    part_run(&p);
+    like_public_image("image", &p);
+    like_public("g", &p);
+    read_golden(&golden);
+    const ft_st_tensor *average = ft_safetensors_find(&golden, "w_avg");
     ft_safetensors_f32(average, want);
     int at = 0;
     while (strcmp(ft_params_at(p.own, at)->name, "mapping.w_avg")) at++;
@@ -191,14 +213,26 @@ static void test_generator(void **state)
         double share = (double)ft_params_flat(p.own, FT_WEIGHTS)[ft_params_at(p.own, at)->offset + i] / (1 - 0.995 * 0.995);
         assert_true(fabs(share - (double)want[i] / (1 - 0.995)) <= 1e-5);
     }
-    free(want);
     ft_safetensors_free(&golden);
+    part_free(&p);
+}
+
+/* the convolution by modulated weights: as MoStGAN-V's code has it when it does not train, and in a resolution of single
+ * precision */
+static void test_modulated(void **state)
+{
+    part p;
+    preset = *state;
+    generator_part(&p);
+    part_run(&p);
+    like_public_image("paper", &p);
+    like_public("paper", &p);
     part_free(&p);
 }
 
 static void test_critic(void **state)
 {
-    (void)state;
+    preset = *state;
     part p;
     critic_part(&p);
     part_run(&p);
@@ -209,7 +243,7 @@ static void test_critic(void **state)
 /* also that parameters which the penalty does not depend on get a gradient of zero, whatever was there */
 static void test_penalty(void **state)
 {
-    (void)state;
+    preset = *state;
     part p;
     penalty_part(&p, 0.3f / 2 * 16);
     fill(p.own);
@@ -255,7 +289,7 @@ static void by_differences(part *p)
 
 static void test_differences(void **state)
 {
-    (void)state;
+    preset = *state;
     part p;
     generator_part(&p);
     by_differences(&p);
@@ -388,23 +422,23 @@ static void test_views(void **state)
 /* Whatever share of a clip's styles is drawn to the mean, at 0 all clips have the mean style, and only their motion differs. */
 static void test_truncation(void **state)
 {
-    (void)state;
+    preset = *state;
     ft_params *p = ft_params_new(0);
     ft_graph *g = ft_graph_new(p, FT_F32, 1);
     ft_training(g, false);
-    ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset.width}), w[3];
-    for (int i = 0; i < 3; i++) ft_keep(w[i] = ft_stylegan_w(g, &preset, z, 0.5 * i));
+    ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset->width}), w[3];
+    for (int i = 0; i < 3; i++) ft_keep(w[i] = ft_stylegan_w(g, preset, z, 0.5 * i));
     fill(p);
     int at = 0;
     while (strcmp(ft_params_at(p, at)->name, "mapping.w_avg")) at++;
     float *average = ft_params_flat(p, FT_WEIGHTS) + ft_params_at(p, at)->offset;
-    for (int i = 0; i < preset.width; i++) average[i] = 0.1f * (float)i;
+    for (int i = 0; i < preset->width; i++) average[i] = 0.1f * (float)i;
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
     assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
     const float *v[3] = {ft_data(w[0]), ft_data(w[1]), ft_data(w[2])};
-    for (int i = 0; i < B * preset.width; i++) {
-        assert_true(fabsf(v[0][i] - average[i % preset.width]) < 1e-6f);
+    for (int i = 0; i < B * preset->width; i++) {
+        assert_true(fabsf(v[0][i] - average[i % preset->width]) < 1e-6f);
         assert_true(fabsf(v[1][i] - 0.5f * (v[0][i] + v[2][i])) < 1e-6f);
     }
     ft_plan_free(plan);
@@ -412,11 +446,19 @@ static void test_truncation(void **state)
     ft_params_free(p);
 }
 
-int main(void)
+/* of a preset: its tests are called "plain test_critic" */
+#define OF(of, test)                                                                                                             \
+    {                                                                                                                            \
+        .name = #of " " #test, .test_func = test, .initial_state = (void *)(uintptr_t)&of                                        \
+    }
+
+int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generator),   cmocka_unit_test(test_critic),   cmocka_unit_test(test_penalty),
-        cmocka_unit_test(test_differences), cmocka_unit_test(test_schedule), cmocka_unit_test(test_times),
-        cmocka_unit_test(test_augment),     cmocka_unit_test(test_views),    cmocka_unit_test(test_truncation)};
+    const struct CMUnitTest tests[] = {OF(plain, test_generator),   OF(plain, test_critic),          OF(plain, test_penalty),
+                                       OF(plain, test_differences), OF(plain, test_truncation),      OF(plain, test_augment),
+                                       OF(most, test_generator),    OF(most, test_critic),           OF(most, test_penalty),
+                                       OF(paper, test_modulated),   cmocka_unit_test(test_schedule), cmocka_unit_test(test_times),
+                                       cmocka_unit_test(test_views)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,11 +143,11 @@ static void test_scores(void **state)
     for (int i = 0; i < 48 * D; i++) logit[i] = (float)(i % D);
     assert_int_equal(ft_inception_score(logit, 48, D, 2, &mean, &std), FT_OK);
     NEAR(mean, 1, 1e-12);
-    assert_int_equal(ft_frame_consistency(x, 5, 8, D, of), FT_OK);
+    assert_int_equal(ft_feature_consistency(x, 5, 8, D, of), FT_OK);
     for (int i = 0; i < 5; i++) NEAR(of[i], numbers("consistency")[i], 1e-9);
-    assert_int_equal(ft_frame_consistency(x, 5, 1, D, of), FT_EDATA);
+    assert_int_equal(ft_feature_consistency(x, 5, 1, D, of), FT_EDATA);
     memset(logit, 0, sizeof logit);
-    assert_int_equal(ft_frame_consistency(logit, 1, 2, D, of), FT_EDATA);
+    assert_int_equal(ft_feature_consistency(logit, 1, 2, D, of), FT_EDATA);
 }
 
 /* d = 400, one distribution, true distance 0: what the distance is at each size. Means of published draws; one draw is within

@@ -420,7 +420,12 @@ static void test_manifests(void **state)
                 {"styleganv_G_128", "styleganv-128", 31863698},
                 {"styleganv_G_256", "styleganv-256", 32105941},
                 {"styleganv_D_128", "styleganv-128-critic", 25214848},
-                {"styleganv_D_256", "styleganv-256-critic", 25333568}};
+                {"styleganv_D_256", "styleganv-256-critic", 25333568},
+                {"mostganv_G_128", "mostganv-128", 40673170},
+                {"mostganv_G_256", "mostganv-256", 40915413},
+                {"mostganv_G_256", "mostganv-256-paper", 40915413},
+                {"mostganv_D_128", "mostganv-128-critic", 25804288},
+                {"mostganv_D_256", "mostganv-256-critic", 25923008}};
     ft_config *cfg;
     assert_int_equal(ft_config_new(&cfg), FT_OK);
     for (size_t m = 0; m < sizeof list / sizeof *list; m++) {

@@ -33,6 +33,10 @@ cmp five/$second two/$second || die "a clip depends on how many there are"
 # parts of a batch: the same clips, other groups of the discriminator
 works "$F" train e.yaml -o parts --set generator.batch=8 --set generator.accumulate=2 --set generator.steps=2 --set generator.sheet_every=0
 
+# the other family: the same loop
+works "$F" train e.yaml -o most --set generator.model=mostganv-tiny --set generator.steps=2 --set generator.sheet_every=0
+works "$F" generate most -n 1 -o most.h5
+
 fails 1 "5 clips, which is no multiple of 4" -- "$F" train e.yaml -o no --set generator.batch=5
 fails 1 "styleganv-tiny" "generator.condition: none" -- "$F" train e.yaml -o no --set generator.condition=labels
 fails 1 "styleganv-tiny" "align.weight: 0" -- "$F" train e.yaml -o no --set align.weight=1

@@ -177,7 +177,8 @@
     KEY("gan.lr", REAL, "0.0025", 0, 1,                                                                                          \
         "generators of pixels: learning rate of both networks, constant; generator.lr is that of the others")                    \
     KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
-        "weight of the gradient penalty on real clips; -1: 0.0002 pixels / batch, as published; 0: none")                        \
+        "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10; 0: "    \
+        "none")                                                                                                                  \
     KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
     KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
     KEY("gan.ema_ramp", REAL, "0.15", 0, 1e8, "and at most this share of the steps so far")                                      \

@@ -58,7 +58,7 @@ int ft_inception_score(const float *logits, int64_t n, int64_t classes, int spli
     return FT_OK;
 }
 
-int ft_frame_consistency(const float *value, int64_t clips, int64_t frames, int64_t d, double *of_clip)
+int ft_feature_consistency(const float *value, int64_t clips, int64_t frames, int64_t d, double *of_clip)
 {
     if (frames < 2) return FT_FAIL(FT_EDATA, "frame consistency needs clips of two frames");
     for (int64_t i = 0; i < clips; i++) {

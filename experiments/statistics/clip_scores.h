@@ -16,6 +16,6 @@ int ft_inception_score(const float *logits, int64_t n, int64_t classes, int spli
 
 /* Frame consistency (Esser et al. 2023, arXiv 2302.03011) of embeddings (clips, frames, d): of each clip 100 times the mean
  * cosine of neighbouring frames. A frozen clip has 100. FT_EDATA: a frame without direction, less than two frames. */
-int ft_frame_consistency(const float *value, int64_t clips, int64_t frames, int64_t d, double *of_clip);
+int ft_feature_consistency(const float *value, int64_t clips, int64_t frames, int64_t d, double *of_clip);
 
 #endif

@@ -143,7 +143,7 @@ int ft_metric_consistency(ft_metric_values *to, const char *name, const char *ne
         int64_t *video = ft_alloc_n(clips + 1, sizeof *video);
         int rc = of && video ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %lld clips", (long long)clips);
         for (int64_t k = 0; rc == FT_OK && k < clips; k++) video[k] = set[i]->video[k * set[i]->frames];
-        if (rc == FT_OK) rc = ft_frame_consistency(set[i]->value, clips, set[i]->frames, set[i]->d, of);
+        if (rc == FT_OK) rc = ft_feature_consistency(set[i]->value, clips, set[i]->frames, set[i]->d, of);
         if (rc == FT_OK) rc = ft_mean_of_videos(of, video, clips, samples, &mean[i], &low[i], &high[i]);
         ft_free(of);
         ft_free(video);

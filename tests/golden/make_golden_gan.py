@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
-"""Writes styleganv.safetensors, which test_gan.c reads: losses and gradients of the three parts of a training step, and augmented clips, as StyleGAN-V's own
-code computes them in f32 on the processor (its reference paths of upfirdn2d and bias_act), and a drawn clip. Weights and inputs are
-those of a formula that the C test repeats; of a gradient there are three numbers, as in formula_torch.py.
+"""Writes styleganv.safetensors or mostganv.safetensors, which test_gan.c reads: losses and gradients of the three parts of a training
+step as the models' own code computes them in f32 on the processor (its reference paths of upfirdn2d and bias_act), a drawn clip, and
+augmented clips, which both make alike. Weights and inputs are those of a formula that the C test repeats; of a gradient there are three
+numbers, as in formula_torch.py.
     git clone https://github.com/universome/stylegan-v
-    venv/bin/pip install torch safetensors numpy scipy omegaconf && venv/bin/python tests/golden/make_golden_gan.py stylegan-v
+    git clone https://github.com/xiaoqian-shen/MoStGAN-V
+    venv/bin/pip install torch safetensors numpy scipy omegaconf
+    for c in stylegan-v MoStGAN-V; do venv/bin/python tests/golden/make_golden_gan.py $c; done
+MoStGAN-V trains in half precision and then scales weights and styles before its attention. Here it does so in f32 ("g"); "paper" is the
+same without, and with the modulated weights in the convolution, as its code has it when it does not train.
 """
 import os
 import sys
+import types
 
 import torch
 import torch.nn.functional as F
@@ -16,23 +22,30 @@ from safetensors.torch import save_file
 
 checkout = sys.argv[1]
 sys.path[:0] = [checkout, os.path.join(checkout, "src")]
+for name in ("distutils", "distutils.util", "pkg_resources", "cv2", "src.training.training_loop", "src.training.diff_augment"):
+    sys.modules.setdefault(name, types.ModuleType(name))  # of their training, which nothing here touches
+sys.modules["distutils.util"].strtobool = bool
+sys.modules["pkg_resources"].parse_version = lambda v: tuple(int(x) for x in v.split("+")[0].split(".")[:2])
 from src.training import networks
 from src.training.augment import AugmentPipe
 
-SIZE, WIDTH, BUDGET, MOST, B = 32, 16, 256, 32, 8
+most = hasattr(networks, "tensor_modulation_word")
+SIZE, WIDTH, BUDGET, MOST, B, WORD = 32, 16, 256, 32, 8, 12
 
 
 def sampling(longest):
     return OmegaConf.create({"type": "random", "max_dist": 32, "num_frames_per_video": 3, "max_num_frames": longest})
 
 
-cfg = OmegaConf.create({"sampling": sampling(33), "model": OmegaConf.load(os.path.join(checkout, "configs/model/stylegan-v.yaml"))})
+model = OmegaConf.load(os.path.join(checkout, "configs/model", "mostgan.yaml" if most else "stylegan-v.yaml"))
+cfg = OmegaConf.create({"sampling": sampling(33), "dataset": {"motion_z_distance": 16}, "model": model})
 OmegaConf.resolve(cfg)
 g, d = cfg.model.generator, cfg.model.discriminator
 g.sampling, d.sampling = sampling(33), sampling(1024)
 g.c_dim = 0
 g.w_dim = g.z_dim = g.motion.z_dim = g.motion.v_dim = WIDTH
 g.time_enc.dim = WIDTH // 2
+g.motion_dim = d.motion_dim = WORD
 width = dict(channel_base=BUDGET, channel_max=MOST, num_fp16_res=0, conv_clamp=256)
 G = networks.Generator(c_dim=0, w_dim=WIDTH, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2, cfg=g), synthesis_kwargs=width, cfg=g)
 D = networks.Discriminator(c_dim=0, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2), epilogue_kwargs=dict(mbstd_group_size=4), cfg=d, **width)
@@ -51,8 +64,20 @@ none = torch.zeros(B, 0)
 out = {}
 
 
-def draw():
-    return G.synthesis(G.mapping(z, none), t=fake_t, c=none, motion_z=motion)
+class Half:
+    """torch for networks.py: where it asks for half precision, it gets single, and what it does with that"""
+
+    float16 = torch.float32
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+def draw(half):
+    networks.torch = Half() if half else torch
+    image = G.synthesis(G.mapping(z, none), t=fake_t, c=none, motion_z=motion)
+    networks.torch = torch
+    return image[0] if most else image
 
 
 def keep(part, network, loss):
@@ -64,12 +89,19 @@ def keep(part, network, loss):
     print(part, loss.item())
 
 
-image = draw()
-out["image"] = image.detach().view(B, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2)[:2].contiguous()
+def keep_image(name, image):
+    out[name] = image.detach().view(B, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2)[:2].contiguous()
+    loss = F.softplus(-D(image, none, fake_t)["image_logits"]).mean()
+    loss.backward()
+    keep({"image": "g"}.get(name, name), G, loss)
+
+
+image = draw(half=most)
 out["w_avg"] = G.mapping.w_avg.clone()
-loss = F.softplus(-D(image, none, fake_t)["image_logits"]).mean()
-loss.backward()
-keep("g", G, loss)
+keep_image("image", image)
+if most:
+    G.eval()
+    keep_image("paper", draw(half=False))
 D.zero_grad(set_to_none=True)
 loss = F.softplus(D(image.detach(), none, fake_t)["image_logits"]).mean() + F.softplus(-D(real, none, real_t)["image_logits"]).mean()
 loss.backward()
@@ -80,7 +112,7 @@ loss = slope.square().sum([1, 2, 3]).view(-1, 3).mean(1).mean()
 (loss * (0.3 / 2 * 16)).backward()
 keep("r1", D, loss)
 pipe = AugmentPipe(xflip=1, rotate90=1, xint=1, scale=1, rotate=1, aniso=1, xfrac=1, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1)
-for percentile in (30, 80):  # of every number that it draws
+for percentile in () if most else (30, 80):  # of every number that it draws
     seen = pipe(real.detach()[:6].view(2, 9, SIZE, SIZE), debug_percentile=percentile / 100)
     out[f"augment.{percentile}"] = seen.view(2, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2).contiguous()
-save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), "styleganv.safetensors"))
+save_file(out, os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{'mostganv' if most else 'styleganv'}.safetensors"))
