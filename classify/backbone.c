@@ -11,13 +11,15 @@
 #include "common/io/safetensors.h"
 #include "common/io/weights.h"
 #include "common/vision/dino.h"
+#include "common/vision/judge.h"
 #include "gen/vae_train.h"
 
-enum { PICTURES = 16, CLIPS = 8 }; /* looked at together: by networks of pictures, of clips */
+enum { PICTURES = 16, CLIPS = 8, LARGE_CLIPS = 4 }; /* looked at together: by networks of pictures, of clips, of 224 pixels */
 
 /* What a setting names. */
 typedef struct {
-    const ft_dino_preset *dino; /* one of the three */
+    const ft_dino_preset *dino; /* one of the four */
+    const ft_judge_preset *judge;
     const ft_classifier *classifier;
     bool vae;
     char preset[64], weights[FT_PATH_GIVEN + 64];
@@ -106,11 +108,13 @@ static int source_of(source *from, const ft_backbone_opt *o)
     from->dino = ft_dino_find(model);
     from->classifier = ft_classifier_find(model);
     if (from->classifier && from->classifier->of_features) from->classifier = NULL;
-    if (!from->dino && !from->classifier)
-        return FT_FAIL(FT_ECONFIG,
-                       "%s: features.model %s is neither a preset (dinov2-s14, dino-vits16, x3d-s ...; `forty models`) nor the "
-                       "folder of a run",
-                       origin(o, "features.model"), model);
+    from->judge = ft_judge_find(model);
+    if (!from->dino && !from->classifier && !from->judge)
+        return FT_FAIL(
+            FT_ECONFIG,
+            "%s: features.model %s is neither a preset (dinov2-s14, inception, i3d, x3d-s ...; `forty models`) nor the "
+            "folder of a run",
+            origin(o, "features.model"), model);
     if (!*weights)
         return FT_FAIL(FT_ECONFIG,
                        "features.weights is missing: %s alone is an untrained network. `forty weights import` reads public ones",
@@ -160,6 +164,16 @@ static ft_t look_at_pictures(ft_graph *g, const ft_backbone *b, ft_t x)
     return ft_reshape(g, y, 4, (int64_t[]){b->clips, b->looked, ft_dim(y, 1), d});
 }
 
+/* x (B,F,S,S,3) in [0,1] -> (B,F,1,width) of pictures, (B,1,1,width) of clips */
+static ft_t look_as_judge(ft_graph *g, const ft_backbone *b, ft_t x)
+{
+    const ft_judge_preset *p = b->from.judge;
+    int64_t frames = p->frames ? 1 : b->looked;
+    if (!p->frames) x = ft_reshape(g, x, 4, (int64_t[]){b->clips * b->looked, b->size, b->size, 3});
+    ft_t y = ft_judge_network(g, p->name, ft_judge_prepare(g, p, x));
+    return ft_reshape(g, y, 4, (int64_t[]){b->clips, frames, 1, -1});
+}
+
 /* x (B,F,S,S,3) in [0,1] -> (B,1,1,width) */
 static ft_t look_as_classifier(ft_graph *g, const ft_backbone *b, ft_t x)
 {
@@ -182,7 +196,10 @@ static ft_t look_as_vae(ft_graph *g, const ft_backbone *b, ft_t x)
 
 static ft_t network(ft_graph *g, const ft_backbone *b, ft_t x)
 {
-    return b->from.dino ? look_at_pictures(g, b, x) : b->from.vae ? look_as_vae(g, b, x) : look_as_classifier(g, b, x);
+    return b->from.dino    ? look_at_pictures(g, b, x)
+           : b->from.judge ? look_as_judge(g, b, x)
+           : b->from.vae   ? look_as_vae(g, b, x)
+                           : look_as_classifier(g, b, x);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------- */
@@ -198,17 +215,46 @@ static int classes_in(const source *from, int64_t *classes)
     return FT_OK;
 }
 
+/* frames that a network of pictures looks at, and as many clips at once as make PICTURES */
+static void pictures(ft_backbone *b, int64_t frames)
+{
+    b->looked = frames > 0 && frames < b->frames ? frames : b->frames;
+    b->clips = b->looked < PICTURES ? PICTURES / b->looked : 1;
+}
+
+/* its size is its own, and it knows no places */
+static int measures_of_judge(ft_backbone *b, const ft_backbone_opt *o)
+{
+    const ft_judge_preset *p = b->from.judge;
+    if (!p->frames) return pictures(b, o->frames), FT_OK;
+    b->clips = LARGE_CLIPS;
+    if (b->frames >= p->fewest) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "%s: features.model: %s sees clips of %d frames at least, not of %d", origin(o, "features.model"),
+                   p->name, p->fewest, b->frames);
+}
+
+/* Distances are published in features of f32, and half the digits of bf16 show in them: it is taken where that is said, and never
+ * because it is faster. */
+static int precision_of_judge(const ft_backbone_opt *o, const ft_judge_preset *p, ft_dtype *dtype)
+{
+    ft_precision_opt wanted = o->precision;
+    ft_work work = ft_judge_work(p->name);
+    bool chosen = o->settings && !strcmp(ft_config_text(o->settings, "precision"), "auto");
+    if (chosen || wanted.take[work] == FT_PRECISION_MEASURED) wanted.take[work] = FT_PRECISION_F32;
+    return ft_precision_of(&wanted, work, dtype);
+}
+
 /* frames, pixels and places, by the kind of network */
 static int measures(ft_backbone *b, const ft_backbone_opt *o)
 {
     int64_t frames = o->frames, side = o->size, places;
     b->looked = b->frames, b->clips = CLIPS, b->side = b->size, b->grid = o->grid;
     if (b->from.classifier) return classes_in(&b->from, &b->classes);
+    if (b->from.judge) return measures_of_judge(b, o);
     if (b->from.dino) {
         b->dino = *b->from.dino;
         b->dino.offset = b->dino.scale ? o->offset : b->dino.offset;
-        b->looked = frames > 0 && frames < b->frames ? frames : b->frames;
-        b->clips = b->looked < PICTURES ? PICTURES / b->looked : 1;
+        pictures(b, frames);
         b->side = side > 0 ? side : b->size;
         if (b->side % b->dino.patch)
             return FT_FAIL(FT_ECONFIG, "%s: features.size: %s needs a multiple of %d pixels, not %lld",
@@ -242,17 +288,25 @@ static int name_all(ft_backbone *b)
     return rc;
 }
 
+/* (B,F,S,S,3) in [0,1] */
+static ft_t pixels(ft_backbone *b, bool prepared)
+{
+    const int64_t dim[5] = {b->clips, b->looked, b->size, b->size, 3};
+    b->rgb = ft_input(b->g, "rgb", prepared ? FT_F32 : FT_U8, 5, dim);
+    if (prepared) return b->rgb;
+    b->view = ft_input(b->g, "view", FT_F32, 2, (int64_t[]){b->clips, FT_VIEW_NUMBERS});
+    b->cutout = ft_input(b->g, "cutout", FT_F32, 3, (int64_t[]){b->clips, b->looked, 3});
+    return ft_augment(b->g, b->rgb, b->view, b->cutout, 0, 1);
+}
+
 int ft_backbone_open(ft_backbone **out, const ft_backbone_opt *o, int frames, int size)
 {
     ft_dtype dtype;
     source from;
     *out = NULL;
     FT_TRY(source_of(&from, o));
-    FT_TRY(ft_precision_of(&o->precision,
-                           from.classifier ? from.classifier->work
-                           : from.vae      ? FT_WORK_CONVOLUTIONS
-                                           : FT_WORK_PRODUCTS,
-                           &dtype));
+    ft_work work = from.classifier ? from.classifier->work : from.vae ? FT_WORK_CONVOLUTIONS : FT_WORK_PRODUCTS;
+    FT_TRY(from.judge ? precision_of_judge(o, from.judge, &dtype) : ft_precision_of(&o->precision, work, &dtype));
     ft_backbone *b = ft_alloc(sizeof *b);
     if (!b) return FT_FAIL(FT_ENOMEM, "no memory for %s", from.preset);
     b->from = from, b->frames = frames, b->size = size;
@@ -263,10 +317,7 @@ int ft_backbone_open(ft_backbone **out, const ft_backbone_opt *o, int frames, in
     if (rc == FT_OK) rc = name_all(b);
     if (rc == FT_OK) {
         ft_training(b->g, false);
-        b->rgb = ft_input(b->g, "rgb", FT_U8, 5, (int64_t[]){b->clips, b->looked, size, size, 3});
-        b->view = ft_input(b->g, "view", FT_F32, 2, (int64_t[]){b->clips, FT_VIEW_NUMBERS});
-        b->cutout = ft_input(b->g, "cutout", FT_F32, 3, (int64_t[]){b->clips, b->looked, 3});
-        b->out = ft_cast(b->g, network(b->g, b, ft_augment(b->g, b->rgb, b->view, b->cutout, 0, 1)), FT_F32);
+        b->out = ft_cast(b->g, network(b->g, b, pixels(b, o->prepared)), FT_F32);
         ft_keep(b->out);
         if (ft_graph_error(b->g)) rc = FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", from.preset, ft_graph_error(b->g));
         for (int i = 0; rc == FT_OK && i < 3; i++) b->dim[i] = ft_dim(b->out, i + 1);
@@ -318,6 +369,22 @@ int ft_backbone_run(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, 
                 memcpy((float *)ft_data(b->cutout) + (i * b->looked + k) * 3, l->cutout, sizeof l->cutout);
             }
         }
+        FT_TRY(ft_run(b->plan, &(ft_step){0}));
+        memcpy(out + at * each, ft_data(b->out), (size_t)(m * each) * sizeof *out);
+    }
+    return FT_OK;
+}
+
+int ft_backbone_run_prepared(ft_backbone *b, const float *x, int64_t n, float *out)
+{
+    int64_t clip = (int64_t)b->frames * b->size * b->size * 3, each = b->dim[0] * b->dim[1] * b->dim[2];
+    int64_t frame = clip / b->frames;
+    for (int64_t at = 0; at < n; at += b->clips) {
+        int64_t m = n - at < b->clips ? n - at : b->clips;
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t k = 0; k < b->looked; k++)
+                memcpy((float *)ft_data(b->rgb) + (i * b->looked + k) * frame, x + (at + i) * clip + frame_at(b, k) * frame,
+                       (size_t)frame * sizeof *x);
         FT_TRY(ft_run(b->plan, &(ft_step){0}));
         memcpy(out + at * each, ft_data(b->out), (size_t)(m * each) * sizeof *out);
     }

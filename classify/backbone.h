@@ -4,8 +4,10 @@
  * a VAE at the whole clip. What it makes of a clip is (frames, tokens, width) f32:
  *
  *   DINO, DINOv2   features.frames frames, evenly spread, resized to features.size; of each the class token, then its patch
- * tokens averaged to features.grid x features.grid places classifiers    (1, 1, width): the pooled features before the head VAEs
- * latent frames; the posterior's mean, averaged to 4 features.grid places a side; width: latent channels */
+ * tokens averaged to features.grid x features.grid places judge.h's      pictures (Inception, CLIP): (features.frames, 1, width);
+ * clips (I3D, VideoMAE): (1, 1, width). Their size and colours are those that their features were published with classifiers (1,
+ * 1, width): the pooled features before the head VAEs           latent frames; the posterior's mean, averaged to 4 features.grid
+ * places a side; width: latent channels */
 #ifndef FT_BACKBONE_H
 #define FT_BACKBONE_H
 
@@ -21,6 +23,7 @@ typedef struct {
     const char *model, *weights; /* a preset with a file of weights, or the folder of a run of a classifier or VAE and "" */
     int64_t frames, size, grid;  /* see above; frames and size 0: those of the clips */
     double offset;               /* of DINOv2's positions */
+    bool prepared;               /* it is given pixels as numbers, by ft_backbone_run_prepared, and not clips of a store */
     ft_precision_opt precision;
     const ft_config *settings; /* that say all this, for messages of where; those of the VAE if its folder has none. Or NULL */
 } ft_backbone_opt;
@@ -39,5 +42,7 @@ typedef struct {
     float view[FT_VIEW_NUMBERS], cutout[3];
 } ft_look;
 int ft_backbone_run(ft_backbone *b, const ft_clipstore *s, const int64_t *clip, const ft_look *look, int64_t n, float *out);
+/* The same of clips that the caller has made ready: x (n, frames, size, size, 3) in 0 to 1 */
+int ft_backbone_run_prepared(ft_backbone *b, const float *x, int64_t n, float *out);
 
 #endif

@@ -6,13 +6,16 @@
 #include "common/base/status.h"
 #include "common/base/streams.h"
 
-static double kernel(const float *x, const float *y, int64_t d)
+const ft_mmd_form ft_mmd_kid = {3, 1, 1, false}, ft_mmd_jedi = {2, 0, 100, true};
+
+static double kernel(const ft_mmd_form *f, const float *x, const float *y, int64_t d)
 {
-    double sum = 0;
+    double sum = 0, power = 1;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < d; i++) sum += (double)x[i] * (double)y[i];
-    sum = sum / (double)d + 1;
-    return sum * sum * sum;
+    sum = sum / (double)d + f->constant;
+    for (int i = 0; i < f->power; i++) power *= sum;
+    return power;
 }
 
 static int64_t video_of(const ft_feature_set *s, int64_t i) { return s->video ? s->video[i] : i; }
@@ -29,12 +32,12 @@ typedef struct {
     int64_t rows, columns;
     double *sum;          /* (rows, columns) */
     double *row, *column; /* clips of each video */
-    bool same;            /* a set with itself: videos make no pair with themselves */
+    bool same;            /* a set with itself, where videos make no pair with themselves */
 } pairs;
 
-static int pairs_make(pairs *p, const ft_feature_set *a, const ft_feature_set *b, int64_t d)
+static int pairs_make(pairs *p, const ft_mmd_form *f, const ft_feature_set *a, const ft_feature_set *b, int64_t d)
 {
-    *p = (pairs){.rows = videos_of(a), .columns = videos_of(b), .same = a == b};
+    *p = (pairs){.rows = videos_of(a), .columns = videos_of(b), .same = a == b && !f->biased};
     p->sum = ft_alloc_n(p->rows * p->columns + 1, sizeof *p->sum);
     p->row = ft_alloc_n(p->rows + 1, sizeof *p->row), p->column = ft_alloc_n(p->columns + 1, sizeof *p->column);
     if (!p->sum || !p->row || !p->column) return FT_FAIL(FT_ENOMEM, "no memory to compare clips");
@@ -44,7 +47,7 @@ static int pairs_make(pairs *p, const ft_feature_set *a, const ft_feature_set *b
     for (int64_t v = 0; v < p->rows; v++) /* by rows, so that no two threads add to one sum */
         for (int64_t i = 0; i < a->n; i++)
             for (int64_t j = 0; j < (video_of(a, i) == v ? b->n : 0); j++)
-                p->sum[v * p->columns + video_of(b, j)] += kernel(a->value + i * d, b->value + j * d, d);
+                p->sum[v * p->columns + video_of(b, j)] += kernel(f, a->value + i * d, b->value + j * d, d);
     return FT_OK;
 }
 
@@ -53,21 +56,27 @@ static void pairs_free(pairs *p) { ft_free(p->sum), ft_free(p->row), ft_free(p->
 /* mean of the kernel, each video as often as it was drawn; NAN (0 / 0) where one alone was */
 static double mean(const pairs *p, const double *rows, const double *columns)
 {
-    double sum = 0, count = 0;
-    for (int64_t v = 0; v < p->rows; v++)
-        for (int64_t w = 0; w < (rows[v] > 0 ? p->columns : 0); w++) {
-            double times = p->same && v == w ? 0 : rows[v] * columns[w];
-            sum += times * p->sum[v * p->columns + w], count += times * p->row[v] * p->column[w];
-        }
-    return sum / count;
+    double sum = 0, left = 0, right = 0, own = 0; /* clips drawn on each side, pairs of videos with themselves */
+    for (int64_t w = 0; w < p->columns; w++) right += columns[w] * p->column[w];
+    for (int64_t v = 0; v < p->rows; v++) {
+        const double *k = p->sum + v * p->columns;
+        double line = 0;
+        left += rows[v] * p->row[v];
+        if (rows[v] == 0) continue;
+#pragma omp simd reduction(+ : line)
+        for (int64_t w = 0; w < p->columns; w++) line += columns[w] * k[w];
+        if (p->same) line -= columns[v] * k[v], own += rows[v] * columns[v] * p->row[v] * p->column[v];
+        sum += rows[v] * line;
+    }
+    return sum / (left * right - own);
 }
 
-static double discrepancy(const pairs p[3], const double *real, const double *made)
+static double discrepancy(const ft_mmd_form *f, const pairs p[3], const double *real, const double *made)
 {
-    return mean(&p[0], real, real) + mean(&p[1], made, made) - 2 * mean(&p[2], real, made);
+    return f->times * (mean(&p[0], real, real) + mean(&p[1], made, made) - 2 * mean(&p[2], real, made));
 }
 
-static int interval(const pairs p[3], int samples, double *low, double *high)
+static int interval(const ft_mmd_form *f, const pairs p[3], int samples, double *low, double *high)
 {
     double *value = ft_alloc_n(samples + 1, sizeof *value);
     int failed = !value;
@@ -84,7 +93,7 @@ static int interval(const pairs p[3], int samples, double *low, double *high)
                 for (int64_t v = 0; v < n + m; v++) times[v] = 0;
                 for (int64_t v = 0; v < n; v++) times[ft_rng_below(&r, n)]++;
                 for (int64_t v = 0; v < m; v++) times[n + ft_rng_below(&r, m)]++;
-                value[k] = discrepancy(p, times, times + n);
+                value[k] = discrepancy(f, p, times, times + n);
             } while (value[k] != value[k]);
         }
         ft_free(times);
@@ -94,21 +103,21 @@ static int interval(const pairs p[3], int samples, double *low, double *high)
     return failed ? FT_FAIL(FT_ENOMEM, "no memory for a bootstrap") : FT_OK;
 }
 
-int ft_mmd(const ft_feature_set *real, const ft_feature_set *made, int64_t d, int samples, double *value, double *low,
-           double *high)
+int ft_mmd(const ft_mmd_form *form, const ft_feature_set *real, const ft_feature_set *made, int64_t d, int samples, double *value,
+           double *low, double *high)
 {
     pairs p[3] = {{0}};
     const ft_feature_set *side[3][2] = {{real, real}, {made, made}, {real, made}};
     int rc = videos_of(real) > 1 && videos_of(made) > 1
                  ? FT_OK
                  : FT_FAIL(FT_EDATA, "a discrepancy needs clips of two videos on each side");
-    for (int i = 0; rc == FT_OK && i < 3; i++) rc = pairs_make(&p[i], side[i][0], side[i][1], d);
+    for (int i = 0; rc == FT_OK && i < 3; i++) rc = pairs_make(&p[i], form, side[i][0], side[i][1], d);
     int64_t n = p[0].rows + p[1].rows;
     double *once = ft_alloc_n(n + 1, sizeof *once);
     if (rc == FT_OK && !once) rc = FT_FAIL(FT_ENOMEM, "no memory to compare clips");
     for (int64_t v = 0; rc == FT_OK && v < n; v++) once[v] = 1;
-    if (rc == FT_OK) *value = discrepancy(p, once, once + p[0].rows);
-    if (rc == FT_OK && samples > 0) rc = interval(p, samples, low, high);
+    if (rc == FT_OK) *value = discrepancy(form, p, once, once + p[0].rows);
+    if (rc == FT_OK && samples > 0) rc = interval(form, p, samples, low, high);
     for (int i = 0; i < 3; i++) pairs_free(&p[i]);
     ft_free(once);
     return rc;

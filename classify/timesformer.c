@@ -68,7 +68,7 @@ static void block(ft_graph *g, const timesformer_preset *p, int i, ft_t *cls, ft
     r = ft_concat(g, 1, 2, (ft_t[]){*cls, ft_reshape(g, x, 3, (int64_t[]){B, N * T, d})}); /* (B,1+NT,d) */
     h = ft_layer_layernorm(g, ft_name(g, "%s.norm2", name), r, 1e-6f);
     h = ft_unary(g, FT_GELU, linear(g, ft_name(g, "%s.mlp.fc1", name), h, 4 * d, small));
-    r = ft_add(g, r, ft_drop_path(g, linear(g, ft_name(g, "%s.mlp.fc2", name), h, d, small), drop));
+    r = ft_residual(g, r, linear(g, ft_name(g, "%s.mlp.fc2", name), h, d, small), drop);
     *cls = ft_slice(g, r, 1, 0, 1);
     *patches = ft_reshape(g, ft_slice(g, r, 1, 1, N * T), 4, dim);
 }

@@ -17,10 +17,10 @@
 #include "gen/walk.h"
 
 struct ft_generator_sampler {
-    ft_graph *g;
-    ft_plan *plan;
+    ft_graph *g, *plain; /* plain: of steps that do not lean towards a class; NULL: all are alike */
+    ft_plan *plan, *plain_plan;
     ft_walk *walk;
-    ft_t label, none; /* the classes that clips are told of, and that they have none; NULL: no classes */
+    ft_t label[2], none; /* the classes that clips are told of, in either graph, and that they have none; NULL: no classes */
     ft_sampled_class of;
     ft_vae_runner decoder;
     const ft_latents *stats;
@@ -33,12 +33,21 @@ void ft_generator_sampler_free(ft_generator_sampler *s)
     if (!s) return;
     ft_vae_runner_free(&s->decoder);
     ft_plan_free(s->plan);
+    ft_plan_free(s->plain_plan);
     ft_walk_free(s->walk);
     ft_graph_free(s->g);
+    ft_graph_free(s->plain);
     ft_free(s);
 }
 
 int ft_class_of_sample(ft_sampled_class c, int64_t clip) { return c.class < 0 ? (int)(clip % c.n) : c.class; }
+
+static int leaning(const double *guidance, int steps)
+{
+    int n = 0;
+    for (int i = 0; i < steps; i++) n += guidance[i] != 1;
+    return n;
+}
 
 /* The points of the walk: respaced training steps, or even times of a flow from 1 to 0; and the weight of the class at each. */
 static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
@@ -61,7 +70,7 @@ static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
     }
     alpha[steps] = 1, sigma[steps] = 0;
     p->alpha = alpha, p->sigma = sigma, p->time = time;
-    if (opt->guidance != 1) p->guidance = guidance;
+    if (leaning(guidance, steps)) p->guidance = guidance;
     ft_free(tau);
     return FT_OK;
 }
@@ -73,8 +82,8 @@ static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *
     ft_t z, t, without = NULL;
     const int64_t labels[2] = {FT_SAMPLE_BATCH, s->of.n + 1};
     FT_TRY(ft_walk_new(&s->walk, s->g, path, 5, dim, &z, &t));
-    if (s->of.n > 0) s->label = ft_input(s->g, "label", FT_F32, 2, labels);
-    ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label});
+    if (s->of.n > 0) s->label[0] = ft_input(s->g, "label", FT_F32, 2, labels);
+    ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label[0]});
     if (path->guidance) {
         s->none = ft_input(s->g, "none", FT_F32, 2, labels);
         without = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->none}).eps;
@@ -84,6 +93,23 @@ static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *
     FT_TRY(ft_walk_update(s->walk, net.eps, without, net.variance));
     FT_TRY(ft_plan_new(&s->plan, s->g, FT_EMA));
     for (int64_t b = 0; s->none && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->none, b, -1);
+    if (!s->plain) return FT_OK;
+    ft_walk_plain(s->walk, s->plain, dim, &z, &t);
+    s->label[1] = ft_input(s->plain, "label", FT_F32, 2, labels);
+    net = ft_generator_predict(s->plain, preset, cfg, z, clip, (ft_told){t, s->label[1]});
+    FT_TRY(ft_walk_update(s->walk, net.eps, NULL, net.variance));
+    return ft_plan_new(&s->plain_plan, s->plain, FT_EMA);
+}
+
+/* A second graph where some steps lean towards a class and others do not */
+static int graphs(ft_generator_sampler *s, const char *preset, ft_params *params, ft_dtype dtype, const ft_path *path)
+{
+    bool two = path->guidance && leaning(path->guidance, path->steps) < path->steps;
+    s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
+    if (two) s->plain = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER);
+    if (!s->g || (two && !s->plain)) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
+    ft_training(s->g, false);
+    if (two) ft_training(s->plain, false);
     return FT_OK;
 }
 
@@ -154,9 +180,7 @@ static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const c
                     "%s learns a rectified flow, and generator.sampler ddpm needs generator.objective eps. Use unipc or ddim",
                     preset));
     FT_TRY_TO(rc, done, points(&path, &opt, &memory));
-    if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER)))
-        FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset));
-    ft_training(s->g, false);
+    FT_TRY_TO(rc, done, graphs(s, preset, params, dtype, &path));
     FT_TRY_TO(rc, done, make_walk(s, cfg, preset, &path, dim, clip));
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);
 done:
@@ -178,8 +202,10 @@ int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, c
 /* The walk of a batch: *x, its clips at every s->each values; latents of images stand behind a clip's. */
 static int walk(ft_generator_sampler *s, uint64_t seed, int64_t first, const float **x)
 {
-    for (int64_t b = 0; s->label && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->label, b, ft_class_of_sample(s->of, first + b));
-    return ft_walk_run(s->walk, s->plan, seed, first, NULL, x);
+    for (int k = 0; k < 2; k++)
+        for (int64_t b = 0; s->label[k] && b < FT_SAMPLE_BATCH; b++)
+            ft_label_row(s->label[k], b, ft_class_of_sample(s->of, first + b));
+    return ft_walk_run(s->walk, s->plan, s->plain_plan, seed, first, NULL, x);
 }
 
 int ft_generator_sampler_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)

@@ -19,7 +19,7 @@ int ft_class_of_sample(ft_sampled_class c, int64_t clip);
  *
  * Guidance: e_none + s (e_class - e_none) with s = generator.class_guidance, two passes of the network (Ho & Salimans 2022); a
  * learned variance is the class's. Where the noise, sigma / alpha, is outside of generator.class_from .. class_until, and for
- * s = 1, the class's prediction alone (Kynkaanniemi et al. 2024). */
+ * s = 1, the class's prediction alone, one pass (Kynkaanniemi et al. 2024). */
 int ft_generator_sampler_new(ft_generator_sampler **s, const ft_config *cfg, const char *preset, ft_params *params,
                              const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of);
 void ft_generator_sampler_free(ft_generator_sampler *s);

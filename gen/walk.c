@@ -10,17 +10,24 @@
 /* A row of the table: the time, then the numbers of the combinations of a step (ft_combine), in their order */
 enum { X0 = 3, CORRECTED = 5, PREDICTED = 3, ANCESTRAL = 2, MOST_NUMBERS = 1 + 2 * (X0 + CORRECTED + PREDICTED) };
 
+/* A step as a graph. Its state is the walk's: x; x0 at this point and at the one before; x at the point before, not predicted;
+ * the table */
+typedef struct {
+    ft_graph *g;
+    int predictions; /* of the network: with and without a class */
+    ft_t x, m0, m1, before, table, row, key;
+} way;
+
 struct ft_walk {
     ft_sampler kind;
-    int steps;
-    bool learned;
-    int predictions; /* of the network in a step: with and without a class */
-    ft_graph *g, *start;
-    ft_plan *start_plan;
-    ft_params *state; /* x; x0 at this point and at the one before; x at the point before, not predicted; the table */
-    ft_t x, m0, m1, before, table, row, key, start_key;
+    int steps, ndim, ways;
+    bool learned, guided, *plain; /* plain: steps where what is said without a class weighs nothing */
     int64_t numbers;
-    int ndim;
+    ft_graph *start;
+    ft_plan *start_plan;
+    ft_params *state;
+    ft_t start_key;
+    way way[2]; /* of all steps; of the plain ones, without the second prediction */
 };
 
 static double lambda(double alpha, double sigma) { return log(alpha / sigma); }
@@ -101,16 +108,16 @@ static void numbers_of(const ft_path *p, int i, float *to)
 }
 
 /* the next n numbers of this step's row */
-static ft_t take(ft_walk *w, int64_t *at, int64_t n)
+static ft_t take(const way *s, int64_t *at, int64_t n)
 {
-    ft_t part = ft_slice(w->g, w->row, 1, *at, n);
+    ft_t part = ft_slice(s->g, s->row, 1, *at, n);
     *at += n;
-    return ft_reshape(w->g, part, 1, &n);
+    return ft_reshape(s->g, part, 1, &n);
 }
 
 static ft_t state(ft_walk *w, ft_graph *g, const char *name, int ndim, const int64_t *dim)
 {
-    ft_borrow(g, g == w->g ? w->state : NULL);
+    ft_borrow(g, g == w->start ? NULL : w->state);
     ft_t t = ft_buffer(g, name, ndim, dim, FT_ZERO);
     ft_borrow(g, NULL);
     return t;
@@ -136,73 +143,90 @@ static int build_start(ft_walk *w, const ft_path *path, const int64_t *dim)
     return FT_OK;
 }
 
+/* a step begins: x and its time, from what is kept */
+static void begin(ft_walk *w, ft_graph *g, int predictions, const int64_t *dim, ft_t *x, ft_t *t)
+{
+    way *s = &w->way[w->ways++];
+    int64_t at = 0;
+    *s = (way){.g = g, .predictions = predictions};
+    *x = s->x = state(w, g, "x", w->ndim, dim);
+    s->table = state(w, g, "table", 2, (int64_t[]){w->steps, w->numbers});
+    if (w->kind == FT_UNIPC) {
+        s->m0 = state(w, g, "m0", w->ndim, dim);
+        s->m1 = state(w, g, "m1", w->ndim, dim);
+        s->before = state(w, g, "before", w->ndim, dim);
+    }
+    s->row = ft_slice(g, s->table, 0, 0, 1);
+    *t = ft_broadcast(g, take(s, &at, 1), 1, dim, 1);
+}
+
 int ft_walk_new(ft_walk **out, ft_graph *g, const ft_path *path, int ndim, const int64_t *dim, ft_t *x, ft_t *t)
 {
     ft_walk *w = *out = ft_alloc(sizeof *w);
     if (!w) return FT_FAIL(FT_ENOMEM, "no memory to sample");
-    *w = (ft_walk){.kind = path->kind, .steps = path->steps, .g = g, .ndim = ndim, .predictions = path->guidance ? 2 : 1};
-    w->numbers = 1 + 2 * (1 + w->predictions);
+    *w = (ft_walk){.kind = path->kind, .steps = path->steps, .ndim = ndim, .guided = path->guidance != NULL};
+    w->numbers = 1 + 2 * (w->guided ? 3 : 2);
     w->learned = path->learned && path->kind == FT_DDPM;
     w->numbers += path->kind == FT_DDIM    ? 2 * (PREDICTED - 1)
                   : path->kind == FT_UNIPC ? 2 * (CORRECTED + PREDICTED)
                                            : 2 * (ANCESTRAL + (w->learned ? 3 : 1)) + 1;
-    int rc = (w->state = ft_params_new(0)) ? ft_params_train_only(w->state, 0, NULL) : FT_FAIL(FT_ENOMEM, "no memory to sample");
+    w->plain = ft_alloc((size_t)path->steps * sizeof *w->plain);
+    int rc = w->plain && (w->state = ft_params_new(0)) ? ft_params_train_only(w->state, 0, NULL)
+                                                       : FT_FAIL(FT_ENOMEM, "no memory to sample");
     if (rc == FT_OK) rc = build_start(w, path, dim);
     if (rc < 0) {
         ft_walk_free(w), *out = NULL;
         return rc;
     }
-    int64_t at = 0;
-    *x = w->x = state(w, g, "x", ndim, dim);
-    w->table = state(w, g, "table", 2, (int64_t[]){path->steps, w->numbers});
-    if (path->kind == FT_UNIPC) {
-        w->m0 = state(w, g, "m0", ndim, dim);
-        w->m1 = state(w, g, "m1", ndim, dim);
-        w->before = state(w, g, "before", ndim, dim);
-    }
-    w->row = ft_slice(g, w->table, 0, 0, 1);
-    *t = ft_broadcast(g, take(w, &at, 1), 1, dim, 1);
+    for (int i = 0; i < path->steps; i++) w->plain[i] = w->guided && path->guidance[i] == 1;
+    begin(w, g, w->guided ? 2 : 1, dim, x, t);
     return FT_OK;
 }
 
+void ft_walk_plain(ft_walk *w, ft_graph *g, const int64_t *dim, ft_t *x, ft_t *t) { begin(w, g, 1, dim, x, t); }
+
 int ft_walk_update(ft_walk *w, ft_t y, ft_t without, ft_t variance)
 {
-    ft_graph *g = w->g;
+    way *s = &w->way[w->ways - 1];
+    ft_graph *g = s->g;
     int64_t at = 1;
-    ft_t x0 = ft_combine(g, 1 + w->predictions, (ft_t[]){w->x, y, without}, take(w, &at, 2 * (1 + w->predictions)), NULL, NULL),
-         x = w->x, next;
+    ft_t x0 = ft_combine(g, 1 + s->predictions, (ft_t[]){s->x, y, without}, take(s, &at, 2 * (1 + s->predictions)), NULL, NULL),
+         x = s->x, next;
+    if (w->guided && s->predictions == 1) at += 2; /* the weight of none, 0 */
     if (w->kind == FT_DDPM) {
-        w->key = ft_input(g, "key", FT_I32, 1, (int64_t[]){4});
-        next = ft_combine(g, ANCESTRAL, (ft_t[]){x, x0}, take(w, &at, w->numbers - at), w->key, w->learned ? variance : NULL);
+        s->key = ft_input(g, "key", FT_I32, 1, (int64_t[]){4});
+        next = ft_combine(g, ANCESTRAL, (ft_t[]){x, x0}, take(s, &at, w->numbers - at), s->key, w->learned ? variance : NULL);
     } else {
         if (w->kind == FT_UNIPC)
-            x = ft_combine(g, CORRECTED, (ft_t[]){x, w->before, w->m0, w->m1, x0}, take(w, &at, 2 * CORRECTED), NULL, NULL);
-        next = ft_combine(g, w->kind == FT_UNIPC ? PREDICTED : PREDICTED - 1, (ft_t[]){x, x0, w->m0},
-                          take(w, &at, w->numbers - at), NULL, NULL);
+            x = ft_combine(g, CORRECTED, (ft_t[]){x, s->before, s->m0, s->m1, x0}, take(s, &at, 2 * CORRECTED), NULL, NULL);
+        next = ft_combine(g, w->kind == FT_UNIPC ? PREDICTED : PREDICTED - 1, (ft_t[]){x, x0, s->m0},
+                          take(s, &at, w->numbers - at), NULL, NULL);
     }
     if (w->kind == FT_UNIPC) {
-        ft_assign(g, w->m1, w->m0);
-        ft_assign(g, w->m0, x0);
-        ft_assign(g, w->before, x);
+        ft_assign(g, s->m1, s->m0);
+        ft_assign(g, s->m0, x0);
+        ft_assign(g, s->before, x);
     }
-    ft_t turned = ft_roll(g, w->table, 0, -1);
-    ft_assign(g, w->x, next);
-    ft_assign(g, w->table, turned);
-    return ft_plan_new(&w->start_plan, w->start, FT_WEIGHTS);
+    ft_t turned = ft_roll(g, s->table, 0, -1);
+    ft_assign(g, s->x, next);
+    ft_assign(g, s->table, turned);
+    return w->start_plan ? FT_OK : ft_plan_new(&w->start_plan, w->start, FT_WEIGHTS);
 }
 
-int ft_walk_run(ft_walk *w, ft_plan *plan, uint64_t seed, int64_t first, const float *from, const float **x)
+int ft_walk_run(ft_walk *w, ft_plan *plan, ft_plan *plain, uint64_t seed, int64_t first, const float *from, const float **x)
 {
     const uint32_t key[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)first, (uint32_t)((uint64_t)first >> 32)};
+    ft_t state = w->way[0].x;
     memcpy(ft_data(w->start_key), key, sizeof key);
-    if (w->key) memcpy(ft_data(w->key), key, sizeof key);
+    for (int k = 0; k < w->ways; k++)
+        if (w->way[k].key) memcpy(ft_data(w->way[k].key), key, sizeof key);
     FT_TRY(ft_run(w->start_plan, &(ft_step){0}));
     if (from) {
-        memcpy(ft_data(w->x), from, (size_t)ft_count(w->x) * sizeof *from);
+        memcpy(ft_data(state), from, (size_t)ft_count(state) * sizeof *from);
         ft_params_touched(w->state);
     }
-    for (int i = 0; i < w->steps; i++) FT_TRY(ft_run(plan, &(ft_step){0}));
-    *x = ft_data(w->x);
+    for (int i = 0; i < w->steps; i++) FT_TRY(ft_run(plain && w->plain[i] ? plain : plan, &(ft_step){0}));
+    *x = ft_data(state);
     return *x ? FT_OK : FT_FAIL(FT_EDEVICE, "%s", ft_error_message());
 }
 
@@ -212,5 +236,6 @@ void ft_walk_free(ft_walk *w)
     ft_plan_free(w->start_plan);
     ft_graph_free(w->start);
     ft_params_free(w->state);
+    ft_free(w->plain);
     ft_free(w);
 }

@@ -34,9 +34,12 @@ typedef struct {
 typedef struct ft_walk ft_walk;
 int ft_walk_new(ft_walk **w, ft_graph *g, const ft_path *path, int ndim, const int64_t *dim, ft_t *x, ft_t *t);
 int ft_walk_update(ft_walk *w, ft_t y, ft_t without, ft_t variance);
-/* Clips first .. first + dim[0] - 1 of `seed`, from ft_clip_noise(seed, 0, first, ...) or from `from` (like x) where that is not
- * NULL. *x: the result, until the next run. */
-int ft_walk_run(ft_walk *w, ft_plan *plan, uint64_t seed, int64_t first, const float *from, const float **x);
+/* After `update`, with a graph of its own: a second way through the steps where guidance is 1, whose network is asked once; then
+ * `update` and a plan for it, too. The same bits, half the work. */
+void ft_walk_plain(ft_walk *w, ft_graph *g, const int64_t *dim, ft_t *x, ft_t *t);
+/* plain: the plan of that; NULL: there is none. Clips first .. first + dim[0] - 1 of `seed`, from ft_clip_noise(seed, 0, first,
+ * ...) or from `from` (like x) where that is not NULL. *x: the result, until the next run. */
+int ft_walk_run(ft_walk *w, ft_plan *plan, ft_plan *plain, uint64_t seed, int64_t first, const float *from, const float **x);
 void ft_walk_free(ft_walk *w); /* NULL is allowed */
 
 #endif

@@ -1,7 +1,8 @@
 /* What a backend with memory of its own gives beside its kernels. The plan (common/graph/plan.c, exec_device.c) is its only user.
  *
- * There is one stream: what is begun happens in the order in which it was begun, and later. Calls that return int give FT_OK or
- * a status whose message names the place; a kernel that cannot be launched or a library that refuses is found by `check`. */
+ * What is begun happens in the order in which it was begun, and later; only what is recorded may go to several queues, whose
+ * orders are their own but for `signal` and `follow`. Calls that return int give FT_OK or a status whose message names the place;
+ * a kernel that cannot be launched or a library that refuses is found by `check`. */
 #ifndef FT_DEVICE_H
 #define FT_DEVICE_H
 
@@ -37,9 +38,12 @@ typedef struct {
     int (*mark)(int slot);                                     /* 0 .. FT_MARKS - 1: remembers how far the stream is */
     int (*wait)(int slot);                                     /* until it has come there */
     int (*check)(void);                                        /* errors of what was begun so far; does not wait */
-    int (*record_begin)(void);
-    bool (*record_holds)(void);          /* false: the last call cannot be recorded */
-    int (*record_end)(ft_recording **r); /* FT_EDEVICE: it could not be recorded */
+    int (*record_begin)(int queues, int signals);              /* so many of each will be used; begins on queue 0 */
+    void (*queue)(int queue);                                  /* what is begun from now on goes there; until `record_end` */
+    int (*signal)(int k);                                      /* remembers how far the queue is */
+    int (*follow)(int k);                                      /* what the queue begins from now on happens after that */
+    bool (*record_holds)(void);                                /* false: the last call cannot be recorded */
+    int (*record_end)(ft_recording **r); /* queue 0 has followed all; FT_EDEVICE: it could not be recorded */
     int (*replay)(ft_recording *r);
     void (*record_free)(ft_recording *r);
     /* ranks, each with a device: `share` hands 128 bytes of rank 0 to all. mean: over the ranks, in place, in stream order */
@@ -50,6 +54,6 @@ typedef struct {
     void (*allow)(const void *p, size_t n);
 } ft_device;
 
-enum { FT_MARKS = 8 };
+enum { FT_MARKS = 8, FT_QUEUES = 4 };
 
 #endif

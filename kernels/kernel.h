@@ -185,6 +185,7 @@ struct ft_call {
     void (*free_state)(void *state);
     void (*repack)(
         const ft_call *c); /* on a device: makes kept copies of weights again; called before the list if they changed */
+    bool bound;            /* on a device: calls a library that works on the first queue alone (device.h) */
     /* set for each run */
     const ft_step *step;
     ft_store *store;

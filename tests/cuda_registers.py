@@ -3,6 +3,7 @@
 
     tests/cuda_registers.py            compares with results/cuda/registers.csv: a spill, or more registers, is a failure
     tests/cuda_registers.py --write    writes the table again (then say in the commit why it changed)
+    ... [--write] FILE.cu...           of these files alone; the table's other rows stay as they are
 
 Needs nvcc. With another nvcc than the one that wrote the table only spills are held against it."""
 import csv, os, re, subprocess, sys
@@ -40,22 +41,28 @@ def readable(names):
 
 def main():
     folder = os.path.join(ROOT, "kernels/cuda")
-    files = sorted(os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(".cu"))
+    only = [os.path.basename(a) for a in sys.argv[1:] if a != "--write"]
+    files = sorted(os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(".cu") and (not only or f in only))
+    if only and len(files) != len(only):
+        sys.exit(f"kernels/cuda has not all of {only}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = sum(pool.map(compile_one, [(f, a) for f in files for a in ARCHS]), [])
     names = readable(sorted({r[1] for r in rows}))
     rows = sorted([r[0], names[r[1]]] + r[2:] for r in rows)
     version = re.search(r"V([\d.]+)", subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout).group(1)
+    table = list(csv.reader(open(TABLE))) if os.path.exists(TABLE) else [[]]
+    if only and table[0][7:] != ["nvcc " + version]:
+        sys.exit(f"the table is of {table[0][7:]}, this is nvcc {version}: all files, or none")
     if "--write" in sys.argv:
+        rows = sorted(rows + [r[:3] + list(map(int, r[3:])) for r in table[1:] if only and r[0] not in only])
         with open(TABLE, "w") as f:
             out = csv.writer(f, lineterminator="\n")
             out.writerow(["file", "kernel", "arch", "registers", "stack", "spill_bytes", "shared_bytes", "nvcc " + version])
             out.writerows(rows)
         print(f"{len(rows)} kernels written to {TABLE}")
         return 0
-    table = list(csv.reader(open(TABLE)))
     same_compiler = table[0][7] == "nvcc " + version
-    known = {tuple(r[:3]): list(map(int, r[3:7])) for r in table[1:]}
+    known = {tuple(r[:3]): list(map(int, r[3:7])) for r in table[1:] if not only or r[0] in only}
     bad = []
     for r in rows:
         k = known.pop(tuple(r[:3]), None)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What is left of a GPU's time after tests/device_first.sh: its failures again, now with algorithms chosen by measurement; the same
-# weights in two processes and in one that is killed and goes on; counters of the slowest kernels; the opponent with its longest search.
+# weights in two processes and in one that is killed and goes on, and of steps recorded on several streams; counters of the slowest
+# kernels; the opponent with its longest search.
 #
-#   FIRST=FOLDER OUT=FOLDER LIMIT=SECONDS tests/device_second.sh [STAGE...]     stages: failures ops steps counters pytorch
+#   FIRST=FOLDER OUT=FOLDER LIMIT=SECONDS tests/device_second.sh [STAGE...]     stages: failures ops steps streams counters pytorch
 #
 # FIRST: what device_first.sh wrote. Needs its programs (BINARIES).
 set -uo pipefail
@@ -48,6 +49,24 @@ stage_steps() {
     printf '%s\n%s\n%s\n' "$a" "$b" "$c" >>"$OUT/steps.log"
     cat "$scratch/of-$job/gpu-choices.tsv" >>"$OUT/steps.log"
     [ -n "$a" ] && [ "${a##* }" = "${b##* }" ] && [ "${a##* }" = "${c##* }" ] || { echo "DIFFERENT $job" >>"$OUT/steps.log"; bad=1; }
+  done
+  return $bad
+}
+
+# Weights of a step recorded on several streams beside those of one, and its time.
+stage_streams() {
+  local job n bad=0 first now
+  for job in $JOBS; do
+    mkdir "$scratch/on-$job"
+    first=""
+    for n in 1 2 4; do
+      export FORTY_CUDA_STREAMS=$n FORTY_DEVICE_CHOICES=$scratch/on-$job
+      now=$("$BINARIES/device_models" steps "${job%:*}" "${job#*:}" bf16 20 "$scratch/$job.on-$n" 2>>"$OUT/steps.log")
+      echo "$n streams: $now" >>"$OUT/steps.log"
+      "$BINARIES/device_models" bench "${job%:*}" "${job#*:}" bf16 2>>"$OUT/steps.log" | sed "s/^/$n streams: /" >>"$OUT/steps.log"
+      first=${first:-$now}
+      [ -n "$now" ] && [ "${now##* }" = "${first##* }" ] || { echo "DIFFERENT $job on $n streams" >>"$OUT/steps.log"; bad=1; }
+    done
   done
   return $bad
 }
@@ -105,9 +124,9 @@ mkdir -p "$OUT"
 for f in summary.txt ops.log models.log steps.log counters.txt device.jsonl torch.log; do rm -f "$OUT/$f"; done
 library_paths
 bad=0
-[ $# -gt 0 ] || set -- failures steps counters ops pytorch
+[ $# -gt 0 ] || set -- failures steps streams counters ops pytorch
 for s in "$@"; do
-  case $s in failures) each=40 ;; ops) each=60 ;; steps) each=90 ;; counters) each=150 ;; *) each=200 ;; esac
+  case $s in failures) each=40 ;; ops) each=60 ;; steps) each=90 ;; streams) each=60 ;; counters) each=150 ;; *) each=200 ;; esac
   stage "$s" $each || bad=1
 done
 say "ops: $(cat "$OUT/ops.log" 2>/dev/null | grep -c '^\[       OK') right, $(cat "$OUT/ops.log" 2>/dev/null | grep -c '^\[  FAILED') wrong"

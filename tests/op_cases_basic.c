@@ -113,6 +113,24 @@ static ft_t b_resize(ft_graph *g, ft_t *in, const row *c) /* p: size, kind, 1000
 {
     return ft_resize(g, in[0], 1, c->p[0], (ft_resize_kind)c->p[1], (double)c->p[2] / 1000);
 }
+/* antialiased: each row a mean over the kernel stretched by the step, as far as it lies inside */
+static void r_resize_smooth(const row *c, double **in, double *out)
+{
+    int64_t n = D(0, 1), size = c->p[0];
+    double step = (double)n / (double)size, wide = fmax(step, 1);
+    for (int64_t a = 0; a < D(0, 0); a++)
+        for (int64_t r = 0; r < size; r++)
+            for (int64_t k = 0; k < D(0, 2); k++) {
+                double sum = 0, s = 0;
+                for (int64_t i = 0; i < n; i++) {
+                    double d = fabs((double)i + 0.5 - ((double)r + 0.5) * step) / wide, w = fmax(0, 1 - d);
+                    if (c->p[1] == FT_CUBIC_SMOOTH)
+                        w = d <= 1 ? 1.5 * d * d * d - 2.5 * d * d + 1 : d < 2 ? -0.5 * (d * d * d - 5 * d * d + 8 * d - 4) : 0;
+                    if (w != 0) sum += w, s += w * in[0][(a * n + i) * D(0, 2) + k];
+                }
+                *out++ = s / sum;
+            }
+}
 static void r_resize(const row *c, double **in, double *out)
 {
     int64_t n = D(0, 1), size = c->p[0];
@@ -121,6 +139,7 @@ static void r_resize(const row *c, double **in, double *out)
             double step = c->p[2] ? 1000.0 / (double)c->p[2] : (double)n / (double)size, x = ((double)r + 0.5) * step - 0.5;
             if (c->p[1] == FT_NEAREST) x = floor((double)r * step);
             if (c->p[1] == FT_LINEAR_CORNERS) x = (double)r * (double)(n - 1) / (double)(size - 1);
+            if (c->p[1] == FT_LINEAR_TF1) x = (double)r * step;
             if (c->p[1] == FT_LINEAR && x < 0) x = 0;
             for (int64_t k = 0; k < D(0, 2); k++) {
                 double s = 0;
@@ -294,6 +313,20 @@ static void r_drop_path(const row *c, double **in, double *out)
     for (int64_t i = 0; i < count(c, 0); i++) {
         int64_t sample = i / (count(c, 0) / D(0, 0));
         out[i] = op_random(false, sample, D(0, 0)) >= 0.5 ? in[0][i] * 2 : 0;
+    }
+}
+static ft_t b_residual(ft_graph *g, ft_t *in, const row *c)
+{
+    (void)c;
+    ft_t y = ft_residual(g, in[0], in[1], 0.5f);
+    op_stream = y->maker ? y->maker->stream : 0;
+    return y;
+}
+static void r_residual(const row *c, double **in, double *out)
+{
+    for (int64_t i = 0; i < count(c, 0); i++) {
+        int64_t sample = i / (count(c, 0) / D(0, 0));
+        out[i] = in[0][i] + (op_random(false, sample, D(0, 0)) >= 0.5 ? in[1][i] * 2 : 0);
     }
 }
 static ft_t b_q_sample(ft_graph *g, ft_t *in, const row *c)
@@ -594,6 +627,10 @@ static const row cases[] = {
     {"resize_linear_down", b_resize, r_resize, 1, {{3, {2, 16, 3}, 0}}, {5, FT_LINEAR}, 6, 1, 9},
     {"resize_corners", b_resize, r_resize, 1, {{3, {2, 5, 33}, 0}}, {13, FT_LINEAR_CORNERS}, 6, 1, 9},
     {"resize_cubic", b_resize, r_resize, 1, {{3, {1, 14, 33}, 0}}, {8, FT_CUBIC, 579}, 8, 1, 9},
+    {"resize_tf1", b_resize, r_resize, 1, {{3, {2, 5, 33}, 0}}, {13, FT_LINEAR_TF1}, 6, 1, 9},
+    {"resize_smooth_down", b_resize, r_resize_smooth, 1, {{3, {2, 16, 31}, 0}}, {5, FT_LINEAR_SMOOTH}, 10, 1, 9},
+    {"resize_smooth_cubic", b_resize, r_resize_smooth, 1, {{3, {2, 5, 33}, 0}}, {13, FT_CUBIC_SMOOTH}, 8, 1, 9},
+    {"resize_smooth_cubic_down", b_resize, r_resize_smooth, 1, {{3, {2, 16, 31}, 0}}, {5, FT_CUBIC_SMOOTH}, 16, 1, 9},
     {"pool_max", b_pool, r_pool, 1, {{5, {2, 4, 5, 7, 17}, DISTINCT}}, {3, 3, 3, 2, 2, 2, 1, 1, 1, FT_POOL_MAX}, 8, 8, 9},
     {"pool_max_2x2", b_pool, r_pool, 1, {{5, {2, 1, 6, 8, 33}, DISTINCT}}, {1, 2, 2, 1, 2, 2, 0, 0, 0, FT_POOL_MAX}, 1, 1, 9},
     {"pool_avg", b_pool, r_pool, 1, {{5, {2, 3, 5, 7, 31}, 0}}, {1, 3, 3, 1, 1, 1, 0, 1, 1, FT_POOL_AVG}, 20, 9, 9},
@@ -624,6 +661,8 @@ static const row cases[] = {
     {"l2_normalize", b_l2, r_l2, 1, {{2, {31, 33}, 0}}, {0}, 40, 2, 9},
     {"l2_normalize_short", b_l2, r_l2, 1, {{2, {31, 17}, 0}}, {100}, 40, 1, 9},
     {"drop_path", b_drop_path, r_drop_path, 1, {{3, {13, 5, 231}, 0}}, {0}, 1, 1, 9, true}, /* 0 where dropped, not 0 * NaN */
+    {"residual", b_residual, r_residual, 2, {{3, {13, 5, 231}, 0}, {3, {13, 5, 231}, 0}}, {0}, 2, 1, 9, true},
+    {"residual_odd", b_residual, r_residual, 2, {{2, {7, 33}, 0}, {2, {7, 33}, 0}}, {0}, 2, 1, 9, true},
     {"q_sample", b_q_sample, r_q_sample, 2, {{5, {3, 2, 3, 5, 7}, 0}, {2, {3, 2}, F32}}, {0}, 8, 1, 1},
     {"randn", b_randn, r_randn, 1, {{2, {33, 63}, 0}}, {0}, 2, 2, 9},
     {"uniform", b_randn, r_randn, 1, {{2, {33, 62}, 0}}, {1}, 2, 2, 9},

@@ -62,6 +62,8 @@ def check(name, preset, model, inputs, forward, fmt="zip", grad=True, save=None,
     src, w = os.path.join(tmp, name + (".safetensors" if fmt == "safetensors" else ".pth")), os.path.join(tmp, name + ".w.safetensors")
     if fmt == "safetensors":
         save_file({k: v.contiguous() for k, v in state.items()}, src)
+    elif fmt == "script":
+        torch.jit.save(state, src)
     else:
         torch.save(state, src, _use_new_zipfile_serialization=fmt == "zip")
     run("weights", "import", src, "--as", preset, "-o", w, "--force")
@@ -155,6 +157,79 @@ if want("dino"):
         for size in (128, 224):
             check(f"{name}:{size}", name, m, {"x": torch.randn(1, 3, size, size)}, lambda m, x: m(x), "legacy", False,
                   save=lambda m: {"student": {}, "teacher": {"module.backbone." + k: v for k, v in m.state_dict().items()} | {"module.head.w": torch.zeros(2)}, "epoch": 3})
+if want("inception"):
+    import pytorch_fid.inception as fid
+
+    torchvision_names = []
+    fid.load_state_dict_from_url = lambda *a, **k: torchvision_names[0].state_dict()
+    torchvision_names.append(fid._inception_v3(num_classes=1008, aux_logits=False, weights=None))
+    randomise(torchvision_names[0])
+    whole = fid.fid_inception_v3().eval()  # with FID's blocks
+    features = fid.InceptionV3([3], resize_input=False, normalize_input=False).eval()
+    features.load_state_dict(features.state_dict())
+    x = {"x": torch.rand(2, 3, 299, 299) * 2 - 1}
+    check("inception:torchvision", "inception", whole, x, lambda m, x: features(x)[0].flatten(1), "zip", False)
+    check("inception:bf16", "inception", whole, x, lambda m, x: features(x)[0].flatten(1), "zip", False, precision="bf16")
+    check("inception-logits:legacy", "inception", whole, x, lambda m, x: features(x)[0].flatten(1) @ m.fc.weight.T, "legacy", False)
+    m = twins.InceptionNVIDIA().eval()
+    randomise(m)
+    for p in m.modules():
+        if hasattr(p, "var"):
+            p.var.data.uniform_(0.5, 1.5)
+    check("inception-tf1:script", "inception-tf1", m, x, lambda m, x: m(x), "script", False, save=torch.jit.script)
+if want("i3d"):  # the package cd-fvd, and https://github.com/hassony2/kinetics_i3d_pytorch where I3D says its folder
+    from cdfvd.third_party.i3d.pytorch_i3d import InceptionI3d
+
+    m = InceptionI3d(400, in_channels=3).eval()
+    randomise(m)
+    for frames in (16, 9):
+        x = {"x": torch.rand(1, 3, frames, 224, 224) * 2 - 1}
+        check(f"i3d-port:{frames}", "i3d-port", m, x, lambda m, x: m(x), "zip", False)
+    check("i3d-port:bf16", "i3d-port", m, x, lambda m, x: m(x), "zip", False, precision="bf16")
+    for mod in m.modules():
+        if isinstance(mod, torch.nn.BatchNorm3d):
+            mod.eps = 1e-3
+    check("i3d:script", "i3d", m, x, lambda m, x: m(x), "script", False, save=lambda m: torch.jit.trace(m, x["x"], check_trace=False))
+    if "I3D" in os.environ:
+        sys.path.insert(0, os.path.join(os.environ["I3D"], "src"))
+        from i3dpt import I3D
+
+        m = I3D(num_classes=400).eval()
+        randomise(m)
+        x = {"x": torch.rand(1, 3, 16, 224, 224) * 2 - 1}
+        check("i3d:hassony2", "i3d", m, x, lambda m, x: m(x)[1], "zip", False)
+if want("clip"):
+    import open_clip
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    class Whole(torch.nn.Module):
+        """OpenAI's names: the tower is `visual`"""
+
+        def __init__(self, m):
+            super().__init__()
+            self.visual, self.logit_scale, self.positional_embedding = m.visual, m.logit_scale, m.positional_embedding
+
+        def forward(self, x):
+            return self.visual(x)
+
+    for name, public, d, depth, heads, patch, out in (("clip-b32", "ViT-B-32", 768, 12, 12, 32, 512), ("clip-l14", "ViT-L-14", 1024, 24, 16, 14, 768)):
+        x = {"x": torch.randn(2, 3, 224, 224)}
+        m = open_clip.create_model(public + "-quickgelu").eval()
+        randomise(m)
+        check(f"{name}:openai", name, m, x, lambda m, x: m.encode_image(x), "zip", False)
+        check(f"{name}:script", name, Whole(m), x, lambda m, x: m(x), "script", False, save=lambda m: torch.jit.trace(m, x["x"], check_trace=False))
+        check(f"{name}:bf16", name, m, x, lambda m, x: m.encode_image(x), "zip", False, precision="bf16")
+        m = CLIPVisionModelWithProjection(CLIPVisionConfig(hidden_size=d, intermediate_size=4 * d, projection_dim=out, num_hidden_layers=depth,
+                                                           num_attention_heads=heads, patch_size=patch, hidden_act="quick_gelu")).eval()
+        randomise(m)
+        check(f"{name}:huggingface", name, m, x, lambda m, x: m(x).image_embeds, "safetensors", False)
+if want("videomae"):
+    from cdfvd.third_party.VideoMAEv2.videomaev2_finetune import vit_giant_patch14_224
+
+    m = vit_giant_patch14_224(img_size=224, pretrained=False, num_classes=174, all_frames=16, tubelet_size=2, use_mean_pooling=True).eval()
+    randomise(m)
+    check("videomae-g", "videomae-g", m, {"x": torch.rand(1, 3, 16, 224, 224)}, lambda m, x: m.forward_features(x), "zip", False,
+          save=lambda m: {"module": m.state_dict()})
 if want("lpips"):
     for name in ("vgg", "alex"):
         m = twins.LPIPS(name).eval()

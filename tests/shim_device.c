@@ -224,7 +224,7 @@ static void test_steps_of_a_walk(void **state)
     const int64_t dim[5] = {2, 1, 4, 4, 8};
     double alpha[MOST + 1], sigma[MOST + 1];
     for (ft_sampler kind = FT_DDIM; kind <= FT_DDPM; kind++) {
-        int64_t copies[2], runs[2];
+        int64_t copies[2], runs[2], launches[2];
         for (int k = 0; k < 2; k++) {
             ft_path path = {.kind = kind, .steps = k ? MOST : 5, .alpha = alpha, .sigma = sigma, .time = sigma, .learned = true};
             for (int i = 0; i <= path.steps; i++)
@@ -243,10 +243,11 @@ static void test_steps_of_a_walk(void **state)
             assert_int_equal(ft_walk_update(w, ft_slice(g, y, 4, 0, 8), NULL, ft_slice(g, y, 4, 8, 8)), FT_OK);
             assert_int_equal(ft_plan_new(&plan, g, FT_EMA), FT_OK);
             for (int64_t first = 0; first < 4; first += 2) { /* the second time all is recorded */
-                copies[k] = ft_shim()->copies, runs[k] = ft_shim()->replays;
-                assert_int_equal(ft_walk_run(w, plan, 7, first, NULL, &out), FT_OK);
+                copies[k] = ft_shim()->copies, runs[k] = ft_shim()->replays, launches[k] = ft_shim()->launches;
+                assert_int_equal(ft_walk_run(w, plan, NULL, 7, first, NULL, &out), FT_OK);
             }
             copies[k] = ft_shim()->copies - copies[k], runs[k] = ft_shim()->replays - runs[k];
+            launches[k] = ft_shim()->launches - launches[k];
             assert_int_equal(runs[k], path.steps);
             for (int i = 0; i < 256; i++) assert_true(isfinite(out[i]));
             ft_plan_free(plan);
@@ -255,6 +256,7 @@ static void test_steps_of_a_walk(void **state)
             ft_params_free(params);
         }
         assert_int_equal(copies[0], copies[1]);
+        assert_int_equal(launches[0], launches[1]); /* nor is anything begun beside the replay */
     }
 }
 

@@ -132,6 +132,14 @@ fails 1 "run" "--force" -- "$F" train e.yaml -o run
 # what it sees in snippets, and multiple-instance learning on that, down to frames
 works "$F" ingest --videos v --labels v/labels.csv --frames 8 --size 32 --stride 1 --clips-per-video all -o snippets.h5
 works "$F" features snippets.h5 --model run -o features.safetensors
+# networks of published distances, of pictures and of clips
+for m in "clip-tiny 24" "videomae-tiny 48"; do
+  read -r model width <<<"$m"
+  works "$F" init $model -o judge.safetensors --force
+  works "$F" features snippets.h5 --model $model --weights judge.safetensors -o looks.safetensors --force
+  grep -q " $width numbers each" out || die "features of $model are not $width wide: $(cat out)"
+done
+fails 1 "9 frames at least" -- "$F" features snippets.h5 --model i3d --weights judge.safetensors -o no.safetensors
 cp e.yaml classifier.yaml
 conf "task: mil" "data: {features: features.safetensors, labels: v/labels.csv}" "mil: {model: mil-tiny, steps: 6, batch: 3}"
 works "$F" train e.yaml -o mil

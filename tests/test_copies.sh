@@ -71,7 +71,7 @@ assert abs(float(row["copies"]) - known["copies"][0]) < 1e-5 and float(row["cove
 assert next(r for r in csv.DictReader(open("a/summary.csv")) if r["arm"] == "supervised")["copies"] == ""
 near, far = (arm[n]["distances"] for n in ("new", "none"))
 for name, d in near.items():
-    assert name == "frechet" or d["ci_low"] <= d["value"] <= d["ci_high"], (name, d)
+    assert name in ("frechet", "jedi") or d["ci_low"] <= d["value"] <= d["ci_high"], (name, d)
     assert d["floor"] == far[name]["floor"], name  # of the same held-out clips
     assert float(row["real_%s_floor" % name]) == float("%.6g" % d["floor"]), name
 assert near["mmd"]["value"] < far["mmd"]["ci_low"] and near["precision"]["value"] > 0.9 > far["precision"]["ci_high"], (near, far)

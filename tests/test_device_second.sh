@@ -22,6 +22,7 @@ case $1 in
       slow-*.c) [ -e "$6" ] || { echo 1 >"$6"; sleep 20; } ;; # killed once, then it goes on
       different-*.b) echo "40 steps: 1234abce"; exit ;;
       different-*.c) sleep 0.1 ;;
+      spread-*.on-4) echo "40 steps: 1234abce"; exit ;;
     esac
     echo "40 steps: 1234abcd" ;;
 esac
@@ -64,7 +65,7 @@ for l in open("out/device.jsonl") if "device.jsonl" in names else []: json.loads
 second || die "all is right, but: $(cat said)"
 valid
 grep -q "^again: conv_3d ssd_long 1$" out/ops.log && grep -q "^passed feat-tiny" out/models.log || die "the failures are not run again: $(cat out/ops.log out/models.log)"
-for words in "failures: ended" "steps: ended" "counters: ended" "ops: ended" "pytorch: ended" "ops: 18 right, 0 wrong" "steps: 0 models differ" "endora-b:2: forty 2.00 ms"; do
+for words in "failures: ended" "steps: ended" "streams: ended" "counters: ended" "ops: ended" "pytorch: ended" "ops: 18 right, 0 wrong" "steps: 0 models differ" "endora-b:2: forty 2.00 ms"; do
   grep -qF "$words" out/summary.txt || die "the summary does not say '$words': $(cat out/summary.txt)"
 done
 grep -qE "^ +41\.0 +2 +41\.0 +12\.0  void ssd_chunk_bwd" out/counters.txt || die "kernels are not summed: $(cat out/counters.txt)"
@@ -80,6 +81,9 @@ grep -q "ops: 16 right, 1 wrong" out/summary.txt || grep -q "1 wrong" out/summar
 rm -r out
 ! STEPS=different second steps || die "other weights in another process pass"
 grep -q "^DIFFERENT endora-b:2" out/steps.log && grep -q "steps: 2 models differ" out/summary.txt || die "different: $(cat out/summary.txt out/steps.log)"
+rm -r out
+! STEPS=spread second streams || die "other weights on four streams pass"
+[ "$(grep -c "^DIFFERENT .* on 4 streams" out/steps.log)" = 2 ] || die "streams: $(cat out/steps.log)"
 rm -r out
 REHEARSAL=1 JOBS=endora-b:2 STEPS=slow second steps || die "killed and gone on: $(cat said out/steps.log)"
 rm -r out

@@ -91,6 +91,7 @@ for kind in memory eio full; do
   in_turn $kind s.h5 "$F" ingest --videos v --labels v/labels.csv -o s.h5 --size 16 --frames 4 --threads 1
   in_turn $kind w.safetensors "$F" init x3d-tiny -o w.safetensors
   in_turn $kind i.safetensors "$F" weights import start.safetensors --as x3d-tiny -o i.safetensors
+  [ $kind != memory ] || in_turn memory m.csv "$F" metrics --real p.h5 --fake v --model x3d-tiny --weights start.safetensors --size 16 --frames 4 --no-cache --halves 2 --csv m.csv
   in_turn $kind run "$F" train t.yaml -o run
   in_turn $kind results "$F" experiment run e.yaml -o results
 done

@@ -253,6 +253,16 @@ static void test_guidance(void **state)
     set("generator.class_from=100");
     sample(p, &l, 1, 1, made);
     assert_memory_equal(made, hand[2], CLIP);
+    set("generator.sample_steps=4"), set("generator.class_from=0"); /* some steps lean, others do not */
+    static uint8_t some[CLIP], all[CLIP], none_[CLIP];
+    sample(p, &l, 1, 1, all);
+    set("generator.class_until=10");
+    sample(p, &l, 1, 1, some);
+    set("generator.class_guidance=1");
+    sample(p, &l, 1, 1, none_);
+    assert_memory_not_equal(some, all, CLIP);
+    assert_memory_not_equal(some, none_, CLIP);
+    set("generator.class_guidance=3.5"), set("generator.class_until=0"), set("generator.sample_steps=1");
     sample(p, &l, -1, 2, turn); /* every class in turn: clip 1 of class 1 is that of a store of class 1 */
     static uint8_t pair[2 * CLIP];
     sample(p, &l, 1, 2, pair);

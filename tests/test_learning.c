@@ -19,6 +19,7 @@
 #include "common/base/status.h"
 #include "common/io/config.h"
 #include "common/io/safetensors.h"
+#include "experiments/statistics/frechet.h"
 #include "experiments/statistics/stats.h"
 #include "gen/diffusion.h"
 #include "gen/generator.h"
@@ -63,32 +64,51 @@ static void test_schedule(void **state)
 
 /* What the exact denoiser of data N(0.7, 0.25) makes of n clips of `each` values; t is alpha. Variance preserving, or of a flow.
  */
-static void walk_from(ft_path p, bool flow, int64_t n, int64_t each, const float *from, float *to)
+static ft_t denoised(ft_graph *g, ft_t x, ft_t t, bool flow)
 {
+    t = ft_reshape(g, t, 2, (int64_t[]){ft_dim(x, 0), 1});
+    ft_t a2 = ft_unary(g, FT_SQUARE, t), s2 = flow ? ft_unary(g, FT_SQUARE, ft_affine(g, t, -1, 1)) : ft_affine(g, a2, -1, 1);
+    ft_t by = ft_div(g, ft_affine(g, t, 0.25f, 0), ft_add(g, ft_affine(g, a2, 0.25f, 0), s2)); /* x0 = 0.7 + by (x - 0.7 t) */
+    return ft_add(g, ft_mul(g, x, by), ft_affine(g, ft_mul(g, by, t), -0.7f, 0.7f));
+}
+
+/* plain: how what the second way's network says is scaled, as the guided one's is by 0.75; 0: there is no second way */
+static void walk_two(ft_path p, bool flow, int64_t n, int64_t each, float plain, const float *from, float *to)
+{
+    const int64_t dim[2] = {n, each};
     ft_params *none = ft_params_new(0);
-    ft_graph *g = ft_graph_new(none, FT_F32, 1);
-    ft_plan *plan;
+    ft_graph *g = ft_graph_new(none, FT_F32, 1), *h = plain != 0 ? ft_graph_new(none, FT_F32, 1) : NULL;
+    ft_plan *plan, *second = NULL;
     ft_walk *w;
     ft_t x, t;
     p.predicts = FT_PREDICTS_X0, p.time = p.alpha;
-    assert_int_equal(ft_walk_new(&w, g, &p, 2, (int64_t[]){n, each}, &x, &t), FT_OK);
-    t = ft_reshape(g, t, 2, (int64_t[]){n, 1});
-    ft_t a2 = ft_unary(g, FT_SQUARE, t), s2 = flow ? ft_unary(g, FT_SQUARE, ft_affine(g, t, -1, 1)) : ft_affine(g, a2, -1, 1);
-    ft_t by = ft_div(g, ft_affine(g, t, 0.25f, 0), ft_add(g, ft_affine(g, a2, 0.25f, 0), s2)); /* x0 = 0.7 + by (x - 0.7 t) */
-    ft_t y = ft_add(g, ft_mul(g, x, by), ft_affine(g, ft_mul(g, by, t), -0.7f, 0.7f)), half = ft_affine(g, y, 0, 0);
+    assert_int_equal(ft_walk_new(&w, g, &p, 2, dim, &x, &t), FT_OK);
+    ft_t y = denoised(g, x, t, flow), half = ft_affine(g, y, 0, 0);
     assert_int_equal(
         ft_walk_update(w, p.guidance ? ft_affine(g, y, 0.75f, 0) : y, ft_affine(g, y, 0.5f, 0), p.learned ? half : NULL), FT_OK);
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    if (h) {
+        ft_walk_plain(w, h, dim, &x, &t);
+        y = denoised(h, x, t, flow), half = ft_affine(h, y, 0, 0);
+        assert_int_equal(ft_walk_update(w, ft_affine(h, y, plain, 0), NULL, p.learned ? half : NULL), FT_OK);
+        assert_int_equal(ft_plan_new(&second, h, FT_WEIGHTS), FT_OK);
+    }
     const float *out;
     float nothing[1] = {NAN};
     /* what was there before takes no part */
-    if (n == 1) assert_int_equal(ft_walk_run(w, plan, 3, 0, nothing, &out), FT_OK);
-    assert_int_equal(ft_walk_run(w, plan, 3, 0, from, &out), FT_OK);
+    if (n == 1) assert_int_equal(ft_walk_run(w, plan, second, 3, 0, nothing, &out), FT_OK);
+    assert_int_equal(ft_walk_run(w, plan, second, 3, 0, from, &out), FT_OK);
     memcpy(to, out, (size_t)(n * each) * sizeof *to);
     ft_plan_free(plan);
+    ft_plan_free(second);
     ft_walk_free(w);
     ft_graph_free(g);
+    ft_graph_free(h);
     ft_params_free(none);
+}
+static void walk_from(ft_path p, bool flow, int64_t n, int64_t each, const float *from, float *to)
+{
+    walk_two(p, flow, n, each, 0, from, to);
 }
 
 static float walk(ft_sampler kind, const double *alpha, const double *sigma, bool flow)
@@ -127,6 +147,31 @@ static void test_samplers(void **state)
     walk_from((ft_path){.kind = FT_UNIPC, .steps = 10, .alpha = alpha, .sigma = sigma, .guidance = twice}, true, 1, 1, &start,
               &guided);
     NEAR((double)guided, (double)alone, 2e-6);
+}
+
+/* Where guidance is 1, a network that is asked once takes the steps: the same bits. */
+static void test_plain_steps(void **state)
+{
+    (void)state;
+    enum { STEPS = 9, N = 3, EACH = 5 };
+    double alpha[STEPS + 1], sigma[STEPS + 1], guidance[STEPS];
+    for (int i = 0; i <= STEPS; i++) sigma[i] = 0.99 * (STEPS - i) / STEPS, alpha[i] = sqrt(1 - sigma[i] * sigma[i]);
+    for (int i = 0; i < STEPS; i++) guidance[i] = i < 3 || i == 5 || i == STEPS - 1 ? 1 : 3.5;
+    for (int kind = FT_DDIM; kind <= FT_DDPM; kind++) {
+        float one[N * EACH], two[N * EACH], other[N * EACH];
+        ft_path p = {.kind = (ft_sampler)kind,
+                     .steps = STEPS,
+                     .alpha = alpha,
+                     .sigma = sigma,
+                     .guidance = guidance,
+                     .learned = kind == FT_DDPM};
+        walk_two(p, false, N, EACH, 0, NULL, one);
+        walk_two(p, false, N, EACH, 0.75f, NULL, two);
+        walk_two(p, false, N, EACH, 0.5f, NULL, other);
+        assert_memory_equal(one, two, sizeof one);
+        for (int i = 0; i < N * EACH; i++) assert_true(isfinite(one[i]));
+        assert_memory_not_equal(one, other, sizeof one); /* and it was that network */
+    }
 }
 
 /* ancestral sampling with the exact denoiser draws from the data's distribution; a larger variance widens it */
@@ -688,7 +733,7 @@ static void test_statistics(void **state)
             a[2 * i + k] = (float)(unit * (k ? 2 : 1));
             b[2 * i + k] = (float)(unit * (k ? 4 : 3) + (k ? 2 : 1));
         }
-    assert_int_equal(ft_frechet(a, 4, b, 4, 2, &d), FT_OK);
+    assert_int_equal(ft_frechet(a, 4, b, 4, 2, 1, &d), FT_OK);
     NEAR(d, 13, 1e-5);
     /* an interval that has to hold: coverage of the bootstrap of one run is checked where it is exact: no spread, no width */
     float prob[8] = {0, 1, 0, 1, 1, 0, 1, 0};
@@ -718,13 +763,25 @@ static void test_phantom(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_samplers),           cmocka_unit_test(test_ddpm),
-        cmocka_unit_test(test_min_snr),        cmocka_unit_test(test_focal_frequency),    cmocka_unit_test(test_vae_terms),
-        cmocka_unit_test(test_fixmatch),       cmocka_unit_test(test_batchnorm_segments), cmocka_unit_test(test_augment),
-        cmocka_unit_test(test_optimisers),     cmocka_unit_test(test_nan_is_skipped),     cmocka_unit_test(test_scores),
-        cmocka_unit_test(test_augment_golden), cmocka_unit_test(test_augment_dihedral),   cmocka_unit_test(test_augment_released),
-        cmocka_unit_test(test_scores_golden),  cmocka_unit_test(test_scores_of_sets),     cmocka_unit_test(test_statistics),
-        cmocka_unit_test(test_phantom)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_schedule),
+                                       cmocka_unit_test(test_samplers),
+                                       cmocka_unit_test(test_plain_steps),
+                                       cmocka_unit_test(test_ddpm),
+                                       cmocka_unit_test(test_min_snr),
+                                       cmocka_unit_test(test_focal_frequency),
+                                       cmocka_unit_test(test_vae_terms),
+                                       cmocka_unit_test(test_fixmatch),
+                                       cmocka_unit_test(test_batchnorm_segments),
+                                       cmocka_unit_test(test_augment),
+                                       cmocka_unit_test(test_optimisers),
+                                       cmocka_unit_test(test_nan_is_skipped),
+                                       cmocka_unit_test(test_scores),
+                                       cmocka_unit_test(test_augment_golden),
+                                       cmocka_unit_test(test_augment_dihedral),
+                                       cmocka_unit_test(test_augment_released),
+                                       cmocka_unit_test(test_scores_golden),
+                                       cmocka_unit_test(test_scores_of_sets),
+                                       cmocka_unit_test(test_statistics),
+                                       cmocka_unit_test(test_phantom)};
     return cmocka_run_group_tests_name("learning", tests, NULL, NULL);
 }

@@ -123,31 +123,31 @@ static void test_mmd(void **state)
     double v, low, high, was, low2, high2;
     rows(train, 2, TRAIN), copies(made, train);
     ft_feature_set t = {train, NULL, TRAIN}, g = {made, NULL, MADE};
-    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 0, &v, &low, &high), FT_OK);
     NEAR(v, golden_mmd[0], 1e-12 * golden_mmd[2]); /* sums in double; golden_mmd[2]: the mean that they cancel from */
     for (int i = 0; i < TRAIN; i++) video[i] = i / 3;
     t.video = video;
-    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 0, &v, &low, &high), FT_OK);
     NEAR(v, golden_mmd[1], 1e-12 * golden_mmd[2]);
     t.video = NULL;
-    assert_int_equal(ft_mmd(&t, &g, D, 500, &was, &low, &high), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 500, &was, &low, &high), FT_OK);
     assert_true(low < was && was < high);
     /* a second clip of each video, the same: its videos say no more than before */
     for (int i = 0; i < TRAIN * D; i++) train[TRAIN * D + i] = train[i];
     for (int i = 0; i < 2 * TRAIN; i++) video[i] = i % TRAIN;
     t = (ft_feature_set){train, video, 2 * TRAIN};
-    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low2, &high2), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 500, &v, &low2, &high2), FT_OK);
     NEAR(v, was, 1e-12 * golden_mmd[2]), NEAR(low2, low, 1e-12 * golden_mmd[2]), NEAR(high2, high, 1e-12 * golden_mmd[2]);
     /* unbiased: of one distribution it is 0 within its interval, of two it is not */
     for (int i = 0; i < 2 * MANY * D; i++) more[i] = far_value(20, i);
     t = (ft_feature_set){more, NULL, MANY}, g = (ft_feature_set){more + MANY * D, NULL, MANY};
-    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low, &high), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 500, &v, &low, &high), FT_OK);
     assert_true(low < 0 && 0 < high);
     for (int i = MANY * D; i < 2 * MANY * D; i++) more[i] += 0.5f;
-    assert_int_equal(ft_mmd(&t, &g, D, 500, &v, &low, &high), FT_OK);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 500, &v, &low, &high), FT_OK);
     assert_true(low > 0 && low < v && v < high);
     g.n = 1;
-    assert_int_equal(ft_mmd(&t, &g, D, 0, &v, &low, &high), FT_EDATA);
+    assert_int_equal(ft_mmd(&ft_mmd_kid, &t, &g, D, 0, &v, &low, &high), FT_EDATA);
 }
 
 static void test_shares(void **state)

@@ -21,6 +21,7 @@
 #include "common/io/safetensors.h"
 #include "experiments/models/model_table.h"
 #include "common/vision/dino.h"
+#include "common/vision/judge.h"
 #include "gen/endora.h"
 #include "gen/feat.h"
 #include "gen/forty.h"
@@ -38,13 +39,14 @@ static bool ends(const char *s, const char *tail)
     return strlen(s) >= strlen(tail) && !strcmp(s + strlen(s) - strlen(tail), tail);
 }
 
-static void fill(ft_params *p)
+static void fill(ft_params *p, bool spread)
 {
     assert_int_equal(ft_params_seal(p), FT_OK);
     for (int i = 0; i < ft_params_count(p); i++) {
         const ft_param_info *e = ft_params_at(p, i);
         float *v = ft_params_flat(p, FT_WEIGHTS) + e->offset;
         uint32_t name = crc32_of(e->name);
+        for (int64_t k = 0; spread && ends(e->name, ".running_var") && k < e->count; k++) v[k] = 1 / 6.0f;
         if (!e->trained) continue;
         bool one = ends(e->name, "weight") || ends(e->name, "A_log") || ends(e->name, ".D");
         for (int64_t k = 0; k < e->count; k++)
@@ -57,7 +59,8 @@ static void fill(ft_params *p)
 typedef struct {
     const char *name;
     ft_t (*build)(ft_graph *g);
-    bool eval, frozen; /* running statistics; outputs only */
+    bool eval;                             /* running statistics */
+    enum { TRAINED, FROZEN, SPREAD } kind; /* outputs only; and running variances of 1/6, so that nothing fades through ReLUs */
 } model;
 
 static void fill_input(ft_t x, const char *name)
@@ -249,43 +252,55 @@ static ft_t raft_of(ft_graph *g, const char *name) /* every fourth pixel of the 
 static ft_t build_raft_large(ft_graph *g) { return raft_of(g, "raft-large"); }
 static ft_t build_raft_small(ft_graph *g) { return raft_of(g, "raft-small"); }
 
-static const model models[] = {{"x3d-tiny", build_x3d, false, false},
-                               {"r2plus1d-tiny", build_r2plus1d, false, false},
-                               {"eye", build_eye, false, false},
-                               {"timesformer-tiny", build_timesformer, false, false},
-                               {"mil-channel", build_mil_channel, true, false},
-                               {"mil-snippet", build_mil_snippet, true, false},
-                               {"mil-loss", build_mil_loss, true, false},
-                               {"vae-tiny", build_vae, false, false},
-                               {"medsora-tiny", build_medsora, false, false},
-                               {"endora-tiny", build_endora, false, false},
-                               {"forty-tiny", build_forty, false, false},
-                               {"feat-tiny", build_feat, false, false},
-                               {"feat-tiny-guided", build_feat_guided, false, false},
-                               {"feat-tiny-released", build_feat_released, false, false},
-                               {"lvdm-vae-tiny", build_lvdm_vae, false, false},
-                               {"lvdm-tiny", build_lvdm, false, false},
-                               {"lvdm-tiny-released", build_lvdm_released, false, false},
-                               {"lvdm-public", build_lvdm_public, false, false},
-                               {"medsora-tiny-told", build_medsora_told, false, false},
-                               {"endora-tiny-told", build_endora_told, false, false},
-                               {"feat-tiny-told", build_feat_told, false, false},
-                               {"forty-tiny-told", build_forty_told, false, false},
-                               {"lvdm-tiny-told", build_lvdm_told, false, false},
-                               {"cogvideox-encode", build_cog_encode, true, false},
-                               {"cogvideox-decode", build_cog_decode, true, false},
-                               {"medsora-vae-encode", build_fc_encode, true, false},
-                               {"medsora-vae-decode", build_fc_decode, true, false},
-                               {"sd-vae-encode", build_sd_encode, true, false},
-                               {"sd-vae-decode", build_sd_decode, true, false},
-                               {"dino", build_dino, true, false},
-                               {"dinov2", build_dinov2, true, false},
-                               {"dinov2-reg", build_dinov2_reg, true, false},
-                               {"patchgan", build_patchgan, false, false},
-                               {"lpips-vgg", build_vgg, true, true},
-                               {"lpips-alex", build_alex, true, true},
-                               {"raft-large", build_raft_large, true, true},
-                               {"raft-small", build_raft_small, true, true}};
+static ft_t build_inception(ft_graph *g) { return ft_judge_network(g, "inception", pictures(g, "x", 2, 107, 3)); }
+static ft_t build_i3d(ft_graph *g) { return ft_judge_network(g, "i3d-port", filled(g, "x", 5, (int64_t[]){1, 9, 68, 68, 3})); }
+static ft_t build_clip(ft_graph *g) { return ft_judge_network(g, "clip-tiny", pictures(g, "x", 2, 32, 3)); }
+static ft_t build_videomae(ft_graph *g)
+{
+    return ft_judge_network(g, "videomae-tiny", filled(g, "x", 5, (int64_t[]){2, 16, 32, 32, 3}));
+}
+
+static const model models[] = {{"x3d-tiny", build_x3d, false, TRAINED},
+                               {"r2plus1d-tiny", build_r2plus1d, false, TRAINED},
+                               {"eye", build_eye, false, TRAINED},
+                               {"timesformer-tiny", build_timesformer, false, TRAINED},
+                               {"mil-channel", build_mil_channel, true, TRAINED},
+                               {"mil-snippet", build_mil_snippet, true, TRAINED},
+                               {"mil-loss", build_mil_loss, true, TRAINED},
+                               {"vae-tiny", build_vae, false, TRAINED},
+                               {"medsora-tiny", build_medsora, false, TRAINED},
+                               {"endora-tiny", build_endora, false, TRAINED},
+                               {"forty-tiny", build_forty, false, TRAINED},
+                               {"feat-tiny", build_feat, false, TRAINED},
+                               {"feat-tiny-guided", build_feat_guided, false, TRAINED},
+                               {"feat-tiny-released", build_feat_released, false, TRAINED},
+                               {"lvdm-vae-tiny", build_lvdm_vae, false, TRAINED},
+                               {"lvdm-tiny", build_lvdm, false, TRAINED},
+                               {"lvdm-tiny-released", build_lvdm_released, false, TRAINED},
+                               {"lvdm-public", build_lvdm_public, false, TRAINED},
+                               {"medsora-tiny-told", build_medsora_told, false, TRAINED},
+                               {"endora-tiny-told", build_endora_told, false, TRAINED},
+                               {"feat-tiny-told", build_feat_told, false, TRAINED},
+                               {"forty-tiny-told", build_forty_told, false, TRAINED},
+                               {"lvdm-tiny-told", build_lvdm_told, false, TRAINED},
+                               {"cogvideox-encode", build_cog_encode, true, TRAINED},
+                               {"cogvideox-decode", build_cog_decode, true, TRAINED},
+                               {"medsora-vae-encode", build_fc_encode, true, TRAINED},
+                               {"medsora-vae-decode", build_fc_decode, true, TRAINED},
+                               {"sd-vae-encode", build_sd_encode, true, TRAINED},
+                               {"sd-vae-decode", build_sd_decode, true, TRAINED},
+                               {"dino", build_dino, true, TRAINED},
+                               {"dinov2", build_dinov2, true, TRAINED},
+                               {"dinov2-reg", build_dinov2_reg, true, TRAINED},
+                               {"patchgan", build_patchgan, false, TRAINED},
+                               {"lpips-vgg", build_vgg, true, FROZEN},
+                               {"lpips-alex", build_alex, true, FROZEN},
+                               {"raft-large", build_raft_large, true, FROZEN},
+                               {"raft-small", build_raft_small, true, FROZEN},
+                               {"inception", build_inception, true, SPREAD},
+                               {"i3d", build_i3d, true, SPREAD},
+                               {"clip-tiny", build_clip, true, FROZEN},
+                               {"videomae-tiny", build_videomae, true, FROZEN}};
 enum { N_MODELS = sizeof models / sizeof *models };
 
 /* 2e-4 of the largest value: f32 against f32, both with sums of thousands of terms in other orders over some 30 layers */
@@ -306,12 +321,12 @@ static void test_golden(void **state)
     int64_t n = ft_count(y);
     float *w = malloc((size_t)n * sizeof *w);
     for (int64_t i = 0; i < n; i++) w[i] = value(crc32_of("projection"), i);
-    if (!m->frozen) {
+    if (m->kind == TRAINED) {
         ft_t s = ft_reduce(g, ft_mul(g, y, ft_const(g, FT_F32, ft_ndim(y), y->dim, w)), (1u << ft_ndim(y)) - 1, false);
         ft_backward(g, ft_reshape(g, s, 1, (int64_t[]){1}));
     }
     if (ft_graph_error(g)) fail_msg("%s", ft_graph_error(g));
-    fill(params);
+    fill(params, m->kind == SPREAD);
     ft_plan *plan;
     if (ft_plan_new(&plan, g, FT_WEIGHTS) < 0) fail_msg("%s", ft_error_message());
     ft_step step = {0, 0, 0, 0, 0};
@@ -332,7 +347,7 @@ static void test_golden(void **state)
         char name[200];
         float ref[3];
         double a = 0, b = 0, norm = 0;
-        if (!e->trained || m->frozen) continue;
+        if (!e->trained || m->kind != TRAINED) continue;
         snprintf(name, sizeof name, "grad.%s", e->name);
         const ft_st_tensor *t = ft_safetensors_find(&golden, name);
         if (!t) fail_msg("%s: PyTorch's twin has no parameter %s", m->name, e->name);
@@ -396,6 +411,10 @@ static void test_manifests(void **state)
                 {NULL, "endora-xl", 673773728},
                 {NULL, "feat-s", 158100624},
                 {NULL, "feat-l", 629201112},
+                {"inception_fid", "inception", 23850960},
+                {"i3d_400", "i3d", 12697264},
+                {"clip_b32_visual", "clip-b32", 87849216},
+                {NULL, "clip-l14", 303966208},
                 {NULL, "lvdm-vae", 19446759},
                 {"lvdm_unet_short", "lvdm", 548904580},
                 {"styleganv_G_128", "styleganv-128", 31863698},
@@ -442,6 +461,105 @@ static void test_manifests(void **state)
     assert_int_equal(ft_model_parameters(p), 3794274);
     ft_graph_free(g);
     ft_params_free(p);
+}
+
+/* Other public layouts of the same networks: each of their tensors is ours, whole, a part, or transposed, and nothing of ours
+ * that a file must hold is left without one. */
+static void test_layouts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *manifest, *preset;
+    } list[] = {{"inception_fid_nvidia", "inception"}, {"i3d_400_hassony2", "i3d"}, {"clip_b32_visual_huggingface", "clip-b32"}};
+    ft_config *cfg;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    for (size_t m = 0; m < sizeof list / sizeof *list; m++) {
+        const char *preset = list[m].preset;
+        ft_params *p;
+        if (ft_model_store(&p, preset, cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+        char path[600], *text;
+        size_t size;
+        int64_t *filled = calloc((size_t)ft_params_count(p), sizeof *filled);
+        snprintf(path, sizeof path, "%s/manifests/%s.tsv", FT_TEST_DIR, list[m].manifest);
+        if (ft_read_file(path, 0, &text, &size) < 0) fail_msg("%s", ft_error_message());
+        for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+            char theirs[200], ours[256], shape[100], own[100] = "[";
+            int64_t dim[FT_MAX_DIMS] = {0}, count = 1;
+            int i = 0, part;
+            assert_int_equal(sscanf(line, "%199[^\t]\t%99[^\t]", theirs, shape), 2);
+            ft_public_name(preset, theirs, ours, sizeof ours);
+            int parts = ft_public_part(preset, ours, &part);
+            while (i < ft_params_count(p) && strcmp(ft_params_at(p, i)->name, ours)) i++;
+            if (i == ft_params_count(p)) fail_msg("%s: %s becomes %s, which nobody has", preset, theirs, ours);
+            const ft_param_info *e = ft_params_at(p, i);
+            bool turned = ft_public_turned(preset, theirs);
+            for (int k = 0; k < e->ndim; k++) {
+                dim[k] = e->dim[turned ? e->ndim - 1 - k : k] / (k == 0 ? parts : 1), count *= dim[k];
+                snprintf(own + strlen(own), sizeof own - strlen(own), "%s%lld", k ? ", " : "", (long long)dim[k]);
+            }
+            snprintf(own + strlen(own), sizeof own - strlen(own), "]");
+            assert_string_equal(own, shape);
+            filled[i] += count;
+        }
+        for (int i = 0; i < ft_params_count(p); i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            if (filled[i] != e->count && !(filled[i] == 0 && ft_public_optional(preset, e->name)))
+                fail_msg("%s: %lld of %lld values of %s", preset, (long long)filled[i], (long long)e->count, e->name);
+        }
+        ft_free(text);
+        free(filled);
+        ft_params_free(p);
+    }
+    ft_config_free(cfg);
+}
+
+/* I3D's tensors under names of nobody: found by their order and shapes, unless a shape is another's or a vector says nothing */
+static void test_by_order(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to;
+    } tails[] = {{".conv3d.weight", "kernel"},
+                 {".bn.bias", "beta"},
+                 {".bn.running_mean", "moving_mean"},
+                 {".bn.running_var", "moving_variance"},
+                 {".conv3d.bias", "bias"}};
+    ft_config *cfg;
+    ft_params *p;
+    assert_int_equal(ft_config_new(&cfg), FT_OK);
+    if (ft_model_store(&p, "i3d", cfg, 2, 0) < 0) fail_msg("%s", ft_error_message());
+    for (int change = 0; change < 3; change++) { /* nothing; two layers swapped; a mean that is called otherwise */
+        ft_safetensors st = {.tensor = calloc((size_t)ft_params_count(p), sizeof *st.tensor)};
+        int of[400], unit = 0, renamed, places[2] = {-1, -1};
+        for (int i = 0; i < ft_params_count(p); i++) {
+            const ft_param_info *e = ft_params_at(p, i);
+            if (ends(e->name, ".bn.weight")) continue; /* TensorFlow's have none */
+            ft_st_tensor *t = &st.tensor[st.n];
+            char name[64];
+            for (size_t k = 0; k < sizeof tails / sizeof *tails; k++)
+                if (ends(e->name, tails[k].from)) snprintf(name, sizeof name, "net.%d.%s", unit += k == 0, tails[k].to);
+            if (change == 2 && !strcmp(name, "net.9.moving_mean")) strcpy(name, "net.9.m");
+            t->name = ft_strdup(name), t->ndim = e->ndim, t->count = e->count;
+            memcpy(t->dim, e->dim, sizeof e->dim);
+            if (!strcmp(e->name, "Mixed_4b.b1a.conv3d.weight")) places[0] = st.n;
+            if (!strcmp(e->name, "Mixed_4b.b2a.conv3d.weight")) places[1] = st.n;
+            of[st.n++] = i;
+        }
+        if (change == 1) {
+            ft_st_tensor t = st.tensor[places[0]];
+            st.tensor[places[0]] = st.tensor[places[1]], st.tensor[places[1]] = t;
+        }
+        assert_int_equal(ft_public_by_order("i3d", p, &st, &renamed), FT_OK);
+        assert_int_equal(renamed, change ? 0 : st.n);
+        for (int i = 0; i < st.n; i++) {
+            if (change == 0) assert_string_equal(st.tensor[i].name, ft_params_at(p, of[i])->name);
+            else assert_int_equal(strncmp(st.tensor[i].name, "net.", 4), 0);
+            ft_free(st.tensor[i].name);
+        }
+        free(st.tensor);
+    }
+    ft_params_free(p);
+    ft_config_free(cfg);
 }
 
 /* frames in, latents, frames out: as diffusers' AutoencoderKLCogVideoX */
@@ -635,7 +753,7 @@ static float *run_medsora(bool change, bool init)
         if (g->tensor[i]->kind == FT_IS_INPUT && g->tensor[i]->ndim == 5)
             for (int k = 0; k < 1024; k++)
                 ((float *)g->tensor[i]->data)[3 * 1024 + k] += 1; /* the last latent frame of sample 0 */
-    if (!init) fill(params);
+    if (!init) fill(params, false);
     ft_plan *plan;
     assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
     ft_step step = {0, 0, 0, 0, 0};
@@ -667,7 +785,7 @@ static void test_guarded_plan(void **state)
 {
     (void)state;
     for (int m = 0; m < N_MODELS; m++) {
-        if (models[m].frozen) continue;
+        if (models[m].kind != TRAINED) continue;
         float *grad[2] = {0};
         int64_t n = 0;
         for (int guard = 0; guard < 2; guard++) {
@@ -678,7 +796,7 @@ static void test_guarded_plan(void **state)
             ft_t y = models[m].build(g);
             ft_t loss = ft_reduce(g, ft_unary(g, FT_SQUARE, y), (1u << ft_ndim(y)) - 1, true);
             ft_backward(g, ft_reshape(g, loss, 1, (int64_t[]){1}));
-            fill(params);
+            fill(params, false);
             ft_plan *plan;
             assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
             ft_step step = {0, 0, 0, 0, 0};
@@ -701,9 +819,11 @@ static void test_guarded_plan(void **state)
 
 int main(int argc, char **argv)
 {
-    enum { OTHERS = 8 };
+    enum { OTHERS = 10 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
+                                                  cmocka_unit_test(test_layouts),
+                                                  cmocka_unit_test(test_by_order),
                                                   cmocka_unit_test(test_vae_chunks),
                                                   cmocka_unit_test(test_spiral),
                                                   cmocka_unit_test(test_vae_judges),

@@ -35,7 +35,12 @@ for l in map(json.loads, open("r/results.jsonl")):
     f1.setdefault(l["arm"], []).append(open("r/" + l["scores"]).read())
 assert len(f1) == 9, f1.keys()
 assert len({tuple(v) for v in f1.values()}) == 9, "two arms have the same answers: their settings were lost"
+row = {r["arm"]: r for r in csv.DictReader(open("r/summary.csv"))}
+assert row["noise"]["features_network"] == "x3d-tiny" and float(row["noise"]["features_frechet"]) > 0, row["noise"]
+assert row["noise"]["features_mmd_ci_low"] and not row["noise"]["features_jedi_ci_low"] and not row["supervised"]["features_mmd"], row
 P
+grep -q "^noise: how like real clips in x3d-tiny" out || die "distances in the features of the probes are not told: $(cat out)"
+grep -q "how like real clips, in x3d-tiny" r/report.html || die "the page does not show them"
 before=$(cat r/runs/features-*/done.json | sha256sum)
 works "$F" experiment run e.yaml -o r --set classifier.model=attentive-probe --set classifier.lr=0.001
 [ "$(cat r/runs/features-*/done.json | sha256sum)" = "$before" ] || die "another probe made the features anew"

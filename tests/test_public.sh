@@ -124,4 +124,36 @@ for pair in "feat-tiny new old" "medsora-tiny newm oldm"; do
   works "$F" weights import $old.safetensors --as $model -o back.safetensors --force
   python3 -c 'import sys; from st import *; assert read(sys.argv[1])[0] == read("back.safetensors")[0]' $new.safetensors || die "$model of before is not taken"
 done
+# ---- CLIP's tower under Hugging Face's names: q, k and v apart, the projection transposed, a text tower beside it ----
+works "$F" init clip-tiny -o tower.safetensors
+python3 - <<'P'
+import struct
+from st import *
+names = {"visual.class_embedding": "vision_model.embeddings.class_embedding", "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+         "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight", "visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm",
+         "visual.transformer.resblocks": "vision_model.encoder.layers", ".attn.out_proj": ".self_attn.out_proj", ".ln_1": ".layer_norm1", ".ln_2": ".layer_norm2",
+         ".mlp.c_fc": ".mlp.fc1", ".mlp.c_proj": ".mlp.fc2"}
+theirs = {"text_model.encoder.layers.0.mlp.fc1.weight": floats([2, 2], 1), "logit_scale": floats([], 1)}
+for k, (dtype, shape, data) in read("tower.safetensors")[0].items():
+    if k == "visual.proj":
+        v = struct.unpack(f"<{len(data) // 4}f", data)
+        turned = [v[i * shape[1] + j] for j in range(shape[1]) for i in range(shape[0])]
+        theirs["visual_projection.weight"] = (dtype, shape[::-1], struct.pack(f"<{len(v)}f", *turned))
+        continue
+    for a, b in names.items():
+        k = k.replace(a, b)
+    if ".attn.in_proj_" not in k:
+        theirs[k] = (dtype, shape, data)
+        continue
+    third = len(data) // 3
+    for i, q in enumerate("qkv"):
+        theirs[k.replace(".attn.in_proj_", f".self_attn.{q}_proj.")] = (dtype, [shape[0] // 3, *shape[1:]], data[i * third : (i + 1) * third])
+write("tower_hf.safetensors", theirs)
+P
+works "$F" weights import tower_hf.safetensors --as clip-tiny -o tower_back.safetensors --json
+python3 -c '
+import json
+from st import *
+r = json.load(open("out"))
+assert read("tower.safetensors")[0] == read("tower_back.safetensors")[0] and r["left_over"] == 0 and r["fresh"] == 0, r'
 done_testing

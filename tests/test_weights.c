@@ -97,17 +97,53 @@ static void test_containers(void **state)
     assert_int_equal(ft_weights_file_read(&st, golden("absent.pth"), NULL, used), FT_EIO);
 }
 
+/* torch.jit.save: the tensors of all modules under the names of the state dict, whatever else these hold; the code is not looked
+ * at */
+static void test_script(void **state)
+{
+    (void)state;
+    static const double weight[] = {0, 0.25, 0.5, 0.75, 1, 1.25}, half[] = {0.5, 0.5, 0.5};
+    ft_safetensors st;
+    char used[64];
+    if (ft_weights_file_read(&st, golden("script.pth"), NULL, used) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(used, "");
+    assert_int_equal(st.n, 7);
+    expect(&st, "", "layers.0.weight", 6, weight);
+    expect(&st, "", "layers.0.mean", 3, half);
+    expect(&st, "", "layers.1.weight", 4, weight);
+    expect(&st, "", "layers.1.mean", 2, half);
+    expect(&st, "", "twin.weight", 4, weight);
+    expect(&st, "", "twin.mean", 2, half);
+    expect(&st, "", "bias", 2, (double[]){1, 2});
+    ft_safetensors_free(&st);
+    if (ft_pth_read(&st, golden("script.pth"), "layers", used) < 0) fail_msg("%s", ft_error_message());
+    assert_string_equal(used, "layers");
+    assert_int_equal(st.n, 4);
+    expect(&st, "", "1.mean", 2, half);
+    ft_safetensors_free(&st);
+    static const struct {
+        const char *file, *key, *because;
+    } bad[] = {{"script.pth", "nobody", "nobody: no tensors"},
+               {"script_circle.pth", NULL, "more than the file can hold"},
+               {"script_tower.pth", NULL, "more than the file can hold"},
+               {"script_packed.pth", NULL, "x/data.pkl is compressed"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(ft_pth_read(&st, golden(bad[i].file), bad[i].key, used), FT_EDATA);
+        if (!strstr(ft_error_message(), bad[i].because)) fail_msg("%s", ft_error_message());
+    }
+}
+
 /* Cut at every length, and with bytes changed at random: an error or other values, never more. (Sanitizers watch.) */
 static void test_damage(void **state)
 {
     (void)state;
-    static const char *const files[] = {"zip.pth", "legacy.pth", "nested_legacy.pth", "protocol4.pth"};
+    static const char *const files[] = {"zip.pth", "legacy.pth", "nested_legacy.pth", "protocol4.pth", "script.pth"};
     char path[300], *data, used[64];
     size_t size;
     ft_safetensors st;
     int refused = 0, total = 0;
     snprintf(path, sizeof path, "%s/damaged.pth", folder);
-    for (int f = 0; f < 4; f++) {
+    for (int f = 0; f < 5; f++) {
         assert_int_equal(ft_read_file(golden(files[f]), 0, &data, &size), FT_OK);
         for (size_t n = 0; n < size; n += n < 200 ? 1 : 7) {
             FILE *o = fopen(path, "wb");
@@ -824,11 +860,11 @@ static int tear_down(void **state) { return (void)state, remove_tree(folder); }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_containers),  cmocka_unit_test(test_damage),     cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_keys),       cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_many),        cmocka_unit_test(test_headers),    cmocka_unit_test(test_write),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_names),      cmocka_unit_test(test_other_layouts),
-        cmocka_unit_test(test_public),      cmocka_unit_test(test_backbone),   cmocka_unit_test(test_names_before),
-        cmocka_unit_test(test_lvdm_before), cmocka_unit_test(test_state_order)};
+        cmocka_unit_test(test_containers),    cmocka_unit_test(test_script),      cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_sizes),       cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_bombs),         cmocka_unit_test(test_many),        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_write),         cmocka_unit_test(test_memory),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_other_layouts), cmocka_unit_test(test_public),      cmocka_unit_test(test_backbone),
+        cmocka_unit_test(test_names_before),  cmocka_unit_test(test_lvdm_before), cmocka_unit_test(test_state_order)};
     return cmocka_run_group_tests_name("weights", tests, set_up, tear_down);
 }

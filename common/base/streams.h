@@ -26,6 +26,8 @@
     ROW(BOOTSTRAP_VIDEOS, 0xB008, 1, "1", "sample", "test videos of a bootstrap sample")                                         \
     ROW(BOOTSTRAP_SHARES, 0xB009, 1, "1", "sample", "videos of a share's bootstrap sample")                                      \
     ROW(BOOTSTRAP_SETS, 0xB00A, 1, "1", "sample", "videos of two sets, to compare them")                                         \
+    ROW(SET_PARTS, 0xB00B, 1, "seed", "which part", "halves and other parts of two sets, by videos")                             \
+    ROW(WINDOW_OF_VIDEO, 0xB00C, 1, "seed", "0", "where the clips of a set's videos begin")                                      \
     ROW(SIGN_FLIPS, 0xF11B, 1, "2", "0", "signs, where there are too many to try all")                                           \
     ROW(CLIP_OF_VIDEO, 0xC119, 1, "run", "draw", "which clip of a labelled video")                                               \
     ROW(UNLABELLED_ORDER, 0x00B1, 1, "run", "pass", "the order of unlabelled clips")                                             \

@@ -95,6 +95,7 @@ void ft__device_free(ft_plan *p)
     d->free(m->constants);
     d->free(p->slab);
     d->free(p->work);
+    for (int i = 0; i < FT_QUEUES - 1; i++) d->free(m->side[i]);
     for (int i = 0; i < FT_LAG; i++) {
         d->free_pinned(m->in[i]);
         d->free_pinned(m->out[i]);
@@ -143,18 +144,37 @@ static int share(unsigned char *bytes, int n)
     return FT_OK;
 }
 
+/* Nodes of a recording on several queues: where they stand among the others. */
+static int before_node(ft_plan *p, ft_node *n)
+{
+    const ft_device *d = p->backend->device;
+    d->queue(n->queue);
+    if (n->queue > 0) n->call.work = p->device.side[n->queue - 1];
+    for (int k = 0; k < n->n_follow; k++) FT_TRY(d->follow(n->follow[k]));
+    return FT_OK;
+}
+static int all_queues(const ft_plan *p) /* the first goes on when all have ended */
+{
+    p->backend->device->queue(0);
+    for (int k = 1; k < p->device.queues; k++) FT_TRY(p->backend->device->follow(p->device.last[k]));
+    return FT_OK;
+}
+
 /* failed: the node after which recording did not hold any more, or NULL */
 static int list(ft_plan *p, bool recording, const ft_node **failed)
 {
     const ft_device *d = p->backend->device;
     const ft_graph *g = p->g;
     float *gradients = p->buckets ? ft__params_there(g->params)->grad : NULL;
+    bool queues = recording && p->device.queues > 1;
     int sent = 0;
+    if (queues) FT_TRY(d->signal(0));
     for (int i = 0; i < g->n_node; i++) {
         ft_node *n = g->node[i];
         if (n->dead) continue;
         n->call.step = (const ft_step *)p->device.inputs;
         n->call.work = p->work;
+        if (queues) FT_TRY(before_node(p, n));
         double start = p->profile ? ft_now() : 0;
         if (p->guard) FT_TRY(guarded(p, n, i));
         else p->backend->kernel[n->op](&n->call);
@@ -167,20 +187,29 @@ static int list(ft_plan *p, bool recording, const ft_node **failed)
             *failed = n;
             return FT_OK;
         }
+        if (queues && n->signal >= 0) FT_TRY(d->signal(n->signal));
         for (; sent < p->buckets && p->bucket[sent].ready <= i; sent++)
             FT_TRY(d->mean(gradients + p->bucket[sent].offset, p->bucket[sent].count));
     }
-    return FT_OK;
+    return queues ? all_queues(p) : FT_OK;
 }
 
 static int record(ft_plan *p)
 {
     const ft_device *d = p->backend->device;
     const ft_node *failed = NULL;
-    FT_TRY(d->record_begin());
+    FT_TRY(d->record_begin(p->device.queues, p->device.signals));
     int rc = list(p, true, &failed), end = d->record_end(&p->device.recording);
+    if (rc == FT_OK && end == FT_OK) return FT_OK;
+    if (p->device.queues > 1) { /* the next run tries what every device knows */
+        ft_log("the step is not recorded on %d streams, but on one: %s", p->device.queues, ft_error_message());
+        d->record_free(p->device.recording);
+        (void)d->check(); /* of calls that failed, nothing is left */
+        p->device.recording = NULL;
+        p->device.queues = 1;
+        return FT_OK;
+    }
     if (rc < 0) return rc;
-    if (end == FT_OK) return FT_OK;
     p->device.never_record = true;
     ft_log("the step is not recorded, it goes on op by op: %s%s%s", failed ? ft__op_name(failed->op) : ft_error_message(),
            failed ? ": " : "", failed ? ft_error_message() : "");

@@ -151,8 +151,18 @@ ft_t ft_resample_parts(ft_graph *g, ft_t x, int axis, const ft_sparse *map, int 
                        ft_t *y);                                         /* copied; the general form of the four above */
 ft_t ft_upsample(ft_graph *g, ft_t x, const int64_t factor[3]);          /* nearest, (B,T,H,W,C) */
 ft_t ft_pool(ft_graph *g, ft_t x, ft_pool_kind kind, ft_conv_opt where); /* (B,T,H,W,C); kernel, stride, padding of `where` */
-typedef enum { FT_NEAREST, FT_LINEAR, FT_LINEAR_CORNERS, FT_CUBIC } ft_resize_kind; /* PyTorch's interpolate, no antialias */
-/* scale: output per input, for source positions (dst + 0.5) / scale - 0.5; 0: size / old size. CORNERS: align_corners. */
+/* PyTorch's interpolate: without antialias; CORNERS: align_corners; SMOOTH: with antialias, as Pillow resizes too, the cubic of
+ * both. TF1: as TensorFlow 1 resized, source positions dst / scale. */
+typedef enum {
+    FT_NEAREST,
+    FT_LINEAR,
+    FT_LINEAR_CORNERS,
+    FT_CUBIC,
+    FT_LINEAR_TF1,
+    FT_LINEAR_SMOOTH,
+    FT_CUBIC_SMOOTH
+} ft_resize_kind;
+/* scale: output per input, for source positions (dst + 0.5) / scale - 0.5; 0: size / old size. */
 ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind, double scale);
 
 /* elementwise and reductions */
@@ -180,7 +190,8 @@ void ft_assign_rows(ft_graph *g, ft_t state, ft_t index, ft_t value, ft_t keep);
 
 /* random numbers: Philox(seed, step, node, index), the same on every device, in any order, after resume */
 ft_t ft_dropout(ft_graph *g, ft_t x, float p);
-ft_t ft_drop_path(ft_graph *g, ft_t x, float p); /* stochastic depth: one draw for each sample */
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p);        /* stochastic depth: one draw for each sample */
+ft_t ft_residual(ft_graph *g, ft_t x, ft_t h, float p); /* x + ft_drop_path(h) */
 ft_t ft_randn(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim);
 ft_t ft_uniform(ft_graph *g, ft_dtype dtype, int ndim, const int64_t *dim); /* [0, 1) */
 ft_t ft_q_sample(ft_graph *g, ft_t x0, ft_t coefficient, ft_t *noise);      /* coefficient (B,2) f32: a, s -> a x0 + s noise */

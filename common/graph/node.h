@@ -46,6 +46,8 @@ struct ft_node {
     uint32_t stream; /* of random numbers: equal for a node and its backward twin */
     bool dead;       /* nobody needs what it makes */
     ft_call call;    /* filled when planning */
+    /* where it is recorded (queues.c) */
+    int queue, signal, n_follow, follow[FT_QUEUES - 1]; /* signal: given after it; -1: nobody waits for it. follow: waited for */
     double seconds;
 };
 

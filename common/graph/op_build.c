@@ -184,10 +184,35 @@ static ft_t turn(ft_graph *g, ft_t x, int axis, int64_t shift, bool flip)
 ft_t ft_roll(ft_graph *g, ft_t x, int axis, int64_t shift) { return turn(g, x, axis, shift, false); }
 ft_t ft_flip(ft_graph *g, ft_t x, int axis) { return turn(g, x, axis, 0, true); }
 
-static double cubic(double d) /* Keys' kernel, a = -0.75 */
+static double cubic(double d, double a) /* Keys' kernel */
 {
     d = fabs(d);
-    return d < 1 ? (1.25 * d - 2.25) * d * d + 1 : d < 2 ? ((-0.75 * d + 3.75) * d - 6) * d + 3 : 0;
+    return d < 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : d < 2 ? a * (((d - 5) * d + 8) * d - 4) : 0;
+}
+
+/* Rows that average over what falls together: a kernel as wide as the step between rows, cut off at the border, weights of sum 1.
+ */
+static ft_t resize_smooth(ft_graph *g, ft_t x, int axis, int64_t size, bool is_cubic, double step)
+{
+    double wide = step > 1 ? step : 1, reach = (is_cubic ? 2 : 1) * wide;
+    int64_t old = x->dim[axis], most = 2 * (int64_t)ceil(reach) + 2, n = 0;
+    int32_t *begin = ft_arena_alloc(g->arena, ((size_t)size + 1) * sizeof *begin),
+            *index = ft_arena_alloc(g->arena, (size_t)(size * most) * sizeof *index);
+    float *weight = ft_arena_alloc(g->arena, (size_t)(size * most) * sizeof *weight);
+    NEED(begin && index && weight, "no memory");
+    for (int64_t r = 0; r < size; r++) {
+        double at = step * ((double)r + 0.5), sum = 0;
+        int64_t from = (int64_t)fmax(at - reach + 0.5, 0), to = (int64_t)fmin(at + reach + 0.5, (double)old);
+        begin[r] = (int32_t)n;
+        for (int pass = 0; pass < 2; pass++)
+            for (int64_t k = from; k < to; k++) {
+                double d = ((double)k - at + 0.5) / wide, w = is_cubic ? cubic(d, -0.5) : fmax(1 - fabs(d), 0);
+                if (pass == 0) sum += w;
+                else if (w != 0) index[n] = (int32_t)k, weight[n++] = (float)(w / sum);
+            }
+    }
+    begin[size] = (int32_t)n;
+    return ft_resample(g, x, axis, &(ft_sparse){size, begin, index, weight});
 }
 
 ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind, double scale)
@@ -197,20 +222,21 @@ ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind,
     int64_t old = x->dim[axis];
     if (old == size && scale == 0) return x;
     double step = scale > 0 ? 1 / scale : (double)old / (double)size;
+    if (kind >= FT_LINEAR_SMOOTH) return resize_smooth(g, x, axis, size, kind == FT_CUBIC_SMOOTH, step);
     if (kind == FT_LINEAR_CORNERS) step = size > 1 ? (double)(old - 1) / (double)(size - 1) : 0;
     int32_t *begin = ft_arena_alloc(g->arena, ((size_t)size + 1) * sizeof *begin),
             *index = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *index), n = 0;
     float *weight = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *weight);
     NEED(begin && index && weight, "no memory");
     for (int64_t r = 0; r < size; r++) {
-        double at = kind == FT_NEAREST          ? floor((double)r * step)
-                    : kind == FT_LINEAR_CORNERS ? (double)r * step
-                                                : ((double)r + 0.5) * step - 0.5;
+        double at = kind == FT_NEAREST                                   ? floor((double)r * step)
+                    : kind == FT_LINEAR_CORNERS || kind == FT_LINEAR_TF1 ? (double)r * step
+                                                                         : ((double)r + 0.5) * step - 0.5;
         if (kind == FT_LINEAR && at < 0) at = 0;
         int64_t low = (int64_t)floor(at);
         begin[r] = n;
         for (int64_t k = kind == FT_CUBIC ? -1 : 0; k <= (kind == FT_NEAREST ? 0 : kind == FT_CUBIC ? 2 : 1); k++) {
-            double d = at - (double)(low + k), w = kind == FT_NEAREST ? 1 : kind == FT_CUBIC ? cubic(d) : 1 - fabs(d);
+            double d = at - (double)(low + k), w = kind == FT_NEAREST ? 1 : kind == FT_CUBIC ? cubic(d, -0.75) : 1 - fabs(d);
             int64_t i = low + k < 0 ? 0 : low + k >= old ? old - 1 : low + k;
             if (w != 0) index[n] = (int32_t)i, weight[n++] = (float)w;
         }
@@ -280,12 +306,19 @@ ft_t ft_dropout(ft_graph *g, ft_t x, float p)
     return scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
 }
 
-ft_t ft_drop_path(ft_graph *g, ft_t x, float p)
+static ft_t drop_samples(ft_graph *g, int n_in, const ft_t *in, float p)
 {
-    if (p <= 0 || !g->training) return x;
-    ft_t y = scalar_op(g, FT_OP_dropout, 1, &x, 0, p, 0);
+    ft_t y = scalar_op(g, FT_OP_dropout, n_in, in, 0, p, 0);
     if (y->maker) y->maker->attr.scalar.by_sample = true;
     return y;
+}
+ft_t ft_drop_path(ft_graph *g, ft_t x, float p) { return p <= 0 || !g->training ? x : drop_samples(g, 1, &x, p); }
+
+ft_t ft_residual(ft_graph *g, ft_t x, ft_t h, float p)
+{
+    if (p <= 0 || !g->training) return ft_add(g, x, h);
+    NEED(same(x, h), "%s + %s: one shape and dtype needed", ft__shape(x), ft__shape(h));
+    return drop_samples(g, 2, (ft_t[]){h, x}, p);
 }
 
 ft_t ft_glu(ft_graph *g, ft_t x, ft_act act, bool gate_last)

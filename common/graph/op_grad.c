@@ -215,6 +215,7 @@ void ft_grad_dropout(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)
 {
     ft_node *b = bwd(g, n, FT_OP_dropout, 1, dy); /* the same stream gives the same mask */
     din[0] = ft__out_like(g, b, dy[0]);
+    if (n->n_in > 1) din[1] = dy[0];
 }
 
 void ft_grad_q_sample(ft_graph *g, const ft_node *n, const ft_t *dy, ft_t *din)

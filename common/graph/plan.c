@@ -351,6 +351,7 @@ static int make_plan(ft_plan **out, ft_graph *g, ft_bank bank)
     }
     if (rc == FT_OK) rc = get(p, &p->work, p->work_size + (p->guard ? FT_GUARD : 0), "scratch");
     if (rc == FT_OK && training && ft_ranks() > 1) make_buckets(p);
+    if (rc == FT_OK && p->backend->device) rc = ft__queues(p);
     if (rc == FT_OK && p->guard && !p->backend->device) memset(p->slab, ft__guard_byte, p->slab_size);
     if (rc == FT_OK && p->guard && p->backend->device) rc = p->backend->device->fill(p->slab, ft__guard_byte, p->slab_size);
     p->writes = written(g, training, learning);
@@ -385,7 +386,7 @@ void ft_plan_free(ft_plan *p)
 }
 
 /* what a node reads and writes; views move nothing */
-static size_t moved(const ft_node *n)
+size_t ft__moved(const ft_node *n)
 {
     size_t sum = 0;
     if (n->dead || (n->op == FT_OP_slice && n->out[0]->base != n->out[0])) return 0;
@@ -398,7 +399,7 @@ static size_t moved(const ft_node *n)
 }
 
 /* multiplications of a node's products and attention (the mathematical ones, not those of a kernel's way to them) */
-static double products(const ft_node *n)
+double ft__products(const ft_node *n)
 {
     ft_t a = n->n_in > 0 ? n->in[0] : NULL, b = n->n_in > 1 ? n->in[1] : NULL, y = n->n_out > 0 ? n->out[0] : NULL;
     if (n->dead || !a || !y) return 0;
@@ -431,11 +432,12 @@ ft_plan_info ft_plan_describe(const ft_plan *p)
     ft_plan_info d = {.act_bytes = p->slab_size,
                       .live_bytes = p->live_max,
                       .param_bytes = (size_t)ft_params_flat_size(p->g->params) * 5 * sizeof(float),
-                      .work_bytes = p->work_size};
+                      .work_bytes =
+                          p->work_size + p->device.side_size * (size_t)(p->device.queues > 1 ? p->device.queues - 1 : 0)};
     for (int i = 0; i < p->g->n_node; i++) {
         d.nodes += !p->g->node[i]->dead;
-        d.moved_bytes += moved(p->g->node[i]);
-        d.products += products(p->g->node[i]);
+        d.moved_bytes += ft__moved(p->g->node[i]);
+        d.products += ft__products(p->g->node[i]);
     }
     return d;
 }
@@ -456,7 +458,7 @@ void ft_plan_profile(const ft_plan *p)
         const ft_node *n = p->g->node[i];
         if (n->dead) continue;
         by_op[n->op] += n->seconds / p->runs;
-        bytes_of[n->op] += (double)moved(n);
+        bytes_of[n->op] += (double)ft__moved(n);
         count[n->op]++;
         all += n->seconds / p->runs;
     }

@@ -23,6 +23,10 @@ typedef struct {
     int sent; /* which of `in` was copied last; -1: none */
     ft_recording *recording;
     bool never_record;
+    int queues, signals;       /* of a recording; signal 0 is given at its begin */
+    int last[FT_QUEUES];       /* the signal after a queue's last node */
+    char *side[FT_QUEUES - 1]; /* scratch of the queues beside the first, which has the plan's */
+    size_t side_size;          /* of each */
 } ft_device_part;
 
 struct ft_plan {
@@ -54,5 +58,8 @@ int ft__guard_after(const ft_plan *p, const ft_node *n, int at);
 int ft__device_prepare(ft_plan *p); /* memory for inputs, constants and results; addresses of leaves */
 int ft__device_run(ft_plan *p, const ft_step *step);
 void ft__device_free(ft_plan *p);
+int ft__queues(ft_plan *p);            /* queues.c: which nodes of a recording may run beside each other */
+size_t ft__moved(const ft_node *n);    /* bytes that it reads and writes */
+double ft__products(const ft_node *n); /* multiplications of its products and attention */
 
 #endif

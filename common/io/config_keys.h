@@ -231,9 +231,9 @@
     KEY("classifier.strength", REAL, "0", 0, 1e6,                                                                                \
         "linear-probe: scikit-learn's C, inverse of its penalty; 0: chosen inside the labels")                                   \
     KEY("features.model", TEXT, "", 0, 0,                                                                                        \
-        "frozen network that probes look through: a preset (dinov2-s14), or a run; vae: that of the experiment")                 \
+        "frozen network that probes look through: a preset (dinov2-s14, i3d), or a run; vae: that of the experiment")            \
     KEY("features.weights", TEXT, "", 0, 0, "imported weights of the preset")                                                    \
-    KEY("features.size", INT, "224", 0, 2048, "pixels that a network of pictures sees; 0: as clips are")                         \
+    KEY("features.size", INT, "224", 0, 2048, "pixels that DINO sees; 0: as clips are")                                          \
     KEY("features.frames", INT, "4", 0, 256, "frames of a clip that it looks at, evenly spread; 0: all")                         \
     KEY("features.grid", INT, "1", 0, 64, "its patches are averaged to this many places a side; 0: the class token alone")       \
     KEY("features.offset", REAL, "0", 0, 1, "DINOv2 at another size: 0 resamples positions exactly, 0.1 as its first code")      \

@@ -22,6 +22,7 @@ static int measure(const ft_unpickler *m, const ft_pickled *t, const char *name,
     int64_t last = t->value, step;
     bool fits = true;
     if (!r) return ft_unpickler_bad(m, "the data of %s (storage %s) is not in the file", name, s->text);
+    FT_TRY(ft_pth_in_the_open(m, r));
     *count = 1;
     for (int i = 0; i < t->ndim; i++)
         if (t->dim[i] == 0) return *count = 0, *bytes = 0, FT_OK;
@@ -54,11 +55,17 @@ static bool holds_tensors(const ft_pickled *d)
     return false;
 }
 
-static int choose(const ft_unpickler *m, const ft_pickled *top, const char *key, const ft_pickled **dict, char used[64])
+static int choose(ft_unpickler *m, const ft_pth_bytes *b, const ft_pickled *top, const char *key, const ft_pickled **dict,
+                  char used[64])
 {
     static const char *const usual[] = {"state_dict", "teacher", "ema", "model", "model_state", "module", "params_ema", "params"};
     snprintf(used, 64, "%s", "");
     *dict = top;
+    if (b->script) {
+        if (key && *key) snprintf(used, 64, "%s", key), top = top->kind == FT_PICKLE_OPAQUE ? ft_pth_dict_get(top, key) : NULL;
+        FT_TRY(ft_unpickler_tree(m, top, dict));
+        return holds_tensors(*dict) ? FT_OK : ft_unpickler_bad(m, "%s: no tensors in this TorchScript archive", used);
+    }
     if (key && *key) {
         snprintf(used, 64, "%s", key);
         *dict = top->kind == FT_PICKLE_DICT || top->kind == FT_PICKLE_OPAQUE ? ft_pth_dict_get(top, key) : NULL;
@@ -167,7 +174,7 @@ int ft_pth_read(ft_safetensors *st, const char *path, const char *key, char used
     const unsigned char *raw = (const unsigned char *)file;
     int rc = m.arena ? FT_OK : FT_FAIL(FT_ENOMEM, "%s: no memory", path);
     if (rc == FT_OK) rc = zip ? ft_pth_zip(&m, raw, size, &b, &top) : ft_pth_legacy(&m, raw, size, &b, &top);
-    if (rc == FT_OK) rc = choose(&m, top, key, &dict, used ? used : spare);
+    if (rc == FT_OK) rc = choose(&m, &b, top, key, &dict, used ? used : spare);
     if (rc == FT_OK) rc = list_tensors(&m, dict, &names);
     if (rc == FT_OK) rc = materialise(&m, dict, &names, &b, file, size, st);
     if (rc < 0) ft_safetensors_free(st);

@@ -32,8 +32,7 @@ static int zip_directory(ft_unpickler *m, const unsigned char *file, size_t size
         size_t name = ft_little(p + 28, 2), extra = ft_little(p + 30, 2), comment = ft_little(p + 32, 2);
         if ((size_t)(end - p) < 46 + name + extra + comment) return ft_unpickler_bad(m, "the zip directory is cut off");
         uint64_t stored = ft_little(p + 20, 4), whole = ft_little(p + 24, 4), local = ft_little(p + 42, 4);
-        if (ft_little(p + 8, 2) & 1 || ft_little(p + 10, 2) != 0)
-            return ft_unpickler_bad(m, "%.*s is compressed or encrypted", (int)(name > 80 ? 80 : name), (const char *)p + 46);
+        bool packed = ft_little(p + 8, 2) & 1 || ft_little(p + 10, 2) != 0;
         for (const unsigned char *x = p + 46 + name, *xe = x + extra; xe - x >= 4;) {
             size_t n = ft_little(x + 2, 2), k = 4;
             if ((size_t)(xe - x) < 4 + n) break;
@@ -47,9 +46,9 @@ static int zip_directory(ft_unpickler *m, const unsigned char *file, size_t size
         if (local > size || size - local < 30 || ft_little(file + local, 4) != 0x04034b50)
             return ft_unpickler_bad(m, "entry %llu points outside the file", (unsigned long long)i);
         uint64_t from = local + 30 + ft_little(file + local + 26, 2) + ft_little(file + local + 28, 2);
-        if (from > size || whole > size - from || whole != stored)
+        if (from > size || stored > size - from || (whole != stored && !packed))
             return ft_unpickler_bad(m, "entry %llu is cut off", (unsigned long long)i);
-        b->record[b->n++] = (ft_pth_record){(const char *)p + 46, name, (size_t)from, (size_t)whole};
+        b->record[b->n++] = (ft_pth_record){(const char *)p + 46, name, (size_t)from, (size_t)whole, packed};
         p += 46 + name + extra + comment;
     }
     return FT_OK;
@@ -75,18 +74,31 @@ const ft_pth_record *ft_pth_find(const ft_pth_bytes *b, const char *key)
     return i < 0 ? NULL : &b->record[i];
 }
 
+static bool ends(const ft_pth_record *r, const char *tail)
+{
+    size_t n = strlen(tail);
+    return r->name_length >= n && !memcmp(r->name + r->name_length - n, tail, n);
+}
+
+int ft_pth_in_the_open(const ft_unpickler *m, const ft_pth_record *r)
+{
+    int shown = (int)(r->name_length > 80 ? 80 : r->name_length);
+    return r->packed ? ft_unpickler_bad(m, "%.*s is compressed or encrypted", shown, r->name) : FT_OK;
+}
+
 int ft_pth_zip(ft_unpickler *m, const unsigned char *file, size_t size, ft_pth_bytes *b, ft_pickled **top)
 {
     FT_TRY(zip_directory(m, file, size, b));
     for (int64_t i = 0; i < b->n; i++) {
         const ft_pth_record *r = &b->record[i];
-        if (r->name_length >= 9 && !memcmp(r->name + r->name_length - 9, "/data.pkl", 9)) {
+        b->script |= ends(r, "/constants.pkl");
+        if (ends(r, "/data.pkl")) {
+            FT_TRY(ft_pth_in_the_open(m, r));
             if (r->size > (64u << 20)) return ft_unpickler_bad(m, "a pickle of %zu bytes", r->size);
             b->root = r->name, b->root_length = r->name_length - 8;
             m->p = m->begin = file + r->offset, m->end = m->p + r->size;
         }
-        if (r->name_length >= 10 && !memcmp(r->name + r->name_length - 10, "/byteorder", 10) &&
-            (r->size < 6 || memcmp(file + r->offset, "little", 6)))
+        if (ends(r, "/byteorder") && (r->packed || r->size < 6 || memcmp(file + r->offset, "little", 6)))
             return ft_unpickler_bad(m, "its numbers are big-endian");
     }
     if (!b->root) return ft_unpickler_bad(m, "a zip archive without data.pkl");
@@ -128,7 +140,7 @@ int ft_pth_legacy(ft_unpickler *m, const unsigned char *file, size_t size, ft_pt
         uint64_t n = ft_little(a, 8), each = ft_pth_dtype_size(s->type);
         if (n != (uint64_t)s->value || n > (uint64_t)(m->end - m->p) / each)
             return ft_unpickler_bad(m, "storage %s is cut off", key);
-        b->record[b->n++] = (ft_pth_record){key, strlen(key), (size_t)(m->p - file), (size_t)(n * each)};
+        b->record[b->n++] = (ft_pth_record){key, strlen(key), (size_t)(m->p - file), (size_t)(n * each), false};
         m->p += n * each;
     }
     return index_records(b);

@@ -503,6 +503,43 @@ int ft_unpickle(ft_unpickler *m, ft_pickled **result)
     }
 }
 
+/* ---- trees of modules ------------------------------------------------------------------------------------------------------ */
+
+enum { DEEPEST = 32 }; /* modules in modules */
+
+/* An object that stands at several places (a pickle can say so in two bytes) is visited at each: `left` bounds all visits. */
+static int gather_tree(ft_unpickler *m, const ft_pickled *object, const char *prefix, int depth, int64_t *left, ft_pickled *dict)
+{
+    if (depth == DEEPEST) return ft_unpickler_bad(m, "modules in modules, more than %d deep", DEEPEST);
+    for (int i = 0; i + 1 < object->n; i += 2) {
+        ft_pickled *key = object->item[i], *value = object->item[i + 1], *name;
+        if (--*left < 0) return ft_unpickler_bad(m, "its modules stand for more than the file can hold");
+        if (key->kind != FT_PICKLE_TEXT || (value->kind != FT_PICKLE_TENSOR && value->kind != FT_PICKLE_OPAQUE)) continue;
+        size_t size = strlen(prefix) + strlen(key->text) + 2;
+        void *s;
+        FT_TRY(make(m, FT_PICKLE_TEXT, &name));
+        FT_TRY(need(m, size, &s));
+        name->value = snprintf(s, size, "%s%s%s", prefix, *prefix ? "." : "", key->text);
+        name->text = s;
+        if (value->kind == FT_PICKLE_OPAQUE) FT_TRY(gather_tree(m, value, name->text, depth + 1, left, dict));
+        else {
+            FT_TRY(append(m, dict, name));
+            FT_TRY(append(m, dict, value));
+        }
+    }
+    return FT_OK;
+}
+
+int ft_unpickler_tree(ft_unpickler *m, const ft_pickled *top, const ft_pickled **dict)
+{
+    int64_t left = m->p - m->begin; /* each attribute takes a byte at least */
+    ft_pickled *all;
+    FT_TRY(make(m, FT_PICKLE_DICT, &all));
+    if (top && top->kind == FT_PICKLE_OPAQUE) FT_TRY(gather_tree(m, top, "", 0, &left, all));
+    *dict = all;
+    return FT_OK;
+}
+
 void ft_unpickler_free(ft_unpickler *m)
 {
     ft_free(m->stack);

@@ -50,6 +50,10 @@ typedef struct {
 int ft_unpickle(ft_unpickler *m, ft_pickled **result);
 void ft_unpickler_free(ft_unpickler *m); /* all but the arena */
 
+/* The tensors of a tree of objects (a TorchScript module) in one dict, under their attributes' names joined by dots. FT_EDATA: it
+ * is no tree, or deeper than any network. */
+int ft_unpickler_tree(ft_unpickler *m, const ft_pickled *top, const ft_pickled **dict);
+
 /* FT_EDATA: "PATH: not a PyTorch file that can be read: ..." */
 int ft_unpickler_bad(const ft_unpickler *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* n bytes behind p, which moves */

@@ -1,6 +1,5 @@
 #include "common/vision/dino.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "common/graph/layers.h"
@@ -42,33 +41,6 @@ static ft_t linear(ft_graph *g, const char *name, ft_t x, int64_t out, ft_act ac
     return ft_linear_act(g, x, w, ft_param(g, ft_name(g, "%s.bias", name), 1, &out, FT_ZERO), act);
 }
 
-static double cubic(double x)
-{
-    x = fabs(x); /* a = -0.5, as antialiasing has it everywhere */
-    return x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
-}
-
-/* One axis of a table of n places to m, the cubic as wide as the step between places of the result: PyTorch's antialias */
-static ft_t smooth(ft_graph *g, ft_t x, int axis, int64_t n, int64_t m)
-{
-    enum { MOST = 64 };
-    int32_t begin[MOST + 1] = {0}, index[MOST * MOST];
-    float weight[MOST * MOST];
-    double step = (double)n / (double)m, wide = step > 1 ? step : 1;
-    if (n > MOST || m > MOST) return ft_graph_fail(g, "positions of %lld places: at most %d", (long long)(n > m ? n : m), MOST);
-    for (int64_t i = 0; i < m; i++) {
-        double at = step * ((double)i + 0.5), sum = 0;
-        int64_t from = (int64_t)fmax(at - 2 * wide + 0.5, 0), to = (int64_t)fmin(at + 2 * wide + 0.5, (double)n);
-        for (int64_t k = from; k < to; k++) sum += cubic(((double)k - at + 0.5) / wide);
-        begin[i + 1] = begin[i];
-        for (int64_t k = from; k < to; k++) {
-            index[begin[i + 1]] = (int32_t)k;
-            weight[begin[i + 1]++] = (float)(cubic(((double)k - at + 0.5) / wide) / sum);
-        }
-    }
-    return ft_resample(g, x, axis, &(ft_sparse){m, begin, index, weight});
-}
-
 /* The table of positions, cubically resized to h x w. */
 static ft_t positions(ft_graph *g, const ft_dino_preset *p, int64_t h, int64_t w)
 {
@@ -77,7 +49,7 @@ static ft_t positions(ft_graph *g, const ft_dino_preset *p, int64_t h, int64_t w
     if (h == n && w == n) return table;
     ft_t patch = ft_reshape(g, ft_slice(g, table, 1, 1, n * n), 4, (int64_t[]){1, n, n, d});
     for (int i = 0; i < 2; i++) /* the models with registers were made with antialiasing */
-        patch = p->registers ? smooth(g, patch, 1 + i, n, to[i])
+        patch = p->registers ? ft_resize(g, patch, 1 + i, to[i], FT_CUBIC_SMOOTH, 0)
                              : ft_resize(g, patch, 1 + i, to[i], FT_CUBIC, ((double)to[i] + p->offset) / (double)n);
     return ft_concat(g, 1, 2, (ft_t[]){ft_slice(g, table, 1, 0, 1), ft_reshape(g, patch, 3, (int64_t[]){1, h * w, d})});
 }

@@ -11,6 +11,7 @@ int ft_arm_begin(ft_arm_result *a, int runs)
 {
     a->psnr = a->eps_mse = NAN;
     ft_set_distances_read(NULL, a->distance);
+    ft_set_distances_read(NULL, a->seen);
     a->run = ft_alloc(sizeof *a->run * (size_t)runs);
     a->line = ft_alloc(sizeof *a->line * (size_t)runs);
     return a->run && a->line ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %d runs", runs);

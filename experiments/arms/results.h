@@ -39,7 +39,11 @@ typedef struct ft_arm_result {
     ft_stage *likeness;   /* of its clips to the pool's real ones; NULL: it has none */
     ft_set_distance distance[FT_SET_DISTANCES]; /* from there, as is: */
     int64_t alike;                              /* clips that `alike` and `floor` are of; 0: none */
-    bool passport;                              /* has it a memorisation passport? Only where somebody made its clips */
+    ft_stage *distances;                        /* the same in the features of a probe's network; NULL: it looks through none */
+    char network[64];                           /* its name */
+    ft_set_distance seen[FT_SET_DISTANCES];
+    int64_t seen_alike;
+    bool passport; /* has it a memorisation passport? Only where somebody made its clips */
     ft_memorisation copies;
     ft_filtered filtered;
     /* what its stages took, those that it shares with others included; classifiers: the classifiers alone */

@@ -49,6 +49,7 @@ void ft_cli_print(const ft_cli *c, json_t *o, const char *format, ...) __attribu
     VERB(generate)                                                                                                               \
     VERB(evaluate)                                                                                                               \
     VERB(predict)                                                                                                                \
+    VERB(metrics)                                                                                                                \
     VERB(copies)                                                                                                                 \
     VERB(features)                                                                                                               \
     VERB(experiment)                                                                                                             \

@@ -63,7 +63,7 @@ static int time_sampling(ft_walk *w, ft_plan *plan, int64_t runs, double *ms)
     const float *x;
     for (int64_t k = -1; k < runs; k++) {
         double start = ft_now();
-        FT_TRY(ft_walk_run(w, plan, 1, 0, NULL, &x));
+        FT_TRY(ft_walk_run(w, plan, NULL, 1, 0, NULL, &x));
         if (k >= 0) ms[k] = 1000 * (ft_now() - start);
     }
     qsort(ms, (size_t)runs, sizeof *ms, ft_bench_by_value);

@@ -6,6 +6,7 @@
 
 #include "classify/classifier.h"
 #include "common/base/files.h"
+#include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "common/train/precision.h"
@@ -53,6 +54,14 @@ const ft_verb ft_verb_init = {"init",
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
 
 enum { SHOWN = 12 };
+
+/* a matrix with its axes in the other order */
+static ft_st_tensor turned(const ft_st_tensor *t)
+{
+    ft_st_tensor u = *t;
+    if (t->ndim == 2) u.dim[0] = t->dim[1], u.dim[1] = t->dim[0];
+    return u;
+}
 
 /* same dims, apart from trailing ones (a 1x1 convolution holds a linear layer), and from the first, of which it has one of
  * `parts` */
@@ -102,18 +111,25 @@ static bool stand_in(const char *preset, ft_params *params, const unsigned char 
     return false;
 }
 
-/* One tensor of a file into part `part` of `parts` of a parameter. */
-static int take(ft_params *params, const ft_param_info *e, const ft_st_tensor *t, int part, int parts, difference *d)
+/* One tensor of a file into part `part` of `parts` of a parameter; `turn`: transposed. */
+static int take(ft_params *params, const ft_param_info *e, const ft_st_tensor *t, int part, int parts, bool turn, difference *d)
 {
     char line[600], a[96], b[96];
-    if (!fits(t, e, parts)) {
+    ft_st_tensor shape = turn ? turned(t) : *t;
+    float *to = ft_params_flat(params, FT_WEIGHTS) + e->offset + part * t->count;
+    if (!fits(&shape, e, parts)) {
         snprintf(line, sizeof line, "shape: %s is %s, the model has %s", t->name, shape_text(t->ndim, t->dim, a, sizeof a),
                  shape_text(e->ndim, e->dim, b, sizeof b));
         note(d, d->shapes++, line);
         return FT_OK;
     }
     d->taken++;
-    return ft_safetensors_f32(t, ft_params_flat(params, FT_WEIGHTS) + e->offset + part * t->count);
+    if (!turn) return ft_safetensors_f32(t, to);
+    float *from = ft_alloc_n(t->count + 1, sizeof *from);
+    int rc = from ? ft_safetensors_f32(t, from) : FT_FAIL(FT_ENOMEM, "no memory for %s", t->name);
+    for (int64_t i = 0; rc == FT_OK && i < t->count; i++) to[i % t->dim[1] * t->dim[0] + i / t->dim[1]] = from[i];
+    ft_free(from);
+    return rc;
 }
 
 /* Where files hold the moving average that the authors sample with, that is what is taken. */
@@ -130,7 +146,7 @@ static int take_average(const char *preset, ft_params *params, const ft_safetens
             used[base + (int)(t - file[f].tensor)] = true;
             filled[k] = WHOLE;
             d->averaged++;
-            FT_TRY(take(params, e, t, 0, 1, d));
+            FT_TRY(take(params, e, t, 0, 1, false, d));
         }
     }
     return FT_OK;
@@ -158,7 +174,7 @@ static int match(const char *preset, ft_params *params, ft_safetensors *file, in
                 if (d->averaged || filled[k] & 1 << part) break; /* nothing is a mixture of both */
                 filled[k] |= parts == 1 ? WHOLE : 1 << part;
                 if (filled[k] == (1 << parts) - 1) filled[k] = WHOLE;
-                rc = take(params, e, t, part, parts, d);
+                rc = take(params, e, t, part, parts, ft_public_turned(preset, t->name), d);
                 break;
             }
         }
@@ -211,6 +227,9 @@ static int import_files(ft_cli *c, int n, const char *const *path, bool only_che
     }
     FT_TRY_TO(rc, done, ft_model_classes_in(preset, cfg, file, n, &classes));
     FT_TRY_TO(rc, done, ft_model_store(&params, preset, cfg, classes, 0));
+    int renamed = 0;
+    if (n == 1) FT_TRY_TO(rc, done, ft_public_by_order(preset, params, &file[0], &renamed));
+    if (renamed) ft_log("%s: its names are not known; %d tensors are taken by their order and shapes", path[0], renamed);
     FT_TRY_TO(rc, done, match(preset, params, file, n, &d));
     size_t i;
     json_t *line;

@@ -7,6 +7,7 @@
 #include "common/base/status.h"
 #include "common/base/streams.h"
 #include "common/vision/dino.h"
+#include "common/vision/judge.h"
 #include "gen/generator.h"
 #include "gen/image_vae.h"
 #include "gen/lpips.h"
@@ -151,6 +152,28 @@ static ft_t classifier(ft_graph *g, const char *preset, const ft_config *cfg, co
     return AS_IS(preset, cfg, classes), ft_classifier_network(g, preset, in[0], classes, 0, 0, NULL);
 }
 
+/* the i-th of those that see pictures, or clips */
+static const char *judge_at(int i, bool clips)
+{
+    for (int k = 0; ft_judge_at(k); k++)
+        if ((ft_judge_at(k)->frames > 0) == clips && i-- == 0) return ft_judge_at(k)->name;
+    return NULL;
+}
+static const char *picture_judge_preset(int i) { return judge_at(i, false); }
+static const char *clip_judge_preset(int i) { return judge_at(i, true); }
+static ft_t judge(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
+{
+    return AS_IS(preset, cfg, classes), ft_judge_network(g, preset, in[0]);
+}
+static void judge_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
+{
+    const ft_judge_preset *p = ft_judge_find(preset);
+    (void)cfg, (void)input;
+    *dim++ = 1;
+    if (p->frames) *dim++ = p->frames;
+    memcpy(dim, (int64_t[]){p->size, p->size, 3}, 3 * sizeof *dim);
+}
+
 /* x (B,T,D) -> p(positive) of the video, then of its snippets (B,1+T) */
 static ft_t mil(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
@@ -290,6 +313,26 @@ static const ft_model rows[] = {
      .axes = "b",
      .frozen = true,
      .build = lpips},
+    {.kind = "metric",
+     .suffix = "",
+     .preset = picture_judge_preset,
+     .n_in = 1,
+     .in = {{"x", "bchw", "bhwc", {0}}},
+     .file_axes = "bc",
+     .axes = "bc",
+     .frozen = true,
+     .build = judge,
+     .shape = judge_shape},
+    {.kind = "metric",
+     .suffix = "",
+     .preset = clip_judge_preset,
+     .n_in = 1,
+     .in = {{"x", "bcfhw", "bfhwc", {0}}},
+     .file_axes = "bc",
+     .axes = "bc",
+     .frozen = true,
+     .build = judge,
+     .shape = judge_shape},
     {.kind = "critic",
      .suffix = "",
      .preset = patchgan_preset,
@@ -377,5 +420,6 @@ ft_work ft_model_work(const char *name)
 {
     if (ft_generator_find(name)) return ft_generator_find(name)->work;
     if (ft_classifier_find(name)) return ft_classifier_find(name)->work;
+    if (ft_judge_find(name)) return ft_judge_work(name);
     return !strncmp(name, "dino", 4) ? FT_WORK_PRODUCTS : FT_WORK_CONVOLUTIONS; /* VAEs, RAFT, LPIPS */
 }

@@ -50,6 +50,8 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
 /* Of a canonical name (room for 256): is it one of n parts, end to end along the first axis, of a tensor of ours? Then `name`
  * becomes that one's, and `part` says which. 1: it is a whole one. */
 int ft_public_part(const char *preset, char *name, int *part);
+/* Whether a matrix of a public file, by its name there, is ours transposed. */
+bool ft_public_turned(const char *preset, const char *name);
 /* LVDM's checkpoints hold the weights twice: the moving average, which LVDM samples with, under "model_ema." and the name
  * without dots. True: `to` is where that of our tensor `name` is. */
 bool ft_public_average(const char *preset, const char *name, char *to, size_t size);
@@ -73,5 +75,14 @@ bool ft_public_optional(const char *preset, const char *name);
 const char *ft_model_our_name(const char *preset, const ft_st_tensor *t, char name[256]);
 /* How many classes the files' model has. A generator that is told of classes says so in `cfg`. */
 int ft_model_classes_in(const char *preset, ft_config *cfg, const ft_safetensors *file, int n_files, int64_t *classes);
+
+/* A file of I3D of which no name is known gets our names, if the shapes of its convolutions are ours in their order and each
+ * vector says what it is (bias or beta, mean, var ...); otherwise it stays as it is. `renamed` tensors; FT_ENOMEM. */
+int ft_public_by_order(const char *preset, const ft_params *p, ft_safetensors *st, int *renamed);
+
+/* The same questions about the networks of judge.h alone (judge_names.c). */
+void ft_judge_public_name(const char *preset, char *name, size_t size);
+bool ft_judge_public_idle(const char *preset, const char *name);
+bool ft_judge_public_optional(const char *preset, const char *name);
 
 #endif

@@ -39,7 +39,8 @@ bool ft_public_idle(const char *preset, const char *name)
     for (int i = 0; i < N_ADAPTERS; i++)
         if (of_family(preset, "endora") && !strcmp(name, adapters[i].name)) return true;
     if (ft_stylegan_find(preset) && ends(name, "resample_filter")) return true; /* every layer holds the low pass once more */
-    return ends(name, ".num_batches_tracked") || (of_family(preset, "medsora") && ends(name, frequencies));
+    return ends(name, ".num_batches_tracked") || ft_judge_public_idle(preset, name) ||
+           (of_family(preset, "medsora") && ends(name, frequencies));
 }
 
 /* Appends a tensor; `data` is borrowed. */

@@ -142,11 +142,14 @@ static void dino(char *s, size_t size)
 
 int ft_public_part(const char *preset, char *name, int *part)
 {
-    static const char *const parts[] = {".attn.q.", ".attn.k.", ".attn.v."};
+    static const char *const dinos[] = {".attn.q.", ".attn.k.", ".attn.v.", ".attn.qkv."}, *const clips[] = {
+                                                                                               ".attn.in_q_", ".attn.in_k_",
+                                                                                               ".attn.in_v_", ".attn.in_proj_"};
+    const char *const *parts = starts(preset, "clip-") ? clips : dinos;
     *part = 0;
-    for (int i = 0; starts(preset, "dino") && i < 3; i++) {
+    for (int i = 0; (starts(preset, "dino") || parts == clips) && i < 3; i++) {
         if (!strstr(name, parts[i])) continue;
-        ft_replace(name, 256, parts[i], ".attn.qkv.");
+        ft_replace(name, 256, parts[i], parts[3]);
         *part = i;
         return 3;
     }
@@ -172,6 +175,7 @@ void ft_public_name(const char *preset, const char *from, char *to, size_t size)
     if (starts(preset, "raft-")) raft(to, size);
     if (starts(preset, "lpips-")) lpips(preset, to, size);
     if (starts(preset, "lvdm-vae")) lvdm_vae(to, size);
+    ft_judge_public_name(preset, to, size);
 }
 
 bool ft_public_average(const char *preset, const char *name, char *to, size_t size)
@@ -208,6 +212,7 @@ bool ft_public_optional(const char *preset, const char *name)
 {
     const ft_classifier *family = ft_classifier_find(preset);
     if (starts(name, "scaling_layer.")) return true; /* fixed colours of LPIPS */
+    if (ft_judge_public_optional(preset, name)) return true;
     if (starts(preset, "dinov2") && !strcmp(name, "mask_token")) return true;
     if (family && !strncmp(name, family->head, (size_t)(strrchr(family->head, '.') - family->head) + 1)) return true;
     return starts(preset, "timesformer-") && (!strcmp(name, "time_embed") || strstr(name, ".temporal_fc.") != NULL);

@@ -162,20 +162,24 @@ static int closest_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a
 }
 
 /* how like real clips: a row a distance */
-static void likeness(FILE *f, const ft_arm_result *a)
+static void likeness(FILE *f, const char *where, const ft_set_distance of[FT_SET_DISTANCES], int64_t alike)
 {
-    char heads[200];
-    if (isnan(a->distance[0].value)) return;
-    snprintf(heads, sizeof heads, "how like real clips|all clips [95 %% interval]|the first %lld|%lld held-out real clips|best",
-             (long long)a->alike, (long long)a->alike);
-    ft_html_table t = ft_html_table_begin(f, a->alike ? heads : "how like real clips|all clips [95 % interval]|best");
+    char heads[300];
+    if (isnan(of[0].value)) return;
+    if (alike)
+        snprintf(heads, sizeof heads,
+                 "how like real clips%s|all clips [95 %% interval]|the first %lld|%lld held-out real clips|best", where,
+                 (long long)alike, (long long)alike);
+    else snprintf(heads, sizeof heads, "how like real clips%s|all clips [95 %% interval]|best", where);
+    ft_html_table t = ft_html_table_begin(f, heads);
     for (int i = 0; i < FT_SET_DISTANCES; i++) {
-        const ft_set_distance *d = &a->distance[i];
+        const ft_set_distance *d = &of[i];
+        if (isnan(d->value)) continue; /* of an older run */
         ft_html_row(&t, false);
         ft_html_name(&t, ft_set_distance_names[i].title, "");
         if (isnan(d->low)) ft_html_cell(&t, "%.3g", d->value);
         else ft_html_cell(&t, "%.3g [%.3g, %.3g]", d->value, d->low, d->high);
-        if (a->alike) ft_html_cell(&t, "%.3g", d->alike), ft_html_cell(&t, "%.3g", d->floor);
+        if (alike) ft_html_cell(&t, "%.3g", d->alike), ft_html_cell(&t, "%.3g", d->floor);
         ft_html_name(&t, ft_set_distance_names[i].best, "");
     }
     ft_html_table_end(&t);
@@ -199,7 +203,10 @@ static int arm_clips(FILE *f, const ft_experiment *x, const ft_arm_result *a)
     ft_html_text(f, embedding ? embedding : "they are");
     fputs(".</p>\n", f);
     json_decref(facts);
-    likeness(f, a);
+    likeness(f, "", a->distance, a->alike);
+    char where[80];
+    snprintf(where, sizeof where, ", in %s", a->network);
+    likeness(f, where, a->seen, a->seen_alike);
     return FT_OK;
 }
 
@@ -252,7 +259,7 @@ int ft_report_clips(FILE *f, const ft_result *r)
         fputs("<p class=soft>How like real clips: distances to the training pool in pooled features of a fixed random X3D whose "
               "normalisation is that of the pool. None is FVD, and they compare only within this page. Most depend on how many "
               "clips there are, so hold the first clips against as many held-out real ones. Balls reach to the fifth "
-              "neighbour.</p>\n",
+              "neighbour. Where probes look through a frozen network, the same distances in its features stand below.</p>\n",
               f);
     for (int i = 0; rc == FT_OK && i < r->n; i++) {
         bool same = false; /* arms that differ in their settings often share their clips */

@@ -62,6 +62,11 @@ static void csv(const ft_result *r, FILE *f)
         const char *d = ft_set_distance_names[i].name;
         fprintf(f, ",real_%s,real_%s_ci_low,real_%s_ci_high,real_%s_alike,real_%s_floor", d, d, d, d, d);
     }
+    fputs(",features_network", f);
+    for (int i = 0; i < FT_SET_DISTANCES; i++) {
+        const char *d = ft_set_distance_names[i].name;
+        fprintf(f, ",features_%s,features_%s_ci_low,features_%s_ci_high,features_%s_alike,features_%s_floor", d, d, d, d, d);
+    }
     fputc('\n', f);
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
@@ -81,6 +86,12 @@ static void csv(const ft_result *r, FILE *f)
         else fputs(",,,,,,,,", f);
         for (int k = 0; k < FT_SET_DISTANCES; k++) {
             const ft_set_distance *d = &a->distance[k];
+            numbers(f, (double[]){d->value, d->low, d->high, d->alike, d->floor}, 5, "%.6g");
+        }
+        fputc(',', f);
+        ft_csv_cell(f, a->network);
+        for (int k = 0; k < FT_SET_DISTANCES; k++) {
+            const ft_set_distance *d = &a->seen[k];
             numbers(f, (double[]){d->value, d->low, d->high, d->alike, d->floor}, 5, "%.6g");
         }
         fputc('\n', f);
@@ -154,14 +165,16 @@ static void verdicts(const ft_result *r, FILE *f, const char *item, const char *
 }
 
 /* a line: "medsora-tiny: like real clips, and as many held-out real clips: frechet 3.1 (1.2), mmd 0.4 [0.2, 0.6] (0.01), ..." */
-static void likeness(const ft_arm_result *a, FILE *f)
+static void likeness(const ft_arm_result *a, const char *network, const ft_set_distance of[FT_SET_DISTANCES], int64_t alike,
+                     FILE *f)
 {
-    if (isnan(a->distance[0].value)) return;
-    fprintf(f, "%s: how like real clips%s:", a->name, a->alike ? " (held-out real clips)" : "");
+    if (isnan(of[0].value)) return;
+    fprintf(f, "%s: how like real clips%s%s%s:", a->name, *network ? " in " : "", network, alike ? " (held-out real clips)" : "");
     for (int i = 0; i < FT_SET_DISTANCES; i++) {
-        const ft_set_distance *d = &a->distance[i];
-        fprintf(f, "%s %s %.3g", i ? "," : "", ft_set_distance_names[i].name, a->alike ? d->alike : d->value);
-        if (a->alike) fprintf(f, " (%.3g)", d->floor);
+        const ft_set_distance *d = &of[i];
+        if (isnan(d->value)) continue; /* of an older run */
+        fprintf(f, "%s %s %.3g", i ? "," : "", ft_set_distance_names[i].name, alike ? d->alike : d->value);
+        if (alike) fprintf(f, " (%.3g)", d->floor);
     }
     fputc('\n', f);
 }
@@ -198,7 +211,8 @@ void ft_summary_print(const ft_result *r, FILE *f)
     for (int i = 0; i < r->n; i++) {
         bool said = false; /* of the same clips */
         for (int k = 0; k < i; k++) said |= r->arm[k].likeness == r->arm[i].likeness;
-        if (!said) likeness(&r->arm[i], f);
+        if (!said) likeness(&r->arm[i], "", r->arm[i].distance, r->arm[i].alike, f);
+        if (!said) likeness(&r->arm[i], r->arm[i].network, r->arm[i].seen, r->arm[i].seen_alike, f);
     }
     for (int i = 0; i < r->n; i++) {
         char text[FT_PASSPORT_TEXT];
@@ -237,7 +251,7 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
     char text[FT_SENTENCE];
     ft_verdict_text(r, a, text);
     return json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:s,s:o,s:o,s:o,s:"
-                     "o,s:o,s:o,s:I}",
+                     "o,s:o,s:o,s:I,s:s,s:o,s:I}",
                      "arm", a->name, "runs", a->n, "f1_mean", a->f1.mean, "f1_std", a->f1.std, "f1_ci_low", a->f1.low,
                      "f1_ci_high", a->f1.high, "delta_f1", real(a->delta.mean), "delta_ci_low", real(a->delta.low),
                      "delta_ci_high", real(a->delta.high), "p_value", real(a->p), "p_holm", real(a->p_holm), "eps_mse",
@@ -248,7 +262,8 @@ static json_t *arm_json(const ft_result *r, const ft_arm_result *a)
                      text, "worth_labels", labels(a->worth.mean), "worth_low", labels(a->worth.low), "worth_high",
                      labels(a->worth.high), "memorisation", a->passport ? ft_memorisation_json(&a->copies) : json_null(),
                      "filter", filtered_json(&a->filtered), "distances", ft_set_distances_json(a->distance), "alike_clips",
-                     (json_int_t)a->alike);
+                     (json_int_t)a->alike, "features_network", a->network, "features_distances", ft_set_distances_json(a->seen),
+                     "features_alike_clips", (json_int_t)a->seen_alike);
 }
 
 static json_t *curve_json(const ft_result *r)

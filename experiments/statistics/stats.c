@@ -1,6 +1,5 @@
 #include "experiments/statistics/stats.h"
 
-#include <lapacke.h>
 #include <stdbool.h>
 #include <math.h>
 #include <stdlib.h>
@@ -174,59 +173,4 @@ void ft_holm(double *p, int m)
         out[best] = last > 1 ? 1 : last;
     }
     memcpy(p, out, sizeof *p * (size_t)m);
-}
-
-static void moments(const float *x, int64_t n, int d, double *mean, double *cov)
-{
-    memset(mean, 0, (size_t)d * sizeof *mean);
-    memset(cov, 0, (size_t)(d * d) * sizeof *cov);
-    for (int64_t i = 0; i < n; i++)
-        for (int k = 0; k < d; k++) mean[k] += (double)x[i * d + k] / (double)n;
-    for (int64_t i = 0; i < n; i++)
-        for (int k = 0; k < d; k++)
-            for (int q = 0; q <= k; q++)
-                cov[k * d + q] += ((double)x[i * d + k] - mean[k]) * ((double)x[i * d + q] - mean[q]) / (double)(n - 1);
-    for (int k = 0; k < d; k++)
-        for (int q = k + 1; q < d; q++) cov[k * d + q] = cov[q * d + k];
-}
-
-/* c = a b, all (d, d) */
-static void product(const double *a, const double *b, double *c, int d)
-{
-    memset(c, 0, (size_t)(d * d) * sizeof *c);
-    for (int i = 0; i < d; i++)
-        for (int k = 0; k < d; k++)
-            for (int j = 0; j < d; j++) c[i * d + j] += a[i * d + k] * b[k * d + j];
-}
-
-int ft_frechet(const float *a, int64_t n, const float *b, int64_t m, int d, double *distance)
-{
-    if (n < 2 || m < 2) return FT_FAIL(FT_EDATA, "a Frechet distance needs two clips on each side");
-    size_t dd = (size_t)(d * d);
-    double *buffer = ft_alloc((5 * dd + 4 * (size_t)d) * sizeof *buffer);
-    if (!buffer) return FT_FAIL(FT_ENOMEM, "no memory for covariances of %d features", d);
-    double *c1 = buffer, *c2 = c1 + dd, *v = c2 + dd, *root = v + dd, *t = root + dd, *m1 = t + dd, *m2 = m1 + d, *w = m2 + d;
-    moments(a, n, d, m1, c1);
-    moments(b, m, d, m2, c2);
-    double trace = 0, shift = 0;
-    for (int i = 0; i < d; i++) trace += c1[i * d + i] + c2[i * d + i], shift += (m1[i] - m2[i]) * (m1[i] - m2[i]);
-    /* tr sqrt(C1 C2) = sum of roots of the eigenvalues of R C2 R with R = sqrt(C1), which is symmetric */
-    memcpy(v, c1, dd * sizeof *v);
-    int rc = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', d, v, d, w) == 0
-                 ? FT_OK
-                 : FT_FAIL(FT_EDATA, "the covariance has no eigenvalues: are there NaN features?");
-    if (rc == FT_OK) {
-        for (int i = 0; i < d; i++)
-            for (int j = 0; j < d; j++) {
-                root[i * d + j] = 0;
-                for (int k = 0; k < d; k++) root[i * d + j] += v[i * d + k] * sqrt(fmax(w[k], 0)) * v[j * d + k];
-            }
-        product(root, c2, t, d);
-        product(t, root, v, d);
-        rc = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'N', 'U', d, v, d, w) == 0 ? FT_OK : FT_FAIL(FT_EDATA, "no eigenvalues");
-        for (int i = 0; i < d; i++) trace -= 2 * sqrt(fmax(w[i], 0));
-    }
-    *distance = shift + trace;
-    ft_free(buffer);
-    return rc;
 }

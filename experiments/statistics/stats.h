@@ -53,7 +53,4 @@ double ft_sign_flip(const double *difference, int n);
 /* Holm's correction of m p-values, in place of `p`; NaN stays NaN and does not count. */
 void ft_holm(double *p, int m);
 
-/* Frechet distance of the Gaussians fitted to two sets of d-dimensional features (Dowson & Landau 1982). Needs LAPACK. */
-int ft_frechet(const float *a, int64_t n, const float *b, int64_t m, int d, double *distance);
-
 #endif

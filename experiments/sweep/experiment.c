@@ -95,6 +95,12 @@ static int read_results(ft_result *r)
         ft_set_distances_read(json_object_get(facts, "distances"), a->distance);
         a->alike = json_integer_value(json_object_get(facts, "alike_clips"));
         json_decref(facts);
+        facts = a->distances ? ft_stage_facts(a->distances) : NULL;
+        ft_set_distances_read(json_object_get(facts, "distances"), a->seen);
+        a->seen_alike = json_integer_value(json_object_get(facts, "alike_clips"));
+        const char *network = json_string_value(json_object_get(facts, "network"));
+        snprintf(a->network, sizeof a->network, "%s", network ? ft_base_name(network) : "");
+        json_decref(facts);
         if (!isnan(a->psnr)) r->psnr = a->psnr;
         if (!*r->vae_log) snprintf(r->vae_log, sizeof r->vae_log, "%s", a->vae_log);
     }

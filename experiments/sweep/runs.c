@@ -9,6 +9,7 @@
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/stages/stage_data.h"
+#include "experiments/stages/stage_distances.h"
 #include "experiments/stages/stage_features.h"
 #include "experiments/stages/stage_filter.h"
 #include "experiments/stages/stage_likeness.h"
@@ -152,6 +153,8 @@ int ft_run_plan(ft_experiment *x, ft_arm_result *arm, int split, int seed)
         if (!arm->likeness && ft_arm_brings_clips(c))
             FT_TRY(ft_stage_likeness(x, c->cfg, c->label, f, c->made, c->file, &arm->likeness));
         FT_TRY(plan_classifier(run, seed));
+        if (!arm->distances && run->seen_own) /* computed anyway: distances of them cost nothing */
+            FT_TRY(ft_stage_distances(x, c->cfg, c->label, f, run->seen, run->seen_own, c->made, c->file, &arm->distances));
     }
     return FT_OK;
 }

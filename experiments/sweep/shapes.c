@@ -8,6 +8,7 @@
 #include "common/base/streams.h"
 #include "common/io/clipstore.h"
 #include "common/vision/dino.h"
+#include "common/vision/judge.h"
 #include "gen/align.h"
 #include "gen/gan.h"
 #include "gen/generator.h"
@@ -156,9 +157,14 @@ int ft_shapes_generator(const ft_config *cfg, const char *preset, const char *st
     return ask(generator, cfg, "generator.model", preset, store, frames, size);
 }
 
-/* What a network of pictures looks at: whole patches, and places that can be averaged to a grid. */
-static int features(const ft_config *cfg, int size)
+/* What a frozen network looks at: clips that are long enough; pictures of whole patches, and places that can be averaged to a
+ * grid. */
+static int features(const ft_config *cfg, int frames, int size)
 {
+    const ft_judge_preset *judge = ft_judge_find(ft_config_text(cfg, "features.model"));
+    if (judge && frames < judge->fewest)
+        return FT_FAIL(FT_ECONFIG, "%s: features.model: %s sees clips of %d frames at least, these have %d",
+                       ft_config_origin(cfg, "features.model"), judge->name, judge->fewest, frames);
     const ft_dino_preset *d = ft_dino_find(ft_config_text(cfg, "features.model"));
     int64_t side = ft_config_int(cfg, "features.size"), grid = ft_config_int(cfg, "features.grid");
     if (!d) return FT_OK;
@@ -184,7 +190,7 @@ int ft_shapes_classifier(const ft_config *cfg, const char *store, int frames, in
     const char *model = ft_config_text(cfg, "classifier.model");
     const ft_classifier *f = ft_classifier_find(model);
     if (!f) return FT_OK; /* said elsewhere */
-    if (f->of_features) return features(cfg, size);
+    if (f->of_features) return features(cfg, frames, size);
     return ask(classifier, cfg, "classifier.model", model, store, frames, size);
 }
 

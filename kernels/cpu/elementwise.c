@@ -306,6 +306,7 @@ void FT_CPU(reduce)(const ft_call *c)
 
 /* ---- random numbers ----------------------------------------------------------------------------------------------------- */
 
+/* in: x, and, or NULL, what is added to what is left of it */
 void FT_CPU(dropout)(const ft_call *c)
 {
     const ft_buf *x = c->in[0];
@@ -313,7 +314,7 @@ void FT_CPU(dropout)(const ft_call *c)
     int64_t per_sample = x->count / x->dim[0];
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t at = 0; at < x->count; at += FT_BLOCK) {
-        float tx[FT_BLOCK], ty[FT_BLOCK], u[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
+        float tx[FT_BLOCK], tb[FT_BLOCK], ty[FT_BLOCK], u[FT_BLOCK], *y = ft_into(ty, c->out[0], at);
         int64_t n = FT_MIN(FT_BLOCK, x->count - at);
         const float *v = ft_load(tx, x, at, n);
         if (c->attr->scalar.by_sample)
@@ -324,7 +325,8 @@ void FT_CPU(dropout)(const ft_call *c)
                 u[i] = i == 0 || (at + i) % per_sample == 0 ? four[sample % 4] : u[i - 1];
             }
         else ft_uniform_row(c, x->count, at, u, n);
-        for (int64_t i = 0; i < n; i++) y[i] = u[i] >= p ? v[i] * keep : 0.0f;
+        const float *beside = c->n_in > 1 ? ft_load(tb, c->in[1], at, n) : NULL;
+        for (int64_t i = 0; i < n; i++) y[i] = (u[i] >= p ? v[i] * keep : 0.0f) + (beside ? beside[i] : 0.0f);
         ft_store_at(c->out[0], at, y, n);
     }
 }

@@ -184,6 +184,7 @@ int ft_cuda_flash_prepare(ft_call *c, bool back)
     }
     c->state = f;
     c->free_state = free;
+    c->bound = true;
     f->sum_at = ft_dnn_plan_work(f->plan);
     f->dq_at = f->sum_at + sum_bytes(&s);
     size_t work = !back ? f->sum_at : f->sums ? f->dq_at + dq_bytes(&s) : f->dq_at;

@@ -213,6 +213,7 @@ static int place_weights(ft_call *c, conv_state *s)
 {
     size_t bytes = ((size_t)count_of(&s->weights) * 4 + 255) / 256 * 256;
     c->work_size = s->packed_at = ft_dnn_plan_work(s->plan);
+    c->bound = s->plan != NULL;
     if (!s->plan) return FT_OK;
     if (c->weights_move) {
         c->work_size += bytes;
@@ -403,6 +404,7 @@ extern "C" int ft_cuda_prepare_conv_bwd_w(ft_call *c)
     FT_TRY(begin(c, z.o, dy->dim[4], x->dim[4], &s));
     if (c->out[0] && all_aligned(c)) build(&s->plan, &z, BY_W, false, false);
     if (c->out[0]) note(c, s, "a convolution, by w");
+    c->bound = s->plan != NULL;
     s->packed_at = ft_dnn_plan_work(s->plan);
     s->sums_at = s->packed_at + ((size_t)count_of(&s->weights) * 4 + 255) / 256 * 256;
     c->work_size = s->sums_at + (c->n_out > 1 && c->out[1] ? ft_cuda_column_sums_work(dy->count / dy->dim[4], dy->dim[4]) : 0);

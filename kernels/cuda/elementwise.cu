@@ -248,26 +248,27 @@ static __global__ void dropout(T *y, const T *x, int64_t n, float p, const ft_st
     }
 }
 
-/* one draw for each sample: a block has one, and passes it on; grid: samples * parts */
+/* one draw for each sample: a block has one, and passes it on; grid: samples * parts; y = what is left of x, + beside */
 template <typename T, int N>
-static __global__ void drop_samples(T *y, const T *x, int64_t per_sample, int64_t samples, float p, const ft_step *step,
-                                    uint32_t stream, unsigned parts)
+static __global__ void drop_samples(T *y, const T *x, const T *beside, int64_t per_sample, int64_t samples, float p,
+                                    const ft_step *step, uint32_t stream, unsigned parts)
 {
     int64_t sample = blockIdx.x / parts, base = sample * per_sample;
     float keep = ft_uniform1(step, stream, samples, sample) >= p ? 1.0f / (1.0f - p) : 0.0f;
     for (int64_t i = (int64_t)(blockIdx.x % parts) * FT_THREADS + threadIdx.x; i < per_sample / N;
          i += (int64_t)parts * FT_THREADS) {
-        float v[N];
+        float v[N], b[N] = {0};
         ft_read_inside<N>(v, x + base + i * N, keep > 0);
+        if (beside) ft_read<N>(b, beside + base + i * N);
 #pragma unroll
-        for (int k = 0; k < N; k++) v[k] *= keep;
+        for (int k = 0; k < N; k++) v[k] = v[k] * keep + b[k];
         ft_write<N>(y + base + i * N, v);
     }
 }
 
 extern "C" void ft_cuda_dropout(const ft_call *c)
 {
-    const ft_buf *x = c->in[0], *y = c->out[0];
+    const ft_buf *x = c->in[0], *y = c->out[0], *beside = c->n_in > 1 ? c->in[1] : NULL;
     int64_t samples = x->dim[0], each = x->count / samples;
     float p = c->attr->scalar.a;
     if (!c->attr->scalar.by_sample) {
@@ -278,12 +279,12 @@ extern "C" void ft_cuda_dropout(const ft_call *c)
             else FT_RUN((dropout<T, 1>), ft_ceil(x->count, 4), ft_as<T>(y), ft_as<const T>(x), x->count, p, c->step, c->stream));
         return;
     }
-    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, each) && ft_aligned(y), {
+    FT_BY_TYPE(x->dtype, FT_BY_WIDTH(ft_wide(x, each) && ft_aligned(y) && ft_aligned(beside), {
                    int64_t parts = ft_ceil(each, (int64_t)FT_THREADS * N * 8), enough = ft_ceil(1056, samples),
                            most = ft_ceil(each, (int64_t)FT_THREADS * N);
                    parts = parts > enough ? parts : enough < most ? enough : most;
                    FT_LAUNCH((drop_samples<T, N>), (unsigned)(samples * parts), FT_THREADS, 0, ft_cuda_stream, ft_as<T>(y),
-                             ft_as<const T>(x), each, samples, p, c->step, c->stream, (unsigned)parts);
+                             ft_as<const T>(x), ft_as<const T>(beside), each, samples, p, c->step, c->stream, (unsigned)parts);
                }));
 }
 

@@ -36,6 +36,7 @@ static int need(ft_call *c, bool backward)
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory for the Fourier transform");
     c->state = s;
     c->free_state = free_fft;
+    c->bound = true;
     c->work_size = (size_t)(p.all * (p.hw + 2 * p.h * p.half + 2)) * sizeof(float) + 512;
     s->has_forward = cufftPlanMany(&s->forward, 2, n, NULL, 1, 0, NULL, 1, 0, CUFFT_R2C, (int)p.all) == CUFFT_SUCCESS;
     if (!s->has_forward || cufftSetStream(s->forward, ft_cuda_stream) != CUFFT_SUCCESS)

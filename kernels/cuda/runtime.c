@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-cudaStream_t ft_cuda_stream;
+cudaStream_t ft_cuda_stream; /* the first queue's, but while a step is recorded */
 
 static struct {
     bool started, shim;
     char fault[400], text[400], identity[300];
-    cudaEvent_t mark[FT_MARKS], from, to;
+    cudaEvent_t mark[FT_MARKS], from, to, *signal;
+    cudaStream_t queue[FT_QUEUES];
+    int signals;
     char *stage; /* pinned: what `upload` and `download` go through */
     struct taken {
         void *p;
@@ -74,6 +76,7 @@ static int start(int index)
         return FT_FAIL(FT_EDEVICE, "%s has compute capability %d.%d; 8.0 (A100, RTX 30) or later is needed. Use --device cpu",
                        p.name, p.major, p.minor);
     CUDA(cudaStreamCreateWithFlags(&ft_cuda_stream, cudaStreamNonBlocking), "a stream");
+    device.queue[0] = ft_cuda_stream;
     for (int i = 0; i < FT_MARKS; i++) CUDA(cudaEventCreateWithFlags(&device.mark[i], cudaEventDisableTiming), "an event");
     CUDA(cudaEventCreateWithFlags(&device.from, 0), "an event");
     CUDA(cudaEventCreateWithFlags(&device.to, 0), "an event");
@@ -263,21 +266,38 @@ static int check(void)
 
 /* ---- graphs -------------------------------------------------------------------------------------------------------------- */
 
-static int record_begin(void)
+/* Streams and events stay for the next recording. Events: one for each signal, since a later wait must not see a later record. */
+static int record_begin(int queues, int signals)
 {
-    return ft_cuda_ok(cudaStreamBeginCapture(ft_cuda_stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+    for (int i = 1; i < queues; i++)
+        if (!device.queue[i]) CUDA(cudaStreamCreateWithFlags(&device.queue[i], cudaStreamNonBlocking), "a stream");
+    if (signals > device.signals) {
+        cudaEvent_t *more = realloc(device.signal, (size_t)signals * sizeof *more);
+        if (!more) return FT_FAIL(FT_ENOMEM, "no memory for the events of a recorded step");
+        device.signal = more;
+        while (device.signals < signals) {
+            CUDA(cudaEventCreateWithFlags(&device.signal[device.signals], cudaEventDisableTiming), "an event");
+            device.signals++;
+        }
+    }
+    return ft_cuda_ok(cudaStreamBeginCapture(device.queue[0], cudaStreamCaptureModeThreadLocal), "recording a step");
 }
+
+static void queue(int k) { ft_cuda_stream = device.queue[k]; }
+static int signal(int k) { return ft_cuda_ok(cudaEventRecord(device.signal[k], ft_cuda_stream), "an event"); }
+static int follow(int k) { return ft_cuda_ok(cudaStreamWaitEvent(ft_cuda_stream, device.signal[k], 0), "waiting for an event"); }
 
 static bool record_holds(void)
 {
     enum cudaStreamCaptureStatus s = cudaStreamCaptureStatusNone;
-    return cudaStreamIsCapturing(ft_cuda_stream, &s) == cudaSuccess && s == cudaStreamCaptureStatusActive && !device.fault[0];
+    return cudaStreamIsCapturing(device.queue[0], &s) == cudaSuccess && s == cudaStreamCaptureStatusActive && !device.fault[0];
 }
 
 static int record_end(ft_recording **r)
 {
     cudaGraph_t graph = NULL;
     *r = NULL;
+    queue(0);
     cudaError_t e = cudaStreamEndCapture(ft_cuda_stream, &graph);
     ft_recording *made = calloc(1, sizeof *made);
     if (made && e == cudaSuccess) e = cudaGraphInstantiate(&made->exec, graph, 0);
@@ -336,6 +356,9 @@ static const ft_device cuda_device = {
     .wait = wait,
     .check = check,
     .record_begin = record_begin,
+    .queue = queue,
+    .signal = signal,
+    .follow = follow,
     .record_holds = record_holds,
     .record_end = record_end,
     .replay = replay,

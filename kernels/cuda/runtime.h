@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-extern cudaStream_t ft_cuda_stream; /* everything happens on it */
+extern cudaStream_t ft_cuda_stream; /* everything happens on it; a node that is recorded: its queue's (kernels/device.h) */
 
 int ft_cuda_ok(cudaError_t e, const char *what);                                   /* FT_OK, FT_ENOMEM or FT_EDEVICE */
 void ft_cuda_fault(const char *format, ...) __attribute__((format(printf, 1, 2))); /* in a kernel: the run fails with this */

@@ -65,6 +65,13 @@ def resize(x, p):
     t = x.permute(0, 2, 1)
     if p[1] == 3:  # cubic, with the scale kept (DINO's positions)
         return F.interpolate(t[..., None].expand(-1, -1, -1, 4), scale_factor=(p[2] / 1000, 1), mode="bicubic", recompute_scale_factor=False)[..., 0].permute(0, 2, 1)
+    if p[1] == 4:  # TensorFlow 1: grid_sample's pixels -1 and 1 are the centres of the first and last
+        at = torch.arange(p[0], dtype=t.dtype) * t.shape[2] / p[0]
+        grid = torch.stack([torch.zeros_like(at), 2 * at / (t.shape[2] - 1) - 1], -1).expand(t.shape[0], 1, -1, 2)
+        return F.grid_sample(t[..., None].expand(-1, -1, -1, 2), grid, padding_mode="border", align_corners=True)[:, :, 0].permute(0, 2, 1)
+    if p[1] > 4:
+        wide = t[..., None].expand(-1, -1, -1, 4)
+        return F.interpolate(wide, size=(p[0], 4), mode=("bilinear", "bicubic")[p[1] - 5], antialias=True)[..., 0].permute(0, 2, 1)
     kw = dict(mode="nearest") if p[1] == 0 else dict(mode="linear", align_corners=p[1] == 2)
     return F.interpolate(t, size=p[0], **kw).permute(0, 2, 1)
 
@@ -305,6 +312,8 @@ TWINS = {  # the longest name that the case begins with decides
     "l2_normalize": lambda i, p: i[0] / i[0].norm(dim=-1, keepdim=True).clamp(min=p[0]),
     "dropout": None,
     "drop_path": None,
+    "residual": None,
+    "residual_odd": None,
     "q_sample": None,
     "randn": None,
     "uniform": None,

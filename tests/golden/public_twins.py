@@ -137,3 +137,111 @@ def medsora_vae(channels=(128, 256, 256, 512), latent=16, layers=3, groups=32, c
     for block, module in zip(vae.decoder.up_blocks, vae.decoder.up_freq_compensations):
         block.register_forward_hook(level(module))
     return vae
+
+
+# ---- Inception as the TorchScript file of StyleGAN2-ADA holds it: its names, scale-free norms; the preprocessing left out ----
+
+
+class Conv2dLayer(torch.nn.Module):
+    def __init__(self, cin, cout, kh, kw, stride=1, pad=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(cout, cin, kh, kw))
+        self.beta, self.mean, self.var = (torch.nn.Parameter(torch.zeros(cout)) for _ in range(3))
+        self.stride, self.pad = stride, [kh // 2, kw // 2] if pad else [0, 0]
+
+    def forward(self, x):
+        x = torch.nn.functional.conv2d(x, self.weight, stride=self.stride, padding=self.pad)
+        return torch.nn.functional.relu(torch.nn.functional.batch_norm(x, self.mean, self.var, bias=self.beta, eps=1e-3))
+
+
+def tower(*layers):
+    """(kh, kw, channels in, out[, stride]) each, called conv, conv_1 ...; a string: the average pool before them"""
+    out = torch.nn.Sequential()
+    k = 0
+    for layer in layers:
+        if layer == "pool":
+            out.add_module("pool", torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False))
+            continue
+        kh, kw, a, b = layer[:4]
+        stride = layer[4] if len(layer) > 4 else 1
+        out.add_module(f"conv_{k}" if k else "conv", Conv2dLayer(a, b, kh, kw, stride, stride == 1))
+        k += 1
+    return out
+
+
+class Joined(torch.nn.Module):
+    def __init__(self, conv, tower, tower_1, tower_2):
+        super().__init__()
+        self.conv, self.tower, self.tower_1, self.tower_2 = conv, tower, tower_1, tower_2
+
+    def forward(self, x):
+        return torch.cat([self.conv(x), self.tower(x), self.tower_1(x), self.tower_2(x)], 1)
+
+
+class Halved(torch.nn.Module):
+    def __init__(self, conv, tower):
+        super().__init__()
+        self.conv, self.tower, self.pool = conv, tower, torch.nn.MaxPool2d(3, 2)
+
+    def forward(self, x):
+        return torch.cat([self.conv(x), self.tower(x), self.pool(x)], 1)
+
+
+class Halved7(torch.nn.Module):
+    def __init__(self, tower, tower_1):
+        super().__init__()
+        self.tower, self.tower_1, self.pool = tower, tower_1, torch.nn.MaxPool2d(3, 2)
+
+    def forward(self, x):
+        return torch.cat([self.tower(x), self.tower_1(x), self.pool(x)], 1)
+
+
+class Wide(torch.nn.Module):
+    def __init__(self, c, pool):
+        super().__init__()
+        self.conv = Conv2dLayer(c, 320, 1, 1)
+        self.tower_conv = Conv2dLayer(c, 384, 1, 1)
+        self.tower_mixed_conv = Conv2dLayer(384, 384, 1, 3, pad=True)
+        self.tower_mixed_conv_1 = Conv2dLayer(384, 384, 3, 1, pad=True)
+        self.tower_1_conv = Conv2dLayer(c, 448, 1, 1)
+        self.tower_1_conv_1 = Conv2dLayer(448, 384, 3, 3, pad=True)
+        self.tower_1_mixed_conv = Conv2dLayer(384, 384, 1, 3, pad=True)
+        self.tower_1_mixed_conv_1 = Conv2dLayer(384, 384, 3, 1, pad=True)
+        self.tower_2_pool = pool
+        self.tower_2_conv = Conv2dLayer(c, 192, 1, 1)
+
+    def forward(self, x):
+        a, b = self.tower_conv(x), self.tower_1_conv_1(self.tower_1_conv(x))
+        return torch.cat([self.conv(x), self.tower_mixed_conv(a), self.tower_mixed_conv_1(a), self.tower_1_mixed_conv(b),
+                          self.tower_1_mixed_conv_1(b), self.tower_2_conv(self.tower_2_pool(x))], 1)
+
+
+def seven(c):
+    return Joined(Conv2dLayer(768, 192, 1, 1), tower((1, 1, 768, c), (1, 7, c, c), (7, 1, c, 192)),
+                  tower((1, 1, 768, c), (7, 1, c, c), (1, 7, c, c), (7, 1, c, c), (1, 7, c, 192)), tower("pool", (1, 1, 768, 192)))
+
+
+def five(c, pooled):
+    return Joined(Conv2dLayer(c, 64, 1, 1), tower((1, 1, c, 48), (5, 5, 48, 64)), tower((1, 1, c, 64), (3, 3, 64, 96), (3, 3, 96, 96)),
+                  tower("pool", (1, 1, c, pooled)))
+
+
+class InceptionNVIDIA(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        layers = {"conv": Conv2dLayer(3, 32, 3, 3, 2), "conv_1": Conv2dLayer(32, 32, 3, 3), "conv_2": Conv2dLayer(32, 64, 3, 3, pad=True),
+                  "pool0": torch.nn.MaxPool2d(3, 2), "conv_3": Conv2dLayer(64, 80, 1, 1), "conv_4": Conv2dLayer(80, 192, 3, 3),
+                  "pool1": torch.nn.MaxPool2d(3, 2), "mixed": five(192, 32), "mixed_1": five(256, 64), "mixed_2": five(288, 64),
+                  "mixed_3": Halved(Conv2dLayer(288, 384, 3, 3, 2), tower((1, 1, 288, 64), (3, 3, 64, 96), (3, 3, 96, 96, 2))),
+                  "mixed_4": seven(128), "mixed_5": seven(160), "mixed_6": seven(160), "mixed_7": seven(192),
+                  "mixed_8": Halved7(tower((1, 1, 768, 192), (3, 3, 192, 320, 2)),
+                                     tower((1, 1, 768, 192), (1, 7, 192, 192), (7, 1, 192, 192), (3, 3, 192, 192, 2))),
+                  "mixed_9": Wide(1280, torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False)), "mixed_10": Wide(2048, torch.nn.MaxPool2d(3, 1, 1)),
+                  "pool2": torch.nn.AvgPool2d(8)}
+        self.layers = torch.nn.Sequential()
+        for name, layer in layers.items():
+            self.layers.add_module(name, layer)
+        self.output = torch.nn.Linear(2048, 1008)
+
+    def forward(self, x):
+        return self.layers(x).reshape(-1, 2048)

@@ -1,7 +1,8 @@
 /* The part of CUDA's runtime API that forty uses, carried out on the host (shim.cc): for tests on machines without a device.
  *
  * Work is queued and done only when somebody waits for it, so a buffer that is changed or freed too early shows. A captured
- * graph is a list of closures over the arguments of the moment of capture: what a replay gets wrong here, a device gets wrong. */
+ * graph is closures over the arguments of the moment of capture, ordered by streams and events alone: what a replay gets wrong
+ * here, a device gets wrong. With ft_shim()->order a replay takes any order that they allow. */
 #ifndef FT_SHIM_CUDA_RUNTIME_API_H
 #define FT_SHIM_CUDA_RUNTIME_API_H
 
@@ -19,7 +20,9 @@ typedef enum {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorStreamCaptureUnsupported = 900,
-    cudaErrorStreamCaptureInvalidated = 901
+    cudaErrorStreamCaptureInvalidated = 901,
+    cudaErrorStreamCaptureUnjoined = 904,
+    cudaErrorStreamCaptureIsolation = 905
 } cudaError_t;
 typedef struct ft_shim_stream *cudaStream_t;
 typedef struct ft_shim_event *cudaEvent_t;
@@ -62,6 +65,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, cudaMemcpyKind
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t n, cudaStream_t s);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
 cudaError_t cudaStreamIsCapturing(cudaStream_t s, enum cudaStreamCaptureStatus *status);

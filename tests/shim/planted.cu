@@ -26,6 +26,10 @@ enum {
     TILE_UNSYNCED,
     TILE_UNALIGNED,
     TILE_LANE_MISSING,
+    READ_UNAWAITED,
+    WRITE_UNAWAITED,
+    WAIT_TOO_EARLY,
+    STREAM_UNJOINED,
     FAULTS
 };
 static const char *const name[] = {"none",
@@ -44,7 +48,11 @@ static const char *const name[] = {"none",
                                    "an asynchronous copy awaited behind the barrier",
                                    "a tile that other lanes have yet to write",
                                    "a tile that does not lie on 16 bytes",
-                                   "a tensor core without all its lanes"};
+                                   "a tensor core without all its lanes",
+                                   "a recorded stream reads what another has yet to write",
+                                   "a recorded stream writes what another has yet to read",
+                                   "an event recorded before the work it is for",
+                                   "a recorded stream that nobody waits for"};
 
 enum { BLOCKS = 3, TILE = 16, LD = TILE + 8, PRODUCTS = 4 };
 
@@ -153,6 +161,50 @@ static int run(int fault, int schedule, float y[BLOCKS])
     return 0;
 }
 
+static __global__ void put(int *y, int v) { *y = v; }
+static __global__ void sum(int *y, const int *a, const int *b) { *y = *a + *b; }
+
+/* Two streams recorded: 1 and 2 are written beside each other, added, and one is written again. Replayed in the order of a seed.
+ */
+static int run_streams(int fault, unsigned order, int y[2])
+{
+    static cudaStream_t side;
+    static cudaEvent_t begun, written, read, ended;
+    cudaEvent_t *event[] = {&begun, &written, &read, &ended};
+    cudaStream_t s = ft_cuda_stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    int *d; /* a, b, their sum */
+    if (!side && cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking)) return 1;
+    for (int i = 0; i < 4; i++)
+        if (!*event[i] && cudaEventCreateWithFlags(event[i], cudaEventDisableTiming)) return 1;
+    if (cudaMalloc((void **)&d, 3 * sizeof *d) || cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal)) return 1;
+    cudaEventRecord(begun, s);
+    cudaStreamWaitEvent(side, begun, 0);
+    if (fault == WAIT_TOO_EARLY) cudaEventRecord(written, side);
+    FT_LAUNCH((put), 1, 1, 0, side, d, 1);
+    if (fault != WAIT_TOO_EARLY) cudaEventRecord(written, side);
+    FT_LAUNCH((put), 1, 1, 0, s, d + 1, 2);
+    if (fault != READ_UNAWAITED) cudaStreamWaitEvent(s, written, 0);
+    FT_LAUNCH((sum), 1, 1, 0, s, d + 2, (const int *)d, (const int *)(d + 1));
+    cudaEventRecord(read, s);
+    if (fault != WRITE_UNAWAITED) cudaStreamWaitEvent(side, read, 0);
+    FT_LAUNCH((put), 1, 1, 0, side, d, 5);
+    cudaEventRecord(ended, side);
+    if (fault != STREAM_UNJOINED) cudaStreamWaitEvent(s, ended, 0);
+    if (cudaStreamEndCapture(s, &graph) || cudaGraphInstantiate(&exec, graph, 0)) return 1;
+    ft_shim()->order = order;
+    cudaMemsetAsync(d, 0, 3 * sizeof *d, s);
+    cudaGraphLaunch(exec, s);
+    cudaMemcpyAsync(y, d + 2, sizeof *d, cudaMemcpyDeviceToHost, s);
+    cudaMemcpyAsync(y + 1, d, sizeof *d, cudaMemcpyDeviceToHost, s);
+    cudaStreamSynchronize(s);
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    cudaFree(d);
+    return 0;
+}
+
 /* 0: nothing seen; another status: something was */
 static int look(int fault)
 {
@@ -166,6 +218,9 @@ static int look(int fault)
         if (run_products(fault, s, got, right)) return 2;
         for (int i = 0; i < PRODUCTS; i++)
             if (got[i] != right[i]) return 4;
+        int sums_[2];
+        if (run_streams(fault, (unsigned)s, sums_)) return 5;
+        if (sums_[0] != 3 || sums_[1] != 5) return 6;
     }
     return 0;
 }

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
+#include <set>
 #include <vector>
 
 #include "shim.h"
@@ -398,20 +400,33 @@ static void run_kernel(const char *name, dim3 grid, dim3 block, size_t smem, con
 /* ---- streams, graphs, memory -------------------------------------------------------------------------------------------- */
 
 typedef std::vector<std::function<void()>> work_list;
+struct captured_work {
+    std::function<void()> f;
+    std::set<int> after;
+    int stream;
+};
+struct capture { /* of a stream and all that have followed it */
+    ft_shim_stream *origin;
+    bool invalid, ended;
+    std::vector<captured_work> work;
+    std::vector<ft_shim_stream *> streams;
+};
 struct ft_shim_stream {
     work_list queue;
-    bool capturing = false, invalid = false;
-    work_list captured;
+    std::shared_ptr<capture> in;
+    std::set<int> tail; /* what comes next, comes after these */
 };
 struct ft_shim_event {
     ft_shim_stream *stream = NULL;
     double at = 0;
+    std::shared_ptr<capture> in; /* recorded while it ran */
+    std::set<int> tail;
 };
 struct ft_shim_graph {
-    work_list list;
+    std::vector<captured_work> work;
 };
 struct ft_shim_graph_exec {
-    work_list list;
+    std::vector<captured_work> work;
 };
 static std::vector<ft_shim_stream *> &all_streams(void) /* made at first use, maybe before main; never destroyed */
 {
@@ -438,7 +453,50 @@ static void flush(ft_shim_stream *s)
 static void begin(cudaStream_t s, std::function<void()> f)
 {
     if (!s) die("work on the default stream: forty has its own");
-    if (!settings.count_only) (s->capturing ? s->captured : s->queue).push_back(std::move(f));
+    if (settings.count_only) return;
+    if (!s->in) return s->queue.push_back(std::move(f));
+    int k = 0;
+    while (s->in->streams[(size_t)k] != s) k++;
+    s->in->work.push_back({std::move(f), s->tail, k});
+    s->tail = {(int)s->in->work.size() - 1};
+}
+
+static uint64_t mixed(uint64_t x)
+{
+    x = (x + 0x9E3779B97F4A7C15u) * 0xBF58476D1CE4E5B9u;
+    return (x ^ x >> 31) * 0x94D049BB133111EBu >> 16;
+}
+
+/* Work of a graph in an order that its streams and events allow. The seed decides: streams have ranks, and one runs as far as it
+ * can go before one of a lower rank moves, so that this lags as far behind as events let it; or each piece is drawn. */
+static void run_graph(const std::vector<captured_work> &work)
+{
+    if (!settings.order) {
+        for (auto &w : work) w.f();
+        return;
+    }
+    std::vector<size_t> lacks(work.size());
+    std::vector<std::vector<size_t>> next(work.size());
+    std::vector<size_t> ready;
+    for (size_t i = 0; i < work.size(); i++) {
+        lacks[i] = work[i].after.size();
+        for (int k : work[i].after) next[(size_t)k].push_back(i);
+        if (!lacks[i]) ready.push_back(i);
+    }
+    for (uint64_t turn = 0; !ready.empty(); turn++) {
+        size_t at = 0;
+        uint64_t most = 0;
+        for (size_t i = 0; i < ready.size(); i++) {
+            uint64_t by = settings.order % 4 ? (uint64_t)work[ready[i]].stream : turn * 64 + i,
+                     rank = mixed(settings.order * 1000003u + mixed(by));
+            if (rank >= most) most = rank, at = i;
+        }
+        size_t now = ready[at];
+        ready.erase(ready.begin() + (ptrdiff_t)at);
+        work[now].f();
+        for (size_t k : next[now])
+            if (!--lacks[k]) ready.push_back(k);
+    }
 }
 
 void ft_shim_enqueue(cudaStream_t s, std::function<void()> f)
@@ -463,10 +521,7 @@ void ft_shim_launch(const char *name, dim3 grid, dim3 block, size_t smem, cudaSt
 static bool capture_forbids(void) /* a call that a device refuses while a stream records */
 {
     for (ft_shim_stream *s : all_streams())
-        if (s->capturing) {
-            s->invalid = true;
-            return true;
-        }
+        if (s->in) return s->in->invalid = true;
     return false;
 }
 
@@ -560,42 +615,82 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    if (s->capturing) return s->invalid = true, failed(cudaErrorStreamCaptureUnsupported);
+    if (s->in) return s->in->invalid = true, failed(cudaErrorStreamCaptureUnsupported);
     flush(s);
+    return cudaSuccess;
+}
+static void join(ft_shim_stream *s, std::shared_ptr<capture> c)
+{
+    flush(s);
+    s->in = c;
+    s->tail.clear();
+    c->streams.push_back(s);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    if (e->in && settings.refuse_streams > 1) {
+        e->in->invalid = settings.refuse_streams == 2;
+        return failed(cudaErrorStreamCaptureUnsupported);
+    }
+    if (!s->in && e->in && !e->in->ended) join(s, e->in);
+    if (s->in != e->in) { /* of another capture, or of none */
+        if (s->in) s->in->invalid = true;
+        return failed(cudaErrorStreamCaptureIsolation);
+    }
+    if (!s->in) return e->stream && e->stream != s ? flush(e->stream), cudaSuccess : cudaSuccess;
+    if (e->stream != s) settings.edges++;
+    s->tail.insert(e->tail.begin(), e->tail.end());
     return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
 {
-    s->capturing = true, s->invalid = settings.refuse_capture;
-    s->captured.clear();
+    if (s->in) return failed(cudaErrorStreamCaptureUnsupported);
+    join(s, std::make_shared<capture>(capture{s, settings.refuse_capture, false, {}, {}}));
+    settings.edges = settings.beside = 0;
     return cudaSuccess;
+}
+/* what has happened when `tail` has */
+static std::set<int> past(const std::vector<captured_work> &work, std::set<int> tail)
+{
+    std::set<int> all = tail;
+    for (int i = (int)work.size(); i-- > 0;)
+        if (all.count(i)) all.insert(work[(size_t)i].after.begin(), work[(size_t)i].after.end());
+    return all;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph)
 {
-    s->capturing = false;
+    std::shared_ptr<capture> c = s->in;
     *graph = NULL;
-    if (s->invalid) return failed(cudaErrorStreamCaptureInvalidated);
-    *graph = new ft_shim_graph{std::move(s->captured)};
-    return cudaSuccess;
+    if (!c || c->origin != s) return failed(cudaErrorStreamCaptureUnsupported);
+    std::set<int> done = past(c->work, s->tail);
+    cudaError_t e =
+        c->invalid || (settings.refuse_streams == 1 && c->streams.size() > 1) ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
+    for (ft_shim_stream *t : c->streams) {
+        for (int i : t->tail)
+            if (!done.count(i) && e == cudaSuccess) e = cudaErrorStreamCaptureUnjoined;
+        t->in.reset();
+    }
+    c->ended = true;
+    for (auto &w : c->work) settings.beside += w.stream > 0;
+    if (e == cudaSuccess) *graph = new ft_shim_graph{std::move(c->work)};
+    return failed(e);
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *status)
 {
-    *status = !s->capturing ? cudaStreamCaptureStatusNone
-              : s->invalid  ? cudaStreamCaptureStatusInvalidated
-                            : cudaStreamCaptureStatusActive;
+    *status = !s->in           ? cudaStreamCaptureStatusNone
+              : s->in->invalid ? cudaStreamCaptureStatusInvalidated
+                               : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
-    *exec = new ft_shim_graph_exec{graph->list};
+    *exec = new ft_shim_graph_exec{graph->work};
     return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     settings.replays++;
-    begin(s, [list = exec->list] {
-        for (auto &f : list) f();
-    });
+    begin(s, [work = exec->work] { run_graph(work); });
     return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
@@ -603,7 +698,8 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSucce
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = new ft_shim_event, cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
-    e->stream = s;
+    e->stream = s, e->in = s->in;
+    if (s->in) return e->tail = s->tail, cudaSuccess;
     begin(s, [=] { e->at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
     return cudaSuccess;
 }
