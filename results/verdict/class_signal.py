@@ -4,7 +4,7 @@ A logistic regression on the frozen features of the pool's real videos, with all
 share of agreement with the class that the generator was told, arm by arm, mean and 95 % interval over label splits (Student's t). A
 generator that was told shuffled labels (`generator.condition: shuffled-labels`) must be at one half. Needs h5py, scikit-learn, safetensors.
 """
-import collections, json, subprocess, sys
+import collections, json, subprocess, sys, warnings
 
 import h5py
 import numpy as np
@@ -14,10 +14,11 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+warnings.filterwarnings("ignore", category=FutureWarning)
 forty, config, run = sys.argv[1:]
 stages = json.loads(subprocess.run([forty, "experiment", "status", config, "-o", run, "--json"], check=True, capture_output=True).stdout)
 file = lambda stage, name: f"{run}/runs/{stage}/{name}"
-kind = {s["name"]: s["kind"] for s in stages}
+kind, arm = ({s["name"]: s[k] for s in stages} for k in ("kind", "arm"))
 
 
 def seen(path):
@@ -38,7 +39,7 @@ x = seen(file(real, "features.safetensors"))
 judge = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-4, 1, 11), max_iter=5000)).fit(x[pool], label[pool])
 test = np.isin(name, split["test"])
 print(f"judge: {pool.sum()} real clips; of {test.sum()} clips of the test list it says {100 * judge.score(x[test], label[test]):.1f} % right")
-right, told = collections.defaultdict(list), {}
+right = collections.defaultdict(list)
 for s in stages:
     source = [r for r in s["reads"] if kind[r] == "samples"]
     if s["kind"] != "features" or s["state"] != "done" or not source:
@@ -48,8 +49,8 @@ for s in stages:
     if not set(want) <= set(label):
         continue  # a generator that was told nothing
     said = judge.predict(seen(file(s["name"], "features.safetensors")))
-    right[s["arm"]].append(np.mean([np.mean(said[want == c] == c) for c in set(want)]))
+    right[arm[source[0]]].append(np.mean([np.mean(said[want == c] == c) for c in set(want)]))
 print("| arm | trained | agreement, % [95 % interval] |\n|---|---|---|")
-for arm, v in right.items():
+for name, v in right.items():
     half = stats.t.ppf(0.975, len(v) - 1) * np.std(v, ddof=1) / len(v) ** 0.5 if len(v) > 1 else np.nan
-    print(f"| {arm} | {len(v)} | {100 * np.mean(v):.1f} [{100 * (np.mean(v) - half):.1f}, {100 * (np.mean(v) + half):.1f}] |")
+    print(f"| {name} | {len(v)} | {100 * np.mean(v):.1f} [{100 * (np.mean(v) - half):.1f}, {100 * (np.mean(v) + half):.1f}] |")
