@@ -239,7 +239,7 @@ static int precision_of_judge(const ft_backbone_opt *o, const ft_judge_preset *p
 {
     ft_precision_opt wanted = o->precision;
     ft_work work = ft_judge_work(p->name);
-    bool chosen = o->settings && !strcmp(ft_config_text(o->settings, "precision"), "auto");
+    bool chosen = o->settings && ft_config_is(o->settings, "precision", "auto");
     if (chosen || wanted.take[work] == FT_PRECISION_MEASURED) wanted.take[work] = FT_PRECISION_F32;
     return ft_precision_of(&wanted, work, dtype);
 }

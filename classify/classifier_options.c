@@ -4,8 +4,6 @@
 #include "classify/classifier.h"
 #include "common/base/status.h"
 
-static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
-
 int ft_classifier_check(const ft_config *cfg, bool semi)
 {
     const char *model = ft_config_text(cfg, "classifier.model"), *algorithm = semi ? ft_config_text(cfg, "ssl.algorithm") : NULL;
@@ -67,12 +65,12 @@ int ft_classifier_options(ft_classifier_opt *o, const ft_config *cfg, bool semi)
         .lora_alpha = ft_config_real(cfg, "classifier.lora_alpha"),
         .strength = ft_config_real(cfg, "classifier.strength"),
         .ema_cold = !ft_config_bool(cfg, "classifier.ema_warmup"),
-        .sgd = is(cfg, "classifier.optimizer", "sgd"),
+        .sgd = ft_config_is(cfg, "classifier.optimizer", "sgd"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
         .views = ft_views_of(ft_config_text(cfg, "classifier.augment")),
-        .selection = is(cfg, "selection", "validation")     ? FT_SELECT_VALIDATION
-                     : is(cfg, "selection", "best-on-test") ? FT_SELECT_BEST_ON_TEST
-                                                            : FT_SELECT_LAST,
+        .selection = ft_config_is(cfg, "selection", "validation")     ? FT_SELECT_VALIDATION
+                     : ft_config_is(cfg, "selection", "best-on-test") ? FT_SELECT_BEST_ON_TEST
+                                                                      : FT_SELECT_LAST,
         .evaluated = evaluated_as(cfg, semi),
         .precision = ft_precision_options(cfg),
         .settings = cfg,

@@ -42,12 +42,12 @@ static align_opt align_options(const ft_config *cfg)
                    .mode_name = ft_config_text(cfg, "align.mode"),
                    .teacher = ft_config_text(cfg, "align.teacher"),
                    .weights = ft_config_text(cfg, "align.weights"),
-                   .of_flow = !strcmp(ft_config_text(cfg, "align.input"), "flow"),
+                   .of_flow = ft_config_is(cfg, "align.input", "flow"),
                    .flow = ft_config_text(cfg, "align.flow"),
                    .flow_weights = ft_config_text(cfg, "align.flow_weights"),
                    .flow_iterations = (int)ft_config_int(cfg, "align.flow_iterations"),
-                   .released_range = !strcmp(ft_config_text(cfg, "align.flow_range"), "released"),
-                   .colors = !strcmp(ft_config_text(cfg, "align.colors"), "hsv") ? FT_FLOW_HSV : FT_FLOW_WHEEL};
+                   .released_range = ft_config_is(cfg, "align.flow_range", "released"),
+                   .colors = ft_config_is(cfg, "align.colors", "hsv") ? FT_FLOW_HSV : FT_FLOW_WHEEL};
     o.raft = ft_raft_find(o.flow);
     o.mode = !strcmp(o.mode_name, "paper")      ? FT_ALIGN_PAPER
              : !strcmp(o.mode_name, "endora")   ? FT_ALIGN_ENDORA

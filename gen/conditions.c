@@ -14,7 +14,7 @@
 int ft_conditions_wanted(const ft_config *cfg, bool *wanted)
 {
     const char *key = "generator.condition", *where = ft_config_origin(cfg, key);
-    *wanted = strcmp(ft_config_text(cfg, key), "none") != 0;
+    *wanted = !ft_config_is(cfg, key, "none");
     if (!*wanted && ft_config_real(cfg, "generator.class_guidance") != 1)
         return FT_FAIL(FT_ECONFIG, "%s: generator.class_guidance leads to a class, and without %s: labels there is none",
                        ft_config_origin(cfg, "generator.class_guidance"), key);

@@ -20,8 +20,7 @@ static const ft_feat_preset presets[] = {
 
 ft_feat_opt ft_feat_options(const ft_config *cfg)
 {
-    return (ft_feat_opt){!strcmp(ft_config_text(cfg, "generator.guidance"), "paper"),
-                         !strcmp(ft_config_text(cfg, "generator.kernel"), "released")};
+    return (ft_feat_opt){ft_config_is(cfg, "generator.guidance", "paper"), ft_config_is(cfg, "generator.kernel", "released")};
 }
 
 #define PRESERVE (1 / 0.596) /* SiLU / 0.596 keeps the magnitude of a normal input */

@@ -31,8 +31,8 @@ ft_gan_opt ft_gan_options(const ft_config *cfg)
         .ramp = ft_config_real(cfg, "gan.ema_ramp"),
         .flip = ft_config_bool(cfg, "generator.flip"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
-        .augment = strcmp(ft_config_text(cfg, "gan.augment"), "none") != 0,
-        .turns = strcmp(ft_config_text(cfg, "gan.augment"), "bgc") == 0,
+        .augment = !ft_config_is(cfg, "gan.augment", "none"),
+        .turns = ft_config_is(cfg, "gan.augment", "bgc"),
     };
 }
 

@@ -408,10 +408,10 @@ static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_
 /* What only generators of latents know */
 static int goes_with_pixels(const ft_config *cfg, const char *preset, const ft_conditions *told)
 {
-    const char *what = told && told->n > 0                                              ? "generator.condition: none"
-                       : !strcmp(ft_config_text(cfg, "generator.stop"), "memorisation") ? "generator.stop: none"
-                       : ft_config_real(cfg, "align.weight") > 0                        ? "align.weight: 0"
-                                                                                        : NULL;
+    const char *what = told && told->n > 0                                   ? "generator.condition: none"
+                       : ft_config_is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
+                       : ft_config_real(cfg, "align.weight") > 0             ? "align.weight: 0"
+                                                                             : NULL;
     return what ? FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what) : FT_OK;
 }
 

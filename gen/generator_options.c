@@ -2,11 +2,9 @@
 
 #include "gen/generator.h"
 
-static bool is(const ft_config *cfg, const char *key, const char *value) { return !strcmp(ft_config_text(cfg, key), value); }
-
 static bool is_flow(const ft_config *cfg, const ft_generator *f)
 {
-    return is(cfg, "generator.objective", "preset") ? f->flow : is(cfg, "generator.objective", "flow");
+    return ft_config_is(cfg, "generator.objective", "preset") ? f->flow : ft_config_is(cfg, "generator.objective", "flow");
 }
 
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
@@ -14,17 +12,17 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
     const ft_generator *f = ft_generator_find(preset);
     return (ft_generator_opt){
         .flow = is_flow(cfg, f),
-        .logit_normal = is(cfg, "generator.flow_time", "logit-normal"),
+        .logit_normal = ft_config_is(cfg, "generator.flow_time", "logit-normal"),
         .vlb = ft_config_bool(cfg, "generator.vlb"),
-        .min_snr = is(cfg, "generator.weighting", "min-snr"),
+        .min_snr = ft_config_is(cfg, "generator.weighting", "min-snr"),
         .flip = ft_config_bool(cfg, "generator.flip"),
         .align = ft_config_real(cfg, "align.weight") > 0,
-        .loss = is(cfg, "generator.loss", "preset") ? f->loss
-                : is(cfg, "generator.loss", "l1")   ? FT_L1
-                                                    : FT_MSE,
-        .schedule = is(cfg, "generator.beta", "preset") ? f->schedule
-                    : is(cfg, "generator.beta", "sqrt") ? FT_BETA_SQRT
-                                                        : FT_BETA_LINEAR,
+        .loss = ft_config_is(cfg, "generator.loss", "preset") ? f->loss
+                : ft_config_is(cfg, "generator.loss", "l1")   ? FT_L1
+                                                              : FT_MSE,
+        .schedule = ft_config_is(cfg, "generator.beta", "preset") ? f->schedule
+                    : ft_config_is(cfg, "generator.beta", "sqrt") ? FT_BETA_SQRT
+                                                                  : FT_BETA_LINEAR,
         .images = ft_image_options(cfg),
         .steps = ft_config_int(cfg, "generator.steps"),
         .batch = ft_config_int(cfg, "generator.batch"),
@@ -35,20 +33,20 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .clip_from = ft_config_int(cfg, "generator.clip_from"),
         .save_every = ft_config_int(cfg, "save_every"),
         .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
-        .stop = is(cfg, "generator.stop", "memorisation"),
+        .stop = ft_config_is(cfg, "generator.stop", "memorisation"),
         .stop_every = ft_config_int(cfg, "generator.stop_every"),
         .lr = ft_config_real(cfg, "generator.lr"),
         .first_lr = ft_config_real(cfg, "generator.first_lr"),
         .ema = ft_config_real(cfg, "generator.ema"),
         .clip = ft_config_real(cfg, "generator.clip"),
         .weight_decay = ft_config_real(cfg, "generator.weight_decay"),
-        .constant = is(cfg, "generator.schedule", "constant"),
+        .constant = ft_config_is(cfg, "generator.schedule", "constant"),
         .ema_cold = !ft_config_bool(cfg, "generator.ema_warmup"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
         .class_drop = ft_config_real(cfg, "generator.class_drop"),
-        .sampler = is(cfg, "generator.sampler", "ddim")   ? FT_DDIM
-                   : is(cfg, "generator.sampler", "ddpm") ? FT_DDPM
-                                                          : FT_UNIPC,
+        .sampler = ft_config_is(cfg, "generator.sampler", "ddim")   ? FT_DDIM
+                   : ft_config_is(cfg, "generator.sampler", "ddpm") ? FT_DDPM
+                                                                    : FT_UNIPC,
         .sample_steps = (int)ft_config_int(cfg, "generator.sample_steps"),
         .guidance = ft_config_real(cfg, "generator.class_guidance"),
         .guidance_from = ft_config_real(cfg, "generator.class_from"),

@@ -31,7 +31,7 @@ void ft_to_pixels(uint8_t *dst, const float *src, int64_t n)
 
 ft_image_opt ft_image_options(const ft_config *cfg)
 {
-    return (ft_image_opt){ft_config_int(cfg, "generator.images"), !strcmp(ft_config_text(cfg, "generator.image_mode"), "pairs")};
+    return (ft_image_opt){ft_config_int(cfg, "generator.images"), ft_config_is(cfg, "generator.image_mode", "pairs")};
 }
 
 int64_t ft_image_frames(ft_image_opt images, const ft_vae_preset *p)
@@ -201,8 +201,7 @@ typedef struct {
 
 static latent_opt latent_options(const ft_config *cfg)
 {
-    return (latent_opt){!strcmp(ft_config_text(cfg, "generator.posterior"), "mean"),
-                        ft_config_real(cfg, "generator.latent_scale")};
+    return (latent_opt){ft_config_is(cfg, "generator.posterior", "mean"), ft_config_real(cfg, "generator.latent_scale")};
 }
 
 int ft_latents_read(ft_latents *l, const ft_config *cfg, const char *path, const char *stats)

@@ -17,10 +17,7 @@ static const ft_lvdm_preset presets[] = {
 };
 /* clang-format on */
 
-ft_lvdm_opt ft_lvdm_options(const ft_config *cfg)
-{
-    return (ft_lvdm_opt){!strcmp(ft_config_text(cfg, "generator.relative"), "released")};
-}
+ft_lvdm_opt ft_lvdm_options(const ft_config *cfg) { return (ft_lvdm_opt){ft_config_is(cfg, "generator.relative", "released")}; }
 
 typedef struct {
     const ft_lvdm_preset *p;

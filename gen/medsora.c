@@ -30,7 +30,7 @@ ft_medsora_opt ft_medsora_options(const ft_config *cfg, const ft_medsora_preset 
     return (ft_medsora_opt){!strcmp(scan, "released") ? FT_SCAN_RELEASED
                             : !strcmp(scan, "raster") ? FT_SCAN_RASTER
                                                       : FT_SCAN_SPIRAL,
-                            !strcmp(ft_config_text(cfg, "generator.mixer"), "attention"),
+                            ft_config_is(cfg, "generator.mixer", "attention"),
                             !strcmp(recompute, "preset") ? p->recompute : !strcmp(recompute, "mixers")};
 }
 

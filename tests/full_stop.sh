@@ -18,11 +18,7 @@ arms: [supervised, medsora-tiny]
 classifier: {model: x3d-tiny, steps: 2, batch: 4}
 Y
 works "$F" experiment run g.yaml -o g
-"$F" experiment run g.yaml -o h >/dev/null 2>&1 &
-pid=$!
-for i in $(seq 300); do compgen -G "h/runs/generator-*/state.safetensors" >/dev/null && break; sleep 0.05; done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+killed_at "h/runs/generator-*/state.safetensors" "$F" experiment run g.yaml -o h
 works "$F" experiment run g.yaml -o h
 for f in log.csv ema.safetensors kept.safetensors; do
   cmp g/runs/generator-*/$f h/runs/generator-*/$f || die "killed while it looked for copies, $f is another"

@@ -23,4 +23,14 @@ works() {
   [ $rc = 0 ] || { cat err >&2; die "'$*' ended with $rc"; }
   passed=$((passed + 1))
 }
+# killed_at GLOB command: runs it, and kills it (-9) as soon as a file of that name is there
+killed_at() {
+  local file=$1 pid i
+  shift
+  "$@" >/dev/null 2>&1 &
+  pid=$!
+  for i in $(seq 1200); do compgen -G "$file" >/dev/null && break; sleep 0.02; done
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+}
 done_testing() { echo "$passed passed, 0 failed"; }

@@ -24,11 +24,7 @@ assert table["__metadata__"]["classes"] == "normal\npolyp"
 P
 
 # a killed and resumed run is told the same
-"$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
-pid=$!
-for i in $(seq 1200); do [ -e part/state.safetensors ] && break; sleep 0.02; done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+killed_at "part/state.safetensors" "$F" train e.yaml -o part --set save_every=1
 [ -e part/run.json ] || works "$F" train e.yaml -o part --resume
 for f in weights.safetensors ema.safetensors log.csv conditions.csv samples/000008.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
 

@@ -71,11 +71,7 @@ grep -q "released, weight 1, teacher the run's own VAE on flow of lucas-kanade" 
 head -1 whole/vae/log.csv | grep -q "gan,gan_weight" || die "$(head -1 whole/vae/log.csv)"
 for stage in vae/state.safetensors state.safetensors; do # killed in the VAE's stage, and in the generator's
   rm -rf part
-  "$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
-  pid=$!
-  for i in $(seq 1200); do [ -e part/$stage ] && break; sleep 0.02; done
-  kill -9 $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
+  killed_at "part/$stage" "$F" train e.yaml -o part --set save_every=1
   works "$F" train e.yaml -o part --resume
   for f in vae/ema.safetensors vae/state.safetensors weights.safetensors ema.safetensors log.csv samples/000010.png; do
     cmp whole/$f part/$f || die "$f of a run killed at $stage differs"

@@ -12,11 +12,7 @@ works "$F" train e.yaml -o whole
 head -1 whole/log.csv | grep -q "step,lr,loss,critic_loss,real_sign,grad_norm,penalty,augmented" || die "$(head -1 whole/log.csv)"
 
 # a killed and resumed run goes on as if nothing had been: discriminator, average and all
-"$F" train e.yaml -o part --set save_every=1 >/dev/null 2>&1 &
-pid=$!
-for i in $(seq 1200); do [ -e part/state.safetensors ] && break; sleep 0.02; done
-kill -9 $pid 2>/dev/null || true
-wait $pid 2>/dev/null || true
+killed_at "part/state.safetensors" "$F" train e.yaml -o part --set save_every=1
 [ -e part/run.json ] || works "$F" train e.yaml -o part --resume
 for f in state.safetensors weights.safetensors ema.safetensors log.csv samples/000006.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
 

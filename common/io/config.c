@@ -238,6 +238,7 @@ static const ft_setting_value *get(const ft_config *c, const char *key, ft_setti
 }
 
 const char *ft_config_text(const ft_config *c, const char *key) { return get(c, key, TEXT)->text; }
+bool ft_config_is(const ft_config *c, const char *key, const char *value) { return !strcmp(ft_config_text(c, key), value); }
 int64_t ft_config_int(const ft_config *c, const char *key) { return strtoll(get(c, key, INT)->text, NULL, 10); }
 double ft_config_real(const ft_config *c, const char *key) { return strtod(get(c, key, REAL)->text, NULL); }
 bool ft_config_bool(const ft_config *c, const char *key) { return !strcmp(get(c, key, BOOL)->text, "true"); }

@@ -25,6 +25,7 @@ int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* 
 
 /* Reading. The key must be in the table (assert): a wrong key is a fault of forty. */
 const char *ft_config_text(const ft_config *c, const char *key);
+bool ft_config_is(const ft_config *c, const char *key, const char *value); /* of a text or a choice */
 int64_t ft_config_int(const ft_config *c, const char *key);
 double ft_config_real(const ft_config *c, const char *key);
 bool ft_config_bool(const ft_config *c, const char *key);

@@ -142,7 +142,7 @@ int ft_precision_keep(ft_config *cfg, const char *folder, bool begin)
             rc = FT_FAIL(FT_ECONFIG, "%s: %s is %s, but %s was begun with %s. Use another folder, or --precision",
                          setting((ft_work)w), setting((ft_work)w), asked, folder, kept);
         else if (begin && !strcmp(kept, "bf16") && !ft_backend_now()->device && !ft_backend_has_bf16() &&
-                 !strcmp(ft_config_text(cfg, "precision"), "auto"))
+                 ft_config_is(cfg, "precision", "auto"))
             rc = FT_FAIL(FT_EDEVICE, "%s was begun in bf16, which this processor cannot compute. Use another machine or folder",
                          folder);
         else rc = choose(cfg, (ft_work)w, kept, path);

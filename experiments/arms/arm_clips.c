@@ -19,7 +19,7 @@ static ft_ingest_opt options(const ft_experiment *x, const ft_stage *s)
                            .view = ft_config_text(cfg, "data.view"),
                            .size = x->store.size,
                            .fps = ft_config_real(cfg, "data.fps"),
-                           .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                           .skip = ft_config_is(cfg, "data.on_error", "skip"),
                            .list = {.as = "unlabelled"}};
 }
 

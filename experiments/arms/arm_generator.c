@@ -68,9 +68,9 @@ static double training_work(const ft_config *cfg)
     return (double)(ft_config_int(cfg, "generator.steps") + ft_config_int(cfg, "generator.first_steps"));
 }
 
-static bool is_pseudo(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.condition"), "pseudo-labels"); }
+static bool is_pseudo(const ft_config *cfg) { return ft_config_is(cfg, "generator.condition", "pseudo-labels"); }
 
-static bool is_shuffled(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "generator.condition"), "shuffled-labels"); }
+static bool is_shuffled(const ft_config *cfg) { return ft_config_is(cfg, "generator.condition", "shuffled-labels"); }
 
 /* Of the split's labelled videos the class of each clip, and pseudo-labels of all others; nothing without generator.condition.
  * Fresh memory. */
@@ -217,7 +217,7 @@ static void facts(const ft_arm_context *c, ft_arm_result *r)
     if (vae) ft_stage_file(r->vae_log, vae, "log.csv");
 }
 
-static bool classed(const ft_arm_context *c) { return strcmp(ft_config_text(c->cfg, "generator.condition"), "none") != 0; }
+static bool classed(const ft_arm_context *c) { return !ft_config_is(c->cfg, "generator.condition", "none"); }
 
 extern const ft_arm ft_arm_generator;
 const ft_arm ft_arm_generator = {

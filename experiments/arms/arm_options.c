@@ -17,8 +17,8 @@ ft_arm_options ft_arm_options_of(const ft_config *cfg)
                             .generator_steps = ft_config_int(cfg, "generator.steps"),
                             .classifier_steps = ft_config_int(cfg, "classifier.steps"),
                             .looks = ft_config_int(cfg, "looks"),
-                            .best_on_test = !strcmp(ft_config_text(cfg, "selection"), "best-on-test"),
+                            .best_on_test = ft_config_is(cfg, "selection", "best-on-test"),
                             .generated = ft_config_int(cfg, "generated"),
                             .unlabelled_clips = ft_config_int(cfg, "unlabelled.clips"),
-                            .whole = !strcmp(ft_config_text(cfg, "unlabelled.frames"), "whole")};
+                            .whole = ft_config_is(cfg, "unlabelled.frames", "whole")};
 }

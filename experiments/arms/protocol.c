@@ -62,7 +62,7 @@ int ft_protocol_apply(ft_config *cfg)
 int ft_protocol_check(const ft_config *cfg)
 {
     const ft_protocol *p = find(ft_config_text(cfg, "protocol"));
-    bool best = !strcmp(ft_config_text(cfg, "selection"), "best-on-test");
+    bool best = ft_config_is(cfg, "selection", "best-on-test");
     int64_t looks = ft_config_int(cfg, "looks");
     if (best && !p->best_on_test)
         return FT_FAIL(FT_ECONFIG,
@@ -74,7 +74,7 @@ int ft_protocol_check(const ft_config *cfg)
                        ft_config_origin(cfg, "looks"), p->name);
     if (best && looks == 0)
         return FT_FAIL(FT_ECONFIG, "%s: selection: best-on-test needs looks above 0", ft_config_origin(cfg, "selection"));
-    if (looks > 0 && !strcmp(ft_config_text(cfg, "selection"), "validation"))
+    if (looks > 0 && ft_config_is(cfg, "selection", "validation"))
         return FT_FAIL(FT_ECONFIG, "%s: looks cannot go with selection: validation", ft_config_origin(cfg, "looks"));
     return FT_OK;
 }

@@ -150,7 +150,7 @@ static int run_phantom(ft_cli *c)
         snprintf(assignment, sizeof assignment, "phantom.%s=%s", settings[i] + 2, ft_cli_text(c, settings[i]));
         rc = ft_config_set(cfg, assignment, settings[i]);
     }
-    if (rc == FT_OK && !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"))
+    if (rc == FT_OK && ft_config_is(cfg, "phantom.list", "polypdiag"))
         rc = FT_FAIL(FT_EUSAGE, "phantom.list=polypdiag is for experiments, whose data.* say how long videos become clips");
     if (rc == FT_OK) rc = ft_claim_output(out, ft_cli_flag(c, "--force"));
     if (rc == FT_OK) {

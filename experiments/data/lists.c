@@ -23,7 +23,7 @@ ft_list_words ft_list_words_of(const ft_config *cfg)
                            ft_config_text(cfg, "data.threshold"),
                            ft_config_text(cfg, "data.bins"),
                            (int)ft_config_int(cfg, "data.window"),
-                           !strcmp(ft_config_text(cfg, "data.window_positive"), "majority"),
+                           ft_config_is(cfg, "data.window_positive", "majority"),
                            ft_config_bool(cfg, "data.multilabel")};
 }
 

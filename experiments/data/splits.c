@@ -45,7 +45,7 @@ static fold_opt fold_options(const ft_config *cfg)
                       .test_fraction = ft_config_real(cfg, "test_fraction"),
                       .folds = (int)ft_config_int(cfg, "folds"),
                       .repeats = (int)ft_config_int(cfg, "splits"),
-                      .cross_validation = !strcmp(ft_config_text(cfg, "evaluation"), "cross-validation")};
+                      .cross_validation = ft_config_is(cfg, "evaluation", "cross-validation")};
 }
 
 /* A validation set from the pool, as many videos as asked or as leave the pool its labels. */
@@ -295,7 +295,7 @@ int ft_split_make(ft_videos *labelled, ft_videos *unlabelled, const ft_config *c
                      s->path, (long long)want, ft_config_origin(cfg, "labels"), (long long)total, (long long)total);
     FT_TRY_TO(rc, done, rc);
     ft_rng r = ft_rng_make((uint64_t)split, FT_STREAM_LABELLED, (uint64_t)(fold->repeat * 1000 + fold->fold));
-    if (!strcmp(ft_config_text(cfg, "labels_from"), "random")) ft_rng_shuffle(&r, order, n);
+    if (ft_config_is(cfg, "labels_from", "random")) ft_rng_shuffle(&r, order, n);
     FT_TRY_TO(rc, done,
               (c->positive == FT_MULTILABEL ? choose_in_turn : choose_by_quota)(chosen, order, want, s, c, &fold->pool));
     for (int64_t i = 0; i < n; i++) {

@@ -178,7 +178,7 @@ static void judge_shape(const char *preset, const ft_config *cfg, int input, int
 static ft_t mil(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
     const ft_mil_preset *p = ft_mil_find(preset);
-    bool snippet = !strcmp(ft_config_text(cfg, "mil.tokens"), "snippet");
+    bool snippet = ft_config_is(cfg, "mil.tokens", "snippet");
     ft_t e = ft_mil_embed(g, in[0]), z[2] = {ft_mil_video(g, p, snippet ? FT_MIL_SNIPPET : FT_MIL_CHANNEL, e)};
     z[1] = ft_mil_snippets(g, p, e);
     return AS_IS(preset, cfg, classes), ft_unary(g, FT_SIGMOID, ft_concat(g, 1, 2, z));
@@ -346,7 +346,7 @@ static const ft_model rows[] = {
 const ft_model_input ft_model_label = {"label", "bk", "bk", {0}};
 bool ft_model_told(const ft_model *row, const ft_config *cfg)
 {
-    return row->build == generator && !strcmp(ft_config_text(cfg, "generator.condition"), "labels");
+    return row->build == generator && ft_config_is(cfg, "generator.condition", "labels");
 }
 bool ft_model_is_table(const char *preset, const char *tensor)
 {

@@ -105,8 +105,8 @@ static ft_phantom_opt phantom_options(const ft_config *cfg)
                             .visibility = ft_config_real(cfg, "phantom.visibility"),
                             .balance = ft_config_real(cfg, "phantom.balance"),
                             .seed = (uint64_t)ft_config_int(cfg, "phantom.seed"),
-                            .polypdiag = !strcmp(ft_config_text(cfg, "phantom.list"), "polypdiag"),
-                            .polypdiag_lengths = !strcmp(ft_config_text(cfg, "phantom.lengths"), "by-class"),
+                            .polypdiag = ft_config_is(cfg, "phantom.list", "polypdiag"),
+                            .polypdiag_lengths = ft_config_is(cfg, "phantom.lengths", "by-class"),
                             .sampling = sampling(cfg)};
 }
 
@@ -127,7 +127,7 @@ static ft_ingest_opt ingest_options(const ft_config *cfg)
                        .view = ft_config_text(cfg, "data.view"),
                        .size = (int)ft_config_int(cfg, "data.size"),
                        .fps = ft_config_real(cfg, "data.fps"),
-                       .skip = !strcmp(ft_config_text(cfg, "data.on_error"), "skip"),
+                       .skip = ft_config_is(cfg, "data.on_error", "skip"),
                        .checksums = ft_config_text(cfg, "data.checksums"),
                        .outside = ft_config_bool(cfg, "data.outside"),
                        .list = ft_list_words_of(cfg),

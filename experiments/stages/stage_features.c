@@ -11,7 +11,7 @@
 #include "experiments/stages/stage_vae.h"
 
 /* `vae`: the experiment's own VAE of the fold, a stage */
-static bool own_vae(const ft_config *cfg) { return !strcmp(ft_config_text(cfg, "features.model"), "vae"); }
+static bool own_vae(const ft_config *cfg) { return ft_config_is(cfg, "features.model", "vae"); }
 
 int ft_features_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
 {

@@ -33,7 +33,7 @@ typedef struct {
 static run_opt run_options(const ft_config *own, bool any, bool taught)
 {
     return (run_opt){.looks = (int)ft_config_int(own, "looks"),
-                     .best_on_test = !strcmp(ft_config_text(own, "selection"), "best-on-test"),
+                     .best_on_test = ft_config_is(own, "selection", "best-on-test"),
                      .test_clips = ft_config_int(own, "data.test_clips"),
                      .clips = any ? ft_config_int(own, "unlabelled.clips") : 0,
                      .frames = any ? ft_config_text(own, "unlabelled.frames") : "whole",

@@ -197,7 +197,7 @@ int ft_shapes_classifier(const ft_config *cfg, const char *store, int frames, in
 static int shapes_arm(const ft_arm_result *a, const char *store, int frames, int size)
 {
     const ft_generator *generates = ft_generator_find(a->arm);
-    if ((generates && !generates->gan) || !strncmp(a->arm, "vae-", 4) || !strcmp(ft_config_text(a->cfg, "features.model"), "vae"))
+    if ((generates && !generates->gan) || !strncmp(a->arm, "vae-", 4) || ft_config_is(a->cfg, "features.model", "vae"))
         FT_TRY(ft_shapes_vae(a->cfg, store, frames, size));
     if (generates) FT_TRY(ask(generator, a->cfg, "arms", a->arm, store, frames, size));
     return ft_shapes_classifier(a->cfg, store, frames, size);

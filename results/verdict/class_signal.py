@@ -29,10 +29,8 @@ def seen(path):
 
 store = next(s["name"] for s in stages if s["kind"] in ("phantom", "clips"))
 with h5py.File(file(store, "clips.h5")) as f:
-    label = f["video/label"].asstr()[:][f["clip/video"][:]]
+    name, label = (f["video/" + k].asstr()[:][f["clip/video"][:]] for k in ("name", "label"))
 split = json.load(open(f"{run}/splits/split-0.json"))
-with h5py.File(file(store, "clips.h5")) as f:
-    name = f["video/name"].asstr()[:][f["clip/video"][:]]
 pool = np.isin(name, split["pool"])
 real = next(s["name"] for s in stages if s["kind"] == "features" and not s["reads"])
 x = seen(file(real, "features.safetensors"))
