@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/antialias.h"
 #include "common/base/memory.h"
 #include "common/graph/op_build.h"
 
@@ -184,32 +185,20 @@ static ft_t turn(ft_graph *g, ft_t x, int axis, int64_t shift, bool flip)
 ft_t ft_roll(ft_graph *g, ft_t x, int axis, int64_t shift) { return turn(g, x, axis, shift, false); }
 ft_t ft_flip(ft_graph *g, ft_t x, int axis) { return turn(g, x, axis, 0, true); }
 
-static double cubic(double d, double a) /* Keys' kernel */
+/* rows that average over what falls together */
+static ft_t resize_smooth(ft_graph *g, ft_t x, int axis, int64_t size, ft_antialias_filter filter, double step)
 {
-    d = fabs(d);
-    return d < 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : d < 2 ? a * (((d - 5) * d + 8) * d - 4) : 0;
-}
-
-/* Rows that average over what falls together: a kernel as wide as the step between rows, cut off at the border, weights of sum 1.
- */
-static ft_t resize_smooth(ft_graph *g, ft_t x, int axis, int64_t size, bool is_cubic, double step)
-{
-    double wide = step > 1 ? step : 1, reach = (is_cubic ? 2 : 1) * wide;
-    int64_t old = x->dim[axis], most = 2 * (int64_t)ceil(reach) + 2, n = 0;
+    int64_t most = ft_antialias_most(filter, step), n = 0, from;
     int32_t *begin = ft_arena_alloc(g->arena, ((size_t)size + 1) * sizeof *begin),
             *index = ft_arena_alloc(g->arena, (size_t)(size * most) * sizeof *index);
     float *weight = ft_arena_alloc(g->arena, (size_t)(size * most) * sizeof *weight);
-    NEED(begin && index && weight, "no memory");
+    double *w = ft_arena_alloc(g->arena, (size_t)most * sizeof *w);
+    NEED(begin && index && weight && w, "no memory");
     for (int64_t r = 0; r < size; r++) {
-        double at = step * ((double)r + 0.5), sum = 0;
-        int64_t from = (int64_t)fmax(at - reach + 0.5, 0), to = (int64_t)fmin(at + reach + 0.5, (double)old);
+        int64_t taps = ft_antialias(filter, x->dim[axis], step, r, &from, w);
         begin[r] = (int32_t)n;
-        for (int pass = 0; pass < 2; pass++)
-            for (int64_t k = from; k < to; k++) {
-                double d = ((double)k - at + 0.5) / wide, w = is_cubic ? cubic(d, -0.5) : fmax(1 - fabs(d), 0);
-                if (pass == 0) sum += w;
-                else if (w != 0) index[n] = (int32_t)k, weight[n++] = (float)(w / sum);
-            }
+        for (int64_t k = 0; k < taps; k++)
+            if (w[k] != 0) index[n] = (int32_t)(from + k), weight[n++] = (float)w[k];
     }
     begin[size] = (int32_t)n;
     return ft_resample(g, x, axis, &(ft_sparse){size, begin, index, weight});
@@ -222,7 +211,7 @@ ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind,
     int64_t old = x->dim[axis];
     if (old == size && scale == 0) return x;
     double step = scale > 0 ? 1 / scale : (double)old / (double)size;
-    if (kind >= FT_LINEAR_SMOOTH) return resize_smooth(g, x, axis, size, kind == FT_CUBIC_SMOOTH, step);
+    if (kind >= FT_LINEAR_SMOOTH) return resize_smooth(g, x, axis, size, kind == FT_CUBIC_SMOOTH ? FT_KEYS : FT_TENT, step);
     if (kind == FT_LINEAR_CORNERS) step = size > 1 ? (double)(old - 1) / (double)(size - 1) : 0;
     int32_t *begin = ft_arena_alloc(g->arena, ((size_t)size + 1) * sizeof *begin),
             *index = ft_arena_alloc(g->arena, (size_t)size * 4 * sizeof *index), n = 0;
@@ -236,7 +225,9 @@ ft_t ft_resize(ft_graph *g, ft_t x, int axis, int64_t size, ft_resize_kind kind,
         int64_t low = (int64_t)floor(at);
         begin[r] = n;
         for (int64_t k = kind == FT_CUBIC ? -1 : 0; k <= (kind == FT_NEAREST ? 0 : kind == FT_CUBIC ? 2 : 1); k++) {
-            double d = at - (double)(low + k), w = kind == FT_NEAREST ? 1 : kind == FT_CUBIC ? cubic(d, -0.75) : 1 - fabs(d);
+            double d = at - (double)(low + k), w = kind == FT_NEAREST ? 1
+                                                   : kind == FT_CUBIC ? ft_keys_cubic(d, -0.75)
+                                                                      : 1 - fabs(d);
             int64_t i = low + k < 0 ? 0 : low + k >= old ? old - 1 : low + k;
             if (w != 0) index[n] = (int32_t)i, weight[n++] = (float)w;
         }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/antialias.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 
@@ -20,27 +21,12 @@ static const char *const names[] = {
 };
 const char *ft_filter_name(ft_filter f) { return names[f]; }
 
-static double sinc(double x) { return x == 0 ? 1 : sin(M_PI * x) / (M_PI * x); }
-
-/* at x pixels of the coarser of the two grids from the middle */
-static double curve(ft_filter f, double x)
+static void antialiased(ft_resizer *r, ft_antialias_filter f, double scale)
 {
-    x = fabs(x);
-    if (f == FT_FILTER_bilinear) return x < 1 ? 1 - x : 0;
-    if (f == FT_FILTER_lanczos) return x < 3 ? sinc(x) * sinc(x / 3) : 0;
-    if (x < 1) return (1.5 * x - 2.5) * x * x + 1; /* Keys' cubic with a = -1/2 */
-    return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
-}
-
-static void antialiased(ft_resizer *r, ft_filter f, double scale)
-{
-    double stretch = scale > 1 ? scale : 1, reach = (f == FT_FILTER_bilinear ? 1 : f == FT_FILTER_bicubic ? 2 : 3) * stretch;
     for (int i = 0; i < r->to; i++) {
-        double middle = (i + 0.5) * scale, sum = 0, *w = r->weight + (int64_t)i * r->most;
-        int first = (int)fmax(middle - reach + 0.5, 0), end = (int)fmin(middle + reach + 0.5, r->from);
-        r->first[i] = first, r->n[i] = end - first;
-        for (int k = first; k < end; k++) sum += w[k - first] = curve(f, (k - middle + 0.5) / stretch);
-        for (int k = first; k < end; k++) w[k - first] /= sum;
+        int64_t first;
+        r->n[i] = (int)ft_antialias(f, r->from, scale, i, &first, r->weight + (int64_t)i * r->most);
+        r->first[i] = (int)first;
     }
 }
 
@@ -58,10 +44,11 @@ int ft_resizer_new(ft_resizer **out, int from, int to, ft_filter f)
 {
     double scale = (double)from / to;
     bool neighbours = f == FT_FILTER_torch || f == FT_FILTER_tf1;
+    ft_antialias_filter shape = f == FT_FILTER_bilinear ? FT_TENT : f == FT_FILTER_bicubic ? FT_KEYS : FT_LANCZOS3;
     if (f == FT_FILTER_none && from != to) return FT_FAIL(FT_EDATA, "pictures of %d pixels are not %d pixels wide", from, to);
     ft_resizer *r = *out = ft_alloc(sizeof *r);
     if (!r) return FT_FAIL(FT_ENOMEM, "no memory to resize pictures");
-    r->from = from, r->to = to, r->most = neighbours ? 2 : 2 * (int)ceil(3 * (scale > 1 ? scale : 1)) + 1;
+    r->from = from, r->to = to, r->most = neighbours ? 2 : (int)ft_antialias_most(shape, scale);
     r->first = ft_alloc_n(to, sizeof *r->first), r->n = ft_alloc_n(to, sizeof *r->n);
     r->weight = ft_alloc_n((int64_t)to * r->most, sizeof *r->weight);
     r->between = ft_alloc_n((int64_t)from * to * 3, sizeof *r->between);
@@ -71,7 +58,7 @@ int ft_resizer_new(ft_resizer **out, int from, int to, ft_filter f)
         return FT_FAIL(FT_ENOMEM, "no memory to resize pictures of %d to %d pixels", from, to);
     }
     if (neighbours) two_neighbours(r, f, scale);
-    else if (f != FT_FILTER_none) antialiased(r, f, scale);
+    else if (f != FT_FILTER_none) antialiased(r, shape, scale);
     return FT_OK;
 }
 
