@@ -7,6 +7,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/names.h"
+#include "common/base/ranks.h"
 #include "common/base/rng.h"
 #include "common/base/status.h"
 #include "common/base/streams.h"
@@ -67,7 +68,7 @@ int ft_conditions_shuffle(int *of_clip, const ft_clip_pool *pool, int classes, u
     return FT_OK;
 }
 
-int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path)
+static int save(const ft_conditions *c, const ft_clip_pool *pool, const char *path)
 {
     ft_text t;
     FT_TRY(ft_text_begin(&t));
@@ -82,6 +83,17 @@ int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const c
         last = video;
     }
     return ft_text_write(&t, path);
+}
+
+int ft_conditions_take(const ft_conditions *c, const ft_clip_pool *pool, const char *dir)
+{
+    char path[1200];
+    int64_t known = 0;
+    if (!c || c->n == 0) return FT_OK;
+    for (int64_t k = 0; k < pool->n; k++) known += c->of_clip[k] >= 0;
+    if (known == 0) return FT_FAIL(FT_EDATA, "%s: no clip of the pool has a label to be told", pool->store->path);
+    snprintf(path, sizeof path, "%s/conditions.csv", dir);
+    return ft_this_rank() == 0 ? save(c, pool, path) : FT_OK;
 }
 
 char *ft_conditions_text(const ft_conditions *c)

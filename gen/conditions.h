@@ -25,8 +25,9 @@ bool ft_label_dropped(uint64_t seed, int64_t draw, double share);
  * by `seed`, so that what a clip is told says nothing of what it shows. All clips of a video are told the same. */
 int ft_conditions_shuffle(int *of_clip, const ft_clip_pool *pool, int classes, uint64_t seed);
 
-/* The pool's videos with a class, as a list: video,label and, where some are pseudo-labels, source. Nothing else was told. */
-int ft_conditions_save(const ft_conditions *c, const ft_clip_pool *pool, const char *path);
+/* Into DIR/conditions.csv the pool's videos with a class, as a list: video,label and, where some are pseudo-labels, source.
+ * Nothing else was told. FT_EDATA when there are none; c NULL or of no classes: nothing is done. */
+int ft_conditions_take(const ft_conditions *c, const ft_clip_pool *pool, const char *dir);
 char *ft_conditions_text(const ft_conditions *c); /* names for the weights' metadata, one a line; fresh, NULL: no memory */
 
 /* The classes that the generator in `dir` knows; n = 0: none. */

@@ -389,29 +389,22 @@ static int run_training(training *t, const ft_config *cfg, const char *preset, f
     return rc;
 }
 
-/* What it is told of, as a list in its folder; FT_EDATA when that is nothing. */
 static int take_conditions(problem *p, const ft_conditions *told, const ft_clip_pool *pool, const char *dir)
 {
-    char path[1200];
-    int64_t known = 0;
     if (!told || told->n == 0) return FT_OK;
-    for (int64_t k = 0; k < pool->n; k++) known += told->of_clip[k] >= 0;
-    if (known == 0) return FT_FAIL(FT_EDATA, "%s: no clip of the pool has a label to be told", pool->store->path);
     if (p->l->n != 2 * pool->n) /* clips and their mirror images, in the pool's order */
         return FT_FAIL(FT_EDATA, "%s: latents of %lld clips, the pool has %lld. Remove them to make them again", dir,
                        (long long)p->l->n / 2, (long long)pool->n);
     p->told = *told;
-    snprintf(path, sizeof path, "%s/conditions.csv", dir);
-    return ft_this_rank() == 0 ? ft_conditions_save(told, pool, path) : FT_OK;
+    return ft_conditions_take(told, pool, dir);
 }
 
 /* What only generators of latents know */
-static int goes_with_pixels(const ft_config *cfg, const char *preset, const ft_conditions *told)
+static int goes_with_pixels(const ft_config *cfg, const char *preset)
 {
-    const char *what = told && told->n > 0                                   ? "generator.condition: none"
-                       : ft_config_is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
-                       : ft_config_real(cfg, "align.weight") > 0             ? "align.weight: 0"
-                                                                             : NULL;
+    const char *what = ft_config_is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
+                       : ft_config_real(cfg, "align.weight") > 0           ? "align.weight: 0"
+                                                                           : NULL;
     return what ? FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what) : FT_OK;
 }
 
@@ -423,8 +416,8 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     ft_latents l = {0};
     FT_TRY(ft_generator_known(preset));
     if (ft_generator_find(preset)->gan) {
-        FT_TRY(goes_with_pixels(cfg, preset, told));
-        return ft_gan_train(cfg, preset, pool, dir, seed, resume);
+        FT_TRY(goes_with_pixels(cfg, preset));
+        return ft_gan_train(cfg, preset, pool, told, dir, seed, resume);
     }
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     FT_TRY(ft_latents_read(&l, cfg, path, path));

@@ -26,7 +26,7 @@ static int network_store(ft_params **params, const ft_config *cfg, const char *p
         !(g = ft_graph_new(*params, FT_F32, FT_GRAPH_SAMPLER)))
         return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     if (!l) {
-        ft_gan_clip(g, preset, frames, size, 1, NULL, NULL);
+        ft_gan_clip(g, preset, frames, size, classes, 1, NULL);
         return name_end(g, preset);
     }
     int64_t dim[5] = {1, l->dim[1], l->dim[2], l->dim[3], l->z};

@@ -114,19 +114,19 @@ static ft_t layer(ft_graph *g, const void *ctx, const char *name, ft_t x, ft_t w
     return ft_reshape(g, ft_style_finish(g, name, x, d), 5, (int64_t[]){B, frames, size, size, out});
 }
 
-static ft_t generate(ft_graph *g, const ft_stylegan_preset *base, ft_t z, ft_t motion, ft_t t, int64_t size, double psi)
+static ft_t generate(ft_graph *g, const ft_stylegan_preset *base, ft_gan_in in, int64_t size, double psi)
 {
     const ft_mostganv_preset *p = (const ft_mostganv_preset *)base;
-    ft_t w = ft_stylegan_w(g, base, z, psi), v = ft_stylegan_motion(g, base, motion, t); /* (B,W), (B,F,W) */
+    ft_t w = ft_stylegan_w(g, base, in.z, in.label, psi), v = ft_stylegan_motion(g, base, in); /* (B,W), (B,F,W) */
     motion_of u = {p, motion_words(g, p, w, v), size / 8};
     return ft_stylegan_draw(g, base, w, v, size, layer, &u);
 }
 
 /* each frame, and each less the one behind it, the last less the first */
-static ft_t judge(ft_graph *g, const ft_stylegan_preset *base, ft_t x, ft_t t)
+static ft_t judge(ft_graph *g, const ft_stylegan_preset *base, ft_t x, ft_t t, ft_t label)
 {
     ft_t seen = ft_concat(g, 1, 2, (ft_t[]){x, ft_sub(g, x, ft_roll(g, x, 1, -1))}); /* (B,2F,S,S,3) */
-    return ft_stylegan_judge(g, base, seen, t, ((const ft_mostganv_preset *)base)->wide);
+    return ft_stylegan_judge(g, base, seen, t, label, ((const ft_mostganv_preset *)base)->wide);
 }
 
 static const ft_gan gan = {.generate = generate, .judge = judge, .r1 = 10, .lazy = 8};

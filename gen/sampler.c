@@ -25,7 +25,8 @@ struct ft_generator_sampler {
     ft_vae_runner decoder;
     const ft_latents *stats;
     int64_t each, kept; /* values of a clip's latents; without the images behind it */
-    ft_t noise[2], out; /* of a generator of pixels: z and motion codes of a clip (gen/stylegan.h), and the clip */
+    ft_gan_in drawn;    /* of a generator of pixels: what a clip is drawn from, */
+    ft_t out;           /* and the clip */
 };
 
 void ft_generator_sampler_free(ft_generator_sampler *s)
@@ -115,28 +116,34 @@ static int graphs(ft_generator_sampler *s, const char *preset, ft_params *params
 
 /* A generator of pixels needs one pass for a clip */
 static int pixel_sampler(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *params, int frames,
-                         int size)
+                         int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
     if (ft_config_real(cfg, "generator.class_guidance") != 1)
-        return FT_FAIL(FT_ECONFIG, "%s knows no classes. Set generator.class_guidance: 1", preset);
+        return FT_FAIL(
+            FT_ECONFIG,
+            "%s is an adversarial generator: it has no prediction without a class that guidance could lead away from. Set "
+            "generator.class_guidance: 1",
+            preset);
+    s->of = of;
     if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER))) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     ft_training(s->g, false);
-    s->out = ft_gan_clip(s->g, preset, frames, size, ft_config_real(cfg, "gan.truncation"), &s->noise[0], &s->noise[1]);
+    s->out = ft_gan_clip(s->g, preset, frames, size, of.n, ft_config_real(cfg, "gan.truncation"), &s->drawn);
     ft_keep(s->out);
     return ft_plan_new(&s->plan, s->g, FT_EMA);
 }
 
 static int pixel_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, int64_t n, uint8_t *pixels)
 {
-    int64_t z = ft_count(s->noise[0]), all = z + ft_count(s->noise[1]), clip = ft_count(s->out);
+    int64_t z = ft_count(s->drawn.z), all = z + ft_count(s->drawn.motion), clip = ft_count(s->out);
     float *noise = ft_alloc_n(all, sizeof *noise);
     int rc = noise ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for noise");
     for (int64_t b = 0; rc == FT_OK && b < n; b++) {
         ft_clip_noise(seed, 0, first + b, all, noise, 1);
-        memcpy(ft_data(s->noise[0]), noise, (size_t)z * sizeof *noise);
-        memcpy(ft_data(s->noise[1]), noise + z, (size_t)(all - z) * sizeof *noise);
+        memcpy(ft_data(s->drawn.z), noise, (size_t)z * sizeof *noise);
+        memcpy(ft_data(s->drawn.motion), noise + z, (size_t)(all - z) * sizeof *noise);
+        if (s->drawn.label) ft_label_row(s->drawn.label, 0, ft_class_of_sample(s->of, first + b));
         rc = ft_run(s->plan, &(ft_step){0});
         const float *x = rc == FT_OK ? ft_data(s->out) : NULL;
         if (rc == FT_OK && !x) rc = FT_EDEVICE;
@@ -193,7 +200,7 @@ int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, c
 {
     ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
-    int rc = ft_generator_find(preset)->gan ? pixel_sampler(s, cfg, preset, params, frames, size)
+    int rc = ft_generator_find(preset)->gan ? pixel_sampler(s, cfg, preset, params, frames, size, of)
                                             : latent_sampler(s, cfg, preset, params, vae_dir, stats, frames, size, of);
     if (rc < 0) ft_generator_sampler_free(s), *out = NULL;
     return rc;

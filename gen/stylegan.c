@@ -101,18 +101,20 @@ ft_t ft_equal_conv(ft_graph *g, const char *name, ft_t x, int64_t out, ft_equal_
 
 /* ---- noise to styles and motion ----------------------------------------------------------------------------------------- */
 
-ft_t ft_stylegan_mapping(ft_graph *g, const char *name, ft_t x, int64_t width)
+ft_t ft_stylegan_mapping(ft_graph *g, const char *name, ft_t z, ft_t c, int64_t width)
 {
-    x = ft_rmsnorm(g, x, NULL, 1e-8f);
+    if (c) c = ft_equal_linear(g, ft_name(g, "%s.embed", name), c, width, (ft_equal){.lr = 1});
+    ft_t part[2] = {z ? ft_rmsnorm(g, z, NULL, 1e-8f) : NULL, c ? ft_rmsnorm(g, c, NULL, 1e-8f) : NULL};
+    ft_t x = z && c ? ft_concat(g, 1, 2, part) : part[!z];
     for (int i = 0; i < 2; i++)
         x = ft_equal_linear(g, ft_name(g, "%s.fc%d", name, i), x, width, (ft_equal){.lr = 0.01, .lrelu = true});
     return x;
 }
 
-ft_t ft_stylegan_w(ft_graph *g, const ft_stylegan_preset *p, ft_t z, double psi)
+ft_t ft_stylegan_w(ft_graph *g, const ft_stylegan_preset *p, ft_t z, ft_t label, double psi)
 {
     int64_t B = ft_dim(z, 0), width = p->width;
-    ft_t w = ft_stylegan_mapping(g, "mapping", z, width);
+    ft_t w = ft_stylegan_mapping(g, "mapping", z, label, width);
     ft_t average = ft_buffer(g, "mapping.w_avg", 1, &width, FT_ZERO);
     if (ft_is_training(g)) { /* two batches in each published step, at 0.995 each */
         const float keep = 0.995f * 0.995f;
@@ -175,11 +177,18 @@ static ft_t over_codes(ft_graph *g, const char *name, ft_t x, int64_t out)
     return ft_leaky_relu(g, ft_conv(g, x, w, b, (ft_conv_opt){.groups = 1}), 0.2f);
 }
 
-ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_t motion, ft_t t)
+ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_gan_in in)
 {
+    ft_t motion = in.motion, t = in.t;
     const char *time = "synthesis.motion_encoder.time_encoder";
     int64_t B = ft_dim(t, 0), F = ft_dim(t, 1), W = p->width, codes = ft_dim(motion, 1), K = W / 2, all[3] = {B, F, K};
-    ft_t h = ft_reshape(g, motion, 5, (int64_t[]){B, codes, 1, 1, W}), at[2], since, freqs, scales, u[2], add[2];
+    ft_t at[2], since, freqs, scales, u[2], add[2];
+    if (in.label) { /* every code is told the class: motions differ, too */
+        int64_t C = ft_dim(in.label, 1);
+        ft_t told = ft_broadcast(g, ft_reshape(g, in.label, 3, (int64_t[]){B, 1, C}), 3, (int64_t[]){B, codes, C}, 1);
+        motion = ft_concat(g, 2, 2, (ft_t[]){motion, told}); /* (B,A,W+C) */
+    }
+    ft_t h = ft_reshape(g, motion, 5, (int64_t[]){B, codes, 1, 1, ft_dim(motion, 2)});
     for (int i = 0; i < 2; i++) h = over_codes(g, ft_name(g, "synthesis.motion_encoder.conv.%d", i), h, W);
     int64_t anchors = ft_dim(h, 1);
     h = ft_reshape(g, h, 3, (int64_t[]){B, anchors, W});
@@ -307,13 +316,14 @@ static ft_t embed_gap(ft_graph *g, ft_t gap)
                      (ft_t[]){ft_matmul(g, one, table, false, false), ft_unary(g, FT_SIN, phase), ft_unary(g, FT_COS, phase)});
 }
 
-ft_t ft_stylegan_distances(ft_graph *g, const ft_stylegan_preset *p, ft_t t)
+ft_t ft_stylegan_projection(ft_graph *g, const ft_stylegan_preset *p, ft_t t, ft_t label)
 {
     int64_t B = ft_dim(t, 0), gaps = ft_dim(t, 1) - 1, C = ft_stylegan_channels(p, 4);
     ft_t gap = ft_sub(g, ft_slice(g, t, 1, 1, gaps), ft_slice(g, t, 1, 0, gaps));
     ft_t e = embed_gap(g, ft_reshape(g, gap, 2, (int64_t[]){B * gaps, 1}));
-    e = ft_equal_linear(g, "mapping.embed", ft_reshape(g, e, 2, (int64_t[]){B, -1}), C, (ft_equal){.lr = 1});
-    return ft_stylegan_mapping(g, "mapping", e, C);
+    e = ft_reshape(g, e, 2, (int64_t[]){B, -1});
+    if (label) e = ft_concat(g, 1, 2, (ft_t[]){label, e});
+    return ft_stylegan_mapping(g, "mapping", NULL, e, C);
 }
 
 ft_t ft_stylegan_block(ft_graph *g, ft_t x, int64_t middle, int64_t out)
@@ -346,10 +356,10 @@ ft_t ft_minibatch_deviation(ft_graph *g, ft_t x)
     return ft_concat(g, 4, 2, (ft_t[]){x, y});
 }
 
-ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, int64_t hidden)
+ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, ft_t label, int64_t hidden)
 {
     int64_t B = ft_dim(x, 0), size = ft_dim(x, 2), last = ft_stylegan_channels(p, 4);
-    ft_t weight = ft_stylegan_distances(g, p, t); /* (B,C) */
+    ft_t weight = ft_stylegan_projection(g, p, t, label); /* (B,C) */
     const char *rgb = ft_name(g, "b%lld.fromrgb", (long long)size);
     x = ft_equal_conv(g, rgb, ft_cast(g, x, ft_compute(g)), ft_stylegan_channels(p, size),
                       (ft_equal_conv_opt){.kernel = 1, .lrelu = true}); /* (B,F,S,S,c) */

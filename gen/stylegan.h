@@ -15,14 +15,19 @@ typedef struct {
     int budget, most;   /* channels at a resolution: budget / resolution, at most `most` */
 } ft_stylegan_preset;
 
+/* What clips are drawn from: z (B,W) N(0,1), motion (B,A,W) N(0,1), A = ft_stylegan_codes(frames); t (B,F) f32, in frames from 0
+ * to `frames` - 1; label (B,C) f32, 1 at the clip's class, NULL: no classes are known. */
+typedef struct {
+    ft_t z, motion, t, label;
+} ft_gan_in;
+
 /* A row of the generator table that draws pixels. The generator is made of noise and times, the discriminator of frames and
  * times; a clip that is learned from shows FT_STYLEGAN_FRAMES of its frames. */
 typedef struct ft_gan {
-    /* z (B,W) N(0,1), motion (B,A,W) N(0,1), A = ft_stylegan_codes(frames); t (B,F) f32, in frames from 0 to `frames` - 1 ->
-     * frames (B,F,S,S,3) f32 in [-1,1] but for outliers. psi: truncation, 1: none. */
-    ft_t (*generate)(ft_graph *g, const ft_stylegan_preset *p, ft_t z, ft_t motion, ft_t t, int64_t size, double psi);
-    /* x (B,F,S,S,3) f32, t (B,F) f32 -> logits (B) f32, above 0: real */
-    ft_t (*judge)(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t);
+    /* -> frames (B,F,S,S,3) f32 in [-1,1] but for outliers. psi: truncation, 1: none. */
+    ft_t (*generate)(ft_graph *g, const ft_stylegan_preset *p, ft_gan_in in, int64_t size, double psi);
+    /* x (B,F,S,S,3) f32, t (B,F) f32, label (B,C) f32 or NULL -> logits (B) f32, above 0: real */
+    ft_t (*judge)(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, ft_t label);
     double r1, r1_per_pixel; /* published weight of the gradient penalty: r1 + r1_per_pixel * pixels / batch */
     int lazy;                /* steps between the generator's regularisations, of which only Adam's rate is left */
 } ft_gan;
@@ -60,12 +65,13 @@ ft_t ft_equal_conv(ft_graph *g, const char *name, ft_t x, int64_t out, ft_equal_
 ft_t ft_fir(ft_graph *g, ft_t x, double gain, int64_t pad, int64_t stride);
 ft_t ft_fir_up(ft_graph *g, ft_t x); /* (B,F,h,w,C) -> (B,F,2h,2w,C) */
 
-/* x / sqrt(mean of squares + 1e-8), then two layers with a leaky ReLU and a hundredth of the rate: NAME.fc0, NAME.fc1 */
-ft_t ft_stylegan_mapping(ft_graph *g, const char *name, ft_t x, int64_t width);
-/* "mapping": z (B,W) -> w (B,W). While it trains, mapping.w_avg follows the mean; psi draws w towards it. */
-ft_t ft_stylegan_w(ft_graph *g, const ft_stylegan_preset *p, ft_t z, double psi);
-/* "synthesis.motion_encoder": motion (B,A,W), t (B,F) -> v (B,F,W) */
-ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_t motion, ft_t t);
+/* z (B,W) beside c (B,K) through NAME.embed, (B,width), either NULL; each over its sqrt(mean of squares + 1e-8), then two layers
+ * with a leaky ReLU and a hundredth of the rate: NAME.fc0, NAME.fc1 -> (B,width) */
+ft_t ft_stylegan_mapping(ft_graph *g, const char *name, ft_t z, ft_t c, int64_t width);
+/* "mapping": z (B,W), label (B,C) or NULL -> w (B,W). While it trains, mapping.w_avg follows the mean; psi draws w towards it. */
+ft_t ft_stylegan_w(ft_graph *g, const ft_stylegan_preset *p, ft_t z, ft_t label, double psi);
+/* "synthesis.motion_encoder": motion (B,A,W), t (B,F), label (B,C) or NULL -> v (B,F,W) */
+ft_t ft_stylegan_motion(ft_graph *g, const ft_stylegan_preset *p, ft_gan_in in);
 
 /* A layer with styles, NAME.affine, NAME.weight (out,C,3,3), NAME.bias: x (B,F,h,w,C), w (B,W) -> (B,F,h,w,out), or with `up`
  * twice as large. */
@@ -87,11 +93,11 @@ ft_t ft_stylegan_input(ft_graph *g, const ft_stylegan_preset *p, ft_t v);
 ft_t ft_stylegan_draw(ft_graph *g, const ft_stylegan_preset *p, ft_t w, ft_t v, int64_t size, ft_style_layer *layer,
                       const void *ctx);
 
-/* The discriminator: x (B,n,S,S,3) f32, of frames at t (B,F) and what else is shown of a clip -> logits (B) f32; `hidden`: width
- * of the last layer but one. */
-ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, int64_t hidden);
-/* "time_encoder", "mapping": t (B,F) -> what the discriminator's last layer is weighed with, (B,C) */
-ft_t ft_stylegan_distances(ft_graph *g, const ft_stylegan_preset *p, ft_t t);
+/* The discriminator: x (B,n,S,S,3) f32, of frames at t (B,F) and what else is shown of a clip, label (B,C) or NULL -> logits (B)
+ * f32; `hidden`: width of the last layer but one. */
+ft_t ft_stylegan_judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, ft_t label, int64_t hidden);
+/* "time_encoder", "mapping": t (B,F), label (B,C) or NULL -> what the discriminator's last layer is weighed with, (B,c) */
+ft_t ft_stylegan_projection(ft_graph *g, const ft_stylegan_preset *p, ft_t t, ft_t label);
 /* A residual block "bR" of the discriminator at resolution R: x (B,F,R,R,C) -> (B,F,R/2,R/2,out) */
 ft_t ft_stylegan_block(ft_graph *g, ft_t x, int64_t middle, int64_t out);
 /* Frames become channels: (B,F,h,w,C) -> (B,1,h,w,F C) */

@@ -8,15 +8,15 @@ static const ft_stylegan_preset presets[] = {
     {{"styleganv-256", 16, 256, 3}, "styleganv-256-critic", 512, 16384, 512},
 };
 
-static ft_t generate(ft_graph *g, const ft_stylegan_preset *p, ft_t z, ft_t motion, ft_t t, int64_t size, double psi)
+static ft_t generate(ft_graph *g, const ft_stylegan_preset *p, ft_gan_in in, int64_t size, double psi)
 {
-    ft_t w = ft_stylegan_w(g, p, z, psi);                                                             /* (B,W) */
-    return ft_stylegan_draw(g, p, w, ft_stylegan_motion(g, p, motion, t), size, ft_style_conv, NULL); /* (B,F,S,S,3) */
+    ft_t w = ft_stylegan_w(g, p, in.z, in.label, psi), v = ft_stylegan_motion(g, p, in); /* (B,W), (B,F,W) */
+    return ft_stylegan_draw(g, p, w, v, size, ft_style_conv, NULL);                      /* (B,F,S,S,3) */
 }
 
-static ft_t judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t)
+static ft_t judge(ft_graph *g, const ft_stylegan_preset *p, ft_t x, ft_t t, ft_t label)
 {
-    return ft_stylegan_judge(g, p, x, t, ft_stylegan_channels(p, 4));
+    return ft_stylegan_judge(g, p, x, t, label, ft_stylegan_channels(p, 4));
 }
 
 static const ft_gan gan = {.generate = generate, .judge = judge, .r1_per_pixel = 0.0002, .lazy = 4};

@@ -28,6 +28,7 @@ static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16
 static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, false},
                                 paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, true};
 static const ft_stylegan_preset *preset; /* of the test that runs */
+static int classes;                      /* that it is told */
 static const ft_gan *gan(void) { return ft_generator_find(preset->base.name)->gan; }
 
 /* Weights of the golden file. */
@@ -63,13 +64,21 @@ static ft_t times(ft_graph *g, bool fake)
 }
 
 static ft_t real_clips(ft_graph *g) { return numbers(g, "real", 5, (int64_t[]){B, 3, SIZE, SIZE, 3}); }
+/* of clip b its class, b mod 3 */
+static ft_t labels(ft_graph *g)
+{
+    if (classes == 0) return NULL;
+    ft_t t = ft_input(g, "label", FT_F32, 2, (int64_t[]){B, classes});
+    for (int i = 0; i < B * classes; i++) ((float *)ft_data(t))[i] = i / classes % classes == i % classes;
+    return t;
+}
 static ft_t draw(ft_graph *g, ft_t t)
 {
     ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset->width});
     ft_t motion = numbers(g, "motion", 3, (int64_t[]){B, ft_stylegan_codes(FRAMES), preset->width});
-    return gan()->generate(g, preset, z, motion, t, SIZE, 1);
+    return gan()->generate(g, preset, (ft_gan_in){z, motion, t, labels(g)}, SIZE, 1);
 }
-static ft_t judged(ft_graph *g, ft_t x, ft_t t) { return gan()->judge(g, preset, x, t); }
+static ft_t judged(ft_graph *g, ft_t x, ft_t t) { return gan()->judge(g, preset, x, t, labels(g)); }
 
 typedef struct {
     ft_params *own, *other;
@@ -238,6 +247,23 @@ static void test_critic(void **state)
     part_run(&p);
     like_public("d", &p);
     part_free(&p);
+}
+
+/* Both networks told of classes: mapping and motion codes of the one, the projection of the other */
+static void test_told(void **state)
+{
+    preset = *state;
+    part p;
+    classes = 3;
+    generator_part(&p);
+    part_run(&p);
+    like_public("told_g", &p);
+    part_free(&p);
+    critic_part(&p);
+    part_run(&p);
+    like_public("told_d", &p);
+    part_free(&p);
+    classes = 0;
 }
 
 /* also that parameters which the penalty does not depend on get a gradient of zero, whatever was there */
@@ -427,7 +453,7 @@ static void test_truncation(void **state)
     ft_graph *g = ft_graph_new(p, FT_F32, 1);
     ft_training(g, false);
     ft_t z = numbers(g, "z", 2, (int64_t[]){B, preset->width}), w[3];
-    for (int i = 0; i < 3; i++) ft_keep(w[i] = ft_stylegan_w(g, preset, z, 0.5 * i));
+    for (int i = 0; i < 3; i++) ft_keep(w[i] = ft_stylegan_w(g, preset, z, NULL, 0.5 * i));
     fill(p);
     int at = 0;
     while (strcmp(ft_params_at(p, at)->name, "mapping.w_avg")) at++;
@@ -454,11 +480,11 @@ static void test_truncation(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {OF(plain, test_generator),   OF(plain, test_critic),          OF(plain, test_penalty),
-                                       OF(plain, test_differences), OF(plain, test_truncation),      OF(plain, test_augment),
-                                       OF(most, test_generator),    OF(most, test_critic),           OF(most, test_penalty),
-                                       OF(paper, test_modulated),   cmocka_unit_test(test_schedule), cmocka_unit_test(test_times),
-                                       cmocka_unit_test(test_views)};
+    const struct CMUnitTest tests[] = {
+        OF(plain, test_generator),       OF(plain, test_critic),       OF(plain, test_penalty),     OF(plain, test_differences),
+        OF(plain, test_truncation),      OF(plain, test_augment),      OF(most, test_generator),    OF(most, test_critic),
+        OF(most, test_penalty),          OF(plain, test_told),         OF(most, test_told),         OF(paper, test_modulated),
+        cmocka_unit_test(test_schedule), cmocka_unit_test(test_times), cmocka_unit_test(test_views)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,8 +48,8 @@ static const char *const training_keys[] = {"generator.steps",
 static const char *const gan_keys[] = {
     "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr", "gan.r1",
     "gan.ema",         "gan.distance",    "gan.augment",          "precision",      NULL};
-static const char *const gan_sheet_keys[] = {"generator.condition", "generator.class_guidance", "generator.stop",
-                                             "align.weight",        "gan.truncation",           NULL};
+#define GAN_SHEET_KEYS "generator.condition", "generator.class_guidance", "generator.stop", "align.weight", "gan.truncation"
+static const char *const gan_sheet_keys[] = {GAN_SHEET_KEYS, NULL};
 static const char *const gan_sampling_keys[] = {"generated", "gan.truncation", "precision", NULL};
 static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
 static const char *const pseudo_keys[] = {"generator.condition", "generator.class_drop", "generator.confidence", NULL};
@@ -59,7 +59,9 @@ static const char *const pseudo_keys[] = {"generator.condition", "generator.clas
         "generator.class_from", "generator.class_until"
 static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
 /* the key holds who is labelled, and as what */
-static const char *const told_keys[] = {SHEET_KEYS, "data.multilabel", "positive", "labels", "labels_from", NULL};
+#define LABEL_KEYS "data.multilabel", "positive", "labels", "labels_from"
+static const char *const told_keys[] = {SHEET_KEYS, LABEL_KEYS, NULL};
+static const char *const gan_told_keys[] = {GAN_SHEET_KEYS, LABEL_KEYS, NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
 
@@ -87,8 +89,8 @@ static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_p
     int rc = ft_conditions_of(of_clip, &x->store, &x->classes, f, &labelled, pool->clip, pool->n);
     if (rc == FT_OK && is_pseudo(s->own)) {
         *pseudo = ft_alloc_n(pool->n + 1, sizeof **pseudo);
-        rc = *pseudo ? ft_pseudo_apply(x, s->need[1], ft_config_real(s->own, "generator.confidence"), pool->clip, pool->n,
-                                       *of_clip, *pseudo)
+        rc = *pseudo ? ft_pseudo_apply(x, s->need[s->needs - 1], ft_config_real(s->own, "generator.confidence"), pool->clip,
+                                       pool->n, *of_clip, *pseudo)
                      : FT_FAIL(FT_ENOMEM, "no memory for labels");
     }
     if (rc == FT_OK && is_shuffled(s->own)) rc = ft_conditions_shuffle(*of_clip, pool, x->classes.n, (uint64_t)s->split);
@@ -100,7 +102,7 @@ static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_p
 
 static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
-    const ft_stage *vae = s->needs ? s->need[0] : NULL;
+    const ft_stage *vae = of_pixels(s->arm) ? NULL : s->need[0];
     char latents[FT_PATH] = "", held_out[FT_PATH] = "";
     double mse = NAN;
     int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
@@ -166,18 +168,32 @@ static int add_conditions(json_t *key, const ft_arm_context *c)
     return FT_OK;
 }
 
+/* A generator that is told of classes is one of its split, and may need pseudo-labels. On an error the key is gone. */
+static int told_of(ft_arm_context *c, bool told, ft_stage *like, json_t *key)
+{
+    if (told) like->split = c->split, like->of_split = true;
+    int rc = is_pseudo(c->cfg)
+                 ? ft_stage_pseudo(c->x, c->cfg, c->label, c->fold, c->split, &c->labelled, &like->need[like->needs++])
+                 : FT_OK;
+    if (rc == FT_OK && told) rc = add_conditions(key, c);
+    if (rc < 0) json_decref(key);
+    return rc;
+}
+
 /* Without a VAE the key holds what the VAE's would: the clips that are learned from. */
 static int plan_pixels(ft_arm_context *c)
 {
     ft_experiment *x = c->x;
     ft_stage like = {.kind = &gan_kind, .cfg = c->cfg, .arm = c->arm, .label = c->label, .file = "", .fold = c->fold}, *made;
-    json_t *settings;
-    like.by_content = gan_sheet_keys;
+    json_t *settings, *key;
+    bool told;
+    FT_TRY(ft_conditions_wanted(c->cfg, &told));
+    like.by_content = told ? gan_told_keys : gan_sheet_keys;
     FT_TRY(ft_key_settings(c->cfg, gan_keys, &settings));
-    FT_TRY(ft_stage_add(x, &like,
-                        json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
-                                  ft_video_names(&x->store, &x->folds[c->fold].pool)),
-                        &made));
+    key = json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
+                    ft_video_names(&x->store, &x->folds[c->fold].pool));
+    FT_TRY(told_of(c, told, &like, key));
+    FT_TRY(ft_stage_add(x, &like, key, &made));
     like.kind = &gan_samples_kind, like.need[0] = made, like.needs = 1;
     return ft_stage_add(x, &like, json_pack("{s:o}", "config", ft_config_json(c->cfg, gan_sampling_keys)), &c->made);
 }
@@ -194,13 +210,7 @@ static int plan(ft_arm_context *c)
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
-    if (told) like.split = c->split, like.of_split = true;
-    if (is_pseudo(c->cfg)) {
-        int rc = ft_stage_pseudo(x, c->cfg, c->label, c->fold, c->split, &c->labelled, &like.need[like.needs++]);
-        if (rc < 0) return json_decref(key), rc;
-    }
-    int rc = told ? add_conditions(key, c) : FT_OK;
-    if (rc < 0) return json_decref(key), rc;
+    FT_TRY(told_of(c, told, &like, key));
     FT_TRY(ft_stage_add(x, &like, key, &generator));
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
     key = json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys));

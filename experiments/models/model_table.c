@@ -48,12 +48,12 @@ static ft_t gan_generate(ft_graph *g, const char *preset, const ft_config *cfg, 
     (void)classes;
     ft_training(g, false); /* the mean style stays as it is */
     return ft_generator_find(p->base.name)
-        ->gan->generate(g, p, in[0], in[1], in[2], p->base.size, ft_config_real(cfg, "gan.truncation"));
+        ->gan->generate(g, p, (ft_gan_in){in[0], in[1], in[2], NULL}, p->base.size, ft_config_real(cfg, "gan.truncation"));
 }
 static ft_t gan_judge(ft_graph *g, const char *preset, const ft_config *cfg, const ft_t *in, int64_t classes)
 {
     const ft_stylegan_preset *p = ft_stylegan_find(preset);
-    return AS_IS(preset, cfg, classes), ft_generator_find(p->base.name)->gan->judge(g, p, in[0], in[1]);
+    return AS_IS(preset, cfg, classes), ft_generator_find(p->base.name)->gan->judge(g, p, in[0], in[1], NULL);
 }
 static void gan_shape(const char *preset, const ft_config *cfg, int input, int64_t *dim)
 {

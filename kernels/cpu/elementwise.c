@@ -199,17 +199,36 @@ static int64_t run_of(const ft_buf *a, const ft_buf *b, int *outer, bool *consta
     return run;
 }
 
+/* b repeats after `run` values, and what repeats is short: it is laid out once for many runs. The dims above them, where b
+ * repeats, belong to the run then. */
+static int64_t longer_run(const ft_buf *a, const ft_buf *b, int64_t run, int *outer)
+{
+    if (2 * run > FT_BLOCK) return run;
+    for (; *outer >= 0 && (a->dim[*outer] == 1 || b->dim[*outer] == 1); --*outer) run *= a->dim[*outer];
+    return run;
+}
+
+static const float *repeated(float *to, const ft_buf *b, int64_t from, int64_t period, int64_t n)
+{
+    float one[FT_BLOCK];
+    const float *v = ft_load(one, b, from, period);
+    for (int64_t at = 0; at < n; at += period)
+        for (int64_t i = 0; i < period; i++) to[at + i] = v[i];
+    return to;
+}
+
 void FT_CPU(binary)(const ft_call *c)
 {
     const ft_buf *a = c->in[0], *b = c->in[1];
     int outer, kind = c->attr->scalar.kind;
     bool constant;
-    int64_t stride[FT_MAX_DIMS], run = run_of(a, b, &outer, &constant), rows = a->count / run;
+    int64_t stride[FT_MAX_DIMS], period = run_of(a, b, &outer, &constant);
+    int64_t run = constant ? period : longer_run(a, b, period, &outer), rows = a->count / run;
+    int64_t block = run > period ? FT_BLOCK / period * period : FT_BLOCK, blocks = (run + block - 1) / block;
     broadcast_strides(a, b, stride);
-    int64_t blocks = (run + FT_BLOCK - 1) / FT_BLOCK;
 #pragma omp parallel for if (a->count > FT_SMALL)
     for (int64_t task = 0; task < rows * blocks; task++) {
-        int64_t r = task / blocks, at = task % blocks * FT_BLOCK, n = FT_MIN(FT_BLOCK, run - at);
+        int64_t r = task / blocks, at = task % blocks * block, n = FT_MIN(block, run - at);
         float ta[FT_BLOCK], tb[FT_BLOCK], ty[FT_BLOCK];
         int64_t from = offset_of(a, stride, outer, r);
         const float *vb;
@@ -217,7 +236,7 @@ void FT_CPU(binary)(const ft_call *c)
             float one = *ft_load(tb, b, from, 1);
             for (int64_t i = 0; i < n; i++) tb[i] = one;
             vb = tb;
-        } else vb = ft_load(tb, b, from + at, n);
+        } else vb = run > period ? repeated(tb, b, from, period, n) : ft_load(tb, b, from + at, n);
         float *y = ft_into(ty, c->out[0], r * run + at);
         binary_row(kind, ft_load(ta, a, r * run + at, n), vb, y, n);
         ft_store_at(c->out[0], r * run + at, y, n);
@@ -250,6 +269,22 @@ void FT_CPU(broadcast)(const ft_call *c)
     }
 }
 
+/* part (n) += each of so many rows of n values */
+static void add_rows(float *part, const float *v, int64_t rows, int64_t n)
+{
+    enum { WIDE = 16 };
+    int64_t i = 0;
+    for (; i + WIDE <= n; i += WIDE) {
+        float sum[WIDE];
+        for (int k = 0; k < WIDE; k++) sum[k] = part[i + k];
+        for (int64_t r = 0; r < rows; r++)
+            for (int k = 0; k < WIDE; k++) sum[k] += v[r * n + i + k];
+        for (int k = 0; k < WIDE; k++) part[i + k] = sum[k];
+    }
+    for (int64_t r = 0; r < rows && i < n; r++)
+        for (int64_t k = i; k < n; k++) part[k] += v[r * n + k];
+}
+
 /* Sums over axes. Each output is a sum over reduced indices in order; a long sum into few outputs is cut into FT_PARTS. */
 void FT_CPU(reduce)(const ft_call *c)
 {
@@ -275,14 +310,15 @@ void FT_CPU(reduce)(const ft_call *c)
 #pragma omp parallel for if (x->count > FT_SMALL)
     for (int64_t task = 0; task < outputs * blocks; task++) {
         int64_t o = task / blocks, at = task % blocks * block, n = FT_MIN(block, inner - at), base = 0, rest = o;
+        int64_t sums = inner_red ? 1 : n;
         for (int i = nd - 1 - !inner_red; i >= 0; i--)
             if (!red[i]) base += rest % dim[i] * stride[i], rest /= dim[i];
         float acc[256] = {0}, part[256], tmp[FT_BLOCK];
         double total = 0;
         for (int64_t r = 0; r < outer_red;) {
-            memset(part, 0, sizeof part);
+            memset(part, 0, (size_t)sums * sizeof *part);
             int64_t stop = FT_MIN(outer_red, r + 64); /* short partial sums keep the rounding error small */
-            for (; r < stop; r++) {
+            for (int64_t rows = 1; r < stop; r += rows) {
                 int64_t from = base, k = r;
                 for (int i = nd - 1 - inner_red; i >= 0; i--)
                     if (red[i]) from += k % dim[i] * stride[i], k /= dim[i];
@@ -292,15 +328,16 @@ void FT_CPU(reduce)(const ft_call *c)
                         total += ft_sum(ft_load(tmp, x, from + q, m), m);
                     }
                 } else {
-                    const float *v = ft_load(tmp, x, from + at, n);
-                    for (int64_t i = 0; i < n; i++) part[i] += v[i];
+                    if (blocks == 1 && nd > 1) /* rows that follow one another */
+                        rows = FT_MIN(FT_MIN(stop - r, FT_BLOCK / n), dim[nd - 2] - r % dim[nd - 2]);
+                    add_rows(part, ft_load(tmp, x, from + at, rows * n), rows, n);
                 }
             }
-            for (int64_t i = 0; i < 256; i++) acc[i] += part[i];
+            for (int64_t i = 0; i < sums; i++) acc[i] += part[i];
         }
-        if (inner_red) acc[0] = (float)total, n = 1;
-        for (int64_t i = 0; i < n; i++) acc[i] *= scale;
-        ft_store_at(y, inner_red ? o : o * inner + at, acc, n);
+        if (inner_red) acc[0] = (float)total;
+        for (int64_t i = 0; i < sums; i++) acc[i] *= scale;
+        ft_store_at(y, inner_red ? o : o * inner + at, acc, sums);
     }
 }
 

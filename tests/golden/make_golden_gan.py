@@ -42,25 +42,31 @@ cfg = OmegaConf.create({"sampling": sampling(33), "dataset": {"motion_z_distance
 OmegaConf.resolve(cfg)
 g, d = cfg.model.generator, cfg.model.discriminator
 g.sampling, d.sampling = sampling(33), sampling(1024)
-g.c_dim = 0
 g.w_dim = g.z_dim = g.motion.z_dim = g.motion.v_dim = WIDTH
 g.time_enc.dim = WIDTH // 2
 g.motion_dim = d.motion_dim = WORD
 width = dict(channel_base=BUDGET, channel_max=MOST, num_fp16_res=0, conv_clamp=256)
-G = networks.Generator(c_dim=0, w_dim=WIDTH, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2, cfg=g), synthesis_kwargs=width, cfg=g)
-D = networks.Discriminator(c_dim=0, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2), epilogue_kwargs=dict(mbstd_group_size=4), cfg=d, **width)
-for network in (G, D):
-    for name, p in network.train().named_parameters():
-        slow = 100 if "mapping.fc" in name or "motion_encoder.conv." in name else 1
-        v = value(name, p.numel()).view(p.shape)
-        p.data.copy_(slow * (1.7 * v if p.dim() >= 2 else 0.2 * v) + (1 if name.endswith("affine.bias") else 0))
 
+
+def both(classes):
+    g.c_dim = classes
+    G = networks.Generator(c_dim=classes, w_dim=WIDTH, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2, cfg=g), synthesis_kwargs=width, cfg=g)
+    D = networks.Discriminator(c_dim=classes, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2), epilogue_kwargs=dict(mbstd_group_size=4), cfg=d, **width)
+    for network in (G, D):
+        for name, p in network.train().named_parameters():
+            slow = 100 if "mapping.fc" in name or "motion_encoder.conv." in name else 1
+            v = value(name, p.numel()).view(p.shape)
+            p.data.copy_(slow * (1.7 * v if p.dim() >= 2 else 0.2 * v) + (1 if name.endswith("affine.bias") else 0))
+    return G, D
+
+
+G, D = both(0)
 b = torch.arange(B).float()
 fake_t = torch.stack([1.25 * b, 1.25 * b + 1 + b % 3, 1.25 * b + 8], 1)
 real_t = torch.stack([b, b + 1 + b % 2, b + 4], 1)
 z, motion = value("z", B * WIDTH).view(B, WIDTH), value("motion", B * 24 * WIDTH).view(B, 24, WIDTH)
 real = value("real", B * 3 * SIZE * SIZE * 3).view(B * 3, SIZE, SIZE, 3).permute(0, 3, 1, 2).contiguous()
-none = torch.zeros(B, 0)
+label = torch.zeros(B, 0)
 out = {}
 
 
@@ -75,7 +81,7 @@ class Half:
 
 def draw(half):
     networks.torch = Half() if half else torch
-    image = G.synthesis(G.mapping(z, none), t=fake_t, c=none, motion_z=motion)
+    image = G.synthesis(G.mapping(z, label), t=fake_t, c=label, motion_z=motion)
     networks.torch = torch
     return image[0] if most else image
 
@@ -91,7 +97,7 @@ def keep(part, network, loss):
 
 def keep_image(name, image):
     out[name] = image.detach().view(B, 3, 3, SIZE, SIZE).permute(0, 1, 3, 4, 2)[:2].contiguous()
-    loss = F.softplus(-D(image, none, fake_t)["image_logits"]).mean()
+    loss = F.softplus(-D(image, label, fake_t)["image_logits"]).mean()
     loss.backward()
     keep({"image": "g"}.get(name, name), G, loss)
 
@@ -103,14 +109,25 @@ if most:
     G.eval()
     keep_image("paper", draw(half=False))
 D.zero_grad(set_to_none=True)
-loss = F.softplus(D(image.detach(), none, fake_t)["image_logits"]).mean() + F.softplus(-D(real, none, real_t)["image_logits"]).mean()
+loss = F.softplus(D(image.detach(), label, fake_t)["image_logits"]).mean() + F.softplus(-D(real, label, real_t)["image_logits"]).mean()
 loss.backward()
 keep("d", D, loss)
 real.requires_grad_()
-slope = torch.autograd.grad(D(real, none, real_t)["image_logits"].sum(), real, create_graph=True)[0]
+slope = torch.autograd.grad(D(real, label, real_t)["image_logits"].sum(), real, create_graph=True)[0]
 loss = slope.square().sum([1, 2, 3]).view(-1, 3).mean(1).mean()
 (loss * (0.3 / 2 * 16)).backward()
 keep("r1", D, loss)
+real.requires_grad_(False)
+G, D = both(3)  # the same, told classes
+label = F.one_hot(torch.arange(B) % 3, 3).float()
+image = draw(half=most)
+loss = F.softplus(-D(image, label, fake_t)["image_logits"]).mean()
+loss.backward()
+keep("told_g", G, loss)
+D.zero_grad(set_to_none=True)
+loss = F.softplus(D(image.detach(), label, fake_t)["image_logits"]).mean() + F.softplus(-D(real, label, real_t)["image_logits"]).mean()
+loss.backward()
+keep("told_d", D, loss)
 pipe = AugmentPipe(xflip=1, rotate90=1, xint=1, scale=1, rotate=1, aniso=1, xfrac=1, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1)
 for percentile in () if most else (30, 80):  # of every number that it draws
     seen = pipe(real.detach()[:6].view(2, 9, SIZE, SIZE), debug_percentile=percentile / 100)
