@@ -136,7 +136,7 @@ static ft_optim_opt critic_optimiser(ft_gan_step *s)
 
 static int make_critic(ft_gan_step *s)
 {
-    const int64_t S = s->size, dim[5] = {s->o.batch, FT_STYLEGAN_FRAMES, S, S, 3};
+    const int64_t dim[5] = {s->o.batch, FT_STYLEGAN_FRAMES, s->size, s->size, 3};
     FT_TRY(graph_of(s, FT_GAN_CRITIC, FT_GRAPH_CRITIC));
     ft_graph *g = s->graph[FT_GAN_CRITIC];
     s->fake_t[1] = ft_input(g, "t", FT_F32, 2, dim);

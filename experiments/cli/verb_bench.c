@@ -9,9 +9,11 @@
 #include "common/base/streams.h"
 #include "common/base/threads.h"
 #include "common/train/precision.h"
+#include "experiments/cli/bench_gan.h"
 #include "experiments/cli/bench_ops.h"
 #include "experiments/models/model_table.h"
 #include "experiments/stages/environment.h"
+#include "gen/generator.h"
 #include "gen/vae_train.h"
 #include "gen/walk.h"
 
@@ -157,7 +159,9 @@ static int run_bench(ft_cli *c)
     FT_TRY(ft_cli_need(c, 1, "train-step|forward|sample|op"));
     ft_cli_args(c, &arg);
     FT_TRY(ft_cli_int(c, "--runs", 1, 100000, &runs));
+    const ft_generator *family = ft_generator_find(ft_cli_text(c, "--model"));
     if (!strcmp(arg[0], "op")) return ft_bench_ops(c, runs);
+    if (!strcmp(arg[0], "train-step") && family && family->gan) return ft_bench_gan(c, runs);
     return run_model(c, arg[0], runs);
 }
 static const ft_option bench_options[] = {{"--model", "NAME", "x3d-tiny", "preset"},

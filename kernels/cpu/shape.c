@@ -139,8 +139,30 @@ typedef struct {
     int64_t width, x_at, x_row, y_at, y_row;
 } columns;
 
+/* rows of a few values, colours say, where a call for each would cost more than its sums */
+enum { NARROW = 8 };
+static void resample_narrow(ft_buf *y, const ft_buf *x, const ft_sparse *m, int64_t before, int64_t x_rows, columns p)
+{
+    float *to = y->data;
+    const float *from = x->data;
+#pragma omp parallel for if (y->count > FT_SMALL)
+    for (int64_t b = 0; b < before; b++)
+        for (int64_t r = 0; r < m->rows; r++) {
+            float sum[NARROW] = {0}, *row = to + (b * m->rows + r) * p.y_row + p.y_at;
+            for (int32_t e = m->begin[r]; e < m->begin[r + 1]; e++) {
+                const float *v = from + (b * x_rows + m->index[e]) * p.x_row + p.x_at, w = m->weight ? m->weight[e] : 1.0f;
+                for (int64_t i = 0; i < p.width; i++) sum[i] += w * v[i];
+            }
+            for (int64_t i = 0; i < p.width; i++) row[i] = sum[i];
+        }
+}
+
 static void resample(ft_buf *y, const ft_buf *x, const ft_sparse *m, int64_t before, int64_t x_rows, columns p)
 {
+    if (p.width <= NARROW && x->dtype == FT_F32 && y->dtype == FT_F32) {
+        resample_narrow(y, x, m, before, x_rows, p);
+        return;
+    }
     int64_t rows = m->rows, block = p.width < 4 * FT_BLOCK ? p.width : FT_BLOCK,
             blocks = (p.width + block - 1) / block; /* long slices in pieces */
 #pragma omp parallel for if (y->count > FT_SMALL)
