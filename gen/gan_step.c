@@ -31,6 +31,12 @@ ft_gan_opt ft_gan_options(const ft_config *cfg)
     };
 }
 
+double ft_gan_rate(const ft_stylegan_preset *p)
+{
+    const double published = 0.0025, width = 512;
+    return published * sqrt(width / p->width);
+}
+
 void ft_lazy_rate(int64_t every, double *lr, double *beta2)
 {
     double share = (double)every / (double)(every + 1);
@@ -192,6 +198,7 @@ int ft_gan_step_new(ft_gan_step *s, const ft_config *cfg, const char *preset, in
     FT_TRY(ft_gan_fits(preset, frames, size));
     FT_TRY(ft_precision(cfg, family->work, &s->dtype));
     FT_TRY(ft_batch_parts(s->o.parts, s->o.batch, cfg, "generator.accumulate"));
+    if (s->o.lr < 0) s->o.lr = ft_gan_rate(s->preset_of);
     if (s->o.r1 < 0) s->o.r1 = s->gan->r1 + s->gan->r1_per_pixel * size * size / (double)s->o.batch;
     s->store[0] = ft_params_new(seed), s->store[1] = ft_params_new(seed + 1);
     if (!s->store[0] || !s->store[1]) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
@@ -213,4 +220,13 @@ int ft_gan_fits(const char *preset, int frames, int size)
     return FT_FAIL(FT_ECONFIG,
                    "clips of %d frames and %d pixels do not fit %s: pixels a power of two from %d on, frames from %d on", frames,
                    size, preset, 2 * FT_STYLEGAN_CONCAT, FT_STYLEGAN_FRAMES);
+}
+
+int ft_gan_unguided(const ft_config *cfg, const char *preset)
+{
+    const char *key = "generator.class_guidance";
+    if (ft_config_real(cfg, key) == 1) return FT_OK;
+    return FT_FAIL(FT_ECONFIG,
+                   "%s: %s: %s draws a clip of its class in one pass, and there is no guidance for such generators. Set %s: 1",
+                   ft_config_origin(cfg, key), key, preset, key);
 }

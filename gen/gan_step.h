@@ -8,7 +8,8 @@
 /* Settings of training, read once: generator.steps, generator.batch, gan.*. */
 typedef struct {
     int64_t steps, batch, parts, save_every, sheet_every, r1_every, distance;
-    double lr, r1, half_life, ramp; /* r1: gamma, below 0 as published; half_life of the average in steps, at most ramp * step */
+    double lr, r1, half_life,
+        ramp; /* lr, and r1, gamma: below 0 as published; half_life of the average in steps, at most ramp * step */
     bool flip, tensorboard, augment, turns; /* augment: what the discriminator sees; turns: also by rotations */
 } ft_gan_opt;
 ft_gan_opt ft_gan_options(const ft_config *cfg);
@@ -39,7 +40,13 @@ typedef struct {
 int ft_gan_step_new(ft_gan_step *s, const ft_config *cfg, const char *preset, int frames, int size, int classes, uint64_t seed);
 void ft_gan_step_free(ft_gan_step *s);
 
-int ft_gan_fits(const char *preset, int frames, int size); /* FT_ECONFIG: clips of this shape do not fit it */
+int ft_gan_fits(const char *preset, int frames, int size);     /* FT_ECONFIG: clips of this shape do not fit it */
+int ft_gan_unguided(const ft_config *cfg, const char *preset); /* FT_ECONFIG: cfg asks for guidance, which GANs have none of */
+
+/* Adam's rate where gan.lr leaves it to us: that of the papers for their width. A layer of equal learning rates is divided by the
+ * root of its inputs n, and a step of Adam moves all of its weights by the rate, alike: what a unit says moves by n rate /
+ * sqrt(n). So a narrower network learns as fast at a rate that is larger by the root of the ratio. */
+double ft_gan_rate(const ft_stylegan_preset *p);
 
 /* Adam's rate and second beta where a regulariser takes a step of its own in every `every`-th step (Karras et al. 2020, B) */
 void ft_lazy_rate(int64_t every, double *lr, double *beta2);

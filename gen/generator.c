@@ -405,7 +405,8 @@ static int goes_with_pixels(const ft_config *cfg, const char *preset)
     const char *what = ft_config_is(cfg, "generator.stop", "memorisation") ? "generator.stop: none"
                        : ft_config_real(cfg, "align.weight") > 0           ? "align.weight: 0"
                                                                            : NULL;
-    return what ? FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what) : FT_OK;
+    if (what) return FT_FAIL(FT_ECONFIG, "%s draws pixels and is not made for that. Set %s", preset, what);
+    return ft_gan_unguided(cfg, preset);
 }
 
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,

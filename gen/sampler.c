@@ -120,12 +120,7 @@ static int pixel_sampler(ft_generator_sampler *s, const ft_config *cfg, const ch
 {
     ft_dtype dtype;
     FT_TRY(ft_precision(cfg, ft_generator_find(preset)->work, &dtype));
-    if (ft_config_real(cfg, "generator.class_guidance") != 1)
-        return FT_FAIL(
-            FT_ECONFIG,
-            "%s is an adversarial generator: it has no prediction without a class that guidance could lead away from. Set "
-            "generator.class_guidance: 1",
-            preset);
+    FT_TRY(ft_gan_unguided(cfg, preset));
     s->of = of;
     if (!(s->g = ft_graph_new(params, dtype, FT_GRAPH_SAMPLER))) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     ft_training(s->g, false);

@@ -22,7 +22,7 @@ works "$F" generate whole -n 2 -o two.h5 --gif two
 works "$F" generate whole -n 2 -o mean.h5 --gif mean --set gan.truncation=0.5
 works "$F" info five.h5 --json
 python3 -c 'import json; i = json.load(open("out")); assert i["clips"] == 5, i'
-second=styleganv-tiny-00001.gif
+first=styleganv-tiny-00000.gif second=styleganv-tiny-00001.gif
 cmp five/$second two/$second || die "a clip depends on how many there are"
 ! cmp -s mean/$second two/$second || die "truncation changes nothing"
 
@@ -34,7 +34,17 @@ works "$F" train e.yaml -o most --set generator.model=mostganv-tiny --set genera
 works "$F" generate most -n 1 -o most.h5
 
 fails 1 "5 clips, which is no multiple of 4" -- "$F" train e.yaml -o no --set generator.batch=5
-fails 1 "styleganv-tiny" "generator.condition: none" -- "$F" train e.yaml -o no --set generator.condition=labels
+
+# told classes: clips of one, or of every one in turn; guidance needs a prediction of none
+works "$F" train e.yaml -o told --set generator.condition=labels --set generator.steps=2 --set generator.sheet_every=2
+grep -q ",polyp" told/conditions.csv || die "$(head -3 told/conditions.csv)"
+works "$F" generate told -n 2 -o polyp.h5 --class polyp --gif polyp
+works "$F" generate told -n 2 -o turn.h5 --gif turn
+cmp -s polyp/$first turn/$first && cmp -s polyp/$second turn/$second && die "the class changes nothing"
+fails 1 "no class tumour" -- "$F" generate told -n 1 -o no.h5 --class tumour
+fails 1 "knows no classes" -- "$F" generate whole -n 1 -o no.h5 --class polyp
+fails 1 "class_guidance" "no guidance for such generators" -- "$F" train e.yaml -o no --set generator.condition=labels --set generator.class_guidance=2
+
 fails 1 "styleganv-tiny" "align.weight: 0" -- "$F" train e.yaml -o no --set align.weight=1
 works "$F" evaluate whole --data p.h5 --split all --samples 3 --json
 python3 -c 'import json; e = json.load(open("out")); assert e["clips"] == 16 and -100 <= e["consistency_samples"] <= 100, e'

@@ -174,8 +174,9 @@
         "none|memorisation: training ends when quick samples copy more training clips than held-out clips do; those weights "    \
         "count that were the last before")                                                                                       \
     KEY("generator.stop_every", INT, "500", 1, 1e8, "steps between these looks")                                                 \
-    KEY("gan.lr", REAL, "0.0025", 0, 1,                                                                                          \
-        "generators of pixels: learning rate of both networks, constant; generator.lr is that of the others")                    \
+    KEY("gan.lr", REAL, "-1", -1, 1,                                                                                             \
+        "generators of pixels: learning rate of both networks, constant; -1: as published, 0.0025 at width 512, and with the "   \
+        "root of 512 / width more where networks are narrower; generator.lr is that of the others")                              \
     KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
         "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10; 0: "    \
         "none")                                                                                                                  \
