@@ -199,7 +199,8 @@ int ft_gan_step_new(ft_gan_step *s, const ft_config *cfg, const char *preset, in
     FT_TRY(ft_precision(cfg, family->work, &s->dtype));
     FT_TRY(ft_batch_parts(s->o.parts, s->o.batch, cfg, "generator.accumulate"));
     if (s->o.lr < 0) s->o.lr = ft_gan_rate(s->preset_of);
-    if (s->o.r1 < 0) s->o.r1 = s->gan->r1 + s->gan->r1_per_pixel * size * size / (double)s->o.batch;
+    double published = s->gan->r1 + s->gan->r1_per_pixel * size * size / (double)s->o.batch;
+    if (s->o.r1 < 0) s->o.r1 = s->preset_of->r1 > 0 ? s->preset_of->r1 : published;
     s->store[0] = ft_params_new(seed), s->store[1] = ft_params_new(seed + 1);
     if (!s->store[0] || !s->store[1]) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_params_no_average(s->store[1]);

@@ -24,9 +24,9 @@
 #include "tests/tree.h"
 
 enum { SIZE = 32, B = 8, FRAMES = 33 };
-static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32};
-static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, false},
-                                paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32}, 8, 12, true};
+static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0};
+static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0}, 8, 12, false},
+                                paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0}, 8, 12, true};
 static const ft_stylegan_preset *preset; /* of the test that runs */
 static int classes;                      /* that it is told */
 static const ft_gan *gan(void) { return ft_generator_find(preset->base.name)->gan; }

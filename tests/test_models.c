@@ -723,6 +723,30 @@ static void test_vae_judges(void **state)
 }
 
 /* rank tables of 6 x 8, written by hand; every step of a true spiral goes to a neighbour */
+/* What a cubic kernel makes of black and white squares reaches beyond both; what a network sees does not, as in clean-fid */
+static void test_overshoot(void **state)
+{
+    (void)state;
+    const ft_judge_preset *row = ft_judge_find("inception-clean");
+    ft_params *p = ft_params_new(0);
+    ft_graph *g = ft_graph_new(p, FT_F32, 0);
+    ft_t x = ft_input(g, "x", FT_F32, 4, (int64_t[]){1, 24, 24, 3}), y = ft_judge_prepare(g, row, x);
+    float least = 1, most = 0;
+    ft_plan *plan;
+    for (int i = 0; i < 24 * 24 * 3; i++) ((float *)ft_data(x))[i] = (float)((i / 3 / 24 / 6 + i / 3 % 24 / 6) % 2);
+    ft_keep(y);
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    for (int64_t i = 0; i < ft_count(y); i++) {
+        float v = ((const float *)ft_data(y))[i] * row->std[i % 3] + row->mean[i % 3];
+        least = fminf(least, v), most = fmaxf(most, v);
+    }
+    assert_true(fabsf(least) < 1e-6f && fabsf(most - 1) < 1e-6f);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(p);
+}
+
 static void test_spiral(void **state)
 {
     (void)state;
@@ -823,13 +847,14 @@ static void test_guarded_plan(void **state)
 
 int main(int argc, char **argv)
 {
-    enum { OTHERS = 10 };
+    enum { OTHERS = 11 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
                                                   cmocka_unit_test(test_layouts),
                                                   cmocka_unit_test(test_by_order),
                                                   cmocka_unit_test(test_vae_chunks),
                                                   cmocka_unit_test(test_spiral),
+                                                  cmocka_unit_test(test_overshoot),
                                                   cmocka_unit_test(test_vae_judges),
                                                   cmocka_unit_test(test_medsora_properties),
                                                   cmocka_unit_test(test_guarded_plan),

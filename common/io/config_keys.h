@@ -178,11 +178,12 @@
         "generators of pixels: learning rate of both networks, constant; -1: as published, 0.0025 at width 512, and with the "   \
         "root of 512 / width more where networks are narrower; generator.lr is that of the others")                              \
     KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
-        "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10; 0: "    \
-        "none")                                                                                                                  \
+        "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10, but "   \
+        "of styleganv-tiny, which is trained for few steps, 5; 0: none")                                                         \
     KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
     KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
-    KEY("gan.ema_ramp", REAL, "0.15", 0, 1e8, "and at most this share of the steps so far")                                      \
+    KEY("gan.ema_ramp", REAL, "0.05", 0, 1e8,                                                                                    \
+        "and at most this share of the steps so far; StyleGAN-V: 0.15, as its code counts the three frames of a clip")           \
     KEY("gan.distance", INT, "32", 2, 1024, "most frames between the first and the last that the discriminator sees of a clip")  \
     KEY("gan.augment", CHOICE, "none", 0, 0,                                                                                     \
         "none|bgc|bgc_noro: what the discriminator sees: clips as they are, or, the surer it is of real ones, shifted, scaled, " \

@@ -69,6 +69,7 @@ ft_t ft_judge_prepare(ft_graph *g, const ft_judge_preset *p, ft_t x)
     float scale[3];
     for (int k = 0; k < 3; k++) scale[k] = 1 / p->std[k];
     for (int axis = n - 3; axis < n - 1; axis++) x = ft_resize(g, x, axis, p->size, p->resize, 0);
+    if (p->resize == FT_CUBIC_SMOOTH) x = ft_clamp(g, x, 0, 1); /* the kernel overshoots; Pillow and clean-fid cut that off */
     const int64_t *dim = colours + 5 - n;
     return ft_mul(g, ft_sub(g, x, ft_const(g, FT_F32, n, dim, p->mean)), ft_const(g, FT_F32, n, dim, scale));
 }
