@@ -182,8 +182,7 @@
         "of styleganv-tiny, which is trained for few steps, 5; 0: none")                                                         \
     KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
     KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
-    KEY("gan.ema_ramp", REAL, "0.05", 0, 1e8,                                                                                    \
-        "and at most this share of the steps so far; StyleGAN-V: 0.15, as its code counts the three frames of a clip")           \
+    KEY("gan.ema_ramp", REAL, "0.15", 0, 1e8, "and at most this share of the steps so far")                                      \
     KEY("gan.distance", INT, "32", 2, 1024, "most frames between the first and the last that the discriminator sees of a clip")  \
     KEY("gan.augment", CHOICE, "none", 0, 0,                                                                                     \
         "none|bgc|bgc_noro: what the discriminator sees: clips as they are, or, the surer it is of real ones, shifted, scaled, " \

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A whole training step of a GAN, generator, discriminator and a 16th of the gradient penalty, against the public code in today's PyTorch
-at the same widths (its reference paths of upfirdn2d and bias_act), on one thread, in turns: eager and torch.compile (the penalty, which
-is differentiated twice, eager), channels last, fused Adam, f32 and bf16 autocast.
+at the same widths (its reference paths of upfirdn2d and bias_act), on one thread, in turns: eager, eager with channels last (its `view` of
+a tensor made a `reshape`, or it stops), and torch.compile (the penalty, which is differentiated twice, eager); fused Adam, f32 and bf16
+autocast (-O: the code asserts f32). The best of them counts.
 
     git clone https://github.com/universome/stylegan-v; git clone https://github.com/xiaoqian-shen/MoStGAN-V
-    taskset -c 1 venv/bin/python results/speed/gan_torch.py build/release/forty stylegan-v styleganv-tiny 8 [TURNS]
-    taskset -c 1 venv/bin/python results/speed/gan_torch.py build/release/forty MoStGAN-V mostganv-tiny 8 [TURNS]"""
+    taskset -c 1 venv/bin/python -O results/speed/gan_torch.py build/release/forty stylegan-v styleganv-tiny 8 TURNS [--eager]
+    taskset -c 1 venv/bin/python -O results/speed/gan_torch.py build/release/forty MoStGAN-V mostganv-tiny 8 TURNS [--eager]"""
 import json
 import os
 import statistics
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 program, checkout, preset, batch = *sys.argv[1:4], int(sys.argv[4])
-turns = int(sys.argv[5]) if len(sys.argv) > 5 else 3
+turns = int(sys.argv[5])
 torch.set_num_threads(1)
 sys.path[:0] = [checkout, os.path.join(checkout, "src")]
 for name in ("distutils", "distutils.util", "pkg_resources", "cv2", "src.training.training_loop", "src.training.diff_augment"):
@@ -29,6 +30,10 @@ sys.modules["pkg_resources"].parse_version = lambda v: tuple(int(x) for x in v.s
 from src.training import networks
 
 SIZE, WIDTH, BUDGET, EVERY = 64, 64, 1024, 16  # the tiny presets, gan.r1_every
+VARIANTS = {"eager": (False, False), "eager, channels last": (False, True), "compiled": (True, False)}
+if "--eager" in sys.argv:
+    del VARIANTS["compiled"]
+view = torch.Tensor.view
 most = hasattr(networks, "tensor_modulation_word")
 
 
@@ -36,7 +41,7 @@ def sampling(longest):
     return OmegaConf.create({"type": "random", "max_dist": 32, "num_frames_per_video": 3, "max_num_frames": longest})
 
 
-def opponent(bf16, compiled):
+def opponent(bf16, compiled, last):
     """Functions that do a generator's, a discriminator's and a penalty's step."""
     model = OmegaConf.load(os.path.join(checkout, "configs/model", "mostgan.yaml" if most else "stylegan-v.yaml"))
     cfg = OmegaConf.create({"sampling": sampling(16), "dataset": {"motion_z_distance": 16}, "model": model})
@@ -49,12 +54,13 @@ def opponent(bf16, compiled):
     G = networks.Generator(c_dim=0, w_dim=WIDTH, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2, cfg=g), synthesis_kwargs=width, cfg=g)
     D = networks.Discriminator(c_dim=0, img_resolution=SIZE, img_channels=3, mapping_kwargs=dict(num_layers=2), epilogue_kwargs=dict(mbstd_group_size=4), cfg=d, **width)
     for network in (G, D):
-        network.train().to(memory_format=torch.channels_last)
+        network.train().to(memory_format=torch.channels_last if last else torch.contiguous_format)
     optimiser = [torch.optim.Adam(m.parameters(), lr=0.002, betas=(0.0, 0.99), fused=True) for m in (G, D)]
     synthesis, judge = (torch.compile(G.synthesis), torch.compile(D)) if compiled else (G.synthesis, D)
     t = torch.tensor([[0.0, 1.0, 2.0]]).repeat(batch, 1)
     none = torch.zeros(batch, 0)
-    real = torch.rand(batch * 3, 3, SIZE, SIZE).mul(2).sub(1).to(memory_format=torch.channels_last)
+    real = torch.rand(batch * 3, 3, SIZE, SIZE).mul(2).sub(1)
+    real = real.to(memory_format=torch.channels_last) if last else real
     cast = lambda: torch.autocast("cpu", torch.bfloat16, enabled=bf16)
 
     def draw():
@@ -100,8 +106,10 @@ def ms(f, runs):
     return 1000 * (time.perf_counter() - at) / runs
 
 
-def step_of(parts, runs=3):
+def step_of(parts, last, runs=3):
+    torch.Tensor.view = torch.Tensor.reshape if last else view
     each = [ms(f, runs) for f in parts]
+    torch.Tensor.view = view
     return each[0] + each[1] + each[2] / EVERY
 
 
@@ -110,21 +118,23 @@ def forty(precision):
     return json.loads(subprocess.run(a, capture_output=True, text=True, check=True).stdout)["ms"]["median"]
 
 
-print("| model, batch | precision | forty ms | PyTorch eager ms | PyTorch compiled ms | ratio to the better |\n| --- | --- | --- | --- | --- | --- |")
+print("| model, batch | precision | forty ms | " + " | ".join(f"PyTorch {v} ms" for v in VARIANTS) + " | ratio to the best |")
+print("| --- | --- | --- |" + " --- |" * (len(VARIANTS) + 1), flush=True)
 for precision in ("f32", "bf16"):
     rivals = {}
-    for compiled in (False, True):
+    for name, (compiled, last) in VARIANTS.items():
         try:
-            parts = opponent(precision == "bf16", compiled)
-            for f in parts:  # warm, and compiled
-                f(), f()
-            rivals[compiled] = parts
+            parts = opponent(precision == "bf16", compiled, last)
+            step_of(parts, last, 2)  # warm, and compiled
+            rivals[name] = parts
         except Exception as e:
-            print(f"compiled {compiled}: {type(e).__name__}: {str(e)[:200]}", file=sys.stderr)
-    times = {k: [] for k in ("forty", False, True)}
+            torch.Tensor.view = view
+            print(f"{precision}, {name}: {type(e).__name__}: {str(e)[:200]}", file=sys.stderr)
+    times = {k: [] for k in ("forty", *VARIANTS)}
     for _ in range(turns):
         times["forty"].append(forty(precision))
         for k, parts in rivals.items():
-            times[k].append(step_of(parts))
+            times[k].append(step_of(parts, VARIANTS[k][1]))
     m = {k: statistics.median(v) if v else float("inf") for k, v in times.items()}
-    print(f"| {preset}, {batch} | {precision} | {m['forty']:.1f} | {m[False]:.1f} | {m[True]:.1f} | **{min(m[False], m[True]) / m['forty']:.2f}** |", flush=True)
+    best = min(m[k] for k in VARIANTS)
+    print(f"| {preset}, {batch} | {precision} | {m['forty']:.1f} | " + " | ".join(f"{m[k]:.1f}" for k in VARIANTS) + f" | **{best / m['forty']:.2f}** |", flush=True)
