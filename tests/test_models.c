@@ -16,6 +16,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/graph/graph.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
@@ -740,10 +741,11 @@ static void test_medsora_properties(void **state)
     free(b);
 }
 
-/* a guarded plan without reuse, run on one thread, computes the same bits as the packed plan on two */
+/* a guarded plan without reuse, run on one thread, computes the same bits as the packed plan on two; both are planned for two */
 static void test_guarded_plan(void **state)
 {
     (void)state;
+    if (ft_threads_get() < 2) ft_threads_set(2);
     for (int m = 0; m < N_MODELS; m++) {
         if (models[m].kind != TRAINED) continue;
         float *grad[2] = {0};
@@ -779,6 +781,7 @@ static void test_guarded_plan(void **state)
         free(grad[0]);
         free(grad[1]);
     }
+    ft_threads_set(0);
 }
 
 int main(int argc, char **argv)
