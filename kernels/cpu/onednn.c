@@ -806,7 +806,8 @@ int ft_prepare_conv_bwd_x(ft_call *c)
 void ft_cpu_conv_bwd_x(const ft_call *c) { run(c, c->in[1]->data); }
 
 /* oneDNN 2.6 makes a wrong gradient (or garbage) for bf16 kernels that step over frames and reach before the first one, when the
- * outputs are two frames (test_ops, conv_strided_frames). There the zero frames are put in by hand. */
+ * outputs are two frames (test_ops, conv_strided_frames); 3.2 to 3.13 for those with more frames than the input, which reach
+ * before and behind it (conv_cut). There the zero frames are put in by hand. */
 static int conv_bwd_w_whole(ft_call *c)
 {
     onednn_state *s;
@@ -814,7 +815,8 @@ static int conv_bwd_w_whole(ft_call *c)
     const ft_buf *x = c->in[0], *dy = c->in[1];
     ft_conv_opt o = c->attr->conv;
     FT_TRY(begin(c, &s, conv_bwd_w_whole, FT_ACT_NONE));
-    if (x->dtype == FT_BF16 && o.stride[0] > 1 && o.pad_front[0] > 0) {
+    bool longer = DNNL_VERSION_MAJOR >= 3 && o.kernel[0] > x->dim[1];
+    if (x->dtype == FT_BF16 && (o.stride[0] > 1 || longer) && o.pad_front[0] > 0) {
         s->padded = *x;
         s->padded.dim[1] = (dy->dim[1] - 1) * o.stride[0] + o.kernel[0];
         s->padded.count = x->count / x->dim[1] * s->padded.dim[1];
