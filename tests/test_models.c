@@ -788,15 +788,10 @@ int main(int argc, char **argv)
 {
     enum { OTHERS = 9 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
-                                                  cmocka_unit_test(test_layouts),
-                                                  cmocka_unit_test(test_by_order),
-                                                  cmocka_unit_test(test_vae_chunks),
-                                                  cmocka_unit_test(test_spiral),
-                                                  cmocka_unit_test(test_medsora_properties),
-                                                  cmocka_unit_test(test_guarded_plan),
-                                                  cmocka_unit_test(test_wkv_vectors),
-                                                  cmocka_unit_test(test_frequency_compensation)};
+    struct CMUnitTest tests[N_MODELS + OTHERS] = {
+        cmocka_unit_test(test_manifests),    cmocka_unit_test(test_layouts),     cmocka_unit_test(test_by_order),
+        cmocka_unit_test(test_vae_chunks),   cmocka_unit_test(test_spiral),      cmocka_unit_test(test_medsora_properties),
+        cmocka_unit_test(test_guarded_plan), cmocka_unit_test(test_wkv_vectors), cmocka_unit_test(test_frequency_compensation)};
     for (int i = 0; i < N_MODELS; i++)
         tests[OTHERS + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
