@@ -2,8 +2,8 @@
  * code of the time, and a discriminator that sees three frames and how far they are apart. */
 #include "gen/stylegan.h"
 
-/* The published weight of the penalty falls with the size of pictures: 0.1 at 64 pixels and 8 clips a step. It is meant for millions
- * of steps; in the first hundreds the discriminator wins with it (results/generators/gans.md). */
+/* The published weight of the penalty falls with the size of pictures: 0.1 at 64 pixels and 8 clips a step. It is meant for
+ * millions of steps; in the first hundreds the discriminator wins with it (results/generators/gans.md). */
 static const ft_stylegan_preset presets[] = {
     {{"styleganv-tiny", 16, 64, 3}, "styleganv-tiny-critic", 64, 1024, 64, 5},
     {{"styleganv-128", 16, 128, 3}, "styleganv-128-critic", 512, 16384, 512, 0},

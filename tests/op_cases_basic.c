@@ -584,6 +584,7 @@ static const row cases[] = {
     {"add", b_binary, r_binary, 2, {{2, {7, 31}, 0}, {2, {7, 31}, 0}}, {FT_ADD}, 1, 1, 9},
     {"sub_rows", b_binary, r_binary, 2, {{3, {3, 7, 31}, 0}, {3, {1, 1, 31}, 0}}, {FT_SUB}, 21, 2, 9},
     {"mul_channels", b_binary, r_binary, 2, {{5, {3, 2, 5, 3, 17}, 0}, {5, {3, 1, 1, 1, 17}, 0}}, {FT_MUL}, 30, 3, 9},
+    {"mul_channels_long", b_binary, r_binary, 2, {{3, {2, 90, 17}, 0}, {3, {2, 1, 17}, 0}}, {FT_MUL}, 90, 3, 9},
     {"mul_scalar_rows", b_binary, r_binary, 2, {{3, {3, 7, 1500}, 0}, {3, {3, 1, 1}, 0}}, {FT_MUL}, 10500, 3, 9},
     {"mul_middle", b_binary, r_binary, 2, {{3, {3, 7, 5}, 0}, {3, {1, 7, 1}, 0}}, {FT_MUL}, 15, 3, 9},
     {"affine", b_affine, r_affine, 1, {{2, {31, 33}, 0}}, {0}, 1, 1, 9},
