@@ -12,8 +12,9 @@ for spec in "endora-tiny vae-tiny 3" "feat-tiny image-vae-tiny 2" "lvdm-tiny lvd
 done
 # one of pixels as an arm: no VAE is trained, and its clips are looked at as others' are
 printf '%s\n' "data: {phantom: true, size: 32, frames: 8}" "phantom: {videos: 40}" "labels: 4" "splits: 1" "generated: 6" \
-  "arms: [supervised, styleganv-tiny generator.steps=6 generator.batch=4, mostganv-tiny generator.steps=6 generator.batch=4]" "classifier: {steps: 4, batch: 2}" "protocol: quickstart" >x.yaml
+  "arms: [supervised, styleganv-tiny generator.steps=6 generator.batch=4, mostganv-tiny generator.steps=6 generator.batch=4, styleganv-tiny generator.steps=6 generator.batch=4 generator.condition=labels clips.use=labelled name=told]" "classifier: {steps: 4, batch: 2}" "protocol: quickstart" >x.yaml
 works "$F" experiment run x.yaml -o arms
+[ -n "$(find arms -name conditions.csv)" ] || die "a generator of pixels was told no classes"
 [ -z "$(find arms -name latents.safetensors)" ] || die "a VAE was trained for an arm of pixels"
 works "$F" experiment run x.yaml -o arms
 grep -q "0 stages computed" out || die "$(tail -1 out)"

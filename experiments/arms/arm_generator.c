@@ -61,7 +61,7 @@ static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
 /* the key holds who is labelled, and as what */
 #define LABEL_KEYS "data.multilabel", "positive", "labels", "labels_from"
 static const char *const told_keys[] = {SHEET_KEYS, LABEL_KEYS, NULL};
-static const char *const gan_told_keys[] = {GAN_SHEET_KEYS, LABEL_KEYS, NULL};
+static const char *const gan_told_keys[] = {GAN_SHEET_KEYS, LABEL_KEYS, "generator.images", "generator.image_mode", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
 
