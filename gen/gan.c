@@ -381,7 +381,7 @@ int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *p
     if (rc == FT_OK) rc = make_critic(&t, dtype);
     if (rc == FT_OK) rc = make_penalty(&t, dtype);
     if (rc == FT_OK && t.o.sheet_every > 0)
-        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.store[GENERATOR], NULL, NULL, s->frames, s->size,
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.store[GENERATOR], NULL, NULL, NULL, s->frames, s->size,
                                       (ft_sampled_class){0, -1});
     if (rc == FT_OK) rc = run_training(&t, dir, resume);
     ft_generator_sampler_free(t.sampler);

@@ -51,6 +51,8 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .guidance = ft_config_real(cfg, "generator.class_guidance"),
         .guidance_from = ft_config_real(cfg, "generator.class_from"),
         .guidance_until = ft_config_real(cfg, "generator.class_until"),
+        .autoguidance = ft_config_real(cfg, "generator.autoguidance"),
+        .autoguidance_until = ft_config_real(cfg, "generator.autoguidance_until"),
         .objective = is_flow(cfg, f) ? "flow" : "eps",
         .scan = ft_config_text(cfg, "generator.scan"),
         .mixer = ft_config_text(cfg, "generator.mixer"),

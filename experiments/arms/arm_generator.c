@@ -62,6 +62,7 @@ static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
 static const char *const told_keys[] = {SHEET_KEYS, "data.multilabel", "positive", "labels", "labels_from", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
+static const char *const autoguidance_keys[] = {"generator.autoguidance", NULL};
 
 static double training_work(const ft_config *cfg)
 {
@@ -205,6 +206,8 @@ static int plan(ft_arm_context *c)
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
     key = json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys));
     if (told) json_object_set_new(key, "guidance", ft_config_json(c->cfg, guidance_keys));
+    if (ft_config_real(c->cfg, "generator.autoguidance") != 1)
+        json_object_set_new(key, "autoguidance", ft_config_json(c->cfg, autoguidance_keys));
     return ft_stage_add(x, &like, key, &c->made);
 }
 
