@@ -33,8 +33,9 @@ typedef struct {
     bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
     ft_schedule schedule; /* as published; generator.beta, generator.loss and generator.objective say otherwise */
     ft_loss_kind loss;
-    bool flow;    /* a rectified flow's velocity, else noise */
-    ft_work work; /* most of it; what precision: auto asks */
+    bool flow;                        /* a rectified flow's velocity, else noise */
+    double (*lr)(const void *preset); /* learning rate, where generator.lr names none; NULL: 0.001 */
+    ft_work work;                     /* most of it; what precision: auto asks */
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone, or velocity. Latent sizes come from
      * z. */
@@ -76,6 +77,7 @@ typedef struct {
     const char *objective, *scan, *mixer;                                             /* for the weights' metadata */
 } ft_generator_opt;
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);
+double ft_generator_rate(const ft_config *cfg, const char *preset); /* generator.lr, or the preset's */
 
 /* Real clips that no generator sees, and the file of their latents. */
 typedef struct {

@@ -1,5 +1,5 @@
-/* Classes that generators are told of: which labels are left out, which rows of the embedding learn, and guidance against the
- * network's two passes. */
+/* Classes that generators are told of: which labels are left out, which rows of the embedding learn; guidance by them and by weak
+ * weights against the network's two passes; presets' rates. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -333,9 +333,22 @@ static void test_autoguidance(void **state)
     ft_latents_free(&l);
 }
 
+/* a preset's own rate, unless generator.lr says one */
+static void test_rates(void **state)
+{
+    (void)state;
+    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.004);
+    assert_true(ft_generator_options(cfg, "forty-base").lr == 0.004 * 128 / 768);
+    assert_true(ft_generator_options(cfg, "endora-tiny").lr == 0.001);
+    set("generator.lr=0.02");
+    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.02);
+    assert_true(ft_generator_options(cfg, "endora-tiny").lr == 0.02);
+    set("generator.lr=0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_share), cmocka_unit_test(test_rows), cmocka_unit_test(test_guidance),
-                                       cmocka_unit_test(test_autoguidance)};
+                                       cmocka_unit_test(test_autoguidance), cmocka_unit_test(test_rates)};
     return cmocka_run_group_tests_name("guidance", tests, set_up, tear_down);
 }

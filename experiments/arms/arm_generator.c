@@ -193,6 +193,7 @@ static int plan(ft_arm_context *c)
     FT_TRY(ft_conditions_wanted(c->cfg, &told));
     FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
+    json_object_set_new(settings, "generator.lr", json_real(ft_generator_rate(c->cfg, c->arm))); /* a preset's may change */
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
     if (told) like.split = c->split, like.of_split = true;
