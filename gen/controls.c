@@ -11,12 +11,13 @@
 #include "gen/diffusion.h"
 #include "gen/vae_train.h"
 
-static int add(ft_clipwriter *w, const char *source, int64_t i, int frames, const uint8_t *clip)
+/* label: of its class; NULL: none */
+static int add(ft_clipwriter *w, const char *source, const char *label, int64_t i, int frames, const uint8_t *clip)
 {
     char name[64];
     snprintf(name, sizeof name, "%s-%05lld", source, (long long)i);
-    int row =
-        ft_clipwriter_video(w, &(ft_store_video){.name = name, .group = name, .source = source, .frames = frames, .fps = 8});
+    ft_store_video v = {.name = name, .group = name, .source = source, .label = label, .frames = frames, .fps = 8};
+    int row = ft_clipwriter_video(w, &v);
     return row < 0 ? row : ft_clipwriter_clip(w, row, 0, 1, clip);
 }
 
@@ -44,7 +45,7 @@ int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const cha
             double mean = sum[k % 3] / count, x = mean + sqrt(fmax(sq[k % 3] / count - mean * mean, 0)) * (double)v[k % 4];
             clip[k] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x + 0.5);
         }
-        rc = add(w, "noise", i, s->frames, clip);
+        rc = add(w, "noise", NULL, i, s->frames, clip);
     }
     if (rc == FT_OK) rc = ft_clipwriter_finish(w);
     else ft_clipwriter_abort(w);
@@ -73,7 +74,7 @@ int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *la
         for (int64_t k = 0; k < each; k++) to[k] = z[k] * l.channel[l.z + k % l.z] + l.channel[k % l.z];
         rc = ft_run(r.plan, &(ft_step){0});
         ft_to_pixels(pixels, ft_data(r.out), clip);
-        if (rc == FT_OK) rc = add(w, "vae-prior", i, frames, pixels);
+        if (rc == FT_OK) rc = add(w, "vae-prior", NULL, i, frames, pixels);
         ft_progress_step(&bar, i + 1);
     }
     ft_progress_end(&bar, n);
@@ -86,7 +87,7 @@ int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *la
     return rc;
 }
 
-int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path)
+int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, bool labels, const char *path)
 {
     const ft_clipstore *s = pool->store;
     ft_vae_runner r;
@@ -102,7 +103,8 @@ int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_c
         ft_to_unit(ft_data(r.in), ft_clip_pixels(s, pool->clip[i]), (int64_t)s->frames * s->size, s->size, false);
         rc = ft_run(r.plan, &(ft_step){0});
         ft_to_pixels(pixels, ft_data(r.out), each);
-        if (rc == FT_OK) rc = add(w, "vae-roundtrip", i, s->frames, pixels);
+        if (rc == FT_OK)
+            rc = add(w, "vae-roundtrip", labels ? s->video[s->clip[pool->clip[i]].video].label : NULL, i, s->frames, pixels);
         ft_progress_step(&bar, i + 1);
     }
     ft_progress_end(&bar, pool->n);

@@ -12,7 +12,8 @@ int ft_noise_clips(const ft_clip_pool *pool, int64_t n, uint64_t seed, const cha
 int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *latents, int64_t n, int frames, int size,
                        uint64_t seed, const char *path);
 
-/* The pool's clips as the VAE rebuilds them from their posterior means, in the pool's order. */
-int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, const char *path);
+/* The pool's clips as the VAE rebuilds them from their posterior means, in the pool's order; with the labels of their videos, or
+ * none. */
+int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, bool labels, const char *path);
 
 #endif

@@ -9,6 +9,29 @@ static ft_t l2_norm(ft_graph *g, ft_t x)
     return ft_unary(g, FT_SQRT, ft_reshape(g, s, 1, (int64_t[]){1}));
 }
 
+ft_t ft_turn_and_halve(ft_graph *g, ft_t x, ft_t turn)
+{
+    ft_t across = ft_permute(g, x, (int[]){0, 1, 3, 2, 4}), sum = NULL;
+    const ft_t by[4] = {x, ft_flip(g, across, 2), ft_flip(g, ft_flip(g, x, 2), 3), ft_flip(g, across, 3)};
+    for (int k = 0; k < 4; k++) {
+        ft_t part = ft_mul(g, by[k], ft_slice(g, turn, 1, k, 1));
+        sum = sum ? ft_add(g, sum, part) : part;
+    }
+    for (int axis = 2; axis < 4; axis++) sum = ft_resize(g, sum, axis, ft_dim(x, axis) / 2, FT_LINEAR_SMOOTH, 0);
+    return sum;
+}
+
+/* What is done to a latent is done to the clip: latents then have no more detail than the clips do, and a generator learns them
+ * more easily (EQ-VAE, Kouzelis et al. 2025, arXiv 2502.09509). L1 of the turned, halved latent's decoding. */
+static ft_t equivariance(ft_graph *g, const ft_vae_preset *p, ft_t x, ft_t z)
+{
+    int64_t b = ft_dim(x, 0);
+    ft_t rank = ft_rank(g, ft_uniform(g, FT_F32, 2, (int64_t[]){b, 4})); /* the one whose rank is 0 is drawn */
+    ft_t turn = ft_reshape(g, ft_unary(g, FT_RELU, ft_affine(g, rank, -1, 1)), 5, (int64_t[]){b, 4, 1, 1, 1});
+    ft_t real = ft_cast(g, ft_turn_and_halve(g, x, turn), ft_compute(g));
+    return ft_loss_mean(g, ft_vae_decode(g, p, ft_turn_and_halve(g, z, turn)), real, FT_L1);
+}
+
 ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const ft_vae_loss_opt *opt)
 {
     ft_vae_loss_terms t = {0};
@@ -24,11 +47,17 @@ ft_vae_loss_terms ft_vae_loss(ft_graph *g, const ft_vae_preset *p, ft_t x, const
     t.kl = ft_gauss_kl(g, ft_concat(g, 4, 2, (ft_t[]){mean, logvar}));
     t.total = t.l1;
     if (opt->ffl > 0) t.total = ft_add(g, t.total, ft_affine(g, t.ffl, (float)opt->ffl, 0));
-    if (opt->lpips > 0) {
+    if (opt->equivariance > 0) {
+        t.equivariance = equivariance(g, p, x, z);
+        t.total = ft_add(g, t.total, ft_affine(g, t.equivariance, (float)opt->equivariance, 0));
+    }
+    if (opt->perceptual > 0) {
+        ft_t seen = t.output, real = target;
+        if (opt->judge_frames > 0) ft_perceptual_frames(g, &seen, &real, opt->judge_frames);
         ft_borrow(g, opt->judge_params);
-        t.lpips = ft_lpips(g, opt->judge, t.output, target);
+        t.perceptual = ft_perceptual(g, opt->judge, seen, real, opt->judge_size);
         ft_borrow(g, NULL);
-        t.total = ft_add(g, t.total, ft_affine(g, t.lpips, (float)opt->lpips, 0));
+        t.total = ft_add(g, t.total, ft_affine(g, t.perceptual, (float)opt->perceptual, 0));
     }
     if (opt->critic) {
         ft_borrow(g, opt->critic);

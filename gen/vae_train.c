@@ -39,8 +39,9 @@ int ft_vae_of(const ft_config *cfg, int frames, int size, ft_vae_preset *p)
 typedef struct {
     const char *weights; /* to start from; "": none */
     int64_t steps, batch, parts, save_every, gan_from;
-    double lr, ema, gan_lr, kl, ffl, lpips, gan; /* the last four: weights of the losses */
-    const char *lpips_model, *lpips_weights;
+    double lr, ema, gan_lr, kl, ffl, perceptual, equivariance, gan; /* the last five: weights of the losses */
+    const char *judge, *judge_weights;
+    int64_t judge_size, judge_frames;
     const char *const *only; /* names of what is trained; none: everything */
     int n_only;
     bool tensorboard;
@@ -59,10 +60,13 @@ static vae_opt vae_options(const ft_config *cfg)
                  .gan_lr = ft_config_real(cfg, "vae.gan_lr"),
                  .kl = ft_config_real(cfg, "vae.kl"),
                  .ffl = ft_config_real(cfg, "vae.ffl"),
-                 .lpips = ft_config_real(cfg, "vae.lpips"),
+                 .perceptual = ft_config_real(cfg, "vae.perceptual"),
+                 .equivariance = ft_config_real(cfg, "vae.equivariance"),
                  .gan = ft_config_real(cfg, "vae.gan"),
-                 .lpips_model = ft_config_text(cfg, "vae.lpips_model"),
-                 .lpips_weights = ft_config_text(cfg, "vae.lpips_weights"),
+                 .judge = ft_config_text(cfg, "vae.perceptual_model"),
+                 .judge_weights = ft_config_text(cfg, "vae.perceptual_weights"),
+                 .judge_size = ft_config_int(cfg, "vae.perceptual_size"),
+                 .judge_frames = ft_config_int(cfg, "vae.perceptual_frames"),
                  .tensorboard = ft_config_bool(cfg, "log.tensorboard")};
     o.n_only = ft_config_list(cfg, "vae.train_only", &o.only);
     return o;
@@ -116,26 +120,30 @@ static int make_critic(vae_feed *f, ft_dtype dtype)
 }
 
 /* The perceptual judge, where its weights are there. */
-static int load_judge(const char *name, const char *weights, ft_vae_loss_opt *opt)
+static int load_judge(const ft_config *cfg, const char *weights, ft_vae_loss_opt *opt)
 {
-    if (opt->lpips > 0 && !*weights) {
-        ft_warn("vae.lpips is %g, but vae.lpips_weights names no file: the perceptual term is left out", opt->lpips);
-        opt->lpips = 0;
+    const char *name = opt->judge;
+    if (opt->perceptual > 0 && !*weights) {
+        ft_warn("vae.perceptual is %g, but vae.perceptual_weights names no file: the perceptual term is left out",
+                opt->perceptual);
+        opt->perceptual = 0;
     }
-    if (!(opt->lpips > 0)) return FT_OK;
-    opt->judge = ft_lpips_find(name);
-    if (!opt->judge) return FT_FAIL(FT_ECONFIG, "vae.lpips_model %s is not known: lpips-vgg, lpips-alex", name);
+    if (!(opt->perceptual > 0)) return FT_OK;
+    if (!ft_perceptual_known(name))
+        return FT_FAIL(FT_ECONFIG,
+                       "%s: vae.perceptual_model %s is not known: lpips-vgg, lpips-alex, dinov2-s14 ... (`forty models`)",
+                       ft_config_origin(cfg, "vae.perceptual_model"), name);
     if (!(opt->judge_params = ft_params_new(0))) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     FT_TRY(ft_params_train_only(opt->judge_params, 0, NULL));
     ft_graph *g = ft_graph_new(opt->judge_params, FT_F32, FT_GRAPH_NAMES); /* names its weights, so that the file can be read */
     if (!g) return FT_FAIL(FT_ENOMEM, "no memory for %s", name);
     ft_t x = ft_input(g, "x", FT_F32, 5, (int64_t[]){1, 1, 64, 64, 3});
-    ft_lpips(g, opt->judge, x, x);
+    ft_perceptual(g, name, x, x, opt->judge_size);
     ft_graph_free(g);
     return ft_weights_load(weights, opt->judge_params, FT_WEIGHTS, NULL);
 }
 
-enum { VAE_LOGGED = 7 };
+enum { VAE_LOGGED = 8 };
 
 /* The losses of a batch, in parts; the first of `sum` is the total, which is learned from if `learns` */
 static void add_losses(ft_graph *g, const ft_vae_preset *p, vae_feed *feed, const ft_vae_loss_opt *opt, int64_t parts,
@@ -144,7 +152,7 @@ static void add_losses(ft_graph *g, const ft_vae_preset *p, vae_feed *feed, cons
     ft_t output[64];
     for (int64_t k = 0; k < parts; k++) {
         ft_vae_loss_terms l = ft_vae_loss(g, p, ft_slice(g, feed->x, 0, k * feed->batch / parts, feed->batch / parts), opt);
-        const ft_t here[VAE_LOGGED] = {l.total, l.l1, l.kl, l.ffl, l.lpips, l.gan, l.gan_weight};
+        const ft_t here[VAE_LOGGED] = {l.total, l.l1, l.kl, l.ffl, l.perceptual, l.equivariance, l.gan, l.gan_weight};
         ft_t share[VAE_LOGGED];
         for (int i = 0; i < VAE_LOGGED; i++)
             if (here[i]) share[i] = ft_add_part(g, &sum[i], here[i], parts);
@@ -165,7 +173,14 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
     FT_TRY(ft_vae_of(cfg, s->frames, s->size, &p));
     FT_TRY(ft_precision(cfg, FT_WORK_CONVOLUTIONS, &dtype));
     vae_feed feed = {.pool = pool, .batch = o.batch, .seed = seed, .critic_lr = o.gan_lr, .critic_from = o.gan_from};
-    ft_vae_loss_opt opt = {o.kl, o.ffl, o.lpips, o.gan, NULL, NULL, NULL, NULL};
+    ft_vae_loss_opt opt = {.kl = o.kl,
+                           .ffl = o.ffl,
+                           .perceptual = o.perceptual,
+                           .equivariance = o.equivariance,
+                           .gan = o.gan,
+                           .judge = o.judge,
+                           .judge_size = o.judge_size,
+                           .judge_frames = o.judge_frames};
     ft_params *params = ft_params_new(seed);
     ft_graph *g = params ? ft_graph_new(params, dtype, FT_GRAPH_ALONE) : NULL;
     ft_plan *plan = NULL;
@@ -177,7 +192,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
         FT_TRY_TO(rc, done, FT_FAIL(FT_ECONFIG, "vae.steps is 0: vae.weights, a file of trained weights, is needed then"));
     if (as_is) opt = (ft_vae_loss_opt){0}, o.n_only = 0;
     if (o.n_only > 0 || as_is) FT_TRY_TO(rc, done, ft_params_train_only(params, o.n_only, o.only));
-    FT_TRY_TO(rc, done, load_judge(o.lpips_model, o.lpips_weights, &opt));
+    FT_TRY_TO(rc, done, load_judge(cfg, o.judge_weights, &opt));
     if (opt.gan > 0 && !(opt.critic = feed.critic = ft_params_new(seed + 1)))
         FT_TRY_TO(rc, done, FT_FAIL(FT_ENOMEM, "no memory for the discriminator"));
     if (feed.critic) ft_params_no_average(feed.critic);
@@ -207,7 +222,7 @@ int ft_vae_train(const ft_config *cfg, const ft_clip_pool *pool, const char *dir
                     .feed = feed_vae,
                     .after = train_critic,
                     .ctx = &feed};
-    static const char *const names[VAE_LOGGED] = {"loss", "l1", "kl", "ffl", "lpips", "gan", "gan_weight"};
+    static const char *const names[VAE_LOGGED] = {"loss", "l1", "kl", "ffl", "perceptual", "equivariance", "gan", "gan_weight"};
     for (int i = 0; i < VAE_LOGGED; i++)
         if (sum[i]) t.logged_name[t.n_logged] = names[i], t.main.logged[t.n_logged++] = sum[i];
     rc = ft_train(&t);

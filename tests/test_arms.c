@@ -76,8 +76,14 @@ static void test_roundtrip(void **state)
     assert_int_equal(ft_config_set(cfg, "precision=f32", "test"), FT_OK);
     ft_clip_pool pool = {&real, pick, N};
     assert_int_equal(ft_vae_train(cfg, &pool, in_dir("vae"), 0, false), FT_OK);
-    assert_int_equal(ft_vae_roundtrip_clips(cfg, in_dir("vae"), &pool, in_dir("r.h5")), FT_OK);
+    assert_int_equal(ft_vae_roundtrip_clips(cfg, in_dir("vae"), &pool, true, in_dir("l.h5")), FT_OK);
+    assert_int_equal(ft_clipstore_read(&rebuilt, in_dir("l.h5")), FT_OK);
+    for (int i = 0; i < N; i++)
+        assert_string_equal(rebuilt.video[rebuilt.clip[i].video].label, real.video[real.clip[pick[i]].video].label);
+    ft_clipstore_free(&rebuilt);
+    assert_int_equal(ft_vae_roundtrip_clips(cfg, in_dir("vae"), &pool, false, in_dir("r.h5")), FT_OK);
     assert_int_equal(ft_clipstore_read(&rebuilt, in_dir("r.h5")), FT_OK);
+    for (int i = 0; i < N; i++) assert_string_equal(rebuilt.video[rebuilt.clip[i].video].label, "");
     assert_int_equal(rebuilt.n_clip, N);
     for (int i = 0; i < N; i++) {
         double own = psnr(ft_clip_pixels(&rebuilt, i), ft_clip_pixels(&real, pick[i]), ft_clip_bytes(&real));

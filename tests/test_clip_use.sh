@@ -24,6 +24,7 @@ arms:
   - "clips: made.h5 clips.use=labelled clips.weight=0 name=nothing"
   - "clips: made.h5 clips.use=labelled clips.weight=0.25 unlabelled.clips=5 unlabelled.frames=frozen name=few"
   - "clips: made.h5 clips.use=both name=both"
+  - "vae-roundtrip clips.use=labelled name=rebuilt"
   - noise
   - "clips: made.h5 clips.use=both clips.weight=0 name=half"
   - "clips: made.h5 clips.use=labelled clips.filter=agreement clips.agreement=0.6 name=filtered"
@@ -40,6 +41,8 @@ apart = [a for a in said if a not in ("nothing", "half", "filtered")]
 assert len({said[a] for a in apart}) == len(apart), "two uses have the same answers"
 assert taught["supervised"] is taught["unlabelled"] is None, taught
 assert taught["labelled"] == taught["both"] == [{"clips": {"normal": 6, "polyp": 6}, "weight": 1}], taught
+pool = json.load(open(sys.argv[1] + "/splits/split-0.json"))["pool"]
+assert sum(taught["rebuilt"][0]["clips"].values()) == len(pool) and min(taught["rebuilt"][0]["clips"].values()) > 1, taught["rebuilt"]
 assert taught["nothing"][0]["weight"] == 0 and line["labelled"]["pseudo_labels"] == [None] and line["both"]["pseudo_labels"] != [None]
 left = sum(taught["filtered"][0]["clips"].values()) if taught["filtered"] else 0
 assert left == line["filtered"]["filter"][0]["kept"] < 12, line["filtered"]
@@ -57,7 +60,7 @@ use="--set clips.use=labelled"
 fails 1 "clips.use" "noise" "no class" -- "$F" experiment run e.yaml -o x $use --set arms=supervised,noise
 fails 1 "clips.use" "medsora-tiny" "generator.condition" -- "$F" experiment run e.yaml -o x $use --set arms=supervised,medsora-tiny
 fails 1 "clips.use" "real-unlabelled" "not for this split" -- "$F" experiment run e.yaml -o x $use --set arms=supervised,real-unlabelled
-fails 1 "clips.use" "vae-roundtrip" -- "$F" experiment run e.yaml -o x $use --set arms=supervised,vae-roundtrip
+fails 1 "clips.use" "vae-prior" -- "$F" experiment run e.yaml -o x $use --set arms=supervised,vae-prior
 works "$F" phantom -o v.h5 --videos 2 $small --mp4 v
 echo video,label >list.csv
 for f in v/*.mp4; do echo "$(basename "$f"),cyst" >>list.csv; done

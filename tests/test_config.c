@@ -229,6 +229,17 @@ static void test_written_reads_back(void **state)
     ft_config_free(list);
 }
 
+/* A setting is still read by the name that it had in older files. */
+static void test_former_names(void **state)
+{
+    (void)state;
+    put("former.yaml", "vae: {lpips: 0.5, lpips_model: lpips-alex}\n");
+    ft_config *c = read_back("former.yaml");
+    assert_true(ft_config_real(c, "vae.perceptual") == 0.5);
+    assert_string_equal(ft_config_text(c, "vae.perceptual_model"), "lpips-alex");
+    ft_config_free(c);
+}
+
 static void test_nothing_is_cut(void **state)
 {
     (void)state;
@@ -661,12 +672,19 @@ static void test_lack_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_zero_bytes),          cmocka_unit_test(test_written_reads_back),
-        cmocka_unit_test(test_nothing_is_cut),      cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_include_bomb),        cmocka_unit_test(test_many_videos),
-        cmocka_unit_test(test_validation_asked),    cmocka_unit_test(test_validation_asked),
-        cmocka_unit_test(test_sides_share_nothing), cmocka_unit_test(test_many_clips),
-        cmocka_unit_test(test_long_facts),          cmocka_unit_test(test_arms),
+        cmocka_unit_test(test_zero_bytes),
+        cmocka_unit_test(test_written_reads_back),
+        cmocka_unit_test(test_former_names),
+        cmocka_unit_test(test_nothing_is_cut),
+        cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_include_bomb),
+        cmocka_unit_test(test_many_videos),
+        cmocka_unit_test(test_validation_asked),
+        cmocka_unit_test(test_validation_asked),
+        cmocka_unit_test(test_sides_share_nothing),
+        cmocka_unit_test(test_many_clips),
+        cmocka_unit_test(test_long_facts),
+        cmocka_unit_test(test_arms),
         cmocka_unit_test(test_lack_of_memory),
     };
     if (!mkdtemp(dir)) return 1;

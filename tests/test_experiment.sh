@@ -39,7 +39,7 @@ split = json.load(open("a/splits/split-0.json"))
 assert len(split["labelled"]) == 12 and not set(split["pool"]) & set(split["test"]) and not set(split["labelled"]) & set(split["validation"])
 page = open("a/report.html").read()
 assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", ""), "the page asks the network"
-assert page.count("data:image/png") >= 4 and "<svg" in page
+assert page.count("data:image/jpeg") >= 4 and "<svg" in page
 P
 # a second run only reports; a classifier key reruns classifier stages only
 works "$F" experiment run e.yaml -o a

@@ -61,7 +61,7 @@ fails 2 "frozen" -- "$F" forward raft-small --weights r.safetensors --input two.
 works "$F" phantom -o p.h5 --videos 16 --size 32
 conf() { printf '%s\n' "$@" >e.yaml; }
 all="generator: {steps: 10, batch: 2, first_steps: 4, first_batch: 4, vlb: true, weighting: min-snr, images: 4, image_mode: pairs, clip_from: 3, schedule: constant, sheet_every: 5}"
-conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 6, batch: 2, gan: 0.5, gan_from: 2, lpips: 1, frequency_compensation: clean}" "$all" \
+conf "task: generator" "data: {clips: p.h5}" "vae: {steps: 6, batch: 2, gan: 0.5, gan_from: 2, perceptual: 1, frequency_compensation: clean}" "$all" \
   "align: {weight: 1, mode: released, margin: 0.001, teacher: vae}"
 works "$F" train e.yaml -o whole
 grep -q "perceptual term is left out" err || die "nothing says that LPIPS has no weights"

@@ -19,8 +19,15 @@ const ft_setting ft_settings[FT_N_SETTINGS] = {
 #undef KEY
 };
 
+/* Names that settings had in files which are still read. */
+static const char *const former[][2] = {{"vae.lpips", "vae.perceptual"},
+                                        {"vae.lpips_model", "vae.perceptual_model"},
+                                        {"vae.lpips_weights", "vae.perceptual_weights"}};
+
 int ft_setting_index(const char *name)
 {
+    for (size_t i = 0; i < sizeof former / sizeof *former; i++)
+        if (!strcmp(former[i][0], name)) name = former[i][1];
     for (int i = 0; i < FT_N_SETTINGS; i++)
         if (!strcmp(ft_settings[i].name, name)) return i;
     return -1;

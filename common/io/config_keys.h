@@ -112,9 +112,14 @@
     KEY("vae.frequency_compensation", CHOICE, "preset", 0, 0, "preset|none|clean|released: MedSora's residual branches")         \
     KEY("vae.weights", TEXT, "", 0, 0, "weights to start from (`forty weights import`); new branches may be missing in it")      \
     KEY("vae.train_only", LIST, "", 0, 0, "train only tensors whose names hold one of these: [frequency_comp, up_freq_comp]")    \
-    KEY("vae.lpips", REAL, "0", 0, 100, "weight of the perceptual loss; needs vae.lpips_weights")                                \
-    KEY("vae.lpips_model", CHOICE, "lpips-vgg", 0, 0, "lpips-vgg|lpips-alex: its features")                                      \
-    KEY("vae.lpips_weights", TEXT, "", 0, 0, "imported weights of that model; without them the term is left out, and said so")   \
+    KEY("vae.perceptual", REAL, "0", 0, 100, "weight of the perceptual loss; needs vae.perceptual_weights")                      \
+    KEY("vae.perceptual_model", TEXT, "lpips-vgg", 0, 0, "its features: lpips-vgg, lpips-alex, dinov2-s14 ...")                  \
+    KEY("vae.perceptual_weights", TEXT, "", 0, 0,                                                                                \
+        "imported weights of that model; without them the term is left out, and said so")                                        \
+    KEY("vae.perceptual_size", INT, "0", 0, 4096, "pixels of the side that it sees; 0: those of the clips")                      \
+    KEY("vae.perceptual_frames", INT, "0", 0, 65536, "frames of each clip that it sees, drawn anew each step; 0: all")           \
+    KEY("vae.equivariance", REAL, "0", 0, 100,                                                                                   \
+        "weight of EQ-VAE's term: a turned, halved latent decodes to the turned, halved clip")                                   \
     KEY("vae.gan", REAL, "0", 0, 100, "weight of the PatchGAN (made adaptive); 0: none. VQ-GAN: 0.8")                            \
     KEY("vae.gan_from", INT, "1000", 0, 1e8, "step from which the discriminator moves the VAE")                                  \
     KEY("vae.gan_lr", REAL, "0.0002", 0, 1, "learning rate of the discriminator")                                                \

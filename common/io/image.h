@@ -1,4 +1,4 @@
-/* PNG pictures: contact sheets of clips. */
+/* PNG and JPEG pictures, contact sheets of clips. */
 #ifndef FT_IMAGE_H
 #define FT_IMAGE_H
 
@@ -7,6 +7,8 @@
 
 /* RGB (h, w, 3) as PNG into fresh memory (free with ft_free). */
 int ft_png_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size);
+/* The same as JPEG of high quality, a third as large where there is noise (jpeg.c). */
+int ft_jpeg_encode(const uint8_t *rgb, int w, int h, uint8_t **data, size_t *size);
 
 /* One row per clip, `shown` frames of each evenly over its length; frames are `size` wide, `gap` white pixels apart. Fresh
  * memory. */

@@ -1,4 +1,4 @@
-/* Galleries: clips that play, without a script and in one file. A film is a PNG with a clip in every row and its frames side by
+/* Galleries: clips that play, without a script and in one file. A film is a JPEG with a clip in every row and its frames side by
  * side; a cell shows one row and moves through it (report_html.c). Printed, and on request, the film itself is shown. */
 #include <math.h>
 #include <stdlib.h>
@@ -23,17 +23,17 @@ static int shown_frames(const film *m) { return m->frames < FRAMES ? m->frames :
 /* Opens a figure that holds the film; its cells follow. */
 static int open_film(FILE *f, const film *m)
 {
-    uint8_t *rgb, *png;
+    uint8_t *rgb, *jpeg;
     size_t size;
     int w, h, shown = shown_frames(m);
     FT_TRY(ft_contact_sheet(m->clip, m->n, m->frames, m->size, shown, 0, &rgb, &w, &h));
-    int rc = ft_png_encode(rgb, w, h, &png, &size);
+    int rc = ft_jpeg_encode(rgb, w, h, &jpeg, &size);
     ft_free(rgb);
     FT_TRY(rc);
-    fprintf(f, "<figure style=\"--n:%d;--rows:%d;--film:url(data:image/png;base64,", shown, m->n);
-    ft_html_base64(f, png, size);
+    fprintf(f, "<figure style=\"--n:%d;--rows:%d;--film:url(data:image/jpeg;base64,", shown, m->n);
+    ft_html_base64(f, jpeg, size);
     fputs(")\">\n", f);
-    ft_free(png);
+    ft_free(jpeg);
     return FT_OK;
 }
 

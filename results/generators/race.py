@@ -3,9 +3,11 @@
 
     venv/bin/python results/generators/race.py build/release/forty CLIPS.h5 WORK_FOLDER NAME [--seconds 75 --seeds 3 --page]
                                                               [--races wall,half,flow,flops --dino DINOV2-S14.safetensors]
+                                                              [--vae RUN]
                                                                               (needs h5py, numpy and, for --page, pillow)
 
-CLIPS.h5 has videos with the split `test`. For each seed one VAE, whose latents every generator is trained on. Steps of a generator:
+CLIPS.h5 has videos with the split `test`. For each seed one VAE (of --vae-steps; or that of --vae for all), whose latents every
+generator is trained on. Steps of a generator:
 --seconds by its measured step time (`wall`); half of forty's (`half`); the same time, but everybody a rectified flow (`flow`); as many
 as make the multiplications of medsora's steps (`flops`). Control: the same pipeline with a generator of one step. Writes results/generators/NAME.json, NAME.md and with --page NAME.html (only for data
 that may be shown).
@@ -38,7 +40,7 @@ a.add_argument("forty"), a.add_argument("clips"), a.add_argument("work"), a.add_
 a.add_argument("--seconds", type=float, default=75), a.add_argument("--seeds", type=int, default=3), a.add_argument("--batch", type=int, default=16)
 a.add_argument("--vae-steps", type=int, default=400), a.add_argument("--samples", type=int, default=64), a.add_argument("--size", default="tiny")
 a.add_argument("--page", action="store_true"), a.add_argument("--races", default="wall,flops")
-a.add_argument("--dino"), a.add_argument("--dino-size", type=int, default=224)
+a.add_argument("--vae"), a.add_argument("--dino"), a.add_argument("--dino-size", type=int, default=224)
 o = a.parse_args()
 FAMILIES = ("forty", "medsora", "endora", "feat", "lvdm")
 RACES = o.races.split(",")
@@ -92,10 +94,10 @@ def forward(model, weights, x):
 def rebuild(vae, path):
     """the held-out clips as the VAE rebuilds them: a clip store"""
     weights, some = os.path.join(vae, "ema.safetensors"), []
-    for clip in real[test]:
-        moments = forward("vae-tiny-encode", weights, clip[None].transpose(0, 4, 1, 2, 3) / 127.5 - 1)
+    for clips in np.array_split(real[test], -(-int(test.sum()) // 40)):
+        moments = forward("vae-tiny-encode", weights, clips.transpose(0, 4, 1, 2, 3) / 127.5 - 1)
         y = forward("vae-tiny-decode", weights, moments[:, : moments.shape[1] // 2])
-        some.append(((y[0].transpose(1, 2, 3, 0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+        some.append(((y.transpose(0, 2, 3, 4, 1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
     with h5py.File(o.clips) as old, h5py.File(path, "w") as new:
         for k, v in old.attrs.items():
             new.attrs[k] = v
@@ -103,7 +105,7 @@ def rebuild(vae, path):
             new["video/" + k] = v[:]
         for k, v in old["clip"].items():
             new["clip/" + k] = v[:][test]
-        new["clips"] = np.stack(some)
+        new["clips"] = np.concatenate(some)
 
 
 def kernel_distance(x, y):
@@ -145,9 +147,11 @@ with open(base, "w") as f:
 rows = []
 for seed in range(o.seeds):
     vae, latents = os.path.join(o.work, f"vae-{seed}"), None
+    if o.vae and not os.path.exists(vae):
+        shutil.copytree(o.vae, vae)
     if not os.path.exists(os.path.join(vae, "run.json")):
         run("train", base, "-o", vae, "--resume", "--set", "task=vae", "--set", f"seed={seed}")
-    rebuilt = os.path.join(o.work, f"rebuilt-{seed}.h5")
+    rebuilt = os.path.join(o.work, f"rebuilt-{0 if o.vae else seed}.h5")
     if o.dino and not os.path.exists(rebuilt):
         rebuild(vae, rebuilt)
     for family, race, steps in arms:
@@ -167,7 +171,9 @@ for seed in range(o.seeds):
                 x = (look(f["clips"][:]) - mean) @ basis
             s |= {"frechet": frechet(x, held), "copies": nearest(x, train) / apart, "seconds": json.load(open(os.path.join(d, "run.json")))["seconds"]}
             if o.dino:
-                s["dino"] = kernel_distance(seen(os.path.join(d, "samples.h5"), f"seen-{family}-{race}-{seed}.safetensors"), seen(rebuilt, f"seen-rebuilt-{seed}.safetensors"))
+                sample = seen(os.path.join(d, "samples.h5"), f"seen-{family}-{race}-{seed}.safetensors")
+                s["dino"] = kernel_distance(sample, seen(rebuilt, f"seen-rebuilt-{0 if o.vae else seed}.safetensors"))
+                s["dino_real"] = kernel_distance(sample, seen(o.clips, "seen-real.safetensors")[test])
             json.dump(s, open(out, "w"))
         latents = os.path.join(d, "latents.safetensors")
         rows.append({"family": family, "race": race, "steps": steps, "seed": seed, **json.load(open(out))})
@@ -191,7 +197,7 @@ TITLES = {"wall": f"The same wall time ({o.seconds:.0f} s of training steps)", "
           "flops": "The same multiplications (those of medsora above)"}
 SHORT = {"wall": "same time", "half": "half of it", "flow": "as a flow", "flops": "same MAC"}
 LABELS = {"denoising_mse": "epsilon error, held out", "frechet": "Frechet distance to held-out clips", "consistency_samples": "frames correlate, %", "copies": "copies"}
-LABELS |= {"dino": "DINOv2 distance to rebuilt held-out clips"} if o.dino else {}
+LABELS |= {"dino": "DINOv2 distance to rebuilt held-out clips", "dino_real": "to the clips themselves"} if o.dino else {}
 text = [f"# {o.name}: {int(test.sum())} held-out clips, {o.seeds} seeds, `*-{o.size}`, batch {o.batch}, {frames} frames of {pixels} pixels", "",
         "Mean ± standard deviation over seeds. Columns: see results/generators/race.py.", ""]
 TITLES = {k: v for k, v in TITLES.items() if k in RACES}
@@ -202,7 +208,7 @@ for race, title in TITLES.items():
         cells = [f"{f}-{o.size}", str(steps), f"{statistics.mean(values(f, race, 'seconds')):.0f}", f"{steps * bench[f]['gmac'] / 1000:.1f}"]
         text.append("| " + " | ".join(cells + [show(values(f, race, k), 1 if k[0] == "c" and k != "copies" else 3) for k in LABELS]) + " |")
     text += ["| control: one step | 1 | | | " + " | ".join(show(values("medsora", "control", k), 1 if k[0] == "c" and k != "copies" else 3) for k in LABELS) + " |",
-             f"| real training clips | | | | | {floor:.3f} | {rows[0]['consistency_real']:.1f} | |" + (" |" if o.dino else ""), ""]
+             f"| real training clips | | | | | {floor:.3f} | {rows[0]['consistency_real']:.1f} | |" + (" | |" if o.dino else ""), ""]
 text += ["## A step", "", "| generator | parameters | GMAC a step | ms a step | steps/s | peak memory, MiB |", "|---|---|---|---|---|---|"]
 for f in FAMILIES:
     b = bench[f]
