@@ -50,7 +50,8 @@ static const ft_arm_result *first_of(const ft_arm_result *arm, int n, const char
 
 const ft_arm_result *ft_positive_control(const ft_result *r, const ft_arm_result *a, bool *seen)
 {
-    const ft_arm_result *c = first_of(r->arm, r->n, "real-unlabelled", a);
+    bool taught = a && !ft_config_is(a->cfg, "clips.use", "unlabelled"); /* then labels are what they stand for */
+    const ft_arm_result *c = taught ? NULL : first_of(r->arm, r->n, "real-unlabelled", a);
     if (!c) c = first_of(r->arm, r->n, "fully-supervised", a);
     if (!c) c = first_of(r->curve, r->curve_n, "fully-supervised", a);
     *seen = c && c->verdict == FT_BETTER;
@@ -72,9 +73,9 @@ static ft_verdict judge(const ft_result *r, const ft_arm_result *a)
 {
     bool seen;
     if (isnan(a->delta.mean)) return FT_NOT_COMPARED;
-    if (needs_control(a) && ft_positive_control(r, a, &seen) && !seen) return FT_COULD_NOT;
     if (shows(r) && a->p_holm < 0.05 && a->delta.low > 0) return FT_BETTER;
     if (shows(r) && a->p_holm < 0.05 && a->delta.high < 0) return FT_WORSE;
+    if (needs_control(a) && ft_positive_control(r, a, &seen) && !seen) return FT_COULD_NOT;
     return equivalent(r, a) ? FT_EQUIVALENT : FT_NOT_SHOWN;
 }
 
@@ -196,6 +197,7 @@ static void say_not_shown(const ft_result *r, const ft_arm_result *a, char text[
 
 void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SENTENCE])
 {
+    bool seen;
     text[0] = 0;
     if (a->verdict != FT_NOT_COMPARED && a->filtered.runs > 0 && a->filtered.kept == 0)
         say(text, "no clip passed its filter, so it learned from its labels alone: ");
@@ -207,6 +209,8 @@ void ft_verdict_text(const ft_result *r, const ft_arm_result *a, char text[FT_SE
             say(text, "%s than the baseline: ", ft_verdict_word(a));
             say_difference(text, a);
             say(text, ", p %.3f", a->p_holm);
+            if (needs_control(a) && a->verdict == FT_BETTER && ft_positive_control(r, a, &seen) && !seen)
+                say(text, ", though the positive control is not");
             if (equivalent(r, a)) say(text, ", yet by less than the margin of %g", 100 * margin(r));
             break;
         case FT_EQUIVALENT:
@@ -229,9 +233,11 @@ static void say_adds(char text[FT_SENTENCE], const char *what, const ft_arm_resu
 static void say_controls(const ft_result *r, char text[FT_SENTENCE])
 {
     bool seen;
+    bool blind = false;
     const ft_arm_result *needs = NULL, *all = first_of(r->arm, r->n, "fully-supervised", NULL);
     for (int i = r->n - 1; i >= 0; i--)
-        if (needs_control(&r->arm[i]) && !isnan(r->arm[i].delta.mean)) needs = &r->arm[i];
+        if (needs_control(&r->arm[i]) && !isnan(r->arm[i].delta.mean))
+            needs = &r->arm[i], blind |= needs->verdict == FT_COULD_NOT;
     const ft_arm_result *c = ft_positive_control(r, needs, &seen);
     if (!all) all = first_of(r->curve, r->curve_n, "fully-supervised", NULL);
     bool all_seen = all && all->verdict == FT_BETTER;
@@ -246,7 +252,7 @@ static void say_controls(const ft_result *r, char text[FT_SENTENCE])
         say_adds(text, c == all ? "all labels add" : "real unlabelled videos add", c, "");
     }
     if (all && c != all) say_adds(text, "All labels add", all, all_seen ? "" : " (not seen)");
-    if (needs && needs->verdict == FT_COULD_NOT) say(text, "This run could not have shown what other clips add. ");
+    if (blind) say(text, "Where no difference is seen of other clips, this run could not have shown what they add. ");
 }
 
 static void say_smallest(const ft_result *r, char text[FT_SENTENCE])
