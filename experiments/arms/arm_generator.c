@@ -48,21 +48,26 @@ static const char *const training_keys[] = {"generator.steps",
 static const char *const gan_keys[] = {
     "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr", "gan.r1",
     "gan.ema",         "gan.distance",    "gan.augment",          "precision",      NULL};
-static const char *const gan_sheet_keys[] = {"generator.condition", "generator.class_guidance", "generator.stop",
-                                             "align.weight",        "gan.truncation",           NULL};
+static const char *const gan_sheet_keys[] = {"generator.condition",
+                                             "generator.class_guidance",
+                                             "generator.autoguidance",
+                                             "generator.stop",
+                                             "align.weight",
+                                             "gan.truncation",
+                                             NULL};
 static const char *const gan_sampling_keys[] = {"generated", "gan.truncation", "precision", NULL};
 static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
 static const char *const pseudo_keys[] = {"generator.condition", "generator.class_drop", "generator.confidence", NULL};
 /* Of the clips that are looked at while it trains; what it is told of stands in its key, if it is told of anything. */
 #define SHEET_KEYS                                                                                                               \
     "generator.sampler", "generator.sample_steps", "generator.condition", "generator.class_drop", "generator.class_guidance",    \
-        "generator.class_from", "generator.class_until"
+        "generator.class_from", "generator.class_until", "generator.autoguidance", "generator.autoguidance_until"
 static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
 /* the key holds who is labelled, and as what */
 static const char *const told_keys[] = {SHEET_KEYS, "data.multilabel", "positive", "labels", "labels_from", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
-static const char *const autoguidance_keys[] = {"generator.autoguidance", NULL};
+static const char *const autoguidance_keys[] = {"generator.autoguidance", "generator.autoguidance_until", NULL};
 
 static double training_work(const ft_config *cfg)
 {
