@@ -319,4 +319,15 @@ for r in rows:
     for name, text in r.items():
         if name != "step": assert abs(seen[int(r["step"]), name] - float(text)) <= 6e-6 * max(1, abs(float(text))), (name, r)
 P
+
+# two threads on one core wait for nobody who spins: they need the time of one
+seconds_of_cpu() { local TIMEFORMAT=%U; { time "$@" >out 2>err; } 2>&1; }
+core=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
+for p in f32 bf16; do
+  step=("$F" bench train-step --model lvdm-tiny --batch 1 --runs 3 --precision $p)
+  "${step[@]}" --threads 1 >out 2>err || { grep -q "no bf16" err && continue; die "no step in $p: $(cat err)"; }
+  one=$(FORTY_THREADS_NOW=2 seconds_of_cpu taskset -c "$core" "${step[@]}" --threads 1)
+  two=$(FORTY_THREADS_NOW=2 seconds_of_cpu taskset -c "$core" "${step[@]}" --threads 2)
+  awk "BEGIN { exit !($two < 2 * $one + 0.1) }" || die "two threads on one core need $two s in $p, one needs $one"
+done
 done_testing

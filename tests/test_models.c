@@ -16,6 +16,7 @@
 #include "common/base/files.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
+#include "common/base/threads.h"
 #include "common/graph/graph.h"
 #include "common/graph/node.h"
 #include "common/io/safetensors.h"
@@ -740,10 +741,11 @@ static void test_medsora_properties(void **state)
     free(b);
 }
 
-/* a guarded plan without reuse, run on one thread, computes the same bits as the packed plan on two */
+/* a guarded plan without reuse, run on one thread, computes the same bits as the packed plan on two; both are planned for two */
 static void test_guarded_plan(void **state)
 {
     (void)state;
+    if (ft_threads_get() < 2) ft_threads_set(2);
     for (int m = 0; m < N_MODELS; m++) {
         if (models[m].kind != TRAINED) continue;
         float *grad[2] = {0};
@@ -779,21 +781,17 @@ static void test_guarded_plan(void **state)
         free(grad[0]);
         free(grad[1]);
     }
+    ft_threads_set(0);
 }
 
 int main(int argc, char **argv)
 {
     enum { OTHERS = 9 };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    struct CMUnitTest tests[N_MODELS + OTHERS] = {cmocka_unit_test(test_manifests),
-                                                  cmocka_unit_test(test_layouts),
-                                                  cmocka_unit_test(test_by_order),
-                                                  cmocka_unit_test(test_vae_chunks),
-                                                  cmocka_unit_test(test_spiral),
-                                                  cmocka_unit_test(test_medsora_properties),
-                                                  cmocka_unit_test(test_guarded_plan),
-                                                  cmocka_unit_test(test_wkv_vectors),
-                                                  cmocka_unit_test(test_frequency_compensation)};
+    struct CMUnitTest tests[N_MODELS + OTHERS] = {
+        cmocka_unit_test(test_manifests),    cmocka_unit_test(test_layouts),     cmocka_unit_test(test_by_order),
+        cmocka_unit_test(test_vae_chunks),   cmocka_unit_test(test_spiral),      cmocka_unit_test(test_medsora_properties),
+        cmocka_unit_test(test_guarded_plan), cmocka_unit_test(test_wkv_vectors), cmocka_unit_test(test_frequency_compensation)};
     for (int i = 0; i < N_MODELS; i++)
         tests[OTHERS + i] = (struct CMUnitTest){models[i].name, test_golden, NULL, NULL, (void *)(uintptr_t)&models[i]};
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
