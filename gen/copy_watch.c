@@ -67,8 +67,8 @@ int ft_copy_watch_new(ft_copy_watch **out, const ft_config *cfg, const char *pre
     if (rc == FT_OK) rc = ft_config_set(w->quick, "generator.sample_steps=10", "generator.stop");
     if (rc == FT_OK) rc = make_ruler(w, latents, pool, held_out);
     if (rc == FT_OK)
-        rc = ft_generator_sampler_new(&w->sampler, w->quick, preset, params, vae_dir, l, pool->store->frames, pool->store->size,
-                                      (ft_sampled_class){classes, -1});
+        rc = ft_generator_sampler_new(&w->sampler, w->quick, preset, params, NULL, vae_dir, l, pool->store->frames,
+                                      pool->store->size, (ft_sampled_class){classes, -1});
     if (rc < 0) ft_copy_watch_free(w), *out = NULL;
     return rc;
 }

@@ -245,4 +245,4 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
 }
 
 const ft_generator ft_generator_feat = {
-    "feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, false, FT_WORK_PRODUCTS, network, NULL};
+    "feat", FT_PRESETS(presets), true, FT_BETA_LINEAR, FT_MSE, false, NULL, FT_WORK_PRODUCTS, network, NULL};

@@ -212,7 +212,7 @@ int ft_gan_train(const ft_config *cfg, const char *preset, const ft_clip_pool *p
     FT_TRY(ft_conditions_take(told, pool, dir));
     int rc = ft_gan_step_new(&t.s, cfg, preset, s->frames, s->size, classes, seed);
     if (rc == FT_OK && t.s.o.sheet_every > 0)
-        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.s.store[0], NULL, NULL, s->frames, s->size,
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, t.s.store[0], NULL, NULL, NULL, s->frames, s->size,
                                       (ft_sampled_class){classes, -1});
     if (rc == FT_OK) rc = run_training(&t, dir, resume);
     ft_generator_sampler_free(t.sampler);

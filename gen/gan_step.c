@@ -225,9 +225,11 @@ int ft_gan_fits(const char *preset, int frames, int size)
 
 int ft_gan_unguided(const ft_config *cfg, const char *preset)
 {
-    const char *key = "generator.class_guidance";
-    if (ft_config_real(cfg, key) == 1) return FT_OK;
-    return FT_FAIL(FT_ECONFIG,
-                   "%s: %s: %s draws a clip of its class in one pass, and there is no guidance for such generators. Set %s: 1",
-                   ft_config_origin(cfg, key), key, preset, key);
+    static const char *const key[] = {"generator.class_guidance", "generator.autoguidance"};
+    for (int i = 0; i < 2; i++)
+        if (ft_config_real(cfg, key[i]) != 1)
+            return FT_FAIL(FT_ECONFIG,
+                           "%s: %s: %s draws a clip in one pass, and there is no guidance for such generators. Set %s: 1",
+                           ft_config_origin(cfg, key[i]), key[i], preset, key[i]);
+    return FT_OK;
 }

@@ -223,7 +223,23 @@ static int feed_training(void *ctx, int64_t step)
 /* ---- generator.stop ---------------------------------------------------------------------------------------------------------
  */
 
-static void kept_file(char path[1200], const training *t) { snprintf(path, 1200, "%s/kept.safetensors", t->dir); }
+/* The EMA as it is at `step`, as NAME.safetensors of the run folder */
+static int save_average(training *t, const char *name, int64_t step)
+{
+    char path[1200], text[32];
+    if (ft_this_rank() > 0) return FT_OK;
+    json_t *about = json_deep_copy(t->loop->metadata);
+    snprintf(text, sizeof text, "%lld", (long long)step);
+    json_object_set_new(about, "model", json_string(t->loop->model));
+    json_object_set_new(about, "step", json_string(text));
+    snprintf(path, sizeof path, "%s/%s.safetensors", t->dir, name);
+    int rc = ft_weights_save(path, t->main.params, FT_EMA, about);
+    json_decref(about);
+    return rc;
+}
+
+/* What autoguidance leans away from: the weights after a quarter of the steps */
+static int64_t weak_step(const training *t) { return (t->main.opt.steps + 3) / 4; }
 
 /* for run.json */
 static void note_kept(training *t)
@@ -238,7 +254,6 @@ static void note_kept(training *t)
 static int look_for_copies(training *t, int64_t step)
 {
     ft_memorisation m;
-    char path[1200];
     FT_TRY(ft_copy_watch_look(t->watch, &m));
     t->loop->noted[0] = m.copies.value, t->loop->noted[1] = m.coverage.value;
     ft_log("step %lld: %.0f %% of 64 quick samples are copies (held-out real clips: %.0f %% [%.0f, %.0f]), of %.0f %% of the "
@@ -250,16 +265,7 @@ static int look_for_copies(training *t, int64_t step)
     if (t->loop->enough) note_kept(t);
     if (t->loop->enough) return FT_OK;
     t->kept = step;
-    if (ft_this_rank() > 0) return FT_OK;
-    json_t *about = json_deep_copy(t->loop->metadata);
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)step);
-    json_object_set_new(about, "model", json_string(t->loop->model));
-    json_object_set_new(about, "step", json_string(text));
-    kept_file(path, t);
-    int rc = ft_weights_save(path, t->main.params, FT_EMA, about);
-    json_decref(about);
-    return rc;
+    return save_average(t, "kept", step);
 }
 
 static json_t *state_of(void *ctx)
@@ -297,7 +303,11 @@ static int use_kept(training *t)
         return ft_warn("it copied its training clips at the first look already: its last weights count. Look earlier: "
                        "generator.stop_every"),
                FT_OK;
-    kept_file(path, t);
+    if (t->kept <= weak_step(t)) { /* the weak ones would be as good, or better */
+        snprintf(path, sizeof path, "%s/weak.safetensors", t->dir);
+        FT_TRY(ft_remove_file(path));
+    }
+    snprintf(path, sizeof path, "%s/kept.safetensors", t->dir);
     FT_TRY(ft_read_file(path, 0, &data, &size));
     snprintf(path, sizeof path, "%s/ema.safetensors", t->dir);
     int rc = ft_write_file(path, data, size);
@@ -309,6 +319,7 @@ static int use_kept(training *t)
 static int after_step(void *ctx, int64_t done)
 {
     training *t = ctx;
+    if (done == weak_step(t)) FT_TRY(save_average(t, "weak", done));
     if (t->watch && done % t->main.opt.stop_every == 0) FT_TRY(look_for_copies(t, done));
     return t->sampler && ft_this_rank() == 0 && done % t->sheet_every == 0
                ? ft_sample_sheet(t->sampler, t->dir, done, t->frames, t->size)
@@ -437,7 +448,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     if (rc == FT_OK && t.first_steps > 0) rc = make_phase(&t, &t.first, preset, dtype, pool, vae_dir, &phase[0]);
     if (rc == FT_OK) rc = make_phase(&t, &t.main, preset, dtype, pool, vae_dir, &phase[1]);
     if (rc == FT_OK && t.sheet_every > 0)
-        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, like.params, vae_dir, &l, t.frames, t.size,
+        rc = ft_generator_sampler_new(&t.sampler, cfg, preset, like.params, NULL, vae_dir, &l, t.frames, t.size,
                                       (ft_sampled_class){like.told.n, -1});
     if (rc == FT_OK && o.stop)
         rc = ft_copy_watch_new(&t.watch, cfg, preset, like.params, vae_dir, &l, path, pool, held_out, like.told.n);

@@ -33,8 +33,9 @@ typedef struct {
     bool images_apart;    /* images do not touch the clip beside them, so sampling needs none */
     ft_schedule schedule; /* as published; generator.beta, generator.loss and generator.objective say otherwise */
     ft_loss_kind loss;
-    bool flow;    /* a rectified flow's velocity, else noise */
-    ft_work work; /* most of it; what precision: auto asks */
+    bool flow;                        /* a rectified flow's velocity, else noise */
+    double (*lr)(const void *preset); /* learning rate, where generator.lr names none; NULL: 0.001 */
+    ft_work work;                     /* most of it; what precision: auto asks */
     /* z (B,n,s,s,c) noised latents, the first `frames` frames a clip and the rest single images
      * -> (B,n,s,s,2c) f32: epsilon and the variance's logit, or (B,n,s,s,c): epsilon alone, or velocity. Latent sizes come from
      * z. */
@@ -72,10 +73,11 @@ typedef struct {
     double class_drop;                    /* share of labels left out while training */
     ft_sampler sampler;
     int sample_steps;
-    double guidance, guidance_from, guidance_until; /* see ft_generator_sampler_new */
-    const char *objective, *scan, *mixer;           /* for the weights' metadata */
+    double guidance, guidance_from, guidance_until, autoguidance, autoguidance_until; /* see ft_generator_sampler_new */
+    const char *objective, *scan, *mixer;                                             /* for the weights' metadata */
 } ft_generator_opt;
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset);
+double ft_generator_rate(const ft_config *cfg, const char *preset); /* generator.lr, or the preset's */
 
 /* Real clips that no generator sees, and the file of their latents. */
 typedef struct {
@@ -95,8 +97,10 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
 int ft_generator_eps_mse(const ft_config *cfg, const char *preset, const char *latents, const char *dir, const char *pool_latents,
                          double *mse);
 
-/* The EMA weights of a trained one, into a store that holds its parameters. */
+/* The EMA weights of a trained one, into a store that holds its parameters; and those of a quarter of its steps, into the first
+ * bank, for autoguidance (sampler.h). */
 int ft_generator_load(ft_params *params, const char *dir);
+int ft_generator_load_weak(ft_params *params, const char *dir);
 /* Samples n clips with the EMA weights into a clip store; its videos are called as ft_sample_name says: PRESET-00000. Of a
  * generator that knows classes clips are of `class`, or for NULL of every class in turn; a clip's label is its class then, and
  * its split "train", so that it can be learned from but never tested on. */

@@ -7,6 +7,13 @@ static bool is_flow(const ft_config *cfg, const ft_generator *f)
     return ft_config_is(cfg, "generator.objective", "preset") ? f->flow : ft_config_is(cfg, "generator.objective", "flow");
 }
 
+double ft_generator_rate(const ft_config *cfg, const char *preset)
+{
+    const ft_generator *f = ft_generator_find(preset);
+    double said = ft_config_real(cfg, "generator.lr");
+    return said > 0 ? said : f->lr ? f->lr(ft_generator_preset_of(preset)) : 0.001;
+}
+
 ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
 {
     const ft_generator *f = ft_generator_find(preset);
@@ -35,7 +42,7 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .sheet_every = ft_config_int(cfg, "generator.sheet_every"),
         .stop = ft_config_is(cfg, "generator.stop", "memorisation"),
         .stop_every = ft_config_int(cfg, "generator.stop_every"),
-        .lr = ft_config_real(cfg, "generator.lr"),
+        .lr = ft_generator_rate(cfg, preset),
         .first_lr = ft_config_real(cfg, "generator.first_lr"),
         .ema = ft_config_real(cfg, "generator.ema"),
         .clip = ft_config_real(cfg, "generator.clip"),
@@ -51,6 +58,8 @@ ft_generator_opt ft_generator_options(const ft_config *cfg, const char *preset)
         .guidance = ft_config_real(cfg, "generator.class_guidance"),
         .guidance_from = ft_config_real(cfg, "generator.class_from"),
         .guidance_until = ft_config_real(cfg, "generator.class_until"),
+        .autoguidance = ft_config_real(cfg, "generator.autoguidance"),
+        .autoguidance_until = ft_config_real(cfg, "generator.autoguidance_until"),
         .objective = is_flow(cfg, f) ? "flow" : "eps",
         .scan = ft_config_text(cfg, "generator.scan"),
         .mixer = ft_config_text(cfg, "generator.mixer"),

@@ -1,6 +1,7 @@
 /* Clips of a trained generator. */
 #include <stdio.h>
 
+#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
@@ -43,6 +44,19 @@ int ft_generator_load(ft_params *params, const char *dir)
     return ft_weights_load(path, params, FT_EMA, NULL);
 }
 
+int ft_generator_load_weak(ft_params *params, const char *dir)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "%s/weak.safetensors", dir);
+    if (!ft_exists(path))
+        return FT_FAIL(
+            FT_ECONFIG,
+            "%s is not there, and generator.autoguidance leans away from it: an earlier version's training, or one that "
+            "was stopped early. Train again, or set generator.autoguidance: 1",
+            path);
+    return ft_weights_load(path, params, FT_WEIGHTS, NULL);
+}
+
 void ft_sample_name(const char *preset, int64_t i, char name[FT_SAMPLE_NAME])
 {
     snprintf(name, FT_SAMPLE_NAME, "%s-%05lld", preset, (long long)i);
@@ -56,7 +70,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     FT_TRY(ft_generator_known(preset));
     FT_TRY(ft_class_names_read(&classes, dir));
     ft_sampled_class of = {classes.n, -1};
-    ft_params *params = NULL;
+    ft_params *params = NULL, *weak = NULL;
     ft_generator_sampler *s = NULL;
     ft_clipwriter *w = NULL;
     int64_t clip = (int64_t)frames * size * size * 3;
@@ -66,7 +80,11 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     if (rc == FT_OK && stats) rc = ft_latents_read(&l, cfg, pool_latents, pool_latents);
     if (rc == FT_OK) rc = network_store(&params, cfg, preset, stats, of.n, frames, size);
     if (rc == FT_OK) rc = ft_generator_load(params, dir);
-    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, vae_dir, stats, frames, size, of);
+    if (rc == FT_OK && stats && ft_config_real(cfg, "generator.autoguidance") != 1) {
+        rc = network_store(&weak, cfg, preset, stats, of.n, frames, size);
+        if (rc == FT_OK) rc = ft_generator_load_weak(weak, dir);
+    }
+    if (rc == FT_OK) rc = ft_generator_sampler_new(&s, cfg, preset, params, weak, vae_dir, stats, frames, size, of);
     if (rc == FT_OK) rc = ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = frames, .size = size, .stride = 1});
     ft_progress bar;
     ft_progress_start(&bar, "sampling", n);
@@ -91,6 +109,7 @@ int ft_generator_sample(const ft_config *cfg, const char *preset, const char *di
     ft_clipwriter_abort(w);
     ft_generator_sampler_free(s);
     ft_params_free(params);
+    ft_params_free(weak);
     ft_latents_free(&l);
     ft_class_names_free(&classes);
     ft_free(pixels);

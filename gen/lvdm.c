@@ -148,5 +148,5 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
     return ft_lvdm(g, preset, ft_lvdm_options(cfg), z, frames, told);
 }
 
-const ft_generator ft_generator_lvdm = {"lvdm", FT_PRESETS(presets),  true,    FT_BETA_SQRT, FT_L1,
-                                        false,  FT_WORK_CONVOLUTIONS, network, NULL};
+const ft_generator ft_generator_lvdm = {"lvdm", FT_PRESETS(presets),  true,    FT_BETA_SQRT, FT_L1, false,
+                                        NULL,   FT_WORK_CONVOLUTIONS, network, NULL};

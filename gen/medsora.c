@@ -336,4 +336,4 @@ static ft_t network(ft_graph *g, const void *preset, const ft_config *cfg, ft_t 
 }
 
 const ft_generator ft_generator_medsora = {
-    "medsora", FT_PRESETS(presets), false, FT_BETA_LINEAR, FT_MSE, false, FT_WORK_PRODUCTS, network, NULL};
+    "medsora", FT_PRESETS(presets), false, FT_BETA_LINEAR, FT_MSE, false, NULL, FT_WORK_PRODUCTS, network, NULL};

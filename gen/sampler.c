@@ -17,7 +17,7 @@
 #include "gen/walk.h"
 
 struct ft_generator_sampler {
-    ft_graph *g, *plain; /* plain: of steps that do not lean towards a class; NULL: all are alike */
+    ft_graph *g, *plain; /* plain: of steps that do not lean; NULL: all are alike */
     ft_plan *plan, *plain_plan;
     ft_walk *walk;
     ft_t label[2], none; /* the classes that clips are told of, in either graph, and that they have none; NULL: no classes */
@@ -50,7 +50,14 @@ static int leaning(const double *guidance, int steps)
     return n;
 }
 
-/* The points of the walk: respaced training steps, or even times of a flow from 1 to 0; and the weight of the class at each. */
+/* until 0: any noise */
+static bool within(double sigma, double alpha, double from, double until)
+{
+    return sigma >= from * alpha && !(until > 0 && sigma > until * alpha);
+}
+
+/* The points of the walk: respaced training steps, or even times of a flow from 1 to 0; and the weight of what it leans towards
+ * at each. */
 static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
 {
     int steps = p->steps, *tau = ft_alloc((size_t)steps * sizeof *tau);
@@ -66,8 +73,8 @@ static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
         sigma[i] = opt->flow ? flow_time : sqrt(1 - bar);
         alpha[i] = opt->flow ? 1 - flow_time : sqrt(bar);
         time[i] = opt->flow ? 1000 * sigma[i] : tau[i];
-        bool early = opt->guidance_until > 0 && sigma[i] > opt->guidance_until * alpha[i];
-        guidance[i] = !early && sigma[i] >= opt->guidance_from * alpha[i] ? opt->guidance : 1;
+        guidance[i] = within(sigma[i], alpha[i], opt->guidance_from, opt->guidance_until) ? opt->guidance : 1;
+        if (within(sigma[i], alpha[i], 0, opt->autoguidance_until)) guidance[i] *= opt->autoguidance; /* one of them is 1 */
     }
     alpha[steps] = 1, sigma[steps] = 0;
     p->alpha = alpha, p->sigma = sigma, p->time = time;
@@ -76,16 +83,21 @@ static int points(ft_path *p, const ft_generator_opt *opt, double **memory)
     return FT_OK;
 }
 
-/* The network with the EMA bank, told the clips' classes and, where that is weighed, that they have none; and the walk over it */
-static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *preset, const ft_path *path, const int64_t dim[5],
-                     int64_t clip)
+/* The network with the EMA bank, told the clips' classes; what is weighed against it: with the weak weights, or told that they
+ * have none; and the walk over it */
+static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *weak, const ft_path *path,
+                     const int64_t dim[5], int64_t clip)
 {
     ft_t z, t, without = NULL;
     const int64_t labels[2] = {FT_SAMPLE_BATCH, s->of.n + 1};
     FT_TRY(ft_walk_new(&s->walk, s->g, path, 5, dim, &z, &t));
     if (s->of.n > 0) s->label[0] = ft_input(s->g, "label", FT_F32, 2, labels);
     ft_prediction net = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label[0]});
-    if (path->guidance) {
+    if (path->guidance && weak) {
+        ft_borrow(s->g, weak);
+        without = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->label[0]}).eps;
+        ft_borrow(s->g, NULL);
+    } else if (path->guidance) {
         s->none = ft_input(s->g, "none", FT_F32, 2, labels);
         without = ft_generator_predict(s->g, preset, cfg, z, clip, (ft_told){t, s->none}).eps;
     }
@@ -96,13 +108,13 @@ static int make_walk(ft_generator_sampler *s, const ft_config *cfg, const char *
     for (int64_t b = 0; s->none && b < FT_SAMPLE_BATCH; b++) ft_label_row(s->none, b, -1);
     if (!s->plain) return FT_OK;
     ft_walk_plain(s->walk, s->plain, dim, &z, &t);
-    s->label[1] = ft_input(s->plain, "label", FT_F32, 2, labels);
+    if (s->of.n > 0) s->label[1] = ft_input(s->plain, "label", FT_F32, 2, labels);
     net = ft_generator_predict(s->plain, preset, cfg, z, clip, (ft_told){t, s->label[1]});
     FT_TRY(ft_walk_update(s->walk, net.eps, NULL, net.variance));
     return ft_plan_new(&s->plain_plan, s->plain, FT_EMA);
 }
 
-/* A second graph where some steps lean towards a class and others do not */
+/* A second graph where some steps lean and others do not */
 static int graphs(ft_generator_sampler *s, const char *preset, ft_params *params, ft_dtype dtype, const ft_path *path)
 {
     bool two = path->guidance && leaning(path->guidance, path->steps) < path->steps;
@@ -148,13 +160,27 @@ static int pixel_clips(ft_generator_sampler *s, uint64_t seed, int64_t first, in
     return rc;
 }
 
-static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *params,
+/* Whom clips lean towards must be known, and be one */
+static int may_lean(const ft_generator_opt *opt, const char *preset, int classes)
+{
+    if (classes == 0 && opt->guidance != 1)
+        return FT_FAIL(FT_ECONFIG, "generator.class_guidance is %g, and %s was not told of classes (generator.condition)",
+                       opt->guidance, preset);
+    if (opt->autoguidance != 1 && opt->guidance != 1)
+        return FT_FAIL(
+            FT_ECONFIG,
+            "generator.autoguidance is %g and generator.class_guidance %g: they do not go together. Set one of them to 1",
+            opt->autoguidance, opt->guidance);
+    return FT_OK;
+}
+
+static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const char *preset, ft_params *params, ft_params *weak,
                           const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
 {
     ft_dtype dtype;
     ft_vae_preset p;
     double *memory = NULL;
-    const ft_generator_opt opt = ft_generator_options(cfg, preset);
+    ft_generator_opt opt = ft_generator_options(cfg, preset);
     ft_path path = {.kind = opt.sampler,
                     .predicts = opt.flow ? FT_PREDICTS_VELOCITY : FT_PREDICTS_EPS,
                     .steps = opt.sample_steps,
@@ -167,10 +193,8 @@ static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const c
     int64_t images = ft_generator_find(preset)->images_apart ? 0 : ft_image_frames(opt.images, &p);
     int64_t dim[5] = {FT_SAMPLE_BATCH, clip + images, side, side, p.latent};
     s->stats = stats, s->of = of;
-    if (of.n == 0 && opt.guidance != 1)
-        FT_TRY_TO(rc, done,
-                  FT_FAIL(FT_ECONFIG, "generator.class_guidance is %g, and %s was not told of classes (generator.condition)",
-                          opt.guidance, preset));
+    if (!weak) opt.autoguidance = 1;
+    FT_TRY_TO(rc, done, may_lean(&opt, preset, of.n));
     s->each = dim[1] * dim[2] * dim[3] * dim[4], s->kept = clip * dim[2] * dim[3] * dim[4];
     if (stats->z != p.latent || stats->each != s->kept)
         FT_TRY_TO(rc, done,
@@ -183,7 +207,7 @@ static int latent_sampler(ft_generator_sampler *s, const ft_config *cfg, const c
                     preset));
     FT_TRY_TO(rc, done, points(&path, &opt, &memory));
     FT_TRY_TO(rc, done, graphs(s, preset, params, dtype, &path));
-    FT_TRY_TO(rc, done, make_walk(s, cfg, preset, &path, dim, clip));
+    FT_TRY_TO(rc, done, make_walk(s, cfg, preset, weak, &path, dim, clip));
     rc = ft_vae_runner_new(&s->decoder, cfg, vae_dir, FT_VAE_DECODE, 1, frames, size);
 done:
     ft_free(memory);
@@ -191,12 +215,13 @@ done:
 }
 
 int ft_generator_sampler_new(ft_generator_sampler **out, const ft_config *cfg, const char *preset, ft_params *params,
-                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of)
+                             ft_params *weak, const char *vae_dir, const ft_latents *stats, int frames, int size,
+                             ft_sampled_class of)
 {
     ft_generator_sampler *s = *out = ft_alloc(sizeof *s);
     if (!s) return FT_FAIL(FT_ENOMEM, "no memory to sample %s", preset);
     int rc = ft_generator_find(preset)->gan ? pixel_sampler(s, cfg, preset, params, frames, size, of)
-                                            : latent_sampler(s, cfg, preset, params, vae_dir, stats, frames, size, of);
+                                            : latent_sampler(s, cfg, preset, params, weak, vae_dir, stats, frames, size, of);
     if (rc < 0) ft_generator_sampler_free(s), *out = NULL;
     return rc;
 }

@@ -19,9 +19,15 @@ int ft_class_of_sample(ft_sampled_class c, int64_t clip);
  *
  * Guidance: e_none + s (e_class - e_none) with s = generator.class_guidance, two passes of the network (Ho & Salimans 2022); a
  * learned variance is the class's. Where the noise, sigma / alpha, is outside of generator.class_from .. class_until, and for
- * s = 1, the class's prediction alone, one pass (Kynkaanniemi et al. 2024). */
+ * s = 1, the class's prediction alone, one pass (Kynkaanniemi et al. 2024).
+ *
+ * Autoguidance: y_weak + w (y - y_weak) with w = generator.autoguidance, y_weak of the same network with worse weights, the first
+ * bank of `weak` (the caller's), told the same class (Karras et al. 2024, 2406.02507); up to a noise of autoguidance_until. Both
+ * at once: FT_ECONFIG. weak NULL: none, whatever the settings say (sheets and looks of a training, which has no such weights
+ * yet). */
 int ft_generator_sampler_new(ft_generator_sampler **s, const ft_config *cfg, const char *preset, ft_params *params,
-                             const char *vae_dir, const ft_latents *stats, int frames, int size, ft_sampled_class of);
+                             ft_params *weak, const char *vae_dir, const ft_latents *stats, int frames, int size,
+                             ft_sampled_class of);
 void ft_generator_sampler_free(ft_generator_sampler *s);
 
 /* Clips first .. first + n - 1 (n <= FT_SAMPLE_BATCH) as pixels (n,F,S,S,3): each depends on (seed, its number) only. */

@@ -12,7 +12,8 @@ generated: 3
 splits: 2
 rehearse: never
 precision: f32
-arms: ["medsora-tiny name=plain", "medsora-tiny generator.condition=labels generator.class_guidance=2 name=told"]
+arms: ["medsora-tiny name=plain", "medsora-tiny generator.condition=labels generator.class_guidance=2 name=told",
+       "medsora-tiny generator.autoguidance=2 generator.autoguidance_until=0 name=lean"]
 baseline: plain
 bootstrap: 100
 vae: {steps: 2, batch: 2}
@@ -26,11 +27,11 @@ told = sorted(sorted(csv.reader(open(f)))[:-1] for f in glob.glob("x/runs/genera
 split = [json.load(open(f"x/splits/split-{i}.json")) for i in range(2)]
 assert [sorted(v for v, _ in t) for t in told] == sorted(sorted(s["labelled"]) for s in split), told
 assert not {v for t in told for v, _ in t} & set(split[0]["validation"] + split[0]["test"])
-assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 3
+assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 4  # lean: of the generator of plain
 P
 
 # DPT: a probe's labels for the rest of the pool, then clips of each class, which teach it
-sed -i 's/^arms:.*/arms: [supervised, "medsora-tiny generator.condition=pseudo-labels clips.use=labelled name=dpt", "medsora-tiny generator.condition=pseudo-labels generator.confidence=0.6 name=sure"]/; s/^baseline:.*/features: {model: vae, frames: 0, views: 1}/' e.yaml
+sed -i '/name=lean/d; s/^arms:.*/arms: [supervised, "medsora-tiny generator.condition=pseudo-labels clips.use=labelled name=dpt", "medsora-tiny generator.condition=pseudo-labels generator.confidence=0.6 name=sure"]/; s/^baseline:.*/features: {model: vae, frames: 0, views: 1}/' e.yaml
 works "$F" experiment run e.yaml -o d
 python3 - <<'P' || die "pseudo-labels in an experiment"
 import csv, glob, json

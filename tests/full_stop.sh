@@ -20,7 +20,7 @@ Y
 works "$F" experiment run g.yaml -o g
 killed_at "h/runs/generator-*/state.safetensors" "$F" experiment run g.yaml -o h
 works "$F" experiment run g.yaml -o h
-for f in log.csv ema.safetensors kept.safetensors; do
+for f in log.csv ema.safetensors kept.safetensors weak.safetensors; do
   cmp g/runs/generator-*/$f h/runs/generator-*/$f || die "killed while it looked for copies, $f is another"
 done
 python3 - <<'P'

@@ -26,7 +26,7 @@ P
 # a killed and resumed run is told the same
 killed_at "part/state.safetensors" "$F" train e.yaml -o part --set save_every=1
 [ -e part/run.json ] || works "$F" train e.yaml -o part --resume
-for f in weights.safetensors ema.safetensors log.csv conditions.csv samples/000008.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
+for f in weights.safetensors ema.safetensors weak.safetensors log.csv conditions.csv samples/000008.png; do cmp whole/$f part/$f || die "$f of a resumed run differs"; done
 
 # clips carry their class, in turn or the one that is asked for, and cannot be tested on
 works "$F" generate whole -n 3 -o turn.h5
@@ -46,6 +46,25 @@ works "$F" train e.yaml -o plain --set generator.condition=none --set generator.
 [ ! -e plain/conditions.csv ] || die "a generator that is told nothing has a list of it"
 fails 1 "plain" "knows no classes" "generator.condition" -- "$F" generate plain -n 1 -o x.h5 --class polyp
 fails 1 "generator.class_guidance" "medsora-tiny" -- "$F" generate plain -n 1 -o x.h5 --guidance 2
+
+# away from the weights of a quarter of the steps
+works "$F" generate plain -n 1 -o a.h5
+works "$F" generate plain -n 1 -o b.h5 --set generator.autoguidance=2 --set generator.autoguidance_until=0
+works "$F" generate plain -n 1 -o c.h5 --set generator.autoguidance=2 --set generator.autoguidance_until=1e-9
+python3 - <<'P' || die "autoguidance"
+import json
+
+def step(path):
+    b = open(path, "rb").read()
+    return json.loads(b[8 : 8 + int.from_bytes(b[:8], "little")])["__metadata__"]["step"]
+
+assert (step("whole/weak.safetensors"), step("whole/ema.safetensors")) == ("2", "8")
+P
+cmp -s a.h5 c.h5 || die "out of the reach of autoguidance clips are others"
+cmp -s a.h5 b.h5 && die "autoguidance leads nowhere"
+rm plain/weak.safetensors
+fails 1 "plain/weak.safetensors" "Train again" -- "$F" generate plain -n 1 -o x.h5 --set generator.autoguidance=2
+fails 1 "generator.autoguidance" "generator.class_guidance" -- "$F" generate whole -n 1 -o x.h5 --guidance 2 --set generator.autoguidance=2
 
 # weights are checked, imported, exported and looked through with the table of classes; a file of inputs says which class
 works "$F" init medsora-tiny -o fresh.safetensors --classes 2 --set generator.condition=labels

@@ -1,5 +1,5 @@
-/* Classes that generators are told of: which labels are left out, which rows of the embedding learn, and guidance against the
- * network's two passes. */
+/* Classes that generators are told of: which labels are left out, which rows of the embedding learn; guidance by them and by weak
+ * weights against the network's two passes; presets' rates. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,12 +142,12 @@ static void test_rows(void **state)
 
 /* ---- guidance -------------------------------------------------------------------------------------------------------------- */
 
-/* The first n clips of a network with weights by formula, as the settings have it */
-static void sample(ft_params *p, const ft_latents *l, int class, int64_t n, uint8_t *pixels)
+/* The first n clips of a network with weights by formula, as the settings have it; weak: may be NULL */
+static void sample(ft_params *p, ft_params *weak, const ft_latents *l, int class, int64_t n, uint8_t *pixels)
 {
     ft_generator_sampler *s;
-    if (ft_generator_sampler_new(&s, cfg, "endora-tiny", p, in_dir("vae"), l, FRAMES, SIZE, (ft_sampled_class){CLASSES, class}) <
-        0)
+    if (ft_generator_sampler_new(&s, cfg, "endora-tiny", p, weak, in_dir("vae"), l, FRAMES, SIZE,
+                                 (ft_sampled_class){CLASSES, class}) < 0)
         fail_msg("%s", ft_error_message());
     assert_int_equal(ft_generator_sampler_clips(s, 9, 0, n, pixels), FT_OK);
     ft_generator_sampler_free(s);
@@ -173,8 +173,8 @@ static void network_new(network *u, ft_params *p, const ft_latents *l)
     assert_null(ft_graph_error(u->g));
 }
 
-/* weights by formula: training from scratch begins with predictions that look at no class */
-static void fill(ft_params *p)
+/* weights by formula: training from scratch begins with predictions that look at no class. Others for each `part` of them. */
+static void fill(ft_params *p, uint32_t part)
 {
     assert_int_equal(ft_params_seal(p), FT_OK);
     for (int bank = 0; bank < 2; bank++)
@@ -182,7 +182,8 @@ static void fill(ft_params *p)
             const ft_param_info *e = ft_params_at(p, i);
             float *v = ft_params_flat(p, bank ? FT_EMA : FT_WEIGHTS) + e->offset;
             double size = e->ndim >= 2 ? pow((double)(e->count / e->dim[0]), -0.5) : 0.2;
-            for (int64_t k = 0; k < e->count && e->trained; k++) v[k] = (float)(size * (double)value(crc32_of(e->name), k));
+            for (int64_t k = 0; k < e->count && e->trained; k++)
+                v[k] = (float)(size * (double)value(crc32_of(e->name) + part, k));
         }
     ft_params_touched(p);
 }
@@ -197,14 +198,15 @@ static void passes(network *u, int class, float *eps)
     memcpy(eps, ft_data(u->y.eps), (size_t)ft_count(u->z) * sizeof *eps);
 }
 
-/* what one step of DDIM makes of the guided prediction: clip 0 */
-static void by_hand(network *u, const ft_latents *l, double s, uint8_t *pixels)
+/* what one step of DDIM makes of the prediction of class 1, s times away from what `other` says, told `class`: clip 0 */
+static void by_hand(network *u, network *other, int class, const ft_latents *l, double s, uint8_t *pixels)
 {
     int64_t n = ft_count(u->z), each = n / FT_SAMPLE_BATCH;
     float *none = ft_alloc_n(n, sizeof *none), *told = ft_alloc_n(n, sizeof *told);
     double a = sqrt(ft_alpha_bar(FT_BETA_LINEAR)[FT_T - 1]), sigma = sqrt(1 - a * a);
     ft_clip_noise(9, 0, 0, each, ft_data(u->z), n);
-    passes(u, -1, none);
+    memmove(ft_data(other->z), ft_data(u->z), (size_t)n * sizeof *none);
+    passes(other, class, none);
     passes(u, 1, told);
     assert_memory_not_equal(none, told, (size_t)n * sizeof *none);
     ft_vae_runner r;
@@ -234,43 +236,43 @@ static void test_guidance(void **state)
     assert_int_equal(ft_latents_read(&l, cfg, in_dir("latents"), in_dir("latents")), FT_OK);
     ft_params *p = ft_params_new(0);
     network_new(&u, p, &l);
-    fill(p);
+    fill(p, 0);
     assert_int_equal(ft_plan_new(&u.plan, u.g, FT_EMA), FT_OK);
     set("generator.sampler=ddim"), set("generator.sample_steps=1");
     for (int i = 0; i < 3; i++) { /* bit for bit */
         set(scale[i]);
-        by_hand(&u, &l, s[i], hand[i]);
-        sample(p, &l, 1, 1, made);
+        by_hand(&u, &u, -1, &l, s[i], hand[i]);
+        sample(p, NULL, &l, 1, 1, made);
         assert_memory_equal(made, hand[i], CLIP);
         assert_true(i == 0 || memcmp(hand[i], hand[i - 1], CLIP));
     }
     set("generator.class_until=1"); /* the only step has more noise: the class alone */
-    sample(p, &l, 1, 1, made);
+    sample(p, NULL, &l, 1, 1, made);
     assert_memory_equal(made, hand[0], CLIP);
     set("generator.class_until=0"), set("generator.class_from=1000");
-    sample(p, &l, 1, 1, made);
+    sample(p, NULL, &l, 1, 1, made);
     assert_memory_equal(made, hand[0], CLIP);
     set("generator.class_from=100");
-    sample(p, &l, 1, 1, made);
+    sample(p, NULL, &l, 1, 1, made);
     assert_memory_equal(made, hand[2], CLIP);
     set("generator.sample_steps=4"), set("generator.class_from=0"); /* some steps lean, others do not */
     static uint8_t some[CLIP], all[CLIP], none_[CLIP];
-    sample(p, &l, 1, 1, all);
+    sample(p, NULL, &l, 1, 1, all);
     set("generator.class_until=10");
-    sample(p, &l, 1, 1, some);
+    sample(p, NULL, &l, 1, 1, some);
     set("generator.class_guidance=1");
-    sample(p, &l, 1, 1, none_);
+    sample(p, NULL, &l, 1, 1, none_);
     assert_memory_not_equal(some, all, CLIP);
     assert_memory_not_equal(some, none_, CLIP);
     set("generator.class_guidance=3.5"), set("generator.class_until=0"), set("generator.sample_steps=1");
-    sample(p, &l, -1, 2, turn); /* every class in turn: clip 1 of class 1 is that of a store of class 1 */
+    sample(p, NULL, &l, -1, 2, turn); /* every class in turn: clip 1 of class 1 is that of a store of class 1 */
     static uint8_t pair[2 * CLIP];
-    sample(p, &l, 1, 2, pair);
+    sample(p, NULL, &l, 1, 2, pair);
     assert_memory_equal(turn + CLIP, pair + CLIP, CLIP);
     assert_memory_not_equal(turn, pair, CLIP);
     ft_generator_sampler *none;
     assert_int_equal(
-        ft_generator_sampler_new(&none, cfg, "endora-tiny", p, in_dir("vae"), &l, FRAMES, SIZE, (ft_sampled_class){0, -1}),
+        ft_generator_sampler_new(&none, cfg, "endora-tiny", p, NULL, in_dir("vae"), &l, FRAMES, SIZE, (ft_sampled_class){0, -1}),
         FT_ECONFIG);
     ft_plan_free(u.plan);
     ft_graph_free(u.g);
@@ -278,9 +280,75 @@ static void test_guidance(void **state)
     ft_latents_free(&l);
 }
 
+/* The same away from other weights, told the same class; of a scale of 1 and in noise that is out of reach, no bit is another. */
+static void test_autoguidance(void **state)
+{
+    (void)state;
+    enum { CLIP = FRAMES * SIZE * SIZE * 3 };
+    static uint8_t hand[CLIP], made[CLIP], plain[CLIP], some[CLIP];
+    ft_latents l;
+    network u, v;
+    ft_params *p = ft_params_new(0), *weak = ft_params_new(0);
+    ft_generator_sampler *none;
+    assert_int_equal(ft_latents_read(&l, cfg, in_dir("latents"), in_dir("latents")), FT_OK);
+    network_new(&u, p, &l), network_new(&v, weak, &l);
+    fill(p, 0), fill(weak, 1);
+    assert_int_equal(ft_plan_new(&u.plan, u.g, FT_EMA), FT_OK);
+    assert_int_equal(ft_plan_new(&v.plan, v.g, FT_WEIGHTS), FT_OK);
+    set("generator.class_guidance=1"), set("generator.sampler=ddim"), set("generator.sample_steps=1");
+    set("generator.autoguidance=2.5"), set("generator.autoguidance_until=0");
+    by_hand(&u, &v, 1, &l, 2.5, hand);
+    sample(p, weak, &l, 1, 1, made);
+    assert_memory_equal(made, hand, CLIP);
+    by_hand(&u, &v, 1, &l, 1, hand);
+    assert_memory_not_equal(made, hand, CLIP);
+    set("generator.autoguidance_until=1"); /* the only step has more noise */
+    sample(p, weak, &l, 1, 1, plain);
+    assert_memory_equal(plain, hand, CLIP);
+    set("generator.autoguidance_until=0"), set("generator.autoguidance=1");
+    sample(p, weak, &l, 1, 1, plain);
+    assert_memory_equal(plain, hand, CLIP);
+    set("generator.autoguidance=2.5");
+    sample(p, NULL, &l, 1, 1, plain); /* no weak weights: a sheet of a training */
+    assert_memory_equal(plain, hand, CLIP);
+    set("generator.sample_steps=4"); /* some steps lean, others do not */
+    sample(p, weak, &l, 1, 1, made);
+    sample(p, NULL, &l, 1, 1, plain);
+    set("generator.autoguidance_until=10");
+    sample(p, weak, &l, 1, 1, some);
+    assert_memory_not_equal(some, made, CLIP);
+    assert_memory_not_equal(some, plain, CLIP);
+    set("generator.class_guidance=2");
+    assert_int_equal(ft_generator_sampler_new(&none, cfg, "endora-tiny", p, weak, in_dir("vae"), &l, FRAMES, SIZE,
+                                              (ft_sampled_class){CLASSES, -1}),
+                     FT_ECONFIG);
+    set("generator.class_guidance=1"), set("generator.autoguidance=1"), set("generator.autoguidance_until=1");
+    for (int i = 0; i < 2; i++) {
+        network *w = i ? &v : &u;
+        ft_plan_free(w->plan);
+        ft_graph_free(w->g);
+    }
+    ft_params_free(p);
+    ft_params_free(weak);
+    ft_latents_free(&l);
+}
+
+/* a preset's own rate, unless generator.lr says one */
+static void test_rates(void **state)
+{
+    (void)state;
+    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.004);
+    assert_true(ft_generator_options(cfg, "forty-base").lr == 0.004 * 128 / 768);
+    assert_true(ft_generator_options(cfg, "endora-tiny").lr == 0.001);
+    set("generator.lr=0.02");
+    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.02);
+    assert_true(ft_generator_options(cfg, "endora-tiny").lr == 0.02);
+    set("generator.lr=0");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_share), cmocka_unit_test(test_rows),
-                                       cmocka_unit_test(test_guidance)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_share), cmocka_unit_test(test_rows), cmocka_unit_test(test_guidance),
+                                       cmocka_unit_test(test_autoguidance), cmocka_unit_test(test_rates)};
     return cmocka_run_group_tests_name("guidance", tests, set_up, tear_down);
 }

@@ -127,7 +127,8 @@
     KEY("generator.steps", INT, "5000", 1, 1e8, "training steps")                                                                \
     KEY("generator.batch", INT, "16", 1, 4096, "latent clips a step")                                                            \
     KEY("generator.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")     \
-    KEY("generator.lr", REAL, "0.001", 0, 1, "learning rate, linear warm-up, cosine to 0")                                       \
+    KEY("generator.lr", REAL, "0", 0, 1,                                                                                         \
+        "learning rate, linear warm-up, cosine to 0; 0: the preset's, 0.001 but for forty-*")                                       \
     KEY("generator.warmup", INT, "50", 0, 1e8, "steps of linear warm-up")                                                        \
     KEY("generator.ema", REAL, "0.9999", 0, 1, "EMA decay, warmed up; the EMA is sampled")                                       \
     KEY("generator.clip", REAL, "1", 0, 1e9, "gradient norm limit; 0: none")                                                     \
@@ -163,6 +164,10 @@
         "clips lean so many times towards their class, away from clips of none; 1: as learned, 2 to 4: more")                    \
     KEY("generator.class_from", REAL, "0", 0, 1e6, "least noise, sigma / alpha, at which they lean")                             \
     KEY("generator.class_until", REAL, "0", 0, 1e6, "most noise at which they lean; 0: any")                                     \
+    KEY("generator.autoguidance", REAL, "1", 1, 100,                                                                             \
+        "clips lean so many times away from what the network would draw with its weights of a quarter of its steps; 1: not, "    \
+        "2 to 3: sharper clips, two passes a step")                                                                              \
+    KEY("generator.autoguidance_until", REAL, "1", 0, 1e6, "most noise, sigma / alpha, at which they do; 0: any")                \
     KEY("generator.scan", CHOICE, "true", 0, 0,                                                                                  \
         "true|released|raster: spiral of the paper, gather of the released code, row by row")                                    \
     KEY("generator.mixer", CHOICE, "mamba", 0, 0, "mamba|attention: what mixes tokens; attention is an ablation")                \

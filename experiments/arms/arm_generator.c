@@ -48,7 +48,9 @@ static const char *const training_keys[] = {"generator.steps",
 static const char *const gan_keys[] = {
     "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr", "gan.r1",
     "gan.ema",         "gan.distance",    "gan.augment",          "precision",      NULL};
-#define GAN_SHEET_KEYS "generator.condition", "generator.class_guidance", "generator.stop", "align.weight", "gan.truncation"
+#define GAN_SHEET_KEYS                                                                                                           \
+    "generator.condition", "generator.class_guidance", "generator.autoguidance", "generator.stop", "align.weight",               \
+        "gan.truncation"
 static const char *const gan_sheet_keys[] = {GAN_SHEET_KEYS, NULL};
 static const char *const gan_sampling_keys[] = {"generated", "gan.truncation", "precision", NULL};
 static const char *const condition_keys[] = {"generator.condition", "generator.class_drop", NULL};
@@ -56,7 +58,7 @@ static const char *const pseudo_keys[] = {"generator.condition", "generator.clas
 /* Of the clips that are looked at while it trains; what it is told of stands in its key, if it is told of anything. */
 #define SHEET_KEYS                                                                                                               \
     "generator.sampler", "generator.sample_steps", "generator.condition", "generator.class_drop", "generator.class_guidance",    \
-        "generator.class_from", "generator.class_until"
+        "generator.class_from", "generator.class_until", "generator.autoguidance", "generator.autoguidance_until"
 static const char *const sheet_keys[] = {SHEET_KEYS, NULL};
 /* the key holds who is labelled, and as what */
 #define LABEL_KEYS "data.multilabel", "positive", "labels", "labels_from"
@@ -64,6 +66,7 @@ static const char *const told_keys[] = {SHEET_KEYS, LABEL_KEYS, NULL};
 static const char *const gan_told_keys[] = {GAN_SHEET_KEYS, LABEL_KEYS, "generator.images", "generator.image_mode", NULL};
 static const char *const sampling_keys[] = {"generator.sample", "generated", "precision", NULL};
 static const char *const guidance_keys[] = {"generator.class_guidance", "generator.class_from", "generator.class_until", NULL};
+static const char *const autoguidance_keys[] = {"generator.autoguidance", "generator.autoguidance_until", NULL};
 
 static double training_work(const ft_config *cfg)
 {
@@ -208,6 +211,7 @@ static int plan(ft_arm_context *c)
     FT_TRY(ft_conditions_wanted(c->cfg, &told));
     FT_TRY(ft_stage_vae(x, c->cfg, c->label, c->fold, &vae));
     FT_TRY(ft_key_settings(c->cfg, training_keys, &settings));
+    json_object_set_new(settings, "generator.lr", json_real(ft_generator_rate(c->cfg, c->arm))); /* a preset's may change */
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
     FT_TRY(told_of(c, told, &like, key));
@@ -215,6 +219,8 @@ static int plan(ft_arm_context *c)
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
     key = json_pack("{s:o}", "config", ft_config_json(c->cfg, sampling_keys));
     if (told) json_object_set_new(key, "guidance", ft_config_json(c->cfg, guidance_keys));
+    if (ft_config_real(c->cfg, "generator.autoguidance") != 1)
+        json_object_set_new(key, "autoguidance", ft_config_json(c->cfg, autoguidance_keys));
     return ft_stage_add(x, &like, key, &c->made);
 }
 
