@@ -17,7 +17,10 @@ static const ft_lvdm_preset presets[] = {
 };
 /* clang-format on */
 
-ft_lvdm_opt ft_lvdm_options(const ft_config *cfg) { return (ft_lvdm_opt){ft_config_is(cfg, "generator.relative", "released")}; }
+ft_lvdm_opt ft_lvdm_options(const ft_config *cfg)
+{
+    return (ft_lvdm_opt){.transposed = ft_config_is(cfg, "generator.relative", "released")};
+}
 
 typedef struct {
     const ft_lvdm_preset *p;
@@ -64,7 +67,7 @@ static ft_t pointwise(ft_graph *g, const char *name, ft_t x, int64_t out, bool z
     return ft_linear(g, x, ft_reshape(g, w, 2, (int64_t[]){out, c}), ft_param(g, ft_name(g, "%s.bias", name), 1, &out, init));
 }
 
-/* x (S,T,c), each sequence normalised by itself; over: "s" or "t", the latter with relative positions */
+/* x (S,T,c), each sequence normalised by itself; over: "s", "t", "st", the second with relative positions */
 static ft_t attention(ft_graph *g, const net *u, const char *name, const char *over, ft_t x)
 {
     int64_t S = ft_dim(x, 0), T = ft_dim(x, 1), c = ft_dim(x, 2), heads = u->p->heads, hd = c / heads, reach = u->p->base.frames;
@@ -84,10 +87,25 @@ static ft_t attention(ft_graph *g, const net *u, const char *name, const char *o
     return ft_add(g, x, pointwise(g, ft_name(g, "%s.proj_out_%s", name, over), h, c, true));
 }
 
+/* x (B,n,h,w,c) -> same: over all tokens of the clip, each of its frames with a learned place, and of each image by itself */
+static ft_t whole_clip(ft_graph *g, const net *u, const char *name, ft_t x)
+{
+    int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), H = ft_dim(x, 2), W = ft_dim(x, 3), c = ft_dim(x, 4), f = u->frames;
+    int64_t one[2] = {f, c}, place[5] = {1, f, 1, 1, c}, images[5] = {B, n - f, H, W, c};
+    ft_t when = ft_reshape(g, ft_param(g, ft_name(g, "%s.frames", name), 2, one, FT_ZERO), 5, place);
+    ft_t clip = ft_add(g, ft_clip_frames(g, x, f), ft_cast(g, when, ft_dtype_of(x)));
+    clip = attention(g, u, name, "st", ft_reshape(g, clip, 3, (int64_t[]){B, f * H * W, c}));
+    clip = ft_reshape(g, clip, 5, (int64_t[]){B, f, H, W, c});
+    if (n == f) return clip;
+    ft_t rest = ft_reshape(g, ft_slice(g, x, 1, f, n - f), 3, (int64_t[]){B * (n - f), H * W, c});
+    return ft_concat(g, 1, 2, (ft_t[]){clip, ft_reshape(g, attention(g, u, name, "st", rest), 5, images)});
+}
+
 /* x (B,n,h,w,c) -> same: over the pixels of each frame, then over the clip's frames at each pixel */
 static ft_t space_and_time(ft_graph *g, const net *u, const char *name, ft_t x)
 {
     int64_t B = ft_dim(x, 0), n = ft_dim(x, 1), H = ft_dim(x, 2), W = ft_dim(x, 3), c = ft_dim(x, 4), f = u->frames;
+    if (u->opt.whole) return whole_clip(g, u, name, x);
     x = attention(g, u, name, "s", ft_reshape(g, x, 3, (int64_t[]){B * n, H * W, c}));
     x = ft_reshape(g, x, 5, (int64_t[]){B, n, H, W, c});
     ft_t clip = ft_permute(g, ft_clip_frames(g, x, f), (int[]){0, 2, 3, 1, 4}); /* (B,h,w,f,c) */
@@ -137,7 +155,12 @@ ft_t ft_lvdm(ft_graph *g, const ft_lvdm_preset *p, ft_lvdm_opt opt, ft_t z, int6
             }
         }
     x = ft_layer_groupnorm(g, "out.0", x, p->groups, 1e-5f, FT_ACT_SILU);
-    return ft_cast(g, conv(g, "out.2", x, ft_dim(z, 4), 1, true), FT_F32); /* (B,n,s,s,c) */
+    x = ft_cast(g, conv(g, "out.2", x, ft_dim(z, 4), 1, true), FT_F32); /* (B,n,s,s,c) */
+    if (!opt.pass) return x;
+    int64_t ch = ft_dim(z, 4), of_channel[2] = {ch, 4 * p->width}, factor[5] = {ft_dim(z, 0), 1, 1, 1, ch};
+    ft_t share = ft_linear(g, u.time, ft_param(g, "latent_skip.weight", 2, of_channel, FT_ZERO),
+                           ft_param(g, "latent_skip.bias", 1, &ch, FT_ZERO)); /* (B,c) */
+    return ft_add(g, x, ft_mul(g, z, ft_reshape(g, ft_cast(g, share, FT_F32), 5, factor)));
 }
 
 /* ---- the row ------------------------------------------------------------------------------------------------------------ */

@@ -14,6 +14,9 @@ typedef struct {
 
 typedef struct {
     bool transposed; /* relative positions of keys by q_j . R(j,i), as the released code has it and its weights need it */
+    /* of forty (forty.h): */
+    bool whole; /* attention over all tokens of the clip at once, in place of one over space and one over time */
+    bool pass;  /* the latents pass round the network, times a learned factor of the time */
 } ft_lvdm_opt;
 ft_lvdm_opt ft_lvdm_options(const ft_config *cfg); /* generator.relative */
 

@@ -337,8 +337,8 @@ static void test_autoguidance(void **state)
 static void test_rates(void **state)
 {
     (void)state;
-    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.004);
-    assert_true(ft_generator_options(cfg, "forty-base").lr == 0.004 * 128 / 768);
+    assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.002);
+    assert_true(ft_generator_options(cfg, "forty-base").lr == 0.064 / 128);
     assert_true(ft_generator_options(cfg, "endora-tiny").lr == 0.001);
     set("generator.lr=0.02");
     assert_true(ft_generator_options(cfg, "forty-tiny").lr == 0.02);

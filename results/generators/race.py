@@ -2,13 +2,14 @@
 """Five generators on the same latents: the same wall time, the same multiplications. Seeds, held-out scores, a control.
 
     venv/bin/python results/generators/race.py build/release/forty CLIPS.h5 WORK_FOLDER NAME [--seconds 75 --seeds 3 --page]
-                                                              [--races wall,half,flow,flops --dino DINOV2-S14.safetensors]
+                                                              [--races wall,half,guided,flow,flops --dino DINOV2-S14.safetensors]
                                                               [--vae RUN]
                                                                               (needs h5py, numpy and, for --page, pillow)
 
 CLIPS.h5 has videos with the split `test`. For each seed one VAE (of --vae-steps; or that of --vae for all), whose latents every
 generator is trained on. Steps of a generator:
---seconds by its measured step time (`wall`); half of forty's (`half`); the same time, but everybody a rectified flow (`flow`); as many
+--seconds by its measured step time (`wall`); half of forty's (`half`); the same time, and forty's clips drawn with
+autoguidance 2 (`guided`); the same time, but everybody a rectified flow (`flow`); as many
 as make the multiplications of medsora's steps (`flops`). Control: the same pipeline with a generator of one step. Writes results/generators/NAME.json, NAME.md and with --page NAME.html (only for data
 that may be shown).
 
@@ -136,7 +137,7 @@ for family in FAMILIES:
 json.dump(bench, open(kept, "w"))
 wall = {f: max(2, round(o.seconds * 1000 / bench[f]["ms"])) for f in FAMILIES}
 flops = {f: max(2, round(wall["medsora"] * bench["medsora"]["gmac"] / bench[f]["gmac"])) for f in FAMILIES}
-steps_of = {"wall": wall, "half": {"forty": wall["forty"] // 2}, "flow": wall, "flops": flops}
+steps_of = {"wall": wall, "half": {"forty": wall["forty"] // 2}, "guided": {"forty": wall["forty"]}, "flow": wall, "flops": flops}
 SAME = {("forty", "flow"), ("medsora", "flops")}  # are that family's `wall`
 arms = [("medsora", "control", 1)] + [(f, r, steps_of[r][f]) for r in RACES for f in FAMILIES if f in steps_of[r] and (f, r) not in SAME]
 
@@ -164,7 +165,7 @@ for seed in range(o.seeds):
             if latents:
                 shutil.copy(latents, d)
             run("train", base, "-o", d, "--resume", "--set", f"seed={seed}", "--set", f"generator.model={family}-{o.size}", "--set", f"generator.steps={steps}",
-                *(["--set", "generator.objective=flow"] if race == "flow" else []))
+                *(["--set", "generator.objective=flow"] if race == "flow" else []), *(["--set", "generator.autoguidance=2"] if race == "guided" else []))
             s = json.loads(run("evaluate", d, "--data", o.clips, "--split", "test", "--samples", "16", "--json"))
             run("generate", d, "-n", str(o.samples), "-o", os.path.join(d, "samples.h5"), "--force")
             with h5py.File(os.path.join(d, "samples.h5")) as f:
@@ -193,9 +194,9 @@ def show(v, digits=3):
     return "" if not v else f"{statistics.mean(v):.{digits}f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.{digits}f}"
 
 
-TITLES = {"wall": f"The same wall time ({o.seconds:.0f} s of training steps)", "half": "Half of it", "flow": "The same wall time, all of them rectified flows",
+TITLES = {"wall": f"The same wall time ({o.seconds:.0f} s of training steps)", "half": "Half of it", "guided": "The same wall time, and autoguidance 2", "flow": "The same wall time, all of them rectified flows",
           "flops": "The same multiplications (those of medsora above)"}
-SHORT = {"wall": "same time", "half": "half of it", "flow": "as a flow", "flops": "same MAC"}
+SHORT = {"wall": "same time", "half": "half of it", "guided": "guided", "flow": "as a flow", "flops": "same MAC"}
 LABELS = {"denoising_mse": "epsilon error, held out", "frechet": "Frechet distance to held-out clips", "consistency_samples": "frames correlate, %", "copies": "copies"}
 LABELS |= {"dino": "DINOv2 distance to rebuilt held-out clips", "dino_real": "to the clips themselves"} if o.dino else {}
 text = [f"# {o.name}: {int(test.sum())} held-out clips, {o.seeds} seeds, `*-{o.size}`, batch {o.batch}, {frames} frames of {pixels} pixels", "",

@@ -275,48 +275,6 @@ def modulated(x, shift, scale):
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
 
 
-class FortyBlock(nn.Module):
-    def __init__(self, d, heads):
-        super().__init__()
-        self.heads = heads
-        self.adaLN_modulation, self.local = nn.Sequential(nn.Identity(), nn.Linear(d, 6 * d)), Frames(d)
-        self.attn, self.mlp = nn.Module(), nn.Module()
-        self.attn.qkv, self.attn.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.mlp.fc1, self.mlp.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
-
-    def attend(self, h):  # (sequences,frames,g,g,d)
-        S, d = h.shape[0], h.shape[-1]
-        q, k, v = self.attn.qkv(h).reshape(S, -1, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        y = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(d // self.heads), -1) @ v
-        return self.attn.proj(y.transpose(1, 2).reshape(h.shape))
-
-    def forward(self, x, c, frames):
-        m = self.adaLN_modulation(c)[:, None, None, None].chunk(6, -1)
-        h = modulated(x, m[0], m[1])
-        h = h + self.local(h)
-        images = h[:, frames:]  # each by itself
-        alone = self.attend(images.reshape(-1, 1, *images.shape[2:])).view(images.shape)
-        x = x + m[2] * torch.cat([self.attend(h[:, :frames]), alone], 1)
-        return x + m[5] * self.mlp.fc2(F.gelu(self.mlp.fc1(modulated(x, m[3], m[4])), approximate="tanh"))
-
-
-class Forty(Endora):  # its parts, but for the blocks
-    def __init__(self, depth=6, d=128, heads=4, grid=4, channels=16, frames=4, classes=0):
-        super().__init__(0, d, heads, grid, channels, frames, classes)
-        self.blocks = nn.ModuleList(FortyBlock(d, heads) for _ in range(depth))
-        self.final_layer.linear = nn.Linear(d, 4 * channels)
-        self.latent_skip = nn.Linear(d, channels)
-
-    def forward(self, z, t, y=None):
-        e, f = self.t_embedder.mlp, self.frames
-        c = F.silu(e[2](F.silu(e[0](embed(t)))) + self.label(y))
-        x = patches(self.x_embedder.proj, z) + self.pos_embed.view(z.shape[2] // 2, z.shape[3] // 2, -1)
-        x = torch.cat([x[:, :f] + self.temp_embed[:, None, None], x[:, f:]], 1)
-        for b in self.blocks:
-            x = b(x, c, f)
-        return self.head(x, c) + z * self.latent_skip(c)[:, None, None, None]
-
-
 # ---- LVDM's U-Net, in PyTorch's own layout (B,C,T,H,W) ---------------------------------------------------
 
 
@@ -410,14 +368,14 @@ class Plain(nn.Conv3d):
 
 
 class Lvdm(nn.Module):
-    def __init__(self, width=32, multiple=(1, 2), blocks=1, heads=2, groups=8, channels=16, frames=4, released=False, classes=0):
+    def __init__(self, width=32, multiple=(1, 2), blocks=1, heads=2, groups=8, channels=16, frames=4, released=False, classes=0, attention=None):
         super().__init__()
         if classes:  # as in guided-diffusion's U-Net, with a last row for clips of no class
             self.label_emb = nn.Embedding(classes + 1, 4 * width)
         self.width, self.frames, time = width, frames, 4 * width
         self.time_embed = nn.Sequential(nn.Linear(width, time), nn.SiLU(), nn.Linear(time, time))
         block = lambda a, b: LvdmRes(a, b, time, groups)
-        attention = lambda c: LvdmAttention(c, heads, frames, groups, released)
+        attention = attention or (lambda c: LvdmAttention(c, heads, frames, groups, released))
         self.input_blocks = nn.ModuleList([nn.ModuleList([Plain(channels, width, (1, 3, 3), padding=(0, 1, 1))])])
         c, kept = width, [width]
         for i, m in enumerate(multiple):
@@ -437,10 +395,13 @@ class Lvdm(nn.Module):
                 self.output_blocks.append(nn.ModuleList(layers + ([Up(c)] if i and k == blocks else [])))
         self.out = nn.Sequential(norm(groups, c), nn.SiLU(), frame_conv(c, channels))
 
-    def forward(self, z, t, y=None):
+    def time(self, t, y):
         a = torch.exp(-math.log(10000.0) * torch.arange(self.width // 2) / (self.width // 2)) * t[:, None]
         e = self.time_embed(torch.cat([a.cos(), a.sin()], -1))
-        e = e if y is None else e + self.label_emb(y)
+        return e if y is None else e + self.label_emb(y)
+
+    def forward(self, z, t, y=None):
+        e = self.time(t, y)
         x, kept = z.permute(0, 4, 1, 2, 3), []
         for layers in self.input_blocks:
             for layer in layers:
@@ -453,6 +414,35 @@ class Lvdm(nn.Module):
             for layer in layers:
                 x = layer(x, e, self.frames)
         return self.out(x).permute(0, 2, 3, 4, 1)
+
+
+class FortyAttention(nn.Module):
+    def __init__(self, c, heads, frames, groups):
+        super().__init__()
+        self.heads, self.norm_st = heads, norm(groups, c)
+        self.qkv_st, self.proj_out_st = nn.Conv1d(c, 3 * c, 1), nn.Conv1d(c, c, 1)
+        self.frames = nn.Parameter(torch.zeros(frames, c))
+
+    def attend(self, x):  # (S,c,T)
+        S, c, T = x.shape
+        q, k, v = self.qkv_st(self.norm_st(x)).view(S, 3, self.heads, c // self.heads, T).transpose(-1, -2).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v)  # (S,heads,T,d)
+        return x + self.proj_out_st(y.transpose(-1, -2).reshape(S, c, T))
+
+    def forward(self, x, e, f):
+        b, c, t, h, w = x.shape
+        clip = self.attend((x[:, :, :f] + self.frames.T[None, :, :, None, None]).reshape(b, c, f * h * w)).view(b, c, f, h, w)
+        alone = x[:, :, f:].transpose(1, 2).reshape(b * (t - f), c, h * w)  # each image by itself
+        return torch.cat([clip, self.attend(alone).view(b, t - f, c, h, w).transpose(1, 2)], 2)
+
+
+class Forty(Lvdm):
+    def __init__(self, width=32, heads=2, groups=8, channels=16, frames=4, classes=0):
+        super().__init__(width, (1, 2), 1, heads, groups, channels, frames, False, classes, lambda c: FortyAttention(c, heads, frames, groups))
+        self.latent_skip = nn.Linear(4 * width, channels)
+
+    def forward(self, z, t, y=None):
+        return super().forward(z, t, y) + z * self.latent_skip(F.silu(self.time(t, y)))[:, None, None, None]
 
 
 # ---- LVDM's video autoencoder ----------------------------------------------------------------------------------------------------
