@@ -127,8 +127,7 @@
     KEY("generator.steps", INT, "5000", 1, 1e8, "training steps")                                                                \
     KEY("generator.batch", INT, "16", 1, 4096, "latent clips a step")                                                            \
     KEY("generator.accumulate", INT, "1", 1, 64, "parts of a batch, one after the other: less memory, gradients are summed")     \
-    KEY("generator.lr", REAL, "0", 0, 1,                                                                                         \
-        "learning rate, linear warm-up, cosine to 0; 0: the preset's, 0.001 but for forty-*")                                       \
+    KEY("generator.lr", REAL, "0", 0, 1, "learning rate, linear warm-up, cosine to 0; 0: the preset's, 0.001 but for forty-*")   \
     KEY("generator.warmup", INT, "50", 0, 1e8, "steps of linear warm-up")                                                        \
     KEY("generator.ema", REAL, "0.9999", 0, 1, "EMA decay, warmed up; the EMA is sampled")                                       \
     KEY("generator.clip", REAL, "1", 0, 1e9, "gradient norm limit; 0: none")                                                     \

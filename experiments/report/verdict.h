@@ -10,10 +10,10 @@
  * Two arms are equivalent where the test (ft_equivalence, Holm over the arms that such a verdict is about) and the same interval
  * say that they differ by less than `margin`.
  *
- * A difference that is shown is said. Where none is, it is asked whether there could have been one: the positive control of an arm
- * is real-unlabelled (real videos are what generated ones stand for), and a run in which they add nothing could not have shown what
- * generated clips add. Of clips that teach a class (clips.use), and where that arm is missing, all labels are the control
- * (fully-supervised, or `all` of the curve). */
+ * A difference that is shown is said. Where none is, it is asked whether there could have been one: the positive control of an
+ * arm is real-unlabelled (real videos are what generated ones stand for), and a run in which they add nothing could not have
+ * shown what generated clips add. Of clips that teach a class (clips.use), and where that arm is missing, all labels are the
+ * control (fully-supervised, or `all` of the curve). */
 #ifndef FT_VERDICT_H
 #define FT_VERDICT_H
 
