@@ -27,7 +27,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 
 import h5py
@@ -35,6 +34,8 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from frechet import frechet, look
+import through_vae
+from through_vae import kernel_distance, tensors
 
 a = argparse.ArgumentParser()
 a.add_argument("forty"), a.add_argument("clips"), a.add_argument("work"), a.add_argument("name")
@@ -48,23 +49,11 @@ RACES = o.races.split(",")
 here = os.path.dirname(os.path.abspath(__file__))
 
 
-def run(*args):
-    r = subprocess.run([o.forty, *args], capture_output=True, text=True)
-    if r.returncode:
-        raise SystemExit(f"{' '.join(args)}\n{r.stderr}")
-    return r.stdout
+run = lambda *args: through_vae.run(o.forty, *args)
 
 
 def nearest(p, q):
     return float(np.median(np.sqrt(((p[:, None] - q[None]) ** 2).sum(-1)).min(1)))
-
-
-def tensors(path):
-    with open(path, "rb") as f:
-        head = json.loads(f.read(int.from_bytes(f.read(8), "little")))
-        body = f.read()
-    head.pop("__metadata__", None)
-    return {k: np.frombuffer(body[slice(*v["data_offsets"])], np.float32).reshape(v["shape"]).astype(float) for k, v in head.items()}
 
 
 def seen(store, name):
@@ -73,46 +62,6 @@ def seen(store, name):
     if not os.path.exists(path):
         run("features", store, "--model", "dinov2-s14", "--weights", o.dino, "--set", f"features.size={o.dino_size}", "-o", path)
     return np.concatenate(list(tensors(path).values()))
-
-
-def write_tensors(path, tensors):
-    head, at = {}, 0
-    for k, v in tensors.items():
-        head[k] = {"dtype": "F32", "shape": list(v.shape), "data_offsets": [at, at + v.nbytes]}
-        at += v.nbytes
-    text = json.dumps(head).encode()
-    with open(path, "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text + b"".join(v.tobytes() for v in tensors.values()))
-
-
-def forward(model, weights, x):
-    a, b = os.path.join(o.work, "in.safetensors"), os.path.join(o.work, "out.safetensors")
-    write_tensors(a, {"x": np.ascontiguousarray(x, np.float32)})
-    run("forward", model, "--weights", weights, "--input", a, "-o", b, "--force")
-    return tensors(b)["output"]
-
-
-def rebuild(vae, path):
-    """the held-out clips as the VAE rebuilds them: a clip store"""
-    weights, some = os.path.join(vae, "ema.safetensors"), []
-    for clips in np.array_split(real[test], -(-int(test.sum()) // 40)):
-        moments = forward("vae-tiny-encode", weights, clips.transpose(0, 4, 1, 2, 3) / 127.5 - 1)
-        y = forward("vae-tiny-decode", weights, moments[:, : moments.shape[1] // 2])
-        some.append(((y.transpose(0, 2, 3, 4, 1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
-    with h5py.File(o.clips) as old, h5py.File(path, "w") as new:
-        for k, v in old.attrs.items():
-            new.attrs[k] = v
-        for k, v in old["video"].items():
-            new["video/" + k] = v[:]
-        for k, v in old["clip"].items():
-            new["clip/" + k] = v[:][test]
-        new["clips"] = np.concatenate(some)
-
-
-def kernel_distance(x, y):
-    k = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
-    inside = [(m.sum() - np.trace(m)) / len(m) / (len(m) - 1) for m in (k(x, x), k(y, y))]
-    return float(sum(inside) - 2 * k(x, y).mean())
 
 
 os.makedirs(o.work, exist_ok=True)
@@ -154,7 +103,7 @@ for seed in range(o.seeds):
         run("train", base, "-o", vae, "--resume", "--set", "task=vae", "--set", f"seed={seed}")
     rebuilt = os.path.join(o.work, f"rebuilt-{0 if o.vae else seed}.h5")
     if o.dino and not os.path.exists(rebuilt):
-        rebuild(vae, rebuilt)
+        through_vae.rebuild(o.forty, vae, o.clips, test, rebuilt, o.work)
     for family, race, steps in arms:
         d = os.path.join(o.work, f"{family}-{race}-{seed}")
         out = os.path.join(d, "scores.json")

@@ -8,9 +8,7 @@ VAE_RUN: folders of `forty train` with task: vae, preset vae-tiny. Each row: PSN
 (x.y / d + 1)^3 of DINOv2's class tokens between these clips and their reconstructions; and how many of the test clips a logistic
 regression on DINOv2's tokens gets right which was taught by A and asked about B, each the clips or their reconstructions. What clips
 lose on the way through the VAE no generator on its latents can have."""
-import json
 import os
-import subprocess
 import sys
 
 import h5py
@@ -18,65 +16,18 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from through_vae import kernel_distance, rebuild, run, tensors
 
 forty, store, dino, *runs = sys.argv[1:]
-BATCH, CLASS_TOKEN = 40, 384
-
-
-def run(*args):
-    r = subprocess.run([forty, *args], capture_output=True, text=True)
-    if r.returncode:
-        raise SystemExit(r.stderr)
-
-
-def tensors(path):
-    with open(path, "rb") as f:
-        head = json.loads(f.read(int.from_bytes(f.read(8), "little")))
-        body = f.read()
-    head.pop("__metadata__", None)
-    return {k: np.frombuffer(body[slice(*v["data_offsets"])], np.float32).reshape(v["shape"]) for k, v in head.items()}
-
-
-def write_tensor(path, x):
-    x = np.ascontiguousarray(x, np.float32)
-    text = json.dumps({"x": {"dtype": "F32", "shape": list(x.shape), "data_offsets": [0, x.nbytes]}}).encode()
-    with open(path, "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text + x.tobytes())
-
-
-def forward(folder, part, x):
-    write_tensor(f"{folder}/in.safetensors", x)
-    run("forward", "vae-tiny-" + part, "--weights", f"{folder}/ema.safetensors", "--input", f"{folder}/in.safetensors", "-o", f"{folder}/out.safetensors", "--force")
-    return tensors(f"{folder}/out.safetensors")["output"]
-
-
-def rebuild(folder, clips):
-    out = []
-    for i in range(0, len(clips), BATCH):
-        moments = forward(folder, "encode", clips[i : i + BATCH].transpose(0, 4, 1, 2, 3) / 127.5 - 1)
-        y = forward(folder, "decode", moments[:, : moments.shape[1] // 2])
-        out.append(((y.transpose(0, 2, 3, 4, 1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
-    with h5py.File(store) as old, h5py.File(f"{folder}/rebuilt.h5", "w") as new:
-        for k, v in old.attrs.items():
-            new.attrs[k] = v
-        for group in ("video", "clip"):
-            for k, v in old[group].items():
-                new[f"{group}/{k}"] = v[:]
-        new["clips"] = np.concatenate(out)
+CLASS_TOKEN = 384
 
 
 def seen(clips, path):
     """Of each video: class token and mean patch token, mean over frames"""
     if not os.path.exists(path):
-        run("features", clips, "--model", "dinov2-s14", "--weights", dino, "--set", "features.size=126", "--set", "features.frames=2", "-o", path)
+        run(forty, "features", clips, "--model", "dinov2-s14", "--weights", dino, "--set", "features.size=126", "--set", "features.frames=2", "-o", path)
     t = tensors(path)
     return np.concatenate([t[name] for name in names]).astype(float)
-
-
-def kernel_distance(x, y):
-    k = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
-    inside = [(m.sum() - np.trace(m)) / len(m) / (len(m) - 1) for m in (k(x, x), k(y, y))]
-    return float(sum(inside) - 2 * k(x, y).mean())
 
 
 with h5py.File(store) as f:
@@ -87,7 +38,7 @@ as_is = seen(store, f"{runs[0]}/seen-real.safetensors")
 print("| VAE | PSNR, dB | DINOv2 distance | clips, clips | clips, rebuilt | rebuilt, clips | rebuilt, rebuilt |\n|---|---|---|---|---|---|---|")
 for folder in runs:
     if not os.path.exists(f"{folder}/rebuilt.h5"):
-        rebuild(folder, real)
+        rebuild(forty, folder, store, np.ones(len(real), bool), f"{folder}/rebuilt.h5", folder)
     with h5py.File(f"{folder}/rebuilt.h5") as f:
         rebuilt = f["clips"][:]
     psnr = np.mean([10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)) for a, b in zip(real[test], rebuilt[test])])
