@@ -204,7 +204,7 @@ static void feed_problem(problem *p, int64_t step)
 typedef struct {
     problem first, main;
     int64_t first_steps, sheet_every;
-    const char *dir;
+    const char *dir, *features; /* features: of a teacher, made before; NULL: none are */
     ft_generator_sampler *sampler;
     ft_copy_watch *watch; /* NULL: nobody looks for copies */
     int64_t kept;         /* step of the weights in kept.safetensors; 0: none yet */
@@ -326,16 +326,46 @@ static int after_step(void *ctx, int64_t done)
                : FT_OK;
 }
 
+/* Targets of what the network aligns, from `path`, or computed and written there */
+static int targets_of(ft_align *a, const ft_config *cfg, const char *preset, const ft_taps *taps, int64_t frames,
+                      const ft_clip_pool *pool, const char *vae_dir, const char *path)
+{
+    if (taps->n == 0) return FT_FAIL(FT_ECONFIG, "%s has no features to align. Set align.weight: 0", preset);
+    ft_t tap = taps->at[0]; /* (B,F,grid,grid,width) */
+    return ft_align_new(a, cfg, pool, vae_dir, taps->n, frames, ft_dim(tap, 2), ft_dim(tap, 4), path);
+}
+
+int ft_generator_teach(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir,
+                       const char *latents, const char *features)
+{
+    ft_latents l = {0};
+    ft_align a = {0};
+    FT_TRY(ft_generator_known(preset));
+    FT_TRY(ft_latents_read(&l, cfg, latents, latents));
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = params ? ft_graph_new(params, FT_F32, FT_GRAPH_NAMES) : NULL;
+    int rc = g ? FT_OK : FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
+    if (rc == FT_OK) {
+        ft_told at = {ft_input(g, "t", FT_F32, 1, (int64_t[]){1}), NULL};
+        ft_t z = ft_input(g, "z", FT_F32, 5, (int64_t[]){1, l.dim[1], l.dim[2], l.dim[3], l.z});
+        ft_prediction net = ft_generator_predict(g, preset, cfg, z, l.dim[1], at); /* for the shape of its taps */
+        rc = ft_graph_error(g) ? FT_FAIL(FT_EGRAPH, "%s cannot be built: %s", preset, ft_graph_error(g))
+                               : targets_of(&a, cfg, preset, &net.taps, l.dim[1], pool, vae_dir, features);
+    }
+    ft_align_free(&a);
+    ft_graph_free(g);
+    ft_params_free(params);
+    ft_latents_free(&l);
+    return rc;
+}
+
 /* The teacher's features, read or computed once, and the phase's loss on them */
 static int align_phase(training *t, problem *p, const ft_clip_pool *pool, const char *vae_dir)
 {
-    char features[1200];
-    snprintf(features, sizeof features, "%s/features.safetensors", t->dir);
-    if (p->net.taps.n == 0) return FT_FAIL(FT_ECONFIG, "%s has no features to align. Set align.weight: 0", p->preset);
-    ft_t tap = p->net.taps.at[0];
-    if (!t->align.target)
-        FT_TRY(ft_align_new(&t->align, p->cfg, pool, vae_dir, p->net.taps.n, p->l->dim[1], ft_dim(tap, 2), ft_dim(tap, 4),
-                            features));
+    char own[1200];
+    const char *features = t->features ? t->features : own;
+    snprintf(own, sizeof own, "%s/features.safetensors", t->dir);
+    if (!t->align.target) FT_TRY(targets_of(&t->align, p->cfg, p->preset, &p->net.taps, p->l->dim[1], pool, vae_dir, features));
     if (t->align.n != p->l->n)
         return FT_FAIL(FT_EDATA, "%s: features of %lld clips, latents of %lld", features, (long long)t->align.n,
                        (long long)p->l->n);
@@ -421,8 +451,8 @@ static int goes_with_pixels(const ft_config *cfg, const char *preset)
 }
 
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
-                       const ft_held_out *held_out, const char *vae_dir, const char *path, const char *dir, uint64_t seed,
-                       bool resume)
+                       const ft_held_out *held_out, const char *vae_dir, const char *path, const char *features, const char *dir,
+                       uint64_t seed, bool resume)
 {
     ft_dtype dtype;
     ft_latents l = {0};
@@ -437,6 +467,7 @@ int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_p
     training t = {.first_steps = o.first_steps,
                   .sheet_every = o.sheet_every,
                   .dir = dir,
+                  .features = features,
                   .frames = pool->store->frames,
                   .size = pool->store->size};
     problem like = {.cfg = cfg, .opt = o, .l = &l, .seed = seed, .params = ft_params_new(seed)};

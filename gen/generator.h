@@ -87,10 +87,15 @@ typedef struct {
 
 /* Trains preset on encoded latents into `dir`; pool and vae_dir are what the latents come from (for alignment and sheets).
  * told: of which classes (conditions.h), kept as dir/conditions.csv; NULL: of none. held_out: what generator.stop looks at; may
- * be NULL without it. Stopped, ema.safetensors is that of the last look before, and run.json has its kept_step. */
+ * be NULL without it. features: the file that ft_generator_teach made; NULL: made in `dir` where something is aligned. Stopped,
+ * ema.safetensors is that of the last look before, and run.json has its kept_step. */
 int ft_generator_train(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const ft_conditions *told,
-                       const ft_held_out *held_out, const char *vae_dir, const char *latents, const char *dir, uint64_t seed,
-                       bool resume);
+                       const ft_held_out *held_out, const char *vae_dir, const char *latents, const char *features,
+                       const char *dir, uint64_t seed, bool resume);
+/* What such a training aligns preset to (align.*, whose weight is above 0): the teacher's features of the pool, into `features`.
+ */
+int ft_generator_teach(const ft_config *cfg, const char *preset, const ft_clip_pool *pool, const char *vae_dir,
+                       const char *latents, const char *features);
 
 /* Mean squared error of the EMA network's prediction over held-out latents, averaged over t. Of epsilon: 1 = predicting zero.
  * One that knows classes takes them as clips of none: no held-out label is looked at. */

@@ -18,6 +18,7 @@ baseline: plain
 bootstrap: 100
 vae: {steps: 2, batch: 2}
 generator: {steps: 2, batch: 2, sample_steps: 2}
+align: {weight: 0.1, teacher: vae, input: frames}
 classifier: {model: x3d-tiny, steps: 2, batch: 4}
 Y
 works "$F" experiment run e.yaml -o x
@@ -28,6 +29,8 @@ split = [json.load(open(f"x/splits/split-{i}.json")) for i in range(2)]
 assert [sorted(v for v, _ in t) for t in told] == sorted(sorted(s["labelled"]) for s in split), told
 assert not {v for t in told for v, _ in t} & set(split[0]["validation"] + split[0]["test"])
 assert len(glob.glob("x/runs/generator-*")) == 3 and len(glob.glob("x/runs/samples-*")) == 4  # lean: of the generator of plain
+taught = glob.glob("x/runs/*/features.safetensors")  # of the clips alone: one for all splits and conditions
+assert len(taught) == 1 and "/teacher-" in taught[0], taught
 P
 
 # DPT: a probe's labels for the rest of the pool, then clips of each class, which teach it

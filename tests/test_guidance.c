@@ -98,7 +98,7 @@ static void moved(const char *preset, const char *table, const char *drop, const
     set(text);
     ft_conditions told = {names, CLASSES, of_clip, NULL};
     const char *run = in_dir("run");
-    if (ft_generator_train(cfg, preset, &pool, &told, NULL, in_dir("vae"), in_dir("latents"), run, 5, false) < 0)
+    if (ft_generator_train(cfg, preset, &pool, &told, NULL, in_dir("vae"), in_dir("latents"), NULL, run, 5, false) < 0)
         fail_msg("%s", ft_error_message());
     char path[300];
     snprintf(path, sizeof path, "%s/weights.safetensors", run);

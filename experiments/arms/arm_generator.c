@@ -8,6 +8,7 @@
 #include "experiments/arms/arm.h"
 #include "experiments/stages/stage_data.h"
 #include "experiments/stages/stage_pseudo.h"
+#include "experiments/stages/stage_teacher.h"
 #include "experiments/stages/stage_vae.h"
 #include "gen/generator.h"
 
@@ -75,6 +76,8 @@ static double training_work(const ft_config *cfg)
 
 static bool is_pseudo(const ft_config *cfg) { return ft_config_is(cfg, "generator.condition", "pseudo-labels"); }
 
+static bool is_aligned(const ft_config *cfg) { return ft_config_real(cfg, "align.weight") > 0; }
+
 static bool is_shuffled(const ft_config *cfg) { return ft_config_is(cfg, "generator.condition", "shuffled-labels"); }
 
 /* Of the split's labelled videos the class of each clip, and pseudo-labels of all others; nothing without generator.condition.
@@ -106,7 +109,8 @@ static int conditions(const ft_experiment *x, const ft_stage *s, const ft_clip_p
 static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
 {
     const ft_stage *vae = of_pixels(s->arm) ? NULL : s->need[0];
-    char latents[FT_PATH] = "", held_out[FT_PATH] = "";
+    const ft_stage *teacher = vae && is_aligned(s->own) ? s->need[1] : NULL;
+    char latents[FT_PATH] = "", held_out[FT_PATH] = "", features[FT_PATH];
     double mse = NAN;
     int64_t *clip = NULL, *held = NULL, n = 0, m = 0;
     int *of_clip = NULL;
@@ -114,13 +118,15 @@ static int train(const ft_experiment *x, const ft_stage *s, json_t *facts)
     ft_conditions told;
     if (vae) ft_stage_file(latents, vae, "latents.safetensors");
     if (vae) ft_stage_file(held_out, vae, "held-out.safetensors");
+    if (teacher) ft_stage_file(features, teacher, "features.safetensors");
     FT_TRY(ft_clips_of(&x->store, &x->folds[s->fold].pool, &clip, &n));
     int rc = ft_clips_of(&x->store, &x->folds[s->fold].validation, &held, &m);
     ft_clip_pool pool = {&x->store, clip, n};
     ft_held_out rest = {{&x->store, held, m}, held_out};
     if (rc == FT_OK) rc = conditions(x, s, &pool, &told, &of_clip, &pseudo);
     if (rc == FT_OK)
-        rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae ? vae->folder : NULL, latents, s->folder, 0, true);
+        rc = ft_generator_train(s->own, s->arm, &pool, &told, &rest, vae ? vae->folder : NULL, latents, teacher ? features : NULL,
+                                s->folder, 0, true);
     ft_free(clip);
     ft_free(held);
     ft_free(of_clip);
@@ -214,6 +220,8 @@ static int plan(ft_arm_context *c)
     json_object_set_new(settings, "generator.lr", json_real(ft_generator_rate(c->cfg, c->arm))); /* a preset's may change */
     like.kind = &generator_kind, like.need[0] = vae, like.needs = 1, like.by_content = told ? told_keys : sheet_keys;
     key = json_pack("{s:s,s:o}", "preset", c->arm, "config", settings);
+    int rc = is_aligned(c->cfg) ? ft_stage_teacher(x, c->cfg, c->arm, c->label, c->fold, vae, &like.need[like.needs++]) : FT_OK;
+    if (rc < 0) return json_decref(key), rc;
     FT_TRY(told_of(c, told, &like, key));
     FT_TRY(ft_stage_add(x, &like, key, &generator));
     like.kind = &samples_kind, like.need[0] = generator, like.need[1] = vae, like.needs = 2;
