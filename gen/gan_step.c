@@ -10,6 +10,13 @@
 #include "common/train/train_loop.h"
 #include "gen/gan_augment.h"
 
+/* What is published is meant for millions of steps. In the first thousands its discriminator wins, drawn clips stay alike, and an
+ * average over a third of the training is of networks that drew nothing yet: MMD in DINOv2's features 34, with these 4 (2,000
+ * steps of 8 phantom clips, results/generators/gans.md). */
+static const struct {
+    double r1, ramp;
+} brief = {1, 0.02};
+
 ft_gan_opt ft_gan_options(const ft_config *cfg)
 {
     return (ft_gan_opt){
@@ -22,12 +29,14 @@ ft_gan_opt ft_gan_options(const ft_config *cfg)
         .distance = ft_config_int(cfg, "gan.distance"),
         .lr = ft_config_real(cfg, "gan.lr"),
         .r1 = ft_config_real(cfg, "gan.r1"),
+        .r2 = ft_config_real(cfg, "gan.r2"),
         .half_life = ft_config_real(cfg, "gan.ema_half_life"),
         .ramp = ft_config_real(cfg, "gan.ema_ramp"),
         .flip = ft_config_bool(cfg, "generator.flip"),
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
         .augment = !ft_config_is(cfg, "gan.augment", "none"),
         .turns = ft_config_is(cfg, "gan.augment", "bgc"),
+        .paired = ft_config_is(cfg, "gan.loss", "relativistic"),
     };
 }
 
@@ -54,6 +63,7 @@ ft_t ft_gan_critic_loss(ft_graph *g, ft_t real, ft_t fake)
 {
     return ft_add(g, mean_softplus(g, fake, 1), mean_softplus(g, real, -1));
 }
+ft_t ft_gan_pair_loss(ft_graph *g, ft_t better, ft_t worse) { return mean_softplus(g, ft_sub(g, better, worse), -1); }
 ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x)
 {
     float frames = (float)(ft_dim(x, 0) * ft_dim(x, 1));
@@ -64,36 +74,73 @@ ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x)
 
 /* ---- the three plans ---------------------------------------------------------------------------------------------------- */
 
-static ft_t part_of(ft_graph *g, const ft_gan_step *s, ft_t x, int64_t k)
+/* Clips as a discriminator is shown them: x (B,3,S,S,3), times (B,3), label (B,C+1) or NULL, view (B,18) or NULL */
+typedef struct {
+    ft_t x, times, label, view;
+} shown;
+
+static shown part_of(ft_graph *g, const ft_gan_step *s, shown c, int64_t k)
 {
     int64_t n = s->o.batch / s->o.parts;
-    return x ? ft_slice(g, x, 0, k * n, n) : NULL;
+    ft_t *const all[4] = {&c.x, &c.times, &c.label, &c.view};
+    for (int i = 0; i < 4; i++)
+        if (*all[i]) *all[i] = ft_slice(g, *all[i], 0, k * n, n);
+    return c;
 }
 
-static ft_t label_input(ft_graph *g, const ft_gan_step *s, const char *name)
+/* the input *at of g, or where the graph has it that runs first */
+static ft_t input(ft_graph *g, ft_t *at, const char *name, int ndim, const int64_t *dim)
 {
-    return s->classes > 0 ? ft_input(g, name, FT_F32, 2, (int64_t[]){s->o.batch, s->classes + 1}) : NULL;
+    if (*at) return ft_input_at(g, *at);
+    return *at = ft_input(g, name, FT_F32, ndim, dim);
 }
 
-/* clips of fresh noise at these times: (n,3,S,S,3) */
-static ft_t draw(ft_graph *g, const ft_gan_step *s, ft_t times, ft_t label)
+static ft_t label_input(ft_graph *g, const ft_gan_step *s, ft_t *at, const char *name)
 {
-    int64_t n = ft_dim(times, 0), W = s->preset_of->width;
+    return s->classes > 0 ? input(g, at, name, 2, (int64_t[]){s->o.batch, s->classes + 1}) : NULL;
+}
+
+static ft_t view_input(ft_graph *g, ft_gan_step *s, int which)
+{
+    return s->o.augment ? input(g, &s->view[which], "view", 2, (int64_t[]){s->o.batch, FT_GAN_VIEW_NUMBERS}) : NULL;
+}
+
+static shown real_clips(ft_graph *g, ft_gan_step *s, int view)
+{
+    const int64_t dim[5] = {s->o.batch, FT_STYLEGAN_FRAMES, s->size, s->size, 3};
+    ft_t times = input(g, &s->real_t, "real_t", 2, dim);
+    ft_t x = input(g, &s->real, "real", 5, dim);
+    return (shown){x, times, label_input(g, s, &s->real_label, "real_label"), view_input(g, s, view)};
+}
+
+/* what is drawn for the generator (0) or the discriminator (1), but for the clips themselves */
+static shown drawn_clips(ft_graph *g, ft_gan_step *s, int whose, int view)
+{
+    const int64_t dim[2] = {s->o.batch, FT_STYLEGAN_FRAMES};
+    ft_t times = input(g, &s->fake_t[whose], "t", 2, dim);
+    return (shown){NULL, times, label_input(g, s, &s->fake_label[whose], "label"), view_input(g, s, view)};
+}
+
+/* clips of fresh noise at these times and of these classes: (n,3,S,S,3) */
+static ft_t draw(ft_graph *g, const ft_gan_step *s, shown c)
+{
+    int64_t n = ft_dim(c.times, 0), W = s->preset_of->width;
     ft_t z = ft_randn(g, FT_F32, 2, (int64_t[]){n, W});
     ft_t motion = ft_randn(g, FT_F32, 3, (int64_t[]){n, ft_stylegan_codes(s->frames), W});
-    return s->gan->generate(g, s->preset_of, (ft_gan_in){z, motion, times, label}, s->size, 1);
+    return s->gan->generate(g, s->preset_of, (ft_gan_in){z, motion, c.times, c.label}, s->size, 1);
 }
 
-static void make_view(ft_graph *g, ft_gan_step *s, int which)
+static ft_t draw_borrowed(ft_graph *g, const ft_gan_step *s, shown c) /* by the generator, which learns nothing of it */
 {
-    if (s->o.augment) s->view[which] = ft_input(g, "view", FT_F32, 2, (int64_t[]){s->o.batch, FT_GAN_VIEW_NUMBERS});
+    ft_borrow(g, s->store[0]);
+    ft_t x = draw(g, s, c);
+    ft_borrow(g, NULL);
+    return x;
 }
 
-/* logits of part k of the batch, as the discriminator sees it */
-static ft_t judge(ft_graph *g, const ft_gan_step *s, ft_t x, ft_t times, ft_t label, int which, int64_t k)
+static ft_t judge(ft_graph *g, const ft_gan_step *s, shown c) /* logits (n), of clips as they are augmented */
 {
-    if (s->view[which]) x = ft_gan_augment(g, x, part_of(g, s, s->view[which], k));
-    return s->gan->judge(g, s->preset_of, x, times, label);
+    return s->gan->judge(g, s->preset_of, c.view ? ft_gan_augment(g, c.x, c.view) : c.x, c.times, c.label);
 }
 
 static int graph_of(ft_gan_step *s, int which, uint32_t stream)
@@ -116,13 +163,15 @@ static int make_generator(ft_gan_step *s)
     double beta2 = 0.99;
     FT_TRY(graph_of(s, FT_GAN_GENERATOR, FT_GRAPH_GENERATOR));
     ft_graph *g = s->graph[FT_GAN_GENERATOR];
-    s->fake_t[0] = ft_input(g, "t", FT_F32, 2, (int64_t[]){s->o.batch, FT_STYLEGAN_FRAMES});
-    s->fake_label[0] = label_input(g, s, "label");
-    make_view(g, s, FT_GAN_GENERATOR);
+    shown all = drawn_clips(g, s, 0, FT_GAN_GENERATOR), beside = {NULL};
+    if (s->o.paired) beside = real_clips(g, s, FT_GAN_SEEN_REAL);
     for (int64_t k = 0; k < s->o.parts; k++) {
-        ft_t times = part_of(g, s, s->fake_t[0], k), label = part_of(g, s, s->fake_label[0], k), x = draw(g, s, times, label);
+        shown c = part_of(g, s, all, k);
+        c.x = draw(g, s, c);
         ft_borrow(g, s->store[1]);
-        ft_t loss = ft_gan_generator_loss(g, judge(g, s, x, times, label, FT_GAN_GENERATOR, k));
+        ft_t fake = judge(g, s, c);
+        ft_t loss =
+            s->o.paired ? ft_gan_pair_loss(g, fake, judge(g, s, part_of(g, s, beside, k))) : ft_gan_generator_loss(g, fake);
         ft_borrow(g, NULL);
         ft_backward(g, ft_add_part(g, &s->loss[FT_GAN_GENERATOR], loss, s->o.parts));
     }
@@ -132,54 +181,57 @@ static int make_generator(ft_gan_step *s)
     return finish_graph(s, FT_GAN_GENERATOR, ft_optimise(g, (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2}));
 }
 
+static bool penalised(const ft_gan_step *s) { return s->o.r1 > 0 || s->o.r2 > 0; }
+
 static ft_optim_opt critic_optimiser(ft_gan_step *s)
 {
     double beta2 = 0.99;
     s->lr[1] = s->o.lr;
-    if (s->o.r1 > 0) ft_lazy_rate(s->o.r1_every, &s->lr[1], &beta2);
+    if (penalised(s)) ft_lazy_rate(s->o.r1_every, &s->lr[1], &beta2);
     return (ft_optim_opt){.no_momentum = true, .beta2 = (float)beta2, .no_ema = true};
 }
 
 static int make_critic(ft_gan_step *s)
 {
-    const int64_t dim[5] = {s->o.batch, FT_STYLEGAN_FRAMES, s->size, s->size, 3};
     FT_TRY(graph_of(s, FT_GAN_CRITIC, FT_GRAPH_CRITIC));
     ft_graph *g = s->graph[FT_GAN_CRITIC];
-    s->fake_t[1] = ft_input(g, "t", FT_F32, 2, dim);
-    s->real_t = ft_input(g, "real_t", FT_F32, 2, dim);
-    s->real = ft_input(g, "real", FT_F32, 5, dim);
-    s->fake_label[1] = label_input(g, s, "label"), s->real_label = label_input(g, s, "real_label");
-    make_view(g, s, FT_GAN_SEEN_DRAWN), make_view(g, s, FT_GAN_SEEN_REAL);
+    shown all = drawn_clips(g, s, 1, FT_GAN_SEEN_DRAWN), all_real = real_clips(g, s, FT_GAN_SEEN_REAL);
     for (int64_t k = 0; k < s->o.parts; k++) {
-        ft_t times = part_of(g, s, s->fake_t[1], k), label = part_of(g, s, s->fake_label[1], k);
-        ft_borrow(g, s->store[0]);
-        ft_t x = draw(g, s, times, label);
-        ft_borrow(g, NULL);
-        ft_t fake = judge(g, s, x, times, label, FT_GAN_SEEN_DRAWN, k);
-        ft_t real = judge(g, s, part_of(g, s, s->real, k), part_of(g, s, s->real_t, k), part_of(g, s, s->real_label, k),
-                          FT_GAN_SEEN_REAL, k);
-        ft_t sign = ft_affine(g, ft_unary(g, FT_STEP, real), 2, -1);
+        shown c = part_of(g, s, all, k);
+        c.x = draw_borrowed(g, s, c);
+        ft_t fake = judge(g, s, c), real = judge(g, s, part_of(g, s, all_real, k));
+        ft_t sign = ft_affine(g, ft_unary(g, FT_STEP, s->o.paired ? ft_sub(g, real, fake) : real), 2, -1);
         ft_add_part(g, &s->real_sign, ft_reduce(g, sign, 1, true), s->o.parts);
-        ft_backward(g, ft_add_part(g, &s->loss[FT_GAN_CRITIC], ft_gan_critic_loss(g, real, fake), s->o.parts));
+        ft_t loss = s->o.paired ? ft_gan_pair_loss(g, real, fake) : ft_gan_critic_loss(g, real, fake);
+        ft_backward(g, ft_add_part(g, &s->loss[FT_GAN_CRITIC], loss, s->o.parts));
     }
     ft_keep(s->real_sign);
     return finish_graph(s, FT_GAN_CRITIC, ft_optimise(g, critic_optimiser(s)));
 }
 
+/* the penalty on part k of the batch, which the logged one is the mean of */
+static void penalise(ft_graph *g, ft_gan_step *s, shown c, double weight, ft_t *logged)
+{
+    ft_need_grad(c.x);
+    ft_t share = ft_add_part(g, logged, ft_gan_penalty(g, judge(g, s, c), c.x), s->o.parts);
+    ft_backward(g, ft_affine(g, share, (float)(weight / 2 * (double)s->o.r1_every), 0));
+}
+
 static int make_penalty(ft_gan_step *s)
 {
-    if (!(s->o.r1 > 0)) return FT_OK;
+    ft_t on_drawn = NULL;
+    if (!penalised(s)) return FT_OK;
     FT_TRY(graph_of(s, FT_GAN_PENALTY, FT_GRAPH_PENALTY));
     ft_graph *g = s->graph[FT_GAN_PENALTY];
-    ft_t real = ft_input_at(g, s->real), times = ft_input_at(g, s->real_t);
-    ft_t label = s->real_label ? ft_input_at(g, s->real_label) : NULL;
-    ft_need_grad(real);
-    make_view(g, s, FT_GAN_SEEN_PENALTY);
+    shown real = real_clips(g, s, FT_GAN_SEEN_PENALTY), drawn = {NULL};
+    if (s->o.r2 > 0) drawn = drawn_clips(g, s, 1, FT_GAN_SEEN_DRAWN);
+    ft_need_grad(real.x);
     for (int64_t k = 0; k < s->o.parts; k++) {
-        ft_t x = part_of(g, s, real, k);
-        ft_t logits = judge(g, s, x, part_of(g, s, times, k), part_of(g, s, label, k), FT_GAN_SEEN_PENALTY, k);
-        ft_t share = ft_add_part(g, &s->loss[FT_GAN_PENALTY], ft_gan_penalty(g, logits, x), s->o.parts);
-        ft_backward(g, ft_affine(g, share, (float)(s->o.r1 / 2 * (double)s->o.r1_every), 0));
+        if (s->o.r1 > 0) penalise(g, s, part_of(g, s, real, k), s->o.r1, &s->loss[FT_GAN_PENALTY]);
+        if (!(s->o.r2 > 0)) continue;
+        shown c = part_of(g, s, drawn, k);
+        c.x = draw_borrowed(g, s, c);
+        penalise(g, s, c, s->o.r2, &on_drawn);
     }
     ft_ground(g); /* biases bend nothing */
     return finish_graph(s, FT_GAN_PENALTY, ft_optimise(g, critic_optimiser(s)));
@@ -200,7 +252,10 @@ int ft_gan_step_new(ft_gan_step *s, const ft_config *cfg, const char *preset, in
     FT_TRY(ft_batch_parts(s->o.parts, s->o.batch, cfg, "generator.accumulate"));
     if (s->o.lr < 0) s->o.lr = ft_gan_rate(s->preset_of);
     double published = s->gan->r1 + s->gan->r1_per_pixel * size * size / (double)s->o.batch;
-    if (s->o.r1 < 0) s->o.r1 = s->preset_of->r1 > 0 ? s->preset_of->r1 : published;
+    if (ft_config_is(cfg, "gan.loss", "preset")) s->o.paired = s->preset_of->brief;
+    if (s->o.r1 < 0) s->o.r1 = s->preset_of->brief ? brief.r1 : published;
+    if (s->o.r2 < 0) s->o.r2 = s->o.paired ? s->o.r1 : 0;
+    if (s->o.ramp < 0) s->o.ramp = s->preset_of->brief ? brief.ramp : 0.15;
     s->store[0] = ft_params_new(seed), s->store[1] = ft_params_new(seed + 1);
     if (!s->store[0] || !s->store[1]) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_params_no_average(s->store[1]);

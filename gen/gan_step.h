@@ -8,9 +8,10 @@
 /* Settings of training, read once: generator.steps, generator.batch, gan.*. */
 typedef struct {
     int64_t steps, batch, parts, save_every, sheet_every, r1_every, distance;
-    double lr, r1, half_life,
-        ramp; /* lr, and r1, gamma: below 0 as published; half_life of the average in steps, at most ramp * step */
+    double lr, r1, r2;      /* r1, r2: gamma of the penalty on real clips and on drawn ones; below 0: the preset's */
+    double half_life, ramp; /* of the average, in steps, at most ramp * step; ramp below 0: the preset's */
     bool flip, tensorboard, augment, turns; /* augment: what the discriminator sees; turns: also by rotations */
+    bool paired;                            /* a drawn clip is judged beside a real one */
 } ft_gan_opt;
 ft_gan_opt ft_gan_options(const ft_config *cfg);
 
@@ -22,7 +23,7 @@ typedef struct {
     const ft_stylegan_preset *preset_of;
     const ft_gan *gan;
     const char *preset;
-    ft_gan_opt o; /* r1 is a number */
+    ft_gan_opt o; /* the preset's filled in */
     int frames, size, classes;
     ft_dtype dtype;
     ft_params *store[2]; /* of generator and discriminator */
@@ -32,7 +33,7 @@ typedef struct {
     ft_t fake_t[2], fake_label[2]; /* inputs: times (B,3) and classes (B,C+1) of what is drawn for either network */
     ft_t real, real_t, real_label; /* inputs: clips (B,3,S,S,3), their times and classes. Without classes all are NULL. */
     ft_t loss[FT_GAN_PLANS], real_sign,
-        norm;               /* scalars: losses, mean sign of real clips' logits, norm of the generator's gradient */
+        norm;               /* scalars: losses, mean sign of real clips' logits (paired: over drawn ones), norm of the generator's gradient */
     ft_t view[FT_GAN_SEEN]; /* inputs (B,18): how clips are augmented; NULL: they are not */
 } ft_gan_step;
 
@@ -54,6 +55,9 @@ void ft_lazy_rate(int64_t every, double *lr, double *beta2);
 /* The losses of one part of a batch, scalars (1) f32. */
 ft_t ft_gan_generator_loss(ft_graph *g, ft_t fake);         /* logits (B): mean of -log sigmoid */
 ft_t ft_gan_critic_loss(ft_graph *g, ft_t real, ft_t fake); /* logits (B) each */
-ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x);      /* squared gradient of a frame of x (B,F,S,S,3), its mean */
+/* -log sigmoid of how much realer `better` (B) looks than `worse` (B), its mean: a discriminator's loss with real clips as the
+ * better ones, a generator's with its own (Jolicoeur-Martineau 2019; in pairs, Huang et al. 2024, R3GAN, Eq 2) */
+ft_t ft_gan_pair_loss(ft_graph *g, ft_t better, ft_t worse);
+ft_t ft_gan_penalty(ft_graph *g, ft_t logits, ft_t x); /* squared gradient of a frame of x (B,F,S,S,3), its mean */
 
 #endif

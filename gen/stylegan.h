@@ -13,7 +13,7 @@ typedef struct {
     const char *critic; /* what its discriminator is called */
     int width;          /* of z, w and the motion codes: even */
     int budget, most;   /* channels at a resolution: budget / resolution, at most `most` */
-    double r1;          /* weight of its gradient penalty; 0: as its family is published */
+    bool brief;         /* trained for thousands of steps, not for millions: other losses (gan_step.c) */
 } ft_stylegan_preset;
 
 /* What clips are drawn from: z (B,W) N(0,1), motion (B,A,W) N(0,1), A = ft_stylegan_codes(frames); t (B,F) f32, in frames from 0

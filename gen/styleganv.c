@@ -2,12 +2,10 @@
  * code of the time, and a discriminator that sees three frames and how far they are apart. */
 #include "gen/stylegan.h"
 
-/* The published weight of the penalty falls with the size of pictures: 0.1 at 64 pixels and 8 clips a step. It is meant for
- * millions of steps; in the first hundreds the discriminator wins with it (results/generators/gans.md). */
 static const ft_stylegan_preset presets[] = {
-    {{"styleganv-tiny", 16, 64, 3}, "styleganv-tiny-critic", 64, 1024, 64, 5},
-    {{"styleganv-128", 16, 128, 3}, "styleganv-128-critic", 512, 16384, 512, 0},
-    {{"styleganv-256", 16, 256, 3}, "styleganv-256-critic", 512, 16384, 512, 0},
+    {{"styleganv-tiny", 16, 64, 3}, "styleganv-tiny-critic", 64, 1024, 64, true},
+    {{"styleganv-128", 16, 128, 3}, "styleganv-128-critic", 512, 16384, 512, false},
+    {{"styleganv-256", 16, 256, 3}, "styleganv-256-critic", 512, 16384, 512, false},
 };
 
 static ft_t generate(ft_graph *g, const ft_stylegan_preset *p, ft_gan_in in, int64_t size, double psi)

@@ -24,9 +24,9 @@
 #include "tests/tree.h"
 
 enum { SIZE = 32, B = 8, FRAMES = 33 };
-static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0};
-static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0}, 8, 12, false},
-                                paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, 0}, 8, 12, true};
+static const ft_stylegan_preset plain = {{"styleganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, false};
+static const ft_mostganv_preset most = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, false}, 8, 12, false},
+                                paper = {{{"mostganv-tiny", 16, SIZE, 3}, "", 16, 256, 32, false}, 8, 12, true};
 static const ft_stylegan_preset *preset; /* of the test that runs */
 static int classes;                      /* that it is told */
 static const ft_gan *gan(void) { return ft_generator_find(preset->base.name)->gan; }
@@ -280,6 +280,72 @@ static void test_penalty(void **state)
     part_free(&p);
 }
 
+/* Judged in pairs (R3GAN, Eq 2): softplus(worse - better) and its slopes, in double precision. A term and a mean of N terms of
+ * about 1 in f32. */
+static void test_pairs(void **state)
+{
+    enum { N = 6 };
+    static const float good[N] = {0.3f, -2, 5, 0, 40, -40}, bad[N] = {-0.7f, 1.5f, 5, 0, -40, 40};
+    (void)state;
+    ft_params *none = ft_params_new(0);
+    ft_graph *g = ft_graph_new(none, FT_F32, 1);
+    ft_t better = ft_input(g, "better", FT_F32, 1, (int64_t[]){N}), worse = ft_input(g, "worse", FT_F32, 1, (int64_t[]){N});
+    ft_plan *plan;
+    double want = 0;
+    ft_need_grad(better), ft_need_grad(worse);
+    ft_t loss = ft_gan_pair_loss(g, better, worse);
+    ft_keep(loss);
+    ft_backward(g, loss);
+    ft_t slope[2] = {ft_grad(g, better), ft_grad(g, worse)};
+    ft_keep(slope[0]), ft_keep(slope[1]);
+    memcpy(ft_data(better), good, sizeof good), memcpy(ft_data(worse), bad, sizeof bad);
+    assert_int_equal(ft_plan_new(&plan, g, FT_WEIGHTS), FT_OK);
+    assert_int_equal(ft_run(plan, &(ft_step){0}), FT_OK);
+    for (int i = 0; i < N; i++) {
+        double d = (double)good[i] - (double)bad[i], s = 1 / (1 + exp(d)) / N;
+        want += (d > 0 ? log1p(exp(-d)) : log1p(exp(d)) - d) / N;
+        assert_true(fabs((double)((const float *)ft_data(slope[0]))[i] + s) < 1e-7);
+        assert_true(fabs((double)((const float *)ft_data(slope[1]))[i] - s) < 1e-7);
+    }
+    assert_true(fabs((double)*(const float *)ft_data(loss) - want) < 1e-6 * want);
+    ft_plan_free(plan);
+    ft_graph_free(g);
+    ft_params_free(none);
+}
+
+/* The penalty on clips that a borrowed generator draws is that on the same clips as an input, bit for bit, and its own network
+ * alone learns of it. */
+static void test_drawn_penalty(void **state)
+{
+    preset = *state;
+    part drawn, given;
+    part_new(&drawn);
+    ft_t t = times(drawn.g, true);
+    ft_borrow(drawn.g, drawn.other);
+    ft_t x = draw(drawn.g, t);
+    ft_borrow(drawn.g, NULL);
+    ft_keep(x);
+    ft_need_grad(x);
+    drawn.loss = ft_gan_penalty(drawn.g, judged(drawn.g, x, t), x);
+    ft_backward(drawn.g, drawn.loss), ft_ground(drawn.g);
+    part_run(&drawn);
+    part_new(&given);
+    t = times(given.g, true);
+    ft_t y = ft_input(given.g, "x", FT_F32, 5, (int64_t[]){B, 3, SIZE, SIZE, 3});
+    memcpy(ft_data(y), ft_data(x), (size_t)ft_count(x) * sizeof(float));
+    ft_need_grad(y);
+    given.loss = ft_gan_penalty(given.g, judged(given.g, y, t), y);
+    ft_backward(given.g, given.loss), ft_ground(given.g);
+    part_run(&given);
+    assert_true(*(const float *)ft_data(given.loss) > 0);
+    assert_memory_equal(ft_data(drawn.loss), ft_data(given.loss), sizeof(float));
+    assert_int_equal(ft_params_trained_size(drawn.own), ft_params_trained_size(given.own));
+    assert_memory_equal(ft_params_grad(drawn.own), ft_params_grad(given.own),
+                        (size_t)ft_params_trained_size(given.own) * sizeof(float));
+    part_free(&drawn);
+    part_free(&given);
+}
+
 /* Along its gradient a loss changes as that says, of every matrix. Central differences over 2h have an error of order h^2, more
  * where an activation turns its sign between the ends, and the loss's own rounding over h. (The penalty has no such test: it
  * jumps where an activation turns its sign.) */
@@ -482,10 +548,11 @@ static void test_truncation(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OF(plain, test_generator),       OF(plain, test_critic),       OF(plain, test_penalty),     OF(plain, test_differences),
-        OF(plain, test_truncation),      OF(plain, test_augment),      OF(most, test_generator),    OF(most, test_critic),
-        OF(most, test_penalty),          OF(plain, test_told),         OF(most, test_told),         OF(paper, test_modulated),
-        cmocka_unit_test(test_schedule), cmocka_unit_test(test_times), cmocka_unit_test(test_views)};
+        OF(plain, test_generator),       OF(plain, test_critic),       OF(plain, test_penalty),      OF(plain, test_differences),
+        OF(plain, test_truncation),      OF(plain, test_augment),      OF(most, test_generator),     OF(most, test_critic),
+        OF(most, test_penalty),          OF(plain, test_told),         OF(most, test_told),          OF(paper, test_modulated),
+        cmocka_unit_test(test_schedule), cmocka_unit_test(test_times), cmocka_unit_test(test_views), cmocka_unit_test(test_pairs),
+        OF(plain, test_drawn_penalty),   OF(most, test_drawn_penalty)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -769,6 +769,18 @@ static void test_remat_errors(void **state)
     ft_params_free(params);
 }
 
+/* Behind an error a builder goes on with whatever dimensions it asks for, and may divide by them. */
+static void test_after_an_error(void **state)
+{
+    (void)state;
+    ft_params *params = ft_params_new(0);
+    ft_graph *g = ft_graph_new(params, FT_F32, 1);
+    ft_t x = ft_unary(g, FT_SQUARE, ft_graph_fail(g, "no such thing"));
+    for (int axis = -FT_MAX_DIMS; axis < FT_MAX_DIMS; axis++) assert_int_equal(ft_dim(x, axis), 1);
+    ft_graph_free(g);
+    ft_params_free(params);
+}
+
 /* ---- a batch in parts ---- */
 
 enum { PARTS = 4 };
@@ -1090,6 +1102,7 @@ int main(void)
         cmocka_unit_test(test_frozen_and_borrowed),
         cmocka_unit_test(test_remat),
         cmocka_unit_test(test_remat_errors),
+        cmocka_unit_test(test_after_an_error),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_random_plans),
         cmocka_unit_test(test_aliases),

@@ -23,7 +23,9 @@ ft_graph *ft_graph_new(ft_params *params, ft_dtype compute, uint32_t stream)
     g->compute = compute;
     g->stream = stream;
     g->training = true;
-    g->dead = (ft_tensor){.graph = g, .base = &g->dead, .ndim = 1, .count = 1, .dim = {1}, .param = -1};
+    /* what builders get behind an error: whatever dimension they ask for is there, and may be divided by */
+    g->dead = (ft_tensor){.graph = g, .base = &g->dead, .ndim = FT_MAX_DIMS, .count = 1, .param = -1};
+    for (int i = 0; i < FT_MAX_DIMS; i++) g->dead.dim[i] = 1;
     return g;
 }
 

@@ -188,10 +188,17 @@
         "root of 512 / width more where networks are narrower; generator.lr is that of the others")                              \
     KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
         "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10, but "   \
-        "of styleganv-tiny, which is trained for few steps, 5; 0: none")                                                         \
+        "of the tiny presets, which are trained for few steps, 1; 0: none")                                                      \
+    KEY("gan.r2", REAL, "-1", -1, 1e6,                                                                                           \
+        "weight of the same penalty on drawn clips, in the same steps; -1: gan.r1 if gan.loss is relativistic, else 0, as "      \
+        "published")                                                                                                             \
+    KEY("gan.loss", CHOICE, "preset", 0, 0,                                                                                      \
+        "preset|logistic|relativistic: each clip is judged by itself, as published, or a drawn one beside a real one, by how "   \
+        "much more real it looks (R3GAN); preset: logistic, but of the tiny presets, which are trained for few steps")           \
     KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
     KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
-    KEY("gan.ema_ramp", REAL, "0.15", 0, 1e8, "and at most this share of the steps so far")                                      \
+    KEY("gan.ema_ramp", REAL, "-1", -1, 1e8,                                                                                     \
+        "and at most this share of the steps so far; -1: 0.15, as published, but of the tiny presets 0.02")                      \
     KEY("gan.distance", INT, "32", 2, 1024, "most frames between the first and the last that the discriminator sees of a clip")  \
     KEY("gan.augment", CHOICE, "none", 0, 0,                                                                                     \
         "none|bgc|bgc_noro: what the discriminator sees: clips as they are, or, the surer it is of real ones, shifted, scaled, " \

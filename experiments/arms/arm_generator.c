@@ -47,8 +47,8 @@ static const char *const training_keys[] = {"generator.steps",
                                             NULL};
 /* Of a generator of pixels; the sheets' settings are not of its key. */
 static const char *const gan_keys[] = {
-    "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr", "gan.r1",
-    "gan.ema",         "gan.distance",    "gan.augment",          "precision",      NULL};
+    "generator.steps", "generator.batch", "generator.accumulate", "generator.flip", "gan.lr",    "gan.r1", "gan.r2",
+    "gan.loss",        "gan.ema",         "gan.distance",         "gan.augment",    "precision", NULL};
 #define GAN_SHEET_KEYS                                                                                                           \
     "generator.condition", "generator.class_guidance", "generator.autoguidance", "generator.stop", "align.weight",               \
         "gan.truncation"

@@ -114,7 +114,7 @@ def step_of(parts, last, runs=3):
 
 
 def forty(precision):
-    a = [program, "bench", "train-step", "--model", preset, "--batch", str(batch), "--size", str(SIZE), "--threads", "1", "--precision", precision, "--runs", "3", "--json"]
+    a = [program, "bench", "train-step", "--model", preset, "--batch", str(batch), "--size", str(SIZE), "--threads", "1", "--precision", precision, "--runs", "3", "--json", "--set", "gan.loss=logistic"]
     return json.loads(subprocess.run(a, capture_output=True, text=True, check=True).stdout)["ms"]["median"]
 
 
