@@ -32,8 +32,8 @@ typedef struct {
     double lr[2];
     ft_t fake_t[2], fake_label[2]; /* inputs: times (B,3) and classes (B,C+1) of what is drawn for either network */
     ft_t real, real_t, real_label; /* inputs: clips (B,3,S,S,3), their times and classes. Without classes all are NULL. */
-    ft_t loss[FT_GAN_PLANS], real_sign,
-        norm;               /* scalars: losses, mean sign of real clips' logits (paired: over drawn ones), norm of the generator's gradient */
+    /* scalars: losses; mean sign of real clips' logits, paired: over drawn ones'; norm of the generator's gradient */
+    ft_t loss[FT_GAN_PLANS], real_sign, norm;
     ft_t view[FT_GAN_SEEN]; /* inputs (B,18): how clips are augmented; NULL: they are not */
 } ft_gan_step;
 
