@@ -25,6 +25,7 @@ arms:
   - "clips: made.h5 clips.use=labelled clips.weight=0.25 unlabelled.clips=5 unlabelled.frames=frozen name=few"
   - "clips: made.h5 clips.use=both name=both"
   - "vae-roundtrip clips.use=labelled name=rebuilt"
+  - "pseudo-labelled clips.use=labelled generated=1000 name=guessed"
   - noise
   - "clips: made.h5 clips.use=both clips.weight=0 name=half"
   - "clips: made.h5 clips.use=labelled clips.filter=agreement clips.agreement=0.6 name=filtered"
@@ -32,7 +33,7 @@ ssl: {threshold: 0.4}
 classifier: {model: x3d-tiny, steps: 2, batch: 4}
 Y
 cat >check.py <<'P'
-import json, sys
+import glob, json, sys
 line = {l["arm"]: l for l in map(json.loads, open(sys.argv[1] + "/results.jsonl"))}
 said = {a: open(sys.argv[1] + "/" + l["scores"]).read() for a, l in line.items()}
 taught = {a: l.get("labelled_clips") for a, l in line.items()}
@@ -43,6 +44,8 @@ assert taught["supervised"] is taught["unlabelled"] is None, taught
 assert taught["labelled"] == taught["both"] == [{"clips": {"normal": 6, "polyp": 6}, "weight": 1}], taught
 pool = json.load(open(sys.argv[1] + "/splits/split-0.json"))["pool"]
 assert sum(taught["rebuilt"][0]["clips"].values()) == len(pool) and min(taught["rebuilt"][0]["clips"].values()) > 1, taught["rebuilt"]
+guess = [c for _, c, _ in json.load(open(glob.glob(sys.argv[1] + "/runs/pseudo-*/pseudo.json")[0]))]
+assert taught["guessed"] == [{"clips": {c: guess.count(c) for c in ("normal", "polyp")}, "weight": 1}], (taught["guessed"], guess)
 assert taught["nothing"][0]["weight"] == 0 and line["labelled"]["pseudo_labels"] == [None] and line["both"]["pseudo_labels"] != [None]
 left = sum(taught["filtered"][0]["clips"].values()) if taught["filtered"] else 0
 assert left == line["filtered"]["filter"][0]["kept"] < 12, line["filtered"]

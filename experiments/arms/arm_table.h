@@ -7,6 +7,7 @@
     ARM(training_clips)                                                                                                          \
     ARM(duplicate)                                                                                                               \
     ARM(noise)                                                                                                                   \
+    ARM(pseudo)                                                                                                                  \
     ARM(vae_prior)                                                                                                               \
     ARM(vae_roundtrip)                                                                                                           \
     ARM(generator)                                                                                                               \

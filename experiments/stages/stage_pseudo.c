@@ -12,7 +12,7 @@
 
 /* The pool's clips whose videos have no label in this split. That they are neither of the test nor of the validation list, and
  * the labelled videos neither, is asserted. */
-static int unlabelled_clips(const ft_experiment *x, const ft_stage *s, int64_t **clip, int64_t *n)
+int ft_unlabelled_clips(const ft_experiment *x, const ft_stage *s, int64_t **clip, int64_t *n)
 {
     const ft_fold *f = &x->folds[s->fold];
     ft_videos labelled = {0}, rest = {0};
@@ -37,7 +37,7 @@ static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
     int64_t *clip, n, videos = 0, right = 0, *first = NULL;
     float *prob = NULL, *rows = NULL;
     json_t *list = json_array();
-    int rc = unlabelled_clips(x, s, &clip, &n);
+    int rc = ft_unlabelled_clips(x, s, &clip, &n);
     if (rc == FT_OK) prob = ft_alloc_n(n * classes + 1, sizeof *prob), rows = ft_alloc_n(n * classes + 1, sizeof *rows);
     if (rc == FT_OK) first = ft_alloc_n(n + 1, sizeof *first);
     if (rc == FT_OK && (!prob || !rows || !first)) rc = FT_FAIL(FT_ENOMEM, "no memory for predictions");
@@ -82,10 +82,7 @@ int ft_stage_pseudo(ft_experiment *x, const ft_config *cfg, const char *label, i
                      .needs = 1};
     json_t *probe;
     if (!*ft_config_text(cfg, "features.model"))
-        return FT_FAIL(FT_ECONFIG,
-                       "%s: generator.condition: pseudo-labels asks a probe, which looks through a frozen network. Set "
-                       "features.model",
-                       ft_config_origin(cfg, "generator.condition"));
+        return FT_FAIL(FT_ECONFIG, "%s: pseudo-labels ask a probe, which looks through a frozen network. Set features.model", label);
     FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[0]));
     FT_TRY(ft_key_settings(cfg, ft_split_probe_keys, &probe));
     return ft_stage_add(x, &like,
