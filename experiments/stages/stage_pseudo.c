@@ -82,7 +82,8 @@ int ft_stage_pseudo(ft_experiment *x, const ft_config *cfg, const char *label, i
                      .needs = 1};
     json_t *probe;
     if (!*ft_config_text(cfg, "features.model"))
-        return FT_FAIL(FT_ECONFIG, "%s: pseudo-labels ask a probe, which looks through a frozen network. Set features.model", label);
+        return FT_FAIL(FT_ECONFIG, "%s: pseudo-labels ask a probe, which looks through a frozen network. Set features.model",
+                       label);
     FT_TRY(ft_stage_features(x, cfg, label, fold, NULL, "", &like.need[0]));
     FT_TRY(ft_key_settings(cfg, ft_split_probe_keys, &probe));
     return ft_stage_add(x, &like,
