@@ -10,12 +10,11 @@
 #include "common/train/train_loop.h"
 #include "gen/gan_augment.h"
 
-/* What is published is meant for millions of steps. In the first thousands its discriminator wins, drawn clips stay alike, and an
- * average over a third of the training is of networks that drew nothing yet: MMD in DINOv2's features 34, with these 4 (2,000
- * steps of 8 phantom clips, results/generators/gans.md). */
+/* What is published is meant for millions of steps. In the first thousands its discriminator wins and drawn clips stay alike, and
+ * an average over a third of the steps is of networks that drew nothing yet (results/generators/gans.md). */
 static const struct {
     double r1, ramp;
-} brief = {1, 0.02};
+} brief = {4, 0.02};
 
 ft_gan_opt ft_gan_options(const ft_config *cfg)
 {

@@ -188,7 +188,7 @@
         "root of 512 / width more where networks are narrower; generator.lr is that of the others")                              \
     KEY("gan.r1", REAL, "-1", -1, 1e6,                                                                                           \
         "weight of the gradient penalty on real clips; -1: as published, StyleGAN-V 0.0002 pixels / batch, MoStGAN-V 10, but "   \
-        "of the tiny presets, which are trained for few steps, 1; 0: none")                                                      \
+        "of the tiny presets, which are trained for few steps, 4; 0: none")                                                      \
     KEY("gan.r2", REAL, "-1", -1, 1e6,                                                                                           \
         "weight of the same penalty on drawn clips, in the same steps; -1: gan.r1 if gan.loss is relativistic, else 0, as "      \
         "published")                                                                                                             \
