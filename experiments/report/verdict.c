@@ -268,14 +268,14 @@ static void say_smallest(const ft_result *r, char text[FT_SENTENCE])
             100 * most);
 }
 
-/* What made an arm's clips shows its training videos again: that comes first, whatever the scores. The pool through the VAE is
- * meant to. */
+/* What made an arm's clips shows its training videos again: that comes first, whatever the scores. Controls that are the pool's own
+ * clips, as they are or through the VAE, are meant to. */
 static void say_copies(const ft_result *r, char text[FT_SENTENCE])
 {
     char copies[FT_PASSPORT_TEXT];
     for (int i = 0; i < r->n; i++) {
         const ft_arm_result *a = &r->arm[i];
-        if (!a->passport || row_is(a, "vae-roundtrip")) continue;
+        if (!a->passport || row_is(a, "vae-roundtrip") || row_is(a, "pseudo-labelled")) continue;
         bool said = false; /* arms that differ in their settings often share their clips */
         for (int k = 0; k < i; k++) said |= r->arm[k].likeness == a->likeness;
         ft_passport_head(&a->copies, copies);
