@@ -268,8 +268,8 @@ static void say_smallest(const ft_result *r, char text[FT_SENTENCE])
             100 * most);
 }
 
-/* What made an arm's clips shows its training videos again: that comes first, whatever the scores. Controls that are the pool's own
- * clips, as they are or through the VAE, are meant to. */
+/* What made an arm's clips shows its training videos again: that comes first, whatever the scores. Controls that are the pool's
+ * own clips, as they are or through the VAE, are meant to. */
 static void say_copies(const ft_result *r, char text[FT_SENTENCE])
 {
     char copies[FT_PASSPORT_TEXT];
