@@ -57,6 +57,8 @@ cat net/runs/classifier-*/log.csv | grep -q "^step,.*,generated" || die "the log
 grep -v "name=few" e.yaml >p.yaml # features are of whole clips
 works "$F" experiment run p.yaml -o net --set classifier.model=linear-probe
 python3 check.py net
+# who labels and filters does not depend on the classifier that is asked in the end
+[ "$(ls -d net/runs/pseudo-* net/runs/filter-* | wc -l)" = 2 ] || die "another classifier, another probe: $(ls net/runs)"
 
 # clips without a class, or with that of the experiment's own videos, are said before anything runs
 use="--set clips.use=labelled"

@@ -206,6 +206,21 @@ void ft_config_open_like(ft_config *scope, const ft_config *other)
     for (int i = 0; i < FT_N_SETTINGS; i++) scope->open[i] |= other->open[i];
 }
 
+int ft_config_reset(ft_config *c, const char *prefix)
+{
+    ft_config *standard;
+    FT_TRY(ft_config_new(&standard));
+    int rc = FT_OK;
+    for (int i = 0; rc == FT_OK && i < FT_N_SETTINGS; i++) {
+        const ft_setting_value *v = &standard->v[i];
+        if (strncmp(ft_settings[i].name, prefix, strlen(prefix)) != 0) continue;
+        c->open[i] = true;
+        rc = ft_setting_store(c, i, v->text, v->n, v->item, v->origin);
+    }
+    ft_config_free(standard);
+    return rc;
+}
+
 void ft_config_free(ft_config *c)
 {
     if (!c) return;

@@ -19,6 +19,8 @@ int ft_config_copy(ft_config **copy, const ft_config *c); /* borrows the values 
 int ft_config_scope(ft_config **scope, const ft_config *c);
 void ft_config_open(ft_config *scope, const char *name);
 void ft_config_open_like(ft_config *scope, const ft_config *other); /* what is open in another scope, too */
+/* Settings that start with prefix are their defaults again, and may be read in a scope: nothing of them decides the result. */
+int ft_config_reset(ft_config *c, const char *prefix);
 void ft_config_free(ft_config *c);
 int ft_config_read(ft_config *c, const char *path);                          /* YAML, later values win over earlier files */
 int ft_config_set(ft_config *c, const char *assignment, const char *origin); /* "key.path=value"; lists: a,b,c */

@@ -255,6 +255,10 @@
     KEY("features.grid", INT, "1", 0, 64, "its patches are averaged to this many places a side; 0: the class token alone")       \
     KEY("features.offset", REAL, "0", 0, 1, "DINOv2 at another size: 0 resamples positions exactly, 0.1 as its first code")      \
     KEY("features.views", INT, "4", 1, 64, "weak views, and as many strong ones, of each clip that is learned from")             \
+    KEY("probe.steps", INT, "300", 1, 1e8,                                                                                       \
+        "training steps of the linear probe that gives pseudo-labels and is asked by clips.filter: agreement; it looks through " \
+        "features.model whatever the classifier is, and has the defaults of classifier.* else")                                  \
+    KEY("probe.lr", REAL, "0.001", 0, 1, "its learning rate")                                                                    \
     KEY("mil.model", TEXT, "mil", 0, 0, "preset of the multiple-instance learner")                                               \
     KEY("mil.tokens", CHOICE, "channel", 0, 0, "channel|snippet: of its transformer; as the authors' code, or as their paper")   \
     KEY("mil.steps", INT, "200", 1, 1e8, "training steps")                                                                       \

@@ -1,22 +1,30 @@
 #include "experiments/stages/split_probe.h"
 
+#include <stdio.h>
+
 #include "classify/backbone.h"
 #include "classify/predictor.h"
 #include "common/base/memory.h"
 #include "common/base/status.h"
 #include "experiments/stages/stage_features.h"
 
-const char *const ft_split_probe_keys[] = {"classifier.", "selection", "looks", "data.test_clips",
-                                           "features.",   "precision", NULL};
+const char *const ft_split_probe_keys[] = {"probe.",    "classifier.augment", "looks", "data.test_clips",
+                                           "features.", "precision",          NULL};
 
-/* A linear probe on what the features of the labelled clips say: the same for every arm of this backbone. */
+/* A linear probe on what the features of the labelled clips say: the same for every classifier that is asked in the end, so that
+ * they share generators, too. Of its settings only views are the classifier's: the features are made of them. */
 static int probe_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
 {
-    static const char *const set[] = {"classifier.model=linear-probe", "classifier.weights=",     "classifier.lora=0",
-                                      "classifier.accumulate=1",       "classifier.evaluate=ema", "selection=last"};
+    char set[4][96];
+    snprintf(set[0], sizeof set[0], "classifier.augment=%s", ft_config_text(of, "classifier.augment"));
+    snprintf(set[1], sizeof set[1], "classifier.steps=%lld", (long long)ft_config_int(of, "probe.steps"));
+    snprintf(set[2], sizeof set[2], "classifier.lr=%.17g", ft_config_real(of, "probe.lr"));
+    snprintf(set[3], sizeof set[3], "classifier.model=linear-probe");
     FT_TRY(ft_features_settings(s, of, cfg));
-    for (size_t i = 0; i < sizeof set / sizeof *set; i++) FT_TRY(ft_config_set(*cfg, set[i], "the probe"));
-    return FT_OK;
+    FT_TRY(ft_config_reset(*cfg, "classifier."));
+    FT_TRY(ft_config_reset(*cfg, "selection"));
+    for (int i = 0; i < 4; i++) FT_TRY(ft_config_set(*cfg, set[i], "the probe"));
+    return ft_config_set(*cfg, "selection=last", "the probe");
 }
 
 static int train_probe(const ft_experiment *x, const ft_stage *s, const ft_config *cfg, const ft_clip_features *data)

@@ -29,6 +29,7 @@ static const struct {
               {"features.views", 1},
               {"features.frames", 1}, /* of networks of pictures */
               {"classifier.steps", 4},
+              {"probe.steps", 4},
               {"looks", 4}};
 enum { N_LITTLE = sizeof little / sizeof *little, WORTH = 50 };
 
