@@ -362,6 +362,42 @@ static int make_targets(ft_align *a, const align_opt *o, const ft_clip_pool *cli
     return rc;
 }
 
+/* of a teacher with so many channels; room for the targets */
+static int shape_targets(ft_align *a, int64_t channels, int64_t clips)
+{
+    a->channels = a->mode == FT_ALIGN_TRD ? channels : a->mode == FT_ALIGN_ENDORA ? 4 * channels : a->width;
+    a->n = 2 * clips, a->each = a->blocks * a->frames * a->grid * a->grid * a->channels;
+    if ((a->target = ft_alloc((size_t)(a->n * a->each) * 2))) return FT_OK;
+    return FT_FAIL(FT_ENOMEM, "no memory for %lld MiB of features", (long long)(a->n * a->each >> 19));
+}
+
+static int compute_targets(ft_align *a, const align_opt *o, const ft_config *cfg, const ft_clip_pool *pool, const char *vae_dir,
+                           const char *path)
+{
+    teacher t;
+    int rc = teacher_new(&t, o, cfg, vae_dir, a, pool->store->frames, pool->store->size);
+    if (rc == FT_OK) rc = shape_targets(a, t.channels, pool->n);
+    if (rc == FT_OK) rc = make_targets(a, o, pool, &t, path);
+    teacher_free(&t);
+    return rc;
+}
+
+/* No teacher is built for what it said before: its channels are its preset's, a VAE's those of the file. */
+static int read_targets(ft_align *a, const align_opt *o, const ft_clip_pool *pool, const char *path)
+{
+    ft_safetensors st;
+    const ft_dino_preset *dino = ft_dino_find(o->teacher);
+    FT_TRY(ft_safetensors_read(&st, path));
+    const ft_st_tensor *f = ft_safetensors_find(&st, "target");
+    int64_t places = a->blocks * a->frames * a->grid * a->grid * (a->mode == FT_ALIGN_ENDORA ? 4 : 1);
+    int rc = f && f->ndim == 2 ? shape_targets(a, dino ? dino->width : f->dim[1] / places, pool->n) : FT_EDATA;
+    if (rc == FT_EDATA || (rc == FT_OK && (strcmp(f->dtype, "BF16") != 0 || f->dim[0] != a->n || f->dim[1] != a->each)))
+        rc = FT_FAIL(FT_EDATA, "%s: features of other clips or settings. Remove it to make it again", path);
+    if (rc == FT_OK) memcpy(a->target, f->data, f->bytes);
+    ft_safetensors_free(&st);
+    return rc;
+}
+
 int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, const char *vae_dir, int blocks, int64_t frames,
                  int64_t grid, int64_t width, const char *path)
 {
@@ -373,25 +409,7 @@ int ft_align_new(ft_align *a, const ft_config *cfg, const ft_clip_pool *pool, co
     a->blocks = prior && blocks > 4 ? 4 : blocks;
     if (a->blocks > FT_ALIGN_BLOCKS) return FT_FAIL(FT_ECONFIG, "alignment of %d blocks, at most %d", blocks, FT_ALIGN_BLOCKS);
     for (int i = 0; i < a->blocks; i++) a->tap[i] = prior ? end_of(i, a->blocks, blocks < 12 ? blocks : 12) : i;
-    teacher t;
-    ft_safetensors st = {0};
-    int rc = teacher_new(&t, &o, cfg, vae_dir, a, pool->store->frames, pool->store->size);
-    if (rc == FT_OK) {
-        a->channels = a->mode == FT_ALIGN_TRD ? t.channels : prior ? 4 * t.channels : width;
-        a->n = 2 * pool->n, a->each = a->blocks * frames * grid * grid * a->channels;
-        if (!(a->target = ft_alloc((size_t)(a->n * a->each) * 2)))
-            rc = FT_FAIL(FT_ENOMEM, "no memory for %lld MiB of features", (long long)(a->n * a->each >> 19));
-    }
-    if (rc == FT_OK && !ft_exists(path)) rc = make_targets(a, &o, pool, &t, path);
-    else if (rc == FT_OK) {
-        rc = ft_safetensors_read(&st, path);
-        const ft_st_tensor *f = rc == FT_OK ? ft_safetensors_find(&st, "target") : NULL;
-        if (rc == FT_OK && (!f || strcmp(f->dtype, "BF16") || f->ndim != 2 || f->dim[0] != a->n || f->dim[1] != a->each))
-            rc = FT_FAIL(FT_EDATA, "%s: features of other clips or settings. Remove it to make it again", path);
-        if (rc == FT_OK) memcpy(a->target, f->data, f->bytes);
-        ft_safetensors_free(&st);
-    }
-    teacher_free(&t);
+    int rc = ft_exists(path) ? read_targets(a, &o, pool, path) : compute_targets(a, &o, cfg, pool, vae_dir, path);
     if (rc < 0) ft_align_free(a);
     return rc;
 }

@@ -115,14 +115,14 @@ int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_c
     return rc;
 }
 
-int ft_told_clips(const ft_clip_pool *pool, char *const *class, const int *of_clip, const char *path)
+int ft_told_clips(const ft_clip_pool *pool, char *const *name, const int *of_clip, const char *path)
 {
     const ft_clipstore *s = pool->store;
     ft_clipwriter *w;
     FT_TRY(ft_clipwriter_open(&w, path, &(ft_clipwriter_opt){.frames = s->frames, .size = s->size, .stride = 1}));
     int rc = FT_OK;
     for (int64_t i = 0; rc == FT_OK && i < pool->n; i++)
-        rc = add(w, "pseudo-labelled", class[of_clip[i]], i, s -> frames, ft_clip_pixels(s, pool->clip[i]));
+        rc = add(w, "pseudo-labelled", name[of_clip[i]], i, s->frames, ft_clip_pixels(s, pool->clip[i]));
     if (rc == FT_OK) return ft_clipwriter_finish(w);
     ft_clipwriter_abort(w);
     return rc;

@@ -16,7 +16,7 @@ int ft_vae_prior_clips(const ft_config *cfg, const char *vae_dir, const char *la
  * none. */
 int ft_vae_roundtrip_clips(const ft_config *cfg, const char *vae_dir, const ft_clip_pool *pool, bool labels, const char *path);
 
-/* The pool's clips as they are, clip i with the label class[of_clip[i]]. */
-int ft_told_clips(const ft_clip_pool *pool, char *const *class, const int *of_clip, const char *path);
+/* The pool's clips as they are, clip i with the label name[of_clip[i]]. */
+int ft_told_clips(const ft_clip_pool *pool, char *const *name, const int *of_clip, const char *path);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
@@ -68,7 +69,8 @@ static void feed_label(training *t, ft_t label, int64_t b, int64_t clip)
     if (label) ft_label_row(label, b, t->told->of_clip[clip]);
 }
 
-static void feed_real(training *t, int64_t b, int64_t draw)
+/* -> which clip of the pool it is */
+static int64_t feed_real(training *t, int64_t b, int64_t draw)
 {
     const ft_clipstore *s = t->pool->store;
     int64_t n = t->pool->n, k = ft_shuffled(t->seed, FT_STREAM_GENERATOR_ORDER, t->s.o.flip ? 2 * n : n, draw);
@@ -80,6 +82,7 @@ static void feed_real(training *t, int64_t b, int64_t draw)
     for (int i = 0; i < FT_STYLEGAN_FRAMES; i++)
         ft_to_unit((float *)ft_data(t->s.real) + (b * FT_STYLEGAN_FRAMES + i) * frame,
                    ft_clip_pixels(s, t->pool->clip[k % n]) + (int64_t)time[i] * frame, s->size, s->size, k >= n);
+    return k % n;
 }
 
 static int feed(void *ctx, int64_t step)
@@ -91,9 +94,9 @@ static int feed(void *ctx, int64_t step)
         for (int k = 0; k < 2; k++)
             ft_gan_times(&r, t->pool->store->frames, t->s.o.distance, false,
                          (float *)ft_data(t->s.fake_t[k]) + b * FT_STYLEGAN_FRAMES);
-        for (int k = 0; k < 2; k++) /* drawn clips have the classes of any of the pool, as often */
-            if (t->told) feed_label(t, t->s.fake_label[k], b, ft_rng_below(&r, t->pool->n));
-        feed_real(t, b, first + b);
+        int64_t clip = feed_real(t, b, first + b);
+        for (int k = 0; k < 2; k++) /* drawn clips have the classes of any of the pool, as often; in a pair both have one */
+            if (t->told) feed_label(t, t->s.fake_label[k], b, t->s.o.paired ? clip : ft_rng_below(&r, t->pool->n));
         for (int k = 0; k < FT_GAN_SEEN; k++) {
             if (!t->s.view[k]) continue;
             ft_rng view = ft_rng_make(t->seed, FT_STREAM_GAN_VIEWS, (uint64_t)(FT_GAN_SEEN * (first + b) + k));
@@ -194,7 +197,11 @@ static int run_training(training *t, const char *dir, bool resume)
     ft_t logged[3] = {t->s.loss[FT_GAN_GENERATOR], t->s.loss[FT_GAN_CRITIC], t->s.real_sign};
     for (int i = 0; i < 3; i++) loop.main.logged[i] = logged[i];
     t->loop = &loop;
-    loop.metadata = json_pack("{s:s}", "objective", "adversarial");
+    json_t *settings = ft_gan_settings(&t->s.o);
+    char *text = json_dumps(settings, JSON_COMPACT);
+    json_decref(settings);
+    loop.metadata = json_pack("{s:s,s:s}", "objective", "adversarial", "gan", text ? text : "");
+    free(text);
     char *classes = t->told ? ft_conditions_text(t->told) : NULL;
     if (classes) json_object_set_new(loop.metadata, "classes", json_string(classes));
     int rc = classes || !t->told ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");

@@ -1,6 +1,6 @@
-/* Training a generator of pixels against its discriminator, as StyleGAN-V is: non-saturating losses, a gradient penalty on real
- * clips in every 16th step (R1, Mescheder et al. 2018; lazily, Karras et al. 2020), an average of the generator's weights that is
- * sampled. */
+/* Training a generator of pixels against its discriminator, as StyleGAN-V is: non-saturating losses, of single clips as published
+ * or in pairs, a gradient penalty in every 16th step (R1, Mescheder et al. 2018; lazily, Karras et al. 2020), an average of the
+ * generator's weights that is sampled. */
 #ifndef FT_GAN_H
 #define FT_GAN_H
 

@@ -16,9 +16,11 @@ static const struct {
     double r1, ramp;
 } brief = {4, 0.02};
 
-ft_gan_opt ft_gan_options(const ft_config *cfg)
+ft_gan_opt ft_gan_options(const ft_config *cfg, const char *preset, int size)
 {
-    return (ft_gan_opt){
+    const ft_stylegan_preset *p = ft_generator_preset_of(preset);
+    const ft_gan *gan = ft_generator_find(preset)->gan;
+    ft_gan_opt o = {
         .steps = ft_config_int(cfg, "generator.steps"),
         .batch = ft_config_int(cfg, "generator.batch"),
         .parts = ft_config_int(cfg, "generator.accumulate"),
@@ -35,8 +37,19 @@ ft_gan_opt ft_gan_options(const ft_config *cfg)
         .tensorboard = ft_config_bool(cfg, "log.tensorboard"),
         .augment = !ft_config_is(cfg, "gan.augment", "none"),
         .turns = ft_config_is(cfg, "gan.augment", "bgc"),
-        .paired = ft_config_is(cfg, "gan.loss", "relativistic"),
+        .paired = ft_config_is(cfg, "gan.loss", "preset") ? p->brief : ft_config_is(cfg, "gan.loss", "relativistic"),
     };
+    if (o.lr < 0) o.lr = ft_gan_rate(p);
+    if (o.r1 < 0) o.r1 = p->brief ? brief.r1 : gan->r1 + gan->r1_per_pixel * size * size / (double)o.batch;
+    if (o.r2 < 0) o.r2 = o.paired ? o.r1 : 0;
+    if (o.ramp < 0) o.ramp = p->brief ? brief.ramp : 0.15;
+    return o;
+}
+
+json_t *ft_gan_settings(const ft_gan_opt *o)
+{
+    return json_pack("{s:s,s:f,s:f,s:f,s:f}", "loss", o->paired ? "relativistic" : "logistic", "lr", o->lr, "r1", o->r1, "r2",
+                     o->r2, "ema_ramp", o->ramp);
 }
 
 double ft_gan_rate(const ft_stylegan_preset *p)
@@ -208,29 +221,27 @@ static int make_critic(ft_gan_step *s)
     return finish_graph(s, FT_GAN_CRITIC, ft_optimise(g, critic_optimiser(s)));
 }
 
-/* the penalty on part k of the batch, which the logged one is the mean of */
-static void penalise(ft_graph *g, ft_gan_step *s, shown c, double weight, ft_t *logged)
+/* the penalty on a part of the batch; what is logged is the mean over parts, real and drawn ones added */
+static void penalise(ft_graph *g, ft_gan_step *s, shown c, double weight)
 {
     ft_need_grad(c.x);
-    ft_t share = ft_add_part(g, logged, ft_gan_penalty(g, judge(g, s, c), c.x), s->o.parts);
+    ft_t share = ft_add_part(g, &s->loss[FT_GAN_PENALTY], ft_gan_penalty(g, judge(g, s, c), c.x), s->o.parts);
     ft_backward(g, ft_affine(g, share, (float)(weight / 2 * (double)s->o.r1_every), 0));
 }
 
 static int make_penalty(ft_gan_step *s)
 {
-    ft_t on_drawn = NULL;
     if (!penalised(s)) return FT_OK;
     FT_TRY(graph_of(s, FT_GAN_PENALTY, FT_GRAPH_PENALTY));
     ft_graph *g = s->graph[FT_GAN_PENALTY];
     shown real = real_clips(g, s, FT_GAN_SEEN_PENALTY), drawn = {NULL};
     if (s->o.r2 > 0) drawn = drawn_clips(g, s, 1, FT_GAN_SEEN_DRAWN);
-    ft_need_grad(real.x);
     for (int64_t k = 0; k < s->o.parts; k++) {
-        if (s->o.r1 > 0) penalise(g, s, part_of(g, s, real, k), s->o.r1, &s->loss[FT_GAN_PENALTY]);
+        if (s->o.r1 > 0) penalise(g, s, part_of(g, s, real, k), s->o.r1);
         if (!(s->o.r2 > 0)) continue;
         shown c = part_of(g, s, drawn, k);
         c.x = draw_borrowed(g, s, c);
-        penalise(g, s, c, s->o.r2, &on_drawn);
+        penalise(g, s, c, s->o.r2);
     }
     ft_ground(g); /* biases bend nothing */
     return finish_graph(s, FT_GAN_PENALTY, ft_optimise(g, critic_optimiser(s)));
@@ -242,19 +253,13 @@ int ft_gan_step_new(ft_gan_step *s, const ft_config *cfg, const char *preset, in
     *s = (ft_gan_step){.preset_of = ft_generator_preset_of(preset),
                        .gan = family->gan,
                        .preset = preset,
-                       .o = ft_gan_options(cfg),
+                       .o = ft_gan_options(cfg, preset, size),
                        .frames = frames,
                        .size = size,
                        .classes = classes};
     FT_TRY(ft_gan_fits(preset, frames, size));
     FT_TRY(ft_precision(cfg, family->work, &s->dtype));
     FT_TRY(ft_batch_parts(s->o.parts, s->o.batch, cfg, "generator.accumulate"));
-    if (s->o.lr < 0) s->o.lr = ft_gan_rate(s->preset_of);
-    double published = s->gan->r1 + s->gan->r1_per_pixel * size * size / (double)s->o.batch;
-    if (ft_config_is(cfg, "gan.loss", "preset")) s->o.paired = s->preset_of->brief;
-    if (s->o.r1 < 0) s->o.r1 = s->preset_of->brief ? brief.r1 : published;
-    if (s->o.r2 < 0) s->o.r2 = s->o.paired ? s->o.r1 : 0;
-    if (s->o.ramp < 0) s->o.ramp = s->preset_of->brief ? brief.ramp : 0.15;
     s->store[0] = ft_params_new(seed), s->store[1] = ft_params_new(seed + 1);
     if (!s->store[0] || !s->store[1]) return FT_FAIL(FT_ENOMEM, "no memory for %s", preset);
     ft_params_no_average(s->store[1]);

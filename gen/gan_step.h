@@ -1,29 +1,34 @@
 /* A step of adversarial training: losses and plans of its three parts, the generator's, the discriminator's and, in every 16th
- * step, that of the gradient penalty on real clips (R1). gan.h trains with them; `bench train-step` times them. */
+ * step, that of the gradient penalty on real clips (R1) and, where they are judged in pairs, on drawn ones (R2). gan.h trains
+ * with them; `bench train-step` times them. */
 #ifndef FT_GAN_STEP_H
 #define FT_GAN_STEP_H
+
+#include <jansson.h>
 
 #include "gen/stylegan.h"
 
 /* Settings of training, read once: generator.steps, generator.batch, gan.*. */
 typedef struct {
     int64_t steps, batch, parts, save_every, sheet_every, r1_every, distance;
-    double lr, r1, r2;      /* r1, r2: gamma of the penalty on real clips and on drawn ones; below 0: the preset's */
-    double half_life, ramp; /* of the average, in steps, at most ramp * step; ramp below 0: the preset's */
+    double lr, r1, r2;                      /* r1, r2: gamma of the penalty on real clips and on drawn ones */
+    double half_life, ramp;                 /* of the average, in steps, at most ramp * step */
     bool flip, tensorboard, augment, turns; /* augment: what the discriminator sees; turns: also by rotations */
     bool paired;                            /* a drawn clip is judged beside a real one */
 } ft_gan_opt;
-ft_gan_opt ft_gan_options(const ft_config *cfg);
+/* What a preset decides is filled in, for clips of so many pixels. */
+ft_gan_opt ft_gan_options(const ft_config *cfg, const char *preset, int size);
+json_t *ft_gan_settings(const ft_gan_opt *o); /* what it filled in, for keys and run.json; fresh */
 
 enum { FT_GAN_GENERATOR, FT_GAN_CRITIC, FT_GAN_PENALTY, FT_GAN_PLANS };
-/* Clips that a discriminator sees: drawn ones for either network, real ones for its two parts. */
+/* Clips that a discriminator sees: drawn ones for either network, real ones for the losses and for the penalty. */
 enum { FT_GAN_SEEN_DRAWN = FT_GAN_CRITIC, FT_GAN_SEEN_REAL, FT_GAN_SEEN_PENALTY, FT_GAN_SEEN };
 
 typedef struct {
     const ft_stylegan_preset *preset_of;
     const ft_gan *gan;
     const char *preset;
-    ft_gan_opt o; /* the preset's filled in */
+    ft_gan_opt o;
     int frames, size, classes;
     ft_dtype dtype;
     ft_params *store[2]; /* of generator and discriminator */
@@ -31,7 +36,7 @@ typedef struct {
     ft_plan *plan[FT_GAN_PLANS]; /* NULL: without a penalty */
     double lr[2];
     ft_t fake_t[2], fake_label[2]; /* inputs: times (B,3) and classes (B,C+1) of what is drawn for either network */
-    ft_t real, real_t, real_label; /* inputs: clips (B,3,S,S,3), their times and classes. Without classes all are NULL. */
+    ft_t real, real_t, real_label; /* inputs: clips (B,3,S,S,3), their times and classes. Without classes labels are NULL. */
     /* scalars: losses; mean sign of real clips' logits, paired: over drawn ones'; norm of the generator's gradient */
     ft_t loss[FT_GAN_PLANS], real_sign, norm;
     ft_t view[FT_GAN_SEEN]; /* inputs (B,18): how clips are augmented; NULL: they are not */

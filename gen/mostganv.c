@@ -6,7 +6,7 @@ static const ft_mostganv_preset presets[] = {
     {{{"mostganv-tiny", 16, 64, 3}, "mostganv-tiny-critic", 64, 1024, 64, true}, 8, 32, false},
     {{{"mostganv-128", 16, 128, 3}, "mostganv-128-critic", 512, 16384, 512, false}, 8, 128, false},
     {{{"mostganv-256", 16, 256, 3}, "mostganv-256-critic", 512, 16384, 512, false}, 8, 128, false},
-    {{{"mostganv-tiny-paper", 16, 64, 3}, "mostganv-tiny-paper-critic", 64, 1024, 64, true}, 8, 32, true},
+    {{{"mostganv-tiny-paper", 16, 64, 3}, "mostganv-tiny-paper-critic", 64, 1024, 64, false}, 8, 32, true},
     {{{"mostganv-128-paper", 16, 128, 3}, "mostganv-128-paper-critic", 512, 16384, 512, false}, 8, 128, true},
     {{{"mostganv-256-paper", 16, 256, 3}, "mostganv-256-paper-critic", 512, 16384, 512, false}, 8, 128, true},
 };

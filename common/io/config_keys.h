@@ -194,15 +194,15 @@
         "published")                                                                                                             \
     KEY("gan.loss", CHOICE, "preset", 0, 0,                                                                                      \
         "preset|logistic|relativistic: each clip is judged by itself, as published, or a drawn one beside a real one, by how "   \
-        "much more real it looks (R3GAN); preset: logistic, but of the tiny presets, which are trained for few steps")           \
+        "much more real it looks (R3GAN); preset: logistic, relativistic for tiny ones, which are trained for few steps")        \
     KEY("gan.r1_every", INT, "16", 1, 1000, "steps from one penalty to the next, which counts as often")                         \
     KEY("gan.ema_half_life", REAL, "312.5", 0, 1e8, "half-life of the average of the weights, in steps; the average is sampled") \
     KEY("gan.ema_ramp", REAL, "-1", -1, 1e8,                                                                                     \
         "and at most this share of the steps so far; -1: 0.15, as published, but of the tiny presets 0.02")                      \
     KEY("gan.distance", INT, "32", 2, 1024, "most frames between the first and the last that the discriminator sees of a clip")  \
     KEY("gan.augment", CHOICE, "none", 0, 0,                                                                                     \
-        "none|bgc|bgc_noro: what the discriminator sees: clips as they are, or, the surer it is of real ones, shifted, scaled, " \
-        "turned (but for noro) and recoloured, as published (ADA)")                                                              \
+        "none|bgc|bgc_noro: what the discriminator sees: clips as they are, or, the surer it is of real ones (in pairs: that "   \
+        "they are the real ones), shifted, scaled, turned (but for noro) and recoloured, as published (ADA)")                    \
     KEY("gan.truncation", REAL, "1", 0, 1,                                                                                       \
         "how far styles of samples reach from their mean: 1 as learned; published medical clips: 0.9")                           \
     KEY("align.weight", REAL, "0", 0, 1000, "alpha of the optical-flow alignment (the paper: 0.01, its code: 0.1); 0: off")      \

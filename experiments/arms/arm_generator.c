@@ -10,6 +10,7 @@
 #include "experiments/stages/stage_pseudo.h"
 #include "experiments/stages/stage_teacher.h"
 #include "experiments/stages/stage_vae.h"
+#include "gen/gan_step.h"
 #include "gen/generator.h"
 
 static bool is_preset(const char *arm) { return ft_generator_find(arm) != NULL; }
@@ -199,6 +200,8 @@ static int plan_pixels(ft_arm_context *c)
     FT_TRY(ft_conditions_wanted(c->cfg, &told));
     like.by_content = told ? gan_told_keys : gan_sheet_keys;
     FT_TRY(ft_key_settings(c->cfg, gan_keys, &settings));
+    ft_gan_opt o = ft_gan_options(c->cfg, c->arm, x->store.size);
+    json_object_set_new(settings, "gan", ft_gan_settings(&o)); /* a preset's may change */
     key = json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
                     ft_video_names(&x->store, &x->folds[c->fold].pool));
     FT_TRY(told_of(c, told, &like, key));

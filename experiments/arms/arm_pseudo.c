@@ -20,9 +20,16 @@ static int compute(const ft_experiment *x, const ft_stage *s, json_t *facts)
     if (rc == FT_OK) of_clip = ft_alloc_n(want + 1, sizeof *of_clip), pseudo = ft_alloc_n(want + 1, sizeof *pseudo);
     if (rc == FT_OK && (!of_clip || !pseudo)) rc = FT_FAIL(FT_ENOMEM, "no memory for labels");
     for (int64_t i = 0; rc == FT_OK && i < want; i++) of_clip[i] = -1;
-    if (rc == FT_OK) rc = ft_pseudo_apply(x, s->need[0], 0, clip, want, of_clip, pseudo);
+    if (rc == FT_OK)
+        rc = ft_pseudo_apply(x, s->need[0], ft_config_real(s->own, "generator.confidence"), clip, want, of_clip, pseudo);
+    int64_t sure = 0;
+    for (int64_t i = 0; rc == FT_OK && i < want; i++)
+        if (of_clip[i] >= 0) clip[sure] = clip[i], of_clip[sure++] = of_clip[i];
+    if (rc == FT_OK && sure == 0)
+        rc = FT_FAIL(FT_ECONFIG, "generator.confidence: the probe is nowhere so sure (%g)",
+                     ft_config_real(s->own, "generator.confidence"));
     ft_stage_file(path, s, "clips.h5");
-    if (rc == FT_OK) rc = ft_told_clips(&(ft_clip_pool){&x->store, clip, want}, x->classes.name, of_clip, path);
+    if (rc == FT_OK) rc = ft_told_clips(&(ft_clip_pool){&x->store, clip, sure}, x->classes.name, of_clip, path);
     ft_free(clip);
     ft_free(of_clip);
     ft_free(pseudo);
@@ -44,8 +51,13 @@ static int plan(ft_arm_context *c)
                      .of_split = true,
                      .by_content = by_content,
                      .needs = 1};
+    if (c->unlabelled.n == 0)
+        return FT_FAIL(FT_ECONFIG, "%s: every video of the pool has a label, and none is left for a probe to give", c->label);
     FT_TRY(ft_stage_pseudo(c->x, c->cfg, c->label, c->fold, c->split, &c->labelled, &like.need[0]));
-    return ft_stage_add(c->x, &like, json_pack("{s:I}", "generated", (json_int_t)c->opt->generated), &c->made);
+    return ft_stage_add(c->x, &like,
+                        json_pack("{s:I,s:f}", "generated", (json_int_t)c->opt->generated, "generator.confidence",
+                                  ft_config_real(c->cfg, "generator.confidence")),
+                        &c->made);
 }
 
 static bool classed(const ft_arm_context *c) { return (void)c, true; }

@@ -24,16 +24,22 @@ static const ft_stage_kind teacher = {"teacher", compute, NULL};
 int ft_stage_teacher(ft_experiment *x, const ft_config *cfg, const char *arm, const char *label, int fold, ft_stage *vae,
                      ft_stage **stage)
 {
-    static const char *const keys[] = {"align.mode",       "align.input",
-                                       "align.teacher",    "align.weights",
-                                       "align.flow",       "align.colors",
-                                       "generator.kernel", "generator.relative",
-                                       "generator.latent", "generator.scan",
-                                       "generator.mixer",  "scan",
-                                       "precision",        NULL};
-    /* the weight alone says whether there are any; images, noise and the like change nothing of a clip's features */
-    static const char *const by_content[] = {"align.weight",        "align.margin",       "align.decay",
-                                             "generator.posterior", "generator.guidance", NULL};
+    static const char *const keys[] = {"align.mode", "align.input",  "align.teacher", "align.weights",
+                                       "align.flow", "align.colors", "precision",     NULL};
+    /* The preset decides the shape of what is aligned. What else it is built with, and how latents are scaled, changes nothing of
+     * a clip's features. */
+    static const char *const others[] = {"align.weight",
+                                         "align.margin",
+                                         "align.decay",
+                                         "generator.posterior",
+                                         "generator.latent_scale",
+                                         "generator.guidance",
+                                         "generator.kernel",
+                                         "generator.relative",
+                                         "generator.scan",
+                                         "generator.mixer",
+                                         "scan",
+                                         NULL};
     json_t *settings;
     FT_TRY(ft_key_settings(cfg, keys, &settings));
     ft_stage like = {.kind = &teacher,
@@ -44,6 +50,6 @@ int ft_stage_teacher(ft_experiment *x, const ft_config *cfg, const char *arm, co
                      .fold = fold,
                      .need = {vae},
                      .needs = 1,
-                     .by_content = by_content};
+                     .by_content = others};
     return ft_stage_add(x, &like, json_pack("{s:s,s:o}", "preset", arm, "config", settings), stage);
 }

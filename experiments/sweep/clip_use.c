@@ -34,9 +34,10 @@ int ft_clip_use_check(const ft_arm_context *c)
                                    where, use, c->label);
     const ft_arm *row = ft_arm_find(c->arm);
     if (row->classed && row->classed(c)) return *c->file ? check_file(c) : FT_OK;
-    return FT_FAIL(FT_ECONFIG,
-                   "%s: clips.use: %s: the clips of %s show no class that they could teach. A generator's do with "
-                   "generator.condition: labels or pseudo-labels, those of vae-roundtrip and pseudo-labelled, and those of a "
-                   "clip store with labels",
-                   where, use, c->label);
+    return FT_FAIL(
+        FT_ECONFIG,
+        "%s: clips.use: %s: the clips of %s show no class that they could teach. A generator's do with "
+        "generator.condition: labels or pseudo-labels; so do those of vae-roundtrip and pseudo-labelled, and of a clip "
+        "store with labels",
+        where, use, c->label);
 }
