@@ -62,7 +62,8 @@ static int train_generator(const ft_config *cfg, train_data *d, const ft_clip_po
         FT_TRY_TO(rc, done, ft_conditions_of(&of_clip, &d->store, &d->classes, &sides, &sides.pool, pool->clip, pool->n));
         told = (ft_conditions){(const char *const *)d->classes.name, d->classes.n, of_clip, NULL};
     }
-    rc = ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), pool, &told, NULL, vae, latents, NULL, dir, seed, resume);
+    rc =
+        ft_generator_train(cfg, ft_config_text(cfg, "generator.model"), pool, &told, NULL, vae, latents, NULL, dir, seed, resume);
 done:
     ft_free(sides.pool.video);
     ft_free(sides.test.video);
