@@ -175,7 +175,7 @@ static int make_generator(ft_gan_step *s)
     double beta2 = 0.99;
     FT_TRY(graph_of(s, FT_GAN_GENERATOR, FT_GRAPH_GENERATOR));
     ft_graph *g = s->graph[FT_GAN_GENERATOR];
-    shown all = drawn_clips(g, s, 0, FT_GAN_GENERATOR), beside = {NULL};
+    shown all = drawn_clips(g, s, 0, FT_GAN_GENERATOR), beside = {.x = NULL};
     if (s->o.paired) beside = real_clips(g, s, FT_GAN_SEEN_REAL);
     for (int64_t k = 0; k < s->o.parts; k++) {
         shown c = part_of(g, s, all, k);
@@ -234,7 +234,7 @@ static int make_penalty(ft_gan_step *s)
     if (!penalised(s)) return FT_OK;
     FT_TRY(graph_of(s, FT_GAN_PENALTY, FT_GRAPH_PENALTY));
     ft_graph *g = s->graph[FT_GAN_PENALTY];
-    shown real = real_clips(g, s, FT_GAN_SEEN_PENALTY), drawn = {NULL};
+    shown real = real_clips(g, s, FT_GAN_SEEN_PENALTY), drawn = {.x = NULL};
     if (s->o.r2 > 0) drawn = drawn_clips(g, s, 1, FT_GAN_SEEN_DRAWN);
     for (int64_t k = 0; k < s->o.parts; k++) {
         if (s->o.r1 > 0) penalise(g, s, part_of(g, s, real, k), s->o.r1);
