@@ -176,6 +176,15 @@ static int layer_of(int i, int n, int depth)
 /* the end of the i-th of n even parts of `depth`: 2, 5, 8, 11 of 12 in four */
 static int end_of(int i, int n, int depth) { return (i + 1) * depth / n - 1; }
 
+/* *dino: its preset, NULL: it is the VAE */
+static int find_teacher(const align_opt *o, const ft_dino_preset **dino)
+{
+    *dino = ft_dino_find(o->teacher);
+    if (*dino || !strcmp(o->teacher, "vae")) return FT_OK;
+    return FT_FAIL(FT_ECONFIG, "align.teacher %s is not known: dino-vits8, dino-vitb16, dinov2-s14 ... (`forty models`), or vae",
+                   o->teacher);
+}
+
 /* cfg: of the VAE in vae_dir, where that is the teacher */
 static int teacher_new(teacher *t, const align_opt *o, const ft_config *cfg, const char *vae_dir, const ft_align *a, int frames,
                        int size)
@@ -185,14 +194,12 @@ static int teacher_new(teacher *t, const align_opt *o, const ft_config *cfg, con
     memset(t, 0, sizeof *t);
     t->layers = blocks;
     t->as_is = a->mode == FT_ALIGN_ENDORA;
-    if (!strcmp(name, "vae")) {
+    FT_TRY(find_teacher(o, &t->dino));
+    if (!t->dino) {
         FT_TRY(ft_vae_runner_new(&t->vae, cfg, vae_dir, FT_VAE_ENCODE, 1, frames, size));
         t->frames = ft_dim(t->vae.out, 1), t->side = ft_dim(t->vae.out, 2), t->channels = ft_dim(t->vae.out, 4) / 2;
         return FT_OK;
     }
-    if (!(t->dino = ft_dino_find(name)))
-        return FT_FAIL(FT_ECONFIG,
-                       "align.teacher %s is not known: dino-vits8, dino-vitb16, dinov2-s14 ... (`forty models`), or vae", name);
     t->frames = frames, t->side = (size + t->dino->patch / 2) / t->dino->patch, t->channels = t->dino->width;
     t->normalise = *o->weights != 0;
     t->params = ft_params_new(0);
@@ -386,12 +393,15 @@ static int compute_targets(ft_align *a, const align_opt *o, const ft_config *cfg
 static int read_targets(ft_align *a, const align_opt *o, const ft_clip_pool *pool, const char *path)
 {
     ft_safetensors st;
-    const ft_dino_preset *dino = ft_dino_find(o->teacher);
+    const ft_dino_preset *dino;
+    FT_TRY(find_teacher(o, &dino));
     FT_TRY(ft_safetensors_read(&st, path));
     const ft_st_tensor *f = ft_safetensors_find(&st, "target");
     int64_t places = a->blocks * a->frames * a->grid * a->grid * (a->mode == FT_ALIGN_ENDORA ? 4 : 1);
-    int rc = f && f->ndim == 2 ? shape_targets(a, dino ? dino->width : f->dim[1] / places, pool->n) : FT_EDATA;
-    if (rc == FT_EDATA || (rc == FT_OK && (strcmp(f->dtype, "BF16") != 0 || f->dim[0] != a->n || f->dim[1] != a->each)))
+    bool right = f && !strcmp(f->dtype, "BF16") && f->ndim == 2;
+    int rc = right ? shape_targets(a, dino ? dino->width : f->dim[1] / places, pool->n) : FT_OK;
+    right = right && f->dim[0] == a->n && f->dim[1] == a->each;
+    if (rc == FT_OK && !right)
         rc = FT_FAIL(FT_EDATA, "%s: features of other clips or settings. Remove it to make it again", path);
     if (rc == FT_OK) memcpy(a->target, f->data, f->bytes);
     ft_safetensors_free(&st);

@@ -2,9 +2,9 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/base/files.h"
 #include "common/base/log.h"
 #include "common/base/memory.h"
 #include "common/base/ranks.h"
@@ -198,13 +198,15 @@ static int run_training(training *t, const char *dir, bool resume)
     for (int i = 0; i < 3; i++) loop.main.logged[i] = logged[i];
     t->loop = &loop;
     json_t *settings = ft_gan_settings(&t->s.o);
-    char *text = json_dumps(settings, JSON_COMPACT);
+    char *text;
+    int rc = ft_json_text(settings, JSON_COMPACT, &text);
     json_decref(settings);
-    loop.metadata = json_pack("{s:s,s:s}", "objective", "adversarial", "gan", text ? text : "");
-    free(text);
+    FT_TRY(rc);
+    loop.metadata = json_pack("{s:s,s:s}", "objective", "adversarial", "gan", text);
+    ft_free(text);
     char *classes = t->told ? ft_conditions_text(t->told) : NULL;
     if (classes) json_object_set_new(loop.metadata, "classes", json_string(classes));
-    int rc = classes || !t->told ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");
+    rc = classes || !t->told ? ft_train(&loop) : FT_FAIL(FT_ENOMEM, "no memory for classes");
     ft_free(classes);
     json_decref(loop.metadata);
     return rc;

@@ -48,8 +48,8 @@ ft_gan_opt ft_gan_options(const ft_config *cfg, const char *preset, int size)
 
 json_t *ft_gan_settings(const ft_gan_opt *o)
 {
-    return json_pack("{s:s,s:f,s:f,s:f,s:f}", "loss", o->paired ? "relativistic" : "logistic", "lr", o->lr, "r1", o->r1, "r2",
-                     o->r2, "ema_ramp", o->ramp);
+    return json_pack("{s:s,s:f,s:f,s:f,s:f}", "gan.loss", o->paired ? "relativistic" : "logistic", "gan.lr", o->lr, "gan.r1",
+                     o->r1, "gan.r2", o->r2, "gan.ema_ramp", o->ramp);
 }
 
 double ft_gan_rate(const ft_stylegan_preset *p)

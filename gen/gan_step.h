@@ -18,7 +18,7 @@ typedef struct {
 } ft_gan_opt;
 /* What a preset decides is filled in, for clips of so many pixels. */
 ft_gan_opt ft_gan_options(const ft_config *cfg, const char *preset, int size);
-json_t *ft_gan_settings(const ft_gan_opt *o); /* what it filled in, for keys and run.json; fresh */
+json_t *ft_gan_settings(const ft_gan_opt *o); /* what it filled in, by the settings' names, for keys and run.json; fresh */
 
 enum { FT_GAN_GENERATOR, FT_GAN_CRITIC, FT_GAN_PENALTY, FT_GAN_PLANS };
 /* Clips that a discriminator sees: drawn ones for either network, real ones for the losses and for the penalty. */

@@ -201,7 +201,9 @@ static int plan_pixels(ft_arm_context *c)
     like.by_content = told ? gan_told_keys : gan_sheet_keys;
     FT_TRY(ft_key_settings(c->cfg, gan_keys, &settings));
     ft_gan_opt o = ft_gan_options(c->cfg, c->arm, x->store.size);
-    json_object_set_new(settings, "gan", ft_gan_settings(&o)); /* a preset's may change */
+    json_t *filled = ft_gan_settings(&o);
+    json_object_update(settings, filled); /* a preset's may change */
+    json_decref(filled);
     key = json_pack("{s:s,s:o,s:s,s:o}", "preset", c->arm, "config", settings, "store", x->store.id, "pool",
                     ft_video_names(&x->store, &x->folds[c->fold].pool));
     FT_TRY(told_of(c, told, &like, key));

@@ -15,16 +15,15 @@ const char *const ft_split_probe_keys[] = {"probe.",    "classifier.augment", "l
  * they share generators, too. Of its settings only views are the classifier's: the features are made of them. */
 static int probe_settings(const ft_stage *s, const ft_config *of, ft_config **cfg)
 {
-    char set[4][96];
-    snprintf(set[0], sizeof set[0], "classifier.augment=%s", ft_config_text(of, "classifier.augment"));
-    snprintf(set[1], sizeof set[1], "classifier.steps=%lld", (long long)ft_config_int(of, "probe.steps"));
-    snprintf(set[2], sizeof set[2], "classifier.lr=%.17g", ft_config_real(of, "probe.lr"));
-    snprintf(set[3], sizeof set[3], "classifier.model=linear-probe");
+    char set[5][96] = {"selection=last", "classifier.model=linear-probe"};
+    snprintf(set[2], sizeof set[2], "classifier.augment=%s", ft_config_text(of, "classifier.augment"));
+    snprintf(set[3], sizeof set[3], "classifier.steps=%lld", (long long)ft_config_int(of, "probe.steps"));
+    snprintf(set[4], sizeof set[4], "classifier.lr=%.17g", ft_config_real(of, "probe.lr"));
     FT_TRY(ft_features_settings(s, of, cfg));
     FT_TRY(ft_config_reset(*cfg, "classifier."));
     FT_TRY(ft_config_reset(*cfg, "selection"));
-    for (int i = 0; i < 4; i++) FT_TRY(ft_config_set(*cfg, set[i], "the probe"));
-    return ft_config_set(*cfg, "selection=last", "the probe");
+    for (int i = 0; i < 5; i++) FT_TRY(ft_config_set(*cfg, set[i], "the probe"));
+    return FT_OK;
 }
 
 static int train_probe(const ft_experiment *x, const ft_stage *s, const ft_config *cfg, const ft_clip_features *data)
